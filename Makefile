@@ -1,0 +1,43 @@
+# Everything happens in .venv, so .venv/bin/optim is there after any target. A fresh machine needs Python 3.11, make, git.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: demo test serve check peers bench clean
+.DEFAULT_GOAL := demo
+
+$(VENV)/.installed: pyproject.toml clients/python/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=26"
+	$(BIN)/python -m pip install --quiet --editable clients/python --editable . --group test --group check
+	touch $@
+
+demo: $(VENV)/.installed  ## watch a network learn through the service, killed half-way
+	$(BIN)/optim demo
+
+test: $(VENV)/.installed  ## every test, with a real Redis
+	$(BIN)/python -m pytest
+
+serve: $(VENV)/.installed  ## the service on the embedded store, on http://127.0.0.1:8000
+	$(BIN)/optim serve
+
+check: $(VENV)/.installed  ## style, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv-peers/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --upgrade "pip>=26"
+	.venv-peers/bin/python -m pip install --quiet --editable clients/python --editable . --group test --group peers
+	touch $@
+
+peers: .venv-peers/.installed $(VENV)/.installed  ## the engine against live torch and optax, in their own environment
+	.venv-peers/bin/python -m pytest tests/peers
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .venv-peers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,188 @@
+"""Every error that a client can be answered with: its status, its code, and what a client needs to go on.
+
+One tree. An error knows how it is answered; nobody downstream decides that again. This file knows no HTTP library.
+The message (`detail`) holds the value and the way out, and never an array.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class ServiceError(Exception):
+    """The root. `fields` are the extra members of the problem document (RFC 9457, section 3.2)."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "The service failed"
+    retry_after: ClassVar[int | None] = None
+    """Seconds for `Retry-After`, where trying again later is the way out."""
+    should_retry: ClassVar[bool | None] = None
+    """What `x-should-retry` says, where the status alone would mislead a client."""
+
+    def __init__(self, detail: str, **fields: object) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.fields = fields
+
+    def problem(self) -> dict[str, object]:
+        """The problem document."""
+        return {
+            "type": f"urn:optim:error:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            **self.fields,
+        }
+
+    def headers(self) -> dict[str, str]:
+        """The headers that belong to the answer."""
+        headers: dict[str, str] = {}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        if self.should_retry is not None:
+            headers["X-Should-Retry"] = "true" if self.should_retry else "false"
+        return headers
+
+
+class MalformedBody(ServiceError):
+    """The bytes are not what the media type says."""
+
+    status, code, title = 400, "malformed_body", "The body cannot be read"
+
+
+class MalformedHeader(ServiceError):
+    """A header or a query parameter is not what it must be."""
+
+    status, code, title = 400, "malformed_header", "A header or query parameter cannot be read"
+
+
+class Unauthenticated(ServiceError):
+    """No key, or one that is unknown or has expired."""
+
+    status, code, title = 401, "unauthenticated", "A valid API key is needed"
+
+    def headers(self) -> dict[str, str]:
+        return {**super().headers(), "WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(ServiceError):
+    """The key is valid, its role is not enough."""
+
+    status, code, title = 403, "forbidden", "This key may not do that"
+
+
+class SessionNotFound(ServiceError):
+    """No such session, or one of another tenant."""
+
+    status, code, title = 404, "session_not_found", "There is no such session"
+
+
+class RouteNotFound(ServiceError):
+    """No such path."""
+
+    status, code, title = 404, "route_not_found", "There is no such path"
+
+
+class MethodNotAllowed(ServiceError):
+    """The path exists, the method does not."""
+
+    status, code, title = 405, "method_not_allowed", "This path does not take that method"
+
+
+class NotAcceptable(ServiceError):
+    """`Accept` names no form that the service writes."""
+
+    status, code, title = 406, "not_acceptable", "No acceptable form of answer"
+
+
+class StepConflict(ServiceError):
+    """The step that was asked for is not the session's next one, and asking again cannot mend it."""
+
+    status, code, title, should_retry = 409, "step_conflict", "Not the session's next step", False
+
+
+class SessionBusy(ServiceError):
+    """Other writers won every time; the same request may simply be sent again."""
+
+    status, code, title, retry_after, should_retry = 409, "session_busy", "The session is busy", 1, True
+
+
+class BodyTooLarge(ServiceError):
+    """The body is longer than `OPTIM_MAX_BODY_BYTES`."""
+
+    status, code, title = 413, "body_too_large", "The body is too large"
+
+
+class UnsupportedMediaType(ServiceError):
+    """`Content-Type` or `Content-Encoding` is not one that the service reads."""
+
+    status, code, title = 415, "unsupported_media_type", "The body's media type is not supported"
+
+
+class InvalidSession(ServiceError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+    status, code, title = 422, "invalid_session", "The session's settings are not valid"
+
+
+class InvalidRequest(ServiceError):
+    """A body that reads well and does not say what the call needs."""
+
+    status, code, title = 422, "invalid_request", "The request is not valid"
+
+
+class TensorMismatch(ServiceError):
+    """A tensor is missing, or differs in shape or dtype from what the session knows."""
+
+    status, code, title = 422, "tensor_mismatch", "A tensor does not fit the session"
+
+
+class NonFinite(ServiceError):
+    """A gradient holds NaN or an infinity, and the session rejects those."""
+
+    status, code, title = 422, "non_finite", "A tensor holds a value that is not finite"
+
+
+class IdempotencyMismatch(ServiceError):
+    """A key came again with another body."""
+
+    status, code, title = 422, "idempotency_mismatch", "This idempotency key belongs to another body"
+
+
+class InvalidState(ServiceError):
+    """An uploaded state does not fit this session, or is not what its digest says."""
+
+    status, code, title = 422, "invalid_state", "The state cannot be taken"
+
+
+class RateLimited(ServiceError):
+    """The tenant sends more requests than its limit."""
+
+    status, code, title, retry_after = 429, "rate_limited", "Too many requests", 1
+
+
+class StateDamaged(ServiceError):
+    """What the store holds is not what was written: refused, never started afresh."""
+
+    status, code, title, should_retry = 500, "state_damaged", "The stored state is damaged", False
+
+
+class Overloaded(ServiceError):
+    """More steps are under way than the server takes."""
+
+    status, code, title, retry_after = 503, "overloaded", "The server is overloaded", 1
+
+
+class StoreUnavailable(ServiceError):
+    """The store does not answer; nothing of the request was acknowledged."""
+
+    status, code, title, retry_after = 503, "store_unavailable", "The store cannot be reached", 1
+
+
+def _tree(root: type[ServiceError]) -> list[type[ServiceError]]:
+    return [root, *(leaf for child in root.__subclasses__() for leaf in _tree(child))]
+
+
+ERRORS: Mapping[str, type[ServiceError]] = {error.code: error for error in _tree(ServiceError)}
+"""Every error by its code; the OpenAPI schema and the docs' test read this table."""

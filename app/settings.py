@@ -1,0 +1,74 @@
+"""Every setting of the service, once: its name, default, unit and what it does.
+
+Each is an environment variable `OPTIM_<NAME>` and a flag `--<name>` of `optim serve`; `docs/settings.md` is checked
+against this table.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def default_store() -> str:
+    """The embedded store in the user's data folder."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return f"lmdb:{Path(data) / 'optim-service'}"
+
+
+class Settings(BaseSettings):
+    """Read from the environment when constructed; frozen afterwards."""
+
+    model_config = SettingsConfigDict(env_prefix="OPTIM_", frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    store: str = Field(
+        default_factory=default_store,
+        description="Where sessions are kept: `lmdb:PATH`, `redis://…`, `rediss://…`, `unix:///…` or `memory:`. "
+        "The default is `lmdb:` with `optim-service` in the user's data folder.",
+    )
+    host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    workers: int = Field(default=1, ge=1, le=256, description="Server processes; not with `memory:`.")
+    api_keys_file: Path | None = Field(
+        default=None, description="A JSON file of hashed API keys with their tenants and roles; without it, no keys."
+    )
+    max_body_bytes: int = Field(default=4 << 30, ge=1 << 10, description="Longest request body, in bytes.")
+    max_tensors: int = Field(default=10_000, ge=1, description="Most tensors in one session or body.")
+    max_name_length: int = Field(default=256, ge=1, le=4096, description="Longest tensor name, in characters.")
+    compute_threads: int = Field(
+        default=0, ge=0, le=1024, description="Threads that compute; 0 takes one for each processor."
+    )
+    max_waiting_steps: int = Field(
+        default=256, ge=1, description="Steps under way at once; more are answered 503 `overloaded`."
+    )
+    rate_limit: str | None = Field(
+        default=None, description="Requests of one tenant, such as `100/second`; more are answered 429. None by default."
+    )
+    state_cache_bytes: int = Field(
+        default=2 << 30, ge=0, description="Memory for the states of recent sessions, in bytes; 0 keeps none."
+    )
+    history_limit: int = Field(default=100_000, ge=1, description="Rows of history kept for one session.")
+    store_timeout_seconds: float = Field(
+        default=30.0, gt=0, description="How long one call to Redis may take, in seconds."
+    )
+    lmdb_map_bytes: int = Field(
+        default=1 << 40, ge=1 << 20, description="The most that the embedded store may grow to, in bytes."
+    )
+    sweep_seconds: float = Field(
+        default=300.0, gt=0, description="How often expired sessions and leftovers are removed, in seconds."
+    )
+    shutdown_seconds: int = Field(
+        default=30, ge=0, description="How long steps under way may take to finish when the server stops, in seconds."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least that is logged.")
+    log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
+
+    @field_validator("store")
+    @classmethod
+    def _known_store(cls, url: str) -> str:
+        scheme, colon, rest = url.partition(":")
+        if not colon or scheme not in ("lmdb", "redis", "rediss", "unix", "memory") or (scheme != "memory" and not rest):
+            raise ValueError("must be lmdb:PATH, redis://…, rediss://…, unix:///… or memory:")
+        return url

@@ -1,0 +1,195 @@
+"""What a store is: few verbs, by value, the same promises from all of them.
+
+A stored session is a *head* (a small document, and the list of its pieces), its *pieces* (the state's bytes, cut every
+1 MiB) and its *history* (one small row a step). The store compares versions, checks checksums and lets things expire;
+what the bytes mean it does not know.
+"""
+
+import math
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import xxhash
+
+from app.errors import StateDamaged
+
+PIECE_BYTES = 1 << 20
+FORMAT = 1
+"""The number of the stored form. A store that carries a higher one was written by a newer version: it is refused."""
+
+
+class VersionConflict(Exception):
+    """Compare-and-save found another version (or none) than the one that the change was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One part of a session's state, by reference. `name` is unique for ever: a fresh piece never replaces another."""
+
+    name: str
+    size: int
+    checksum: str
+
+    def verify(self, session_id: str, data: memoryview | bytes | None) -> None:
+        """Raise `StateDamaged` unless `data` is what was written under this name."""
+        if data is None:
+            found = "nothing"
+        elif len(data) != self.size:
+            found = f"{len(data)} bytes"
+        elif (checksum := checksum_of(data)) != self.checksum:
+            found = f"{len(data)} bytes with checksum {checksum}"
+        else:
+            return
+        raise StateDamaged(
+            f"session {session_id}: piece {self.name} should be {self.size} bytes with checksum {self.checksum}, "
+            f"the store holds {found}; restore the store from a backup or upload a saved state",
+            piece=self.name,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A session as the store sees it.
+
+    `version` counts the saves from 1. `token` names the save that wrote it, so that a save that is sent twice is told
+    from another writer's. `expires_at` is in Unix seconds; `None` never expires. The session and all that belongs to
+    it vanish together.
+    """
+
+    session_id: str
+    tenant: str
+    version: int
+    token: str
+    document: bytes
+    pieces: tuple[Piece, ...] = ()
+    expires_at: float | None = None
+
+    @property
+    def state_bytes(self) -> int:
+        return sum(piece.size for piece in self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One row of a session's history: the step it belongs to, and its bytes."""
+
+    step: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """One change of a session, to be done wholly or not at all.
+
+    `previous` is the head that the change was made from, `None` for a new session. `fresh` are the bytes of those
+    pieces of `head` that `previous` does not have, in order. Rows of the history after step `forget_after` go.
+    """
+
+    head: Head
+    previous: Head | None
+    fresh: Sequence[memoryview] = ()
+    row: HistoryRow | None = None
+    forget_after: int | None = None
+
+    @property
+    def expected(self) -> int:
+        """The version that the store must hold; 0 is no session."""
+        return self.previous.version if self.previous else 0
+
+    @property
+    def fresh_pieces(self) -> list[Piece]:
+        kept = {piece.name for piece in self.previous.pieces} if self.previous else set()
+        return [piece for piece in self.head.pieces if piece.name not in kept]
+
+    @property
+    def obsolete_pieces(self) -> list[Piece]:
+        kept = {piece.name for piece in self.head.pieces}
+        return [piece for piece in (self.previous.pieces if self.previous else ()) if piece.name not in kept]
+
+
+class Store(ABC):
+    """The verbs. All may raise `StoreUnavailable`; after that a save may or may not have happened.
+
+    Values are never changed after they were handed over, in either direction. Any number of processes may use one
+    store at once, but for `memory:`, which lives in its process.
+    """
+
+    history_limit: int
+    """How many of the latest rows of a session's history are kept."""
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make ready. Raises `IncompatibleStore` for a store that a newer version wrote."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of files and connections; what was saved stays saved."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Return if the store answers."""
+
+    @abstractmethod
+    async def load(self, session_id: str) -> Head | None:
+        """The head, or `None` where there is none or it has expired. Raises `StateDamaged`."""
+
+    @abstractmethod
+    async def read(self, head: Head, into: memoryview) -> None:
+        """Fill `into` (`head.state_bytes` bytes) with the pieces, each checked.
+
+        Raises `VersionConflict` where the session has moved on from `head` meanwhile, `StateDamaged` where it has not
+        and a piece is missing or not what was written.
+        """
+
+    @abstractmethod
+    async def save(self, change: Save) -> None:
+        """Do the change if the store holds version `change.expected`, else raise `VersionConflict`.
+
+        When it returns, the change is as durable as the store can make it. When it raises, the old state is whole. The
+        same `Save` given twice happens once.
+        """
+
+    @abstractmethod
+    async def delete(self, session_id: str) -> bool:
+        """Remove the session and all that belongs to it; say whether there was one."""
+
+    @abstractmethod
+    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head]:
+        """Up to `limit` of the tenant's sessions, greatest id first (ids grow with time), with ids below `before`."""
+
+    @abstractmethod
+    async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
+        """Rows of steps after `after`, oldest first: `limit` of them, and those that share the last one's step."""
+
+    @abstractmethod
+    async def sweep(self) -> int:
+        """Remove what has expired and what interrupted saves left over; say how many things went."""
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class IncompatibleStore(Exception):
+    """The store was written by a newer version of this service, or is not one of its stores."""
+
+
+def new_token() -> str:
+    """A name that no other save has."""
+    return secrets.token_hex(6)
+
+
+def checksum_of(data: memoryview | bytes) -> str:
+    """XXH3, 128 bits, as 32 hexadecimal digits."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def cut(data: memoryview) -> list[memoryview]:
+    """A state's bytes as pieces of `PIECE_BYTES`; the last may be shorter."""
+    return [data[i * PIECE_BYTES : (i + 1) * PIECE_BYTES] for i in range(math.ceil(len(data) / PIECE_BYTES))]
