@@ -1,0 +1,34 @@
+FROM python:3.13-slim AS build
+WORKDIR /src
+COPY clients/python clients/python
+COPY pyproject.toml README.md LICENSE ./
+COPY optim_engine optim_engine
+COPY app app
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv /venv \
+ && pip wheel --no-deps --wheel-dir /wheels ./clients/python . \
+ && /venv/bin/pip install /wheels/*.whl
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title="Optim Service" \
+      org.opencontainers.image.description="An optimizer you call over HTTP, every step durable and applied exactly once" \
+      org.opencontainers.image.licenses="MIT"
+RUN groupadd --gid 10001 optim \
+ && useradd --uid 10001 --gid optim --home-dir /data --no-create-home --shell /usr/sbin/nologin optim \
+ && install --directory --owner optim --group optim /data
+COPY --from=build /venv /venv
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    OPENBLAS_NUM_THREADS=1 \
+    OPTIM_STORE=lmdb:/data/store \
+    OPTIM_HOST=0.0.0.0 \
+    OPTIM_PORT=8000 \
+    OPTIM_LOG_FORMAT=json
+USER 10001:10001
+WORKDIR /data
+EXPOSE 8000
+# Alive, not ready: a new container would not bring an absent Redis back. Traffic is what /readyz is for.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=20s CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ['OPTIM_PORT']), timeout=4); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
+ENTRYPOINT ["optim"]
+CMD ["serve"]

@@ -1,0 +1,43 @@
+"""The data: 1,797 hand-written digits of 8×8 pixels, split once and for all. `SOURCE.md` says whose they are."""
+
+import gzip
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+SEED = 1998
+TEST_COUNT = 360
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """Images as rows of 64 numbers from 0 to 1, and the digit that each one shows."""
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, step: int, size: int) -> Self:
+        """The images of step 1, 2, …: each epoch is shuffled anew, and depends on nothing but its number."""
+        epoch, place = divmod(step - 1, len(self) // size)
+        order = np.random.default_rng((SEED, epoch)).permutation(len(self))
+        chosen = order[place * size : (place + 1) * size]
+        return type(self)(self.images[chosen], self.labels[chosen])
+
+
+def load() -> tuple[Digits, Digits]:
+    """What to learn from, and what to be tested on."""
+    packed = files(__package__).joinpath("digits.csv.gz").read_bytes()
+    table = np.loadtxt(gzip.decompress(packed).decode().splitlines(), dtype=np.int64, delimiter=",")
+    table = np.random.default_rng(SEED).permutation(table)
+    everything = Digits((table[:, :64] / 16).astype(np.float32), table[:, 64])
+    test, train = (
+        Digits(everything.images[part], everything.labels[part])
+        for part in (slice(None, TEST_COUNT), slice(TEST_COUNT, None))
+    )
+    return train, test

@@ -1,0 +1,85 @@
+"""A server of one's own to train through, and to kill: `optim serve` on an embedded store in a temporary folder."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+
+class ServerFailed(Exception):
+    """The server did not come up; the message holds what it said."""
+
+
+class Server:
+    """Runs from `with` to its end, whatever happens there; its folder goes with it."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="optim-demo-")
+        self._log = Path(self._folder.name) / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port: int = free.getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start on the same port and store as ever; return once it is ready."""
+        command = [sys.executable, "-m", "app.cli", "serve", f"--store=lmdb:{self._folder.name}/store"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("OPTIM_")}
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603
+                [*command, f"--port={self._port}"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise ServerFailed(f"the server did not come up; it said:\n{self._log.read_text()}")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it as a crash does: `kill -9`, no word of warning."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        """End it as an operator does, and clean up."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=1)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
