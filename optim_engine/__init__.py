@@ -1,0 +1,35 @@
+"""The optimizers: arrays in, arrays out. NumPy and the standard library only, no I/O.
+
+config = Config.parse("adamw", hyperparameters={"lr": 1e-3})
+state = State.empty()
+outcome = step(config, state, params, grads)
+params, state = outcome.params, outcome.state
+"""
+
+from optim_engine.averages import Average
+from optim_engine.config import Config
+from optim_engine.errors import EngineError, InvalidConfig, InvalidState, NonFinite, TensorMismatch
+from optim_engine.optimizers import OPTIMIZERS
+from optim_engine.schedules import SCHEDULES
+from optim_engine.state import Entry, Layout, Spec, State
+from optim_engine.update import Metrics, Outcome, reapply, step
+
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Average",
+    "Config",
+    "EngineError",
+    "Entry",
+    "InvalidConfig",
+    "InvalidState",
+    "Layout",
+    "Metrics",
+    "NonFinite",
+    "Outcome",
+    "Spec",
+    "State",
+    "TensorMismatch",
+    "reapply",
+    "step",
+]

@@ -1,0 +1,29 @@
+"""The table of optimizers: adding one is adding a row here and its hyperparameters in `config.py`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optim_engine import adam, rmsprop, sgd
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An update rule over flat vectors in the compute dtype. It writes into `new`, `out` and `tmp` alone.
+
+    `init(h)` names what is kept for a tensor; each of them starts as zeros.
+    `advance(h, t, g, old, new, tmp)` takes the gradient of the tensor's t-th update into the moments.
+    `apply(h, t, γ, θ, g, s, out, tmp)` is the new parameter by the advanced moments `s`.
+    """
+
+    init: Callable[[Any], tuple[str, ...]]
+    advance: Callable[..., None]
+    apply: Callable[..., None]
+
+
+OPTIMIZERS: Mapping[str, Rule] = {
+    "adamw": Rule(adam.init, adam.advance, adam.apply),
+    "adam": Rule(adam.init, adam.advance, adam.apply),
+    "sgd": Rule(sgd.init, sgd.advance, sgd.apply),
+    "rmsprop": Rule(rmsprop.init, rmsprop.advance, rmsprop.apply),
+}

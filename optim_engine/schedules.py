@@ -1,0 +1,153 @@
+"""Schedules: what the learning rate is multiplied by at step s = 1, 2, …
+
+`min_factor` is the factor at the end of a decay, as a part of the whole: 0.1 ends at a tenth of lr. Sources: cosine is
+Loshchilov & Hutter 2017 (arXiv:1608.03983) without restarts, inverse_sqrt is Vaswani et al. 2017 (arXiv:1706.03762)
+scaled to 1 at its peak, warmup_stable_decay is Hu et al. 2024 (arXiv:2404.06395).
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from optim_engine.errors import InvalidConfig
+from optim_engine.fields import Checked, integer, number
+
+
+class Schedule(Checked, ABC):
+    """A kind of schedule: its settings, and the factor at each step; the number of a step starts at 1."""
+
+    @abstractmethod
+    def factor(self, s: int) -> float:
+        """The factor at step `s`; infinite where it leaves the range of a float."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant(Schedule):
+    """Always 1."""
+
+    def factor(self, s: int) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearWarmup(Schedule):
+    """min(1, s/W)"""
+
+    warmup_steps: int = integer(at_least=1)
+
+    def factor(self, s: int) -> float:
+        return min(1.0, s / self.warmup_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine(Schedule):
+    """f + (1−f)·½(1 + cos(π·min(s−1, T)/T))"""
+
+    total_steps: int = integer(at_least=1)
+    min_factor: float = number(0.0, at_least=0, at_most=1)
+
+    def factor(self, s: int) -> float:
+        done = min(s - 1, self.total_steps) / self.total_steps
+        return self.min_factor + (1 - self.min_factor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupCosine(Schedule):
+    """s/W while s ≤ W, then cosine with s−W for s and T−W for T"""
+
+    warmup_steps: int = integer(at_least=0)
+    total_steps: int = integer(at_least=1)
+    min_factor: float = number(0.0, at_least=0, at_most=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.total_steps <= self.warmup_steps:
+            raise InvalidConfig("total_steps", f"{self.total_steps} must be above warmup_steps ({self.warmup_steps})")
+
+    def factor(self, s: int) -> float:
+        W, T = self.warmup_steps, self.total_steps
+        if s <= W:
+            return s / W
+        return Cosine(total_steps=T - W, min_factor=self.min_factor).factor(s - W)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Schedule):
+    """γ^⌊(s−1)/k⌋"""
+
+    step_size: int = integer(at_least=1)
+    gamma: float = number(0.1, above=0)
+
+    def factor(self, s: int) -> float:
+        return _power(self.gamma, (s - 1) // self.step_size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponential(Schedule):
+    """γ^(s−1)"""
+
+    gamma: float = number(above=0)
+
+    def factor(self, s: int) -> float:
+        return _power(self.gamma, s - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Polynomial(Schedule):
+    """f + (1−f)·(1 − min(s−1, T)/T)^p"""
+
+    total_steps: int = integer(at_least=1)
+    power: float = number(1.0, above=0)
+    min_factor: float = number(0.0, at_least=0, at_most=1)
+
+    def factor(self, s: int) -> float:
+        left = 1 - min(s - 1, self.total_steps) / self.total_steps
+        return self.min_factor + (1 - self.min_factor) * math.pow(left, self.power)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverseSqrt(Schedule):
+    """s/W while s ≤ W, then √(W/s)"""
+
+    warmup_steps: int = integer(at_least=1)
+
+    def factor(self, s: int) -> float:
+        W = self.warmup_steps
+        return s / W if s <= W else math.sqrt(W / s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupStableDecay(Schedule):
+    """s/W while s ≤ W, 1 for S steps, then linearly to f over D"""
+
+    warmup_steps: int = integer(at_least=0)
+    stable_steps: int = integer(at_least=0)
+    decay_steps: int = integer(at_least=1)
+    min_factor: float = number(0.0, at_least=0, at_most=1)
+
+    def factor(self, s: int) -> float:
+        if s <= self.warmup_steps:
+            return s / self.warmup_steps
+        decayed = min(max(s - self.warmup_steps - self.stable_steps, 0), self.decay_steps)
+        return 1 - (1 - self.min_factor) * decayed / self.decay_steps
+
+
+SCHEDULES: Mapping[str, type[Schedule]] = {
+    "constant": Constant,
+    "linear_warmup": LinearWarmup,
+    "cosine": Cosine,
+    "warmup_cosine": WarmupCosine,
+    "step": Step,
+    "exponential": Exponential,
+    "polynomial": Polynomial,
+    "inverse_sqrt": InverseSqrt,
+    "warmup_stable_decay": WarmupStableDecay,
+}
+
+
+def _power(base: float, exponent: int) -> float:
+    try:
+        return math.pow(base, exponent)
+    except OverflowError:
+        return math.inf
