@@ -1,0 +1,140 @@
+"""Each thing that the service can be asked, as a `Call`: pure functions, shared by the sync and the async client."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+import numpy as np
+
+from optim_client._protocol import Call, Request, Response
+from optim_client._tensors import Arrays, ArraysLike, decode, encode
+from optim_client.documents import HistoryRow, Metrics, Page, SessionInfo
+from optim_client.settings import Changes, Settings, document
+
+JSON = "application/json"
+SAFETENSORS = "application/vnd.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """The answer to a step."""
+
+    params: Arrays
+    step: int
+    skipped: bool
+    digest: str
+    metrics: Metrics
+
+
+def ready() -> Call[None]:
+    return Call(Request("GET", "/readyz"), _nothing)
+
+
+def create(optimizer: str, settings: Settings) -> Call[SessionInfo]:
+    body = _json({"optimizer": optimizer, **document(settings)})
+    return Call(Request("POST", "/v1/sessions", headers=_sends(JSON), body=body, repeatable=False), _session)
+
+
+def list_sessions(limit: int | None, cursor: str | None) -> Call[Page[SessionInfo]]:
+    return Call(Request("GET", "/v1/sessions", query=_given(limit=limit, cursor=cursor)), _listed)
+
+
+def get(session_id: str) -> Call[SessionInfo]:
+    return Call(Request("GET", _path(session_id)), _session)
+
+
+def update(session_id: str, changes: Changes) -> Call[SessionInfo]:
+    body = _json(document(changes))
+    return Call(Request("PATCH", _path(session_id), headers=_sends(JSON), body=body), _session)
+
+
+def delete(session_id: str) -> Call[None]:
+    return Call(Request("DELETE", _path(session_id)), _nothing)
+
+
+def step(
+    session_id: str, number: int, params: ArraysLike | None, grads: ArraysLike, loss: float | None, lr: float | None
+) -> Call[Stepped]:
+    tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}
+    scalars = {name: repr(float(value)) for name, value in _given(loss=loss, lr=lr).items()}
+    body = encode(tensors, {"step": str(number), **scalars})
+    headers = {**_sends(SAFETENSORS), **_accepts(SAFETENSORS), "idempotency-key": f'"{uuid.uuid4().hex}"'}
+    return Call(Request("POST", _path(session_id, "steps"), headers=headers, body=body), _stepped)
+
+
+def params(session_id: str) -> Call[Arrays]:
+    return Call(Request("GET", _path(session_id, "params"), headers=_accepts(SAFETENSORS)), _params)
+
+
+def put_params(session_id: str, params: ArraysLike) -> Call[None]:
+    body = encode({"params": params}, {})
+    return Call(Request("PUT", _path(session_id, "params"), headers=_sends(SAFETENSORS), body=body), _nothing)
+
+
+def state(session_id: str, into: BinaryIO) -> Call[None]:
+    return Call(Request("GET", _path(session_id, "state"), headers=_accepts(SAFETENSORS), into=into), _nothing)
+
+
+def put_state(session_id: str, file: BinaryIO) -> Call[None]:
+    return Call(Request("PUT", _path(session_id, "state"), headers=_sends(SAFETENSORS), body=file), _nothing)
+
+
+def history(session_id: str, after: int | None, limit: int | None) -> Call[list[HistoryRow]]:
+    return Call(Request("GET", _path(session_id, "history"), query=_given(after=after, limit=limit)), _history)
+
+
+def _path(session_id: str, *below: str) -> str:
+    return "/".join(["/v1/sessions", quote(session_id, safe=""), *below])
+
+
+def _sends(media_type: str) -> dict[str, str]:
+    return {"content-type": media_type}
+
+
+def _accepts(media_type: str) -> dict[str, str]:
+    return {"accept": f"{media_type}, application/problem+json"}
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} is no setting: pass numbers, strings, booleans, lists and dicts")
+
+
+def _nothing(_: Response) -> None:
+    return None
+
+
+def _session(response: Response) -> SessionInfo:
+    return SessionInfo.read(json.loads(response.body))
+
+
+def _listed(response: Response) -> Page[SessionInfo]:
+    page = json.loads(response.body)
+    return Page([SessionInfo.read(session) for session in page["sessions"]], page["next_cursor"])
+
+
+def _stepped(response: Response) -> Stepped:
+    params, metadata = decode(response.body, "params")
+    skipped = json.loads(metadata["skipped"])
+    metrics = Metrics.read(json.loads(metadata["metrics"]))
+    return Stepped(params, int(metadata["step"]), skipped, metadata["digest"], metrics)
+
+
+def _params(response: Response) -> Arrays:
+    return decode(response.body, "params")[0]
+
+
+def _history(response: Response) -> list[HistoryRow]:
+    return [HistoryRow.read(row) for row in json.loads(response.body)["history"]]

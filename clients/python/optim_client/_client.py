@@ -1,0 +1,194 @@
+"""The client for code that waits; `_async_client.py` is the same with `await`. What both decide is elsewhere."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Self, TypeVar, Unpack
+
+import httpx2
+
+from optim_client import _calls, _http, _local
+from optim_client._files import replacing
+from optim_client._protocol import Call, Outcome, Request, perform
+from optim_client._state import SessionState
+from optim_client._tensors import Arrays, ArraysLike
+from optim_client.documents import HistoryRow, Page, SessionInfo
+from optim_client.errors import APIConnectionError, ServiceUnavailable
+from optim_client.settings import Changes, Settings
+
+T = TypeVar("T")
+
+
+class Client(_http.Options):
+    """A connection to the service at `base_url`, or to one of its own in this process (`"memory:"`, `"lmdb:PATH"`).
+
+    `timeout` is in seconds without progress. `transport` replaces HTTPX's own, for a proxy, a socket or certificates.
+    Close it, or use it in a `with`.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout: _http.Timeout = _http.DEFAULT_TIMEOUT,
+        max_retries: int = _http.DEFAULT_MAX_RETRIES,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        url = _http.base_url(base_url)
+        if _local.is_local(url):
+            url, transport = _local.URL, _local.Transport(url)
+        super().__init__(timeout, max_retries)
+        self._http = httpx2.Client(base_url=url, headers=_http.headers(api_key), transport=transport)
+
+    @property
+    def sessions(self) -> "Sessions":
+        return Sessions(self)
+
+    def ready(self) -> bool:
+        """Whether the service answers, and its store too. One try."""
+        try:
+            self.with_options(max_retries=0)._run(_calls.ready())
+        except (APIConnectionError, ServiceUnavailable):
+            return False
+        return True
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self, call: Call[T]) -> T:
+        conversation = perform(call, self.max_retries)
+        try:
+            pause = next(conversation)
+            while True:
+                time.sleep(pause)
+                pause = conversation.send(self._try(call.request))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _try(self, request: Request) -> Outcome:
+        try:
+            with self._http.stream(
+                request.method,
+                request.path,
+                params=request.query,
+                headers=_http.headers_of(request),
+                content=request.body if isinstance(request.body, bytes) else _chunks(request.body),
+                timeout=self.timeout,
+            ) as response:
+                if request.into is None or not response.is_success:
+                    return _http.answer(response, response.read())
+                _write(request.into, response)
+                return _http.answer(response, b"")
+        except httpx2.RequestError as error:
+            return _http.connection_error(error)
+
+
+class Sessions:
+    """The sessions of the service: `client.sessions`. Iterate over it for all of them, newest first."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def create(self, optimizer: str, **settings: Unpack[Settings]) -> "Session":
+        """Start a session. After a lost answer this is not tried again: it might have been created."""
+        return self._session(self._client._run(_calls.create(optimizer, settings)))
+
+    def get(self, session_id: str) -> "Session":
+        return self._session(self._client._run(_calls.get(session_id)))
+
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Page["Session"]:
+        page = self._client._run(_calls.list_sessions(limit, cursor))
+        return Page([self._session(info) for info in page.sessions], page.next_cursor)
+
+    def update(self, session_id: str, **changes: Unpack[Changes]) -> "Session":
+        return self._session(self._client._run(_calls.update(session_id, changes)))
+
+    def delete(self, session_id: str) -> None:
+        self._client._run(_calls.delete(session_id))
+
+    def __iter__(self) -> Iterator["Session"]:
+        page = self.list()
+        yield from page.sessions
+        while page.next_cursor is not None:
+            page = self.list(cursor=page.next_cursor)
+            yield from page.sessions
+
+    def _session(self, info: SessionInfo) -> "Session":
+        return Session(self._client, info)
+
+
+class Session(SessionState):
+    """One training run's optimizer: made by `client.sessions`. One step at a time, from one place at a time."""
+
+    def __init__(self, client: Client, info: SessionInfo) -> None:
+        super().__init__(info)
+        self._client = client
+
+    def step(
+        self,
+        params: ArraysLike | None = None,
+        grads: ArraysLike | None = None,
+        *,
+        loss: float | None = None,
+        lr: float | None = None,
+    ) -> Arrays:
+        """One optimizer step: the new parameters, in the dtypes and shapes of the old. `lr` is for this step alone.
+
+        A session that holds its parameters is stepped with `step(grads=…)`.
+        """
+        return self._client._run(self._step(params, grads, loss, lr))
+
+    def get(self) -> SessionInfo:
+        """Learn the session anew: after a `StepConflict`, or for `info.tensors` and `info.warnings`."""
+        return self._learn(self._client._run(_calls.get(self.id)))
+
+    def update(self, **changes: Unpack[Changes]) -> SessionInfo:
+        """Change settings from the next step on."""
+        return self._learn(self._client._run(_calls.update(self.id, changes)))
+
+    def delete(self) -> None:
+        self._client._run(_calls.delete(self.id))
+
+    def params(self) -> Arrays:
+        """The parameters of a session that holds them."""
+        return self._client._run(_calls.params(self.id))
+
+    def put_params(self, params: ArraysLike) -> None:
+        """Give the parameters to a session that holds them."""
+        self._client._run(_calls.put_params(self.id, params))
+
+    def save_state(self, path: str | os.PathLike[str]) -> None:
+        """Download the whole state into a file, which is replaced wholly or not at all."""
+        with replacing(path) as file:
+            self._client._run(_calls.state(self.id, file))
+
+    def load_state(self, path: str | os.PathLike[str]) -> SessionInfo:
+        """Upload a saved state into this session, which goes on from the step in the file."""
+        with Path(path).open("rb") as file:
+            self._client._run(_calls.put_state(self.id, file))
+        return self.get()
+
+    def history(self, *, after: int | None = None, limit: int | None = None) -> list[HistoryRow]:
+        """The steps after step `after`, oldest first."""
+        return self._client._run(_calls.history(self.id, after, limit))
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    file.seek(0)
+    while chunk := file.read(_http.CHUNK_BYTES):
+        yield chunk
+
+
+def _write(file: BinaryIO, response: httpx2.Response) -> None:
+    file.seek(0)
+    file.truncate()
+    file.writelines(response.iter_bytes(_http.CHUNK_BYTES))

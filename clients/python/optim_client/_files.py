@@ -1,0 +1,39 @@
+"""A file that is replaced wholly or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """An empty file that takes the place of `path` at the end, once it is on the disk; after an error it is gone."""
+    target = Path(path).resolve()
+    beside = target.with_name(f".{uuid4().hex}.part")
+    try:
+        with beside.open("xb") as file:
+            yield file
+            sync(file)
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def sync(file: BinaryIO) -> None:
+    """Return once everything written is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be opened, and a rename needs no help
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

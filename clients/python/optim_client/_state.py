@@ -1,0 +1,52 @@
+"""What a client knows of its session between two calls. No I/O: the sync and the async session inherit it."""
+
+from dataclasses import replace
+
+from optim_client import _calls
+from optim_client._protocol import Call
+from optim_client._tensors import Arrays, ArraysLike
+from optim_client.documents import Metrics, SessionInfo
+
+
+class SessionState:
+    """`info.step`, `info.skipped_steps` and `digest` follow every step; the rest of `info` is as of the last `get()`.
+
+    `metrics` and `skipped` are of the last step that this client made.
+    """
+
+    def __init__(self, info: SessionInfo) -> None:
+        self.info = info
+        self.metrics: Metrics | None = None
+        self.skipped = False
+
+    @property
+    def id(self) -> str:
+        return self.info.id
+
+    @property
+    def digest(self) -> str:
+        return self.info.digest
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self.info.optimizer} at step {self.info.step}>"
+
+    def _learn(self, info: SessionInfo) -> SessionInfo:
+        self.info = info
+        return info
+
+    def _step(
+        self, params: ArraysLike | None, grads: ArraysLike | None, loss: float | None, lr: float | None
+    ) -> Call[Arrays]:
+        if grads is None:
+            raise TypeError("step() needs grads: step(params, grads), or step(grads=…) where the session holds params")
+        return _calls.step(self.id, self.info.step + 1, params, grads, loss, lr).then(self._stepped)
+
+    def _stepped(self, answer: _calls.Stepped) -> Arrays:
+        self.metrics, self.skipped = answer.metrics, answer.skipped
+        self.info = replace(
+            self.info,
+            step=self.info.step if answer.skipped else answer.step,
+            skipped_steps=self.info.skipped_steps + answer.skipped,
+            digest=answer.digest,
+        )
+        return answer.params

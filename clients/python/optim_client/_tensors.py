@@ -1,0 +1,77 @@
+"""Named arrays as safetensors bytes, and back. Knows no HTTP.
+
+The library's own `safetensors.numpy` is passed by for three reasons: it writes an array that is not contiguous wrongly
+and without an error, it drops the metadata, and it does not know bfloat16.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+from numpy.typing import ArrayLike, NDArray
+
+try:
+    from ml_dtypes import bfloat16
+except ImportError:
+    BFLOAT16: dict[str, Any] = {}
+else:
+    BFLOAT16 = {"BF16": np.dtype(bfloat16)}
+
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    **BFLOAT16,
+}
+SENDABLE = frozenset({"float64", "float32", "float16", "bfloat16"})
+
+Arrays = dict[str, NDArray[Any]]
+ArraysLike = Mapping[str, ArrayLike]
+
+
+def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> bytes:
+    """Kinds of named tensors (`{"params": {…}, "grads": {…}}`) as bytes; the inputs are not written to."""
+    arrays = {f"{kind}/{name}": _array(kind, name, value) for kind in tensors for name, value in tensors[kind].items()}
+    specs = {
+        name: safetensors.TensorSpec(
+            dtype=array.dtype.name, shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes
+        )
+        for name, array in arrays.items()
+    }
+    return safetensors.serialize(specs, dict(metadata))
+
+
+def decode(body: bytes, kind: str) -> tuple[Arrays, dict[str, str]]:
+    """The tensors of one kind, as arrays that may be written to, and the metadata. Raises `ValueError`."""
+    try:
+        tensors: list[tuple[str, dict[str, Any]]] = safetensors.deserialize(body)  # type: ignore[no-untyped-call]
+    except safetensors.SafetensorError as error:
+        raise ValueError(str(error)) from error
+    prefix = f"{kind}/"
+    arrays = {name.removeprefix(prefix): _view(name, **view) for name, view in tensors if name.startswith(prefix)}
+    header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
+    return arrays, header.get("__metadata__", {})
+
+
+def _array(kind: str, name: str, value: ArrayLike) -> NDArray[Any]:
+    """Contiguous and little-endian, in its own shape: `numpy.ascontiguousarray` would make a scalar a vector."""
+    if not isinstance(name, str):
+        raise TypeError(f"a tensor's name is a string, not {name!r}")
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{kind}[{name!r}] cannot be made a NumPy array: {error}") from error
+    if array.dtype.name not in SENDABLE:
+        raise TypeError(
+            f"{kind}[{name!r}] has dtype {array.dtype}; a tensor is float64, float32, float16 or bfloat16: "
+            "convert it first, for example with .astype('float32')"
+        )
+    return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
+
+
+def _view(name: str, dtype: str, shape: list[int], data: bytearray) -> NDArray[Any]:
+    if dtype == "BF16" and dtype not in DTYPES:
+        raise ImportError(f"{name} is bfloat16, which NumPy lacks: pip install 'optim-client[bfloat16]'")
+    return np.frombuffer(data, dtype=DTYPES[dtype]).reshape(shape)

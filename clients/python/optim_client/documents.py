@@ -1,0 +1,111 @@
+"""What the service tells: a session, a row of its history, a step's metrics. Frozen; unknown members are ignored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Self, TypeVar
+
+S = TypeVar("S")
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """A tensor that the session has seen. `step` counts its own updates, `group` is the group it fell into."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    step: int
+    group: int | None
+
+    @classmethod
+    def read(cls, document: Document) -> Self:
+        return cls(tuple(document["shape"]), document["dtype"], document["step"], document["group"])
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session as the service describes it, with every effective setting.
+
+    `step` is the number of the last step, `digest` names the whole state: sessions with one digest step alike.
+    """
+
+    id: str
+    optimizer: str
+    hyperparameters: Mapping[str, Any]
+    groups: list[dict[str, Any]]
+    schedule: Mapping[str, Any] | None
+    clip: Mapping[str, Any] | None
+    on_non_finite: str
+    hold_params: bool
+    step: int
+    skipped_steps: int
+    digest: str
+    tensors: Mapping[str, TensorInfo]
+    warnings: list[str]
+    labels: Mapping[str, str]
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None
+
+    @classmethod
+    def read(cls, document: Document) -> Self:
+        expires_at = document["expires_at"]
+        return cls(
+            **{name: document[name] for name in _AS_THEY_ARE},
+            tensors={name: TensorInfo.read(tensor) for name, tensor in document["tensors"].items()},
+            created_at=datetime.fromisoformat(document["created_at"]),
+            updated_at=datetime.fromisoformat(document["updated_at"]),
+            expires_at=datetime.fromisoformat(expires_at) if expires_at else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[S]):
+    """Some of the sessions, newest first; `next_cursor` leads to the next page and is `None` on the last one."""
+
+    sessions: list[S]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What a step did. `grad_norm` is from before clipping, `lr` from after the schedule."""
+
+    lr: float
+    grad_norm: float
+    update_norm: float
+    param_norm: float
+    clip_scale: float
+
+    @classmethod
+    def read(cls, document: Document) -> Self:
+        return cls(*(document[name] for name in cls.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One step of a session's past. A skipped one has the number of the step before it."""
+
+    step: int
+    lr: float
+    loss: float | None
+    grad_norm: float
+    update_norm: float
+    param_norm: float
+    clip_scale: float
+    skipped: bool
+    duration_ms: float
+    time: datetime
+
+    @classmethod
+    def read(cls, document: Document) -> Self:
+        at = datetime.fromisoformat(document["time"])
+        return cls(**{name: document[name] for name in cls.__slots__ if name != "time"}, time=at)
+
+
+_AS_THEY_ARE = (
+    "id", "optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params", "step",
+    "skipped_steps", "digest", "warnings", "labels",
+)  # fmt: skip

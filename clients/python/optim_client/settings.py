@@ -1,0 +1,46 @@
+"""What a session may be told: the names that `create` and `update` take, for editors and type checkers.
+
+The service decides what is valid: a setting that this file does not know is sent as a hyperparameter.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict
+
+
+class Changes(TypedDict, total=False):
+    """What may be changed between two steps; `None` takes a schedule, clipping or an expiry away."""
+
+    groups: Sequence[Mapping[str, Any]]
+    schedule: Mapping[str, Any] | None
+    clip: Mapping[str, Any] | None
+    ttl_seconds: float | None
+    labels: Mapping[str, str | None]
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    amsgrad: bool
+    maximize: bool
+    decoupled_weight_decay: bool
+    momentum: float
+    dampening: float
+    nesterov: bool
+    alpha: float
+    centered: bool
+
+
+class Settings(Changes, total=False):
+    """What a session is created with. `groups=[]` decays every tensor; without it those named `*bias` are spared."""
+
+    on_non_finite: Literal["reject", "skip"]
+    hold_params: bool
+
+
+FIELDS = frozenset({"groups", "schedule", "clip", "ttl_seconds", "labels", "on_non_finite", "hold_params"})
+
+
+def document(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The request's own fields as they are, every other setting in `hyperparameters`."""
+    fields = {name: value for name, value in settings.items() if name in FIELDS}
+    hyperparameters = {name: value for name, value in settings.items() if name not in FIELDS}
+    return {**fields, "hyperparameters": hyperparameters} if hyperparameters else fields
