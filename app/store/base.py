@@ -10,11 +10,11 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, NamedTuple, Self
 
 import xxhash
 
-from app.errors import StateDamaged
+from app.errors import StateDamaged, StoreUnavailable
 
 PIECE_BYTES = 1 << 20
 FORMAT = 1
@@ -22,7 +22,18 @@ FORMAT = 1
 
 
 class VersionConflict(Exception):
-    """Compare-and-save found another version (or none) than the one that the change was made from."""
+    """Compare-and-save found another head (or none) than the one that the change was made from."""
+
+
+class Stamp(NamedTuple):
+    """What tells a session's heads apart.
+
+    A version alone does not: a store that lost its last saves (a failover, an old backup) gives their versions out
+    again.
+    """
+
+    version: int
+    token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +65,8 @@ class Piece:
 class Head:
     """A session as the store sees it.
 
-    `version` counts the saves from 1. `token` names the save that wrote it, so that a save that is sent twice is told
-    from another writer's. `expires_at` is in Unix seconds; `None` never expires. The session and all that belongs to
+    `version` counts the saves from 1. `token` (see `new_token`) names the save that wrote it, so that a save that is
+    sent twice is told from another writer's. `expires_at` is in Unix seconds; `None` never expires. The session and all that belongs to
     it vanish together.
     """
 
@@ -66,6 +77,10 @@ class Head:
     document: bytes
     pieces: tuple[Piece, ...] = ()
     expires_at: float | None = None
+
+    @property
+    def stamp(self) -> Stamp:
+        return Stamp(self.version, self.token)
 
     @property
     def state_bytes(self) -> int:
@@ -94,10 +109,17 @@ class Save:
     row: HistoryRow | None = None
     forget_after: int | None = None
 
-    @property
-    def expected(self) -> int:
-        """The version that the store must hold; 0 is no session."""
-        return self.previous.version if self.previous else 0
+    def is_done(self, held: Stamp | None) -> bool:
+        """Whether the store, which holds `held`, has this change already.
+
+        Raises `VersionConflict` where it has not and does not hold `previous` either.
+        """
+        if held is not None and held.token == self.head.token:
+            return True
+        expected = self.previous.stamp if self.previous else None
+        if held != expected:
+            raise VersionConflict(f"session {self.head.session_id}: the store holds {held}, not {expected}")
+        return False
 
     @property
     def fresh_pieces(self) -> list[Piece]:
@@ -134,7 +156,10 @@ class Store(ABC):
 
     @abstractmethod
     async def load(self, session_id: str) -> Head | None:
-        """The head, or `None` where there is none or it has expired. Raises `StateDamaged`."""
+        """The head, or `None` where there is none or it has expired.
+
+        Raises `StateDamaged`, and `IncompatibleStore` for a head that a newer version wrote.
+        """
 
     @abstractmethod
     async def read(self, head: Head, into: memoryview) -> None:
@@ -146,7 +171,7 @@ class Store(ABC):
 
     @abstractmethod
     async def save(self, change: Save) -> None:
-        """Do the change if the store holds version `change.expected`, else raise `VersionConflict`.
+        """Do the change if the store holds `change.previous`, else raise `VersionConflict`.
 
         When it returns, the change is as durable as the store can make it. When it raises, the old state is whole. The
         same `Save` given twice happens once.
@@ -157,16 +182,16 @@ class Store(ABC):
         """Remove the session and all that belongs to it; say whether there was one."""
 
     @abstractmethod
-    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head]:
-        """Up to `limit` of the tenant's sessions, greatest id first (ids grow with time), with ids below `before`."""
-
-    @abstractmethod
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
         """Rows of steps after `after`, oldest first: `limit` of them, and those that share the last one's step."""
 
     @abstractmethod
     async def sweep(self) -> int:
         """Remove what has expired and what interrupted saves left over; say how many things went."""
+
+    @abstractmethod
+    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head]:
+        """Up to `limit` of the tenant's sessions, greatest id first (ids grow with time), with ids below `before`."""
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -176,8 +201,10 @@ class Store(ABC):
         await self.close()
 
 
-class IncompatibleStore(Exception):
-    """The store was written by a newer version of this service, or is not one of its stores."""
+class IncompatibleStore(StoreUnavailable):
+    """The store, or this one session, was written by a newer version of the service, or is not of its making."""
+
+    should_retry: ClassVar[bool | None] = False
 
 
 def new_token() -> str:

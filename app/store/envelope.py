@@ -1,0 +1,83 @@
+"""A head as bytes and back; the same bytes in every store.
+
+    <format> <checksum> <version> <token> <expires_at, or ->
+    {"session_id": …, "tenant": …, "pieces": [[name, size, checksum], …]}
+    <document>
+
+The first line is plain, so that the Redis script, a sweep and a person can read it alone. The checksum covers all but
+itself; where it and the format stand never changes, so that a later format is told from damage.
+"""
+
+import time
+from typing import NamedTuple, NoReturn
+
+import orjson
+
+from app.errors import StateDamaged
+from app.store.base import FORMAT, Head, IncompatibleStore, Piece, Stamp, checksum_of
+
+LABEL_BYTES = 256
+"""No first line is longer than this."""
+
+
+class Label(NamedTuple):
+    """What the first line alone says. It is not checked: only `decode` knows whether the head is whole."""
+
+    stamp: Stamp
+    expires_at: float | None
+
+    @property
+    def expired(self) -> bool:
+        return has_passed(self.expires_at)
+
+
+def has_passed(expires_at: float | None) -> bool:
+    """By the wall clock of this machine."""
+    return expires_at is not None and expires_at <= time.time()
+
+
+def encode(head: Head) -> bytes:
+    """The bytes to store."""
+    pieces = [[piece.name, piece.size, piece.checksum] for piece in head.pieces]
+    about = orjson.dumps({"session_id": head.session_id, "tenant": head.tenant, "pieces": pieces})
+    expires = "-" if head.expires_at is None else repr(head.expires_at)
+    label = f"{head.version} {head.token} {expires}"
+    body = b"\n".join((label.encode(), about, head.document))
+    checksum = checksum_of(b"%d %s" % (FORMAT, body))
+    return b"%d %s %s" % (FORMAT, checksum.encode(), body)
+
+
+def decode(session_id: str, data: bytes) -> Head:
+    """The head of `session_id`. Raises `StateDamaged`, and `IncompatibleStore` where a newer version wrote it."""
+    form, _, rest = data.partition(b" ")
+    checksum, _, body = rest.partition(b" ")
+    if checksum_of(form + b" " + body).encode() != checksum:
+        _refuse(session_id, "does not fit its checksum")
+    if int(form) > FORMAT:
+        raise IncompatibleStore(
+            f"session {session_id} was written in form {int(form)} by a newer version of this service; "
+            f"this one reads up to form {FORMAT}: run the newer version"
+        )
+    _, about, document = body.split(b"\n", 2)
+    known = orjson.loads(about)
+    if known["session_id"] != session_id:
+        _refuse(session_id, f"is that of session {known['session_id']}")
+    (version, token), expires_at = peek(session_id, data)
+    pieces = tuple(Piece(*piece) for piece in known["pieces"])
+    return Head(session_id, known["tenant"], version, token, document, pieces, expires_at)
+
+
+def peek(session_id: str, data: bytes) -> Label:
+    """The first line of a head, of which `data` is at least the first `LABEL_BYTES`."""
+    try:
+        _, _, version, token, expires = data.partition(b"\n")[0].decode().split(" ")
+        return Label(Stamp(int(version), token), None if expires == "-" else float(expires))
+    except ValueError:
+        _refuse(session_id, "has no readable first line")
+
+
+def _refuse(session_id: str, why: str) -> NoReturn:
+    raise StateDamaged(
+        f"session {session_id}: its head {why}; restore the store from a backup, or delete the session and upload a "
+        f"saved state into a new one"
+    )
