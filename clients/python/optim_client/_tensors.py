@@ -1,7 +1,8 @@
 """Named arrays as safetensors bytes, and back. Knows no HTTP.
 
-The library's own `safetensors.numpy` is passed by for three reasons: it writes an array that is not contiguous wrongly
-and without an error, it drops the metadata, and it does not know bfloat16.
+The library reads; it does not write, because a step that is sent again must be the same bytes, and the library puts
+the metadata in another order each time. Its `safetensors.numpy` also writes an array that is not contiguous wrongly,
+without an error, drops the metadata, and does not know bfloat16.
 """
 
 import json
@@ -25,22 +26,29 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     **BFLOAT16,
 }
-SENDABLE = frozenset({"float64", "float32", "float16", "bfloat16"})
+CODES: Mapping[str, str] = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 Arrays = dict[str, NDArray[Any]]
 ArraysLike = Mapping[str, ArrayLike]
 
 
 def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> bytes:
-    """Kinds of named tensors (`{"params": {…}, "grads": {…}}`) as bytes; the inputs are not written to."""
+    """Kinds of named tensors (`{"params": {…}, "grads": {…}}`) as bytes: the same ones for the same content.
+
+    Wide dtypes come first, so that every tensor lies aligned. The inputs are not written to.
+    """
     arrays = {f"{kind}/{name}": _array(kind, name, value) for kind in tensors for name, value in tensors[kind].items()}
-    specs = {
-        name: safetensors.TensorSpec(
-            dtype=array.dtype.name, shape=array.shape, data_ptr=array.ctypes.data, data_len=array.nbytes
-        )
-        for name, array in arrays.items()
-    }
-    return safetensors.serialize(specs, dict(metadata))
+    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name in names:
+        array = arrays[name]
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": CODES[array.dtype.name], "shape": array.shape, "data_offsets": (start, end)}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    data = (arrays[name].reshape(-1).view("u1").data for name in names)
+    return b"".join([len(text).to_bytes(8, "little"), text, *data])
 
 
 def decode(body: bytes, kind: str) -> tuple[Arrays, dict[str, str]]:
@@ -63,7 +71,7 @@ def _array(kind: str, name: str, value: ArrayLike) -> NDArray[Any]:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{kind}[{name!r}] cannot be made a NumPy array: {error}") from error
-    if array.dtype.name not in SENDABLE:
+    if array.dtype.name not in CODES:
         raise TypeError(
             f"{kind}[{name!r}] has dtype {array.dtype}; a tensor is float64, float32, float16 or bfloat16: "
             "convert it first, for example with .astype('float32')"

@@ -1,0 +1,35 @@
+"""An `AsyncClient` and what it gives out, waited for: one suite of tests serves both clients."""
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from optim_client import AsyncClient, AsyncSession, AsyncSessions, Page
+
+ASYNC = (AsyncClient, AsyncSessions, AsyncSession)
+
+
+class Blocking:
+    def __init__(self, target: Any, runner: asyncio.Runner) -> None:
+        self._target = target
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        return self._wrap(getattr(self._target, name))
+
+    def __iter__(self) -> Iterator[Any]:
+        pages = aiter(self._target)
+        while (session := self._runner.run(anext(pages, None))) is not None:
+            yield self._wrap(session)
+
+    def _wrap(self, value: Any) -> Any:
+        if isinstance(value, ASYNC):
+            return Blocking(value, self._runner)
+        if isinstance(value, Page):
+            return dataclasses.replace(value, sessions=[self._wrap(session) for session in value.sessions])
+        if asyncio.iscoroutinefunction(value):
+            return lambda *args, **kwargs: self._wrap(self._runner.run(value(*args, **kwargs)))
+        if callable(value):
+            return lambda *args, **kwargs: self._wrap(value(*args, **kwargs))
+        return value

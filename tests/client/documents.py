@@ -1,0 +1,41 @@
+"""Documents as the contract shows them."""
+
+import json
+from typing import Any
+
+from optim_client._protocol import Response
+from optim_client._tensors import ArraysLike, encode
+
+SESSION: dict[str, Any] = {
+    "id": "s-1",
+    "optimizer": "adamw",
+    "hyperparameters": {"lr": 0.001, "betas": [0.9, 0.999]},
+    "groups": [{"match": ["*bias"], "weight_decay": 0.0}],
+    "schedule": None,
+    "clip": None,
+    "on_non_finite": "reject",
+    "hold_params": False,
+    "step": 41,
+    "skipped_steps": 0,
+    "digest": "d41",
+    "tensors": {"w": {"shape": [1, 2], "dtype": "float32", "step": 41, "group": None}},
+    "warnings": [],
+    "labels": {},
+    "created_at": "2026-11-20T12:00:00Z",
+    "updated_at": "2026-11-20T12:00:00Z",
+    "expires_at": "2026-11-27T12:00:00Z",
+}
+METRICS = {"lr": 0.001, "grad_norm": 0.361, "update_norm": 0.0017, "param_norm": 0.22, "clip_scale": 1.0}
+ROW = {
+    "step": 1,
+    "loss": None,
+    **METRICS,
+    "skipped": False,
+    "duration_ms": 0.7,
+    "time": "2026-11-20T12:00:01.500000Z",
+}
+
+
+def stepped(params: ArraysLike, step: int, *, skipped: bool = False, digest: str = "d") -> Response:
+    metadata = {"step": str(step), "skipped": json.dumps(skipped), "digest": digest, "metrics": json.dumps(METRICS)}
+    return Response(200, {}, encode({"params": params}, metadata))

@@ -1,0 +1,144 @@
+"""What is sent for each verb, and what becomes of the session's known step."""
+
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from optim_client import Metrics, SessionInfo, TensorInfo, _calls
+from optim_client._protocol import Response
+from optim_client._state import SessionState
+from optim_client._tensors import decode, encode
+
+from tests.client.documents import METRICS, ROW, SESSION, stepped
+
+SAFETENSORS = "application/vnd.safetensors"
+W = {"w": np.float32([1, 2])}
+
+
+def sent(settings: Any) -> Any:
+    request = _calls.create("adamw", settings).request
+    assert request.headers == {"content-type": "application/json"}
+    assert isinstance(request.body, bytes)
+    return json.loads(request.body)
+
+
+def test_hyperparameters_are_gathered_and_the_requests_own_fields_are_not() -> None:
+    fields = {
+        "groups": [], "schedule": {"kind": "constant"}, "clip": {"global_norm": 1.0}, "on_non_finite": "skip",
+        "hold_params": True, "ttl_seconds": 60, "labels": {"run": "1"},
+    }  # fmt: skip
+    assert sent({**fields, "lr": 0.1, "betas": (0.9, 0.99)}) == {
+        "optimizer": "adamw",
+        "hyperparameters": {"lr": 0.1, "betas": [0.9, 0.99]},
+        **fields,
+    }
+
+
+def test_what_is_not_given_is_not_sent() -> None:
+    assert sent({}) == {"optimizer": "adamw"}
+
+
+def test_a_setting_of_tomorrow_is_sent_for_the_service_to_judge() -> None:
+    assert sent({"nesterov_strength": 2})["hyperparameters"] == {"nesterov_strength": 2}
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    assert sent({"lr": np.float32(0.5), "eps": np.float64(1e-8), "amsgrad": np.True_})["hyperparameters"] == {
+        "lr": 0.5,
+        "eps": 1e-8,
+        "amsgrad": True,
+    }
+
+
+def test_what_json_cannot_say_is_refused_before_it_is_sent() -> None:
+    with pytest.raises(TypeError, match="is no setting"):
+        sent({"lr": object()})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        sent({"lr": float("nan")})
+
+
+def test_an_update_sends_null_where_none_is_given() -> None:
+    request = _calls.update("s", {"schedule": None, "lr": 0.1}).request
+    assert isinstance(request.body, bytes)
+    assert json.loads(request.body) == {"schedule": None, "hyperparameters": {"lr": 0.1}}
+
+
+def test_only_a_creation_is_not_repeatable() -> None:
+    calls = [
+        _calls.create("sgd", {}), _calls.get("s"), _calls.update("s", {}), _calls.delete("s"), _calls.params("s"),
+        _calls.step("s", 1, None, W, None, None), _calls.put_params("s", W), _calls.list_sessions(None, None),
+        _calls.history("s", None, None), _calls.ready(),
+    ]  # fmt: skip
+    assert [call.request.repeatable for call in calls] == [False] + [True] * 9
+
+
+def test_an_id_cannot_lead_to_another_path() -> None:
+    assert _calls.get("../steps?a=1").request.path == "/v1/sessions/..%2Fsteps%3Fa%3D1"
+
+
+def test_a_step_carries_its_number_its_scalars_and_a_quoted_key_of_its_own() -> None:
+    first, second = (_calls.step("s", 7, W, W, np.float32(0.5), 1e-3).request for _ in range(2))
+    assert isinstance(first.body, bytes)
+    assert decode(first.body, "grads")[1] == {"step": "7", "loss": "0.5", "lr": "0.001"}
+    assert first.headers["content-type"] == SAFETENSORS
+    assert first.headers["accept"].startswith(SAFETENSORS)
+    keys = [request.headers["idempotency-key"] for request in (first, second)]
+    assert all(re.fullmatch('"[0-9a-f]{32}"', key) for key in keys)
+    assert keys[0] != keys[1]
+
+
+def test_equal_steps_have_equal_bytes_so_that_making_one_again_is_safe() -> None:
+    params = {"w": np.float32(1), "b": np.float64(2)}
+    again = dict(reversed(params.items()))
+    first, second = (_calls.step("s", 7, tensors, W, 0.5, 0.1).request for tensors in (params, again))
+    assert first.body == second.body
+
+
+def test_a_step_without_params_sends_grads_alone() -> None:
+    request = _calls.step("s", 7, None, W, None, None).request
+    assert isinstance(request.body, bytes)
+    assert (decode(request.body, "params")[0], list(decode(request.body, "grads")[0])) == ({}, ["w"])
+
+
+def test_a_session_is_read_whole() -> None:
+    info = SessionInfo.read({**SESSION, "member_of_tomorrow": 1})
+    assert info.tensors == {"w": TensorInfo((1, 2), "float32", 41, None)}
+    assert info.created_at == datetime(2026, 11, 20, 12, tzinfo=UTC)
+    assert replace(info, expires_at=None) == SessionInfo.read({**SESSION, "expires_at": None})
+
+
+def test_history_rows_are_read_with_their_times() -> None:
+    [row] = _calls.history("s", None, None).read(Response(200, {}, json.dumps({"history": [ROW]}).encode()))
+    assert (row.step, row.loss, row.time) == (1, None, datetime(2026, 11, 20, 12, 0, 1, 500000, tzinfo=UTC))
+
+
+def test_a_step_moves_what_the_client_knows() -> None:
+    state = SessionState(SessionInfo.read(SESSION))
+    params = state._step(W, W, None, None).read(stepped(W, step=42, digest="new"))
+    assert np.array_equal(params["w"], W["w"])
+    assert (state.info.step, state.digest, state.skipped, state.info.skipped_steps) == (42, "new", False, 0)
+    assert state.metrics == Metrics(**METRICS)
+    assert repr(state) == "<SessionState s-1 adamw at step 42>"
+
+
+def test_a_skipped_step_leaves_the_known_step_and_is_counted() -> None:
+    state = SessionState(SessionInfo.read(SESSION))
+    state._step(W, W, None, None).read(stepped(W, step=41, skipped=True))
+    assert (state.info.step, state.skipped, state.info.skipped_steps) == (41, True, 1)
+    body = state._step(W, W, None, None).request.body
+    assert isinstance(body, bytes)
+    assert decode(body, "params")[1]["step"] == "42"
+
+
+def test_a_step_needs_grads() -> None:
+    with pytest.raises(TypeError, match=r"step\(\) needs grads"):
+        SessionState(SessionInfo.read(SESSION))._step(W, None, None, None)
+
+
+def test_metadata_is_needed_in_an_answer() -> None:
+    with pytest.raises(KeyError):
+        _calls.step("s", 1, W, W, None, None).read(Response(200, {}, encode({"params": W}, {})))

@@ -1,0 +1,45 @@
+"""A file is replaced wholly or not at all."""
+
+from pathlib import Path
+
+import pytest
+from optim_client._files import replacing
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(b"old")
+    with replacing(tmp_path / "state") as file:
+        file.write(b"new")
+        assert (tmp_path / "state").read_bytes() == b"old"
+    assert content(tmp_path) == {"state": b"new"}
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(b"old")
+    with pytest.raises(TypeError, match="bytes-like"), replacing(tmp_path / "state") as file:
+        file.writelines([b"new", None])  # type: ignore[list-item]
+    assert content(tmp_path) == {"state": b"old"}
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "state")
+    with replacing(tmp_path / "link") as file:
+        file.write(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "state").read_bytes() == b"new"
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"), replacing(tmp_path / "nowhere" / "state"):
+        pass
+
+
+def test_the_file_is_as_readable_as_any_other(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    with replacing(tmp_path / "state"):
+        pass
+    assert (tmp_path / "state").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -1,0 +1,166 @@
+"""Arrays to bytes and back: what NumPy and safetensors would get wrong."""
+
+import json
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from optim_client._tensors import decode, encode
+
+FLOATS = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
+
+
+def travel(array: object, name: str = "w") -> NDArray[np.generic]:
+    arrays, _ = decode(encode({"params": {name: array}}, {}), "params")  # type: ignore[dict-item]
+    assert list(arrays) == [name]
+    return arrays[name]
+
+
+def assert_same(got: NDArray[np.generic], expected: NDArray[np.generic]) -> None:
+    assert (got.dtype, got.shape) == (expected.dtype.newbyteorder("="), expected.shape)
+    assert got.tobytes() == expected.astype(got.dtype).tobytes()
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (0, 3), (3, 0, 2), (2, 3), (1, 1, 1, 1)])
+def test_every_dtype_and_shape_comes_back(dtype: type, shape: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape, dtype=int)).astype(dtype).reshape(shape)
+    assert_same(travel(array), array)
+
+
+BASE = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        BASE.T,
+        BASE[:, ::2],
+        BASE[::-1],
+        BASE[..., 1],
+        BASE[1, 2, 3],
+        np.broadcast_to(np.float32(7), (3, 2)),
+        np.asfortranarray(BASE),
+        BASE.astype(">f4"),
+        BASE.T.astype(">f8"),
+    ],
+    ids=["transposed", "strided", "reversed", "column", "scalar", "broadcast", "fortran", "big-endian", "both"],
+)
+def test_an_array_arrives_as_it_is_seen_not_as_it_lies_in_memory(array: NDArray[np.generic]) -> None:
+    assert_same(travel(array), np.asarray(array))
+
+
+def test_the_librarys_own_writer_would_have_garbled_a_transposed_array() -> None:
+    garbled = safetensors.numpy.load(safetensors.numpy.save({"w": BASE.T}))["w"]
+    assert not np.array_equal(garbled, BASE.T)
+
+
+def test_the_library_reads_what_is_written_and_every_tensor_lies_aligned() -> None:
+    tensors = {"h": np.float16(1), "d": np.float64([2, 3]), "e": np.zeros((0, 2)), "f": np.float32([[4]])}
+    body = encode({"params": tensors}, {"step": "1"})
+    loaded = safetensors.numpy.load(body)
+    assert {name: array.tolist() for name, array in loaded.items()} == {
+        f"params/{name}": array.tolist() for name, array in tensors.items()
+    }
+    start = 8 + int.from_bytes(body[:8], "little")
+    header = json.loads(body[8:start])
+    widths = {"F64": 8, "F32": 4, "F16": 2}
+    header.pop("__metadata__")
+    assert start % 8 == 0
+    assert all(tensor["data_offsets"][0] % widths[tensor["dtype"]] == 0 for tensor in header.values())
+
+
+def test_the_librarys_own_writer_would_have_shuffled_the_metadata() -> None:
+    metadata = {str(number): "" for number in range(20)}
+    assert len({safetensors.numpy.save({"w": BASE}, metadata) for _ in range(20)}) > 1
+    assert len({encode({"params": {"w": BASE}}, metadata) for _ in range(20)}) == 1
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float64, np.float32, np.float16]),
+        hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5),
+        elements={"allow_nan": True, "allow_infinity": True, "allow_subnormal": True},
+    )
+)
+def test_every_bit_comes_back(array: NDArray[np.generic]) -> None:
+    assert_same(travel(array), array)
+
+
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.just(np.float32(1)), min_size=1))
+def test_any_text_is_a_name(tensors: dict[str, np.float32]) -> None:
+    arrays, _ = decode(encode({"params": tensors}, {}), "params")
+    assert set(arrays) == set(tensors)
+
+
+@pytest.mark.parametrize("name", ["encoder/0/w", "params/w", "gewicht-ü", "重み", "a b", "", "__metadata__", "grads/"])
+def test_awkward_names_come_back(name: str) -> None:
+    assert_same(travel(np.float32(1), name), np.asarray(np.float32(1)))
+
+
+def test_plain_numbers_are_what_numpy_makes_of_them() -> None:
+    assert_same(travel([[1.5, 2.5]]), np.array([[1.5, 2.5]]))
+    assert_same(travel(0.5), np.array(0.5))
+
+
+def test_the_result_may_be_written_to() -> None:
+    array = travel(np.zeros(3, np.float32))
+    array += 1
+    assert array.tolist() == [1, 1, 1]
+
+
+def test_the_arguments_are_left_as_they_were() -> None:
+    array = np.asfortranarray(BASE)
+    array.flags.writeable = False
+    travel(array)
+    assert np.array_equal(array, BASE)
+
+
+def test_kinds_and_metadata_are_kept_apart() -> None:
+    body = encode({"params": {"w": 1.0}, "grads": {"w": 2.0, "b": 3.0}}, {"step": "1", "loss": "0.5"})
+    params, metadata = decode(body, "params")
+    grads, _ = decode(body, "grads")
+    assert ({name: float(x) for name, x in params.items()}, sorted(grads)) == ({"w": 1.0}, ["b", "w"])
+    assert metadata == {"step": "1", "loss": "0.5"}
+
+
+@pytest.mark.parametrize("value", [1, [1, 2], np.arange(3), True, "text", 1j, None, [None]])
+def test_what_is_no_tensor_is_refused_by_name(value: object) -> None:
+    with pytest.raises(TypeError, match=r"grads\['layer.w'\] has dtype .*float32"):
+        encode({"grads": {"layer.w": value}}, {})  # type: ignore[dict-item]
+
+
+def test_a_ragged_list_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match=r"params\['w'\] cannot be made a NumPy array"):
+        encode({"params": {"w": [[1.0], [1.0, 2.0]]}}, {})
+
+
+def test_a_name_is_a_string() -> None:
+    with pytest.raises(TypeError, match="a tensor's name is a string, not 0"):
+        encode({"params": {0: 1.0}}, {})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("body", [b"", b"\x00" * 8, b"<html>", b"\xff" * 100])
+def test_what_is_no_safetensors_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"(?i)header|buffer"):
+        decode(body, "params")
+
+
+def test_without_ml_dtypes_a_bfloat16_answer_says_what_to_install() -> None:
+    body = encode({"params": {"w": np.zeros(2, ml_dtypes.bfloat16)}}, {})
+    code = (
+        "import sys; sys.modules['ml_dtypes'] = None\n"
+        "from optim_client._tensors import decode, encode\n"
+        "encode({'params': {'w': 1.0}}, {})\n"
+        f"decode(bytes.fromhex({json.dumps(body.hex())}), 'params')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ImportError: params/w is bfloat16" in ended.stderr
+    assert "pip install 'optim-client[bfloat16]'" in ended.stderr
