@@ -1,11 +1,10 @@
-"""The training loop. Through the service or on this machine, it is the same loop: only `update` differs.
+"""The training loop. Through the service or without it, it is the same loop: only `update` differs.
 
-A step needs nothing but its number and the parameters, so a run can go on from any step that it knows those of.
+A step needs nothing but its number and the parameters, so a run can go on from any step whose parameters it has.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from app.demo import network
 from app.demo.digits import Digits
@@ -15,7 +14,8 @@ from optim_engine import Config, State, step
 STEPS = 1000
 BATCH = 64
 OPTIMIZER = "adamw"
-HYPERPARAMETERS = {"lr": 0.01, "weight_decay": 0.1}
+LR = 0.01
+WEIGHT_DECAY = 0.1
 
 Update = Callable[[Tensors, Tensors, float], Tensors]
 """Parameters, gradients and the loss go in; the next parameters come out."""
@@ -23,16 +23,16 @@ Update = Callable[[Tensors, Tensors, float], Tensors]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What one step came to. `loss` is the batch's, before the step; `params` are those after it."""
+    """What one step came to. `loss` is the batch's before the step, `params` are those after it."""
 
     step: int
     loss: float
     params: Tensors
 
 
-def schedule(steps: int) -> dict[str, Any]:
+def schedule(steps: int) -> Mapping[str, str | int]:
     """Up to the full learning rate in a twentieth of the steps, then down to zero."""
-    return {"kind": "warmup_cosine", "warmup_steps": max(1, steps // 20), "total_steps": steps}
+    return {"kind": "warmup_cosine", "warmup_steps": steps // 20, "total_steps": steps}
 
 
 def train(update: Update, params: Tensors, digits: Digits, steps: range) -> Iterator[Point]:
@@ -45,8 +45,9 @@ def train(update: Update, params: Tensors, digits: Digits, steps: range) -> Iter
 
 def local_update(steps: int) -> Update:
     """The optimizer without a service: the engine, called directly."""
-    config = Config.parse(OPTIMIZER, hyperparameters=HYPERPARAMETERS, schedule=schedule(steps))
-    state = State.empty(config)
+    hyperparameters = {"lr": LR, "weight_decay": WEIGHT_DECAY}
+    config = Config.parse(OPTIMIZER, hyperparameters=hyperparameters, schedule=schedule(steps))
+    state = State.empty()
 
     def update(params: Tensors, grads: Tensors, _loss: float) -> Tensors:
         nonlocal state
@@ -55,3 +56,13 @@ def local_update(steps: int) -> Update:
         return outcome.params
 
     return update
+
+
+def first_difference(points: Sequence[Point], digits: Digits) -> int | None:
+    """Train once more without a service; the first step whose parameters are not the same bits."""
+    steps = len(points)
+    local = train(local_update(steps), network.init(), digits, range(1, steps + 1))
+    for point, other in zip(points, local, strict=True):
+        if any(point.params[name].tobytes() != tensor.tobytes() for name, tensor in other.params.items()):
+            return point.step
+    return None

@@ -1,0 +1,48 @@
+"""What a person sees while the network learns: a live bar on a terminal, plain lines everywhere else."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from app.demo.training import Point
+
+LINES = 10
+"""How many lines a whole run is, where there is no terminal."""
+
+
+class Display:
+    """Shows what training has come to; what it is told to `say` stands above the bar."""
+
+    def __init__(self, console: Console, steps: int) -> None:
+        self._console = console
+        self._every = max(1, steps // LINES)
+        self._progress = Progress(
+            TextColumn("{task.fields[name]:<9}"),
+            BarColumn(30),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not console.is_terminal,
+            speed_estimate_period=2,
+        )
+        self._task = self._progress.tasks[self._progress.add_task("", total=steps, name="step")]
+
+    def say(self, name: str, text: str) -> None:
+        self._console.print(f"{name:<9} {text}")
+
+    def show(self, point: Point, accuracy: float) -> None:
+        """Where training is; `accuracy` is that of images that it does not learn from."""
+        self._progress.update(self._task.id, completed=point.step)
+        figures = f"loss {point.loss:6.4f}   accuracy {accuracy:5.3f}   {self._task.speed or 0:4.0f} steps/s"
+        self._progress.update(self._task.id, description=figures)
+        if not self._console.is_terminal and point.step % self._every == 0:
+            self.say("step", f"{point.step:4}/{self._task.total:.0f}   {figures}")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._progress.stop()

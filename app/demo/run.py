@@ -1,0 +1,101 @@
+"""The demo: train through the service, kill it half-way, and show that every number is that of an unbroken local run."""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from optim_client import Client, OptimError
+from rich.console import Console
+
+from app.demo import digits, network
+from app.demo.display import Display
+from app.demo.remote import RemoteRun
+from app.demo.server import Server, ServerFailed
+from app.demo.training import OPTIMIZER, STEPS, first_difference
+
+TARGET = 0.95
+
+
+class RunFailed(Exception):
+    """The run did not do what the service promises."""
+
+
+def demo(url: str | None = None) -> int:
+    """Train through the service at `url`, or through a server of the demo's own; return the exit code."""
+    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no end of the demo leaves its server behind
+    try:
+        _demo(console, url)
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+    except (OptimError, ServerFailed, RunFailed, ValueError) as error:
+        console.print(f"failed    {error}", style="bold red")
+        return 1
+    return 0
+
+
+def _demo(console: Console, url: str | None) -> None:
+    console.print("A network learns hand-written digits; its optimizer is a service.\n", style="bold")
+    with ExitStack() as stack:
+        server = None if url else stack.enter_context(Server())
+        at = server.url if server else str(url)
+        display = Display(console, STEPS)
+        run = RemoteRun(stack.enter_context(Client(at)), STEPS, display.show)
+        parameters = sum(tensor.size for tensor in network.init().values())
+        display.say("session", f"{run.session.id} at {at}: {OPTIMIZER}, {parameters:,} parameters")
+        with display:
+            run.until(STEPS // 2)
+            if server:
+                crash(run, server, display)
+            run.until(STEPS)
+    _judge(run, display)
+    _what_next(console, url, run.session.id)
+
+
+def crash(run: RemoteRun, server: Server, display: Display) -> None:
+    """End the server as a crash would, start it again, and see that nothing is lost."""
+    done = len(run.points)
+    display.say("kill -9", f"the server, after step {done}")
+    began = time.monotonic()
+    server.kill()
+    server.start()
+    found = run.session.get().step
+    if found != done:
+        raise RunFailed(f"the session came back at step {found}, not at step {done}")
+    display.say("again", f"after {time.monotonic() - began:.1f} s; the session is at step {found}, training goes on")
+
+
+def _judge(run: RemoteRun, display: Display) -> None:
+    train, test = digits.load()
+    accuracy = network.accuracy(run.points[-1].params, test)
+    display.say("accuracy", f"{accuracy:.3f} on {len(test)} images that it has not seen")
+    if accuracy < TARGET:
+        raise RunFailed(f"an accuracy of {TARGET} was to be expected")
+    if step := first_difference(run.points, train):
+        raise RunFailed(f"not equal to the same run without a service: they differ from step {step} on")
+    display.say("equal", f"to the bit, at each of {len(run.points):,} steps, to the same run without a service")
+
+
+def _what_next(console: Console, url: str | None, session_id: str) -> None:
+    """Lines to copy, with `optim` as it can be typed here."""
+    optim = "optim" if shutil.which("optim") else os.path.relpath(Path(sys.executable).with_name("optim"))
+    if url:
+        commands = {
+            f"curl '{url}/v1/sessions/{session_id}/history?limit=3'": "what the service recorded",
+            f"curl -X DELETE {url}/v1/sessions/{session_id}": "or let it expire, in a day",
+        }
+    else:
+        commands = {
+            f"{optim} serve": "the service, its pages on http://127.0.0.1:8000/docs",
+            f"{optim} demo --url http://127.0.0.1:8000": "this run, through that service",
+            "docker compose up": "the service on Redis",
+        }
+    width = max(map(len, commands))
+    console.print("\nNext:")
+    for command, purpose in commands.items():
+        console.print(f"  {command:<{width}}  {purpose}")
