@@ -1,4 +1,4 @@
-"""The demo: train through the service, kill it half-way, and show that every number is that of an unbroken local run."""
+"""The demo: train through the service, kill it half-way, and see that every number is that of an unbroken local run."""
 
 import os
 import shutil
