@@ -1,6 +1,7 @@
 """What is sent for each verb, and what becomes of the session's known step."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -8,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optim_client import Metrics, SessionInfo, TensorInfo, _calls
+from optim_client import HistoryRow, Metrics, SessionInfo, TensorInfo, _calls
 from optim_client._protocol import Response
 from optim_client._state import SessionState
 from optim_client._tensors import decode, encode
@@ -116,19 +117,25 @@ def test_history_rows_are_read_with_their_times() -> None:
     assert (row.step, row.loss, row.time) == (1, None, datetime(2026, 11, 20, 12, 0, 1, 500000, tzinfo=UTC))
 
 
+def test_numbers_that_json_lacks_are_read_from_their_names() -> None:
+    row = HistoryRow.read({**ROW, "grad_norm": "NaN", "param_norm": "Infinity", "loss": "-Infinity"})
+    assert math.isnan(row.grad_norm)
+    assert (row.param_norm, row.loss) == (math.inf, -math.inf)
+
+
 def test_a_step_moves_what_the_client_knows() -> None:
     state = SessionState(SessionInfo.read(SESSION))
     params = state._step(W, W, None, None).read(stepped(W, step=42, digest="new"))
     assert np.array_equal(params["w"], W["w"])
-    assert (state.info.step, state.digest, state.skipped, state.info.skipped_steps) == (42, "new", False, 0)
+    assert (state.info.step, state.digest, state.skipped) == (42, "new", False)
     assert state.metrics == Metrics(**METRICS)
     assert repr(state) == "<SessionState s-1 adamw at step 42>"
 
 
-def test_a_skipped_step_leaves_the_known_step_and_is_counted() -> None:
+def test_a_skipped_step_leaves_the_known_step() -> None:
     state = SessionState(SessionInfo.read(SESSION))
     state._step(W, W, None, None).read(stepped(W, step=41, skipped=True))
-    assert (state.info.step, state.skipped, state.info.skipped_steps) == (41, True, 1)
+    assert (state.info.step, state.skipped) == (41, True)
     body = state._step(W, W, None, None).request.body
     assert isinstance(body, bytes)
     assert decode(body, "params")[1]["step"] == "42"

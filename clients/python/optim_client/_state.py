@@ -9,7 +9,7 @@ from optim_client.documents import Metrics, SessionInfo
 
 
 class SessionState:
-    """`info.step`, `info.skipped_steps` and `digest` follow every step; the rest of `info` is as of the last `get()`.
+    """`info.step` and `info.digest` follow every step; the rest of `info` is as of the last `get()`.
 
     `metrics` and `skipped` are of the last step that this client made.
     """
@@ -46,7 +46,6 @@ class SessionState:
         self.info = replace(
             self.info,
             step=self.info.step if answer.skipped else answer.step,
-            skipped_steps=self.info.skipped_steps + answer.skipped,
             digest=answer.digest,
         )
         return answer.params

@@ -1,7 +1,7 @@
 """What the service tells: a session, a row of its history, a step's metrics. Frozen; unknown members are ignored."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
@@ -71,7 +71,7 @@ class Page(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What a step did. `grad_norm` is from before clipping, `lr` from after the schedule."""
+    """What a step did. `grad_norm` is from before clipping, and is not finite where the step was skipped."""
 
     lr: float
     grad_norm: float
@@ -81,28 +81,34 @@ class Metrics:
 
     @classmethod
     def read(cls, document: Document) -> Self:
-        return cls(*(document[name] for name in cls.__slots__))
+        return cls(**_metrics(document))
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryRow:
+class HistoryRow(Metrics):
     """One step of a session's past. A skipped one has the number of the step before it."""
 
     step: int
-    lr: float
     loss: float | None
-    grad_norm: float
-    update_norm: float
-    param_norm: float
-    clip_scale: float
     skipped: bool
     duration_ms: float
     time: datetime
 
     @classmethod
     def read(cls, document: Document) -> Self:
-        at = datetime.fromisoformat(document["time"])
-        return cls(**{name: document[name] for name in cls.__slots__ if name != "time"}, time=at)
+        return cls(
+            **_metrics(document),
+            step=document["step"],
+            loss=None if document["loss"] is None else float(document["loss"]),
+            skipped=document["skipped"],
+            duration_ms=document["duration_ms"],
+            time=datetime.fromisoformat(document["time"]),
+        )
+
+
+def _metrics(document: Document) -> dict[str, float]:
+    """`float` reads what JSON has no number for: `"NaN"`, `"Infinity"`."""
+    return {field.name: float(document[field.name]) for field in fields(Metrics)}
 
 
 _AS_THEY_ARE = (
