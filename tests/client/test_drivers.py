@@ -19,6 +19,7 @@ from optim_client import (
     InvalidAnswer,
     NotFound,
     StepConflict,
+    _protocol,
 )
 
 from tests.client.conftest import Connect
@@ -30,6 +31,11 @@ SESSION_ANSWER = Answer(body=json.dumps(SESSION).encode())
 AGAIN = {"Retry-After": "0"}
 BUSY = Answer(503, b'{"code": "overloaded", "detail": "busy"}', AGAIN)
 STEPPED = Answer(body=stepped(W, step=42).body)
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_protocol, "FIRST_WAIT_SECONDS", 0.01)
 
 
 def session_of(client: Any) -> Any:
@@ -75,7 +81,7 @@ def test_a_closed_port_is_a_connection_error_that_was_never_sent(connect: Connec
 def test_a_client_waits_for_a_service_that_starts_late(connect: Connect) -> None:
     with ScriptedServer() as closed:
         pass
-    client = connect(closed.url)
+    client = connect(closed.url, max_retries=8)
     with ThreadPoolExecutor() as other:
         created = other.submit(client.sessions.create, "adamw")
         time.sleep(0.2)
