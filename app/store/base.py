@@ -66,8 +66,8 @@ class Head:
     """A session as the store sees it.
 
     `version` counts the saves from 1. `token` (see `new_token`) names the save that wrote it, so that a save that is
-    sent twice is told from another writer's. `expires_at` is in Unix seconds; `None` never expires. The session and all that belongs to
-    it vanish together.
+    sent twice is told from another writer's. `expires_at` is in Unix seconds; `None` never expires. The session and
+    all that belongs to it vanish together.
     """
 
     session_id: str

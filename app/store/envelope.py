@@ -28,12 +28,8 @@ class Label(NamedTuple):
 
     @property
     def expired(self) -> bool:
-        return has_passed(self.expires_at)
-
-
-def has_passed(expires_at: float | None) -> bool:
-    """By the wall clock of this machine."""
-    return expires_at is not None and expires_at <= time.time()
+        """By the wall clock of this machine."""
+        return self.expires_at is not None and self.expires_at <= time.time()
 
 
 def encode(head: Head) -> bytes:
@@ -67,13 +63,21 @@ def decode(session_id: str, data: bytes) -> Head:
     return Head(session_id, known["tenant"], version, token, document, pieces, expires_at)
 
 
-def peek(session_id: str, data: bytes) -> Label:
+def peek(session_id: str, data: bytes | memoryview) -> Label:
     """The first line of a head, of which `data` is at least the first `LABEL_BYTES`."""
     try:
-        _, _, version, token, expires = data.partition(b"\n")[0].decode().split(" ")
+        _, _, version, token, expires = bytes(data[:LABEL_BYTES]).partition(b"\n")[0].decode().split(" ")
         return Label(Stamp(int(version), token), None if expires == "-" else float(expires))
     except ValueError:
         _refuse(session_id, "has no readable first line")
+
+
+def has_expired(data: bytes | memoryview) -> bool:
+    """Whether a head, given as to `peek`, has expired. A damaged one has not: it stays, to be seen and deleted."""
+    try:
+        return peek("", data).expired
+    except StateDamaged:
+        return False
 
 
 def _refuse(session_id: str, why: str) -> NoReturn:

@@ -10,7 +10,7 @@ from typing import Self
 
 from app.settings import Settings
 from app.store.base import Head, Save, Stamp, Store, VersionConflict
-from app.store.envelope import decode, encode, peek
+from app.store.envelope import decode, encode, has_expired, peek
 
 Row = tuple[int, int, bytes]
 """Step, the version that wrote it, body: sorts as it is read."""
@@ -81,9 +81,9 @@ class MemoryStore(Store):
         del rows[: -self.history_limit]
 
     async def delete(self, session_id: str) -> bool:
-        held = session_id in self._heads and not self._expired(session_id)
+        data = self._heads.get(session_id)
         self._remove(session_id)
-        return held
+        return data is not None and not has_expired(data)
 
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
         rows = self._rows[session_id] if self._held(session_id) else []
@@ -94,7 +94,7 @@ class MemoryStore(Store):
         return [body for _, _, body in page]
 
     async def sweep(self) -> int:
-        dead = [session_id for session_id in self._heads if self._expired(session_id)]
+        dead = [session_id for session_id, data in self._heads.items() if has_expired(data)]
         for session_id in dead:
             self._remove(session_id)
         return len(dead)
@@ -106,9 +106,6 @@ class MemoryStore(Store):
             return None
         label = peek(session_id, data)
         return None if label.expired else label.stamp
-
-    def _expired(self, session_id: str) -> bool:
-        return peek(session_id, self._heads[session_id]).expired
 
     def _remove(self, session_id: str) -> None:
         for table in (self._heads, self._pieces, self._rows):

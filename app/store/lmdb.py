@@ -1,0 +1,227 @@
+"""Sessions in one LMDB file: the embedded store. Every save is synced: what was answered survives a power cut.
+
+Any number of processes may use one folder at once: LMDB lets one of them write at a time, and readers see a snapshot.
+No call runs on the event loop. The file is not a write map: a full disk is an error, not a signal that kills.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Self, TypeAlias, TypeVar
+
+import lmdb
+
+from app.errors import ServiceError, StateDamaged, StoreUnavailable
+from app.settings import Settings
+from app.store.base import FORMAT, Head, IncompatibleStore, Save, Store, VersionConflict
+from app.store.group_commit import GroupCommit
+from app.store.lmdb_tables import Fresh, Tables, staging_key
+
+TRANSACTION_BYTES = 64 << 20
+"""LMDB keeps in memory what a transaction writes, until it commits."""
+MARK = b"optim-service"
+"""The key that tells our file from another's; its value is the format's number."""
+READERS = 2
+MOST_READERS = 1024
+
+Transaction: TypeAlias = "lmdb.Transaction[memoryview]"
+Result = TypeVar("Result")
+
+
+def _batches(change: Save) -> list[list[Fresh]]:
+    """The fresh pieces, a transaction's worth at a time; the last goes with the commit and may be empty."""
+    batches: list[list[Fresh]] = [[]]
+    room = TRANSACTION_BYTES
+    for piece, view in zip(change.fresh_pieces, change.fresh, strict=True):
+        if piece.size > room:
+            batches.append([])
+            room = TRANSACTION_BYTES
+        batches[-1].append((piece, view))
+        room -= piece.size
+    return batches
+
+
+def _size(batch: list[Fresh]) -> int:
+    return sum(piece.size for piece, _ in batch)
+
+
+class LmdbStore(Store):
+    """One object a folder and process: LMDB cannot open a file twice in one process."""
+
+    def __init__(self, folder: Path, map_bytes: int, history_limit: int) -> None:
+        self.folder = folder
+        self.map_bytes = map_bytes
+        self.history_limit = history_limit
+        self._environment: lmdb.Environment | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        folder = settings.store.removeprefix("lmdb:")
+        if not folder or "\0" in folder:
+            raise ValueError(f"OPTIM_STORE={settings.store!r}: a folder must follow lmdb:")
+        return cls(Path(folder).expanduser(), settings.lmdb_map_bytes, settings.history_limit)
+
+    # Opening and closing
+
+    async def open(self) -> None:
+        await asyncio.to_thread(self._open)
+
+    def _open(self) -> None:
+        environment = self._open_environment()
+        try:
+            self._check_length(environment)
+            with environment.begin(write=True, buffers=True) as txn:
+                self._check_format(txn)
+                self._tables = Tables(*(environment.open_db(field.name.encode(), txn=txn) for field in fields(Tables)))
+            environment.reader_check()
+        except BaseException as error:
+            environment.close()
+            if isinstance(error, lmdb.Error):
+                raise self._translated(error) from error
+            raise
+        self._writer: GroupCommit[Transaction] = GroupCommit(
+            lambda: environment.begin(write=True, buffers=True), TRANSACTION_BYTES, (VersionConflict, ServiceError)
+        )
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._environment = environment
+
+    def _open_environment(self) -> lmdb.Environment:
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return lmdb.open(
+                str(self.folder),
+                map_size=self.map_bytes,
+                max_dbs=len(fields(Tables)),
+                max_readers=MOST_READERS,
+                max_spare_txns=READERS,
+                mode=0o600,
+            )
+        except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
+            raise IncompatibleStore(f"{self.folder}/data.mdb is no store of this service, or is damaged") from error
+        except (lmdb.Error, OSError) as error:
+            raise StoreUnavailable(f"cannot open the store in {self.folder}: {error}") from error
+
+    def _check_length(self, environment: lmdb.Environment) -> None:
+        """A file that was cut short would kill the process where it is read."""
+        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        found = (self.folder / "data.mdb").stat().st_size
+        if found < needed:
+            raise StateDamaged(
+                f"{self.folder}/data.mdb has {found} of at least {needed} bytes: restore it from a backup"
+            )
+
+    def _check_format(self, txn: Transaction) -> None:
+        mark = txn.get(MARK)
+        if mark is None and not txn.stat()["entries"]:
+            txn.put(MARK, str(FORMAT).encode())
+        elif mark is None:
+            raise IncompatibleStore(f"{self.folder}/data.mdb is not a store of this service: name another folder")
+        elif int(bytes(mark)) > FORMAT:
+            raise IncompatibleStore(
+                f"the store in {self.folder} has form {int(bytes(mark))}, of a newer version of this service; this one "
+                f"reads up to form {FORMAT}: run the newer version"
+            )
+
+    async def close(self) -> None:
+        environment, self._environment = self._environment, None
+        if environment is not None:
+            await asyncio.to_thread(self._writer.close)
+            await asyncio.to_thread(self._readers.shutdown)
+            environment.close()
+
+    # The verbs
+
+    async def ping(self) -> None:
+        await self._view(lambda txn: txn.get(MARK))
+
+    async def load(self, session_id: str) -> Head | None:
+        return await self._view(lambda txn: self._tables.head(txn, session_id))
+
+    async def read(self, head: Head, into: memoryview) -> None:
+        await self._view(lambda txn: self._tables.fill(txn, head, into))
+
+    async def save(self, change: Save) -> None:
+        *early, last = _batches(change)
+        staged = bool(early)
+        try:
+            for batch in early:
+                await self._write(partial(self._tables.stage, change=change, batch=batch), _size(batch))
+            await self._write(
+                lambda txn: self._tables.commit(txn, change, last, staged, self.history_limit), _size(last)
+            )
+        except BaseException:
+            if staged and self._environment is not None:
+                self._writer.submit(lambda txn: self._tables.unstage(txn, staging_key(change.head)))
+            raise
+
+    async def delete(self, session_id: str) -> bool:
+        return await self._write(lambda txn: self._tables.delete(txn, session_id))
+
+    async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
+        return await self._view(lambda txn: self._tables.history(txn, session_id, after, limit))
+
+    async def sweep(self) -> int:
+        await asyncio.to_thread(self._opened().reader_check)
+        dead, stale = await self._view(self._tables.leftovers)
+        swept = 0
+        for row in dead:
+            swept += await self._write(partial(self._tables.bury, row=row))
+        for key in stale:
+            swept += await self._write(partial(self._tables.unstage, key=key))
+        return swept
+
+    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head]:
+        return await self._view(lambda txn: self._tables.page(txn, tenant, limit, before))
+
+    # Threads
+
+    async def _view(self, look: Callable[[Transaction], Result]) -> Result:
+        """Run `look` on a snapshot. What it returns must not hold on to the snapshot's memory."""
+        environment = self._opened()
+
+        def run() -> Result:
+            with environment.begin(buffers=True) as txn:
+                return look(txn)
+
+        return await self._finish(self._readers.submit(run))
+
+    async def _write(self, job: Callable[[Transaction], Result], size: int = 0) -> Result:
+        self._opened()
+        return await self._finish(self._writer.submit(job, size))
+
+    def _opened(self) -> lmdb.Environment:
+        if self._environment is None:
+            raise StoreUnavailable(f"the store in {self.folder} is not open")
+        return self._environment
+
+    async def _finish(self, future: "Future[Result]") -> Result:
+        """Wait for the thread, also when cancelled: it still uses the caller's buffers."""
+        waiting = asyncio.wrap_future(future)
+        try:
+            return await asyncio.shield(waiting)
+        except lmdb.Error as error:
+            raise self._translated(error) from error
+        except asyncio.CancelledError:
+            while not waiting.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([waiting])
+            waiting.exception()
+            raise
+
+    def _translated(self, error: lmdb.Error) -> ServiceError:
+        where = f"the store in {self.folder}"
+        match error:
+            case lmdb.CorruptedError() | lmdb.PageNotFoundError():
+                return StateDamaged(f"{where} is damaged ({error}): restore it from a backup")
+            case lmdb.MapFullError():
+                return StoreUnavailable(f"{where} is full: delete sessions or raise OPTIM_LMDB_MAP_BYTES")
+            case lmdb.DiskError():
+                return StoreUnavailable(f"{where} cannot be written, its disk is full: {error}")
+            case lmdb.PanicError():
+                return StoreUnavailable(f"{where} failed to write its last page; restart the service: {error}")
+            case _:
+                return StoreUnavailable(f"{where} failed: {error}")

@@ -1,0 +1,275 @@
+"""Sessions in Redis (or Valkey). What a crash of Redis itself loses is what its append-only file is set to.
+
+    optim:{<session>}:head           string       an envelope
+    optim:{<session>}:piece:<name>   string       a piece's bytes
+    optim:{<session>}:history        sorted set   score: the step; member: step and version, 16 digits each, and the row
+    optim:tenant:<tenant>            sorted set   the tenant's session ids, all of score 0; some may be gone
+    optim:tenants                    set          the tenants that ever had a session
+    optim:format                     string       the format's number
+
+Fresh pieces go to names that nothing reads yet, and expire after an hour unless a save takes them; then one script
+does the save. Every name is unique, so that a piece which is there already is never written again: a save that comes
+twice must not put an expiry on what is in use.
+"""
+
+import glob
+import logging
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Self, TypeVar
+
+from app.errors import StateDamaged, StoreUnavailable
+from app.settings import Settings
+from app.store.base import FORMAT, Head, IncompatibleStore, Piece, Save, Stamp, Store, VersionConflict
+from app.store.envelope import LABEL_BYTES, decode, encode, has_expired, peek
+from app.store.redis_client import Client, Command, Refused
+from app.store.redis_scripts import SAVE, UNLINK
+
+BATCH = 16
+"""Pieces, or heads, in one pipeline: what a connection holds in memory at a time."""
+STAGED_MS = 3_600_000
+"""How long a save may take, and how long the leftovers of one that was interrupted stay."""
+TENANTS = "optim:tenants"
+FORMAT_KEY = "optim:format"
+
+log = logging.getLogger(__name__)
+Item = TypeVar("Item")
+
+
+def session_key(session_id: str, rest: str) -> str:
+    """A session's id stands in braces in each of its keys, so that a cluster keeps them together."""
+    return f"optim:{{{session_id}}}:{rest}"
+
+
+def head_key(session_id: str) -> str:
+    return session_key(session_id, "head")
+
+
+def history_key(session_id: str) -> str:
+    return session_key(session_id, "history")
+
+
+def piece_keys(session_id: str, pieces: Sequence[Piece]) -> list[str]:
+    return [session_key(session_id, f"piece:{piece.name}") for piece in pieces]
+
+
+def tenant_key(tenant: str) -> str:
+    return f"optim:tenant:{tenant}"
+
+
+class RedisStore(Store):
+    """Any number of objects and processes share one Redis. An object belongs to the event loop that opened it."""
+
+    def __init__(self, client: Client, history_limit: int) -> None:
+        self._redis = client
+        self.history_limit = history_limit
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        return cls(Client(settings.store, settings.store_timeout_seconds), settings.history_limit)
+
+    # Opening and closing
+
+    async def open(self) -> None:
+        self._redis.open()
+        try:
+            await self._check_format()
+            await self._warn()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _check_format(self) -> None:
+        (found,) = await self._redis.ask(("GET", FORMAT_KEY))
+        if found is None:
+            _, found = await self._redis.ask(("SET", FORMAT_KEY, FORMAT, "NX"), ("GET", FORMAT_KEY))
+        if not found.isdigit():
+            raise IncompatibleStore(f"{FORMAT_KEY} in this Redis is not of this service: name another database")
+        if int(found) > FORMAT:
+            raise IncompatibleStore(
+                f"this Redis has form {int(found)}, of a newer version of this service; this one reads up to form "
+                f"{FORMAT}: run the newer version"
+            )
+
+    async def _warn(self) -> None:
+        """Say in the log how this Redis may lose what was answered."""
+        with suppress(Refused):
+            memory, disk = await self._redis.ask(("INFO", "memory"), ("INFO", "persistence"))
+            if memory.get("maxmemory") and memory.get("maxmemory_policy") != "noeviction":
+                log.warning("this Redis drops keys when its memory is full: set its maxmemory-policy to noeviction")
+            if not disk.get("aof_enabled"):
+                log.warning("this Redis has no append-only file: if it crashes, steps that were answered are lost")
+
+    async def close(self) -> None:
+        await self._redis.close()
+
+    async def ping(self) -> None:
+        await self._redis.ask(("PING",))
+
+    # Reading
+
+    async def load(self, session_id: str) -> Head | None:
+        (data,) = await self._redis.ask(("GET", head_key(session_id)))
+        return None if data is None or has_expired(data) else decode(session_id, data)
+
+    async def read(self, head: Head, into: memoryview) -> None:
+        offset = 0
+        try:
+            for pieces in _batched(head.pieces):
+                found = await self._redis.ask(*(("GET", key) for key in piece_keys(head.session_id, pieces)))
+                for piece, data in zip(pieces, found, strict=True):
+                    piece.verify(head.session_id, data)
+                    into[offset : offset + piece.size] = data
+                    offset += piece.size
+        except StateDamaged:
+            await self._expect(head)
+            raise
+        await self._expect(head)
+
+    async def _expect(self, head: Head) -> None:
+        """Pieces never change under their names: while the head stands, so do all of them."""
+        if await self._held(head.session_id) != head.stamp:
+            raise VersionConflict(f"session {head.session_id} is no longer at {head.stamp}")
+
+    async def _held(self, session_id: str) -> Stamp | None:
+        """The stamp of a session that is there and has not expired."""
+        (start,) = await self._redis.ask(("GETRANGE", head_key(session_id), 0, LABEL_BYTES - 1))
+        return peek(session_id, start).stamp if start and not has_expired(start) else None
+
+    async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
+        key = history_key(session_id)
+        (page,) = await self._redis.ask(("ZRANGEBYSCORE", key, f"({after}", "+inf", "LIMIT", 0, limit))
+        if page:
+            last = int(page[-1][:16])
+            (sharing,) = await self._redis.ask(("ZRANGEBYSCORE", key, last, last))
+            page = [member for member in page if int(member[:16]) < last] + sharing
+        return [member[32:] for member in page]
+
+    async def _ids(self, tenant: str, limit: int, before: str | None) -> list[str]:
+        top = "+" if before is None else f"({before}"
+        (ids,) = await self._redis.ask(("ZREVRANGEBYLEX", tenant_key(tenant), top, "-", "LIMIT", 0, limit))
+        return [session_id.decode() for session_id in ids]
+
+    # Writing
+
+    async def save(self, change: Save) -> None:
+        head = change.head
+        fresh = zip(piece_keys(head.session_id, change.fresh_pieces), change.fresh, strict=True)
+        *early, last = _batched([("SET", key, view, "NX", "PX", STAGED_MS) for key, view in fresh]) or [[]]
+        if early and change.is_done(await self._held(head.session_id)):
+            return
+        # Who finds an id without a head takes it out of the index: so it goes in before the head, and again after.
+        index = [] if change.previous else [("ZADD", tenant_key(head.tenant), 0, head.session_id)]
+        before = [*last, *index, *(("SADD", TENANTS, head.tenant) for _ in index)]
+        try:
+            for batch in early:
+                await self._redis.ask(*batch)
+            outcome = await self._redis.run(SAVE, _save_keys(change), self._save_values(change), before, index)
+        except Refused:
+            await self._unstage(change)
+            raise
+        if outcome == b"conflict":
+            await self._unstage(change)
+            raise VersionConflict(f"session {head.session_id} is no longer what the change was made from")
+        if outcome != b"done":
+            lost = head.pieces[outcome]
+            if lost not in change.fresh_pieces:
+                lost.verify(head.session_id, None)
+            raise StoreUnavailable(f"session {head.session_id}: piece {lost.name} expired before the save was done")
+
+    def _save_values(self, change: Save) -> Command:
+        head, row = change.head, change.row
+        return (
+            head.token,
+            *(change.previous.stamp if change.previous else ("", "")),
+            encode(head),
+            len(head.pieces),
+            "" if head.expires_at is None else math.ceil(head.expires_at * 1000),
+            "" if change.forget_after is None else change.forget_after,
+            "" if row is None else row.step,
+            "" if row is None else b"%016d%016d" % (row.step, head.version) + row.body,
+            self.history_limit,
+        )
+
+    async def _unstage(self, change: Save) -> None:
+        """Remove the fresh pieces of a save that failed, unless a head names them; what stays will expire."""
+        session_id = change.head.session_id
+        with suppress(StoreUnavailable, StateDamaged):
+            (data,) = await self._redis.ask(("GET", head_key(session_id)))
+            named = decode(session_id, data).pieces if data else ()
+            leftover = [piece for piece in change.fresh_pieces if piece not in named]
+            await self._unlink(session_id, data, piece_keys(session_id, leftover))
+
+    async def _unlink(self, session_id: str, data: bytes | None, keys: Sequence[str]) -> bool:
+        """Unlink if the head still is what `data` is; say whether it was."""
+        outcome = await self._redis.run(UNLINK, [head_key(session_id), *keys], [(data or b"")[:LABEL_BYTES]])
+        return bool(outcome == b"done")
+
+    async def delete(self, session_id: str) -> bool:
+        while True:
+            (data,) = await self._redis.ask(("GET", head_key(session_id)))
+            if data is None or has_expired(data):
+                return False
+            try:
+                head = decode(session_id, data)
+                keys = [head_key(session_id), history_key(session_id), *piece_keys(session_id, head.pieces)]
+            except (StateDamaged, IncompatibleStore):
+                head, keys = None, await self._scan(session_id)
+            if await self._unlink(session_id, data, keys):
+                if head:
+                    await self._forget(head.tenant, [session_id])
+                return True
+
+    async def _scan(self, session_id: str) -> list[str]:
+        """Every key of a session whose head does not tell."""
+        pattern, keys, cursor = glob.escape(session_key(session_id, "")) + "*", list[str](), 0
+        while True:
+            ((cursor, found),) = await self._redis.ask(("SCAN", cursor, "MATCH", pattern, "COUNT", 1000))
+            keys += [key.decode() for key in found]
+            if not cursor:
+                return keys
+
+    async def _forget(self, tenant: str, ids: Sequence[str]) -> int:
+        """Take ids out of the index, but for those whose head has come meanwhile; count the rest."""
+        await self._redis.ask(("ZREM", tenant_key(tenant), *ids))
+        found = await self._redis.ask(*(("EXISTS", head_key(session_id)) for session_id in ids))
+        back = [
+            ("ZADD", tenant_key(tenant), 0, session_id) for session_id, there in zip(ids, found, strict=True) if there
+        ]
+        await self._redis.ask(*back)
+        return len(ids) - len(back)
+
+    async def sweep(self) -> int:
+        """Redis removes what has expired, all but the index."""
+        (tenants,) = await self._redis.ask(("SMEMBERS", TENANTS))
+        swept = 0
+        for tenant in map(bytes.decode, tenants):
+            before = None
+            while ids := await self._ids(tenant, BATCH, before):
+                found = await self._redis.ask(*(("EXISTS", head_key(session_id)) for session_id in ids))
+                gone = [session_id for session_id, there in zip(ids, found, strict=True) if not there]
+                swept += await self._forget(tenant, gone) if gone else 0
+                before = ids[-1]
+        return swept
+
+    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head]:
+        heads: list[Head] = []
+        while len(heads) < limit and (ids := await self._ids(tenant, min(BATCH, limit - len(heads)), before)):
+            found = await self._redis.ask(*(("GET", head_key(session_id)) for session_id in ids))
+            there = [(session_id, data) for session_id, data in zip(ids, found, strict=True) if data is not None]
+            heads += [decode(session_id, data) for session_id, data in there if not has_expired(data)]
+            if gone := [session_id for session_id, data in zip(ids, found, strict=True) if data is None]:
+                await self._forget(tenant, gone)
+            before = ids[-1]
+        return heads
+
+
+def _save_keys(change: Save) -> list[str]:
+    session_id = change.head.session_id
+    pieces = (*change.head.pieces, *change.obsolete_pieces)
+    return [head_key(session_id), history_key(session_id), *piece_keys(session_id, pieces)]
+
+
+def _batched(items: Sequence[Item]) -> list[Sequence[Item]]:
+    return [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
