@@ -57,8 +57,8 @@ def _demo(console: Console, url: str | None) -> None:
     _what_next(console, url, run.session.id)
 
 
-def crash(run: RemoteRun, server: Server, display: Display) -> None:
-    """End the server as a crash would, start it again, and see that nothing is lost."""
+def crash(run: RemoteRun, server: Server, display: Display) -> float:
+    """End the server as a crash would, start it again, see that nothing is lost; the seconds that it took."""
     done = len(run.points)
     display.say("kill -9", f"the server, after step {done}")
     began = time.monotonic()
@@ -67,7 +67,9 @@ def crash(run: RemoteRun, server: Server, display: Display) -> None:
     found = run.session.get().step
     if found != done:
         raise RunFailed(f"the session came back at step {found}, not at step {done}")
-    display.say("again", f"after {time.monotonic() - began:.1f} s; the session is at step {found}, training goes on")
+    away = time.monotonic() - began
+    display.say("again", f"after {away:.1f} s; the session is at step {found}, training goes on")
+    return away
 
 
 def _judge(run: RemoteRun, display: Display) -> None:
