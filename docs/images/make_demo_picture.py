@@ -3,9 +3,10 @@
 import io
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from optim_client import Client
 from rich.console import Console
 
@@ -15,8 +16,9 @@ from app.demo.remote import RemoteRun
 from app.demo.run import crash
 from app.demo.server import Server
 from app.demo.training import STEPS, Point, first_difference
+from optim_engine import Average
 
-WIDTH, LEFT, RIGHT = 860, 76, 832
+WIDTH, LEFT, RIGHT = 860, 76, 824
 LOSS_TOP, LOSS_BOTTOM = 92, 262
 ACCURACY_TOP, ACCURACY_BOTTOM = 300, 410
 HEIGHT = 466
@@ -28,13 +30,14 @@ STYLE = """
   .kill { fill: #cf222e } .end { text-anchor: end } .middle { text-anchor: middle }
   .card { fill: #ffffff; stroke: #d0d7de }
   .grid { stroke: #d8dee4; stroke-width: 1 }
-  .loss, .accuracy { fill: none; stroke-linejoin: round; stroke-linecap: round }
-  .loss { stroke: #0969da; stroke-width: 1.5 } .accuracy { stroke: #1a7f37; stroke-width: 2.25 }
+  .behind { fill: #ffffff }
+  .batch, .loss, .accuracy { fill: none; stroke-width: 2.25; stroke-linejoin: round; stroke-linecap: round }
+  .batch, .loss { stroke: #0969da } .accuracy { stroke: #1a7f37 } .batch { stroke-width: 1; opacity: 0.4 }
   .crash { stroke: #cf222e; stroke-width: 1.5; stroke-dasharray: 5 4 }
   @media (prefers-color-scheme: dark) {
     text { fill: #9198a1 } .title, .label { fill: #f0f6fc } .kill { fill: #ff7b72 }
-    .card { fill: #0d1117; stroke: #3d444d } .grid { stroke: #2a313c }
-    .loss { stroke: #4493f8 } .accuracy { stroke: #3fb950 } .crash { stroke: #ff7b72 }
+    .card, .behind { fill: #0d1117 } .card { stroke: #3d444d } .grid { stroke: #2a313c }
+    .batch, .loss { stroke: #4493f8 } .accuracy { stroke: #3fb950 } .crash { stroke: #ff7b72 }
   }
 """
 
@@ -65,7 +68,7 @@ def draw(points: Sequence[Point], test: digits.Digits, crashed: int, away: float
         return LEFT + (RIGHT - LEFT) * step / last
 
     def loss_y(loss: float) -> float:
-        return _between(LOSS_BOTTOM, LOSS_TOP, math.log10(loss / 0.01) / math.log10(4 / 0.01))
+        return _between(LOSS_BOTTOM, LOSS_TOP, math.log10(loss / 0.005) / math.log10(4 / 0.005))
 
     def accuracy_y(accuracy: float) -> float:
         return _between(ACCURACY_BOTTOM, ACCURACY_TOP, accuracy)
@@ -75,13 +78,15 @@ def draw(points: Sequence[Point], test: digits.Digits, crashed: int, away: float
         f'<rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="8"/>',
         _text(24, 34, "title", "A network learns through the service; the server is killed half-way"),
         _text(24, 57, "", f"hand-written digits, AdamW behind HTTP, every step durable, {speed:.0f} steps a second"),
-        *_axis("loss, log scale", LOSS_TOP, loss_y, (0.01, 0.1, 1)),
+        *_axis("loss of each batch, and its running average", LOSS_TOP, loss_y, (0.01, 0.1, 1)),
         *_axis("accuracy on unseen images", ACCURACY_TOP, accuracy_y, (0, 0.5, 1)),
         *(_text(x(step), ACCURACY_BOTTOM + 20, "middle", f"{step:,}") for step in range(0, last + 1, last // 10)),
         _text(x(last / 2), ACCURACY_BOTTOM + 42, "label middle", "step"),
-        _line("loss", [(x(point.step), loss_y(point.loss)) for point in points]),
+        _line("batch", [(x(point.step), loss_y(point.loss)) for point in points]),
+        _line("loss", [(x(point.step), loss_y(loss)) for point, loss in zip(points, _averages(points), strict=True)]),
         _line("accuracy", [(x(step), accuracy_y(accuracy)) for step, accuracy in accuracies]),
         f'<path class="crash" d="M{x(crashed):.1f} {LOSS_TOP}V{ACCURACY_BOTTOM}"/>',
+        f'<rect class="behind" x="{x(crashed) + 4:.1f}" y="{LOSS_TOP}" width="{RIGHT - x(crashed) - 4:.1f}" height="84"/>',
         _text(x(crashed) + 10, LOSS_TOP + 16, "label kill", f"kill -9 after step {crashed}"),
         _text(x(crashed) + 10, LOSS_TOP + 35, "", f"{away:.1f} s later the session is at step {crashed}"),
         _text(x(crashed) + 10, LOSS_TOP + 54, "", f"and goes on: all {last:,} steps equal, to the bit,"),
@@ -95,6 +100,13 @@ def draw(points: Sequence[Point], test: digits.Digits, crashed: int, away: float
         + "\n".join(parts)
         + "\n</svg>\n"
     )
+
+
+def _averages(points: Sequence[Point]) -> Iterator[float]:
+    average = Average.of_shape((), 0.9)
+    for point in points:
+        average = average.advance(np.asarray(point.loss))
+        yield float(average.value())
 
 
 def _axis(name: str, top: float, y: Callable[[float], float], ticks: Sequence[float]) -> list[str]:
