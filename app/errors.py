@@ -7,6 +7,9 @@ The message (`detail`) holds the value and the way out, and never an array.
 from collections.abc import Mapping
 from typing import ClassVar
 
+import optim_engine.errors as engine
+from optim_engine.errors import EngineError
+
 
 class ServiceError(Exception):
     """The root. `fields` are the extra members of the problem document (RFC 9457, section 3.2)."""
@@ -126,12 +129,6 @@ class InvalidSession(ServiceError):
     status, code, title = 422, "invalid_session", "The session's settings are not valid"
 
 
-class InvalidRequest(ServiceError):
-    """A body that reads well and does not say what the call needs."""
-
-    status, code, title = 422, "invalid_request", "The request is not valid"
-
-
 class TensorMismatch(ServiceError):
     """A tensor is missing, or differs in shape or dtype from what the session knows."""
 
@@ -186,3 +183,15 @@ def _tree(root: type[ServiceError]) -> list[type[ServiceError]]:
 
 ERRORS: Mapping[str, type[ServiceError]] = {error.code: error for error in _tree(ServiceError)}
 """Every error by its code; the OpenAPI schema and the docs' test read this table."""
+
+
+def of_engine(error: EngineError) -> ServiceError:
+    """What the engine refused, as it is answered."""
+    match error:
+        case engine.TensorMismatch():
+            return TensorMismatch(str(error), tensor=error.tensor, expected=error.expected, got=error.got)
+        case engine.NonFinite():
+            return NonFinite(str(error), tensor=error.tensor, index=error.index)
+        case engine.InvalidConfig():
+            return InvalidSession(str(error), where=error.where)
+    return ServiceError(str(error))

@@ -44,7 +44,8 @@ class Settings(BaseSettings):
         default=256, ge=1, description="Steps under way at once; more are answered 503 `overloaded`."
     )
     rate_limit: str | None = Field(
-        default=None, description="Requests of one tenant, such as `100/second`; more are answered 429. None by default."
+        default=None,
+        description="Requests of one tenant, such as `100/second`; more are answered 429. None by default.",
     )
     state_cache_bytes: int = Field(
         default=2 << 30, ge=0, description="Memory for the states of recent sessions, in bytes; 0 keeps none."
@@ -62,13 +63,19 @@ class Settings(BaseSettings):
     shutdown_seconds: int = Field(
         default=30, ge=0, description="How long steps under way may take to finish when the server stops, in seconds."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="The least that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least that is logged."
+    )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
 
     @field_validator("store")
     @classmethod
     def _known_store(cls, url: str) -> str:
         scheme, colon, rest = url.partition(":")
-        if not colon or scheme not in ("lmdb", "redis", "rediss", "unix", "memory") or (scheme != "memory" and not rest):
+        if (
+            not colon
+            or scheme not in ("lmdb", "redis", "rediss", "unix", "memory")
+            or (scheme != "memory" and not rest)
+        ):
             raise ValueError("must be lmdb:PATH, redis://…, rediss://…, unix:///… or memory:")
         return url

@@ -1,0 +1,159 @@
+"""What a request makes of a session: from what was loaded to what is to be saved. Pure but for the clock; no I/O."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from app import plain
+from app.errors import InvalidSession
+from app.session import Answered, Session, write_config, write_document
+from app.store.base import Head, HistoryRow, Piece, Save, checksum_of, cut, new_token
+from optim_engine import OPTIMIZERS, Config, Outcome, State, reapply
+from optim_engine import step as engine_step
+from optim_engine.arrays import Arrays
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """One step, as it was asked for. `body` is the digest of the request's bytes."""
+
+    grads: Arrays
+    body: str
+    params: Arrays = field(default_factory=dict)
+    step: int | None = None
+    key: str | None = None
+    lr: float | None = None
+    loss: float | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return sum(array.nbytes for array in (*self.grads.values(), *self.params.values()))
+
+
+@dataclass(frozen=True)
+class StepAnswer:
+    """What a step is answered with; the same, array for array, when it is replayed."""
+
+    step: int
+    params: Arrays
+    skipped: bool
+    digest: str
+    metrics: Mapping[str, Any]
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """A save, and what it makes true: the session, and its state where that changed."""
+
+    save: Save
+    session: Session
+    state: State | None = None
+
+
+def create(session: Session) -> Change:
+    """A session that was not there before."""
+    session = session.with_digest([])
+    return Change(Save(_head(session, 1, new_token(), ()), None), session)
+
+
+def settings(head: Head, old: Session, new: Session) -> Change:
+    """Other settings, the same state. A step that was answered before is replayed with those that it used."""
+    _check_moments(old, new.config)
+    applied = old.applied and replace(old.applied, config=old.applied.config or write_config(old.config))
+    new = replace(new, updated_at=time.time(), applied=applied).with_digest(head.pieces)
+    return Change(Save(_head(new, head.version + 1, new_token(), head.pieces), head), new)
+
+
+def replacement(head: Head, old: Session, new: Session, state: State) -> Change:
+    """Another state in the place of the session's. What was answered before can no longer be answered again."""
+    pieces, fresh, version, token = _pieces(head, state)
+    new = replace(new, updated_at=time.time(), applied=None, skipped=None)
+    new = _at(new, state).with_digest(pieces)
+    forget = state.t if state.t < old.step else None
+    saved = _head(new, version, token, pieces)
+    return Change(Save(saved, head, fresh, forget_after=forget), new, state)
+
+
+def step(head: Head, session: Session, state: State, request: StepRequest) -> tuple[Change, StepAnswer]:
+    """One optimizer step. Raises the engine's errors, and has then changed nothing."""
+    started = time.perf_counter()
+    outcome = engine_step(session.config, state, request.params, request.grads, lr=request.lr)
+    pieces, fresh, version, token = _pieces(head, outcome.state)
+    session = replace(session, updated_at=time.time(), skipped_steps=session.skipped_steps + outcome.skipped)
+    session = _at(session, outcome.state).with_digest(pieces)
+    metrics = {name: plain.number(value) for name, value in vars(outcome.metrics).items()}
+    answer = Answered(session.step, request.key, request.body, request.lr, metrics, session.digest)
+    session = session.with_answer(answer, skipped=outcome.skipped)
+    row = _history_row(session, outcome, metrics, request, started)
+    saved = _head(session, version, token, pieces)
+    given = StepAnswer(session.step, outcome.params, outcome.skipped, session.digest, metrics)
+    return Change(Save(saved, head, fresh, row), session, outcome.state), given
+
+
+def replay(session: Session, state: State, past: Answered, request: StepRequest) -> StepAnswer:
+    """The answer that `past` was, with the parameters made once more from the request and what was saved."""
+    skipped = past is session.skipped
+    params: Arrays
+    if session.config.hold_params:
+        params = {name: state.array(name, "params") for name in request.grads}
+    elif skipped:
+        params = request.params
+    else:
+        config = Config.parse(**past.config) if past.config else session.config
+        scale = float(past.metrics["clip_scale"])
+        params = reapply(config, state, request.params, request.grads, clip_scale=scale, lr=past.lr)
+    return StepAnswer(past.step, params, skipped, past.digest, past.metrics, replayed=True)
+
+
+def _head(session: Session, version: int, token: str, pieces: tuple[Piece, ...]) -> Head:
+    return Head(session.id, session.tenant, version, token, write_document(session), pieces, session.expires_at)
+
+
+def _at(session: Session, state: State) -> Session:
+    return replace(session, step=state.t, layout=state.layout, counts=state.counts)
+
+
+def _pieces(head: Head, state: State) -> tuple[tuple[Piece, ...], list[memoryview], int, str]:
+    """The pieces of the state, those that `head` has already being kept; the bytes of the others; version and token."""
+    version, token = head.version + 1, new_token()
+    pieces, fresh = [], []
+    for i, data in enumerate(cut(state.memory.data)):
+        piece = Piece(f"{version}-{token}-{i}", len(data), checksum_of(data))
+        old = head.pieces[i] if i < len(head.pieces) else None
+        if old is not None and (old.size, old.checksum) == (piece.size, piece.checksum):
+            pieces.append(old)
+        else:
+            pieces.append(piece)
+            fresh.append(data)
+    return tuple(pieces), fresh, version, token
+
+
+def _history_row(
+    session: Session, outcome: Outcome, metrics: Mapping[str, Any], request: StepRequest, started: float
+) -> HistoryRow:
+    row = {
+        "step": session.step,
+        "loss": plain.number(request.loss),
+        **metrics,
+        "skipped": outcome.skipped,
+        "duration_ms": round(1000 * (time.perf_counter() - started), 3),
+        "time": plain.instant(session.updated_at),
+    }
+    return HistoryRow(session.step, orjson.dumps(row))
+
+
+def _check_moments(session: Session, config: Config) -> None:
+    """Refuse settings under which a tensor would need other moments than it has."""
+    rule = OPTIMIZERS[config.optimizer]
+    for tensor, entry in session.layout.entries.items():
+        needed = rule.init(config.hyperparameters_of(config.group_of(tensor)))
+        if session.counts[tensor] and set(entry.moments) != set(needed):
+            raise InvalidSession(
+                f"tensor {tensor!r} has the moments ({', '.join(entry.moments)}), the new settings need "
+                f"({', '.join(needed)}); what a session keeps is fixed: create a new one",
+                tensor=tensor,
+            )

@@ -1,0 +1,148 @@
+"""The service, wired: the one place that knows all its parts. Nothing is built at import."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from limits import parse as parse_rate
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from app import errors
+from app.auth import Keys
+from app.cache import StateCache
+from app.compute import Compute
+from app.logs import configure_logs, log
+from app.problems import problem_response
+from app.routes import docs, health, openapi, params, sessions, state, steps
+from app.service import RateLimit, Service
+from app.sessions import Sessions
+from app.settings import Settings
+from app.store import open_store
+from app.store.base import Store
+from app.telemetry import Metrics, Telemetry
+from app.wire.codec import Limits
+from optim_engine import EngineError
+
+
+def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
+    """The ASGI application. A store that is given is opened and closed like the settings' own."""
+    service = _service(settings, store or open_store(settings))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.store:
+            sweeper = asyncio.create_task(_sweep(service))
+            yield
+            sweeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await sweeper
+            service.compute.close()
+
+    app = _Application(
+        title="Optim Service",
+        version=version("optim-service"),
+        summary="An optimizer you call over HTTP.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    for noun in (sessions, steps, params, state, health, docs):
+        app.include_router(noun.router)
+    _add_handlers(app)
+    app.add_middleware(Telemetry, metrics=service.metrics, answer_error=problem_response)
+    return app
+
+
+def from_environment() -> FastAPI:
+    """What a server process runs: the settings are in its environment."""
+    settings = Settings()
+    configure_logs(settings.log_level, settings.log_format)
+    return create_app(settings)
+
+
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The schema, with the bodies that are read by hand."""
+        return self._whole_schema
+
+    @cached_property
+    def _whole_schema(self) -> dict[str, Any]:
+        schema = super().openapi()
+        schema["components"] = {
+            "schemas": openapi.components(),
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        }
+        schema["security"] = [{}, {"key": []}]
+        for operations in schema["paths"].values():
+            for operation in operations.values():
+                if "HTTPValidationError" in str(operation["responses"].get("422", "")):
+                    del operation["responses"]["422"]
+        return schema
+
+
+def _service(settings: Settings, store: Store) -> Service:
+    compute = Compute(settings.compute_threads)
+    rate = settings.rate_limit
+    return Service(
+        settings=settings,
+        store=store,
+        sessions=Sessions(store, compute, StateCache(settings.state_cache_bytes), settings.max_waiting_steps),
+        compute=compute,
+        keys=Keys.read(settings.api_keys_file),
+        rate_limit=RateLimit(parse_rate(rate), MovingWindowRateLimiter(MemoryStorage())) if rate else None,
+        metrics=Metrics(),
+        limits=Limits(settings.max_tensors, settings.max_name_length),
+    )
+
+
+async def _sweep(service: Service) -> None:
+    """Remove what has expired, for as long as the service runs; a store that is away is asked again later."""
+    while True:
+        await asyncio.sleep(service.settings.sweep_seconds)
+        try:
+            if removed := await service.store.sweep():
+                log.info("swept", removed=removed)
+        except errors.ServiceError as error:
+            log.warning("sweep failed", error=error.detail)
+
+
+def _add_handlers(app: FastAPI) -> None:
+    """Every failure as one shape: an error of the tree, written as a problem."""
+
+    @app.exception_handler(errors.ServiceError)
+    async def service_error(_: Request, error: errors.ServiceError) -> Response:
+        return problem_response(error)
+
+    @app.exception_handler(EngineError)
+    async def engine_error(_: Request, error: EngineError) -> Response:
+        return problem_response(errors.of_engine(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def validation_error(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return problem_response(errors.MalformedHeader(f"{where}: {first['msg']}"))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            response = problem_response(errors.MethodNotAllowed(f"{request.method} is not for this path"))
+            response.headers.update(error.headers or {})
+            return response
+        if error.status_code == 404:
+            return problem_response(errors.RouteNotFound("the paths are listed in /docs"))
+        return problem_response(errors.MalformedBody(str(error.detail)))
+
+    @app.exception_handler(ClientDisconnect)
+    async def disconnected(_: Request, __: ClientDisconnect) -> Response:
+        return problem_response(errors.MalformedBody("the body ended before its announced length"))

@@ -1,0 +1,22 @@
+"""Values as JSON can say them."""
+
+import math
+from datetime import UTC, datetime
+
+
+def number(x: float | None) -> float | str | None:
+    """x; one that is not finite as `"NaN"`, `"Infinity"` or `"-Infinity"`, which a float can be read from."""
+    if x is None or math.isfinite(x):
+        return x
+    return "NaN" if math.isnan(x) else "Infinity" if x > 0 else "-Infinity"
+
+
+def instant(seconds: float | None) -> str | None:
+    """A Unix time as RFC 3339 in UTC, to the millisecond."""
+    if seconds is None:
+        return None
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return "9999-12-31T23:59:59.999Z"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

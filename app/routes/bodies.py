@@ -1,0 +1,71 @@
+"""Bodies in and out: one kept buffer in, a list of buffers out; nothing is joined."""
+
+from collections.abc import Mapping, Sequence
+
+from fastapi import Request
+from starlette.background import BackgroundTask
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.errors import BodyTooLarge, MalformedHeader
+from app.wire.codec import Buffer
+from optim_engine.buffers import BUFFERS
+
+LARGEST_WRITE = 1 << 20
+
+
+async def read_body(request: Request, limit: int) -> memoryview:
+    """The whole body. Raises `BodyTooLarge`, before a byte is read where the length is announced."""
+    announced = request.headers.get("content-length")
+    if announced is None:
+        return await _read_chunks(request, limit)
+    if not announced.isascii() or not announced.isdigit():
+        raise MalformedHeader(f"Content-Length {announced!r:.40} is not a number")
+    length = int(announced)
+    _check(length, limit)
+    buffer = BUFFERS.take(length).data
+    position = 0
+    async for chunk in request.stream():
+        buffer[position : position + len(chunk)] = chunk
+        position += len(chunk)
+    return buffer[:position]
+
+
+async def _read_chunks(request: Request, limit: int) -> memoryview:
+    body = bytearray()
+    async for chunk in request.stream():
+        _check(len(body) + len(chunk), limit)
+        body += chunk
+    return memoryview(body)
+
+
+def _check(length: int, limit: int) -> None:
+    if length > limit:
+        raise BodyTooLarge(
+            f"the body has {length} bytes or more, the limit is {limit}: send fewer tensors at once, or raise "
+            "OPTIM_MAX_BODY_BYTES",
+            limit=limit,
+        )
+
+
+class BuffersResponse(Response):
+    """A body that is sent from the memory that it stands in."""
+
+    def __init__(
+        self,
+        buffers: Sequence[Buffer],
+        media_type: str,
+        headers: Mapping[str, str] | None = None,
+        background: BackgroundTask | None = None,
+    ) -> None:
+        self._buffers = buffers
+        length = sum(memoryview(buffer).nbytes for buffer in buffers)
+        super().__init__(None, 200, {**(headers or {}), "content-length": str(length)}, media_type, background)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for buffer in self._buffers:
+            for start in range(0, len(buffer), LARGEST_WRITE):
+                part = buffer[start : start + LARGEST_WRITE]
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

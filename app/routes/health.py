@@ -1,0 +1,48 @@
+"""Whether the service lives, whether it is ready, and what it has counted."""
+
+from importlib.metadata import version
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from app.routes import openapi as schema
+from app.service import Has
+
+router = APIRouter(tags=["health"])
+
+
+@router.get(
+    "/livez",
+    operation_id="getLiveness",
+    summary="Whether the process lives",
+    responses=schema.answers(200, "Status", {"status": "alive"}, keyed=False),
+)
+async def livez() -> dict[str, str]:
+    """Checks nothing: answered as long as the process answers."""
+    return {"status": "alive"}
+
+
+@router.get(
+    "/readyz",
+    operation_id="getReadiness",
+    summary="Whether the store is reachable",
+    responses=schema.answers(
+        200, "Status", {"status": "ready", "store": "lmdb", "version": "0.1.0"}, "store_unavailable", keyed=False
+    ),
+)
+async def readyz(service: Has) -> dict[str, str]:
+    """Asks the store; 503 where it does not answer."""
+    await service.store.ping()
+    scheme = service.settings.store.partition(":")[0]
+    return {"status": "ready", "store": scheme, "version": version("optim-service")}
+
+
+@router.get(
+    "/metrics",
+    operation_id="getMetrics",
+    summary="Prometheus metrics",
+    responses={200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}},
+)
+async def metrics(service: Has) -> Response:
+    """Counts since the process started."""
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

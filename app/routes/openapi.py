@@ -1,0 +1,288 @@
+"""The words of the OpenAPI schema: bodies, answers, errors and their examples. What the routes do is not here."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from app.errors import ERRORS
+from app.wire.codecs import JSON, SAFETENSORS
+from optim_engine.clipping import Clip
+from optim_engine.fields import field_schema
+from optim_engine.hyperparameters import HYPERPARAMETERS
+from optim_engine.schedules import SCHEDULES
+
+Document = dict[str, Any]
+
+CREATE_EXAMPLE: Document = {
+    "optimizer": "adamw",
+    "hyperparameters": {"lr": 0.001, "weight_decay": 0.01},
+    "groups": [{"match": ["*bias"], "weight_decay": 0.0}],
+    "schedule": {"kind": "warmup_cosine", "warmup_steps": 100, "total_steps": 10000, "min_factor": 0.1},
+    "clip": {"global_norm": 1.0},
+    "ttl_seconds": 604800,
+    "labels": {"run": "mnist-3"},
+}
+UPDATE_EXAMPLE: Document = {"hyperparameters": {"lr": 0.0005}, "labels": {"phase": "fine-tuning"}}
+SESSION_EXAMPLE: Document = {
+    "id": "019a9f3c7e5bd1f0c3a2b4e59687aa10",
+    "optimizer": "adamw",
+    "hyperparameters": {
+        "lr": 0.001, "weight_decay": 0.01, "maximize": False, "betas": [0.9, 0.999], "eps": 1e-8, "amsgrad": False,
+    },
+    "groups": [{"match": ["*bias"], "weight_decay": 0.0}],
+    "schedule": None,
+    "clip": None,
+    "on_non_finite": "reject",
+    "hold_params": False,
+    "step": 41,
+    "skipped_steps": 0,
+    "digest": "6f1c0d3a5be94c7782d0a1f4e3b2c596",
+    "tensors": {"w": {"shape": [1, 2], "dtype": "float32", "step": 41, "group": None}},
+    "warnings": [],
+    "ttl_seconds": None,
+    "labels": {},
+    "created_at": "2026-11-20T12:00:00.000Z",
+    "updated_at": "2026-11-20T12:05:31.250Z",
+    "expires_at": None,
+}  # fmt: skip
+STEP_EXAMPLE: Document = {
+    "step": 42,
+    "params": {"w": [[0.1, 0.2]], "b": [0.0]},
+    "grads": {"w": [[0.01, -0.3]], "b": [0.2]},
+    "loss": 0.53,
+}
+METRICS_EXAMPLE: Document = {
+    "lr": 0.001, "grad_norm": 0.36069, "update_norm": 0.0017315, "param_norm": 0.22406, "clip_scale": 1.0,
+}  # fmt: skip
+ANSWER_EXAMPLE: Document = {
+    "step": 42,
+    "params": {"w": [[0.098999, 0.20099801]], "b": [-0.001]},
+    "skipped": False,
+    "digest": "e2c4a8f01b7d49c39d5f6a7788b0c1d2",
+    "metrics": METRICS_EXAMPLE,
+}
+PARAMS_EXAMPLE: Document = {"params": {"w": [[0.1, 0.2]], "b": [0.0]}}
+HISTORY_EXAMPLE: Document = {
+    "step": 42, "loss": 0.53, **METRICS_EXAMPLE, "skipped": False, "duration_ms": 0.21,
+    "time": "2026-11-20T12:05:31.250Z",
+}  # fmt: skip
+IDEMPOTENCY_KEY: Document = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Names this step for ever: sent again with the same body, it is answered again and not taken again.",
+    "schema": {"type": "string", "maxLength": 257},
+    "example": '"9f0c7c6e-step-42"',
+}
+
+ALWAYS = ("internal_error",)
+KEYED = ("unauthenticated", "forbidden", "rate_limited", "store_unavailable")
+
+
+def json_body(name: str, example: Document) -> Document:
+    content = {JSON.media_type: {"schema": _ref(name), "example": example}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def tensor_body(name: str, example: Document) -> Document:
+    return {"requestBody": {"required": True, "content": _tensor_content(name, example)}}
+
+
+def file_body() -> Document:
+    return {"requestBody": {"required": True, "content": {SAFETENSORS.media_type: {"schema": _BINARY}}}}
+
+
+def answers(
+    status: int,
+    name: str | None,
+    example: Document | None,
+    *codes: str,
+    headers: Mapping[str, str] | None = None,
+    keyed: bool = True,
+) -> dict[int | str, Document]:
+    """The successful answer, and one for each status that the codes stand for."""
+    content = {JSON.media_type: {"schema": _ref(name), "example": example}} if name else None
+    return _answers(status, content, codes, headers, keyed)
+
+
+def tensor_answers(
+    name: str, example: Document, *codes: str, headers: Mapping[str, str] | None = None
+) -> dict[int | str, Document]:
+    """The same, in each form that tensors have."""
+    return _answers(200, _tensor_content(name, example), codes, headers, True)
+
+
+def file_answer(*codes: str) -> dict[int | str, Document]:
+    return _answers(200, {SAFETENSORS.media_type: {"schema": _BINARY}}, codes, None, True)
+
+
+def components() -> dict[str, Document]:
+    """Every schema that the routes refer to."""
+    number = {"anyOf": [{"type": "number"}, {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}]}
+    text, whole, flag = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
+    tensors = {"type": "object", "additionalProperties": _ref("Tensor")}
+    metrics = _object(dict.fromkeys(METRICS_EXAMPLE, number))
+    settings = {
+        "hyperparameters": {"type": "object", "description": "What the optimizer has.", "oneOf": _optimizers()},
+        "groups": {"type": ["array", "null"], "items": _ref("Group")},
+        "schedule": {"oneOf": [*_schedules(), {"type": "null"}]},
+        "clip": {"oneOf": [field_schema(Clip), {"type": "null"}]},
+        "ttl_seconds": {"type": ["number", "null"], "exclusiveMinimum": 0},
+        "labels": {"type": ["object", "null"], "additionalProperties": {"type": ["string", "null"]}},
+    }
+    fixed = {
+        "optimizer": {"type": "string", "enum": list(HYPERPARAMETERS)},
+        "on_non_finite": {"type": "string", "enum": ["reject", "skip"], "default": "reject"},
+        "hold_params": {"type": "boolean", "default": False},
+    }
+    return {
+        "CreateSession": _object({**fixed, **settings}, required=["optimizer"]),
+        "UpdateSession": _object(
+            settings | {"hyperparameters": {"type": ["object", "null"]}, "schedule": {"type": ["object", "null"]}},
+            required=[],
+        ),
+        "Group": {
+            "type": "object",
+            "properties": {"match": {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}},
+            "required": ["match"],
+            "description": "Patterns on the tensors' names, and the hyperparameters that are theirs.",
+        },
+        "Session": _object(
+            {
+                **dict.fromkeys(("id", "optimizer", "on_non_finite", "digest", "created_at", "updated_at"), text),
+                "hyperparameters": {"type": "object"},
+                "groups": {"type": "array", "items": _ref("Group")},
+                "schedule": {"type": ["object", "null"]},
+                "clip": {"type": ["object", "null"]},
+                "hold_params": flag,
+                "step": whole,
+                "skipped_steps": whole,
+                "tensors": {"type": "object", "additionalProperties": _ref("SeenTensor")},
+                "warnings": {"type": "array", "items": text},
+                "ttl_seconds": {"type": ["number", "null"]},
+                "labels": {"type": "object", "additionalProperties": text},
+                "expires_at": {"type": ["string", "null"]},
+            }
+        ),
+        "SeenTensor": _object(
+            {
+                "shape": {"type": "array", "items": whole},
+                "dtype": text,
+                "step": whole,
+                "group": {"type": ["integer", "null"]},
+            }
+        ),
+        "SessionList": _object(
+            {"sessions": {"type": "array", "items": _ref("Session")}, "next_cursor": {"type": ["string", "null"]}}
+        ),
+        "Tensor": _tensor(),
+        "Step": _object(
+            {
+                "step": {"type": ["integer", "null"], "minimum": 1, "description": "The number that it will get."},
+                "params": tensors,
+                "grads": tensors | {"minProperties": 1},
+                "lr": {"type": ["number", "null"], "minimum": 0, "description": "For this step alone."},
+                "loss": {"anyOf": [*number["anyOf"], {"type": "null"}], "description": "Recorded in the history."},
+            },
+            required=["grads"],
+        ),
+        "StepAnswer": _object({"step": whole, "params": tensors, "skipped": flag, "digest": text, "metrics": metrics}),
+        "Params": _object({"params": tensors}),
+        "History": _object({"history": {"type": "array", "items": _ref("HistoryRow")}}),
+        "HistoryRow": _object(
+            {
+                "step": whole,
+                "loss": {"anyOf": [*number["anyOf"], {"type": "null"}]},
+                **dict.fromkeys(METRICS_EXAMPLE, number),
+                "skipped": flag,
+                "duration_ms": {"type": "number"},
+                "time": text,
+            }
+        ),
+        "Status": {"type": "object", "properties": {"status": text}, "required": ["status"]},
+        "Problem": {
+            "type": "object",
+            "description": "RFC 9457; further members depend on the code.",
+            "properties": {
+                "type": text,
+                "title": text,
+                "status": whole,
+                "detail": text,
+                "code": {"type": "string", "enum": sorted(ERRORS)},
+            },
+            "required": ["type", "title", "status", "detail", "code"],
+        },
+    }
+
+
+_BINARY: Document = {"type": "string", "format": "binary"}
+
+
+def _answers(
+    status: int, content: Document | None, codes: tuple[str, ...], headers: Mapping[str, str] | None, keyed: bool
+) -> dict[int | str, Document]:
+    success: Document = {"description": "Done."} | ({"content": content} if content else {})
+    if headers:
+        success["headers"] = {
+            name: {"description": words, "schema": {"type": "string"}} for name, words in headers.items()
+        }
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for code in (*codes, *(KEYED if keyed else ()), *ALWAYS):
+        by_status[ERRORS[code].status].append(code)
+    found: dict[int | str, Document] = {status: success}
+    for error, names in sorted(by_status.items()):
+        found[error] = _problem(names)
+    return found
+
+
+def _problem(codes: list[str]) -> Document:
+    examples = {code: {"value": ERRORS[code]("…").problem()} for code in codes}
+    content = {"application/problem+json": {"schema": _ref("Problem"), "examples": examples}}
+    return {"description": " · ".join(f"`{code}`: {ERRORS[code].title}" for code in codes), "content": content}
+
+
+def _tensor_content(name: str, example: Document) -> Document:
+    return {
+        JSON.media_type: {"schema": _ref(name), "example": example},
+        SAFETENSORS.media_type: {"schema": _BINARY},
+        SAFETENSORS.also[0]: {"schema": _BINARY},
+    }
+
+
+def _tensor() -> Document:
+    typed = {
+        "dtype": {"type": "string", "enum": ["float64", "float32", "float16", "bfloat16"]},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+    }
+    return {
+        "anyOf": [
+            {"type": "number"},
+            {"type": "array", "description": "A nested list, float32.", "items": {}},
+            _object({**typed, "data": {"type": "array", "items": {"type": "number"}}}),
+            _object({**typed, "base64": {"type": "string", "description": "Little-endian."}}),
+        ]
+    }
+
+
+def _optimizers() -> list[Document]:
+    return [{"title": name, **field_schema(kind)} for name, kind in HYPERPARAMETERS.items()]
+
+
+def _schedules() -> list[Document]:
+    schemas = []
+    for name, kind in SCHEDULES.items():
+        schema = field_schema(kind)
+        schema["properties"] = {"kind": {"const": name}, **schema["properties"]}
+        schema["required"] = ["kind", *schema.get("required", [])]
+        schemas.append({"title": name, "description": kind.__doc__ or "", **schema})
+    return schemas
+
+
+def _object(properties: Document, required: list[str] | None = None) -> Document:
+    needed = list(properties) if required is None else required
+    schema: Document = {"type": "object", "additionalProperties": False, "properties": properties}
+    return schema | ({"required": needed} if needed else {})
+
+
+def _ref(name: str) -> Document:
+    return {"$ref": f"#/components/schemas/{name}"}

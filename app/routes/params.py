@@ -1,0 +1,61 @@
+"""The parameters of a session that holds them."""
+
+from fastapi import APIRouter, Request, Response
+
+from app.errors import InvalidSession
+from app.routes import openapi as schema
+from app.routes.bodies import BuffersResponse, read_body
+from app.service import Has, Reader, Writer
+from app.session import Session
+from app.wire.codecs import JSON, codec_accepted, codec_of
+from optim_engine import State
+
+router = APIRouter(tags=["params"])
+
+
+@router.get(
+    "/v1/sessions/{session_id}/params",
+    operation_id="getParams",
+    summary="Read the held parameters",
+    responses=schema.tensor_answers(
+        "Params", schema.PARAMS_EXAMPLE, "session_not_found", "not_acceptable", "invalid_session", "state_damaged"
+    ),
+)
+async def get_params(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
+    """All that the session holds; JSON, or safetensors by `Accept`."""
+    codec = codec_accepted(request.headers.get("accept"), JSON)
+    loaded = await service.sessions.load(caller.tenant, session_id)
+    _check_holds(loaded.session)
+    params = loaded.state.held()
+    buffers = await service.compute.run(lambda: codec.write_params(params), loaded.head.state_bytes)
+    return BuffersResponse(buffers, codec.media_type)
+
+
+@router.put(
+    "/v1/sessions/{session_id}/params",
+    status_code=204,
+    operation_id="putParams",
+    summary="Set held parameters",
+    openapi_extra=schema.tensor_body("Params", schema.PARAMS_EXAMPLE),
+    responses=schema.answers(
+        204, None, None, "malformed_body", "session_not_found", "session_busy", "body_too_large",
+        "unsupported_media_type", "invalid_session", "tensor_mismatch", "state_damaged",
+    ),
+)  # fmt: skip
+async def put_params(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
+    """The tensors that are named are replaced, others stay; moments and the step count stay as they are."""
+    codec = codec_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
+    body = await read_body(request, service.settings.max_body_bytes)
+    params = await service.compute.run(lambda: codec.read_params(body, service.limits), len(body))
+
+    def hold(session: Session, state: State) -> tuple[Session, State]:
+        _check_holds(session)
+        return session, state.with_params(params)
+
+    await service.sessions.replace_state(caller.tenant, session_id, hold, len(body))
+    return Response(status_code=204)
+
+
+def _check_holds(session: Session) -> None:
+    if not session.config.hold_params:
+        raise InvalidSession("the session holds no parameters; create it with `hold_params` true")

@@ -1,0 +1,141 @@
+"""Sessions: create, list, read, change, delete, and their history."""
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Query, Request, Response
+
+from app.errors import UnsupportedMediaType
+from app.routes import openapi as schema
+from app.routes.bodies import read_body
+from app.service import Has, Reader, Service, Writer
+from app.store.base import Head
+from app.wire.codecs import JSON, codec_of
+from app.wire.json_tensors import read_json
+from app.wire.session_json import read_changes, read_creation, view
+
+router = APIRouter(tags=["sessions"])
+
+LARGEST_DOCUMENT = 1 << 20
+"""Bytes of a request that says settings; tensors have a limit of their own."""
+
+
+@router.post(
+    "/v1/sessions",
+    status_code=201,
+    operation_id="createSession",
+    summary="Create a session",
+    openapi_extra=schema.json_body("CreateSession", schema.CREATE_EXAMPLE),
+    responses=schema.answers(
+        201, "Session", schema.SESSION_EXAMPLE, "malformed_body", "body_too_large", "unsupported_media_type",
+        "invalid_session", headers={"Location": "The session's path."},
+    ),
+)  # fmt: skip
+async def create_session(request: Request, service: Has, caller: Writer) -> Response:
+    """A new session at step 0. Only `optimizer` is needed; what is not said gets PyTorch's default."""
+    wanted = read_creation(await _read_document(request, service))
+    head, session = await service.sessions.create(caller.tenant, **wanted)
+    return _json(view(session), 201, {"Location": f"/v1/sessions/{session.id}", "ETag": _etag(head)})
+
+
+@router.get(
+    "/v1/sessions",
+    operation_id="listSessions",
+    summary="List sessions, newest first",
+    responses=schema.answers(
+        200, "SessionList", {"sessions": [schema.SESSION_EXAMPLE], "next_cursor": None}, "malformed_header"
+    ),
+)
+async def list_sessions(
+    service: Has,
+    caller: Reader,
+    limit: Annotated[int, Query(ge=1, le=100, description="Sessions in one answer.")] = 20,
+    cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the answer before.")] = None,
+) -> Response:
+    """Up to `limit` sessions; `next_cursor` is null where there are no more."""
+    sessions = await service.sessions.page(caller.tenant, limit + 1, cursor)
+    page = sessions[:limit]
+    more = page[-1].id if len(sessions) > limit else None
+    return _json({"sessions": [view(session) for session in page], "next_cursor": more})
+
+
+@router.get(
+    "/v1/sessions/{session_id}",
+    operation_id="getSession",
+    summary="Read a session",
+    responses=schema.answers(
+        200, "Session", schema.SESSION_EXAMPLE, "session_not_found", "state_damaged",
+        headers={"ETag": "Changes with every change of the session."},
+    ) | {304: {"description": "As it was: `If-None-Match` named this ETag."}},
+)  # fmt: skip
+async def get_session(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
+    """The session with every effective setting, and each tensor that it has seen."""
+    head, session = await service.sessions.get(caller.tenant, session_id)
+    if request.headers.get("if-none-match") == _etag(head):
+        return Response(status_code=304, headers={"ETag": _etag(head)})
+    return _json(view(session), headers={"ETag": _etag(head)})
+
+
+@router.patch(
+    "/v1/sessions/{session_id}",
+    operation_id="updateSession",
+    summary="Change settings from the next step on",
+    openapi_extra=schema.json_body("UpdateSession", schema.UPDATE_EXAMPLE),
+    responses=schema.answers(
+        200, "Session", schema.SESSION_EXAMPLE, "malformed_body", "session_not_found", "session_busy",
+        "body_too_large", "unsupported_media_type", "invalid_session", "state_damaged",
+    ),
+)  # fmt: skip
+async def update_session(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
+    """A merge (RFC 7396): keys that are not named stay, `null` puts a default back."""
+    changes = read_changes(await _read_document(request, service))
+    head, session = await service.sessions.update(caller.tenant, session_id, changes)
+    return _json(view(session), headers={"ETag": _etag(head)})
+
+
+@router.delete(
+    "/v1/sessions/{session_id}",
+    status_code=204,
+    operation_id="deleteSession",
+    summary="Delete a session",
+    responses=schema.answers(204, None, None, "session_not_found"),
+)
+async def delete_session(session_id: str, service: Has, caller: Writer) -> Response:
+    """The session, its state and its history, for good."""
+    await service.sessions.delete(caller.tenant, session_id)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/v1/sessions/{session_id}/history",
+    operation_id="getHistory",
+    summary="What each step did, oldest first",
+    responses=schema.answers(
+        200, "History", {"history": [schema.HISTORY_EXAMPLE]}, "malformed_header", "session_not_found"
+    ),
+)
+async def get_history(
+    session_id: str,
+    service: Has,
+    caller: Reader,
+    after: Annotated[int, Query(ge=-1, le=2**53, description="Rows of later steps than this.")] = -1,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="Rows in one answer.")] = 1000,
+) -> Response:
+    """One row a step. A skipped step's row has the number of the step before it; rows of one number come together."""
+    rows = await service.sessions.history(caller.tenant, session_id, after, limit)
+    return Response(b'{"history":[' + b",".join(rows) + b"]}", media_type="application/json")
+
+
+async def _read_document(request: Request, service: Service) -> Any:
+    content_type = request.headers.get("content-type")
+    if codec_of(content_type, request.headers.get("content-encoding")) is not JSON:
+        raise UnsupportedMediaType(f"settings are {JSON.media_type}, not {content_type!r:.80}")
+    return read_json(await read_body(request, min(LARGEST_DOCUMENT, service.settings.max_body_bytes)))
+
+
+def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(value), status, headers, "application/json")
+
+
+def _etag(head: Head) -> str:
+    return f'"{head.version}-{head.token}"'

@@ -1,0 +1,49 @@
+"""The whole state, as a safetensors file."""
+
+from fastapi import APIRouter, Request, Response
+
+from app.errors import UnsupportedMediaType
+from app.routes import openapi as schema
+from app.routes.bodies import BuffersResponse, read_body
+from app.service import Has, Reader, Writer
+from app.wire.codecs import SAFETENSORS, codec_accepted, codec_of
+from app.wire.state_file import StateFile, write_state
+
+router = APIRouter(tags=["state"])
+
+
+@router.get(
+    "/v1/sessions/{session_id}/state",
+    operation_id="getState",
+    summary="Download the state",
+    responses=schema.file_answer("session_not_found", "not_acceptable", "state_damaged"),
+)
+async def get_state(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
+    """Moments, counts, held parameters and settings, all of one moment, with the digest that names them."""
+    codec_accepted(request.headers.get("accept"), SAFETENSORS, offered=[SAFETENSORS])
+    loaded = await service.sessions.load(caller.tenant, session_id)
+    buffers = write_state(loaded.session, loaded.state)
+    disposition = f'attachment; filename="{session_id}.safetensors"'
+    return BuffersResponse(buffers, SAFETENSORS.media_type, {"Content-Disposition": disposition})
+
+
+@router.put(
+    "/v1/sessions/{session_id}/state",
+    status_code=204,
+    operation_id="putState",
+    summary="Upload a state",
+    openapi_extra=schema.file_body(),
+    responses=schema.answers(
+        204, None, None, "malformed_body", "session_not_found", "session_busy", "body_too_large",
+        "unsupported_media_type", "invalid_state", "state_damaged",
+    ),
+)  # fmt: skip
+async def put_state(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
+    """Into this session, whose own settings stay. Refused whole unless every tensor fits by name, shape and dtype."""
+    content_type = request.headers.get("content-type")
+    if codec_of(content_type, request.headers.get("content-encoding")) is not SAFETENSORS:
+        raise UnsupportedMediaType(f"a state is {SAFETENSORS.media_type}, not {content_type!r:.80}")
+    body = await read_body(request, service.settings.max_body_bytes)
+    file = await service.compute.run(lambda: StateFile(body, service.limits), len(body))
+    await service.sessions.replace_state(caller.tenant, session_id, file.into, len(body))
+    return Response(status_code=204)

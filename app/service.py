@@ -1,0 +1,69 @@
+"""What every route needs, in one place: built once by `main`, found by a route through its request."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from limits import RateLimitItem
+from limits.strategies import MovingWindowRateLimiter
+
+from app.auth import Caller, Keys, Role
+from app.compute import Compute
+from app.errors import RateLimited
+from app.sessions import Sessions
+from app.settings import Settings
+from app.store.base import Store
+from app.telemetry import Metrics
+from app.wire.codec import Limits
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """How many requests a tenant may send; every process counts for itself."""
+
+    item: RateLimitItem
+    limiter: MovingWindowRateLimiter
+
+    def check(self, tenant: str) -> None:
+        """Count one request. Raises `RateLimited`."""
+        if not self.limiter.hit(self.item, tenant):
+            raise RateLimited(f"more than {self.item}; send the request again later")
+
+
+@dataclass(frozen=True)
+class Service:
+    settings: Settings
+    store: Store
+    sessions: Sessions
+    compute: Compute
+    keys: Keys
+    rate_limit: RateLimit | None
+    metrics: Metrics
+    limits: Limits
+
+
+def service_of(request: Request) -> Service:
+    return cast(Service, request.app.state.service)
+
+
+def reader(request: Request) -> Caller:
+    """A caller who may read."""
+    return _caller(request, Role.read)
+
+
+def writer(request: Request) -> Caller:
+    """A caller who may change sessions."""
+    return _caller(request, Role.write)
+
+
+def _caller(request: Request, needed: Role) -> Caller:
+    service = service_of(request)
+    caller = service.keys.caller(request.headers.get("authorization"), needed)
+    if service.rate_limit:
+        service.rate_limit.check(caller.tenant)
+    return caller
+
+
+Reader = Annotated[Caller, Depends(reader)]
+Writer = Annotated[Caller, Depends(writer)]
+Has = Annotated[Service, Depends(service_of)]

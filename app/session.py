@@ -1,0 +1,171 @@
+"""A session as the domain sees it, and its two written forms: the store's document and the digest.
+
+Knows no HTTP and no store's insides. The document is JSON with a format number; the state's bytes are not in it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import orjson
+
+from app.errors import StateDamaged
+from app.store.base import FORMAT, Head, Piece
+from optim_engine import Config, Entry, Layout, Spec
+
+KEYS_KEPT = 64
+"""How many of a session's idempotency keys are remembered."""
+
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "float64": np.dtype(np.float64),
+    "float32": np.dtype(np.float32),
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+}
+"""Every dtype that a tensor may have, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A step request that was answered: what is needed to know it again, and to answer it again with the same bytes.
+
+    `config` is what the step used, where the session's has changed since (`None`: it has not).
+    """
+
+    step: int
+    key: str | None
+    body: str
+    lr: float | None
+    metrics: Mapping[str, Any]
+    digest: str
+    config: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsedKey:
+    """An idempotency key, the digest of its body, and the step that it became (or, skipped, that it came after)."""
+
+    key: str
+    step: int
+    body: str
+    skipped: bool
+
+
+@dataclass(frozen=True)
+class Session:
+    """One training run's optimizer, but for the bytes of its state. A value: a change makes the next one."""
+
+    id: str
+    tenant: str
+    config: Config
+    created_at: float
+    updated_at: float
+    ttl_seconds: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    step: int = 0
+    skipped_steps: int = 0
+    layout: Layout = field(default_factory=lambda: Layout({}))
+    counts: Mapping[str, int] = field(default_factory=dict)
+    digest: str = ""
+    applied: Answered | None = None
+    """The last applied step; `None` once something else has replaced what it led to."""
+    skipped: Answered | None = None
+    """The last skipped step, until a later one is applied."""
+    keys: tuple[UsedKey, ...] = ()
+
+    @property
+    def expires_at(self) -> float | None:
+        return None if self.ttl_seconds is None else self.updated_at + self.ttl_seconds
+
+    def with_answer(self, answer: Answered, *, skipped: bool) -> "Session":
+        """The session with a step request answered, and its key remembered."""
+        used = [] if answer.key is None else [UsedKey(answer.key, answer.step, answer.body, skipped)]
+        keys = (*self.keys, *used)[-KEYS_KEPT:]
+        if skipped:
+            return replace(self, skipped=answer, keys=keys)
+        return replace(self, applied=answer, skipped=None, keys=keys)
+
+    def with_digest(self, pieces: Sequence[Piece]) -> "Session":
+        return replace(self, digest=digest_of(self.config, self.step, self.layout, self.counts, pieces))
+
+
+def digest_of(config: Config, step: int, layout: Layout, counts: Mapping[str, int], pieces: Sequence[Piece]) -> str:
+    """The name of a whole state: settings, counts, and by their checksums the bytes. 32 hexadecimal digits."""
+    whole = {
+        "settings": config.to_dict(),
+        "step": step,
+        "tensors": _write_tensors(layout, counts),
+        "pieces": [piece.checksum for piece in pieces],
+    }
+    return blake2b(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+
+
+def write_document(session: Session) -> bytes:
+    """The session as the store keeps it."""
+    document = {
+        "format": FORMAT,
+        "config": write_config(session.config),
+        "created_at": session.created_at,
+        "updated_at": session.updated_at,
+        "ttl_seconds": session.ttl_seconds,
+        "labels": session.labels,
+        "step": session.step,
+        "skipped_steps": session.skipped_steps,
+        "tensors": _write_tensors(session.layout, session.counts),
+        "digest": session.digest,
+        "applied": session.applied,
+        "skipped": session.skipped,
+        "keys": [[used.key, used.step, used.body, used.skipped] for used in session.keys],
+    }
+    return orjson.dumps(document)
+
+
+def read_document(head: Head) -> Session:
+    """The session of a head. Raises `StateDamaged` for one that cannot be read or that a newer version wrote."""
+    try:
+        document = orjson.loads(head.document)
+        if document["format"] > FORMAT:
+            raise StateDamaged(
+                f"session {head.session_id} has format {document['format']}, this version reads up to {FORMAT}; "
+                "run the version that wrote it"
+            )
+        layout, counts = _read_tensors(document["tensors"])
+        return Session(
+            id=head.session_id,
+            tenant=head.tenant,
+            config=Config.parse(**document["config"]),
+            created_at=document["created_at"],
+            updated_at=document["updated_at"],
+            ttl_seconds=document["ttl_seconds"],
+            labels=document["labels"],
+            step=document["step"],
+            skipped_steps=document["skipped_steps"],
+            layout=layout,
+            counts=counts,
+            digest=document["digest"],
+            applied=document["applied"] and Answered(**document["applied"]),
+            skipped=document["skipped"] and Answered(**document["skipped"]),
+            keys=tuple(UsedKey(*used) for used in document["keys"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateDamaged(f"session {head.session_id}: its document cannot be read: {error!r}") from error
+
+
+def write_config(config: Config) -> dict[str, Any]:
+    """What `Config.parse` makes the same configuration from; groups that were not given stay not given."""
+    return config.to_dict() | ({"groups": None} if config.given_groups is None else {})
+
+
+def _write_tensors(layout: Layout, counts: Mapping[str, int]) -> list[list[Any]]:
+    return [
+        [name, entry.spec.shape, entry.spec.dtype.name, entry.slots, counts[name]]
+        for name, entry in layout.entries.items()
+    ]
+
+
+def _read_tensors(rows: Sequence[Sequence[Any]]) -> tuple[Layout, dict[str, int]]:
+    entries = {name: Entry(Spec(tuple(shape), DTYPES[dtype]), tuple(slots)) for name, shape, dtype, slots, _ in rows}
+    return Layout(entries), {row[0]: row[4] for row in rows}

@@ -1,0 +1,187 @@
+"""What can be done with sessions: load → engine → compare-and-save. Knows no HTTP, no store's insides, no wire format.
+
+Every change goes the same way: from the head that was read to a new head, saved only if the store still holds the
+former. A lock for each session saves this process wasted work; the compare-and-save is what makes it true.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from app import changes
+from app.cache import StateCache
+from app.changes import Change, StepAnswer, StepRequest
+from app.compute import Compute
+from app.errors import Overloaded, SessionBusy, SessionNotFound, StateDamaged
+from app.replay import Asked, answered
+from app.session import Session, read_document
+from app.store.base import Head, Store, VersionConflict
+from optim_engine import Config, State
+
+T = TypeVar("T")
+
+TRIES = 8
+"""How often a change is made anew because another writer was quicker, before the client is told to come again."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A session and its state, as one head of the store names them."""
+
+    head: Head
+    session: Session
+    state: State
+
+
+class Sessions:
+    """The verbs. `tenant` is whose sessions are seen: another's are not found."""
+
+    def __init__(self, store: Store, compute: Compute, cache: StateCache, max_waiting_steps: int) -> None:
+        self._store = store
+        self._compute = compute
+        self._cache = cache
+        self._free_places = max_waiting_steps
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def create(
+        self, tenant: str, config: Config, *, ttl_seconds: float | None = None, labels: Mapping[str, str] | None = None
+    ) -> tuple[Head, Session]:
+        """A new session, at step 0."""
+        now = time.time()
+        session = Session(_new_id(), tenant, config, now, now, ttl_seconds, labels or {})
+        change = changes.create(session)
+        await self._store.save(change.save)
+        return change.save.head, change.session
+
+    async def get(self, tenant: str, session_id: str) -> tuple[Head, Session]:
+        """The session. Raises `SessionNotFound`."""
+        head = await self._store.load(session_id)
+        if head is None or head.tenant != tenant:
+            raise SessionNotFound(f"there is no session {session_id!r:.80}; it never was, has expired or was deleted")
+        cached = self._cache.get(head)
+        return head, cached[0] if cached else read_document(head)
+
+    async def page(self, tenant: str, limit: int, before: str | None) -> list[Session]:
+        """The tenant's sessions, newest first."""
+        return [read_document(head) for head in await self._store.list(tenant, limit, before)]
+
+    async def update(
+        self, tenant: str, session_id: str, new_settings: Callable[[Session], Session]
+    ) -> tuple[Head, Session]:
+        """Change settings; from the next step on. A step that was answered before is replayed with the old ones."""
+
+        async def attempt() -> tuple[Head, Session]:
+            head, old = await self.get(tenant, session_id)
+            change = changes.settings(head, old, new_settings(old))
+            await self._save(change)
+            return change.save.head, change.session
+
+        return await self._retried(session_id, attempt)
+
+    async def delete(self, tenant: str, session_id: str) -> None:
+        """Remove the session, its state and its history. Raises `SessionNotFound`."""
+        await self.get(tenant, session_id)
+        self._cache.drop(session_id)
+        await self._store.delete(session_id)
+
+    async def history(self, tenant: str, session_id: str, after: int, limit: int) -> list[bytes]:
+        """Rows of the history as JSON, oldest first."""
+        await self.get(tenant, session_id)
+        return await self._store.history(session_id, after, limit)
+
+    async def load(self, tenant: str, session_id: str) -> Loaded:
+        """The session with its state, both of one moment."""
+
+        async def attempt() -> Loaded:
+            head, session = await self.get(tenant, session_id)
+            return Loaded(head, session, await self._state(head, session))
+
+        return await self._retried(session_id, attempt, locked=False)
+
+    async def replace_state(
+        self, tenant: str, session_id: str, make: Callable[[Session, State], tuple[Session, State]], nbytes: int
+    ) -> None:
+        """Put another state, of about `nbytes` bytes, in place of the session's; steps before it are not replayed."""
+
+        async def attempt() -> None:
+            loaded = await self.load(tenant, session_id)
+            head, session = loaded.head, loaded.session
+            work = lambda: changes.replacement(head, session, *make(session, loaded.state))  # noqa: E731
+            await self._save(await self._compute.run(work, head.state_bytes + nbytes))
+
+        await self._retried(session_id, attempt)
+
+    async def step(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
+        """One optimizer step, exactly once; the module `replay` says what that means."""
+        async with self._place():
+            return await self._retried(session_id, lambda: self._step_once(tenant, session_id, request))
+
+    async def _step_once(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
+        head, session = await self.get(tenant, session_id)
+        past = answered(session, Asked(request.step, request.key, request.body))
+        state = await self._state(head, session)
+        if past is not None:
+            return await self._compute.run(lambda: changes.replay(session, state, past, request), request.nbytes)
+        change, answer = await self._compute.run(lambda: changes.step(head, session, state, request), request.nbytes)
+        await self._save(change)
+        return answer
+
+    async def _state(self, head: Head, session: Session) -> State:
+        cached = self._cache.get(head)
+        if cached is not None:
+            return cached[1]
+        if head.state_bytes != session.layout.nbytes:
+            raise StateDamaged(
+                f"session {session.id}: its pieces are {head.state_bytes} bytes, its tensors need "
+                f"{session.layout.nbytes}; restore the store from a backup or upload a saved state"
+            )
+        state = State.allocate(session.step, session.layout, session.counts)
+        await self._store.read(head, state.memory.data)
+        self._cache.put(head, session, state)
+        return state
+
+    async def _save(self, change: Change) -> None:
+        """Save, and keep what was saved. A cancelled request cannot stop a save half-way: it is finished without it."""
+        save = change.save
+        cached = self._cache.get(save.previous) if save.previous else None
+
+        async def commit() -> None:
+            await self._store.save(save)
+            state = change.state or (cached and cached[1])
+            if state:
+                self._cache.put(save.head, change.session, state)
+
+        await asyncio.shield(commit())
+
+    async def _retried(self, session_id: str, attempt: Callable[[], Awaitable[T]], *, locked: bool = True) -> T:
+        """What `attempt` returns, tried anew where another writer was quicker."""
+        for _ in range(TRIES):
+            try:
+                if not locked:
+                    return await attempt()
+                async with self._locks.setdefault(session_id, asyncio.Lock()):
+                    return await attempt()
+            except VersionConflict:
+                continue
+        raise SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """One of the places for steps under way."""
+        if not self._free_places:
+            raise Overloaded("all places for steps are taken; send the request again")
+        self._free_places -= 1
+        try:
+            yield
+        finally:
+            self._free_places += 1
+
+
+def _new_id() -> str:
+    """32 hexadecimal digits: the time in milliseconds, so that ids sort by age, then 80 random bits."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"

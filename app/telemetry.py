@@ -1,0 +1,97 @@
+"""What can be seen from outside: a request id on every answer, one log line and two metrics for each request.
+
+Plain ASGI: the middleware that Starlette builds on hides disconnects and cancels what it wraps.
+"""
+
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import ServiceError
+from app.logs import log
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """The service's own registry. With several workers they share what they count through files (see `serve`)."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        labels = ("method", "route", "status")
+        self.requests = Counter("optim_requests", "Requests answered.", labels, registry=self._registry)
+        self.seconds = Histogram(
+            "optim_request_seconds", "Time to answer, in seconds.", ("route",), buckets=SECONDS, registry=self._registry
+        )
+        self.steps = Counter(
+            "optim_steps", "Steps answered: applied, skipped or replayed.", ("outcome",), registry=self._registry
+        )
+
+    def text(self) -> bytes:
+        """In Prometheus's text format."""
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            together = CollectorRegistry()
+            MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+            return generate_latest(together)
+        return generate_latest(self._registry)
+
+
+class Telemetry:
+    """The outermost layer: whatever happens inside, a client gets an answer with a request id."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, answer_error: Callable[[ServiceError], ASGIApp]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._answer_error = answer_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:
+                log.exception("request failed", method=scope["method"], path=scope["path"])
+                if status:
+                    raise
+                failed = self._answer_error(ServiceError("an unexpected error; the log has it under the request id"))
+                await failed(scope, receive, send_with_id)
+            finally:
+                self._record(scope, status, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        self._metrics.requests.labels(scope["method"], route, status).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        write = log.debug if route in ("/livez", "/readyz", "/metrics") else log.info
+        write("request", method=scope["method"], route=route, status=status, ms=round(1000 * seconds, 2))
+
+
+def _request_id(scope: Scope) -> str:
+    """The one that the client sent, where it is fit to be logged, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text: str = value.decode("latin-1")
+            if REQUEST_ID.fullmatch(text):
+                return text
+    return uuid.uuid4().hex

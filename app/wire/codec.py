@@ -1,0 +1,97 @@
+"""What a codec is: a media type's way to write a step, its answer, and parameters.
+
+A codec knows bytes and arrays; it knows no session and no HTTP.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+from app.errors import MalformedBody
+from optim_engine.arrays import Array, Arrays
+
+Buffer: TypeAlias = bytes | memoryview
+
+MAX_DIMENSIONS = 32
+"""As many as NumPy's broadcasting has long had; a tensor of more is refused."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much of what a body may hold."""
+
+    max_tensors: int
+    max_name_length: int
+
+    def check_name(self, name: object) -> str:
+        """The name of a tensor, if it is one."""
+        if not isinstance(name, str) or not 0 < len(name) <= self.max_name_length:
+            raise MalformedBody(f"a tensor's name must have 1 to {self.max_name_length} characters, not {name!r:.80}")
+        return name
+
+    def check_count(self, count: int) -> None:
+        if count > self.max_tensors:
+            raise MalformedBody(f"{count} tensors are more than the {self.max_tensors} that a body may hold")
+
+
+@dataclass(frozen=True)
+class StepBody:
+    """A step as it came. `forms` is how each tensor was written, where the media type has more than one way."""
+
+    grads: Arrays
+    params: Arrays
+    step: int | None = None
+    lr: float | None = None
+    loss: float | None = None
+    forms: Mapping[str, str] = field(default_factory=dict)
+
+
+class Codec(ABC):
+    """Reading raises `MalformedBody`, which names the tensor. Writing gives buffers to be sent one after the other."""
+
+    media_type: ClassVar[str]
+    also: ClassVar[Sequence[str]] = ()
+    """Other names of the media type."""
+
+    @abstractmethod
+    def read_step(self, body: Buffer, limits: Limits) -> StepBody: ...
+
+    @abstractmethod
+    def write_answer(self, answer: Mapping[str, Any], params: Arrays, forms: Mapping[str, str]) -> list[Buffer]:
+        """`answer` is what stands beside the parameters: step, skipped, digest, metrics."""
+
+    @abstractmethod
+    def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]: ...
+
+    @abstractmethod
+    def write_params(self, params: Arrays) -> list[Buffer]: ...
+
+
+def checked_step(step: object) -> int | None:
+    """A step's number."""
+    if step is None or (isinstance(step, int) and not isinstance(step, bool) and 1 <= step <= 2**53):
+        return step
+    raise MalformedBody(f"`step` must be a whole number from 1, not {step!r:.40}")
+
+
+def checked_lr(lr: float | None) -> float | None:
+    """A step's own learning rate."""
+    if lr is None or 0 <= lr < float("inf"):
+        return lr
+    raise MalformedBody(f"`lr` must be a finite number of at least 0, not {lr}")
+
+
+def checked_shape(tensor: str, shape: object) -> tuple[int, ...]:
+    """A shape whose sizes an address can count, also where one of them is 0."""
+    if (
+        not isinstance(shape, list)
+        or len(shape) > MAX_DIMENSIONS
+        or not all(type(size) is int and size >= 0 for size in shape)
+        or math.prod(filter(None, shape)) >= 1 << 48
+    ):
+        raise MalformedBody(
+            f"tensor {tensor!r:.80}: its shape must be a list of up to {MAX_DIMENSIONS} sizes", tensor=tensor
+        )
+    return tuple(shape)

@@ -1,0 +1,169 @@
+"""Tensors as JSON. A tensor is a nested list (float32), or names its dtype and shape beside flat data or base64 bytes.
+
+The answer uses the form that the request used, tensor by tensor; one with a value that JSON cannot write (NaN, ±∞) is
+answered in base64, never as `null`.
+"""
+
+import math
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+
+from app.errors import MalformedBody
+from app.session import DTYPES
+from app.wire.codec import MAX_DIMENSIONS, Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step
+from optim_engine.arrays import Array, Arrays
+
+LIST, DATA, BASE64 = "list", "data", "base64"
+
+
+class JsonTensors(Codec):
+    media_type = "application/json"
+
+    def read_step(self, body: Buffer, limits: Limits) -> StepBody:
+        document = read_object(body, {"step", "params", "grads", "lr", "loss"})
+        params, params_forms = _read_tensors(document, "params", limits)
+        grads, grads_forms = _read_tensors(document, "grads", limits)
+        return StepBody(
+            grads=grads,
+            params=params,
+            step=checked_step(document.get("step")),
+            lr=checked_lr(_number(document, "lr")),
+            loss=_number(document, "loss"),
+            forms={**grads_forms, **params_forms},
+        )
+
+    def write_answer(self, answer: Mapping[str, Any], params: Arrays, forms: Mapping[str, str]) -> list[Buffer]:
+        written = {name: _write_tensor(array, forms.get(name)) for name, array in params.items()}
+        return [_dumps({"step": answer["step"], "params": written, **answer})]
+
+    def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
+        return _read_tensors(read_object(body, {"params"}), "params", limits)[0]
+
+    def write_params(self, params: Arrays) -> list[Buffer]:
+        return [_dumps({"params": {name: _write_tensor(array, None) for name, array in params.items()}})]
+
+
+def read_json(body: Buffer) -> Any:
+    """Any JSON value; NaN and Infinity are not JSON. Raises `MalformedBody`."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(f"the body is not JSON: {error}") from None
+
+
+def read_object(body: Buffer, keys: set[str]) -> dict[str, Any]:
+    """A JSON object with none but those keys."""
+    document = read_json(body)
+    if not isinstance(document, dict):
+        raise MalformedBody("the body must be a JSON object")
+    if unknown := document.keys() - keys:
+        raise MalformedBody(f"there is no {min(unknown)!r:.80} here; there is {', '.join(sorted(keys))}")
+    return document
+
+
+def _read_tensors(document: dict[str, Any], section: str, limits: Limits) -> tuple[dict[str, Array], dict[str, str]]:
+    written = document.get(section, {})
+    if not isinstance(written, dict):
+        raise MalformedBody(f"`{section}` must be an object: a tensor for each name")
+    limits.check_count(len(written))
+    arrays, forms = {}, {}
+    for name, value in written.items():
+        arrays[limits.check_name(name)], forms[name] = _read_tensor(f"{section}/{name}", value)
+    return arrays, forms
+
+
+def _read_tensor(name: str, value: Any) -> tuple[Array, str]:
+    if not isinstance(value, dict):
+        return _from_numbers(name, value, DTYPES["float32"]), LIST
+    if value.keys() not in ({"dtype", "shape", "data"}, {"dtype", "shape", "base64"}):
+        raise MalformedBody(f"tensor {name!r:.80} needs dtype, shape, and either data or base64", tensor=name)
+    dtype = value["dtype"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise MalformedBody(f"tensor {name!r:.80} has dtype {dtype!r:.40}; there is {', '.join(DTYPES)}", tensor=name)
+    shape = checked_shape(name, value["shape"])
+    form = DATA if "data" in value else BASE64
+    flat = (_from_numbers if form == DATA else _from_base64)(name, value[form], DTYPES[dtype])
+    if flat.ndim != 1 or flat.size != math.prod(shape):
+        raise MalformedBody(
+            f"tensor {name!r:.80}: {flat.size} elements do not make the shape {list(shape)}", tensor=name
+        )
+    return flat.reshape(shape), form
+
+
+def _from_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+    """A (nested) list of numbers, or one number, as an array; what is not a number in the dtype's range is refused."""
+    try:
+        wide = np.array(value)
+    except ValueError:
+        raise MalformedBody(f"tensor {name!r:.80}: its lists are not all of one length", tensor=name) from None
+    if wide.size == 0 and wide.dtype == np.float64:
+        return wide.astype(dtype)
+    if wide.dtype.kind not in "fiu" or wide.ndim > MAX_DIMENSIONS or _has_bool(value):
+        raise MalformedBody(f"tensor {name!r:.80} must be numbers in lists of one length", tensor=name)
+    with np.errstate(over="ignore"):
+        array: Array = wide.astype(dtype)
+    if not np.isfinite(array).all():
+        raise MalformedBody(f"tensor {name!r:.80} has a number out of the range of {dtype.name}", tensor=name)
+    return array
+
+
+def _has_bool(value: Any) -> bool:
+    """Whether there is a `true` among the numbers, which NumPy would take as 1."""
+    if isinstance(value, list):
+        return any(map(_has_bool, value)) if value and isinstance(value[0], list) else bool in set(map(type, value))
+    return isinstance(value, bool)
+
+
+def _from_base64(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
+    try:
+        data = b64decode(value, validate=True)
+        return np.frombuffer(data, np.uint8).view(dtype)
+    except (Base64Error, TypeError, ValueError):
+        raise MalformedBody(
+            f"tensor {name!r:.80}: base64 must be text for a whole number of {dtype.name} elements", tensor=name
+        ) from None
+
+
+def _write_tensor(array: Array, form: str | None) -> Any:
+    """In that form; where none is asked for, a list for float32 and flat data with its dtype for others."""
+    form = form or (LIST if array.dtype == np.float32 else DATA)
+    if form == BASE64 or not np.isfinite(array).all():
+        return {**_dtype_and_shape(array), "base64": b64encode(np.ascontiguousarray(array).tobytes()).decode()}
+    if form == DATA:
+        return {**_dtype_and_shape(array), "data": _numbers(array.reshape(-1))}
+    return _numbers(array)
+
+
+def _dtype_and_shape(array: Array) -> dict[str, Any]:
+    return {"dtype": array.dtype.name, "shape": array.shape}
+
+
+def _numbers(array: Array) -> Any:
+    """For orjson, which writes the fewest digits that read back as the same number of that precision."""
+    wide = array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+    return np.ascontiguousarray(wide) if wide.ndim else wide[()]
+
+
+_NUMPY = orjson.OPT_SERIALIZE_NUMPY
+
+
+def _dumps(value: Any) -> bytes:
+    return orjson.dumps(value, option=_NUMPY)
+
+
+def _number(document: dict[str, Any], name: str) -> float | None:
+    """A number, or one of the strings that stand for what JSON has no number for."""
+    value = document.get(name)
+    if value is None:
+        return None
+    if value in ("NaN", "Infinity", "-Infinity") or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        try:
+            return float(value)
+        except OverflowError:
+            pass
+    raise MalformedBody(f"`{name}` must be a number, not {value!r:.40}")

@@ -1,0 +1,130 @@
+"""The session's own JSON: what may be asked for, what is answered, and how settings are merged.
+
+What the settings may be is decided by the engine (`optim_engine.config`); here is what stands around them.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from app import plain
+from app.errors import InvalidSession
+from app.session import Session, write_config
+from optim_engine import Config
+
+SETTINGS = ("optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params")
+CHANGEABLE = ("hyperparameters", "groups", "schedule", "clip", "ttl_seconds", "labels")
+MAX_LABELS = 64
+MAX_LABEL_LENGTH = 256
+LONGEST_TTL = 10 * 365 * 86400
+
+
+def read_creation(document: Any) -> dict[str, Any]:
+    """`config`, `ttl_seconds` and `labels` of a new session. Raises `InvalidConfig` and `InvalidSession`."""
+    _check_keys(document, (*SETTINGS, "ttl_seconds", "labels"))
+    if "optimizer" not in document:
+        raise InvalidSession("optimizer: is needed")
+    if not isinstance(document.get("hold_params", False), bool):
+        raise InvalidSession("hold_params: must be true or false")
+    if not isinstance(document["optimizer"], str):
+        raise InvalidSession("optimizer: must be a name, such as 'adamw'")
+    return {
+        "config": Config.parse(**{key: document[key] for key in SETTINGS if key in document}),
+        "ttl_seconds": _read_ttl(document.get("ttl_seconds")),
+        "labels": _read_labels(document.get("labels") or {}),
+    }
+
+
+def read_changes(document: Any) -> Callable[[Session], Session]:
+    """What a PATCH makes of a session: a merge (RFC 7396), in which `null` puts a default back.
+
+    `hyperparameters` and `labels` are merged key by key, a schedule too unless it names another kind; groups and clip
+    are replaced whole.
+    """
+    _check_keys(document, CHANGEABLE)
+
+    def change(session: Session) -> Session:
+        settings = write_config(session.config)
+        for key in ("groups", "clip"):
+            if key in document:
+                settings[key] = document[key]
+        if "hyperparameters" in document:
+            settings["hyperparameters"] = _merged("hyperparameters", settings, document)
+        if "schedule" in document:
+            new, old = document["schedule"], settings["schedule"]
+            same_kind = isinstance(new, Mapping) and old and new.get("kind", old["kind"]) == old["kind"]
+            settings["schedule"] = _merged("schedule", settings, document) if same_kind else new
+        labels = session.labels
+        if "labels" in document:
+            labels = _read_labels(_merged("labels", {"labels": labels}, document))
+        ttl = _read_ttl(document["ttl_seconds"]) if "ttl_seconds" in document else session.ttl_seconds
+        return replace(session, config=Config.parse(**settings), ttl_seconds=ttl, labels=labels)
+
+    return change
+
+
+def view(session: Session) -> dict[str, Any]:
+    """The session as it is answered, with every effective value."""
+    config = session.config
+    tensors = {
+        name: {
+            "shape": entry.spec.shape,
+            "dtype": entry.spec.dtype.name,
+            "step": session.counts[name],
+            "group": config.group_of(name),
+        }
+        for name, entry in session.layout.entries.items()
+    }
+    return {
+        "id": session.id,
+        **config.to_dict(),
+        "step": session.step,
+        "skipped_steps": session.skipped_steps,
+        "digest": session.digest,
+        "tensors": tensors,
+        "warnings": [f"groups: the pattern {p!r} matches no tensor" for p in config.unmatched(tensors)],
+        "ttl_seconds": session.ttl_seconds,
+        "labels": session.labels,
+        "created_at": plain.instant(session.created_at),
+        "updated_at": plain.instant(session.updated_at),
+        "expires_at": plain.instant(session.expires_at),
+    }
+
+
+def _check_keys(document: Any, known: tuple[str, ...]) -> None:
+    if not isinstance(document, dict):
+        raise InvalidSession("the body must be a JSON object")
+    for key in document:
+        if key not in known:
+            fixed = "cannot be changed" if key in SETTINGS else "is unknown"
+            raise InvalidSession(f"{key!r:.80} {fixed}; there is {', '.join(known)}")
+
+
+def _merged(key: str, old: Mapping[str, Any], document: Mapping[str, Any]) -> Any:
+    """One object merged; anything else is left to be refused by who reads it."""
+    new = document[key]
+    if new is None:
+        return {}
+    if not isinstance(new, Mapping):
+        return new
+    merged = {**old[key], **new}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _read_ttl(value: Any) -> float | None:
+    if value is None:
+        return None
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not 0 < value <= LONGEST_TTL:
+        raise InvalidSession(f"ttl_seconds: {value!r:.80} must be above 0 and at most {LONGEST_TTL}, or null")
+    return float(value) if isinstance(value, float) else value
+
+
+def _read_labels(labels: Any) -> dict[str, str]:
+    if not isinstance(labels, Mapping) or len(labels) > MAX_LABELS:
+        raise InvalidSession(f"labels: must be an object of up to {MAX_LABELS} strings")
+    for name, value in labels.items():
+        if not isinstance(value, str) or max(len(name), len(value)) > MAX_LABEL_LENGTH:
+            raise InvalidSession(f"labels.{name:.80}: must be a string of up to {MAX_LABEL_LENGTH} characters")
+    return dict(labels)

@@ -1,0 +1,155 @@
+"""State files: a session's whole state as safetensors, and taking one in, name by name.
+
+    m/<name>  v/<name>  v_max/<name>  b/<name>  params/<name>      and in the metadata `session`, as JSON
+
+What is in a file must be what its digest says, and must fit the session that takes it: optimizer, what is kept for
+each tensor, shapes and dtypes. Nothing is cast, and nothing is matched by its place.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from app.errors import InvalidState, MalformedBody
+from app.session import DTYPES, Session, digest_of
+from app.store.base import FORMAT, Piece, checksum_of, cut
+from app.wire.codec import Buffer, Limits
+from app.wire.safetensors_tensors import read_file, split, write_file
+from app.wire.session_json import SETTINGS, view
+from optim_engine import OPTIMIZERS, Config, EngineError, Entry, Layout, Spec, State
+from optim_engine.arrays import Array
+from optim_engine.layout import SLOTS
+
+
+def write_state(session: Session, state: State) -> list[Buffer]:
+    """The file, as buffers."""
+    metadata = {"session": orjson.dumps({"format": FORMAT, **view(session)}).decode()}
+    return write_file(metadata, ((f"{slot}/{tensor}", array) for slot, tensor, array in state.arrays()))
+
+
+class StateFile:
+    """A file that was read: its session's settings, counts, and arrays. Raises `MalformedBody` and `InvalidState`."""
+
+    def __init__(self, body: Buffer, limits: Limits) -> None:
+        metadata, tensors = read_file(body)
+        self._document = _read_document(metadata)
+        wide = replace(limits, max_tensors=limits.max_tensors * len(SLOTS))
+        self._arrays = split(tensors, SLOTS, wide)
+        self._config = _read_config(self._document)
+        listed = self._document["tensors"]
+        self._entries = {name: _read_entry(name, listed[name], self._arrays) for name in listed}
+        self._counts = {name: listed[name]["step"] for name in listed}
+        self._check_nothing_is_left_over()
+        self._state = self._load()
+        self._check_digest()
+
+    def into(self, session: Session, _: State) -> tuple[Session, State]:
+        """The session with this state in it. Raises `InvalidState` where the file does not fit."""
+        ours, theirs = session.config, self._config
+        if ours.optimizer != theirs.optimizer:
+            raise InvalidState(f"the file is of {theirs.optimizer}, the session is {ours.optimizer}")
+        if ours.hold_params != theirs.hold_params:
+            raise InvalidState(f"hold_params is {theirs.hold_params} in the file, {ours.hold_params} in the session")
+        for name, entry in session.layout.entries.items():
+            self._check_known(name, entry)
+        for name, entry in self._entries.items():
+            _check_slots(name, entry, ours, self._counts[name])
+        return replace(session, skipped_steps=self._document["skipped_steps"]), self._state
+
+    def _check_known(self, name: str, entry: Entry) -> None:
+        theirs = self._entries.get(name)
+        if theirs is None:
+            raise InvalidState(f"tensor {name!r} of the session is not in the file", tensor=name)
+        if theirs.spec != entry.spec:
+            raise InvalidState(
+                f"tensor {name!r} is {theirs.spec} in the file, {entry.spec} in the session",
+                tensor=name,
+                expected=str(entry.spec),
+                got=str(theirs.spec),
+            )
+
+    def _check_nothing_is_left_over(self) -> None:
+        for slot, arrays in self._arrays.items():
+            for name in arrays:
+                if name not in self._entries:
+                    raise InvalidState(f"{slot}/{name:.80} is not in the file's list of tensors", tensor=name)
+
+    def _load(self) -> State:
+        layout = Layout(self._entries)
+        state = State.allocate(self._document["step"], layout, self._counts)
+        for name, slot in layout.offsets:
+            state.array(name, slot)[...] = self._arrays[slot][name]
+        return state
+
+    def _check_digest(self) -> None:
+        pieces = [Piece("", len(data), checksum_of(data)) for data in cut(self._state.memory.data)]
+        state = self._state
+        digest = digest_of(self._config, state.t, state.layout, state.counts, pieces)
+        if digest != self._document["digest"]:
+            raise InvalidState(
+                "the file's content is not what its digest says: it was changed or damaged; take another copy",
+                expected=self._document["digest"],
+                got=digest,
+            )
+
+
+def _read_document(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The session of the metadata, so far checked that each part has its type."""
+    if "session" not in metadata:
+        raise InvalidState("__metadata__ has no `session`: this is not a state file")
+    try:
+        document: dict[str, Any] = orjson.loads(metadata["session"])
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(f"__metadata__ `session` is not JSON: {error}") from None
+    wanted = {"format": int, "step": int, "skipped_steps": int, "digest": str, "tensors": dict, "optimizer": str}
+    for key, kind in wanted.items():
+        if not isinstance(document, dict) or type(document.get(key)) is not kind:
+            raise InvalidState(f"`session` in the metadata has no right `{key}`")
+    if document["format"] > FORMAT:
+        raise InvalidState(f"the file has format {document['format']}, this version reads up to {FORMAT}")
+    if document["step"] < 0 or document["skipped_steps"] < 0:
+        raise InvalidState("`session` in the metadata has a negative count")
+    return document
+
+
+def _read_config(document: Mapping[str, Any]) -> Config:
+    try:
+        return Config.parse(**{key: document[key] for key in SETTINGS if key in document})
+    except (EngineError, TypeError) as error:
+        raise InvalidState(f"the file's settings are not valid: {error}") from None
+
+
+def _read_entry(name: str, listed: Any, arrays: Mapping[str, Mapping[str, Array]]) -> Entry:
+    """What the file lists of a tensor, held against the arrays that it has."""
+    if not isinstance(listed, dict) or not isinstance(listed.get("dtype"), str) or listed["dtype"] not in DTYPES:
+        raise InvalidState(f"tensor {name!r:.80} has no right dtype in the file's list", tensor=name)
+    shape, count = listed.get("shape"), listed.get("step")
+    if not isinstance(shape, list) or type(count) is not int or count < 0:
+        raise InvalidState(f"tensor {name!r:.80} has no right shape and step in the file's list", tensor=name)
+    slots = tuple(slot for slot in SLOTS if name in arrays[slot])
+    entry = Entry(Spec(tuple(shape), DTYPES[listed["dtype"]]), slots)
+    for slot in slots:
+        array = arrays[slot][name]
+        expected = Spec(entry.spec.shape, entry.dtype_of(slot))
+        if Spec.of(array) != expected:
+            raise InvalidState(
+                f"{slot}/{name:.80} is {Spec.of(array)} and should be {expected}",
+                tensor=name,
+                expected=str(expected),
+                got=str(Spec.of(array)),
+            )
+    return entry
+
+
+def _check_slots(name: str, entry: Entry, config: Config, count: int) -> None:
+    """Whether the file has of a tensor what the session's settings need."""
+    moments = OPTIMIZERS[config.optimizer].init(config.hyperparameters_of(config.group_of(name))) if count else ()
+    needed = {*moments, *(["params"] if config.hold_params else [])}
+    if set(entry.slots) != needed:
+        raise InvalidState(
+            f"tensor {name!r:.80} has ({', '.join(entry.slots)}) in the file, the session needs "
+            f"({', '.join(slot for slot in SLOTS if slot in needed)})",
+            tensor=name,
+        )
