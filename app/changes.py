@@ -44,6 +44,11 @@ class StepAnswer:
     metrics: Mapping[str, Any]
     replayed: bool = False
 
+    @property
+    def outcome(self) -> str:
+        """What became of the request, in a word."""
+        return "replayed" if self.replayed else "skipped" if self.skipped else "applied"
+
 
 @dataclass(frozen=True)
 class Change:

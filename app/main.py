@@ -23,7 +23,7 @@ from app.compute import Compute
 from app.logs import configure_logs, log
 from app.problems import problem_response
 from app.routes import docs, health, openapi, params, sessions, state, steps
-from app.service import RateLimit, Service
+from app.service import Places, RateLimit, Service
 from app.sessions import Sessions
 from app.settings import Settings
 from app.store import open_store
@@ -96,10 +96,11 @@ def _service(settings: Settings, store: Store) -> Service:
     return Service(
         settings=settings,
         store=store,
-        sessions=Sessions(store, compute, StateCache(settings.state_cache_bytes), settings.max_waiting_steps),
+        sessions=Sessions(store, compute, StateCache(settings.state_cache_bytes)),
         compute=compute,
         keys=Keys.read(settings.api_keys_file),
         rate_limit=RateLimit(parse_rate(rate), MovingWindowRateLimiter(MemoryStorage())) if rate else None,
+        places=Places(settings.max_waiting_steps),
         metrics=Metrics(),
         limits=Limits(settings.max_tensors, settings.max_name_length),
     )

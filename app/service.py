@@ -1,5 +1,7 @@
 """What every route needs, in one place: built once by `main`, found by a route through its request."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -9,7 +11,7 @@ from limits.strategies import MovingWindowRateLimiter
 
 from app.auth import Caller, Keys, Role
 from app.compute import Compute
-from app.errors import RateLimited
+from app.errors import Overloaded, RateLimited
 from app.sessions import Sessions
 from app.settings import Settings
 from app.store.base import Store
@@ -30,6 +32,24 @@ class RateLimit:
             raise RateLimited(f"more than {self.item}; send the request again later")
 
 
+class Places:
+    """The places for steps under way: taken before a body is read, so that what waits is bounded."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """One of them. Raises `Overloaded`."""
+        if not self._free:
+            raise Overloaded("all places for steps are taken; send the request again")
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+
 @dataclass(frozen=True)
 class Service:
     settings: Settings
@@ -38,6 +58,7 @@ class Service:
     compute: Compute
     keys: Keys
     rate_limit: RateLimit | None
+    places: Places
     metrics: Metrics
     limits: Limits
 

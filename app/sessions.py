@@ -7,8 +7,7 @@ former. A lock for each session saves this process wasted work; the compare-and-
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -17,7 +16,7 @@ from app import changes
 from app.cache import StateCache
 from app.changes import Change, StepAnswer, StepRequest
 from app.compute import Compute
-from app.errors import Overloaded, SessionBusy, SessionNotFound, StateDamaged
+from app.errors import SessionBusy, SessionNotFound, StateDamaged
 from app.replay import Asked, answered
 from app.session import Session, read_document
 from app.store.base import Head, Store, VersionConflict
@@ -41,11 +40,10 @@ class Loaded:
 class Sessions:
     """The verbs. `tenant` is whose sessions are seen: another's are not found."""
 
-    def __init__(self, store: Store, compute: Compute, cache: StateCache, max_waiting_steps: int) -> None:
+    def __init__(self, store: Store, compute: Compute, cache: StateCache) -> None:
         self._store = store
         self._compute = compute
         self._cache = cache
-        self._free_places = max_waiting_steps
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def create(
@@ -118,8 +116,7 @@ class Sessions:
 
     async def step(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
         """One optimizer step, exactly once; the module `replay` says what that means."""
-        async with self._place():
-            return await self._retried(session_id, lambda: self._step_once(tenant, session_id, request))
+        return await self._retried(session_id, lambda: self._step_once(tenant, session_id, request))
 
     async def _step_once(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
         head, session = await self.get(tenant, session_id)
@@ -169,17 +166,6 @@ class Sessions:
             except VersionConflict:
                 continue
         raise SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")
-
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        """One of the places for steps under way."""
-        if not self._free_places:
-            raise Overloaded("all places for steps are taken; send the request again")
-        self._free_places -= 1
-        try:
-            yield
-        finally:
-            self._free_places += 1
 
 
 def _new_id() -> str:

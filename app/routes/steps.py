@@ -33,22 +33,18 @@ async def take_step(request: Request, session_id: str, service: Has, caller: Wri
     codec = codec_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
     answer_codec = codec_accepted(request.headers.get("accept"), codec)
     key = idempotency_key(request.headers.get("idempotency-key"))
-    body = await read_body(request, service.settings.max_body_bytes)
-    read, digest = await service.compute.run(
-        lambda: (codec.read_step(body, service.limits), checksum_of(body)), len(body)
-    )
-    wanted = StepRequest(read.grads, digest, read.params, read.step, key, read.lr, read.loss)
-    answer = await service.sessions.step(caller.tenant, session_id, wanted)
-    service.metrics.steps.labels("replayed" if answer.replayed else "skipped" if answer.skipped else "applied").inc()
-    beside = {
-        "step": answer.step,
-        "skipped": answer.skipped,
-        "digest": answer.digest,
-        "metrics": answer.metrics,
-    }
-    buffers = await service.compute.run(
-        lambda: answer_codec.write_answer(beside, answer.params, read.forms), wanted.nbytes
-    )
+    with service.places.taken():
+        body = await read_body(request, service.settings.max_body_bytes)
+        read, digest = await service.compute.run(
+            lambda: (codec.read_step(body, service.limits), checksum_of(body)), len(body)
+        )
+        wanted = StepRequest(read.grads, digest, read.params, read.step, key, read.lr, read.loss)
+        answer = await service.sessions.step(caller.tenant, session_id, wanted)
+        beside = {part: getattr(answer, part) for part in ("step", "skipped", "digest", "metrics")}
+        buffers = await service.compute.run(
+            lambda: answer_codec.write_answer(beside, answer.params, read.forms), wanted.nbytes
+        )
+    service.metrics.steps.labels(answer.outcome).inc()
     headers = {"Idempotent-Replayed": "true"} if answer.replayed else {}
     return BuffersResponse(buffers, answer_codec.media_type, headers)
 
