@@ -1,5 +1,6 @@
 """A step through the whole service (client, HTTP, engine, store) against the same step by the engine in process."""
 
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,8 +13,6 @@ from optim_client import Client, OptimError
 
 from benchmarks.engine import Engine
 from benchmarks.timing import Comparison, compare
-
-PORT = 8765
 
 
 def comparisons() -> list[Comparison]:
@@ -39,16 +38,23 @@ def _step(client: Client, store: str, size: int) -> Comparison:
 @contextmanager
 def _server(store: str) -> Iterator[Client]:
     with tempfile.TemporaryDirectory() as folder:
-        url = "memory:" if store == "memory" else f"lmdb:{folder}"
-        command = [sys.executable, "-m", "app.cli", "serve", "--store", url, "--port", str(PORT)]
+        url, port = "memory:" if store == "memory" else f"lmdb:{folder}", _free_port()
+        command = [sys.executable, "-m", "app.cli", "serve", "--store", url, "--port", str(port)]
         server = subprocess.Popen([*command, "--log-level", "warning"])
         try:
-            client = Client(f"http://127.0.0.1:{PORT}")
+            client = Client(f"http://127.0.0.1:{port}")
             _wait(client)
             yield client
         finally:
             server.terminate()
             server.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _wait(client: Client) -> None:
