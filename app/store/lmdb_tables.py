@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 STAGED_SECONDS = 3600.0
 """How long a save of many pieces may take; what is older was left by a process that died."""
 
+LAST_NUMBER = (1 << 64) - 1
+
 Fresh: TypeAlias = tuple[Piece, memoryview]
 
 
@@ -41,7 +43,7 @@ def digest(name: str) -> bytes:
 
 def number(value: int) -> bytes:
     """A step, a version or a count, so that keys sort as numbers do."""
-    return value.to_bytes(8, "big")
+    return min(max(value, 0), LAST_NUMBER).to_bytes(8, "big")
 
 
 def staging_key(head: Head) -> bytes:
@@ -86,7 +88,7 @@ class Tables:
         if self.held(transaction, session_id) is None:
             return []
         session, bodies, last = digest(session_id), list[bytes](), b""
-        for key, body in _ascending(transaction, self.rows, session, number(max(after + 1, 0))):
+        for key, body in _ascending(transaction, self.rows, session, number(after + 1)):
             step = key[16:24]
             if len(bodies) >= limit and step != last:
                 break

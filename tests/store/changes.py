@@ -1,0 +1,54 @@
+"""Saves as the service makes them: a part of the state that did not change keeps its piece."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from app.store.base import Head, HistoryRow, Piece, Save, Store, checksum_of, new_token
+
+DAY = 86_400.0
+
+
+def change_of(
+    previous: Head | None,
+    parts: Sequence[bytes] = (b"one", b"two"),
+    *,
+    session_id: str = "session-1",
+    tenant: str = "tenant-1",
+    document: bytes = b"{}",
+    expires_at: float | None = None,
+    row: HistoryRow | None = None,
+    forget_after: int | None = None,
+) -> Save:
+    token = new_token()
+    version = previous.version + 1 if previous else 1
+    pieces: list[Piece] = []
+    fresh: list[memoryview] = []
+    for i, part in enumerate(parts):
+        old = previous.pieces[i] if previous and i < len(previous.pieces) else None
+        piece = Piece(f"{version}-{token}-{i}", len(part), checksum_of(part))
+        if old and (old.size, old.checksum) == (piece.size, piece.checksum):
+            pieces.append(old)
+        else:
+            pieces.append(piece)
+            fresh.append(memoryview(part))
+    if previous:
+        session_id, tenant = previous.session_id, previous.tenant
+    head = Head(session_id, tenant, version, token, document, tuple(pieces), expires_at)
+    return Save(head, previous, fresh, row, forget_after)
+
+
+async def saved(store: Store, previous: Head | None = None, *args: Any, **kwargs: Any) -> Head:
+    """Make a change, save it, give back its head."""
+    change = change_of(previous, *args, **kwargs)
+    await store.save(change)
+    return change.head
+
+
+async def state_of(store: Store, head: Head) -> bytes:
+    state = bytearray(head.state_bytes)
+    await store.read(head, memoryview(state))
+    return bytes(state)
+
+
+def row(step: int, body: str = "") -> HistoryRow:
+    return HistoryRow(step, (body or f"row {step}").encode())

@@ -1,0 +1,122 @@
+"""Where each store keeps its things: opens the store, looks into what is really there, and spoils it behind its back."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import redis
+
+from app.settings import Settings
+from app.store import open_store
+from app.store.base import Store
+from app.store.lmdb import LmdbStore
+from app.store.lmdb_tables import digest
+from app.store.memory import MemoryStore
+from app.store.redis import head_key, session_key
+
+
+class Place(ABC):
+    """`put_…` with `None` removes."""
+
+    def __init__(self, url: str, store: Any) -> None:
+        self.url = url
+        self.store = store
+
+    @abstractmethod
+    async def pieces(self, session_id: str) -> dict[str, bytes]: ...
+
+    @abstractmethod
+    async def put_piece(self, session_id: str, name: str, data: bytes | None) -> None: ...
+
+    @abstractmethod
+    async def head(self, session_id: str) -> bytes: ...
+
+    @abstractmethod
+    async def put_head(self, session_id: str, data: bytes) -> None: ...
+
+
+class MemoryPlace(Place):
+    store: MemoryStore
+
+    async def pieces(self, session_id: str) -> dict[str, bytes]:
+        return dict(self.store._pieces.get(session_id, {}))
+
+    async def put_piece(self, session_id: str, name: str, data: bytes | None) -> None:
+        pieces = self.store._pieces[session_id]
+        del pieces[name]
+        if data is not None:
+            pieces[name] = data
+
+    async def head(self, session_id: str) -> bytes:
+        return self.store._heads[session_id]
+
+    async def put_head(self, session_id: str, data: bytes) -> None:
+        self.store._heads[session_id] = data
+
+
+class LmdbPlace(Place):
+    store: LmdbStore
+
+    async def pieces(self, session_id: str) -> dict[str, bytes]:
+        prefix, table = digest(session_id), self.store._tables.pieces
+        with self.store._opened().begin() as txn:
+            return {key[16:].decode(): data for key, data in txn.cursor(table) if key.startswith(prefix)}
+
+    async def put_piece(self, session_id: str, name: str, data: bytes | None) -> None:
+        key, table = digest(session_id) + name.encode(), self.store._tables.pieces
+        await self._write(lambda txn: txn.delete(key, db=table) if data is None else txn.put(key, data, db=table))
+
+    async def head(self, session_id: str) -> bytes:
+        with self.store._opened().begin() as txn:
+            return txn.get(digest(session_id), db=self.store._tables.heads)
+
+    async def put_head(self, session_id: str, data: bytes) -> None:
+        await self._write(lambda txn: txn.put(digest(session_id), data, db=self.store._tables.heads))
+
+    async def _write(self, job: Any) -> None:
+        def write() -> None:
+            with self.store._opened().begin(write=True) as txn:
+                job(txn)
+
+        await asyncio.to_thread(write)
+
+
+class RedisPlace(Place):
+    def __init__(self, url: str, store: Any) -> None:
+        super().__init__(url, store)
+        self.client = redis.Redis.from_url(url, retry=None, protocol=2)
+
+    async def pieces(self, session_id: str) -> dict[str, bytes]:
+        start = session_key(session_id, "piece:")
+        names = [key.decode().removeprefix(start) for key in self.client.keys() if key.startswith(start.encode())]
+        return {name: self.client.get(start + name) for name in names}
+
+    async def put_piece(self, session_id: str, name: str, data: bytes | None) -> None:
+        key = session_key(session_id, f"piece:{name}")
+        self.client.delete(key) if data is None else self.client.set(key, data, keepttl=True)
+
+    async def head(self, session_id: str) -> bytes:
+        return self.client.get(head_key(session_id))
+
+    async def put_head(self, session_id: str, data: bytes) -> None:
+        self.client.set(head_key(session_id), data, keepttl=True)
+
+
+PLACES = {"memory": MemoryPlace, "lmdb": LmdbPlace, "redis": RedisPlace}
+
+
+def place_at(url: str, **settings: Any) -> Place:
+    """A store that is not open yet, and the place where it keeps things."""
+    return PLACES[url.partition(":")[0]](url, open_store(Settings(store=url, **settings)))
+
+
+@asynccontextmanager
+async def second_store(place: Place) -> AsyncIterator[Store]:
+    """Another handle on the same store. Within one process, only Redis has one that is not the same object."""
+    if place.url.startswith("redis"):
+        async with open_store(Settings(store=place.url)) as store:
+            yield store
+    else:
+        yield place.store

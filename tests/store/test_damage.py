@@ -1,0 +1,100 @@
+"""What every store promises when it holds something else than what was written: a refusal, never a fresh start."""
+
+import pytest
+
+from app.errors import StateDamaged
+from app.store.base import FORMAT, IncompatibleStore, Store, checksum_of
+from app.store.envelope import encode
+from tests.store.changes import change_of, row, saved, state_of
+from tests.store.places import Place
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("spoilt", [b"x\x00z", b"xy", b"xyz\x00", b"", None])
+async def test_a_piece_that_is_not_what_was_written_is_refused(place: Place, spoilt: bytes | None) -> None:
+    head = await saved(place.store, None, [b"one", b"xyz", b"three"])
+    await place.put_piece("session-1", head.pieces[1].name, spoilt)
+    with pytest.raises(StateDamaged, match=f"session-1: piece {head.pieces[1].name} should be 3 bytes") as refusal:
+        await state_of(place.store, head)
+    assert refusal.value.fields == {"piece": head.pieces[1].name}
+    assert await place.store.load("session-1") == head
+
+
+async def test_pieces_that_changed_places_are_refused(place: Place) -> None:
+    head = await saved(place.store, None, [b"one", b"two"])
+    await place.put_piece("session-1", head.pieces[0].name, b"two")
+    await place.put_piece("session-1", head.pieces[1].name, b"one")
+    with pytest.raises(StateDamaged):
+        await state_of(place.store, head)
+
+
+async def test_any_flipped_byte_of_a_head_is_refused(place: Place) -> None:
+    await saved(place.store, document=b"document")
+    good = await place.head("session-1")
+    for at in range(len(good)):
+        await place.put_head("session-1", flipped(good, at))
+        with pytest.raises(StateDamaged, match="session-1"):
+            await place.store.load("session-1")
+    await place.put_head("session-1", good)
+    assert await place.store.load("session-1")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 40, 100])
+async def test_a_head_that_was_cut_short_is_refused(place: Place, kept: int) -> None:
+    await saved(place.store)
+    await place.put_head("session-1", (await place.head("session-1"))[:kept])
+    with pytest.raises(StateDamaged, match="session-1"):
+        await place.store.load("session-1")
+
+
+async def test_another_sessions_head_is_refused(place: Place) -> None:
+    await saved(place.store)
+    await saved(place.store, session_id="session-2")
+    await place.put_head("session-1", await place.head("session-2"))
+    with pytest.raises(StateDamaged, match="session-1.*session-2"):
+        await place.store.load("session-1")
+
+
+async def test_a_damaged_head_is_neither_listed_over_nor_swept_nor_saved_over(place: Place) -> None:
+    head = await saved(place.store)
+    await place.put_head("session-1", b"garbage")
+    with pytest.raises(StateDamaged):
+        await place.store.list("tenant-1", 10)
+    assert await place.store.sweep() == 0
+    with pytest.raises(Exception, match="session-1"):
+        await place.store.save(change_of(head))
+    assert await place.head("session-1") == b"garbage"
+
+
+async def test_a_damaged_session_can_be_deleted(place: Place) -> None:
+    store = place.store
+    await saved(store, row=row(1))
+    await place.put_head("session-1", b"garbage")
+    assert await store.delete("session-1") is True
+    assert await store.load("session-1") is None
+    assert await store.list("tenant-1", 10) == []
+    assert await store.history("session-1", -1, 10) == []
+    assert await place.pieces("session-1") == {}
+
+
+async def test_a_head_that_a_newer_version_wrote_is_refused_as_such(place: Place) -> None:
+    head = await saved(place.store)
+    _, _, body = (await place.head("session-1")).split(b" ", 2)
+    form = b"%d" % (FORMAT + 1)
+    await place.put_head("session-1", b"%s %s %s" % (form, checksum_of(form + b" " + body).encode(), body))
+    with pytest.raises(IncompatibleStore, match="session-1 was written in form 2 by a newer version"):
+        await place.store.load("session-1")
+    await place.put_head("session-1", encode(head))
+    assert await place.store.load("session-1") == head
+
+
+async def test_damage_in_one_session_does_not_touch_another(place: Place) -> None:
+    store: Store = place.store
+    await saved(store)
+    other = await saved(store, session_id="session-2")
+    await place.put_head("session-1", b"garbage")
+    assert await state_of(store, other) == b"onetwo"
+    assert await saved(store, other, [b"new"])
