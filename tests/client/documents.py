@@ -20,6 +20,7 @@ SESSION: dict[str, Any] = {
     "digest": "d41",
     "tensors": {"w": {"shape": [1, 2], "dtype": "float32", "step": 41, "group": None}},
     "warnings": [],
+    "ttl_seconds": 604800,
     "labels": {},
     "created_at": "2026-11-20T12:00:00Z",
     "updated_at": "2026-11-20T12:00:00Z",

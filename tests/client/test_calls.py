@@ -132,6 +132,19 @@ def test_a_step_moves_what_the_client_knows() -> None:
     assert repr(state) == "<SessionState s-1 adamw at step 42>"
 
 
+def test_the_answer_has_the_order_of_the_gradients() -> None:
+    state = SessionState(SessionInfo.read(SESSION))
+    tensors = {"b": 1.0, "c": 2.0, "a": 3.0}
+    assert list(state._step(tensors, tensors, None, None).read(stepped(tensors, step=42))) == ["b", "c", "a"]
+
+
+def test_an_answer_that_lacks_a_tensor_changes_nothing() -> None:
+    state = SessionState(SessionInfo.read(SESSION))
+    with pytest.raises(KeyError):
+        state._step({**W, "b": 1.0}, {**W, "b": 1.0}, None, None).read(stepped(W, step=42))
+    assert (state.info.step, state.metrics) == (41, None)
+
+
 def test_a_skipped_step_leaves_the_known_step() -> None:
     state = SessionState(SessionInfo.read(SESSION))
     state._step(W, W, None, None).read(stepped(W, step=41, skipped=True))

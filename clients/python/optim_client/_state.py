@@ -39,13 +39,17 @@ class SessionState:
     ) -> Call[Arrays]:
         if grads is None:
             raise TypeError("step() needs grads: step(params, grads), or step(grads=…) where the session holds params")
-        return _calls.step(self.id, self.info.step + 1, params, grads, loss, lr).then(self._stepped)
+        names = list(grads)
+        call = _calls.step(self.id, self.info.step + 1, params, grads, loss, lr)
+        return call.then(lambda answer: self._stepped(answer, names))
 
-    def _stepped(self, answer: _calls.Stepped) -> Arrays:
+    def _stepped(self, answer: _calls.Stepped, names: list[str]) -> Arrays:
+        """The parameters in the order of the gradients; on the wire they have another."""
+        params = {name: answer.params[name] for name in names}
         self.metrics, self.skipped = answer.metrics, answer.skipped
         self.info = replace(
             self.info,
             step=self.info.step if answer.skipped else answer.step,
             digest=answer.digest,
         )
-        return answer.params
+        return params

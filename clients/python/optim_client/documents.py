@@ -44,6 +44,7 @@ class SessionInfo:
     digest: str
     tensors: Mapping[str, TensorInfo]
     warnings: list[str]
+    ttl_seconds: float | None
     labels: Mapping[str, str]
     created_at: datetime
     updated_at: datetime
@@ -113,5 +114,5 @@ def _metrics(document: Document) -> dict[str, float]:
 
 _AS_THEY_ARE = (
     "id", "optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params", "step",
-    "skipped_steps", "digest", "warnings", "labels",
+    "skipped_steps", "digest", "warnings", "ttl_seconds", "labels",
 )  # fmt: skip

@@ -8,25 +8,25 @@ from typing import Any, Literal, TypedDict
 
 
 class Changes(TypedDict, total=False):
-    """What may be changed between two steps; `None` takes a schedule, clipping or an expiry away."""
+    """What may be changed between two steps. `None` puts the default back; labels are merged key by key."""
 
-    groups: Sequence[Mapping[str, Any]]
+    groups: Sequence[Mapping[str, Any]] | None
     schedule: Mapping[str, Any] | None
     clip: Mapping[str, Any] | None
     ttl_seconds: float | None
-    labels: Mapping[str, str | None]
-    lr: float
-    betas: tuple[float, float]
-    eps: float
-    weight_decay: float
-    amsgrad: bool
-    maximize: bool
-    decoupled_weight_decay: bool
-    momentum: float
-    dampening: float
-    nesterov: bool
-    alpha: float
-    centered: bool
+    labels: Mapping[str, str | None] | None
+    lr: float | None
+    betas: tuple[float, float] | None
+    eps: float | None
+    weight_decay: float | None
+    amsgrad: bool | None
+    maximize: bool | None
+    decoupled_weight_decay: bool | None
+    momentum: float | None
+    dampening: float | None
+    nesterov: bool | None
+    alpha: float | None
+    centered: bool | None
 
 
 class Settings(Changes, total=False):
