@@ -86,7 +86,7 @@ def draw(points: Sequence[Point], test: digits.Digits, crashed: int, away: float
         _line("loss", [(x(point.step), loss_y(loss)) for point, loss in zip(points, _averages(points), strict=True)]),
         _line("accuracy", [(x(step), accuracy_y(accuracy)) for step, accuracy in accuracies]),
         f'<path class="crash" d="M{x(crashed):.1f} {LOSS_TOP}V{ACCURACY_BOTTOM}"/>',
-        f'<rect class="behind" x="{x(crashed) + 4:.1f}" y="{LOSS_TOP}" width="{RIGHT - x(crashed) - 4:.1f}" height="84"/>',
+        f'<rect class="behind" x="{x(crashed) + 4:.1f}" y="{LOSS_TOP}" width="{RIGHT - x(crashed):.1f}" height="84"/>',
         _text(x(crashed) + 10, LOSS_TOP + 16, "label kill", f"kill -9 after step {crashed}"),
         _text(x(crashed) + 10, LOSS_TOP + 35, "", f"{away:.1f} s later the session is at step {crashed}"),
         _text(x(crashed) + 10, LOSS_TOP + 54, "", f"and goes on: all {last:,} steps equal, to the bit,"),
