@@ -1,6 +1,8 @@
 """Which error an answer becomes."""
 
 import json
+import re
+from pathlib import Path
 
 import optim_client
 import pytest
@@ -9,6 +11,7 @@ from optim_client.errors import BY_CODE, BY_STATUS, APIStatusError, status_error
 
 from app.errors import ERRORS, ServiceError
 
+PAGE = Path(__file__).parents[2] / "clients" / "README.md"
 HEADERS = {"x-request-id": "req-1"}
 
 
@@ -39,6 +42,17 @@ def test_no_class_is_for_a_code_that_the_service_does_not_know() -> None:
 def test_every_error_can_be_imported_from_the_package() -> None:
     defined = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
     assert defined <= set(optim_client.__all__)
+
+
+def test_the_page_for_other_languages_lists_every_error_with_its_status() -> None:
+    rows = PAGE.read_text(encoding="utf-8").split("## Errors")[1].split("## ")[0].splitlines()
+    listed: dict[str, set[str]] = {}
+    for row in rows:
+        if row.startswith(("| 4", "| 5")):
+            _, statuses, codes, *_ = row.split("|")
+            listed |= {code: set(re.findall(r"\d+", statuses)) for code in re.findall("`(.*?)`", codes)}
+    assert set(listed) == set(ERRORS)
+    assert all(str(ERRORS[code].status) in statuses for code, statuses in listed.items())
 
 
 def test_a_step_conflict_says_where_the_session_is_and_how_to_go_on() -> None:

@@ -166,7 +166,8 @@ def test_what_is_wrong_is_named(client: Any) -> None:
     session.step(w, w)
     with pytest.raises(TensorMismatch) as mismatch:
         session.step({"w": np.float32([1, 2, 3])}, {"w": np.float32([1, 2, 3])})
-    assert mismatch.value.tensor == "w"
+    assert (mismatch.value.tensor, mismatch.value.expected) == ("w", "float32 [2]")
+    assert mismatch.value.got == "float32 [3]"
     with pytest.raises(NonFinite) as non_finite:
         session.step(w, {"w": np.float32([1, np.nan])})
     assert (non_finite.value.tensor, non_finite.value.index) == ("w", [1])

@@ -132,6 +132,16 @@ class UnprocessableEntity(APIStatusError):
         """The tensor that it is about."""
         return self.fields.get("tensor")
 
+    @property
+    def expected(self) -> Any:
+        """What the session knows."""
+        return self.fields.get("expected")
+
+    @property
+    def got(self) -> Any:
+        """What came instead."""
+        return self.fields.get("got")
+
 
 class InvalidSession(UnprocessableEntity):
     """A setting is unknown, of the wrong type, or out of range."""
