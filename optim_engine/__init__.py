@@ -8,10 +8,11 @@ params, state = outcome.params, outcome.state
 
 from optim_engine.averages import Average
 from optim_engine.config import Config
-from optim_engine.errors import EngineError, InvalidConfig, InvalidState, NonFinite, TensorMismatch
+from optim_engine.errors import EngineError, InvalidConfig, NonFinite, TensorMismatch
+from optim_engine.layout import Entry, Layout, Spec
 from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.schedules import SCHEDULES
-from optim_engine.state import Entry, Layout, Spec, State
+from optim_engine.state import State
 from optim_engine.update import Metrics, Outcome, reapply, step
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "EngineError",
     "Entry",
     "InvalidConfig",
-    "InvalidState",
     "Layout",
     "Metrics",
     "NonFinite",

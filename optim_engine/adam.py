@@ -6,9 +6,9 @@
     θ ← θ − γ·λ·θ                           decoupled weight decay alone
     θ ← θ − γ·m̂ / (√v̂ + ε),   m̂ = m/(1−β₁ᵗ),   v̂ = v/(1−β₂ᵗ)
 
-Adam: Kingma & Ba 2015 (arXiv:1412.6980), algorithm 1. AdamW: Loshchilov & Hutter 2019 (arXiv:1711.05101), with PyTorch's
-γ·λ. AMSGrad: Reddi, Kale & Kumar 2018 (arXiv:1904.09237), with PyTorch's maximum of the raw v, corrected afterwards.
-Adam's own weight decay is L2: λ·θ is in g already.
+Adam: Kingma & Ba 2015 (arXiv:1412.6980), algorithm 1. AdamW: Loshchilov & Hutter 2019 (arXiv:1711.05101), with
+PyTorch's γ·λ. AMSGrad: Reddi, Kale & Kumar 2018 (arXiv:1904.09237), with PyTorch's maximum of the raw v, corrected
+afterwards. Adam's own weight decay is L2: λ·θ is in g already.
 """
 
 from math import sqrt
@@ -17,7 +17,7 @@ import numpy as np
 
 from optim_engine.arrays import Array, Arrays
 from optim_engine.averages import accumulate, correction
-from optim_engine.config import Adam, AdamW
+from optim_engine.hyperparameters import Adam, AdamW
 
 
 def init(h: Adam | AdamW) -> tuple[str, ...]:

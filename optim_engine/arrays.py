@@ -1,9 +1,9 @@
-"""The dtypes that the engine takes, and the dtype that it computes each of them in.
+"""The dtypes that the engine takes, the dtype that it computes each of them in, and the blocks that it computes in.
 
 bfloat16 is no dtype of NumPy's own: it is known by its name, so that any package that registers one will do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +20,29 @@ COMPUTE_DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 """By the name of a tensor's dtype: the dtype of its moments, in which the arithmetic is done."""
 
+BLOCK = 1 << 16
+"""Elements of a block: few enough that all that a step needs of it stays in the processor's cache."""
+
 
 def flat(array: Array) -> Array:
     """The array as one vector in C order: a view where its memory allows that."""
     return array.reshape(-1)
+
+
+def room(size: int) -> int:
+    """How many elements the largest of its blocks has."""
+    return min(size, BLOCK)
+
+
+def blocks(size: int) -> Iterator[slice]:
+    """The parts of a vector of that size."""
+    for start in range(0, size, BLOCK):
+        yield slice(start, min(start + BLOCK, size))
+
+
+def widened(x: Array, wide: Array) -> Array:
+    """The block in the compute dtype, which is `wide`'s: itself where it is in that already."""
+    if x.dtype == wide.dtype:
+        return x
+    wide[...] = x
+    return wide

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from optim_engine.arrays import Array
+from optim_engine.errors import InvalidConfig
 
 
 def accumulate(s: Array, x: Array, β: float, *, out: Array, scratch: Array) -> None:
@@ -34,15 +35,21 @@ class Average:
     s: Array
     t: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.β < 1:
+            raise InvalidConfig("β", f"{self.β} is out of range: at least 0, below 1")
+
     @classmethod
     def of_shape(cls, shape: tuple[int, ...], β: float) -> Self:
         """The average of nothing yet, in float64."""
         return cls(β, np.zeros(shape))
 
     def advance(self, x: Array) -> "Average":
-        """The average with `x` taken in."""
-        out = np.empty_like(self.s)
-        accumulate(self.s, x, self.β, out=out, scratch=np.empty_like(self.s))
+        """The average with `x` taken in. Raises `ValueError` for another shape: it would be repeated to fit."""
+        if x.shape != self.s.shape:
+            raise ValueError(f"the average is of shape {self.s.shape}, the array is of shape {x.shape}")
+        wide, out = x.astype(self.s.dtype), np.empty_like(self.s)
+        accumulate(self.s, wide, self.β, out=out, scratch=wide)
         return Average(self.β, out, self.t + 1)
 
     def value(self) -> Array:

@@ -17,41 +17,55 @@ SMALLEST_KEPT = 1 << 16
 
 
 class Buffers:
-    """Keeps up to `limit` bytes of memory that is not in use."""
+    """Keeps up to `limit` bytes of memory that is not in use; what was used least recently goes first."""
 
     def __init__(self, limit: int = 1 << 30) -> None:
         self._limit = limit
-        self._idle: OrderedDict[int, Array] = OrderedDict()
+        self._idle: OrderedDict[int, list[Array]] = OrderedDict()
+        """By size; the sizes that were used last stand last."""
         self._idle_bytes = 0
-        self._lock = threading.RLock()
-        """Reentrant: a collection inside of `take` may give memory back on the same thread."""
+        self._lock = threading.Lock()
 
     def take(self, nbytes: int) -> Array:
         """A vector of `nbytes` bytes with whatever content, aligned to 64 bytes."""
         if nbytes < SMALLEST_KEPT:
             return np.empty(nbytes, np.uint8)
-        return np.asarray(_Loan(self, self._find(nbytes), nbytes))
-
-    def _find(self, nbytes: int) -> Array:
-        """The smallest idle memory that is not more than twice too large, else new memory."""
+        size = _rounded(nbytes) + ALIGNMENT
         with self._lock:
-            fitting = [(len(m), key) for key, m in self._idle.items() if nbytes <= len(m) - ALIGNMENT <= 2 * nbytes]
-            if fitting:
-                memory = self._idle.pop(min(fitting)[1])
-                self._idle_bytes -= len(memory)
-                return memory
-        return np.empty(nbytes + ALIGNMENT, np.uint8)
+            memory = self._pop(size) if size in self._idle else None
+        return np.asarray(_Loan(self, np.empty(size, np.uint8) if memory is None else memory, nbytes))
 
-    def _give_back(self, memory: Array) -> None:
-        with self._lock:
-            self._idle[id(memory)] = memory
+    @property
+    def idle_bytes(self) -> int:
+        """How much memory is kept for the next to take it."""
+        return self._idle_bytes
+
+    def give_back(self, memory: Array) -> None:
+        """Called by the loan. A garbage collection inside of `take` may call it too, so it never waits for the lock:
+        who finds it taken lets the memory go."""
+        if len(memory) > self._limit or not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._idle.setdefault(len(memory), []).append(memory)
+            self._idle.move_to_end(len(memory))
             self._idle_bytes += len(memory)
             while self._idle_bytes > self._limit:
-                self._idle_bytes -= len(self._idle.popitem(last=False)[1])
+                self._pop(next(iter(self._idle)))
+        finally:
+            self._lock.release()
+
+    def _pop(self, size: int) -> Array:
+        memory = self._idle[size].pop()
+        if not self._idle[size]:
+            del self._idle[size]
+        self._idle_bytes -= size
+        return memory
 
 
 class _Loan:
     """What an array from `take` (and each view of it) keeps alive; its end is the end of the loan."""
+
+    __slots__ = ("__array_interface__", "_memory", "_pool")
 
     def __init__(self, pool: Buffers, memory: Array, nbytes: int) -> None:
         self._pool = pool
@@ -66,8 +80,19 @@ class _Loan:
         }
 
     def __del__(self) -> None:
-        self._pool._give_back(self._memory)
+        self._pool.give_back(self._memory)
+
+
+def _rounded(nbytes: int) -> int:
+    """Up to an eighth more, so that sizes which differ little share their memory."""
+    step = 1 << max(nbytes.bit_length() - 4, 0)
+    return -(-nbytes // step) * step
 
 
 BUFFERS = Buffers()
 """The process's own."""
+
+
+def scratch(rows: int, size: int, dtype: np.dtype[Any]) -> Array:
+    """That many vectors of that size, with whatever content."""
+    return BUFFERS.take(rows * size * dtype.itemsize).view(dtype).reshape(rows, size)

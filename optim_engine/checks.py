@@ -1,47 +1,39 @@
 """What a step's tensors must be before anything is computed: refusals name the tensor, what it was and what it is."""
 
-from optim_engine.arrays import COMPUTE_DTYPES, Array, Arrays
+from optim_engine.arrays import Array, Arrays
 from optim_engine.config import Config
 from optim_engine.errors import TensorMismatch
-from optim_engine.state import Spec, State
+from optim_engine.layout import Spec, check_dtype
+from optim_engine.state import State
 
 
-def check_gradients(state: State, grads: Arrays) -> None:
-    """Raise `TensorMismatch` for a step without gradients, or one that differs from what the state knows."""
+def check(config: Config, state: State, params: Arrays, grads: Arrays) -> None:
+    """Raise `TensorMismatch` unless each gradient has a parameter like it, and both are as the state knows them."""
     if not grads:
         raise TensorMismatch("", "a step needs at least one gradient")
     for tensor, g in grads.items():
-        check_dtype(tensor, g)
-        if tensor in state.entries:
-            state.entries[tensor].spec.check(tensor, Spec.of(g), "the gradient")
-
-
-def check_params(config: Config, state: State, params: Arrays, grads: Arrays) -> dict[str, Array]:
-    """The parameters of the step's tensors, from the request or, where it holds them, from the state."""
-    for tensor, θ in params.items():
-        check_dtype(tensor, θ)
+        _check_gradient(state, tensor, g)
+        _check_param(config, state, tensor, params.get(tensor), g)
+    for tensor in params:
         if tensor not in grads:
             raise TensorMismatch(tensor, "has a parameter and no gradient; leave it out, or send its gradient")
-    before = {}
-    for tensor, g in grads.items():
-        entry = state.entries.get(tensor)
-        if entry is not None and "params" in entry.slots:
-            if tensor in params:
-                raise TensorMismatch(tensor, "the session holds this parameter: send its gradient alone, or PUT params")
-            before[tensor] = state.array(tensor, "params")
-        elif tensor in params:
-            before[tensor] = params[tensor]
-        else:
-            where = "the session does not hold it yet" if config.hold_params else "the session holds no parameters"
-            raise TensorMismatch(tensor, f"has a gradient and no parameter, and {where}")
-        Spec.of(before[tensor]).check(tensor, Spec.of(g), "the gradient")
-    return before
 
 
-def check_dtype(tensor: str, array: Array) -> None:
-    """Raise `TensorMismatch` for a dtype that the engine does not compute with."""
-    if array.dtype.name not in COMPUTE_DTYPES or not array.dtype.isnative:
-        supported = ", ".join(COMPUTE_DTYPES)
-        raise TensorMismatch(
-            tensor, f"has dtype {array.dtype.str}; there is {supported}", expected=supported, got=array.dtype.name
-        )
+def _check_gradient(state: State, tensor: str, g: Array) -> None:
+    entry = state.entries.get(tensor)
+    if entry is not None:
+        entry.spec.check(tensor, g, "the gradient")
+    else:
+        check_dtype(tensor, g)
+
+
+def _check_param(config: Config, state: State, tensor: str, θ: Array | None, g: Array) -> None:
+    if config.hold_params and tensor in state.entries and "params" in state.entries[tensor].slots:
+        if θ is not None:
+            raise TensorMismatch(tensor, "the session holds this parameter: send its gradient alone, or PUT params")
+    elif θ is None:
+        where = "the session does not hold it yet" if config.hold_params else "the session holds no parameters"
+        raise TensorMismatch(tensor, f"has a gradient and no parameter, and {where}")
+    elif θ.shape != g.shape or θ.dtype != g.dtype:
+        like, got = str(Spec.of(g)), str(Spec.of(θ))
+        raise TensorMismatch(tensor, f"the parameter is {got}, its gradient is {like}", expected=like, got=got)

@@ -6,7 +6,7 @@ class EngineError(ValueError):
 
 
 class InvalidConfig(EngineError):
-    """A setting is unknown, of the wrong type, or out of range. `where` is its place, such as `hyperparameters.betas`."""
+    """A setting is unknown, of the wrong type, or out of range. `where` is its place, such as `hyperparameters.lr`."""
 
     def __init__(self, where: str, message: str) -> None:
         super().__init__(f"{where}: {message}" if where else message)
@@ -38,7 +38,3 @@ class NonFinite(EngineError):
         )
         self.tensor = tensor
         self.index = index
-
-
-class InvalidState(EngineError):
-    """A state does not fit the settings or the tensors that it is to be used with."""

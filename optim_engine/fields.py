@@ -1,16 +1,20 @@
 """Typed, ranged fields for settings, and reading a dataclass of them from a mapping.
 
-A field says once what it may hold; an object with a value outside of that cannot be constructed. Bounds are in the
-field's metadata, so that a schema can be written from them.
+A field says once what it may hold; an object with a value outside of that cannot be constructed. Each field's metadata
+has a JSON schema of the same bounds.
 """
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, field
 from typing import Any, TypeVar
 
 from optim_engine.errors import InvalidConfig
+
+LARGEST_INTEGER = 2**53
+"""Beyond it a float skips whole numbers."""
 
 
 def number(
@@ -25,28 +29,29 @@ def number(
 
     def read(where: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise InvalidConfig(where, f"must be a number, not {_named(value)}")
-        if not (math.isfinite(value) and at_least <= value <= at_most and above < value < below):
-            raise InvalidConfig(where, f"{value} is out of range: {_range(at_least, above, below, at_most)}")
+            raise InvalidConfig(where, f"must be a number, not {named(value)}")
+        if not (at_least <= value <= at_most and above < value < below and abs(value) <= sys.float_info.max):
+            raise InvalidConfig(where, f"{named(value)} is out of range: {_bounds(at_least, above, below, at_most)}")
         return float(value)
 
     schema = {"type": "number", "minimum": at_least, "exclusiveMinimum": above}
     schema |= {"exclusiveMaximum": below, "maximum": at_most}
-    return field(default=default, metadata={"read": read, "schema": _bounded(schema)})
+    return _field(default, read, _bounded(schema))
 
 
 def integer(default: int | Any = MISSING, *, at_least: int) -> Any:
     """A whole number from `at_least` to 2⁵³."""
-    largest = 2**53
 
     def read(where: str, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise InvalidConfig(where, f"must be a whole number, not {_named(value)}")
-        if not at_least <= value <= largest:
-            raise InvalidConfig(where, f"{value} is out of range: at least {at_least} and at most {largest}")
+            raise InvalidConfig(where, f"must be a whole number, not {named(value)}")
+        if not at_least <= value <= LARGEST_INTEGER:
+            raise InvalidConfig(
+                where, f"{named(value)} is out of range: at least {at_least}, at most {LARGEST_INTEGER}"
+            )
         return value
 
-    return field(default=default, metadata={"read": read, "schema": {"type": "integer", "minimum": at_least}})
+    return _field(default, read, {"type": "integer", "minimum": at_least, "maximum": LARGEST_INTEGER})
 
 
 def flag(default: bool) -> Any:
@@ -54,24 +59,31 @@ def flag(default: bool) -> Any:
 
     def read(where: str, value: object) -> bool:
         if not isinstance(value, bool):
-            raise InvalidConfig(where, f"must be true or false, not {_named(value)}")
+            raise InvalidConfig(where, f"must be true or false, not {named(value)}")
         return value
 
-    return field(default=default, metadata={"read": read, "schema": {"type": "boolean"}})
+    return _field(default, read, {"type": "boolean"})
 
 
 def coefficients(default: tuple[float, float]) -> Any:
     """Two numbers in [0, 1)."""
+    one = number(at_least=0, below=1).metadata
 
     def read(where: str, value: object) -> tuple[float, float]:
         if not isinstance(value, (list, tuple)) or len(value) != 2:
-            raise InvalidConfig(where, f"must be two numbers, not {_named(value)}")
-        read_one = number(at_least=0, below=1).metadata["read"]
-        return read_one(f"{where}[0]", value[0]), read_one(f"{where}[1]", value[1])
+            raise InvalidConfig(where, f"must be two numbers, not {named(value)}")
+        return one["read"](f"{where}[0]", value[0]), one["read"](f"{where}[1]", value[1])
 
-    item = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
-    schema = {"type": "array", "items": item, "minItems": 2, "maxItems": 2}
-    return field(default=default, metadata={"read": read, "schema": schema})
+    return _field(default, read, {"type": "array", "items": one["schema"], "minItems": 2, "maxItems": 2})
+
+
+def optional(given: Any) -> Any:
+    """What that field holds, or `None`, which is the default."""
+
+    def read(where: str, value: object) -> object:
+        return None if value is None else given.metadata["read"](where, value)
+
+    return _field(None, read, {"anyOf": [given.metadata["schema"], {"type": "null"}]})
 
 
 class Checked:
@@ -85,23 +97,33 @@ class Checked:
 C = TypeVar("C", bound=Checked)
 
 
-def read_fields(kind: type[C], values: object, *, base: C | None = None) -> C:
+def read_fields(where: str, kind: type[C], values: object, *, base: C | None = None) -> C:
     """An object of `kind` from a mapping, with `base`'s values (or the defaults) for what the mapping does not say.
 
-    Raises `InvalidConfig` for a key that `kind` does not have, a missing one, a wrong type or a value out of range.
+    Raises `InvalidConfig` for a key that `kind` does not have, a missing one, a wrong type or a value out of range,
+    with its place within `where`.
     """
     if not isinstance(values, Mapping):
-        raise InvalidConfig("", f"must be an object, not {_named(values)}")
+        raise InvalidConfig(where, f"must be an object, not {named(values)}")
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in fields:
-            raise InvalidConfig(str(key), f"there is no such setting here; there is {', '.join(fields) or 'none'}")
-    inherited = {name: getattr(base, name) for name in fields} if base is not None else {}
-    given = inherited | dict(values)
-    for name, f in fields.items():
-        if name not in given and f.default is MISSING:
-            raise InvalidConfig(name, "is needed")
-    return kind(**given)
+    given = ({name: getattr(base, name) for name in fields} if base else {}) | dict(values)
+    try:
+        for name in given:
+            if name not in fields:
+                there = ", ".join(fields) or "none"
+                raise InvalidConfig(str(name)[:80], f"there is no such setting here; there is {there}")
+        for name, f in fields.items():
+            if name not in given and f.default is MISSING:
+                raise InvalidConfig(name, "is needed")
+        return kind(**given)
+    except InvalidConfig as error:
+        raise error.within(where) from None
+
+
+def plain(settings: Checked | Mapping[str, Any]) -> dict[str, Any]:
+    """The settings by name, as they stand in JSON."""
+    values = dict(settings) if isinstance(settings, Mapping) else dataclasses.asdict(settings)  # type: ignore[call-overload]
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def field_schema(kind: type[object]) -> dict[str, Any]:
@@ -118,16 +140,22 @@ def field_schema(kind: type[object]) -> dict[str, Any]:
     return schema | {"required": required} if required else schema
 
 
-def _named(value: object) -> str:
+def _field(default: Any, read: Callable[[str, object], object], schema: dict[str, Any]) -> Any:
+    return field(default=default, metadata={"read": read, "schema": schema})
+
+
+def named(value: object) -> str:
     """The value, short enough to be shown; what is nested is named by its type alone."""
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        return f"a whole number of {value.bit_length()} bits"
     if value is None or isinstance(value, (bool, int, float, str)):
         return repr(value)[:80]
     return {"list": "a list", "dict": "an object"}.get(type(value).__name__, type(value).__name__)
 
 
-def _range(at_least: float, above: float, below: float, at_most: float) -> str:
+def _bounds(at_least: float, above: float, below: float, at_most: float) -> str:
     words = [("at least", at_least), ("above", above), ("below", below), ("at most", at_most)]
-    return " and ".join(f"{word} {bound:g}" for word, bound in words if math.isfinite(bound)) or "must be finite"
+    return ", ".join(["finite", *(f"{word} {bound:g}" for word, bound in words if math.isfinite(bound))])
 
 
 def _bounded(schema: dict[str, Any]) -> dict[str, Any]:

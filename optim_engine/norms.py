@@ -1,18 +1,16 @@
 """Norms of vectors in blocks, and where a vector is not finite.
 
-The fast way squares in the vector's own dtype and gives up where that leaves its range; then float64 decides. Plain NumPy
-sums, no BLAS: how many threads BLAS has would change the last bits, and with them a clipped step.
+The fast way squares in the vector's own dtype and gives up where that leaves its range; then float64 decides. Plain
+NumPy sums, no BLAS: how many threads BLAS has would change the last bits, and with them a clipped step.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import inf, isfinite, sqrt
 
 import numpy as np
 
-from optim_engine.arrays import COMPUTE_DTYPES, Array
-
-BLOCK = 1 << 15
-"""Elements of a block: few enough that all that a step needs of it stays in the processor's cache."""
+from optim_engine.arrays import COMPUTE_DTYPES, Array, blocks, room, widened
+from optim_engine.buffers import scratch
 
 SMALLEST_TRUSTED = {np.dtype(np.float32): 1e-30, np.dtype(np.float64): 1e-290}
 """Below this, a sum of squares may have lost what became zero."""
@@ -26,19 +24,22 @@ def square_sum(x: Array, tmp: Array) -> float:
     return float(np.square(x, dtype=np.float64).sum())
 
 
-def norm(vectors: Iterable[Array]) -> float:
-    """The Euclidean norm of all the vectors together; NaN or infinite exactly where an element is."""
-    vectors = list(vectors)
+def norm(vectors: Sequence[Array]) -> float:
+    """The Euclidean norm of all the vectors together; not finite if an element is not, or float64 cannot hold it."""
     total = 0.0
     for x in vectors:
-        dtype = COMPUTE_DTYPES[x.dtype.name]
-        tmp = np.empty(min(len(x), BLOCK), dtype)
-        for start in range(0, len(x), BLOCK):
-            block = x[start : start + BLOCK].astype(dtype, copy=False)
-            total += square_sum(block, tmp[: len(block)])
-    if total == 0 or 1e-290 < total < inf:
+        wide, tmp = scratch(2, room(len(x)), COMPUTE_DTYPES[x.dtype.name])
+        for part in blocks(len(x)):
+            size = part.stop - part.start
+            total += square_sum(widened(x[part], wide[:size]), tmp[:size])
+    if 1e-290 < total < inf:
         return sqrt(total)
-    largest = max((float(np.abs(x).max()) for x in vectors if len(x)), default=0.0)
+    return _scaled_norm(vectors)
+
+
+def _scaled_norm(vectors: Sequence[Array]) -> float:
+    """The norm where its square leaves the range of float64."""
+    largest = max(float(np.abs(x).max(initial=0)) for x in vectors)
     if largest == 0 or not isfinite(largest):
         return largest
     return largest * sqrt(sum(float(np.square(x.astype(np.float64) / largest).sum()) for x in vectors))

@@ -11,8 +11,9 @@ from optim_engine import adam, rmsprop, sgd
 class Rule:
     """An update rule over flat vectors in the compute dtype. It writes into `new`, `out` and `tmp` alone.
 
-    `init(h)` names what is kept for a tensor; each of them starts as zeros.
-    `advance(h, t, g, old, new, tmp)` takes the gradient of the tensor's t-th update into the moments.
+    `init(h)` names what is kept for a tensor, in the order of `SLOTS`; each of them starts as zeros.
+    `advance(h, t, g, old, new, tmp)` takes the gradient of the tensor's t-th update into the moments; `new` may be
+    `old`.
     `apply(h, t, γ, θ, g, s, out, tmp)` is the new parameter by the advanced moments `s`.
     """
 

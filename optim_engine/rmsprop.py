@@ -6,16 +6,16 @@
     b ← μ·b + d                             with momentum, and b then stands for d
     θ ← θ − γ·d
 
-Tieleman & Hinton 2012 (Coursera, lecture 6e); centered: Graves 2013 (arXiv:1308.0850). As in PyTorch, ε is outside of the
-root and nothing is bias-corrected. Rounding can make v − m² negative, where PyTorch gets NaN: here it is taken as 0.
-Weight decay is L2: λ·θ is in g already.
+Tieleman & Hinton 2012 (Coursera, lecture 6e); centered: Graves 2013 (arXiv:1308.0850). As in PyTorch, ε is outside of
+the root and nothing is bias-corrected. Rounding can make v − m² negative, where PyTorch gets NaN: here it is taken as
+0. Weight decay is L2: λ·θ is in g already.
 """
 
 import numpy as np
 
 from optim_engine.arrays import Array, Arrays
 from optim_engine.averages import accumulate
-from optim_engine.config import RMSprop
+from optim_engine.hyperparameters import RMSprop
 
 
 def init(h: RMSprop) -> tuple[str, ...]:

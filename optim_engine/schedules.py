@@ -9,9 +9,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from optim_engine.errors import InvalidConfig
-from optim_engine.fields import Checked, integer, number
+from optim_engine.fields import Checked, integer, named, number, plain, read_fields
 
 
 class Schedule(Checked, ABC):
@@ -20,6 +21,10 @@ class Schedule(Checked, ABC):
     @abstractmethod
     def factor(self, s: int) -> float:
         """The factor at step `s`; infinite where it leaves the range of a float."""
+
+    def to_dict(self) -> dict[str, Any]:
+        kind = next(name for name, cls in SCHEDULES.items() if cls is type(self))
+        return {"kind": kind, **plain(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +53,7 @@ class Cosine(Schedule):
     min_factor: float = number(0.0, at_least=0, at_most=1)
 
     def factor(self, s: int) -> float:
-        done = min(s - 1, self.total_steps) / self.total_steps
-        return self.min_factor + (1 - self.min_factor) * 0.5 * (1 + math.cos(math.pi * done))
+        return _cosine(s, self.total_steps, self.min_factor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +71,7 @@ class WarmupCosine(Schedule):
 
     def factor(self, s: int) -> float:
         W, T = self.warmup_steps, self.total_steps
-        if s <= W:
-            return s / W
-        return Cosine(total_steps=T - W, min_factor=self.min_factor).factor(s - W)
+        return s / W if s <= W else _cosine(s - W, T - W, self.min_factor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +146,21 @@ SCHEDULES: Mapping[str, type[Schedule]] = {
     "inverse_sqrt": InverseSqrt,
     "warmup_stable_decay": WarmupStableDecay,
 }
+
+
+def read_schedule(schedule: object) -> Schedule:
+    """A schedule from plain values. Raises `InvalidConfig`."""
+    if not isinstance(schedule, Mapping):
+        raise InvalidConfig("schedule", 'must be an object, such as {"kind": "constant"}')
+    settings = dict(schedule)
+    kind = settings.pop("kind", None)
+    if not isinstance(kind, str) or kind not in SCHEDULES:
+        raise InvalidConfig("schedule.kind", f"{named(kind)} is unknown; there is {', '.join(SCHEDULES)}")
+    return read_fields("schedule", SCHEDULES[kind], settings)
+
+
+def _cosine(s: int, T: int, f: float) -> float:
+    return f + (1 - f) * 0.5 * (1 + math.cos(math.pi * min(s - 1, T) / T))
 
 
 def _power(base: float, exponent: int) -> float:

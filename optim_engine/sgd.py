@@ -5,14 +5,14 @@
     d ← g + μ·b  (Nesterov),  b,  or g where there is no momentum
     θ ← θ − γ·d
 
-Momentum: Polyak 1964, in PyTorch's form, where γ is outside of b. Nesterov: Sutskever et al. 2013. Weight decay is L2: λ·θ
-is in g already. The buffer b is kept as `m`.
+Momentum: Polyak 1964, in PyTorch's form, where γ is outside of b. Nesterov: Sutskever et al. 2013. Weight decay is L2:
+λ·θ is in g already. The buffer b is kept as `m`.
 """
 
 import numpy as np
 
 from optim_engine.arrays import Array, Arrays
-from optim_engine.config import SGD
+from optim_engine.hyperparameters import SGD
 
 
 def init(h: SGD) -> tuple[str, ...]:

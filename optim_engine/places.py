@@ -1,0 +1,69 @@
+"""Places: where the values of some tensors stand in a block of memory, to be treated as one vector."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from optim_engine.arrays import Array
+from optim_engine.buffers import BUFFERS
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Ranges of bytes, one after the other; neighbours are joined."""
+
+    dtype: np.dtype[Any]
+    ranges: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, dtype: np.dtype[Any], ranges: Iterable[tuple[int, int]]) -> Self:
+        joined: list[tuple[int, int]] = []
+        for start, end in ranges:
+            if joined and joined[-1][1] == start:
+                joined[-1] = (joined[-1][0], end)
+            else:
+                joined.append((start, end))
+        return cls(dtype, tuple(joined))
+
+    def read(self, memory: Array) -> Array:
+        """The values as one vector to read: a view where they stand side by side."""
+        return gather([memory[start:end].view(self.dtype) for start, end in self.ranges])
+
+    def target(self, memory: Array) -> Array:
+        """A vector to fill with new values: the memory itself where they stand side by side. Then `write` it."""
+        if len(self.ranges) == 1:
+            return self.read(memory)
+        return BUFFERS.take(sum(end - start for start, end in self.ranges)).view(self.dtype)
+
+    def write(self, memory: Array, target: Array) -> None:
+        """Bring a filled target to where its values stand, if it is not there."""
+        if len(self.ranges) > 1:
+            scatter(target, [memory[start:end].view(self.dtype) for start, end in self.ranges])
+
+
+def gather(vectors: Sequence[Array]) -> Array:
+    """Vectors one after the other; a single one is not copied."""
+    if len(vectors) == 1:
+        return vectors[0]
+    together = BUFFERS.take(sum(vector.nbytes for vector in vectors)).view(vectors[0].dtype)
+    return np.concatenate(vectors, out=together)
+
+
+def scatter(vector: Array, targets: Iterable[Array]) -> None:
+    """Copy a vector's parts into the targets, one after the other."""
+    start = 0
+    for target in targets:
+        end = start + target.size
+        target[...] = vector[start:end].reshape(target.shape)
+        start = end
+
+
+def rest(taken: Iterable[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
+    """The ranges of a memory of `end` bytes that none of the taken ones covers."""
+    start = 0
+    for left, right in [*sorted(taken), (end, end)]:
+        if left > start:
+            yield start, left
+        start = max(start, right)

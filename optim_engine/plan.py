@@ -1,0 +1,146 @@
+"""The plan of a step: which tensors are updated together, and where their values stand in the state's memory.
+
+One call of NumPy costs as much as a thousand additions, so a thousand tensors of a hundred elements are updated as one
+vector; big ones are left where they are, because copying them would cost more than the calls. A plan depends on names,
+sizes and settings, not on values: a session makes one at its first step and uses it ever after.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from optim_engine.arrays import Array, Arrays, flat
+from optim_engine.buffers import BUFFERS
+from optim_engine.config import Config
+from optim_engine.hyperparameters import Hyperparameters
+from optim_engine.layout import Entry, Layout, Spec
+from optim_engine.optimizers import OPTIMIZERS
+from optim_engine.places import Places, gather, rest
+
+PACK_BELOW = 1 << 15
+"""Elements: smaller tensors are packed."""
+LARGEST_PACK = 1 << 18
+PLANS_KEPT = 8
+
+
+@dataclass(frozen=True)
+class Run:
+    """Tensors that are updated as one vector: same group, same count of updates, same dtype."""
+
+    tensors: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    dtype: np.dtype[Any]
+    group: int | None
+    h: Hyperparameters
+    places: Mapping[str, Places]
+    """By slot, where the tensors' values stand in the state's memory."""
+
+    def gather(self, arrays: Arrays) -> Array:
+        """The tensors' arrays as one vector."""
+        return gather([flat(arrays[tensor]) for tensor in self.tensors])
+
+    def read(self, memory: Array) -> dict[str, Array]:
+        """By slot, what a state's memory has for the tensors, each as one vector to read."""
+        return {slot: places.read(memory) for slot, places in self.places.items()}
+
+    def targets(self, memory: Array) -> dict[str, Array]:
+        """By slot, a vector to be filled; `write` brings what is not in the memory already to where it stands."""
+        return {slot: places.target(memory) for slot, places in self.places.items()}
+
+    def write(self, memory: Array, targets: Arrays) -> None:
+        for slot, places in self.places.items():
+            places.write(memory, targets[slot])
+
+    def fresh(self, out: Arrays | None = None) -> Array:
+        """A vector for new parameters: the memory of `out`, if a single tensor's is given."""
+        if out is not None and len(self.tensors) == 1:
+            return out[self.tensors[0]].reshape(-1, copy=False)
+        return BUFFERS.take(self._parts[-1][1].stop * self.dtype.itemsize).view(self.dtype)
+
+    def named(self, vector: Array, out: Arrays | None = None) -> dict[str, Array]:
+        """The parts of such a vector by tensor: views of it, or `out` with the parts copied into it."""
+        parts = {tensor: vector[part].reshape(shape) for tensor, part, shape in self._parts}
+        if out is None:
+            return parts
+        if len(self.tensors) > 1:
+            for tensor, part in parts.items():
+                out[tensor][...] = part
+        return {tensor: out[tensor] for tensor in self.tensors}
+
+    @cached_property
+    def _parts(self) -> list[tuple[str, slice, tuple[int, ...]]]:
+        ends = list(accumulate(prod(shape) for shape in self.shapes))
+        slices = map(slice, [0, *ends[:-1]], ends)
+        return list(zip(self.tensors, slices, self.shapes, strict=True))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The layout of the state that a step leads to, its runs, and what of the state's memory it does not touch."""
+
+    layout: Layout
+    runs: tuple[Run, ...]
+    untouched: tuple[tuple[int, int], ...]
+
+
+def plan_step(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> Plan:
+    """The plan of a step from a state of that layout. `counts` are the tensors' updates with this one."""
+    first = next(iter(counts.values()))
+    key = (config, tuple(counts), tuple([count - first for count in counts.values()]))
+    plan: Plan | None = layout.plans.get(key)
+    if plan is None:
+        plan = _plan(config, layout, grads, counts)
+        if len(plan.layout.plans) >= PLANS_KEPT:
+            plan.layout.plans.clear()
+        plan.layout.plans[key] = plan
+    return plan
+
+
+def _plan(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> Plan:
+    packs = _packs(config, grads, counts)
+    entries = dict(layout.entries)
+    for group, tensors in packs:
+        slots = _slots(config, group)
+        entries |= {tensor: Entry(Spec.of(grads[tensor]), slots) for tensor in tensors}
+    after = layout if entries == layout.entries else Layout(entries)
+    runs = tuple(_run(config, after, group, tensors) for group, tensors in packs)
+    touched = [part for run in runs for places in run.places.values() for part in places.ranges]
+    return Plan(after, runs, tuple(rest(touched, after.nbytes)))
+
+
+def _packs(config: Config, grads: Arrays, counts: Mapping[str, int]) -> list[tuple[int | None, list[str]]]:
+    """Each run's group and tensors. The order follows from the names: sums over runs come out the same anywhere."""
+    packs: dict[tuple[Any, ...], list[str]] = {}
+    sizes: Counter[tuple[Any, ...]] = Counter()
+    for tensor in sorted(grads):
+        g = grads[tensor]
+        alike = (config.group_of(tensor), counts[tensor], g.dtype.name)
+        if g.size < PACK_BELOW:
+            packs.setdefault((*alike, sizes[alike] // LARGEST_PACK), []).append(tensor)
+            sizes[alike] += g.size
+        else:
+            packs[*alike, tensor] = [tensor]
+    return [(alike[0], tensors) for alike, tensors in packs.items()]
+
+
+def _slots(config: Config, group: int | None) -> tuple[str, ...]:
+    moments = OPTIMIZERS[config.optimizer].init(config.hyperparameters_of(group))
+    return (*moments, "params") if config.hold_params else moments
+
+
+def _run(config: Config, layout: Layout, group: int | None, tensors: list[str]) -> Run:
+    specs = [layout.entries[tensor].spec for tensor in tensors]
+    return Run(
+        tensors=tuple(tensors),
+        shapes=tuple(spec.shape for spec in specs),
+        dtype=specs[0].dtype,
+        group=group,
+        h=config.hyperparameters_of(group),
+        places={slot: layout.places(tensors, slot) for slot in _slots(config, group)},
+    )

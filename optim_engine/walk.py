@@ -1,0 +1,101 @@
+"""The walk over a run: its vectors are updated block by block, each while it is in the processor's cache.
+
+    g ← −g       maximize
+    g ← c·g      clipped by global norm; or each element held within ±value
+    g ← g + λ·θ  weight decay as L2, where it is not decoupled
+
+Then come the rule's own equations, and the new θ is rounded once to the parameter's dtype.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from optim_engine.arrays import COMPUTE_DTYPES, Array, Arrays, blocks, room, widened
+from optim_engine.buffers import scratch
+from optim_engine.hyperparameters import Hyperparameters
+from optim_engine.norms import square_sum
+from optim_engine.optimizers import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What a step does to every element of a run: its tensors' t-th update, at the learning rate γ."""
+
+    rule: Rule
+    h: Hyperparameters
+    t: int
+    γ: float
+    clip_scale: float
+    clip_value: float | None
+
+    def gradient(self, g: Array, θ: Array, wide: Array, tmp: Array) -> Array:
+        """The gradient that the rule sees; written into `wide` where it is not the one that came."""
+        g = widened(g, wide)
+        if self.h.maximize:
+            g = np.negative(g, out=wide)
+        if self.clip_scale != 1.0:
+            g = np.multiply(g, self.clip_scale, out=wide)
+        if self.clip_value is not None:
+            g = np.clip(g, -self.clip_value, self.clip_value, out=wide)
+        if self.h.weight_decay and not self.h.decoupled:
+            g = np.add(g, np.multiply(θ, self.h.weight_decay, out=tmp), out=wide)
+        return g
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """A run's gradients, and by slot its moments and `params` before the step, and where those after it go: which may
+    be where those before it are."""
+
+    g: Array
+    old: Arrays
+    new: Arrays
+
+
+class Block(NamedTuple):
+    """A part of a run in the compute dtype, and room for what is made of it."""
+
+    part: slice
+    θ: Array
+    g: Array
+    result: Array
+    change: Array
+    tmp: Array
+
+
+def advance(update: Update, run: Vectors) -> tuple[float, float]:
+    """Update a run; the sums of squares of the change and of the new parameters."""
+    changed = parameters = 0.0
+    for part, θ, g, result, change, tmp in _blocks(update, run):
+        new = _cut(run.new, part)
+        update.rule.advance(update.h, update.t, g, _cut(run.old, part), new, tmp)
+        update.rule.apply(update.h, update.t, update.γ, θ, g, new, result, tmp)
+        changed += square_sum(np.subtract(result, θ, out=change), tmp)
+        parameters += square_sum(result, tmp)
+        new["params"][...] = result
+    return changed, parameters
+
+
+def reapply(update: Update, run: Vectors) -> None:
+    """Only the new parameters, by moments that were advanced before: to the bit those that `advance` gave."""
+    for part, θ, g, result, _, tmp in _blocks(update, run):
+        new = _cut(run.new, part)
+        update.rule.apply(update.h, update.t, update.γ, θ, g, new, result, tmp)
+        new["params"][...] = result
+
+
+def _blocks(update: Update, run: Vectors) -> Iterator[Block]:
+    params = run.old["params"]
+    size = len(params)
+    memory = scratch(5, room(size), COMPUTE_DTYPES[params.dtype.name])
+    for part in blocks(size):
+        wide_θ, wide_g, result, change, tmp = memory[:, : part.stop - part.start]
+        θ = widened(params[part], wide_θ)
+        yield Block(part, θ, update.gradient(run.g[part], θ, wide_g, tmp), result, change, tmp)
+
+
+def _cut(vectors: Arrays, part: slice) -> dict[str, Array]:
+    return {slot: vector[part] for slot, vector in vectors.items()}
