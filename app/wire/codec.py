@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from app.errors import MalformedBody
 from optim_engine.arrays import Array, Arrays
+from optim_engine.fields import LARGEST_INTEGER, named
 
 Buffer: TypeAlias = bytes | memoryview
 
@@ -25,11 +26,11 @@ class Limits:
     max_tensors: int
     max_name_length: int
 
-    def check_name(self, name: object) -> str:
-        """The name of a tensor, if it is one."""
-        if not isinstance(name, str) or not 0 < len(name) <= self.max_name_length:
-            raise MalformedBody(f"a tensor's name must have 1 to {self.max_name_length} characters, not {name!r:.80}")
-        return name
+    def check_name(self, name: str) -> None:
+        if not 0 < len(name) <= self.max_name_length:
+            raise MalformedBody(
+                f"a tensor's name must have 1 to {self.max_name_length} characters: {named(name)} has {len(name)}"
+            )
 
     def check_count(self, count: int) -> None:
         if count > self.max_tensors:
@@ -71,9 +72,9 @@ class Codec(ABC):
 
 def checked_step(step: object) -> int | None:
     """A step's number."""
-    if step is None or (isinstance(step, int) and not isinstance(step, bool) and 1 <= step <= 2**53):
+    if step is None or (isinstance(step, int) and not isinstance(step, bool) and 1 <= step <= LARGEST_INTEGER):
         return step
-    raise MalformedBody(f"`step` must be a whole number from 1, not {step!r:.40}")
+    raise MalformedBody(f"`step` must be a whole number from 1 to {LARGEST_INTEGER}, not {named(step)}")
 
 
 def checked_lr(lr: float | None) -> float | None:

@@ -17,6 +17,7 @@ from app.errors import MalformedBody
 from app.session import DTYPES
 from app.wire.codec import MAX_DIMENSIONS, Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step
 from optim_engine.arrays import Array, Arrays
+from optim_engine.fields import named
 
 LIST, DATA, BASE64 = "list", "data", "base64"
 
@@ -73,7 +74,8 @@ def _read_tensors(document: dict[str, Any], section: str, limits: Limits) -> tup
     limits.check_count(len(written))
     arrays, forms = {}, {}
     for name, value in written.items():
-        arrays[limits.check_name(name)], forms[name] = _read_tensor(f"{section}/{name}", value)
+        limits.check_name(name)
+        arrays[name], forms[name] = _read_tensor(f"{section}/{name}", value)
     return arrays, forms
 
 
@@ -84,7 +86,7 @@ def _read_tensor(name: str, value: Any) -> tuple[Array, str]:
         raise MalformedBody(f"tensor {name!r:.80} needs dtype, shape, and either data or base64", tensor=name)
     dtype = value["dtype"]
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise MalformedBody(f"tensor {name!r:.80} has dtype {dtype!r:.40}; there is {', '.join(DTYPES)}", tensor=name)
+        raise MalformedBody(f"tensor {name!r:.80} has dtype {named(dtype)}; there is {', '.join(DTYPES)}", tensor=name)
     shape = checked_shape(name, value["shape"])
     form = DATA if "data" in value else BASE64
     flat = (_from_numbers if form == DATA else _from_base64)(name, value[form], DTYPES[dtype])
@@ -97,14 +99,12 @@ def _read_tensor(name: str, value: Any) -> tuple[Array, str]:
 
 def _from_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     """A (nested) list of numbers, or one number, as an array; what is not a number in the dtype's range is refused."""
+    if not _has_numbers_alone(value, MAX_DIMENSIONS):
+        raise MalformedBody(f"tensor {name!r:.80} must be numbers in lists of one length", tensor=name)
     try:
-        wide = np.array(value)
+        wide = np.array(value, np.float64)
     except ValueError:
         raise MalformedBody(f"tensor {name!r:.80}: its lists are not all of one length", tensor=name) from None
-    if wide.size == 0 and wide.dtype == np.float64:
-        return wide.astype(dtype)
-    if wide.dtype.kind not in "fiu" or wide.ndim > MAX_DIMENSIONS or _has_bool(value):
-        raise MalformedBody(f"tensor {name!r:.80} must be numbers in lists of one length", tensor=name)
     with np.errstate(over="ignore"):
         array: Array = wide.astype(dtype)
     if not np.isfinite(array).all():
@@ -112,11 +112,15 @@ def _from_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     return array
 
 
-def _has_bool(value: Any) -> bool:
-    """Whether there is a `true` among the numbers, which NumPy would take as 1."""
-    if isinstance(value, list):
-        return any(map(_has_bool, value)) if value and isinstance(value[0], list) else bool in set(map(type, value))
-    return isinstance(value, bool)
+def _has_numbers_alone(value: Any, dimensions: int) -> bool:
+    """Whether there are but numbers, in lists that nest no deeper. NumPy would take `true` as 1, and one text among
+    numbers would cost the memory of a text for each."""
+    if not isinstance(value, list):
+        return type(value) in (int, float)
+    kinds = set(map(type, value))
+    if list in kinds:
+        return dimensions > 1 and kinds == {list} and all(_has_numbers_alone(inner, dimensions - 1) for inner in value)
+    return kinds <= {int, float}
 
 
 def _from_base64(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
@@ -161,9 +165,6 @@ def _number(document: dict[str, Any], name: str) -> float | None:
     value = document.get(name)
     if value is None:
         return None
-    if value in ("NaN", "Infinity", "-Infinity") or (isinstance(value, (int, float)) and not isinstance(value, bool)):
-        try:
-            return float(value)
-        except OverflowError:
-            pass
-    raise MalformedBody(f"`{name}` must be a number, not {value!r:.40}")
+    if value in ("NaN", "Infinity", "-Infinity") or type(value) in (int, float):
+        return float(value)
+    raise MalformedBody(f"`{name}` must be a number, not {named(value)}")

@@ -6,8 +6,9 @@ Format: https://huggingface.co/docs/safetensors, "Format".
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import orjson
@@ -16,8 +17,10 @@ from app.errors import MalformedBody
 from app.session import DTYPES
 from app.wire.codec import Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step
 from optim_engine.arrays import Array, Arrays
+from optim_engine.fields import named
 
 T = TypeVar("T")
+Sections: TypeAlias = dict[str, dict[str, Array]]
 
 NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 DTYPE_OF = {name: DTYPES[dtype] for dtype, name in NAMES.items()}
@@ -29,8 +32,7 @@ class SafetensorsTensors(Codec):
     also = ("application/octet-stream",)
 
     def read_step(self, body: Buffer, limits: Limits) -> StepBody:
-        metadata, tensors = read_file(body)
-        sections = split(tensors, ("params", "grads"), limits)
+        metadata, sections = read_file(body, ("params", "grads"), limits)
         unknown = metadata.keys() - {"step", "lr", "loss", "format"}
         if unknown:
             raise MalformedBody(f"__metadata__ has {min(unknown)!r:.80}; a step has step, lr and loss")
@@ -52,16 +54,31 @@ class SafetensorsTensors(Codec):
         return write_file(metadata, ((f"params/{name}", array) for name, array in params.items()))
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
-        _, tensors = read_file(body)
-        return split(tensors, ("params",), limits)["params"]
+        return read_file(body, ("params",), limits)[1]["params"]
 
     def write_params(self, params: Arrays) -> list[Buffer]:
         return write_file({}, ((f"params/{name}", array) for name, array in params.items()))
 
 
-def read_file(body: Buffer) -> tuple[dict[str, str], dict[str, Array]]:
-    """Metadata, and the tensors by name as views of `body`. Raises `MalformedBody`."""
-    body = memoryview(body)
+def read_file(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[dict[str, str], Sections]:
+    """The metadata, and by section the tensors that are named `<section>/<name>`, as views of `body`.
+
+    Raises `MalformedBody`, also for a tensor of another section.
+    """
+    header, data = _read_header(memoryview(body))
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise MalformedBody("__metadata__ must be an object of strings")
+    places = _places(header, sections, limits)
+    found: dict[str, dict[str, Array]] = {section: {} for section in sections}
+    for name, array in _read_tensors(header, data):
+        section, tensor = places[name]
+        found[section][tensor] = array
+    return metadata, found
+
+
+def _read_header(body: memoryview) -> tuple[dict[str, Any], memoryview]:
+    """The header, and the bytes after it."""
     if len(body) < 8:
         raise MalformedBody(f"{len(body)} bytes are too few for a safetensors body")
     header_bytes = int.from_bytes(body[:8], "little")
@@ -73,11 +90,22 @@ def read_file(body: Buffer) -> tuple[dict[str, str], dict[str, Array]]:
         raise MalformedBody(f"the safetensors header is not JSON: {error}") from None
     if not isinstance(header, dict):
         raise MalformedBody("the safetensors header is not a JSON object")
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise MalformedBody("__metadata__ must be an object of strings")
-    data = body[8 + header_bytes :]
-    return metadata, dict(_read_tensors(header, data))
+    return header, body[8 + header_bytes :]
+
+
+def _places(names: Iterable[str], sections: Collection[str], limits: Limits) -> dict[str, tuple[str, str]]:
+    """Section and tensor of each name, all within the limits."""
+    places = {}
+    for name in names:
+        section, slash, tensor = name.partition("/")
+        if not slash or section not in sections:
+            expected = " or ".join(f"{section}/<name>" for section in sections)
+            raise MalformedBody(f"tensor {named(name)} must be named {expected}")
+        limits.check_name(tensor)
+        places[name] = section, tensor
+    for count in Counter(section for section, _ in places.values()).values():
+        limits.check_count(count)
+    return places
 
 
 def _read_tensors(header: dict[str, Any], data: memoryview) -> Iterable[tuple[str, Array]]:
@@ -104,7 +132,7 @@ def _read_entry(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], 
     dtype = DTYPE_OF.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
         raise MalformedBody(
-            f"tensor {name!r:.80} has dtype {entry['dtype']!r:.40}; there is {', '.join(DTYPE_OF)}", tensor=name
+            f"tensor {name!r:.80} has dtype {named(entry['dtype'])}; there is {', '.join(DTYPE_OF)}", tensor=name
         )
     offsets = entry["data_offsets"]
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(n) is int and n >= 0 for n in offsets):
@@ -126,20 +154,6 @@ def write_file(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Array]]
     text = orjson.dumps(header)
     text += b" " * (-len(text) % 8)
     return [len(text).to_bytes(8, "little") + text, *buffers]
-
-
-def split(tensors: Arrays, sections: tuple[str, ...], limits: Limits) -> dict[str, dict[str, Array]]:
-    """Tensors by the part of their name before the first slash; each of `sections` is there, and no other may be."""
-    found: dict[str, dict[str, Array]] = {section: {} for section in sections}
-    for name, array in tensors.items():
-        section, slash, tensor = name.partition("/")
-        if not slash or section not in found:
-            named = " or ".join(f"{section}/<name>" for section in sections)
-            raise MalformedBody(f"tensor {name!r:.80} must be named {named}", tensor=name)
-        found[section][limits.check_name(tensor)] = array
-    for arrays in found.values():
-        limits.check_count(len(arrays))
-    return found
 
 
 def _from_text(metadata: Mapping[str, str], name: str, kind: Callable[[str], T]) -> T | None:

@@ -15,11 +15,12 @@ import orjson
 from app.errors import InvalidState, MalformedBody
 from app.session import DTYPES, Session, digest_of
 from app.store.base import FORMAT, Piece, checksum_of, cut
-from app.wire.codec import Buffer, Limits
-from app.wire.safetensors_tensors import read_file, split, write_file
+from app.wire.codec import Buffer, Limits, checked_shape
+from app.wire.safetensors_tensors import read_file, write_file
 from app.wire.session_json import SETTINGS, view
 from optim_engine import OPTIMIZERS, Config, EngineError, Entry, Layout, Spec, State
 from optim_engine.arrays import Array
+from optim_engine.fields import LARGEST_INTEGER
 from optim_engine.layout import SLOTS
 
 
@@ -33,12 +34,13 @@ class StateFile:
     """A file that was read: its session's settings, counts, and arrays. Raises `MalformedBody` and `InvalidState`."""
 
     def __init__(self, body: Buffer, limits: Limits) -> None:
-        metadata, tensors = read_file(body)
+        metadata, self._arrays = read_file(body, SLOTS, limits)
         self._document = _read_document(metadata)
-        wide = replace(limits, max_tensors=limits.max_tensors * len(SLOTS))
-        self._arrays = split(tensors, SLOTS, wide)
         self._config = _read_config(self._document)
         listed = self._document["tensors"]
+        limits.check_count(len(listed))
+        for name in listed:
+            limits.check_name(name)
         self._entries = {name: _read_entry(name, listed[name], self._arrays) for name in listed}
         self._counts = {name: listed[name]["step"] for name in listed}
         self._check_nothing_is_left_over()
@@ -100,18 +102,24 @@ def _read_document(metadata: Mapping[str, str]) -> dict[str, Any]:
     if "session" not in metadata:
         raise InvalidState("__metadata__ has no `session`: this is not a state file")
     try:
-        document: dict[str, Any] = orjson.loads(metadata["session"])
+        document: Any = orjson.loads(metadata["session"])
     except orjson.JSONDecodeError as error:
         raise MalformedBody(f"__metadata__ `session` is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidState("`session` in the metadata is not an object")
     wanted = {"format": int, "step": int, "skipped_steps": int, "digest": str, "tensors": dict, "optimizer": str}
     for key, kind in wanted.items():
-        if not isinstance(document, dict) or type(document.get(key)) is not kind:
+        if type(document.get(key)) is not kind:
             raise InvalidState(f"`session` in the metadata has no right `{key}`")
     if document["format"] > FORMAT:
         raise InvalidState(f"the file has format {document['format']}, this version reads up to {FORMAT}")
-    if document["step"] < 0 or document["skipped_steps"] < 0:
-        raise InvalidState("`session` in the metadata has a negative count")
+    if not _is_count(document["step"]) or not _is_count(document["skipped_steps"]):
+        raise InvalidState("`session` in the metadata has a count out of range")
     return document
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_INTEGER
 
 
 def _read_config(document: Mapping[str, Any]) -> Config:
@@ -125,11 +133,10 @@ def _read_entry(name: str, listed: Any, arrays: Mapping[str, Mapping[str, Array]
     """What the file lists of a tensor, held against the arrays that it has."""
     if not isinstance(listed, dict) or not isinstance(listed.get("dtype"), str) or listed["dtype"] not in DTYPES:
         raise InvalidState(f"tensor {name!r:.80} has no right dtype in the file's list", tensor=name)
-    shape, count = listed.get("shape"), listed.get("step")
-    if not isinstance(shape, list) or type(count) is not int or count < 0:
-        raise InvalidState(f"tensor {name!r:.80} has no right shape and step in the file's list", tensor=name)
+    if not _is_count(listed.get("step")):
+        raise InvalidState(f"tensor {name!r:.80} has no right step in the file's list", tensor=name)
     slots = tuple(slot for slot in SLOTS if name in arrays[slot])
-    entry = Entry(Spec(tuple(shape), DTYPES[listed["dtype"]]), slots)
+    entry = Entry(Spec(checked_shape(name, listed.get("shape")), DTYPES[listed["dtype"]]), slots)
     for slot in slots:
         array = arrays[slot][name]
         expected = Spec(entry.spec.shape, entry.dtype_of(slot))
