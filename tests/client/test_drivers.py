@@ -71,10 +71,11 @@ def test_a_call_without_an_answer_ends_in_a_connection_error_and_the_step_stays_
 def test_a_closed_port_is_a_connection_error_that_was_never_sent(connect: Connect) -> None:
     with ScriptedServer() as server:
         pass
-    client = connect(server.url, max_retries=0)
+    client = connect(server.url.replace("//", "//user:secret@"), max_retries=0)
     with pytest.raises(APIConnectionError, match="is the service running there") as raised:
         client.sessions.get("s-1")
     assert not raised.value.sent
+    assert "secret" not in str(raised.value)
     assert not client.ready()
 
 

@@ -142,6 +142,15 @@ def test_a_ragged_list_is_refused_by_name() -> None:
         encode({"params": {"w": [[1.0], [1.0, 2.0]]}}, {})
 
 
+def test_an_array_of_another_library_that_cannot_be_converted_is_named() -> None:
+    class Attached:
+        def __array__(self, *_: object, **__: object) -> None:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+    with pytest.raises(TypeError, match=r"grads\['w'\] cannot be made a NumPy array: Can't call numpy"):
+        encode({"grads": {"w": Attached()}}, {})  # type: ignore[dict-item]
+
+
 def test_a_name_is_a_string() -> None:
     with pytest.raises(TypeError, match="a tensor's name is a string, not 0"):
         encode({"params": {0: 1.0}}, {})  # type: ignore[dict-item]

@@ -40,7 +40,7 @@ class AsyncClient(_http.Options):
         if _local.is_local(url):
             url, transport = _local.URL, _local.AsyncTransport(url)
         super().__init__(timeout, max_retries)
-        self._http = httpx2.AsyncClient(base_url=url, headers=_http.headers(api_key), transport=transport)
+        self._pool = httpx2.AsyncClient(base_url=url, headers=_http.headers(api_key), transport=transport)
 
     @property
     def sessions(self) -> "AsyncSessions":
@@ -55,7 +55,7 @@ class AsyncClient(_http.Options):
         return True
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._pool.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -76,7 +76,7 @@ class AsyncClient(_http.Options):
 
     async def _try(self, request: Request) -> Outcome:
         try:
-            async with self._http.stream(
+            async with self._pool.stream(
                 request.method,
                 request.path,
                 params=request.query,

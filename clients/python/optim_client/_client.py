@@ -40,7 +40,7 @@ class Client(_http.Options):
         if _local.is_local(url):
             url, transport = _local.URL, _local.Transport(url)
         super().__init__(timeout, max_retries)
-        self._http = httpx2.Client(base_url=url, headers=_http.headers(api_key), transport=transport)
+        self._pool = httpx2.Client(base_url=url, headers=_http.headers(api_key), transport=transport)
 
     @property
     def sessions(self) -> "Sessions":
@@ -55,7 +55,7 @@ class Client(_http.Options):
         return True
 
     def close(self) -> None:
-        self._http.close()
+        self._pool.close()
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +76,7 @@ class Client(_http.Options):
 
     def _try(self, request: Request) -> Outcome:
         try:
-            with self._http.stream(
+            with self._pool.stream(
                 request.method,
                 request.path,
                 params=request.query,

@@ -72,7 +72,8 @@ def answer(response: httpx2.Response, body: bytes) -> Response:
 def connection_error(error: httpx2.RequestError) -> APIConnectionError:
     """What HTTPX raised, as this library's error."""
     sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
-    where = f"{error.request.method} {error.request.url}"
+    url = error.request.url
+    where = f"{error.request.method} {url.scheme}://{url.netloc.decode()}{url.path}"  # without a password
     reason = str(error) or type(error).__name__
     if isinstance(error, httpx2.TimeoutException):
         return APITimeoutError(f"{where}: no answer in time ({reason})", sent=sent)

@@ -69,7 +69,7 @@ def _array(kind: str, name: str, value: ArrayLike) -> NDArray[Any]:
         raise TypeError(f"a tensor's name is a string, not {name!r}")
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: torch, of a tensor that requires grad
         raise TypeError(f"{kind}[{name!r}] cannot be made a NumPy array: {error}") from error
     if array.dtype.name not in CODES:
         raise TypeError(
