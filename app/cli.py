@@ -2,36 +2,42 @@
 
 import inspect
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import orjson
 import typer
-import uvicorn
 from optim_client import Client, OptimError
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from app.demo.run import demo as run_demo
-from app.logs import configure_logs
+from app.errors import ServiceError
+from app.serve import serve as run_server
 from app.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-sessions = typer.Typer(no_args_is_help=True, help="Sessions of a running service (OPTIM_BASE_URL, OPTIM_API_KEY).")
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+sessions = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Look at, move and delete the sessions of a running service.",
+    epilog="Where no --url is given: OPTIM_BASE_URL, else http://127.0.0.1:8000. The API key is OPTIM_API_KEY.",
+)
 app.add_typer(sessions, name="sessions")
 
-Url = Annotated[str | None, typer.Option(help="The service; default OPTIM_BASE_URL, else http://127.0.0.1:8000.")]
+Url = Annotated[str | None, typer.Option(metavar="URL", help="Where the service is.")]
+SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session.")]
+StateFile = Annotated[Path, typer.Argument(metavar="FILE", help="The state, in the safetensors format.")]
 
 
 def main() -> None:
     """The entry point. A refusal is one line on standard error and exit status 1."""
     try:
         app()
-    except OptimError as error:
+    except (OptimError, ServiceError, ValueError, OSError) as error:
         typer.echo(f"optim: {error}", err=True)
         raise SystemExit(1) from None
 
@@ -44,57 +50,41 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def optim(
-    show_version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
-    """An optimizer you call over HTTP."""
+    """An optimizer you call over HTTP: every step durable, and applied exactly once."""
 
 
 def serve(**flags: Any) -> None:
-    """Run the service. Every flag is also an OPTIM_* environment variable."""
+    """Run the service.
+
+    Every flag is also an environment variable: --max-body-bytes is OPTIM_MAX_BODY_BYTES. A flag wins. Other users of
+    this machine can read a flag: put a password of the store into OPTIM_STORE.
+    """
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise typer.BadParameter(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise _bad_setting(error) from None
     for name, value in given.items():
         os.environ[f"OPTIM_{name.upper()}"] = str(value)
-    if settings.workers > 1 and settings.store == "memory:":
-        raise typer.BadParameter("memory: lives in one process; take lmdb: or redis: for more workers")
-    configure_logs(settings.log_level, settings.log_format)
-    with tempfile.TemporaryDirectory(prefix="optim-metrics-") as shared:
-        if settings.workers > 1:
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-        _run(settings)
+    run_server(settings)
 
 
-def _run(settings: Settings) -> None:
-    uvicorn.run(
-        "app.main:from_environment",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        loop="uvloop" if os.name == "posix" else "asyncio",
-        http="httptools",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        log_level=settings.log_level,
-        timeout_graceful_shutdown=settings.shutdown_seconds,
+def _bad_setting(error: ValidationError) -> typer.BadParameter:
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    return typer.BadParameter(
+        first["msg"].removeprefix("Value error, "), param_hint=f"{_flag(name)} or OPTIM_{name.upper()}"
     )
 
 
 def _with_settings_as_flags(command: Callable[..., None]) -> Callable[..., None]:
     """A flag for each setting, with its words."""
     parameters = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[str | None, typer.Option(help=_help_of(field))],
-        )
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, field))
         for name, field in Settings.model_fields.items()
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -102,17 +92,32 @@ def _with_settings_as_flags(command: Callable[..., None]) -> Callable[..., None]
     return command
 
 
-def _help_of(field: FieldInfo) -> str:
-    default = "" if field.default_factory or field.default is None else f" [default: {field.default}]"
-    return f"{field.description}{default}"
+def _option(name: str, field: FieldInfo) -> Any:
+    """A string: what it may be is checked where the environment's strings are."""
+    default = "" if field.default_factory or field.default is None else f"  [default: {field.default}]"
+    option = typer.Option(_flag(name), metavar=_metavar(field.annotation), help=f"{field.description}{default}")
+    return Annotated[str | None, option]
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _metavar(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return "|".join(get_args(annotation))
+    return {int: "N", float: "N", Path | None: "FILE"}.get(annotation, "TEXT")
 
 
 app.command("serve")(_with_settings_as_flags(serve))
 
 
 @app.command()
-def demo(url: Annotated[str | None, typer.Option(help="A running service, instead of one of its own.")] = None) -> None:
-    """Watch a network learn through the service, which is killed half-way."""
+def demo(url: Url = None) -> None:
+    """Watch a network learn.
+
+    Its optimizer is a service that the demo starts, kills half-way and starts again; with --url one that runs already.
+    """
     raise typer.Exit(run_demo(url))
 
 
@@ -122,11 +127,11 @@ def list_sessions(url: Url = None) -> None:
     with Client(url) as client:
         for session in client.sessions:
             info = session.info
-            typer.echo(f"{info.id}  {info.optimizer:8}  step {info.step:<8}  {info.updated_at}")
+            typer.echo(f"{info.id}  {info.optimizer:8}  step {info.step:<8}  {info.updated_at:%Y-%m-%d %H:%M:%SZ}")
 
 
 @sessions.command()
-def show(session_id: str, url: Url = None) -> None:
+def show(session_id: SessionId, url: Url = None) -> None:
     """The session as JSON."""
     with Client(url) as client:
         info = client.sessions.get(session_id).info
@@ -134,24 +139,24 @@ def show(session_id: str, url: Url = None) -> None:
 
 
 @sessions.command()
-def delete(session_id: str, url: Url = None) -> None:
+def delete(session_id: SessionId, url: Url = None) -> None:
     """Delete the session, its state and its history."""
     with Client(url) as client:
         client.sessions.delete(session_id)
 
 
 @sessions.command()
-def export(session_id: str, path: Path, url: Url = None) -> None:
+def export(session_id: SessionId, file: StateFile, url: Url = None) -> None:
     """Download the session's whole state into a file."""
     with Client(url) as client:
-        client.sessions.get(session_id).save_state(path)
+        client.sessions.get(session_id).save_state(file)
 
 
 @sessions.command("import")
-def import_state(session_id: str, path: Path, url: Url = None) -> None:
+def import_state(session_id: SessionId, file: StateFile, url: Url = None) -> None:
     """Upload a state file into the session."""
     with Client(url) as client:
-        client.sessions.get(session_id).load_state(path)
+        client.sessions.get(session_id).load_state(file)
 
 
 if __name__ == "__main__":

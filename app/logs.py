@@ -4,19 +4,34 @@ Until `configure_logs` is called only warnings are seen, so that a service insid
 """
 
 import logging
+import os
+import sys
 from collections.abc import Sequence
 
 import structlog
 from structlog.stdlib import BoundLogger, ProcessorFormatter
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 LOGGER = "optim"
-
-_COMMON: Sequence[Processor] = (
-    structlog.stdlib.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
+LOGGERS = (LOGGER, "app", "uvicorn")
+"""The service's own lines, those of its parts that know no structlog, and the server's."""
+CHATTER = (
+    "Started server process",
+    "Waiting for application",
+    "Application startup complete",
+    "Application shutdown complete",
+    "Finished server process",
 )
+"""How uvicorn's messages begin that say what goes without saying."""
+
+
+def _id_last(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    if "request_id" in event:
+        event["request_id"] = event.pop("request_id")
+    return event
+
+
+_EVERY_LINE: Sequence[Processor] = (structlog.stdlib.add_log_level, structlog.processors.format_exc_info, _id_last)
 
 log: BoundLogger = structlog.wrap_logger(
     logging.getLogger(LOGGER),
@@ -24,22 +39,33 @@ log: BoundLogger = structlog.wrap_logger(
     processors=[
         structlog.stdlib.filter_by_level,
         structlog.contextvars.merge_contextvars,
-        *_COMMON,
+        *_EVERY_LINE,
         ProcessorFormatter.wrap_for_formatter,
     ],
 )
 
 
 def configure_logs(level: str, form: str) -> None:
-    """The service's own lines and uvicorn's, in one form, to standard error."""
-    render: Processor = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
-    formatter = ProcessorFormatter(
-        foreign_pre_chain=_COMMON, processors=[ProcessorFormatter.remove_processors_meta, render]
-    )
+    """Everything in one form, to standard error; coloured only where a person sees it on a terminal."""
     handler = logging.StreamHandler()
-    handler.setFormatter(formatter)
-    for name in (LOGGER, "uvicorn"):
+    handler.setFormatter(_formatter(form))
+    handler.addFilter(lambda record: not record.getMessage().startswith(CHATTER))
+    for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level.upper())
         logger.propagate = False
+
+
+def _formatter(form: str) -> ProcessorFormatter:
+    when: Processor
+    render: Processor
+    if form == "json":
+        when, render = structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()
+    else:
+        when = structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%SZ", utc=True)
+        colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        render = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, sort_keys=False)
+    return ProcessorFormatter(
+        foreign_pre_chain=_EVERY_LINE, processors=[when, ProcessorFormatter.remove_processors_meta, render]
+    )

@@ -1,0 +1,108 @@
+"""From settings to a running server: what cannot work is refused before anything listens, in one line and not in a
+traceback from each worker.
+"""
+
+import asyncio
+import os
+import socket
+import tempfile
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from app.logs import configure_logs, log
+from app.settings import Settings
+from app.store import open_store
+
+BACKLOG = 2048
+CLIENT_SETTINGS = {"OPTIM_BASE_URL", "OPTIM_API_KEY"}
+
+
+def serve(settings: Settings) -> None:
+    """Answer until told to stop. The server processes read their settings from the environment.
+
+    Raises `ValueError`, `OSError` and `ServiceError` for settings, an address and a store that cannot be used.
+    """
+    configure_logs(settings.log_level, settings.log_format)
+    _warn_of_unknown_settings()
+    if settings.workers > 1 and settings.store == "memory:":
+        raise ValueError("memory: lives in one process: take lmdb: or redis: for more workers")
+    config = _config(settings)
+    config.load()
+    asyncio.run(_open_and_close(settings))
+    with _listener(settings) as listener:
+        log.info(
+            "listening",
+            url=_url(listener),
+            store=shown(settings.store),
+            workers=settings.workers,
+            threads=settings.compute_threads or os.cpu_count(),
+        )
+        if settings.workers == 1:
+            with suppress(KeyboardInterrupt):  # it has stopped as it should, and only says so once more
+                uvicorn.Server(config).run([listener])
+        else:
+            _serve_in_workers(settings, listener)
+
+
+def _warn_of_unknown_settings() -> None:
+    known = {f"OPTIM_{name.upper()}" for name in Settings.model_fields} | CLIENT_SETTINGS
+    for name in os.environ:
+        if name.startswith("OPTIM_") and name not in known:
+            log.warning("there is no such setting; it is ignored", setting=name)
+
+
+def _serve_in_workers(settings: Settings, listener: socket.socket) -> None:
+    """Each counts for itself, in files of a folder that `/metrics` adds up."""
+    with tempfile.TemporaryDirectory(prefix="optim-metrics-") as shared:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+        Multiprocess(_config(settings), [listener]).run()
+
+
+def _config(settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        "app.main:from_environment",
+        factory=True,
+        workers=settings.workers,
+        loop="uvloop" if os.name == "posix" else "asyncio",
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=settings.shutdown_seconds,
+    )
+
+
+async def _open_and_close(settings: Settings) -> None:
+    async with open_store(settings):
+        pass
+
+
+def _listener(settings: Settings) -> socket.socket:
+    try:
+        [(family, _, _, _, address), *_] = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except OSError as error:
+        why = str(error.strerror).partition(" (")[0]
+        raise OSError(f"cannot listen on {settings.host}, port {settings.port}: {why}") from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def shown(store: str) -> str:
+    """The store's URL without what is secret in it."""
+    if store.startswith(("lmdb:", "memory:")):
+        return store
+    parts = urlsplit(store)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
