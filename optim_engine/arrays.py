@@ -4,6 +4,7 @@ bfloat16 is no dtype of NumPy's own: it is known by its name, so that any packag
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +20,13 @@ COMPUTE_DTYPES: Mapping[str, np.dtype[Any]] = {
     "bfloat16": np.dtype(np.float32),
 }
 """By the name of a tensor's dtype: the dtype of its moments, in which the arithmetic is done."""
+
+
+@cache
+def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The same by the dtype itself, remembered, because a dtype is slow to say its name."""
+    return COMPUTE_DTYPES[dtype.name]
+
 
 BLOCK = 1 << 16
 """Elements of a block: few enough that all that a step needs of it stays in the processor's cache."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from optim_engine.arrays import COMPUTE_DTYPES, Array
+from optim_engine.arrays import COMPUTE_DTYPES, Array, compute_dtype
 from optim_engine.errors import TensorMismatch
 from optim_engine.places import Places
 
@@ -36,7 +36,7 @@ class Spec:
 
     @property
     def compute_dtype(self) -> np.dtype[Any]:
-        return COMPUTE_DTYPES[self.dtype.name]
+        return compute_dtype(self.dtype)
 
     @property
     def size(self) -> int:

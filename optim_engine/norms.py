@@ -9,7 +9,7 @@ from math import inf, isfinite, sqrt
 
 import numpy as np
 
-from optim_engine.arrays import COMPUTE_DTYPES, Array, blocks, room, widened
+from optim_engine.arrays import Array, blocks, compute_dtype, room, widened
 from optim_engine.buffers import scratch
 
 SMALLEST_TRUSTED = {np.dtype(np.float32): 1e-30, np.dtype(np.float64): 1e-290}
@@ -28,7 +28,7 @@ def norm(vectors: Sequence[Array]) -> float:
     """The Euclidean norm of all the vectors together; not finite if an element is not, or float64 cannot hold it."""
     total = 0.0
     for x in vectors:
-        wide, tmp = scratch(2, room(len(x)), COMPUTE_DTYPES[x.dtype.name])
+        wide, tmp = scratch(2, room(len(x)), compute_dtype(x.dtype))
         for part in blocks(len(x)):
             size = part.stop - part.start
             total += square_sum(widened(x[part], wide[:size]), tmp[:size])

@@ -120,7 +120,7 @@ def _packs(config: Config, grads: Arrays, counts: Mapping[str, int]) -> list[tup
     sizes: Counter[tuple[Any, ...]] = Counter()
     for tensor in sorted(grads):
         g = grads[tensor]
-        alike = (config.group_of(tensor), counts[tensor], g.dtype.name)
+        alike = (config.group_of(tensor), counts[tensor], g.dtype)
         if g.size < PACK_BELOW:
             packs.setdefault((*alike, sizes[alike] // LARGEST_PACK), []).append(tensor)
             sizes[alike] += g.size

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from optim_engine.arrays import COMPUTE_DTYPES, Array, Arrays, blocks, room, widened
+from optim_engine.arrays import Array, Arrays, blocks, compute_dtype, room, widened
 from optim_engine.buffers import scratch
 from optim_engine.hyperparameters import Hyperparameters
 from optim_engine.norms import square_sum
@@ -90,7 +90,7 @@ def reapply(update: Update, run: Vectors) -> None:
 def _blocks(update: Update, run: Vectors) -> Iterator[Block]:
     params = run.old["params"]
     size = len(params)
-    memory = scratch(5, room(size), COMPUTE_DTYPES[params.dtype.name])
+    memory = scratch(5, room(size), compute_dtype(params.dtype))
     for part in blocks(size):
         wide_θ, wide_g, result, change, tmp = memory[:, : part.stop - part.start]
         θ = widened(params[part], wide_θ)
