@@ -199,6 +199,16 @@ def test_a_stale_client_gets_a_conflict_and_goes_on_after_a_look(client: Any) ->
     assert stale.info.step == 2
 
 
+def test_changing_a_setting_does_not_hide_that_another_client_stepped(client: Any) -> None:
+    w = {"w": np.float32([1, 2])}
+    quick = client.sessions.create("sgd", lr=0.1)
+    stale = client.sessions.get(quick.id)
+    quick.step(w, w)
+    assert stale.update(lr=0.2).hyperparameters["lr"] == 0.2
+    with pytest.raises(StepConflict):
+        stale.step(w, {"w": np.float32([3, 4])})
+
+
 class LosesAnswers(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
     """Every request reaches the service; of those to `path`, each second answer is lost on the way back."""
 

@@ -36,10 +36,10 @@ class AsyncClient(_http.Options):
         max_retries: int = _http.DEFAULT_MAX_RETRIES,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
+        super().__init__(timeout, max_retries)
         url = _http.base_url(base_url)
         if _local.is_local(url):
             url, transport = _local.URL, _local.AsyncTransport(url)
-        super().__init__(timeout, max_retries)
         self._pool = httpx2.AsyncClient(base_url=url, headers=_http.headers(api_key), transport=transport)
 
     @property
@@ -151,11 +151,11 @@ class AsyncSession(SessionState):
 
     async def get(self) -> SessionInfo:
         """Learn the session anew: after a `StepConflict`, or for `info.tensors` and `info.warnings`."""
-        return self._learn(await self._client._run(_calls.get(self.id)))
+        return self._learned(await self._client._run(_calls.get(self.id)))
 
     async def update(self, **changes: Unpack[Changes]) -> SessionInfo:
         """Change settings from the next step on."""
-        return self._learn(await self._client._run(_calls.update(self.id, changes)))
+        return self._changed(await self._client._run(_calls.update(self.id, changes)))
 
     async def delete(self) -> None:
         await self._client._run(_calls.delete(self.id))
@@ -181,7 +181,7 @@ class AsyncSession(SessionState):
         return await self.get()
 
     async def history(self, *, after: int | None = None, limit: int | None = None) -> list[HistoryRow]:
-        """The steps after step `after`, oldest first."""
+        """The steps after step `after`, oldest first: the first 1,000 of them, unless `limit` says otherwise."""
         return await self._client._run(_calls.history(self.id, after, limit))
 
 

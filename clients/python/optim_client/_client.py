@@ -36,10 +36,10 @@ class Client(_http.Options):
         max_retries: int = _http.DEFAULT_MAX_RETRIES,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
+        super().__init__(timeout, max_retries)
         url = _http.base_url(base_url)
         if _local.is_local(url):
             url, transport = _local.URL, _local.Transport(url)
-        super().__init__(timeout, max_retries)
         self._pool = httpx2.Client(base_url=url, headers=_http.headers(api_key), transport=transport)
 
     @property
@@ -149,11 +149,11 @@ class Session(SessionState):
 
     def get(self) -> SessionInfo:
         """Learn the session anew: after a `StepConflict`, or for `info.tensors` and `info.warnings`."""
-        return self._learn(self._client._run(_calls.get(self.id)))
+        return self._learned(self._client._run(_calls.get(self.id)))
 
     def update(self, **changes: Unpack[Changes]) -> SessionInfo:
         """Change settings from the next step on."""
-        return self._learn(self._client._run(_calls.update(self.id, changes)))
+        return self._changed(self._client._run(_calls.update(self.id, changes)))
 
     def delete(self) -> None:
         self._client._run(_calls.delete(self.id))
@@ -178,7 +178,7 @@ class Session(SessionState):
         return self.get()
 
     def history(self, *, after: int | None = None, limit: int | None = None) -> list[HistoryRow]:
-        """The steps after step `after`, oldest first."""
+        """The steps after step `after`, oldest first: the first 1,000 of them, unless `limit` says otherwise."""
         return self._client._run(_calls.history(self.id, after, limit))
 
 

@@ -30,9 +30,13 @@ class SessionState:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.info.optimizer} at step {self.info.step}>"
 
-    def _learn(self, info: SessionInfo) -> SessionInfo:
+    def _learned(self, info: SessionInfo) -> SessionInfo:
         self.info = info
         return info
+
+    def _changed(self, info: SessionInfo) -> SessionInfo:
+        """The known step stays: had another client stepped, the parameters here would not belong to the new one."""
+        return self._learned(replace(info, step=self.info.step))
 
     def _step(
         self, params: ArraysLike | None, grads: ArraysLike | None, loss: float | None, lr: float | None
