@@ -28,10 +28,6 @@ class StepRequest:
     lr: float | None = None
     loss: float | None = None
 
-    @property
-    def nbytes(self) -> int:
-        return sum(array.nbytes for array in (*self.grads.values(), *self.params.values()))
-
 
 @dataclass(frozen=True)
 class StepAnswer:
@@ -59,6 +55,10 @@ class Change:
     state: State | None = None
 
 
+def nbytes_of(*groups: Arrays) -> int:
+    return sum(array.nbytes for arrays in groups for array in arrays.values())
+
+
 def create(session: Session) -> Change:
     """A session that was not there before."""
     session = session.with_digest([])
@@ -73,9 +73,9 @@ def settings(head: Head, old: Session, new: Session) -> Change:
     return Change(Save(_head(new, head.version + 1, new_token(), head.pieces), head), new)
 
 
-def replacement(head: Head, old: Session, new: Session, state: State) -> Change:
+def replacement(head: Head, old: Session, new: Session, state: State, *, keep: bool) -> Change:
     """Another state in the place of the session's. What was answered before can no longer be answered again."""
-    pieces, fresh, version, token = _pieces(head, state)
+    pieces, fresh, version, token = _pieces(head, state, keep=keep)
     new = replace(new, updated_at=time.time(), applied=None, skipped=None)
     new = _at(new, state).with_digest(pieces)
     forget = state.t if state.t < old.step else None
@@ -106,7 +106,7 @@ def replay(session: Session, state: State, past: Answered, request: StepRequest)
     if session.config.hold_params:
         params = {name: state.array(name, "params") for name in request.grads}
     elif skipped:
-        params = request.params
+        params = {name: request.params[name] for name in request.grads}
     else:
         config = Config.parse(**past.config) if past.config else session.config
         scale = float(past.metrics["clip_scale"])
@@ -122,14 +122,17 @@ def _at(session: Session, state: State) -> Session:
     return replace(session, step=state.t, layout=state.layout, counts=state.counts)
 
 
-def _pieces(head: Head, state: State) -> tuple[tuple[Piece, ...], list[memoryview], int, str]:
-    """The pieces of the state, those that `head` has already being kept; the bytes of the others; version and token."""
+def _pieces(head: Head, state: State, *, keep: bool = True) -> tuple[tuple[Piece, ...], list[memoryview], int, str]:
+    """The pieces of the state; the bytes of those that are fresh; version and token.
+
+    `keep` takes over those that `head` has already. Without it all are fresh, which mends pieces that were damaged.
+    """
     version, token = head.version + 1, new_token()
     pieces, fresh = [], []
     for i, data in enumerate(cut(state.memory.data)):
         piece = Piece(f"{version}-{token}-{i}", len(data), checksum_of(data))
         old = head.pieces[i] if i < len(head.pieces) else None
-        if old is not None and (old.size, old.checksum) == (piece.size, piece.checksum):
+        if keep and old is not None and (old.size, old.checksum) == (piece.size, piece.checksum):
             pieces.append(old)
         else:
             pieces.append(piece)

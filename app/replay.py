@@ -2,10 +2,12 @@
 
 No I/O and no clock: a session and a request in, a decision out.
 
-    the key of the last applied step, or its number    same body → its answer again    another body → refused
-    the key of the last skipped step, or its number    the same
-    an older key                                       refused: it was applied as step n
-    a number that is not the next one                  refused: the session is at step t
+    the key of the last applied or skipped step     same body → its answer again    another body → refused
+    an older key                                    refused: it was applied as step n, or another body
+    the number of the last applied or skipped step  same body → its answer again
+    a number that is not the next one               refused: the session is at step t
+
+A key that is known decides; the number decides where there is no key, or a new one.
 """
 
 from dataclasses import dataclass
@@ -28,16 +30,16 @@ def answered(session: Session, asked: Asked) -> Answered | None:
 
     Raises `IdempotencyMismatch` and `StepConflict`.
     """
-    for past in (session.skipped, session.applied):
-        if past is None:
-            continue
+    kept = [past for past in (session.skipped, session.applied) if past is not None]
+    for past in kept:
         if asked.key is not None and asked.key == past.key:
             if asked.body != past.body:
                 raise _mismatch(asked.key, past.step)
             return past
+    _refuse_older_key(session, asked)
+    for past in kept:
         if asked.body == past.body and asked.step == _number(session, past):
             return past
-    _refuse_older_key(session, asked)
     if asked.step is not None and asked.step != session.step + 1:
         raise StepConflict(
             f"step {asked.step} is not the next one: the session is at step {session.step}; "

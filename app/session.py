@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import orjson
 
-from app.errors import StateDamaged
+from app.errors import InvalidSession, StateDamaged
 from app.store.base import FORMAT, Head, Piece
 from optim_engine import Config, Entry, Layout, Spec
 
@@ -79,6 +79,11 @@ class Session:
     @property
     def expires_at(self) -> float | None:
         return None if self.ttl_seconds is None else self.updated_at + self.ttl_seconds
+
+    def check_holds(self) -> None:
+        """Raise `InvalidSession` unless the session holds parameters."""
+        if not self.config.hold_params:
+            raise InvalidSession("the session holds no parameters; create it with `hold_params` true")
 
     def with_answer(self, answer: Answered, *, skipped: bool) -> "Session":
         """The session with a step request answered, and its key remembered."""

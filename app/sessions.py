@@ -8,19 +8,21 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from app import changes
 from app.cache import StateCache
-from app.changes import Change, StepAnswer, StepRequest
+from app.changes import Change, StepAnswer, StepRequest, nbytes_of
 from app.compute import Compute
 from app.errors import SessionBusy, SessionNotFound, StateDamaged
 from app.replay import Asked, answered
 from app.session import Session, read_document
 from app.store.base import Head, Store, VersionConflict
 from optim_engine import Config, State
+from optim_engine.arrays import Arrays
 
 T = TypeVar("T")
 
@@ -58,11 +60,15 @@ class Sessions:
 
     async def get(self, tenant: str, session_id: str) -> tuple[Head, Session]:
         """The session. Raises `SessionNotFound`."""
+        head = await self._head(tenant, session_id)
+        cached = self._cache.get(head)
+        return head, cached[0] if cached else read_document(head)
+
+    async def _head(self, tenant: str, session_id: str) -> Head:
         head = await self._store.load(session_id)
         if head is None or head.tenant != tenant:
             raise SessionNotFound(f"there is no session {session_id!r:.80}; it never was, has expired or was deleted")
-        cached = self._cache.get(head)
-        return head, cached[0] if cached else read_document(head)
+        return head
 
     async def page(self, tenant: str, limit: int, before: str | None) -> list[Session]:
         """The tenant's sessions, newest first."""
@@ -82,14 +88,18 @@ class Sessions:
         return await self._retried(session_id, attempt)
 
     async def delete(self, tenant: str, session_id: str) -> None:
-        """Remove the session, its state and its history. Raises `SessionNotFound`."""
-        await self.get(tenant, session_id)
+        """Remove the session, its state and its history. Raises `SessionNotFound`.
+
+        A damaged one goes too: where its head no longer says whose it is, to know its id is enough.
+        """
+        with suppress(StateDamaged):
+            await self._head(tenant, session_id)
         self._cache.drop(session_id)
         await self._store.delete(session_id)
 
     async def history(self, tenant: str, session_id: str, after: int, limit: int) -> list[bytes]:
         """Rows of the history as JSON, oldest first."""
-        await self.get(tenant, session_id)
+        await self._head(tenant, session_id)
         return await self._store.history(session_id, after, limit)
 
     async def load(self, tenant: str, session_id: str) -> Loaded:
@@ -101,16 +111,28 @@ class Sessions:
 
         return await self._retried(session_id, attempt, locked=False)
 
-    async def replace_state(
-        self, tenant: str, session_id: str, make: Callable[[Session, State], tuple[Session, State]], nbytes: int
-    ) -> None:
-        """Put another state, of about `nbytes` bytes, in place of the session's; steps before it are not replayed."""
+    async def hold(self, tenant: str, session_id: str, params: Arrays) -> None:
+        """Hold these parameters from now on; steps before are not replayed. Raises the engine's `TensorMismatch`."""
 
         async def attempt() -> None:
-            loaded = await self.load(tenant, session_id)
-            head, session = loaded.head, loaded.session
-            work = lambda: changes.replacement(head, session, *make(session, loaded.state))  # noqa: E731
-            await self._save(await self._compute.run(work, head.state_bytes + nbytes))
+            head, old = await self.get(tenant, session_id)
+            old.check_holds()
+            state = await self._state(head, old)
+            work = lambda: changes.replacement(head, old, old, state.with_params(params), keep=True)  # noqa: E731
+            await self._save(await self._compute.run(work, head.state_bytes + nbytes_of(params)))
+
+        await self._retried(session_id, attempt)
+
+    async def restore(self, tenant: str, session_id: str, state: State, fitted: Callable[[Session], Session]) -> None:
+        """Put `state` in place of the session's, be that damaged; steps before are not replayed.
+
+        `fitted` is what the session is with it, or raises.
+        """
+
+        async def attempt() -> None:
+            head, old = await self.get(tenant, session_id)
+            work = lambda: changes.replacement(head, old, fitted(old), state, keep=False)  # noqa: E731
+            await self._save(await self._compute.run(work, state.memory.nbytes))
 
         await self._retried(session_id, attempt)
 
@@ -122,9 +144,10 @@ class Sessions:
         head, session = await self.get(tenant, session_id)
         past = answered(session, Asked(request.step, request.key, request.body))
         state = await self._state(head, session)
+        nbytes = head.state_bytes + nbytes_of(request.grads, request.params)
         if past is not None:
-            return await self._compute.run(lambda: changes.replay(session, state, past, request), request.nbytes)
-        change, answer = await self._compute.run(lambda: changes.step(head, session, state, request), request.nbytes)
+            return await self._compute.run(lambda: changes.replay(session, state, past, request), nbytes)
+        change, answer = await self._compute.run(lambda: changes.step(head, session, state, request), nbytes)
         await self._save(change)
         return answer
 
@@ -169,5 +192,5 @@ class Sessions:
 
 
 def _new_id() -> str:
-    """32 hexadecimal digits: the time in milliseconds, so that ids sort by age, then 80 random bits."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    """32 hexadecimal digits: the time in nanoseconds, so that ids sort by age, then 64 random bits."""
+    return f"{time.time_ns():016x}{secrets.token_hex(8)}"

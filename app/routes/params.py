@@ -2,13 +2,10 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.errors import InvalidSession
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, read_body
 from app.service import Has, Reader, Writer
-from app.session import Session
 from app.wire.codecs import JSON, codec_accepted, codec_of
-from optim_engine import State
 
 router = APIRouter(tags=["params"])
 
@@ -25,7 +22,7 @@ async def get_params(request: Request, session_id: str, service: Has, caller: Re
     """All that the session holds; JSON, or safetensors by `Accept`."""
     codec = codec_accepted(request.headers.get("accept"), JSON)
     loaded = await service.sessions.load(caller.tenant, session_id)
-    _check_holds(loaded.session)
+    loaded.session.check_holds()
     params = loaded.state.held()
     buffers = await service.compute.run(lambda: codec.write_params(params), loaded.head.state_bytes)
     return BuffersResponse(buffers, codec.media_type)
@@ -47,15 +44,5 @@ async def put_params(request: Request, session_id: str, service: Has, caller: Wr
     codec = codec_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
     body = await read_body(request, service.settings.max_body_bytes)
     params = await service.compute.run(lambda: codec.read_params(body, service.limits), len(body))
-
-    def hold(session: Session, state: State) -> tuple[Session, State]:
-        _check_holds(session)
-        return session, state.with_params(params)
-
-    await service.sessions.replace_state(caller.tenant, session_id, hold, len(body))
+    await service.sessions.hold(caller.tenant, session_id, params)
     return Response(status_code=204)
-
-
-def _check_holds(session: Session) -> None:
-    if not session.config.hold_params:
-        raise InvalidSession("the session holds no parameters; create it with `hold_params` true")

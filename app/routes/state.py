@@ -45,5 +45,5 @@ async def put_state(request: Request, session_id: str, service: Has, caller: Wri
         raise UnsupportedMediaType(f"a state is {SAFETENSORS.media_type}, not {content_type!r:.80}")
     body = await read_body(request, service.settings.max_body_bytes)
     file = await service.compute.run(lambda: StateFile(body, service.limits), len(body))
-    await service.sessions.replace_state(caller.tenant, session_id, file.into, len(body))
+    await service.sessions.restore(caller.tenant, session_id, file.state, file.fitted)
     return Response(status_code=204)

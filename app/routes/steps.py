@@ -42,7 +42,7 @@ async def take_step(request: Request, session_id: str, service: Has, caller: Wri
         answer = await service.sessions.step(caller.tenant, session_id, wanted)
         beside = {part: getattr(answer, part) for part in ("step", "skipped", "digest", "metrics")}
         buffers = await service.compute.run(
-            lambda: answer_codec.write_answer(beside, answer.params, read.forms), wanted.nbytes
+            lambda: answer_codec.write_answer(beside, answer.params, read.forms), len(body)
         )
     service.metrics.steps.labels(answer.outcome).inc()
     headers = {"Idempotent-Replayed": "true"} if answer.replayed else {}

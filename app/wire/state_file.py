@@ -31,7 +31,7 @@ def write_state(session: Session, state: State) -> list[Buffer]:
 
 
 class StateFile:
-    """A file that was read: its session's settings, counts, and arrays. Raises `MalformedBody` and `InvalidState`."""
+    """A file that was read: its session's settings, and its `state`. Raises `MalformedBody` and `InvalidState`."""
 
     def __init__(self, body: Buffer, limits: Limits) -> None:
         metadata, self._arrays = read_file(body, SLOTS, limits)
@@ -44,11 +44,11 @@ class StateFile:
         self._entries = {name: _read_entry(name, listed[name], self._arrays) for name in listed}
         self._counts = {name: listed[name]["step"] for name in listed}
         self._check_nothing_is_left_over()
-        self._state = self._load()
+        self.state = self._load()
         self._check_digest()
 
-    def into(self, session: Session, _: State) -> tuple[Session, State]:
-        """The session with this state in it. Raises `InvalidState` where the file does not fit."""
+    def fitted(self, session: Session) -> Session:
+        """The session as it is with this state in it. Raises `InvalidState` where the file does not fit."""
         ours, theirs = session.config, self._config
         if ours.optimizer != theirs.optimizer:
             raise InvalidState(f"the file is of {theirs.optimizer}, the session is {ours.optimizer}")
@@ -58,7 +58,7 @@ class StateFile:
             self._check_known(name, entry)
         for name, entry in self._entries.items():
             _check_slots(name, entry, ours, self._counts[name])
-        return replace(session, skipped_steps=self._document["skipped_steps"]), self._state
+        return replace(session, skipped_steps=self._document["skipped_steps"])
 
     def _check_known(self, name: str, entry: Entry) -> None:
         theirs = self._entries.get(name)
@@ -86,8 +86,8 @@ class StateFile:
         return state
 
     def _check_digest(self) -> None:
-        pieces = [Piece("", len(data), checksum_of(data)) for data in cut(self._state.memory.data)]
-        state = self._state
+        state = self.state
+        pieces = [Piece("", len(data), checksum_of(data)) for data in cut(state.memory.data)]
         digest = digest_of(self._config, state.t, state.layout, state.counts, pieces)
         if digest != self._document["digest"]:
             raise InvalidState(
