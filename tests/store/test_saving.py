@@ -155,11 +155,11 @@ async def _try(store: Store, change: Save) -> bool:
 
 
 async def test_many_sessions_are_saved_at_once(store: Store) -> None:
-    heads = await asyncio.gather(
-        *(saved(store, None, [b"%d" % i], session_id=f"session-{i:02}") for i in range(60))
-    )
+    heads = await asyncio.gather(*(saved(store, None, [b"%d" % i], session_id=f"session-{i:02}") for i in range(60)))
     assert await asyncio.gather(*(state_of(store, head) for head in heads)) == [b"%d" % i for i in range(60)]
-    assert [head.session_id for head in await store.list("tenant-1", 100)] == [f"session-{i:02}" for i in range(60)][::-1]
+    assert [head.session_id for head in await store.list("tenant-1", 100)] == [f"session-{i:02}" for i in range(60)][
+        ::-1
+    ]
 
 
 async def test_a_read_of_a_head_that_is_gone_says_so(store: Store) -> None:

@@ -1,0 +1,67 @@
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import StateDamaged
+from app.store.base import Head, Piece, Stamp
+from app.store.envelope import LABEL_BYTES, decode, encode, has_expired, peek
+
+texts = st.text(max_size=40)
+pieces = st.builds(Piece, name=texts, size=st.integers(0, 1 << 40), checksum=texts)
+heads = st.builds(
+    Head,
+    session_id=texts,
+    tenant=texts,
+    version=st.integers(1, 1 << 60),
+    token=st.text("0123456789abcdef", min_size=12, max_size=12),
+    document=st.binary(max_size=200),
+    pieces=st.lists(pieces, max_size=5).map(tuple),
+    expires_at=st.none() | st.floats(0, 1e11),
+)
+
+GOLDEN_HEAD = Head(
+    "0198b3c5", "acme", 42, "0123456789ab", b'{"step": 41}\n', (Piece("42-0123456789ab-0", 3, "c0ffee"),), 1.5e9
+)
+GOLDEN = (
+    b"1 8b626011afcfa4f6c37f3c1b61415c96 42 0123456789ab 1500000000.0\n"
+    b'{"session_id":"0198b3c5","tenant":"acme","pieces":[["42-0123456789ab-0",3,"c0ffee"]]}\n'
+    b'{"step": 41}\n'
+)
+
+
+def test_the_stored_form_is_what_earlier_versions_wrote() -> None:
+    """Where this fails, `FORMAT` must rise, and the old form must still be read."""
+    assert encode(GOLDEN_HEAD) == GOLDEN
+    assert decode("0198b3c5", GOLDEN) == GOLDEN_HEAD
+
+
+@given(heads)
+def test_a_head_comes_back(head: Head) -> None:
+    data = encode(head)
+    assert decode(head.session_id, data) == head
+    assert peek(head.session_id, data[:LABEL_BYTES]) == (head.stamp, head.expires_at)
+
+
+@given(heads, st.data())
+def test_any_flipped_bit_is_noticed(head: Head, choose: st.DataObject) -> None:
+    data = bytearray(encode(head))
+    bit = choose.draw(st.integers(0, 8 * len(data) - 1))
+    data[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(StateDamaged):
+        decode(head.session_id, bytes(data))
+
+
+@given(st.binary(max_size=300))
+def test_bytes_that_are_no_head_are_refused(data: bytes) -> None:
+    with pytest.raises(StateDamaged):
+        decode("session", data)
+    assert has_expired(data) is False
+
+
+def test_the_first_line_tells_the_stamp_and_the_expiry() -> None:
+    assert peek("", memoryview(GOLDEN)) == (Stamp(42, "0123456789ab"), 1.5e9)
+    assert has_expired(GOLDEN) is True
+    assert has_expired(GOLDEN.replace(b"1500000000.0", b"%f" % (time.time() + 60))) is False
+    assert has_expired(GOLDEN.replace(b"1500000000.0", b"-")) is False

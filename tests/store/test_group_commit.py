@@ -1,0 +1,108 @@
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+import pytest
+
+from app.store.group_commit import GroupCommit
+
+
+class Refused(Exception):
+    pass
+
+
+class Journal:
+    """Committed lists of what jobs wrote; the first transaction waits until it is let go, so that others queue up."""
+
+    def __init__(self) -> None:
+        self.committed: list[list[str]] = []
+        self.first = threading.Event()
+        self.broken_commits = 0
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[list[str]]:
+        written: list[str] = []
+        self.first.wait()
+        yield written
+        if self.broken_commits:
+            self.broken_commits -= 1
+            raise OSError("the disk is full")
+        self.committed.append(written)
+
+
+@pytest.fixture
+def journal() -> Journal:
+    return Journal()
+
+
+@pytest.fixture
+def commits(journal: Journal) -> Iterator[GroupCommit[list[str]]]:
+    commits: GroupCommit[list[str]] = GroupCommit(journal.begin, 100, (Refused,))
+    yield commits
+    journal.first.set()
+    commits.close()
+
+
+def writes(text: str, error: Exception | None = None) -> Callable[[list[str]], str]:
+    def job(transaction: list[str]) -> str:
+        if error and isinstance(error, Refused):
+            raise error
+        transaction.append(text)
+        if error:
+            raise error
+        return text.upper()
+
+    return job
+
+
+def test_what_waits_shares_a_transaction_in_order(journal: Journal, commits: GroupCommit[list[str]]) -> None:
+    answers = [commits.submit(writes(text)) for text in "abcd"]
+    journal.first.set()
+    assert [answer.result() for answer in answers] == ["A", "B", "C", "D"]
+    assert list(chain(*journal.committed)) == ["a", "b", "c", "d"]
+    assert len(journal.committed) <= 2
+
+
+def test_a_transaction_takes_no_more_than_it_may_hold(journal: Journal, commits: GroupCommit[list[str]]) -> None:
+    answers = [commits.submit(writes(text), size=60) for text in "abcde"]
+    journal.first.set()
+    assert [answer.result() for answer in answers] == ["A", "B", "C", "D", "E"]
+    assert max(len(written) for written in journal.committed) == 2
+
+
+def test_a_refusal_is_for_one_job_alone(journal: Journal, commits: GroupCommit[list[str]]) -> None:
+    answers = [commits.submit(writes("a")), commits.submit(writes("b", Refused("no"))), commits.submit(writes("c"))]
+    journal.first.set()
+    with pytest.raises(Refused, match="no"):
+        answers[1].result()
+    assert (answers[0].result(), answers[2].result()) == ("A", "C")
+    assert list(chain(*journal.committed)) == ["a", "c"]
+
+
+def test_a_failure_undoes_the_transaction_and_each_job_is_tried_alone(
+    journal: Journal, commits: GroupCommit[list[str]]
+) -> None:
+    answers = [commits.submit(writes("a")), commits.submit(writes("b", ValueError("bad"))), commits.submit(writes("c"))]
+    journal.first.set()
+    with pytest.raises(ValueError, match="bad"):
+        answers[1].result()
+    assert (answers[0].result(), answers[2].result()) == ("A", "C")
+    assert list(chain(*journal.committed)) == ["a", "c"]
+
+
+def test_nothing_is_answered_as_done_that_was_not_committed(journal: Journal, commits: GroupCommit[list[str]]) -> None:
+    journal.broken_commits = 100
+    answers = [commits.submit(writes(text)) for text in "abc"]
+    journal.first.set()
+    for answer in answers:
+        with pytest.raises(OSError, match="the disk is full"):
+            answer.result()
+    assert journal.committed == []
+
+
+def test_closing_finishes_what_was_submitted(journal: Journal, commits: GroupCommit[list[str]]) -> None:
+    answers = [commits.submit(writes(text)) for text in "abcdef"]
+    journal.first.set()
+    commits.close()
+    assert all(answer.done() for answer in answers)

@@ -1,0 +1,314 @@
+"""What only an LMDB file can do to a store: be full, be another's, be cut short, be locked by another process."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import pytest
+
+from app.errors import StateDamaged, StoreUnavailable
+from app.settings import Settings
+from app.store import lmdb as lmdb_store
+from app.store import lmdb_tables, open_store
+from app.store.base import FORMAT, IncompatibleStore, Save, Store, VersionConflict
+from app.store.lmdb import LmdbStore
+from tests.store.changes import change_of, row, saved, state_of
+from tests.store.places import LmdbPlace, place_at
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "store"
+
+
+def store_in(folder: Path, **settings: Any) -> Store:
+    return open_store(Settings(store=f"lmdb:{folder}", **settings))
+
+
+@pytest.fixture
+async def place(folder: Path) -> AsyncIterator[LmdbPlace]:
+    place = place_at(f"lmdb:{folder}")
+    assert isinstance(place, LmdbPlace)
+    async with place.store:
+        yield place
+
+
+@pytest.fixture
+def small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lmdb_store, "TRANSACTION_BYTES", 4)
+
+
+def _another_process(folder: Path, code: str) -> subprocess.Popen[bytes]:
+    """One that has the same file open, and has run `code` when this returns."""
+    script = f"import lmdb, sys, time\nstore = lmdb.open({str(folder)!r}, map_size=1 << 40, max_dbs=9)\n{code}"
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def _open_to_others(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o077 for path in (folder, *folder.iterdir())}
+
+
+# Opening
+
+
+async def test_the_folder_is_made_for_its_owner_alone(folder: Path) -> None:
+    async with store_in(folder) as store:
+        await saved(store)
+    assert _open_to_others(folder) == {folder.name: 0, "data.mdb": 0, "lock.mdb": 0}
+
+
+async def test_the_path_may_begin_in_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with open_store(Settings(store="lmdb:~/sessions")):
+        assert (tmp_path / "sessions" / "data.mdb").exists()
+
+
+async def test_one_process_opens_a_folder_once(place: LmdbPlace, folder: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="already open in this process"):
+        await store_in(folder).open()
+    await saved(place.store)
+
+
+async def test_a_store_that_is_not_open_says_so(folder: Path) -> None:
+    store = store_in(folder)
+    for call in (store.ping, store.sweep, lambda: store.load("x"), lambda: saved(store)):
+        with pytest.raises(StoreUnavailable, match="is not open"):
+            await call()
+
+
+async def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnavailable, match="cannot open the store in"):
+        await store_in(tmp_path / "file").open()
+    with pytest.raises(StoreUnavailable, match="cannot open the store in"):
+        await store_in(tmp_path / "file" / "below").open()
+
+
+async def test_a_store_of_a_newer_version_is_refused(folder: Path) -> None:
+    async with store_in(folder):
+        pass
+    with lmdb.open(str(folder)) as environment, environment.begin(write=True) as txn:
+        txn.put(lmdb_store.MARK, b"%d" % (FORMAT + 1))
+    with pytest.raises(IncompatibleStore, match="has form 2, of a newer version"):
+        await store_in(folder).open()
+
+
+async def test_a_database_of_another_program_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    with lmdb.open(str(tmp_path)) as environment, environment.begin(write=True) as txn:
+        txn.put(b"theirs", b"1")
+    with pytest.raises(IncompatibleStore, match="is not a store of this service"):
+        await store_in(tmp_path).open()
+    with lmdb.open(str(tmp_path)) as environment, environment.begin() as txn:
+        assert dict(txn.cursor()) == {b"theirs": b"1"}
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb").write_bytes(b"something else" * 1000)
+    with pytest.raises(IncompatibleStore, match="is no store of this service, or is damaged"):
+        await store_in(tmp_path).open()
+    assert (tmp_path / "data.mdb").read_bytes() == b"something else" * 1000
+
+
+@pytest.mark.parametrize("left", [0.1, 0.5, 0.99])
+async def test_a_file_that_was_cut_short_is_refused(folder: Path, left: float) -> None:
+    async with store_in(folder) as store:
+        await saved(store, None, [bytes(MIB)])
+    data = (folder / "data.mdb").read_bytes()
+    (folder / "data.mdb").write_bytes(data[: int(len(data) * left)])
+    with pytest.raises(StateDamaged, match="restore it from a backup"):
+        await store_in(folder).open()
+
+
+# Full
+
+
+async def test_a_full_store_keeps_what_it_has_and_takes_what_fits(folder: Path) -> None:
+    async with store_in(folder, lmdb_map_bytes=8 * MIB) as store:
+        head = await saved(store, None, [bytes(MIB)], row=row(1))
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="is full: delete sessions or raise OPTIM_LMDB_MAP_BYTES"):
+                await saved(store, head, [bytes(9 * MIB)], row=row(2))
+        assert await store.load("session-1") == head
+        assert await state_of(store, head) == bytes(MIB)
+        assert await store.history("session-1", 0, 10) == [b"row 1"]
+        head = await saved(store, head, [b"1" * MIB], row=row(2))
+        assert await state_of(store, head) == b"1" * MIB
+    async with store_in(folder, lmdb_map_bytes=64 * MIB) as store:
+        await saved(store, head, [bytes(9 * MIB)])
+
+
+async def test_a_save_of_many_transactions_that_does_not_fit_is_cleared_away(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lmdb_store, "TRANSACTION_BYTES", MIB)
+    place = place_at(f"lmdb:{folder}", lmdb_map_bytes=8 * MIB)
+    async with place.store as store:
+        head = await saved(store, None, [b"0" * MIB])
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="is full"):
+                await saved(store, head, [b"%d" % i * MIB for i in range(9)])
+            await store.delete("nobody")
+            assert set(await place.pieces("session-1")) == {head.pieces[0].name}
+
+
+async def test_a_full_disk_is_an_error_and_tears_nothing(folder: Path) -> None:
+    """The limit on a file's size stands for the disk's: both are met where LMDB writes."""
+    script = f"""
+import asyncio, resource
+from tests.store.test_lmdb import *
+
+async def main():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))
+    async with store_in({str(folder)!r}) as store:
+        head = await saved(store, None, [b"1" * MIB], row=row(1))
+        with pytest.raises(StoreUnavailable, match="is its disk full"):
+            await saved(store, head, [b"2" * (8 * MIB)], row=row(2))
+        assert await state_of(store, head) == b"1" * MIB
+        await saved(store, head, [b"3" * MIB], row=row(2))
+
+asyncio.run(main())
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, cwd=Path(__file__).parents[2])
+    assert await process.wait() == 0
+    async with store_in(folder) as store:
+        head = await store.load("session-1")
+        assert head
+        assert await state_of(store, head) == b"3" * MIB
+        assert await store.history("session-1", 0, 10) == [b"row 1", b"row 2"]
+
+
+# Saves of many transactions
+
+
+def _stage(store: LmdbStore, change: Save, pieces: int) -> "asyncio.Future[None]":
+    batch = list(zip(change.fresh_pieces, change.fresh, strict=True))[:pieces]
+    return asyncio.ensure_future(store._write(lambda txn: store._tables.stage(txn, change, batch)))
+
+
+async def test_what_is_staged_is_seen_by_nobody_and_swept_when_it_is_old(
+    place: LmdbPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = place.store
+    head = await saved(store)
+    await _stage(store, change_of(head, [b"three", b"four"]), 1)
+    assert await store.load("session-1") == head
+    assert await state_of(store, head) == b"onetwo"
+    assert await store.sweep() == 0
+    assert len(await place.pieces("session-1")) == 3
+    monkeypatch.setattr(lmdb_tables, "STAGED_SECONDS", 0.0)
+    assert await store.sweep() == 1
+    assert set(await place.pieces("session-1")) == {piece.name for piece in head.pieces}
+
+
+@pytest.mark.usefixtures("small_transactions")
+async def test_a_save_whose_pieces_were_swept_is_refused_whole(
+    place: LmdbPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = place.store
+    head = await saved(store)
+    change = change_of(head, [b"three", b"four"])
+    await _stage(store, change, 1)
+    monkeypatch.setattr(lmdb_tables, "STAGED_SECONDS", 0.0)
+    await store.sweep()
+    rest = list(zip(change.fresh_pieces, change.fresh, strict=True))[1:]
+    with pytest.raises(StoreUnavailable, match="send it again"):
+        await store._write(lambda txn: store._tables.commit(txn, change, rest, True, 10))
+    assert await state_of(store, head) == b"onetwo"
+    await store.save(change)
+    assert await state_of(store, change.head) == b"threefour"
+
+
+@pytest.mark.usefixtures("small_transactions")
+async def test_a_save_of_many_transactions_is_refused_early_and_leaves_nothing(place: LmdbPlace) -> None:
+    store = place.store
+    first = await saved(store, None, [b"stays", b"old"])
+    second = await saved(store, first, [b"stays", b"new"])
+    with pytest.raises(VersionConflict):
+        await saved(store, first, [b"%d" % i * 5 for i in range(9)])
+    assert set(await place.pieces("session-1")) == {piece.name for piece in second.pieces}
+
+
+@pytest.mark.usefixtures("small_transactions")
+async def test_of_many_saves_of_many_transactions_one_wins_and_the_rest_leave_nothing(place: LmdbPlace) -> None:
+    store = place.store
+    first = await saved(store)
+    changes = [change_of(first, [b"%d%d" % (i, j) * 4 for j in range(5)], row=row(1)) for i in range(20)]
+    outcomes = await asyncio.gather(*(store.save(change) for change in [*changes, *changes]), return_exceptions=True)
+    won = {i % 20 for i, outcome in enumerate(outcomes) if outcome is None}
+    assert len(won) == 1
+    head = changes[won.pop()].head
+    await store.delete("nobody")
+    assert await store.load("session-1") == head
+    assert len(await state_of(store, head)) == head.state_bytes
+    assert set(await place.pieces("session-1")) == {piece.name for piece in head.pieces}
+    assert await store.history("session-1", 0, 10) == [b"row 1"]
+
+
+@pytest.mark.usefixtures("small_transactions")
+async def test_a_session_that_is_deleted_while_it_is_staged_stays_deleted(place: LmdbPlace) -> None:
+    store = place.store
+    head = await saved(store)
+    change = change_of(head, [b"three", b"four"])
+    await _stage(store, change, 1)
+    await store.delete("session-1")
+    with pytest.raises(VersionConflict):
+        await store.save(change)
+    await store.delete("nobody")
+    assert await place.pieces("session-1") == {}
+
+
+# Threads and processes
+
+
+async def test_saves_at_once_share_a_sync(place: LmdbPlace) -> None:
+    before = place.store._opened().info()["last_txnid"]
+    await asyncio.gather(*(saved(place.store, session_id=f"{i}") for i in range(100)))
+    assert place.store._opened().info()["last_txnid"] - before < 50
+
+
+async def test_while_another_process_writes_nobody_else_waits(place: LmdbPlace, folder: Path) -> None:
+    store = place.store
+    head = await saved(store)
+    other = _another_process(folder, "txn = store.begin(write=True)\nprint('ready', flush=True)\ntime.sleep(30)")
+    buffer = bytearray(b"written")
+    change = change_of(head, [bytes(buffer)])
+    saving = asyncio.create_task(store.save(Save(change.head, head, [memoryview(buffer)])))
+    longest, last = 0.0, time.monotonic()
+    for _ in range(20):
+        assert await store.load("session-1") == head
+        await asyncio.sleep(0.01)
+        now = time.monotonic()
+        longest, last = max(longest, now - last), now
+    assert longest < 0.2
+    saving.cancel()
+    await asyncio.sleep(0.01)
+    assert not saving.done()  # the thread still reads the buffer
+    _kill(other)
+    await asyncio.wait([saving])
+    assert saving.cancelled()
+    buffer[:] = b"changed"
+    assert await state_of(store, change.head) == b"written"
+
+
+async def test_a_reader_that_was_killed_is_forgotten_by_a_sweep(place: LmdbPlace, folder: Path) -> None:
+    await saved(place.store)
+    other = _another_process(folder, "txn = store.begin()\nprint('ready', flush=True)\ntime.sleep(30)")
+    assert str(other.pid) in place.store._opened().readers()
+    _kill(other)
+    await place.store.sweep()
+    assert str(other.pid) not in place.store._opened().readers()

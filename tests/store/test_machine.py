@@ -1,0 +1,186 @@
+"""All three stores against one dictionary, whatever is done to them in whatever order."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from app.settings import Settings
+from app.store import open_store
+from app.store.base import Head, HistoryRow, Save, Store, VersionConflict
+from tests.store.changes import DAY, change_of, state_of
+
+KEPT_ROWS = 4
+Answer = TypeVar("Answer")
+
+names = st.sampled_from(["a", "b", "ab", "c"])
+tenants = st.sampled_from(["tenant-1", "tenant-2"])
+states = st.lists(st.sampled_from([b"", b"x", b"y", b"z" * 3000]), max_size=4)
+steps = st.integers(0, 5)
+maybe_rows = st.none() | steps
+lifetimes = st.sampled_from([None, None, DAY, -1.0])
+
+
+@dataclass
+class Session:
+    """What a store should hold of one session."""
+
+    head: Head
+    state: bytes
+    rows: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+class Stores(RuleBasedStateMachine):
+    """Each rule does the same to every store; they must all answer as the dictionary does."""
+
+    redis_url: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.folder = tempfile.TemporaryDirectory()
+        self.stores: list[Store] = []
+        self.sessions: dict[str, Session] = {}
+        self.saves: list[Save] = []
+        self.count = 0
+
+    @initialize()
+    def open(self) -> None:
+        for url in ("memory:", f"lmdb:{self.folder.name}", self.redis_url):
+            self.stores.append(open_store(Settings(store=url, history_limit=KEPT_ROWS)))
+            self.runner.run(self.stores[-1].open())
+
+    def teardown(self) -> None:
+        for name in ("a", "b", "ab", "c"):
+            self.every(lambda store, name=name: store.delete(name))
+        self.every(lambda store: store.sweep())
+        self.every(lambda store: store.close())
+        self.runner.close()
+        self.folder.cleanup()
+
+    def every(self, call: Any) -> list[Any]:
+        async def outcome(answer: Coroutine[Any, Any, Answer]) -> Answer | type[Exception]:
+            try:
+                return await answer
+            except VersionConflict:
+                return VersionConflict
+
+        return [self.runner.run(outcome(call(store))) for store in self.stores]
+
+    def expect(self, answer: object, call: Any) -> None:
+        assert self.every(call) == [answer] * 3
+
+    @rule(name=names, tenant=tenants, state=states, step=maybe_rows, lifetime=lifetimes)
+    def create(self, name: str, tenant: str, state: list[bytes], step: int | None, lifetime: float | None) -> None:
+        change = change_of(
+            None, state, session_id=name, tenant=tenant, row=self.row(step), expires_at=_expiry(lifetime)
+        )
+        self.save(change, b"".join(state), refused=name in self.sessions)
+
+    @precondition(lambda self: self.sessions)
+    @rule(data=st.data(), state=states, step=maybe_rows, forget=maybe_rows, lifetime=lifetimes)
+    def update(
+        self, data: st.DataObject, state: list[bytes], step: int | None, forget: int | None, lifetime: float | None
+    ) -> None:
+        held = self.sessions[data.draw(st.sampled_from(sorted(self.sessions)))]
+        change = change_of(held.head, state, row=self.row(step), forget_after=forget, expires_at=_expiry(lifetime))
+        self.save(change, b"".join(state), refused=False)
+
+    @precondition(lambda self: self.saves)
+    @rule(data=st.data())
+    def save_again(self, data: st.DataObject) -> None:
+        change = data.draw(st.sampled_from(self.saves))
+        held = self.sessions.get(change.head.session_id)
+        if held and held.head == change.head:
+            self.expect(None, lambda store: store.save(change))
+        elif change.previous or held:
+            self.expect(VersionConflict, lambda store: store.save(change))
+
+    @precondition(lambda self: self.saves)
+    @rule(data=st.data(), state=states)
+    def save_from_an_old_head(self, data: st.DataObject, state: list[bytes]) -> None:
+        old = data.draw(st.sampled_from(self.saves)).head
+        held = self.sessions.get(old.session_id)
+        if held is None or held.head != old:
+            change = change_of(old, state, row=self.row(1), forget_after=0)
+            self.expect(VersionConflict, lambda store: store.save(change))
+            self.expect(VersionConflict, lambda store: state_of(store, old))
+
+    @rule(name=names)
+    def delete(self, name: str) -> None:
+        self.expect(self.sessions.pop(name, None) is not None, lambda store: store.delete(name))
+
+    @rule()
+    def sweep(self) -> None:
+        self.every(lambda store: store.sweep())
+
+    @rule(tenant=tenants, limit=st.integers(0, 3), before=st.none() | names)
+    def list(self, tenant: str, limit: int, before: str | None) -> None:
+        expected = [
+            self.sessions[name].head
+            for name in sorted(self.sessions, reverse=True)
+            if self.sessions[name].head.tenant == tenant and (before is None or name < before)
+        ]
+        self.expect(expected[:limit], lambda store: store.list(tenant, limit, before))
+
+    @rule(name=names, after=st.integers(-1, 6), limit=st.integers(0, 3))
+    def history(self, name: str, after: int, limit: int) -> None:
+        rows = [row for row in (self.sessions[name].rows if name in self.sessions else []) if row[0] > after]
+        page = rows[:limit]
+        page += [row for row in rows[limit:] if page and row[0] == page[-1][0]]
+        self.expect([body for _, body in page], lambda store: store.history(name, after, limit))
+
+    @invariant()
+    def all_is_there(self) -> None:
+        if not self.stores:
+            return
+        for name in ("a", "b", "ab", "c"):
+            held = self.sessions.get(name)
+            self.expect(held.head if held else None, lambda store, name=name: store.load(name))
+            if held:
+                self.expect(held.state, lambda store, held=held: state_of(store, held.head))
+
+    def save(self, change: Save, state: bytes, refused: bool) -> None:
+        self.saves.append(change)
+        self.expect(VersionConflict if refused else None, lambda store: store.save(change))
+        if refused:
+            return
+        name = change.head.session_id
+        rows = self.sessions[name].rows if change.previous else []
+        rows = [row for row in rows if change.forget_after is None or row[0] <= change.forget_after]
+        rows += [(change.row.step, change.row.body)] if change.row else []
+        rows.sort(key=lambda row: row[0])
+        self.sessions[name] = Session(change.head, state, rows[-KEPT_ROWS:])
+        if change.head.expires_at is not None and change.head.expires_at < time.time():
+            del self.sessions[name]
+
+    def row(self, step: int | None) -> HistoryRow | None:
+        self.count += 1
+        return None if step is None else HistoryRow(step, b"%d" % self.count)
+
+
+def _expiry(lifetime: float | None) -> float | None:
+    return None if lifetime is None else time.time() + lifetime
+
+
+def test_all_stores_do_as_a_dictionary_does(redis_url: str) -> None:
+    machine = type("Machine", (Stores,), {"redis_url": redis_url})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

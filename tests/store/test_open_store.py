@@ -1,0 +1,72 @@
+import pytest
+from pydantic import ValidationError
+from redis.asyncio.connection import SSLConnection
+
+from app.settings import Settings
+from app.store import STORES, open_store
+from app.store.lmdb import LmdbStore
+from app.store.memory import MemoryStore
+from app.store.redis import RedisStore
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("memory:", MemoryStore),
+        ("lmdb:/var/lib/optim", LmdbStore),
+        ("lmdb:relative/path", LmdbStore),
+        ("redis://localhost", RedisStore),
+        ("redis://user:p%40ss@localhost:6380/3", RedisStore),
+        ("redis://[::1]:6379/0?db=2", RedisStore),
+        ("rediss://cache.example:6380/0?ssl_ca_certs=/etc/ca.pem", RedisStore),
+        ("unix:///run/redis.sock?db=1", RedisStore),
+    ],
+)
+async def test_a_url_names_its_store(url: str, kind: type) -> None:
+    store = open_store(Settings(store=url, history_limit=7))
+    assert type(store) is kind
+    assert store.history_limit == 7
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("memory:something", "nothing may follow memory:"),
+        ("lmdb:\0", "a folder must follow lmdb:"),
+        ("redis://", "must be redis://"),
+        ("redis:localhost", "must be redis://"),
+        ("redis://localhost:secret", "must be redis://"),
+        ("redis://:secret", "must be redis://"),
+        ("redis://u:secret@localhost/first", "must be redis://"),
+        ("redis://u:secret@localhost?db=first", "must be redis://"),
+        ("redis://localhost?", None),
+        ("redis://u:secret@localhost?socket_timeout=5", "socket_timeout is not taken from the URL"),
+        ("redis://localhost?retry_on_timeout=yes", "retry_on_timeout is not taken from the URL"),
+        ("redis://localhost?ssl_nonsense=1", "ssl_nonsense"),
+        ("rediss://localhost?ssl_nonsense=1", "ssl_nonsense"),
+        ("unix://", "unix:///path"),
+    ],
+)
+def test_a_url_that_names_none_is_refused_without_showing_a_password(url: str, message: str | None) -> None:
+    if message is None:
+        open_store(Settings(store=url))
+        return
+    with pytest.raises(ValueError, match=message) as refusal:
+        open_store(Settings(store=url))
+    assert "secret" not in str(refusal.value)
+
+
+def test_the_settings_and_the_table_know_the_same_schemes() -> None:
+    for scheme in STORES:
+        Settings(store=f"{scheme}:" if scheme == "memory" else f"{scheme}:///tmp/x")
+    with pytest.raises(ValidationError, match="lmdb:PATH, redis://"):
+        Settings(store="sqlite:x")
+    with pytest.raises(ValueError, match="sqlite is none of lmdb, redis, rediss, unix, memory"):
+        open_store(Settings.model_construct(store="sqlite:x"))
+
+
+def test_rediss_is_tls() -> None:
+    store = open_store(Settings(store="rediss://cache.example"))
+    assert isinstance(store, RedisStore)
+    assert store._redis._connection["connection_class"] is SSLConnection

@@ -1,0 +1,79 @@
+"""What the stores that outlive a process promise when several use one, and when one is killed."""
+
+import asyncio
+import random
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from app.store import lmdb_tables, open_store
+from tests.store import writer
+from tests.store.changes import saved, state_of
+from tests.store.places import place_at
+
+
+@pytest.fixture(params=["lmdb", "redis"])
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(request.getfixturevalue("redis_url")) if request.param == "redis" else f"lmdb:{tmp_path / 'store'}"
+
+
+def _killed_after(process: subprocess.Popen[bytes], acknowledged: int, seconds: float) -> int:
+    """The last version that the writer was told is saved, when it was killed that long after so many."""
+    assert process.stdout
+    for _ in range(acknowledged):
+        process.stdout.readline()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    process.kill()
+    rest = process.stdout.read().split(b"\n")[:-1]
+    process.wait()
+    process.stdout.close()
+    return len(rest)
+
+
+@pytest.mark.parametrize("pieces", [1, 70])
+async def test_all_that_a_killed_writer_was_told_is_there_and_whole(shared_url: str, pieces: int) -> None:
+    least = 0
+    for _ in range(4 if pieces == 1 else 2):
+        process = writer.start(shared_url, "killed", pieces)
+        told = 1 + await asyncio.to_thread(_killed_after, process, 1, random.uniform(0.001, 0.1))
+        async with open_store(Settings(store=shared_url)) as store:
+            head = await store.load("killed")
+            assert head
+            assert head.version in {least + told, least + told + 1}
+            least = head.version
+            assert await state_of(store, head) == b"".join(writer.parts_of(head.version, pieces))
+            rows = await store.history("killed", 0, 10_000)
+            assert rows == [b"row %d" % step for step in range(1, head.version + 1)]
+
+
+async def test_what_a_killed_writer_had_staged_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = place_at(f"lmdb:{tmp_path}")
+    for _ in range(3):
+        process = writer.start(place.url, "killed", 70)
+        await asyncio.to_thread(_killed_after, process, 1, random.uniform(0.03, 0.1))
+    async with place.store as store:
+        monkeypatch.setattr(lmdb_tables, "STAGED_SECONDS", 0.0)
+        await store.sweep()
+        head = await store.load("killed")
+        assert head
+        assert set(await place.pieces("killed")) == {piece.name for piece in head.pieces}
+        assert await state_of(store, head) == b"".join(writer.parts_of(head.version, 70))
+
+
+async def test_processes_that_save_one_session_lose_no_save(shared_url: str) -> None:
+    async with open_store(Settings(store=shared_url)) as store:
+        processes = [writer.start(shared_url, "shared", count=100) for _ in range(2)]
+        heads = [await saved(store, session_id=f"own-{i:02}") for i in range(20)]
+        told = [
+            int(line) for process in processes for line in (await asyncio.to_thread(process.communicate))[0].split()
+        ]
+        assert sorted(told) == list(range(1, 201))
+        head = await store.load("shared")
+        assert head
+        assert head.version == 200
+        assert await state_of(store, head) == b"".join(writer.parts_of(200, 1))
+        assert await store.history("shared", 0, 1000) == [b"row %d" % step for step in range(1, 201)]
+        assert await store.list("tenant-1", 100) == [head, *heads[::-1]]
