@@ -7,13 +7,10 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import Forbidden, Unauthenticated
 
@@ -36,13 +33,13 @@ class Key(BaseModel):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     tenant: str = Field(pattern="^[A-Za-z0-9._-]{1,64}$")
     role: str = Field(pattern="^(read|write)$")
-    expires_at: datetime | None = None
+    expires_at: AwareDatetime | None = None
 
 
 class KeysFile(BaseModel):
     """The whole file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     keys: list[Key]
 
@@ -63,11 +60,21 @@ class Keys:
 
     @classmethod
     def read(cls, path: Path | None) -> "Keys":
-        """The keys of a file; no path, no keys. Raises `ValueError` for a file that cannot be read."""
+        """The keys of a file; no path, no keys. Raises `ValueError` for one that cannot be read."""
         if path is None:
             return cls(None)
-        document: Any = orjson.loads(path.read_bytes())
-        return cls({key.sha256: key for key in KeysFile.model_validate(document).keys})
+        try:
+            keys = KeysFile.model_validate_json(path.read_bytes()).keys
+        except OSError as error:
+            raise ValueError(f"OPTIM_API_KEYS_FILE={path} cannot be read: {error.strerror}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "it"
+            raise ValueError(f"OPTIM_API_KEYS_FILE={path}: {where}: {first['msg']}") from None
+        by_hash = {key.sha256: key for key in keys}
+        if len(by_hash) < len(keys):
+            raise ValueError(f"OPTIM_API_KEYS_FILE={path} has one key twice")
+        return cls(by_hash)
 
     def caller(self, authorization: str | None, needed: Role) -> Caller:
         """Who sent that header. Raises `Unauthenticated`, and `Forbidden` where the role is not enough."""

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, FilePath, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
     workers: int = Field(default=1, ge=1, le=256, description="Server processes; not with `memory:`.")
-    api_keys_file: Path | None = Field(
+    api_keys_file: FilePath | None = Field(
         default=None, description="A JSON file of hashed API keys with their tenants and roles; without it, no keys."
     )
     max_body_bytes: int = Field(default=4 << 30, ge=1 << 10, description="Longest request body, in bytes.")
@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     )
     rate_limit: str | None = Field(
         default=None,
+        pattern="^[1-9][0-9]*/(second|minute|hour|day)$",
         description="Requests of one tenant, such as `100/second`; more are answered 429. None by default.",
     )
     state_cache_bytes: int = Field(

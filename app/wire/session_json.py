@@ -3,7 +3,6 @@
 What the settings may be is decided by the engine (`optim_engine.config`); here is what stands around them.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from app import plain
 from app.errors import InvalidSession
 from app.session import Session, write_config
 from optim_engine import Config
+from optim_engine.fields import named
 
 SETTINGS = ("optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params")
 CHANGEABLE = ("hyperparameters", "groups", "schedule", "clip", "ttl_seconds", "labels")
@@ -25,14 +25,10 @@ def read_creation(document: Any) -> dict[str, Any]:
     _check_keys(document, (*SETTINGS, "ttl_seconds", "labels"))
     if "optimizer" not in document:
         raise InvalidSession("optimizer: is needed")
-    if not isinstance(document.get("hold_params", False), bool):
-        raise InvalidSession("hold_params: must be true or false")
-    if not isinstance(document["optimizer"], str):
-        raise InvalidSession("optimizer: must be a name, such as 'adamw'")
     return {
         "config": Config.parse(**{key: document[key] for key in SETTINGS if key in document}),
         "ttl_seconds": _read_ttl(document.get("ttl_seconds")),
-        "labels": _read_labels(document.get("labels") or {}),
+        "labels": _read_labels({} if document.get("labels") is None else document["labels"]),
     }
 
 
@@ -115,10 +111,9 @@ def _merged(key: str, old: Mapping[str, Any], document: Mapping[str, Any]) -> An
 def _read_ttl(value: Any) -> float | None:
     if value is None:
         return None
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 < value <= LONGEST_TTL:
-        raise InvalidSession(f"ttl_seconds: {value!r:.80} must be above 0 and at most {LONGEST_TTL}, or null")
-    return float(value) if isinstance(value, float) else value
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= LONGEST_TTL:
+        return value
+    raise InvalidSession(f"ttl_seconds: {named(value)} must be above 0 and at most {LONGEST_TTL}, or null")
 
 
 def _read_labels(labels: Any) -> dict[str, str]:
