@@ -41,7 +41,7 @@ async def readyz(service: Has) -> dict[str, str]:
     "/metrics",
     operation_id="getMetrics",
     summary="Prometheus metrics",
-    responses={200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}},
+    responses=schema.text_answer("Prometheus's text format."),
 )
 async def metrics(service: Has) -> Response:
     """Counts since the process started."""

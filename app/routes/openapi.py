@@ -66,6 +66,13 @@ HISTORY_EXAMPLE: Document = {
     "step": 42, "loss": 0.53, **METRICS_EXAMPLE, "skipped": False, "duration_ms": 0.21,
     "time": "2026-11-20T12:05:31.250Z",
 }  # fmt: skip
+IF_NONE_MATCH: Document = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "ETags, with commas between them: where the session still has one of them, the answer is 304.",
+    "schema": {"type": "string"},
+}
 IDEMPOTENCY_KEY: Document = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -116,6 +123,10 @@ def file_answer(*codes: str) -> dict[int | str, Document]:
     return _answers(200, {SAFETENSORS.media_type: {"schema": _BINARY}}, codes, None, True)
 
 
+def text_answer(words: str) -> dict[int | str, Document]:
+    return _answers(200, {"text/plain": {"schema": {"type": "string", "description": words}}}, (), None, False)
+
+
 def components() -> dict[str, Document]:
     """Every schema that the routes refer to."""
     number = {"anyOf": [{"type": "number"}, {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}]}
@@ -128,7 +139,7 @@ def components() -> dict[str, Document]:
         "schedule": {"oneOf": [*_schedules(), {"type": "null"}]},
         "clip": {"oneOf": [field_schema(Clip), {"type": "null"}]},
         "ttl_seconds": {"type": ["number", "null"], "exclusiveMinimum": 0},
-        "labels": {"type": ["object", "null"], "additionalProperties": {"type": ["string", "null"]}},
+        "labels": {"type": ["object", "null"], "additionalProperties": text},
     }
     fixed = {
         "optimizer": {"type": "string", "enum": list(HYPERPARAMETERS)},
@@ -138,7 +149,12 @@ def components() -> dict[str, Document]:
     return {
         "CreateSession": _object({**fixed, **settings}, required=["optimizer"]),
         "UpdateSession": _object(
-            settings | {"hyperparameters": {"type": ["object", "null"]}, "schedule": {"type": ["object", "null"]}},
+            settings
+            | {
+                "hyperparameters": {"type": ["object", "null"]},
+                "schedule": {"type": ["object", "null"]},
+                "labels": {"type": ["object", "null"], "additionalProperties": {"type": ["string", "null"]}},
+            },
             required=[],
         ),
         "Group": {

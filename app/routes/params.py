@@ -15,9 +15,10 @@ router = APIRouter(tags=["params"])
     operation_id="getParams",
     summary="Read the held parameters",
     responses=schema.tensor_answers(
-        "Params", schema.PARAMS_EXAMPLE, "session_not_found", "not_acceptable", "invalid_session", "state_damaged"
+        "Params", schema.PARAMS_EXAMPLE, "session_not_found", "not_acceptable", "session_busy", "invalid_session",
+        "state_damaged",
     ),
-)
+)  # fmt: skip
 async def get_params(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
     """All that the session holds; JSON, or safetensors by `Accept`."""
     codec = codec_accepted(request.headers.get("accept"), JSON)

@@ -16,6 +16,7 @@ from app.wire.session_json import read_changes, read_creation, view
 
 router = APIRouter(tags=["sessions"])
 
+ID = "^[0-9a-f]{32}$"
 LARGEST_DOCUMENT = 1 << 20
 """Bytes of a request that says settings; tensors have a limit of their own."""
 
@@ -43,14 +44,15 @@ async def create_session(request: Request, service: Has, caller: Writer) -> Resp
     operation_id="listSessions",
     summary="List sessions, newest first",
     responses=schema.answers(
-        200, "SessionList", {"sessions": [schema.SESSION_EXAMPLE], "next_cursor": None}, "malformed_header"
+        200, "SessionList", {"sessions": [schema.SESSION_EXAMPLE], "next_cursor": None}, "malformed_header",
+        "state_damaged",
     ),
-)
+)  # fmt: skip
 async def list_sessions(
     service: Has,
     caller: Reader,
     limit: Annotated[int, Query(ge=1, le=100, description="Sessions in one answer.")] = 20,
-    cursor: Annotated[str | None, Query(max_length=64, description="`next_cursor` of the answer before.")] = None,
+    cursor: Annotated[str | None, Query(pattern=ID, description="`next_cursor` of the answer before.")] = None,
 ) -> Response:
     """Up to `limit` sessions; `next_cursor` is null where there are no more."""
     sessions = await service.sessions.page(caller.tenant, limit + 1, cursor)
@@ -67,11 +69,12 @@ async def list_sessions(
         200, "Session", schema.SESSION_EXAMPLE, "session_not_found", "state_damaged",
         headers={"ETag": "Changes with every change of the session."},
     ) | {304: {"description": "As it was: `If-None-Match` named this ETag."}},
+    openapi_extra={"parameters": [schema.IF_NONE_MATCH]},
 )  # fmt: skip
 async def get_session(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
     """The session with every effective setting, and each tensor that it has seen."""
     head, session = await service.sessions.get(caller.tenant, session_id)
-    if request.headers.get("if-none-match") == _etag(head):
+    if _is_known(_etag(head), request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers={"ETag": _etag(head)})
     return _json(view(session), headers={"ETag": _etag(head)})
 
@@ -111,7 +114,7 @@ async def delete_session(session_id: str, service: Has, caller: Writer) -> Respo
     operation_id="getHistory",
     summary="What each step did, oldest first",
     responses=schema.answers(
-        200, "History", {"history": [schema.HISTORY_EXAMPLE]}, "malformed_header", "session_not_found"
+        200, "History", {"history": [schema.HISTORY_EXAMPLE]}, "malformed_header", "session_not_found", "state_damaged"
     ),
 )
 async def get_history(
@@ -135,6 +138,11 @@ async def _read_document(request: Request, service: Service) -> Any:
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(orjson.dumps(value), status, headers, "application/json")
+
+
+def _is_known(etag: str, header: str) -> bool:
+    """Whether `If-None-Match` has that ETag; a proxy that compresses may have made it a weak one."""
+    return etag in (tag.strip().removeprefix("W/") for tag in header.split(","))
 
 
 def _etag(head: Head) -> str:

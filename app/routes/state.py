@@ -16,7 +16,7 @@ router = APIRouter(tags=["state"])
     "/v1/sessions/{session_id}/state",
     operation_id="getState",
     summary="Download the state",
-    responses=schema.file_answer("session_not_found", "not_acceptable", "state_damaged"),
+    responses=schema.file_answer("session_not_found", "not_acceptable", "session_busy", "state_damaged"),
 )
 async def get_state(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
     """Moments, counts, held parameters and settings, all of one moment, with the digest that names them."""
