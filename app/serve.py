@@ -41,8 +41,7 @@ def serve(settings: Settings) -> None:
             threads=settings.compute_threads or os.cpu_count(),
         )
         if settings.workers == 1:
-            with suppress(KeyboardInterrupt):  # it has stopped as it should, and only says so once more
-                uvicorn.Server(config).run([listener])
+            _serve_here(uvicorn.Server(config), listener)
         else:
             _serve_in_workers(settings, listener)
 
@@ -52,6 +51,13 @@ def _warn_of_unknown_settings() -> None:
     for name in os.environ:
         if name.startswith("OPTIM_") and name not in known:
             log.warning("there is no such setting; it is ignored", setting=name)
+
+
+def _serve_here(server: uvicorn.Server, listener: socket.socket) -> None:
+    with suppress(KeyboardInterrupt):  # it has stopped as it should, and only says so once more
+        server.run([listener])
+    if not server.started:
+        raise SystemExit(1)
 
 
 def _serve_in_workers(settings: Settings, listener: socket.socket) -> None:
