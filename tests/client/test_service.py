@@ -35,15 +35,9 @@ def server() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["memory", "lmdb", "remote"])
-def client(request: pytest.FixtureRequest, connect: Connect, server: Server, tmp_path: Path) -> Any:
-    places = {"memory": "memory:", "lmdb": f"lmdb:{tmp_path / 'store'}", "remote": server.url}
-    return connect(places[request.param])
-
-
-@pytest.fixture
-def remote(connect: Connect, server: Server) -> Any:
-    return connect(server.url)
+@pytest.fixture(params=["near", "far"])
+def client(request: pytest.FixtureRequest, connect: Connect, server: Server) -> Any:
+    return connect("memory:" if request.param == "near" else server.url)
 
 
 def some_params() -> Arrays:
