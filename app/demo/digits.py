@@ -22,12 +22,14 @@ class Digits:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitem__(self, chosen: slice | NDArray[np.int64]) -> Self:
+        return type(self)(self.images[chosen], self.labels[chosen])
+
     def batch(self, step: int, size: int) -> Self:
         """The images of step 1, 2, …: each epoch is shuffled anew, and depends on nothing but its number."""
         epoch, place = divmod(step - 1, len(self) // size)
         order = np.random.default_rng((SEED, epoch)).permutation(len(self))
-        chosen = order[place * size : (place + 1) * size]
-        return type(self)(self.images[chosen], self.labels[chosen])
+        return self[order[place * size : (place + 1) * size]]
 
 
 def load() -> tuple[Digits, Digits]:
@@ -35,9 +37,5 @@ def load() -> tuple[Digits, Digits]:
     packed = files(__package__).joinpath("digits.csv.gz").read_bytes()
     table = np.loadtxt(gzip.decompress(packed).decode().splitlines(), dtype=np.int64, delimiter=",")
     table = np.random.default_rng(SEED).permutation(table)
-    everything = Digits((table[:, :64] / 16).astype(np.float32), table[:, 64])
-    test, train = (
-        Digits(everything.images[part], everything.labels[part])
-        for part in (slice(None, TEST_COUNT), slice(TEST_COUNT, None))
-    )
-    return train, test
+    digits = Digits((table[:, :64] / 16).astype(np.float32), table[:, 64])
+    return digits[TEST_COUNT:], digits[:TEST_COUNT]

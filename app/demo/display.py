@@ -27,7 +27,8 @@ class Display:
             disable=not console.is_terminal,
             speed_estimate_period=2,
         )
-        self._task = self._progress.tasks[self._progress.add_task("", total=steps, name="step")]
+        self._progress.add_task("", total=steps, name="step")
+        self._task = self._progress.tasks[0]
 
     def say(self, name: str, text: str) -> None:
         self._console.print(f"{name:<9} {text}")
