@@ -1,0 +1,128 @@
+"""The good configurations, listed once: every test that is about all rules runs over all of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from optim_engine import Config
+from optim_engine.arrays import Array
+from tests import oracle
+
+DTYPES: Mapping[str, npt.DTypeLike] = {
+    "float64": np.float64,
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+}
+
+SHAPES = {"layer.weight": (3, 4), "layer.bias": (4,), "gain": ()}
+"""One tensor in the default group without decay, and one that is a single number."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A configuration as it stands in a request."""
+
+    name: str
+    optimizer: str
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    around: Mapping[str, Any] = field(default_factory=dict)
+    """What stands around the rule: groups, schedule, clip."""
+
+    @property
+    def config(self) -> Config:
+        return Config.parse(self.optimizer, hyperparameters=self.hyperparameters, **self.around)
+
+    def settings_of(self, tensor: str) -> dict[str, Any]:
+        """What the contract says that the tensor's hyperparameters are."""
+        groups = self.around.get("groups", [{"match": ["*bias"], "weight_decay": 0.0}])
+        known = {"*bias": tensor.endswith("bias"), "layer.*": tensor.startswith("layer."), "gain": tensor == "gain"}
+        overrides = next((group for group in groups if any(known[pattern] for pattern in group["match"])), {})
+        return {**oracle.DEFAULTS[self.optimizer], **self.hyperparameters, **overrides}
+
+
+RULES = [
+    Case("adamw", "adamw"),
+    Case("adamw_without_decay", "adamw", {"weight_decay": 0}),
+    Case("adamw_large_decay", "adamw", {"weight_decay": 3.0, "lr": 0.1}),
+    Case("adamw_short_memory", "adamw", {"betas": [0.5, 0.7]}),
+    Case("adamw_without_memory", "adamw", {"betas": [0, 0]}),
+    Case("adamw_large_eps", "adamw", {"eps": 0.1}),
+    Case("adamw_maximize", "adamw", {"maximize": True}),
+    Case("adamw_amsgrad", "adamw", {"amsgrad": True, "betas": [0.9, 0.5]}),
+    Case("adamw_amsgrad_maximize", "adamw", {"amsgrad": True, "maximize": True}),
+    Case("adam", "adam"),
+    Case("adam_decay", "adam", {"weight_decay": 0.1, "lr": 0.02, "eps": 1e-3}),
+    Case("adam_decoupled_decay", "adam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
+    Case("adam_amsgrad", "adam", {"amsgrad": True, "betas": [0.9, 0.5]}),
+    Case("adam_all", "adam", {"amsgrad": True, "maximize": True, "weight_decay": 0.1, "betas": [0.8, 0.9]}),
+    Case("sgd", "sgd"),
+    Case("sgd_decay", "sgd", {"weight_decay": 0.1, "lr": 0.1}),
+    Case("sgd_maximize", "sgd", {"maximize": True}),
+    Case("sgd_momentum", "sgd", {"momentum": 0.9}),
+    Case("sgd_dampening", "sgd", {"momentum": 0.9, "dampening": 0.5}),
+    Case("sgd_nesterov", "sgd", {"momentum": 0.9, "nesterov": True}),
+    Case("sgd_nesterov_all", "sgd", {"momentum": 0.8, "nesterov": True, "weight_decay": 0.1, "maximize": True}),
+    Case("sgd_dampening_all", "sgd", {"momentum": 0.8, "dampening": 0.2, "weight_decay": 0.1, "maximize": True}),
+    Case("rmsprop", "rmsprop"),
+    Case("rmsprop_short_memory", "rmsprop", {"alpha": 0.5, "eps": 1e-3, "lr": 0.001}),
+    Case("rmsprop_decay", "rmsprop", {"weight_decay": 0.1}),
+    Case("rmsprop_maximize", "rmsprop", {"maximize": True}),
+    Case("rmsprop_momentum", "rmsprop", {"momentum": 0.9}),
+    Case("rmsprop_centered", "rmsprop", {"centered": True}),
+    Case("rmsprop_all", "rmsprop", {"centered": True, "momentum": 0.9, "weight_decay": 0.1, "maximize": True}),
+]
+"""Every rule with each of its flags."""
+
+OWN_GROUPS = [
+    {"match": ["gain"], "lr": 0.05, "weight_decay": 0.5},
+    {"match": ["layer.*"], "weight_decay": 0.25},
+    {"match": ["*bias"], "lr": 99.0},
+]
+
+AROUND = [
+    Case(f"{case.name}_{name}", case.optimizer, {**case.hyperparameters, "weight_decay": 0.1}, around)
+    for case in (RULES[0], RULES[9], RULES[17], RULES[27])
+    for name, around in {
+        "no_groups": {"groups": []},
+        "own_groups": {"groups": OWN_GROUPS},
+        "clip_norm": {"clip": {"global_norm": 0.7}},
+        "clip_value": {"clip": {"value": 0.3}},
+        "schedule": {"schedule": {"kind": "warmup_cosine", "warmup_steps": 20, "total_steps": 150, "min_factor": 0.1}},
+        "schedule_and_clip": {"schedule": {"kind": "step", "step_size": 60}, "clip": {"global_norm": 2.0}},
+    }.items()
+]
+"""One of each optimizer within each of what can stand around a rule."""
+
+ALL = [*RULES, *AROUND]
+
+each_case = pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
+each_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=list(DTYPES))
+
+
+def tensors(seed: int, dtype: npt.DTypeLike, shapes: Mapping[str, tuple[int, ...]] = SHAPES) -> dict[str, Array]:
+    """Normally distributed tensors, the same ones for the same seed, each read-only."""
+    return dict(_tensors(seed, dtype, tuple(shapes.items())))
+
+
+@cache
+def _tensors(seed: int, dtype: npt.DTypeLike, shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    made = {name: np.asarray(rng.standard_normal(shape)).astype(dtype) for name, shape in shapes}
+    for array in made.values():
+        array.flags.writeable = False
+    return made
+
+
+def same_bits(left: Mapping[str, Array], right: Mapping[str, Array]) -> bool:
+    """Whether the same names stand for the same shapes, dtypes and bytes."""
+    return left.keys() == right.keys() and all(
+        (array.shape, array.dtype, array.tobytes()) == (right[name].shape, right[name].dtype, right[name].tobytes())
+        for name, array in left.items()
+    )

@@ -1,0 +1,216 @@
+"""The second mind: every rule on plain Python floats, one element at a time, as the papers and PyTorch's pages have it.
+
+Slow and obvious on purpose. It imports nothing of the engine and nothing of NumPy, so a mistake would have to be made
+twice, in two different ways, to go unseen.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from math import inf, sqrt
+from typing import Any, NamedTuple
+
+Moments = dict[str, float]
+Settings = Mapping[str, Any]
+
+DEFAULTS: Mapping[str, Settings] = {
+    "adamw": {
+        "lr": 1e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 1e-2,
+        "amsgrad": False,
+        "maximize": False,
+    },
+    "adam": {
+        "lr": 1e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "amsgrad": False,
+        "maximize": False,
+        "decoupled_weight_decay": False,
+    },
+    "sgd": {
+        "lr": 1e-3,
+        "momentum": 0.0,
+        "dampening": 0.0,
+        "weight_decay": 0.0,
+        "nesterov": False,
+        "maximize": False,
+    },
+    "rmsprop": {
+        "lr": 1e-2,
+        "alpha": 0.99,
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "momentum": 0.0,
+        "centered": False,
+        "maximize": False,
+    },
+}
+"""PyTorch's, from its documentation."""
+
+
+class Rule(NamedTuple):
+    """`advance(h, t, g, s)` takes a gradient into the moments; `apply(h, t, lr, θ, g, s)` is the new parameter."""
+
+    advance: Callable[[Settings, int, float, Moments], Moments]
+    apply: Callable[[Settings, int, float, float, float, Moments], float]
+
+
+def step(
+    optimizer: str,
+    h: Settings,
+    t: int,
+    lr: float,
+    θ: float,
+    g: float,
+    s: Moments,
+    *,
+    clip_scale: float = 1.0,
+    clip_value: float = inf,
+) -> tuple[float, Moments]:
+    """One element's t-th update: its new value and its new moments."""
+    g = gradient(optimizer, h, θ, g, clip_scale=clip_scale, clip_value=clip_value)
+    s = RULES[optimizer].advance(h, t, g, s)
+    return RULES[optimizer].apply(h, t, lr, θ, g, s), s
+
+
+def gradient(
+    optimizer: str, h: Settings, θ: float, g: float, *, clip_scale: float = 1.0, clip_value: float = inf
+) -> float:
+    """The gradient that the rule sees: clipped, turned to climb, and with the decay where that is L2."""
+    g = max(-clip_value, min(clip_value, clip_scale * g))
+    if h["maximize"]:
+        g = -g
+    if not decoupled(optimizer, h):
+        g = g + h["weight_decay"] * θ
+    return g
+
+
+def decoupled(optimizer: str, h: Settings) -> bool:
+    return optimizer == "adamw" or bool(h.get("decoupled_weight_decay"))
+
+
+def adam_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    β1, β2 = h["betas"]
+    m = β1 * s.get("m", 0.0) + (1 - β1) * g
+    v = β2 * s.get("v", 0.0) + (1 - β2) * g * g
+    if not h["amsgrad"]:
+        return {"m": m, "v": v}
+    return {"m": m, "v": v, "v_max": max(s.get("v_max", 0.0), v)}
+
+
+def adam_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    β1, β2 = h["betas"]
+    if h.get("decoupled_weight_decay"):
+        θ = θ - lr * h["weight_decay"] * θ
+    m_hat = s["m"] / (1 - β1**t)
+    v_hat = s.get("v_max", s["v"]) / (1 - β2**t)
+    return θ - lr * m_hat / (sqrt(v_hat) + h["eps"])
+
+
+def adamw_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    return adam_apply({**h, "decoupled_weight_decay": True}, t, lr, θ, g, s)
+
+
+def sgd_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    if h["momentum"] == 0:
+        return {}
+    if t == 1:
+        return {"m": g}
+    return {"m": h["momentum"] * s["m"] + (1 - h["dampening"]) * g}
+
+
+def sgd_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    if h["momentum"] == 0:
+        return θ - lr * g
+    if h["nesterov"]:
+        return θ - lr * (g + h["momentum"] * s["m"])
+    return θ - lr * s["m"]
+
+
+def rmsprop_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    α = h["alpha"]
+    new = {"v": α * s.get("v", 0.0) + (1 - α) * g * g}
+    if h["centered"]:
+        new["m"] = α * s.get("m", 0.0) + (1 - α) * g
+    if h["momentum"] > 0:
+        new["b"] = h["momentum"] * s.get("b", 0.0) + rmsprop_direction(h, g, new)
+    return new
+
+
+def rmsprop_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    return θ - lr * (s["b"] if h["momentum"] > 0 else rmsprop_direction(h, g, s))
+
+
+def rmsprop_direction(h: Settings, g: float, s: Moments) -> float:
+    spread = s["v"] - s["m"] ** 2 if h["centered"] else s["v"]
+    return g / (sqrt(max(spread, 0.0)) + h["eps"])
+
+
+RULES: Mapping[str, Rule] = {
+    "adamw": Rule(adam_advance, adamw_apply),
+    "adam": Rule(adam_advance, adam_apply),
+    "sgd": Rule(sgd_advance, sgd_apply),
+    "rmsprop": Rule(rmsprop_advance, rmsprop_apply),
+}
+
+
+def norm(values: Iterable[float]) -> float:
+    return sqrt(math.fsum(x * x for x in values))
+
+
+def clip_scale(values: Iterable[float], largest: float) -> float:
+    return min(1.0, largest / (norm(values) + 1e-6))
+
+
+def factor(schedule: Settings | None, s: int) -> float:
+    """What lr is multiplied by at step s = 1, 2, …"""
+    if schedule is None:
+        return 1.0
+    settings = {name: value for name, value in schedule.items() if name != "kind"}
+    return FACTORS[schedule["kind"]](s, **settings)
+
+
+def cosine(s: int, total_steps: int, min_factor: float = 0.0) -> float:
+    done = min(s - 1, total_steps) / total_steps
+    return min_factor + (1 - min_factor) * (1 + math.cos(math.pi * done)) / 2
+
+
+def warmup_cosine(s: int, warmup_steps: int, total_steps: int, min_factor: float = 0.0) -> float:
+    if s <= warmup_steps:
+        return s / warmup_steps
+    return cosine(s - warmup_steps, total_steps - warmup_steps, min_factor)
+
+
+def polynomial(s: int, total_steps: int, power: float = 1.0, min_factor: float = 0.0) -> float:
+    left = 1 - min(s - 1, total_steps) / total_steps
+    return min_factor + (1 - min_factor) * left**power
+
+
+def inverse_sqrt(s: int, warmup_steps: int) -> float:
+    return s / warmup_steps if s <= warmup_steps else sqrt(warmup_steps / s)
+
+
+def warmup_stable_decay(
+    s: int, warmup_steps: int, stable_steps: int, decay_steps: int, min_factor: float = 0.0
+) -> float:
+    if s <= warmup_steps:
+        return s / warmup_steps
+    into_decay = min(max(s - warmup_steps - stable_steps, 0), decay_steps)
+    return 1 + (min_factor - 1) * into_decay / decay_steps
+
+
+FACTORS: Mapping[str, Callable[..., float]] = {
+    "constant": lambda s: 1.0,
+    "linear_warmup": lambda s, warmup_steps: min(1.0, s / warmup_steps),
+    "cosine": cosine,
+    "warmup_cosine": warmup_cosine,
+    "step": lambda s, step_size, gamma=0.1: gamma ** ((s - 1) // step_size),
+    "exponential": lambda s, gamma: gamma ** (s - 1),
+    "polynomial": polynomial,
+    "inverse_sqrt": inverse_sqrt,
+    "warmup_stable_decay": warmup_stable_decay,
+}
+"""The table of the contract, row by row."""
