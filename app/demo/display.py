@@ -5,11 +5,12 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
 from app.demo.training import Point
 
 LINES = 10
-"""How many lines a whole run is, where there is no terminal."""
+"""The most lines that a whole run is, where there is no terminal."""
 
 
 class Display:
@@ -17,9 +18,10 @@ class Display:
 
     def __init__(self, console: Console, steps: int) -> None:
         self._console = console
-        self._every = max(1, steps // LINES)
+        self._steps = steps
+        self._lines = 0
         self._progress = Progress(
-            TextColumn("{task.fields[name]:<9}"),
+            TextColumn("{task.fields[name]:<9}", style="cyan"),
             BarColumn(30),
             MofNCompleteColumn(),
             TextColumn("{task.description}"),
@@ -30,16 +32,18 @@ class Display:
         self._progress.add_task("", total=steps, name="step")
         self._task = self._progress.tasks[0]
 
-    def say(self, name: str, text: str) -> None:
-        self._console.print(f"{name:<9} {text}")
+    def say(self, name: str, text: str, style: str = "cyan") -> None:
+        self._console.print(Text.assemble((f"{name:<9} ", style), text))
 
     def show(self, point: Point, accuracy: float) -> None:
         """Where training is; `accuracy` is that of images that it does not learn from."""
         self._progress.update(self._task.id, completed=point.step)
         figures = f"loss {point.loss:6.4f}   accuracy {accuracy:5.3f}   {self._task.speed or 0:4.0f} steps/s"
         self._progress.update(self._task.id, description=figures)
-        if not self._console.is_terminal and point.step % self._every == 0:
-            self.say("step", f"{point.step:4}/{self._task.total:.0f}   {figures}")
+        due = point.step * LINES // self._steps
+        if due > self._lines and not self._console.is_terminal:
+            self._lines = due
+            self.say("step", f"{point.step:4}/{self._steps}   {figures}")
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -43,7 +43,7 @@ def _demo(console: Console, url: str | None) -> None:
     console.print("A network learns hand-written digits; its optimizer is a service.\n", style="bold")
     with ExitStack() as stack:
         server = None if url else stack.enter_context(Server())
-        at = server.url if server else str(url)
+        at = server.url if server else str(url).rstrip("/")
         display = Display(console, STEPS)
         run = RemoteRun(stack.enter_context(Client(at)), STEPS, display.show)
         parameters = sum(tensor.size for tensor in network.init().values())
@@ -54,13 +54,13 @@ def _demo(console: Console, url: str | None) -> None:
                 crash(run, server, display)
             run.until(STEPS)
     _judge(run, display)
-    _what_next(console, url, run.session.id)
+    _what_next(console, f"{at}/v1/sessions/{run.session.id}" if url else None)
 
 
 def crash(run: RemoteRun, server: Server, display: Display) -> float:
     """End the server as a crash would, start it again, see that nothing is lost; the seconds that it took."""
     done = len(run.points)
-    display.say("kill -9", f"the server, after step {done}")
+    display.say("kill -9", f"the server, after step {done}", "bold red")
     began = time.monotonic()
     server.kill()
     server.start()
@@ -68,7 +68,7 @@ def crash(run: RemoteRun, server: Server, display: Display) -> float:
     if found != done:
         raise RunFailed(f"the session came back at step {found}, not at step {done}")
     away = time.monotonic() - began
-    display.say("again", f"after {away:.1f} s; the session is at step {found}, training goes on")
+    display.say("restart", f"{away:.1f} s later the session is at step {found}; training goes on")
     return away
 
 
@@ -80,16 +80,16 @@ def _judge(run: RemoteRun, display: Display) -> None:
         raise RunFailed(f"an accuracy of {TARGET} was to be expected")
     if step := first_difference(run.points, train):
         raise RunFailed(f"not equal to the same run without a service: they differ from step {step} on")
-    display.say("equal", f"to the bit, at each of {len(run.points):,} steps, to the same run without a service")
+    display.say("equal", f"to the bit, all {len(run.points):,} steps, to the same run without a service", "bold green")
 
 
-def _what_next(console: Console, url: str | None, session_id: str) -> None:
-    """Lines to copy, with `optim` as it can be typed here."""
+def _what_next(console: Console, session: str | None) -> None:
+    """Lines to copy, with `optim` as it can be typed here. `session` is the address of one that is still there."""
     optim = "optim" if shutil.which("optim") else os.path.relpath(Path(sys.executable).with_name("optim"))
-    if url:
+    if session:
         commands = {
-            f"curl '{url}/v1/sessions/{session_id}/history?limit=3'": "what the service recorded",
-            f"curl -X DELETE {url}/v1/sessions/{session_id}": "or let it expire, in a day",
+            f"curl '{session}/history?limit=3'": "what the service recorded",
+            f"curl -X DELETE {session}": "or let it expire, in a day",
         }
     else:
         commands = {

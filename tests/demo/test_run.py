@@ -1,0 +1,85 @@
+"""The whole run, against a real server that is really killed; and how the demo ends when it cannot go on."""
+
+import io
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from optim_client import Client
+from rich.console import Console
+
+from app.demo import digits
+from app.demo.display import Display
+from app.demo.remote import RemoteRun
+from app.demo.run import crash
+from app.demo.server import Server
+from app.demo.training import first_difference
+
+STEPS = 60
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder for temporary files, where nothing may be left."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_whose_server_is_killed_half_way_equals_the_local_run_to_the_bit(temporary: Path) -> None:
+    screen = io.StringIO()
+    display = Display(Console(file=screen, force_terminal=False), STEPS)
+    with Server() as server, Client(server.url) as client:
+        run = RemoteRun(client, STEPS, display.show)
+        run.until(STEPS // 2)
+        crash(run, server, display)
+        run.until(STEPS)
+        info = run.session.get()
+        rows = run.session.history()
+    assert first_difference(run.points, digits.load()[0]) is None
+    assert (info.step, info.schedule and info.schedule["total_steps"]) == (STEPS, STEPS)
+    assert [(row.step, row.loss) for row in rows] == [(point.step, point.loss) for point in run.points]
+    assert {name: tensor.group for name, tensor in info.tensors.items() if tensor.group is not None}.keys() == {
+        "hidden.bias",
+        "output.bias",
+    }
+    assert re.search(r"kill -9 +the server, after step 30\nrestart +[\d.]+ s later .* at step 30;", screen.getvalue())
+
+
+def test_without_a_terminal_it_prints_plain_lines(temporary: Path) -> None:
+    screen = io.StringIO()
+    display = Display(Console(file=screen, force_terminal=False), STEPS)
+    with Server() as server, Client(server.url) as client, display:
+        RemoteRun(client, STEPS, display.show).until(STEPS)
+    lines = screen.getvalue().splitlines()
+    assert len(lines) == 6
+    assert all(re.fullmatch(r"step +\d+/60 +loss \d\.\d{4} +accuracy [01]\.\d{3} +\d+ steps/s", line) for line in lines)
+
+
+def test_a_service_that_is_not_there_is_said_in_one_line() -> None:
+    demo = subprocess.run(_command("--url", "http://127.0.0.1:9"), capture_output=True, text=True, check=False)
+    assert demo.returncode == 1
+    assert re.search(r"\nfailed +POST http://127.0.0.1:9/v1/sessions: no connection .*\n$", demo.stdout)
+    assert demo.stderr == ""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_stopped_takes_its_server_and_its_folder_along(signum: signal.Signals, temporary: Path) -> None:
+    with subprocess.Popen(_command(), stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        url = next(match[1] for line in demo.stdout if (match := re.search(r" at (http://\S+):", line)))
+        demo.send_signal(signum)
+        assert demo.stdout.read().endswith("stopped\n")
+    assert demo.returncode == 130
+    with Client(url) as client:
+        assert not client.ready()
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "app.cli", "demo", *arguments]
