@@ -1,0 +1,49 @@
+"""The stores that outlive a process, as they are run in earnest: Redis with the options of docker-compose.yml."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.durability.processes import ServerProcess, servers
+from tests.durability.wire import Wire
+from tests.servers import RedisServer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("durability")
+
+
+@pytest.fixture(scope="module")
+def redis(folder: Path) -> Iterator[RedisServer]:
+    (folder / "redis").mkdir()
+    server = RedisServer(folder / "redis", "--appendfsync", "always", "--maxmemory-policy", "noeviction").start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module", params=["lmdb", "redis"])
+def store(request: pytest.FixtureRequest, folder: Path) -> str:
+    """Each store in turn, by its URL."""
+    return request.getfixturevalue("redis").url if request.param == "redis" else f"lmdb:{folder / 'store'}"
+
+
+@pytest.fixture(scope="module")
+def server(store: str, folder: Path) -> Iterator[ServerProcess]:
+    with servers([store], folder) as (server,):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pair(store: str, folder: Path) -> Iterator[list[ServerProcess]]:
+    """Two server processes on one store."""
+    with servers([store, store], folder) as pair:
+        yield pair
+
+
+@pytest.fixture
+def wires(pair: list[ServerProcess]) -> Iterator[list[Wire]]:
+    """A connection to each of the two."""
+    with Wire(pair[0].port) as first, Wire(pair[1].port) as second:
+        yield [first, second]

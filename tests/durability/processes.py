@@ -1,0 +1,122 @@
+"""Real server processes, `optim serve`: started, killed, and started again on the same port and store."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from tests.servers import free_port
+
+START_SECONDS = 60.0
+STOP_SECONDS = 40.0
+
+
+class ServerProcess:
+    """A server, and with `workers` its children: one group of processes, so that nothing of it is ever left behind."""
+
+    def __init__(self, store: str, log: Path, workers: int = 1) -> None:
+        self.port = free_port()
+        self._command = [sys.executable, "-m", "app.cli", "serve", f"--store={store}", f"--port={self.port}"]
+        self._command += [f"--workers={workers}", "--log-level=warning"]
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    def launch(self) -> None:
+        """Start it, and do not wait until it listens."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("OPTIM_")}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not self.is_ready():
+            assert self._process
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not come up; it said:\n{self.log()}")
+            time.sleep(0.01)
+
+    def start(self) -> None:
+        self.launch()
+        self.wait_until_ready()
+
+    def is_ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def kill(self) -> None:
+        """`kill -9` of all of it; returns when it is gone. Harmless where it is gone already."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def restart(self) -> None:
+        """`kill -9`, and up again."""
+        self.kill()
+        self.start()
+
+    def terminate(self) -> None:
+        """SIGTERM to the process that was started, as an operator or a container's end sends it."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def wait(self) -> int:
+        """The exit status, once it has ended."""
+        assert self._process
+        return self._process.wait(STOP_SECONDS)
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def connections(self) -> dict[tuple[str, int], int]:
+        """By a client's address, the process of this server that serves it."""
+        processes = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
+        found = {}
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                for connection in process.net_connections("tcp"):
+                    if connection.raddr:
+                        found[connection.raddr.ip, connection.raddr.port] = process.pid
+        return found
+
+    def wait_for_client(self, client: socket.socket) -> None:
+        """Until a connection that was opened is one of `connections`."""
+        while client.getsockname() not in self.connections():
+            time.sleep(0.01)
+
+
+@contextmanager
+def servers(stores: Sequence[str], folder: Path, workers: int = 1) -> Iterator[list[ServerProcess]]:
+    """A server for each URL, started together."""
+    started = [ServerProcess(store, folder / f"server-{i}.log", workers) for i, store in enumerate(stores)]
+    with ExitStack() as stack:
+        for server in started:
+            stack.callback(server.kill)
+            server.launch()
+        for server in started:
+            server.wait_until_ready()
+        yield started

@@ -1,0 +1,73 @@
+"""`optim serve --workers 2`: one port, two processes behind it, and a training that cannot tell."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.durability.processes import ServerProcess, servers
+from tests.durability.shutdown import stop_and_start_in_the_middle_of_a_step
+from tests.durability.twin import Twin
+from tests.durability.wire import Wire, assert_replay
+
+
+@pytest.fixture(scope="module")
+def server(store: str, folder: Path) -> Iterator[ServerProcess]:
+    with servers([store], folder, workers=2) as (server,):
+        yield server
+
+
+def wires_to_both(server: ServerProcess) -> list[Wire]:
+    """A kept connection to each worker."""
+    by_worker: dict[int, Wire] = {}
+    deadline = time.monotonic() + 60
+    while len(by_worker) < 2:
+        assert time.monotonic() < deadline, server.log()
+        wire = Wire(server.port)
+        wire.ask("GET", "/readyz")
+        if by_worker.setdefault(worker_of(server, wire), wire) is not wire:
+            wire.close()
+    return list(by_worker.values())
+
+
+def worker_of(server: ServerProcess, wire: Wire) -> int:
+    return server.connections()[wire.connection.sock.getsockname()]
+
+
+@pytest.mark.parametrize("hold_params", [False, True], ids=["sent", "held"])
+def test_two_workers_are_as_one(server: ServerProcess, hold_params: bool) -> None:
+    wires = wires_to_both(server)
+    twin = Twin(wires[0], hold_params=hold_params)
+    for number in range(1, 61):
+        request = twin.request()
+        answer = wires[number % 2].send(request)
+        assert_replay(wires[1 - number % 2].send(request), answer)
+        twin.take(answer)
+    for wire in wires:
+        twin.check(wire)
+        wire.close()
+
+
+def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(server: ServerProcess) -> None:
+    dying, living = wires_to_both(server)
+    twins = [Twin(dying, hold_params=hold_params) for hold_params in (False, True)]
+    for twin in twins:
+        for number in range(10):
+            twin.take((dying, living)[number % 2].send(twin.request()))
+    os.kill(worker_of(server, dying), signal.SIGKILL)
+    for twin in twins:
+        twin.take(living.send(twin.request()))
+    dying.close()
+    living.close()
+    for wire in wires_to_both(server):
+        for twin in twins:
+            twin.take(wire.send(twin.request()))
+            twin.check(wire)
+        wire.close()
+
+
+def test_a_stop_lets_the_step_in_flight_finish(server: ServerProcess) -> None:
+    stop_and_start_in_the_middle_of_a_step(server)

@@ -1,0 +1,99 @@
+"""One training run done twice: through the service, and by the engine alone in this process. They must not differ."""
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from optim_client import _calls
+from optim_client._protocol import Request, Response
+from optim_client._tensors import Arrays, decode
+
+from optim_engine import Config, Outcome, State, step
+from tests.durability.wire import Wire
+
+SETTINGS: dict[str, Any] = {
+    "optimizer": "adamw",
+    "hyperparameters": {"lr": 0.01, "amsgrad": True},
+    "schedule": {"kind": "warmup_cosine", "warmup_steps": 20, "total_steps": 200},
+    "clip": {"global_norm": 1.0},
+    "on_non_finite": "skip",
+}
+"""Each of them is something that a wrong replay or a lost step would get wrong."""
+
+
+def init_params(rows: int = 8) -> Arrays:
+    draw = np.random.default_rng(0).standard_normal
+    return {
+        "weight": draw((rows, 300), np.float32),
+        "bias": draw(300, np.float32),
+        "wide": draw((3, 4)),
+        "brain": draw(50).astype(ml_dtypes.bfloat16),
+        "sometimes": draw(7, np.float32),
+        "late": draw(5, np.float32),
+    }
+
+
+def names_of(number: int) -> list[str]:
+    """The tensors of a step: most are in each, one in every third, one from the 30th on."""
+    always = ["weight", "bias", "wide", "brain"]
+    return always + ["sometimes"] * (number % 3 == 0) + ["late"] * (number >= 30)
+
+
+class Twin:
+    """A session made through `wire`. `rows` is how large its largest tensor is, in rows of 300 float32."""
+
+    def __init__(self, wire: Wire, *, hold_params: bool, rows: int = 8) -> None:
+        self.config = Config.parse(**SETTINGS, hold_params=hold_params)
+        self.state = State.empty()
+        self.params = init_params(rows)
+        self.id: str = wire.ask("POST", "/v1/sessions", {**SETTINGS, "hold_params": hold_params}, 201)["id"]
+
+    @property
+    def path(self) -> str:
+        return f"/v1/sessions/{self.id}"
+
+    def grads(self, seed: int = 0) -> Arrays:
+        """The next step's, which depend on the parameters: what differs once differs ever after."""
+        number = self.state.t + 1
+        draw = np.random.default_rng((number, seed)).standard_normal
+        noise = {name: np.asarray(draw(self.params[name].shape)) for name in names_of(number)}
+        return {name: (noise[name] + 0.1 * self.params[name]).astype(self.params[name].dtype) for name in noise}
+
+    def request(self, grads: Arrays | None = None) -> Request:
+        """The next step, with an idempotency key of its own."""
+        grads = self.grads() if grads is None else grads
+        return _calls.step(self.id, self.state.t + 1, self._params(grads), grads, 0.5, None).request
+
+    def take(self, answer: Response, grads: Arrays | None = None) -> Outcome:
+        """Do the step here too, and compare all that was answered."""
+        assert answer.status == 200, answer.body
+        grads = self.grads() if grads is None else grads
+        outcome = step(self.config, self.state, self._params(grads), grads)
+        told = _calls._stepped(answer)
+        assert bits(told.params) == bits(outcome.params), f"step {outcome.state.t} differs"
+        assert (told.step, told.skipped) == (outcome.state.t, outcome.skipped)
+        for name, value in vars(outcome.metrics).items():
+            assert repr(getattr(told.metrics, name)) == repr(value), name
+        self.state, self.params = outcome.state, {**self.params, **outcome.params}
+        return outcome
+
+    def check(self, wire: Wire) -> None:
+        """The service has what this process has: every step once, in order, and the state to the bit."""
+        rows = wire.ask("GET", f"{self.path}/history")["history"]
+        assert [row["step"] for row in rows if not row["skipped"]] == list(range(1, self.state.t + 1))
+        document = wire.ask("GET", self.path)
+        assert document["step"] == self.state.t
+        assert {name: tensor["step"] for name, tensor in document["tensors"].items()} == self.state.counts
+        state = wire.send(Request("GET", f"{self.path}/state"))
+        for slot in ("m", "v", "v_max", *["params"] * self.config.hold_params):
+            kept = {name: self.state.array(name, slot) for name in self.state.entries}
+            assert bits(decode(state.body, slot)[0]) == bits(kept)
+
+    def _params(self, grads: Arrays) -> Arrays:
+        """What goes with the gradients: of a session that holds parameters, those that it has not seen."""
+        held = self.state.held() if self.config.hold_params else {}
+        return {name: self.params[name] for name in grads if name not in held}
+
+
+def bits(arrays: Arrays) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    return {name: (array.dtype.name, array.shape, array.tobytes()) for name, array in sorted(arrays.items())}

@@ -1,0 +1,69 @@
+"""HTTP as it is: one kept connection, no retries, the answer's very bytes."""
+
+import http.client
+import json
+from typing import Any, Self
+
+from optim_client._protocol import Request, Response
+
+JSON = {"content-type": "application/json"}
+LOST = (OSError, http.client.HTTPException)
+"""What is raised when no answer came."""
+
+
+class Wire:
+    """A client that hides nothing."""
+
+    def __init__(self, port: int) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def send(self, request: Request) -> Response:
+        try:
+            self.connection.request(request.method, request.path, request.body, dict(request.headers))
+            response = self.connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Response(response.status, headers, response.read())
+        except LOST:
+            self.close()
+            raise
+
+    def ask(self, method: str, path: str, document: object = None, status: int = 200) -> Any:
+        """A JSON document for a JSON document."""
+        body = b"" if document is None else json.dumps(document).encode()
+        response = self.send(Request(method, path, headers=JSON, body=body))
+        assert response.status == status, response.body
+        return json.loads(response.body)
+
+    def close(self) -> None:
+        """The next request opens a new connection."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def bytes_of(request: Request) -> tuple[bytes, bytes]:
+    """The request's head and its body, for who sends them piece by piece."""
+    assert isinstance(request.body, bytes)
+    lines = [f"{request.method} {request.path} HTTP/1.1", "host: localhost", f"content-length: {len(request.body)}"]
+    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode(), request.body
+
+
+def code_of(response: Response) -> str | None:
+    """The code of a refusal; `None` of a success."""
+    return json.loads(response.body)["code"] if response.status >= 400 else None
+
+
+def was_replayed(response: Response) -> bool:
+    return response.headers.get("idempotent-replayed") == "true"
+
+
+def assert_replay(again: Response, first: Response) -> None:
+    """The same request got the same answer, and was told that it had been answered before."""
+    assert (again.status, again.headers["content-type"]) == (first.status, first.headers["content-type"]), again.body
+    assert again.body == first.body
+    assert was_replayed(again)
