@@ -1,10 +1,15 @@
 """The service, wired: the one place that knows all its parts. Nothing is built at import."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from importlib.metadata import version
+from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
+from threading import Thread
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -68,7 +73,15 @@ def from_environment() -> FastAPI:
     """What a server process runs: the settings are in its environment."""
     settings = Settings()
     configure_logs(settings.log_level, settings.log_format)
+    if (supervisor := parent_process()) is not None:
+        Thread(target=_stop_after, args=(supervisor,), daemon=True).start()
     return create_app(settings)
+
+
+def _stop_after(supervisor: BaseProcess) -> None:
+    """A worker that outlived a killed supervisor would keep the port from the next start."""
+    supervisor.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Application(FastAPI):

@@ -75,11 +75,6 @@ class ServerProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
-    def restart(self) -> None:
-        """`kill -9`, and up again."""
-        self.kill()
-        self.start()
-
     def terminate(self) -> None:
         """SIGTERM to the process that was started, as an operator or a container's end sends it."""
         os.kill(self.pid, signal.SIGTERM)
@@ -88,6 +83,21 @@ class ServerProcess:
         """The exit status, once it has ended."""
         assert self._process
         return self._process.wait(STOP_SECONDS)
+
+    def wait_until_silent(self) -> None:
+        """Until a new connection is not answered; a supervisor may still keep the port."""
+        deadline = time.monotonic() + STOP_SECONDS
+        while self.is_ready():
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.01)
+
+    def wait_until_port_is_free(self) -> None:
+        deadline = time.monotonic() + STOP_SECONDS
+        with suppress(ConnectionRefusedError):
+            while True:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+                assert time.monotonic() < deadline, self.log()
+                time.sleep(0.01)
 
     def log(self) -> str:
         return self._log.read_text()

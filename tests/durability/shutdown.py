@@ -2,15 +2,12 @@
 
 import http.client
 import socket
-import time
 
 from optim_client._protocol import Response
 
 from tests.durability.processes import ServerProcess
 from tests.durability.twin import Twin
 from tests.durability.wire import Wire, assert_replay, bytes_of
-
-NOTICE_SECONDS = 20.0
 
 
 def stop_and_start_in_the_middle_of_a_step(server: ServerProcess) -> None:
@@ -23,7 +20,7 @@ def stop_and_start_in_the_middle_of_a_step(server: ServerProcess) -> None:
         slow.sendall(head + body[: len(body) // 2])
         server.wait_for_client(slow)
         server.terminate()
-        _wait_until_closed(server)
+        server.wait_until_silent()
         slow.sendall(body[len(body) // 2 :])
         answer = _read_answer(slow)
         twin.take(answer)
@@ -33,13 +30,6 @@ def stop_and_start_in_the_middle_of_a_step(server: ServerProcess) -> None:
         assert_replay(wire.send(request), answer)
         twin.take(wire.send(twin.request()))
         twin.check(wire)
-
-
-def _wait_until_closed(server: ServerProcess) -> None:
-    deadline = time.monotonic() + NOTICE_SECONDS
-    while server.is_ready():
-        assert time.monotonic() < deadline, server.log()
-        time.sleep(0.01)
 
 
 def _read_answer(client: socket.socket) -> Response:

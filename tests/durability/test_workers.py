@@ -71,3 +71,16 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(server: ServerProces
 
 def test_a_stop_lets_the_step_in_flight_finish(server: ServerProcess) -> None:
     stop_and_start_in_the_middle_of_a_step(server)
+
+
+def test_the_workers_end_with_a_supervisor_that_is_killed(server: ServerProcess) -> None:
+    with Wire(server.port) as wire:
+        twin = Twin(wire, hold_params=True)
+        twin.take(wire.send(twin.request()))
+    os.kill(server.pid, signal.SIGKILL)
+    server.wait()
+    server.wait_until_port_is_free()
+    server.start()
+    with Wire(server.port) as wire:
+        twin.take(wire.send(twin.request()))
+        twin.check(wire)
