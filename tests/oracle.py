@@ -83,9 +83,7 @@ def gradient(
     g = max(-clip_value, min(clip_value, clip_scale * g))
     if h["maximize"]:
         g = -g
-    if not decoupled(optimizer, h):
-        g = g + h["weight_decay"] * θ
-    return g
+    return g if decoupled(optimizer, h) else g + float(h["weight_decay"]) * θ
 
 
 def decoupled(optimizer: str, h: Settings) -> bool:

@@ -7,14 +7,13 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from optim_engine import Config
 from optim_engine.arrays import Array
 from tests import oracle
 
-DTYPES: Mapping[str, npt.DTypeLike] = {
+DTYPES: Mapping[str, type[Any]] = {
     "float64": np.float64,
     "float32": np.float32,
     "float16": np.float16,
@@ -42,9 +41,9 @@ class Case:
     def settings_of(self, tensor: str) -> dict[str, Any]:
         """What the contract says that the tensor's hyperparameters are."""
         groups = self.around.get("groups", [{"match": ["*bias"], "weight_decay": 0.0}])
-        known = {"*bias": tensor.endswith("bias"), "layer.*": tensor.startswith("layer."), "gain": tensor == "gain"}
-        overrides = next((group for group in groups if any(known[pattern] for pattern in group["match"])), {})
-        return {**oracle.DEFAULTS[self.optimizer], **self.hyperparameters, **overrides}
+        matched = {"*bias": tensor.endswith("bias"), "layer.*": tensor.startswith("layer."), "gain": tensor == "gain"}
+        overrides = [group for group in groups if any(matched[pattern] for pattern in group["match"])]
+        return {**oracle.DEFAULTS[self.optimizer], **self.hyperparameters, **(overrides[0] if overrides else {})}
 
 
 RULES = [
@@ -86,33 +85,36 @@ OWN_GROUPS = [
     {"match": ["*bias"], "lr": 99.0},
 ]
 
-AROUND = [
-    Case(f"{case.name}_{name}", case.optimizer, {**case.hyperparameters, "weight_decay": 0.1}, around)
-    for case in (RULES[0], RULES[9], RULES[17], RULES[27])
-    for name, around in {
-        "no_groups": {"groups": []},
-        "own_groups": {"groups": OWN_GROUPS},
-        "clip_norm": {"clip": {"global_norm": 0.7}},
-        "clip_value": {"clip": {"value": 0.3}},
-        "schedule": {"schedule": {"kind": "warmup_cosine", "warmup_steps": 20, "total_steps": 150, "min_factor": 0.1}},
-        "schedule_and_clip": {"schedule": {"kind": "step", "step_size": 60}, "clip": {"global_norm": 2.0}},
-    }.items()
-]
-"""One of each optimizer within each of what can stand around a rule."""
+AROUND: Mapping[str, Mapping[str, Any]] = {
+    "no_groups": {"groups": []},
+    "own_groups": {"groups": OWN_GROUPS},
+    "clip_norm": {"clip": {"global_norm": 0.7}},
+    "clip_value": {"clip": {"value": 0.3}},
+    "schedule": {"schedule": {"kind": "warmup_cosine", "warmup_steps": 20, "total_steps": 150, "min_factor": 0.1}},
+    "schedule_and_clip": {"schedule": {"kind": "step", "step_size": 60}, "clip": {"global_norm": 2.0}},
+}
+"""What can stand around a rule."""
 
-ALL = [*RULES, *AROUND]
+WHOLE = [
+    Case(f"{case.name}_{name}", case.optimizer, {**case.hyperparameters, "weight_decay": 0.1}, around)
+    for case in RULES
+    if case.name in ("adamw", "adam", "sgd_momentum", "rmsprop_centered")
+    for name, around in AROUND.items()
+]
+
+ALL = [*RULES, *WHOLE]
 
 each_case = pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=list(DTYPES))
 
 
-def tensors(seed: int, dtype: npt.DTypeLike, shapes: Mapping[str, tuple[int, ...]] = SHAPES) -> dict[str, Array]:
+def tensors(seed: int, dtype: type[Any], shapes: Mapping[str, tuple[int, ...]] = SHAPES) -> dict[str, Array]:
     """Normally distributed tensors, the same ones for the same seed, each read-only."""
-    return dict(_tensors(seed, dtype, tuple(shapes.items())))
+    return dict(_tensors(seed, np.dtype(dtype), tuple(shapes.items())))
 
 
 @cache
-def _tensors(seed: int, dtype: npt.DTypeLike, shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, Array]:
+def _tensors(seed: int, dtype: np.dtype[Any], shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, Array]:
     rng = np.random.default_rng(seed)
     made = {name: np.asarray(rng.standard_normal(shape)).astype(dtype) for name, shape in shapes}
     for array in made.values():

@@ -6,12 +6,11 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from optim_engine import OPTIMIZERS, Outcome, State, step
 from optim_engine.arrays import Array
-from optim_engine.config import HYPERPARAMETERS
+from optim_engine.hyperparameters import HYPERPARAMETERS
 from tests import oracle
 from tests.engine.cases import ALL, RULES, Case, each_case, same_bits, tensors
 
@@ -40,8 +39,11 @@ def test_float64_stays_within_1e_12_of_the_oracle_over_all_steps(case: Case) -> 
             θ[element], s[element] = oracle.step(
                 case.optimizer, h, t, _lr(case, h, t), θ[element], g, s[element], **clipping
             )
-        engine = {**dict(_elements(outcome.params)), **_moments(outcome.state)}
-        second = {**θ, **{(*element, slot): x for element in s for slot, x in s[element].items()}}
+        engine: dict[Any, float] = {**dict(_elements(outcome.params)), **_moments(outcome.state)}
+        second: dict[Any, float] = {
+            **θ,
+            **{(*element, slot): x for element, moments in s.items() for slot, x in moments.items()},
+        }
         assert engine.keys() == second.keys()
         for key, expected in second.items():
             largest[key] = max(largest.get(key, 0.0), abs(expected))
@@ -76,7 +78,7 @@ def test_float32_is_within_4_units_in_the_last_place_at_every_step(case: Case) -
 
 @each_case
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["float16", "bfloat16"])
-def test_half_precision_is_the_float32_step_rounded_once(case: Case, dtype: npt.DTypeLike) -> None:
+def test_half_precision_is_the_float32_step_rounded_once(case: Case, dtype: type[Any]) -> None:
     state = State.empty()
     for _, params, grads, outcome in _steps(case, dtype):
         wide = step(case.config, state, _as(params, np.float32), _as(grads, np.float32))
@@ -86,7 +88,7 @@ def test_half_precision_is_the_float32_step_rounded_once(case: Case, dtype: npt.
         state = wide.state
 
 
-def _steps(case: Case, dtype: npt.DTypeLike) -> Iterator[tuple[int, dict[str, Array], dict[str, Array], Outcome]]:
+def _steps(case: Case, dtype: type[Any]) -> Iterator[tuple[int, dict[str, Array], dict[str, Array], Outcome]]:
     """A run: each step's number, parameters and gradients, and what came of them."""
     params, state = tensors(0, dtype), State.empty()
     for t in range(1, STEPS + 1):
@@ -112,7 +114,7 @@ def _slots(state: State) -> dict[str, Array]:
     return {f"{slot}/{name}": array for slot, name, array in state.arrays()}
 
 
-def _as(arrays: Mapping[str, Array], dtype: npt.DTypeLike) -> dict[str, Array]:
+def _as(arrays: Mapping[str, Array], dtype: type[Any]) -> dict[str, Array]:
     return {name: array.astype(dtype) for name, array in arrays.items()}
 
 

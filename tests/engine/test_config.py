@@ -1,0 +1,61 @@
+"""What an optimizer may be told, and what it then is."""
+
+import pytest
+
+from optim_engine import OPTIMIZERS, SCHEDULES, Config
+from optim_engine.fields import field_schema
+from optim_engine.hyperparameters import HYPERPARAMETERS
+from tests import oracle
+from tests.engine.cases import Case, each_case
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_defaults_are_those_of_pytorch(optimizer: str) -> None:
+    expected = {name: list(x) if isinstance(x, tuple) else x for name, x in oracle.DEFAULTS[optimizer].items()}
+    assert Config.parse(optimizer).to_dict() == {
+        "optimizer": optimizer,
+        "hyperparameters": expected,
+        "groups": [{"match": ["*bias"], "weight_decay": 0.0}],
+        "schedule": None,
+        "clip": None,
+        "on_non_finite": "reject",
+        "hold_params": False,
+    }
+
+
+@each_case
+def test_a_configuration_survives_being_written_and_read(case: Case) -> None:
+    again = Config.parse(**case.config.to_dict())
+    assert again.to_dict() == case.config.to_dict()
+    assert again.hyperparameters == case.config.hyperparameters
+
+
+@each_case
+def test_equal_configurations_are_equal_and_hash_alike(case: Case) -> None:
+    assert case.config == case.config
+    assert len({case.config, case.config}) == 1
+    assert case.config != Config.parse(case.optimizer, hyperparameters={"lr": 0.123})
+
+
+def test_numbers_become_floats_and_pairs_become_tuples() -> None:
+    h = Config.parse("adamw", hyperparameters={"lr": 1, "betas": [0, 0.5]}).hyperparameters
+    assert (h.lr, type(h.lr)) == (1.0, float)
+    assert h == Config.parse("adamw", hyperparameters={"lr": 1.0, "betas": (0.0, 0.5)}).hyperparameters
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_schema_of_an_optimizer_has_its_settings_with_their_defaults(optimizer: str) -> None:
+    schema = field_schema(HYPERPARAMETERS[optimizer])
+    defaults = {name: setting["default"] for name, setting in schema["properties"].items()}
+    assert defaults == Config.parse(optimizer).to_dict()["hyperparameters"]
+    assert schema["additionalProperties"] is False
+    assert "required" not in schema
+
+
+def test_the_schema_of_a_schedule_says_what_is_needed_and_within_which_bounds() -> None:
+    schema = field_schema(SCHEDULES["cosine"])
+    assert schema["required"] == ["total_steps"]
+    assert schema["properties"] == {
+        "total_steps": {"type": "integer", "minimum": 1, "maximum": 2**53},
+        "min_factor": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.0},
+    }

@@ -1,0 +1,174 @@
+"""What an optimizer may not be told: each refusal names the place, the value and the way out."""
+
+import math
+from typing import Any
+
+import pytest
+
+from optim_engine import OPTIMIZERS, SCHEDULES, Config, InvalidConfig
+from tests import oracle
+
+HUGE = 10**5000
+ADAMW = "lr, weight_decay, maximize, betas, eps, amsgrad"
+
+NUMBERS = [-1, -1e-9, math.nan, math.inf, -math.inf, HUGE, True, "0.1", None, [0.1], {"value": 1}]
+"""What no learning rate can be."""
+
+
+def shown(value: object) -> str:
+    return "huge" if value is HUGE else repr(value)
+
+
+@pytest.mark.parametrize("lr", NUMBERS, ids=shown)
+def test_a_learning_rate_that_is_no_number_or_out_of_range_is_refused(lr: object) -> None:
+    with pytest.raises(InvalidConfig, match=r"^hyperparameters\.lr: ") as refused:
+        Config.parse("adamw", hyperparameters={"lr": lr})
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("value", [0, 1, "true", None, 1.0, []])
+def test_a_flag_is_true_or_false_and_nothing_like_it(value: object) -> None:
+    with pytest.raises(InvalidConfig, match=r"^hyperparameters\.amsgrad: must be true or false, not "):
+        Config.parse("adam", hyperparameters={"amsgrad": value})
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"optimizer": "adamax"}, "optimizer: 'adamax' is unknown; there is adamw, adam, sgd, rmsprop"),
+    ({"optimizer": "AdamW"}, "optimizer: 'AdamW' is unknown; there is adamw, adam, sgd, rmsprop"),
+    ({"optimizer": None}, "optimizer: None is unknown; there is adamw, adam, sgd, rmsprop"),
+    ({"optimizer": ["adam"]}, "optimizer: a list is unknown; there is adamw, adam, sgd, rmsprop"),
+    ({"hyperparameters": []}, "hyperparameters: must be an object, not a list"),
+    ({"hyperparameters": False}, "hyperparameters: must be an object, not False"),
+    ({"hyperparameters": "lr"}, "hyperparameters: must be an object, not 'lr'"),
+    ({"hyperparameters": {"lr": -1}}, "hyperparameters.lr: -1 is out of range: finite, at least 0"),
+    ({"hyperparameters": {"lr": math.nan}}, "hyperparameters.lr: nan is out of range: finite, at least 0"),
+    ({"hyperparameters": {"lr": True}}, "hyperparameters.lr: must be a number, not True"),
+    ({"hyperparameters": {"lr": "0.1"}}, "hyperparameters.lr: must be a number, not '0.1'"),
+    (
+        {"hyperparameters": {"lr": HUGE}},
+        "hyperparameters.lr: a whole number of 16610 bits is out of range: finite, at least 0",
+    ),
+    (
+        {"hyperparameters": {"learning_rate": 0.1}},
+        f"hyperparameters.learning_rate: there is no such setting here; there is {ADAMW}",
+    ),
+    (
+        {"hyperparameters": {"betas": [0.9, 1.0]}},
+        "hyperparameters.betas[1]: 1.0 is out of range: finite, at least 0, below 1",
+    ),
+    (
+        {"hyperparameters": {"betas": [-0.1, 0.9]}},
+        "hyperparameters.betas[0]: -0.1 is out of range: finite, at least 0, below 1",
+    ),
+    ({"hyperparameters": {"betas": [0.9, True]}}, "hyperparameters.betas[1]: must be a number, not True"),
+    ({"hyperparameters": {"betas": [0.9]}}, "hyperparameters.betas: must be two numbers, not a list"),
+    ({"hyperparameters": {"betas": 0.9}}, "hyperparameters.betas: must be two numbers, not 0.9"),
+    (
+        {"optimizer": "sgd", "hyperparameters": {"nesterov": True}},
+        "hyperparameters.nesterov: needs a momentum above 0 and a dampening of 0",
+    ),
+    (
+        {"optimizer": "sgd", "hyperparameters": {"nesterov": True, "momentum": 0.9, "dampening": 0.1}},
+        "hyperparameters.nesterov: needs a momentum above 0 and a dampening of 0",
+    ),
+    (
+        {"optimizer": "rmsprop", "hyperparameters": {"alpha": 1}},
+        "hyperparameters.alpha: 1 is out of range: finite, at least 0, below 1",
+    ),
+    ({"groups": {}}, "groups: must be a list of objects, each with `match` and hyperparameters"),
+    ({"groups": ["*bias"]}, "groups[0]: must be an object with `match` and hyperparameters"),
+    ({"groups": [{"lr": 1}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
+    ({"groups": [{"match": "*bias"}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
+    ({"groups": [{"match": []}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
+    ({"groups": [{"match": [""]}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
+    ({"groups": [{"match": [1]}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
+    (
+        {"groups": [{"match": ["*"]}, {"match": ["w"], "lr": -1}]},
+        "groups[1].lr: -1 is out of range: finite, at least 0",
+    ),
+    (
+        {"groups": [{"match": ["*"], "momentum": 0.9}]},
+        f"groups[0].momentum: there is no such setting here; there is {ADAMW}",
+    ),
+    (
+        {
+            "optimizer": "sgd",
+            "hyperparameters": {"nesterov": True, "momentum": 0.9},
+            "groups": [{"match": ["*"], "momentum": 0}],
+        },
+        "groups[0].nesterov: needs a momentum above 0 and a dampening of 0",
+    ),
+    ({"schedule": "cosine"}, 'schedule: must be an object, such as {"kind": "constant"}'),
+    ({"schedule": {}}, f"schedule.kind: None is unknown; there is {', '.join(SCHEDULES)}"),
+    ({"schedule": {"kind": "cosin"}}, f"schedule.kind: 'cosin' is unknown; there is {', '.join(SCHEDULES)}"),
+    ({"schedule": {"kind": ["cosine"]}}, f"schedule.kind: a list is unknown; there is {', '.join(SCHEDULES)}"),
+    ({"schedule": {"kind": "cosine"}}, "schedule.total_steps: is needed"),
+    (
+        {"schedule": {"kind": "constant", "total_steps": 9}},
+        "schedule.total_steps: there is no such setting here; there is none",
+    ),
+    (
+        {"schedule": {"kind": "cosine", "total_steps": 0}},
+        "schedule.total_steps: 0 is out of range: at least 1, at most 9007199254740992",
+    ),
+    ({"schedule": {"kind": "cosine", "total_steps": 1.5}}, "schedule.total_steps: must be a whole number, not 1.5"),
+    ({"schedule": {"kind": "cosine", "total_steps": True}}, "schedule.total_steps: must be a whole number, not True"),
+    (
+        {"schedule": {"kind": "cosine", "total_steps": HUGE}},
+        "schedule.total_steps: a whole number of 16610 bits is out of range: at least 1, at most 9007199254740992",
+    ),
+    (
+        {"schedule": {"kind": "cosine", "total_steps": 9, "min_factor": 1.5}},
+        "schedule.min_factor: 1.5 is out of range: finite, at least 0, at most 1",
+    ),
+    (
+        {"schedule": {"kind": "warmup_cosine", "warmup_steps": 9, "total_steps": 9}},
+        "schedule.total_steps: 9 must be above warmup_steps (9)",
+    ),
+    ({"schedule": {"kind": "exponential"}}, "schedule.gamma: is needed"),
+    ({"schedule": {"kind": "exponential", "gamma": 0}}, "schedule.gamma: 0 is out of range: finite, above 0"),
+    (
+        {"schedule": {"kind": "polynomial", "total_steps": 9, "power": 0}},
+        "schedule.power: 0 is out of range: finite, above 0",
+    ),
+    ({"clip": 1.0}, "clip: must be an object, not 1.0"),
+    ({"clip": {}}, "clip: say either global_norm or value"),
+    ({"clip": {"global_norm": 1, "value": 1}}, "clip: say either global_norm or value"),
+    ({"clip": {"global_norm": 0}}, "clip.global_norm: 0 is out of range: finite, above 0"),
+    ({"clip": {"value": math.inf}}, "clip.value: inf is out of range: finite, above 0"),
+    ({"clip": {"norm": 1}}, "clip.norm: there is no such setting here; there is global_norm, value"),
+    ({"on_non_finite": "ignore"}, "on_non_finite: 'ignore' is unknown; there is reject, skip"),
+    ({"on_non_finite": None}, "on_non_finite: None is unknown; there is reject, skip"),
+    ({"hold_params": 1}, "hold_params: must be true or false"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), BAD, ids=lambda x: x.split(":")[0] if isinstance(x, str) else "")
+def test_a_wrong_setting_is_refused_with_its_place_its_value_and_the_way_out(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidConfig) as refused:
+        Config.parse(**{"optimizer": "adamw", **given})
+    assert str(refused.value) == message
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_setting_that_only_other_optimizers_have_is_refused(optimizer: str) -> None:
+    own = oracle.DEFAULTS[optimizer]
+    foreign = {name: x for other in oracle.DEFAULTS.values() for name, x in other.items() if name not in own}
+    assert foreign
+    for name, value in foreign.items():
+        with pytest.raises(InvalidConfig, match=rf"^hyperparameters\.{name}: there is no such setting here"):
+            Config.parse(optimizer, hyperparameters={name: value})
+
+
+def test_a_refusal_shows_no_more_than_the_beginning_of_a_long_text() -> None:
+    with pytest.raises(InvalidConfig) as refused:
+        Config.parse("adamw", hyperparameters={"lr": "9" * 10_000})
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("lr", [lr for lr in NUMBERS if lr is not None], ids=shown)
+def test_a_learning_rate_given_for_a_step_is_checked_like_any(lr: Any) -> None:
+    with pytest.raises(InvalidConfig, match=r"^lr: "):
+        Config.parse("sgd").learning_rates(1, lr)

@@ -1,0 +1,86 @@
+"""Each tensor counts its own updates: a step may name some of the tensors, and one may come late."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optim_engine import Config, State, step
+from optim_engine.arrays import Array
+from tests.engine.cases import RULES, SHAPES, Case, each_dtype, same_bits, tensors
+
+
+def run(case: Case, plan: Mapping[int, list[str]], dtype: type[Any] = np.float32) -> tuple[State, dict[str, Array]]:
+    """Steps that name those tensors each, from the gradients of that number."""
+    params, state = tensors(0, dtype), State.empty()
+    for t, names in plan.items():
+        grads = {name: tensors(t, dtype)[name] for name in names}
+        outcome = step(case.config, state, {name: params[name] for name in names}, grads)
+        params, state = {**params, **outcome.params}, outcome.state
+    return state, params
+
+
+@pytest.mark.parametrize("case", RULES, ids=lambda case: case.name)
+def test_a_tensor_that_first_appears_at_step_100_is_updated_as_one_that_was_there_from_its_first_gradient_on(
+    case: Case,
+) -> None:
+    late = {t: ["layer.weight", *(["gain"] if t >= 100 else [])] for t in range(1, 110)}
+    state, params = run(case, late)
+    assert (state.t, state.counts) == (109, {"layer.weight": 109, "gain": 10})
+    alone, expected = run(case, {t: ["gain"] for t in range(100, 110)})
+    assert params["gain"].tobytes() == expected["gain"].tobytes()
+    for slot in state.entries["gain"].moments:
+        assert state.array("gain", slot) == alone.array("gain", slot)
+
+
+@pytest.mark.parametrize("case", RULES, ids=lambda case: case.name)
+def test_tensors_that_take_turns_come_out_as_if_each_were_alone(case: Case) -> None:
+    turns = {t: [name for i, name in enumerate(SHAPES) if t % (i + 1) == 0] for t in range(1, 25)}
+    state, params = run(case, turns)
+    assert state.counts == {"layer.weight": 24, "layer.bias": 12, "gain": 8}
+    for name in SHAPES:
+        alone, expected = run(case, {t: [name] for t, names in turns.items() if name in names})
+        assert params[name].tobytes() == expected[name].tobytes()
+        for slot in state.entries[name].moments:
+            assert state.array(name, slot).tobytes() == alone.array(name, slot).tobytes()
+
+
+@each_dtype
+def test_what_a_step_does_not_name_stays_as_it_is_to_the_bit(dtype: type[Any]) -> None:
+    case = Case("", "adamw", {"amsgrad": True})
+    before, _ = run(case, {1: list(SHAPES), 2: list(SHAPES)}, dtype)
+    after, _ = run(case, {1: list(SHAPES), 2: list(SHAPES), 3: ["layer.bias"]}, dtype)
+    for slot, name, array in before.arrays():
+        same = array.tobytes() == after.array(name, slot).tobytes()
+        assert same == (name != "layer.bias"), (name, slot)
+    assert after.counts == {**before.counts, "layer.bias": 3}
+
+
+def test_bias_correction_is_by_the_tensors_own_count() -> None:
+    """At its first update, Adam's m̂ / √v̂ is the sign of the gradient, whatever the session's step."""
+    config = Config.parse("adam", hyperparameters={"lr": 0.5, "eps": 0})
+    one = np.ones(1)
+    state = State.empty()
+    for _ in range(1000):
+        state = step(config, state, {"early": one}, {"early": one}).state
+    assert step(config, state, {"late": one}, {"late": -3 * one}).params["late"] == pytest.approx(1.5)
+
+
+def test_the_session_counts_steps_and_the_schedule_goes_by_those() -> None:
+    config = Config.parse("sgd", hyperparameters={"lr": 1}, schedule={"kind": "linear_warmup", "warmup_steps": 4})
+    one = np.ones(1)
+    state = State.empty()
+    for t, name in enumerate(["a", "b", "a", "c"], start=1):
+        outcome = step(config, state, {name: one}, {name: one})
+        state = outcome.state
+        assert outcome.params[name] == 1 - t / 4
+    assert (state.t, state.counts) == (4, {"a": 2, "b": 1, "c": 1})
+
+
+def test_answers_stand_in_the_order_of_the_request() -> None:
+    names = ["layer.bias", "gain", "layer.weight"]
+    params, grads = ({name: tensors(seed, np.float32)[name] for name in names} for seed in (0, 1))
+    outcome = step(Config.parse("adamw"), State.empty(), params, grads)
+    assert list(outcome.params) == names
+    assert not same_bits(outcome.params, params)

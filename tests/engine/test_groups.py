@@ -1,0 +1,63 @@
+"""Groups: which hyperparameters a tensor has, by its name."""
+
+import pytest
+
+from optim_engine import Config
+
+NAMES = {"w": None, "layer.bias": None, "BIAS": None, "bias2": None}
+
+
+def test_where_no_groups_are_given_names_that_end_in_bias_get_no_decay() -> None:
+    config = Config.parse("adamw")
+    decays = {name: config.hyperparameters_of(config.group_of(name)).weight_decay for name in NAMES}
+    assert decays == {"w": 0.01, "layer.bias": 0.0, "BIAS": 0.01, "bias2": 0.01}
+
+
+def test_an_empty_list_of_groups_decays_everything() -> None:
+    config = Config.parse("adamw", groups=[])
+    assert {config.group_of(name) for name in NAMES} == {None}
+
+
+def test_the_first_group_that_matches_wins_and_the_others_add_nothing() -> None:
+    groups = [{"match": ["layer.*"], "lr": 0.5}, {"match": ["*bias"], "weight_decay": 0}]
+    config = Config.parse("adamw", groups=groups)
+    h = config.hyperparameters_of(config.group_of("layer.bias"))
+    assert (h.lr, h.weight_decay) == (0.5, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "matches"),
+    [
+        ("*bias", "bias", True),
+        ("bias", "layer.bias", False),
+        ("layer.?.w", "layer.1.w", True),
+        ("layer.?.w", "layer.10.w", False),
+        ("layer.[12].w", "layer.2.w", True),
+        ("layer.[!12].w", "layer.2.w", False),
+        ("*", "", True),
+        ("Layer*", "layer", False),
+        ("a/*", "a/b/c", True),
+        ("*", "line\nbreak", True),
+        ("überall", "überall", True),
+    ],
+)
+def test_a_pattern_is_a_glob_over_the_whole_name_and_case_counts(pattern: str, name: str, matches: bool) -> None:
+    assert Config.parse("sgd", groups=[{"match": [pattern]}]).group_of(name) == (0 if matches else None)
+
+
+def test_a_given_pattern_that_matches_nothing_is_found_once_there_are_tensors() -> None:
+    config = Config.parse("adamw", groups=[{"match": ["*bias", "*norm*"]}, {"match": ["head.*"]}])
+    assert config.unmatched({}) == []
+    assert config.unmatched({"layer.bias": None, "w": None}) == ["*norm*", "head.*"]
+    assert Config.parse("adamw").unmatched({"w": None}) == []
+
+
+def test_a_learning_rate_given_for_a_step_stands_in_for_all_but_a_groups_own() -> None:
+    config = Config.parse(
+        "sgd",
+        hyperparameters={"lr": 1},
+        groups=[{"match": ["a"], "lr": 2}, {"match": ["b"], "weight_decay": 0.1}],
+        schedule={"kind": "linear_warmup", "warmup_steps": 4},
+    )
+    assert config.learning_rates(1) == {None: 0.25, 0: 0.5, 1: 0.25}
+    assert config.learning_rates(1, 7.0) == {None: 7.0, 0: 0.5, 1: 7.0}

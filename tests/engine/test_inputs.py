@@ -1,0 +1,73 @@
+"""Nothing that goes into a step is ever written to: not the arrays, not the state before."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optim_engine import NonFinite, State, reapply, step
+from tests.engine.cases import SHAPES, Case, each_case, each_dtype, tensors
+
+
+def frozen(state: State) -> State:
+    memory = state.memory.view()
+    memory.flags.writeable = False
+    return replace(state, memory=memory)
+
+
+@each_case
+@each_dtype
+def test_read_only_arrays_and_a_read_only_state_are_enough(case: Case, dtype: type[Any]) -> None:
+    params, state = tensors(0, dtype), frozen(State.empty())
+    for t in range(1, 4):
+        before = state.memory.tobytes()
+        outcome = step(case.config, state, params, tensors(t, dtype))
+        reapply(case.config, outcome.state, params, tensors(t, dtype), clip_scale=outcome.metrics.clip_scale)
+        assert state.memory.tobytes() == before
+        state = frozen(outcome.state)
+
+
+@each_case
+def test_so_it_is_where_the_state_holds_parameters_and_a_step_names_some(case: Case) -> None:
+    config = replace(case.config, hold_params=True)
+    state = frozen(State.empty().with_params(tensors(0, np.float32)))
+    for t, names in enumerate([list(SHAPES), ["gain"], ["layer.weight", "gain"]]):
+        grads = {name: tensors(t, np.float32)[name] for name in names}
+        before = state.memory.tobytes()
+        after = step(config, state, {}, grads).state
+        assert state.memory.tobytes() == before
+        state = frozen(after)
+
+
+@pytest.mark.parametrize("names", [list(SHAPES), ["gain"]], ids=["all", "some"])
+def test_results_share_no_memory_with_inputs(names: list[str]) -> None:
+    case = Case("", "adamw", {"amsgrad": True})
+    params, grads = ({name: tensors(seed, np.float32)[name] for name in names} for seed in (0, 1))
+    first = step(case.config, State.empty(), params, grads)
+    second = step(case.config, first.state, first.params, grads)
+    inputs = [*params.values(), *grads.values(), first.state.memory, *first.params.values()]
+    outputs = [second.state.memory, *second.params.values()]
+    assert not any(np.shares_memory(a, b) for a in inputs for b in outputs)
+
+
+def test_a_refused_step_has_changed_nothing_and_the_next_goes_on_as_if_it_had_not_been() -> None:
+    case = Case("", "adamw", around={"clip": {"global_norm": 1.0}})
+    params, grads = tensors(0, np.float32), tensors(1, np.float32)
+    state = step(case.config, State.empty(), params, grads).state
+    before = state.memory.tobytes()
+    bad = {**grads, "layer.weight": np.full((3, 4), np.nan, np.float32)}
+    with pytest.raises(NonFinite):
+        step(case.config, state, params, bad)
+    assert (state.memory.tobytes(), state.t, set(state.counts.values())) == (before, 1, {1})
+
+
+def test_new_parameters_go_into_the_arrays_that_are_given_for_them() -> None:
+    case = Case("", "adamw")
+    shapes = {**SHAPES, "big": (300, 300)}
+    params, grads = tensors(0, np.float16, shapes), tensors(1, np.float16, shapes)
+    out = {name: np.empty_like(array) for name, array in params.items()}
+    outcome = step(case.config, State.empty(), params, grads, out=out)
+    expected = step(case.config, State.empty(), params, grads).params
+    assert all(outcome.params[name] is out[name] for name in shapes)
+    assert all(np.array_equal(out[name], expected[name]) for name in shapes)

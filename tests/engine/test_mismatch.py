@@ -1,0 +1,104 @@
+"""A tensor that does not fit is refused: its name, what it was, what it is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optim_engine import Config, State, TensorMismatch, step
+from optim_engine.arrays import Array
+
+A, B = np.ones((2, 3), np.float32), np.ones(4, np.float32)
+UNSUPPORTED = "there is float64, float32, float16, bfloat16"
+
+
+def refused(params: Mapping[str, Array], grads: Mapping[str, Array], *, held: Mapping[str, Array] | None = None) -> Any:
+    """The refusal of a step after one that knew tensor `a`, as a state of its own or of parameters held."""
+    config = Config.parse("adamw", hold_params=held is not None)
+    state = (
+        State.empty().with_params(held) if held is not None else step(config, State.empty(), {"a": A}, {"a": A}).state
+    )
+    before = state.memory.tobytes()
+    with pytest.raises(TensorMismatch) as refusal:
+        step(config, state, params, grads)
+    assert state.memory.tobytes() == before
+    return refusal.value
+
+
+@pytest.mark.parametrize(
+    ("params", "grads", "message"),
+    [
+        ({}, {}, "tensor '': a step needs at least one gradient"),
+        ({"a": A}, {}, "tensor '': a step needs at least one gradient"),
+        ({}, {"a": A}, "tensor 'a': has a gradient and no parameter, and the session holds no parameters"),
+        ({"a": A}, {"a": A.T}, "tensor 'a': the gradient is float32 [3, 2], the session has it as float32 [2, 3]"),
+        ({"a": A}, {"a": A[0]}, "tensor 'a': the gradient is float32 [3], the session has it as float32 [2, 3]"),
+        (
+            {"a": A},
+            {"a": A.astype(np.float16)},
+            "tensor 'a': the gradient is float16 [2, 3], the session has it as float32 [2, 3]",
+        ),
+        ({"a": A.T}, {"a": A}, "tensor 'a': the parameter is float32 [3, 2], its gradient is float32 [2, 3]"),
+        (
+            {"a": A.astype(np.float64)},
+            {"a": A},
+            "tensor 'a': the parameter is float64 [2, 3], its gradient is float32 [2, 3]",
+        ),
+        (
+            {"a": A, "b": B},
+            {"a": A},
+            "tensor 'b': has a parameter and no gradient; leave it out, or send its gradient",
+        ),
+        ({"b": B[1:]}, {"b": B}, "tensor 'b': the parameter is float32 [3], its gradient is float32 [4]"),
+        ({"b": B.astype(int)}, {"b": B}, "tensor 'b': the parameter is int64 [4], its gradient is float32 [4]"),
+        ({"b": B.astype(int)}, {"b": B.astype(int)}, f"tensor 'b': has dtype <i8; {UNSUPPORTED}"),
+        ({"b": B.astype(complex)}, {"b": B.astype(complex)}, f"tensor 'b': has dtype <c16; {UNSUPPORTED}"),
+        ({"b": B.astype(">f4")}, {"b": B.astype(">f4")}, f"tensor 'b': has dtype >f4; {UNSUPPORTED}"),
+        ({"b": B.astype(bool)}, {"b": B.astype(bool)}, f"tensor 'b': has dtype |b1; {UNSUPPORTED}"),
+    ],
+)
+def test_a_step_whose_tensors_do_not_fit_is_refused(
+    params: Mapping[str, Array], grads: Mapping[str, Array], message: str
+) -> None:
+    assert str(refused(params, grads)) == message
+
+
+@pytest.mark.parametrize(
+    ("params", "grads", "message"),
+    [
+        (
+            {"a": A},
+            {"a": A},
+            "tensor 'a': the session holds this parameter: send its gradient alone, or PUT params",
+        ),
+        ({}, {"b": B}, "tensor 'b': has a gradient and no parameter, and the session does not hold it yet"),
+        ({}, {"a": A[0]}, "tensor 'a': the gradient is float32 [3], the session has it as float32 [2, 3]"),
+        ({"b": B[1:]}, {"b": B, "a": A}, "tensor 'b': the parameter is float32 [3], its gradient is float32 [4]"),
+    ],
+)
+def test_so_is_one_that_does_not_fit_the_parameters_held(
+    params: Mapping[str, Array], grads: Mapping[str, Array], message: str
+) -> None:
+    assert str(refused(params, grads, held={"a": A})) == message
+
+
+def test_a_refusal_says_apart_what_was_expected_and_what_came() -> None:
+    refusal = refused({"a": A}, {"a": A.T})
+    assert (refusal.tensor, refusal.expected, refusal.got) == ("a", "float32 [2, 3]", "float32 [3, 2]")
+
+
+def test_parameters_to_be_held_must_fit_what_is_known_and_be_of_a_known_dtype() -> None:
+    state = State.empty().with_params({"a": A})
+    with pytest.raises(TensorMismatch, match=r"the parameter is float32 \[3, 2\], the session has it as"):
+        state.with_params({"a": A.T})
+    with pytest.raises(TensorMismatch, match="has dtype <i8"):
+        state.with_params({"b": B.astype(int)})
+
+
+def test_what_a_tensor_is_stays_known_while_it_is_away() -> None:
+    config = Config.parse("adamw")
+    state = step(config, State.empty(), {"a": A}, {"a": A}).state
+    state = step(config, state, {"b": B}, {"b": B}).state
+    with pytest.raises(TensorMismatch, match=r"tensor 'a': the gradient is float64 \[2, 3\], the session has it as"):
+        step(config, state, {"a": A.astype(np.float64)}, {"a": A.astype(np.float64)})

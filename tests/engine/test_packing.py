@@ -1,0 +1,120 @@
+"""How tensors are packed, cut into blocks and ordered is for speed: it changes no bit of a result."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optim_engine import Config, Outcome, State, arrays, plan, step
+from optim_engine.arrays import Array
+from tests.engine.cases import ALL, Case, each_case, each_dtype, same_bits, tensors
+
+SHAPES = {"b.bias": (7,), "a": (5, 8), "c": (), "d.bias": (3, 2), "big": (11, 17), "e": (0, 4), "f": (9,)}
+
+
+def run(config: Config, dtype: type[Any], *, backwards: bool = False, steps: int = 4) -> Outcome:
+    """Some steps, in which a tensor comes late and another is left out once."""
+    params: Mapping[str, Array] = tensors(0, dtype, SHAPES)
+    state = State.empty()
+    for t in range(1, steps + 1):
+        grads = tensors(t, dtype, SHAPES)
+        names = [name for name in SHAPES if not (t == 1 and name == "a") and not (t == 3 and name == "f")]
+        names = names[::-1] if backwards else names
+        outcome = step(config, state, {name: params[name] for name in names}, {name: grads[name] for name in names})
+        params, state = {**params, **outcome.params}, outcome.state
+    return replace(outcome, params=dict(params))
+
+
+def same(left: Outcome, right: Outcome) -> bool:
+    moments = [{f"{slot}/{name}": array for slot, name, array in outcome.state.arrays()} for outcome in (left, right)]
+    return same_bits(left.params, right.params) and same_bits(*moments) and left.state.counts == right.state.counts
+
+
+UNCLIPPED = [case for case in ALL if "global_norm" not in case.around.get("clip", {})]
+
+
+@pytest.mark.parametrize("case", UNCLIPPED, ids=lambda case: case.name)
+@each_dtype
+def test_packed_tensors_come_out_as_unpacked_ones(
+    case: Case, dtype: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = run(case.config, dtype)
+    monkeypatch.setattr(plan, "PACK_BELOW", 0)
+    assert same(packed, run(case.config, dtype))
+
+
+@pytest.mark.parametrize("case", UNCLIPPED, ids=lambda case: case.name)
+@each_dtype
+def test_a_walk_in_blocks_comes_out_as_one_in_a_whole(
+    case: Case, dtype: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(case.config, dtype, steps=3)
+    monkeypatch.setattr(arrays, "BLOCK", 25)
+    assert same(whole, run(case.config, dtype, steps=3))
+
+
+@each_case
+def test_packs_of_any_size_come_out_alike_and_clip_by_the_same_norm(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the norm clips, its last bits depend on the order of its sum, which blocks and packs decide."""
+    whole = run(case.config, np.float64)
+    monkeypatch.setattr(plan, "LARGEST_PACK", 10)
+    monkeypatch.setattr(arrays, "BLOCK", 16)
+    other = run(case.config, np.float64)
+    assert other.metrics.grad_norm == pytest.approx(whole.metrics.grad_norm, rel=1e-14)
+    for name, array in whole.params.items():
+        np.testing.assert_allclose(other.params[name], array, rtol=1e-12)
+
+
+@each_case
+@each_dtype
+def test_the_order_of_names_changes_no_bit_clipped_or_not(case: Case, dtype: type[Any]) -> None:
+    forwards, backwards = run(case.config, dtype), run(case.config, dtype, backwards=True)
+    assert same(forwards, backwards)
+    assert forwards.metrics == backwards.metrics
+    assert forwards.state.memory.tobytes() == backwards.state.memory.tobytes()
+
+
+def test_tensors_of_different_dtypes_are_packed_apart() -> None:
+    config = Config.parse("adamw", hyperparameters={"amsgrad": True})
+    mixed = {f"{name}.{dtype.__name__}": dtype for name in "abc" for dtype in (np.float64, np.float32, np.float16)}
+    params, grads = ({name: tensors(seed, dtype)["gain"] for name, dtype in mixed.items()} for seed in (0, 1))
+    together = step(config, State.empty(), params, grads)
+    together = step(config, together.state, together.params, grads)
+    for name, dtype in mixed.items():
+        alone = step(config, State.empty(), {name: params[name]}, {name: grads[name]})
+        alone = step(config, alone.state, alone.params, {name: grads[name]})
+        assert together.params[name].dtype == dtype
+        assert together.params[name].tobytes() == alone.params[name].tobytes()
+
+
+def test_a_change_of_settings_takes_hold_at_the_next_step() -> None:
+    """A plan is kept with the layout; it must not outlive the configuration that it was made for."""
+    params, grads = tensors(0, np.float64, SHAPES), tensors(1, np.float64, SHAPES)
+    first = Config.parse("sgd", hyperparameters={"lr": 1})
+    second = Config.parse("sgd", hyperparameters={"lr": 1}, groups=[{"match": ["a"], "lr": 3}])
+    state = step(first, State.empty(), params, grads).state
+    for config, lr in ((second, 3), (first, 1), (second, 3)):
+        outcome = step(config, state, params, grads)
+        np.testing.assert_array_equal(outcome.params["a"], params["a"] - lr * grads["a"])
+        np.testing.assert_array_equal(outcome.params["c"], params["c"] - grads["c"])
+        state = outcome.state
+
+
+def test_a_session_plans_once_and_forgets_plans_it_no_longer_needs() -> None:
+    config = Config.parse("adamw")
+    params, grads = tensors(0, np.float32, SHAPES), tensors(1, np.float32, SHAPES)
+    state = step(config, State.empty(), params, grads).state
+    layout = state.layout
+    for _ in range(5):
+        state = step(config, state, params, grads).state
+    assert state.layout is layout
+    assert len(layout.plans) == 1
+    for i in range(50):
+        some = [name for j, name in enumerate(SHAPES) if i & (1 << j)] or ["a"]
+        state = step(config, state, {name: params[name] for name in some}, {name: grads[name] for name in some}).state
+    assert state.layout is layout
+    assert len(layout.plans) <= plan.PLANS_KEPT

@@ -1,0 +1,104 @@
+"""What lr is multiplied by at every kind of step, and where a schedule leaves the range of a float."""
+
+from math import cos, isinf, pi, sqrt
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optim_engine import SCHEDULES, Config, InvalidConfig, State, step
+from tests import oracle
+from tests.engine.cases import tensors
+
+FAR = 10**9
+
+TABLE: list[tuple[dict[str, Any], dict[int, float]]] = [
+    ({"kind": "constant"}, {1: 1, 2: 1, FAR: 1}),
+    ({"kind": "linear_warmup", "warmup_steps": 1}, {1: 1, 2: 1, FAR: 1}),
+    ({"kind": "linear_warmup", "warmup_steps": 4}, {1: 0.25, 3: 0.75, 4: 1, 5: 1, FAR: 1}),
+    ({"kind": "cosine", "total_steps": 1}, {1: 1, 2: 0, FAR: 0}),
+    ({"kind": "cosine", "total_steps": 8}, {1: 1, 3: (1 + cos(pi / 4)) / 2, 5: 0.5, 8: (1 + cos(pi * 7 / 8)) / 2}),
+    ({"kind": "cosine", "total_steps": 8}, {9: 0, 10: 0, FAR: 0}),
+    ({"kind": "cosine", "total_steps": 8, "min_factor": 0.2}, {1: 1, 5: 0.6, 9: 0.2, 10: 0.2, FAR: 0.2}),
+    ({"kind": "cosine", "total_steps": 8, "min_factor": 1}, {1: 1, 5: 1, 9: 1}),
+    ({"kind": "warmup_cosine", "warmup_steps": 0, "total_steps": 8}, {1: 1, 5: 0.5, 9: 0}),
+    ({"kind": "warmup_cosine", "warmup_steps": 4, "total_steps": 12}, {1: 0.25, 4: 1, 5: 1, 9: 0.5, 13: 0, FAR: 0}),
+    ({"kind": "warmup_cosine", "warmup_steps": 4, "total_steps": 12, "min_factor": 0.1}, {4: 1, 9: 0.55, 13: 0.1}),
+    ({"kind": "step", "step_size": 3}, {1: 1, 3: 1, 4: 0.1, 6: 0.1, 7: 0.01, FAR: 0}),
+    ({"kind": "step", "step_size": 1, "gamma": 0.5}, {1: 1, 2: 0.5, 3: 0.25}),
+    ({"kind": "step", "step_size": 3, "gamma": 1}, {1: 1, 4: 1, FAR: 1}),
+    ({"kind": "step", "step_size": 3, "gamma": 2}, {1: 1, 4: 2, 7: 4}),
+    ({"kind": "exponential", "gamma": 0.5}, {1: 1, 2: 0.5, 3: 0.25, FAR: 0}),
+    ({"kind": "exponential", "gamma": 1}, {1: 1, FAR: 1}),
+    ({"kind": "polynomial", "total_steps": 4}, {1: 1, 2: 0.75, 4: 0.25, 5: 0, 6: 0, FAR: 0}),
+    ({"kind": "polynomial", "total_steps": 4, "power": 2}, {1: 1, 2: 0.5625, 5: 0}),
+    ({"kind": "polynomial", "total_steps": 4, "power": 0.5}, {2: sqrt(0.75), 5: 0}),
+    ({"kind": "polynomial", "total_steps": 4, "power": 2, "min_factor": 0.5}, {1: 1, 3: 0.625, 5: 0.5, FAR: 0.5}),
+    ({"kind": "inverse_sqrt", "warmup_steps": 4}, {1: 0.25, 4: 1, 5: sqrt(0.8), 16: 0.5, 4 * FAR: 1 / sqrt(FAR)}),
+    ({"kind": "inverse_sqrt", "warmup_steps": 1}, {1: 1, 2: sqrt(0.5), 4: 0.5}),
+    (
+        {"kind": "warmup_stable_decay", "warmup_steps": 2, "stable_steps": 3, "decay_steps": 4},
+        {1: 0.5, 2: 1, 3: 1, 5: 1, 6: 0.75, 8: 0.25, 9: 0, 10: 0, FAR: 0},
+    ),
+    (
+        {"kind": "warmup_stable_decay", "warmup_steps": 0, "stable_steps": 0, "decay_steps": 4, "min_factor": 0.2},
+        {1: 0.8, 2: 0.6, 4: 0.2, 5: 0.2, FAR: 0.2},
+    ),
+]
+
+
+def factor(schedule: dict[str, Any], s: int) -> float:
+    config = Config.parse("sgd", schedule=schedule)
+    assert config.schedule is not None
+    return config.schedule.factor(s)
+
+
+@pytest.mark.parametrize(("schedule", "factors"), TABLE, ids=lambda x: x.get("kind"))
+def test_the_factor_is_that_of_the_contract(schedule: dict[str, Any], factors: dict[int, float]) -> None:
+    assert {s: factor(schedule, s) for s in factors} == pytest.approx(factors, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("schedule", [schedule for schedule, _ in TABLE], ids=lambda x: x["kind"])
+def test_the_factor_is_the_oracles_at_every_step(schedule: dict[str, Any]) -> None:
+    for s in [*range(1, 60), 1000]:
+        assert factor(schedule, s) == pytest.approx(oracle.factor(schedule, s), rel=1e-12, abs=1e-15)
+
+
+def test_every_kind_is_in_the_table_and_has_an_oracle() -> None:
+    assert set(SCHEDULES) == set(oracle.FACTORS) == {schedule["kind"] for schedule, _ in TABLE}
+
+
+@pytest.mark.parametrize("schedule", [schedule for schedule, _ in TABLE], ids=lambda x: x["kind"])
+def test_a_schedule_is_written_as_it_is_read(schedule: dict[str, Any]) -> None:
+    written = Config.parse("sgd", schedule=schedule).to_dict()["schedule"]
+    assert schedule.items() <= written.items()
+    assert Config.parse("sgd", schedule=written).to_dict()["schedule"] == written
+
+
+@pytest.mark.parametrize(
+    "schedule", [{"kind": "exponential", "gamma": 10}, {"kind": "step", "step_size": 1, "gamma": 10}]
+)
+def test_growth_beyond_a_float_is_refused_at_that_step_and_nothing_is_changed(schedule: dict[str, Any]) -> None:
+    config = Config.parse("sgd", schedule=schedule, hyperparameters={"momentum": 0.9})
+    params = grads = tensors(0, np.float64)
+    known = step(config, State.empty(), params, grads).state
+    state = State(308, known.layout, known.counts, known.memory)
+    before = state.memory.tobytes()
+    assert isinf(factor(schedule, 310))
+    assert step(config, state, params, grads).metrics.lr == pytest.approx(1e305)
+    late = State(311, known.layout, known.counts, known.memory)
+    with pytest.raises(InvalidConfig, match="makes the learning rate inf at step 312; change the schedule or lr"):
+        step(config, late, params, grads)
+    assert state.memory.tobytes() == before
+
+
+def test_the_learning_rate_of_a_step_is_in_its_metrics_and_a_given_one_is_for_that_step_alone() -> None:
+    config = Config.parse("sgd", hyperparameters={"lr": 8}, schedule={"kind": "exponential", "gamma": 0.5})
+    params, grads = tensors(0, np.float64), tensors(1, np.float64)
+    state, seen = State.empty(), []
+    for lr in (None, None, 5.0, None):
+        outcome = step(config, state, params, grads, lr=lr)
+        state = outcome.state
+        seen.append(outcome.metrics.lr)
+        np.testing.assert_allclose(outcome.params["gain"], params["gain"] - seen[-1] * grads["gain"])
+    assert seen == [8, 4, 5, 1]
