@@ -1,0 +1,107 @@
+"""A client of a few lines: what a test says is what is sent, and what came back is what it sees.
+
+Binary bodies go through the Python client's own reader and writer, which share nothing with the service's.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import numpy as np
+from httpx2 import Client
+from optim_client._tensors import Arrays, decode, encode
+from starlette.types import ASGIApp
+
+from app.main import create_app
+from app.settings import Settings
+from app.store.base import Store
+
+SAFETENSORS = "application/vnd.safetensors"
+W: dict[str, Any] = {"params": {"w": [1.0, 2.0]}, "grads": {"w": [0.5, -0.25]}}
+"""A step that most tests can take."""
+
+
+class InThisThread(httpx2.BaseTransport):
+    """Hands requests to an application, on an event loop that runs for as long as a request does."""
+
+    def __init__(self, app: ASGIApp, runner: asyncio.Runner) -> None:
+        self._asgi = httpx2.ASGITransport(app, raise_app_exceptions=False)
+        self._runner = runner
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        return self._runner.run(self._answer(request))
+
+    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        answer = await self._asgi.handle_async_request(request)
+        return httpx2.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
+
+
+@contextmanager
+def serving(store: Store | None = None, /, **settings: Any) -> Iterator[Client]:
+    """The service in this thread; with a store object of its own, or one by its URL."""
+    app = create_app(Settings(**{"store": "memory:"} | settings), store)
+    with asyncio.Runner() as runner:
+        lifespan = app.router.lifespan_context(app)
+        runner.run(lifespan.__aenter__())
+        with Client(transport=InThisThread(app, runner), base_url="http://service") as client:
+            yield client
+        runner.run(lifespan.__aexit__(None, None, None))
+
+
+def create(client: Client, optimizer: str = "adamw", **settings: Any) -> str:
+    """The path of a new session."""
+    answer = client.post("/v1/sessions", json={"optimizer": optimizer, **settings})
+    assert answer.status_code == 201, answer.text
+    return str(answer.headers["location"])
+
+
+def step(client: Client, session: str, key: str | None = None, **body: Any) -> httpx2.Response:
+    headers = {} if key is None else {"idempotency-key": f'"{key}"'}
+    return client.post(f"{session}/steps", json=body, headers=headers)
+
+
+def stepped(client: Client, session: str, key: str | None = None, **body: Any) -> dict[str, Any]:
+    """The answer of a step that must not fail."""
+    answer = step(client, session, key, **body)
+    assert answer.status_code == 200, answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def binary_step(
+    client: Client,
+    session: str,
+    grads: Mapping[str, Any],
+    params: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+    **metadata: object,
+) -> httpx2.Response:
+    tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}
+    body = encode(tensors, {name: str(value) for name, value in metadata.items()})
+    return client.post(f"{session}/steps", content=body, headers={"content-type": SAFETENSORS, **(headers or {})})
+
+
+def read_binary(answer: httpx2.Response, kind: str = "params") -> tuple[Arrays, dict[str, str]]:
+    """The tensors and the metadata of an answer."""
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == SAFETENSORS
+    return decode(answer.content, kind)
+
+
+def problem(answer: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem document of a refusal, which has the one shape that all have."""
+    document: dict[str, Any] = answer.json()
+    assert (answer.status_code, document.get("code")) == (status, code), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert {"type", "title", "status", "detail", "code"} <= document.keys()
+    assert (document["type"], document["status"]) == (f"urn:optim:error:{code}", status)
+    assert answer.headers["x-request-id"]
+    return document
+
+
+def bits(arrays: Mapping[str, Any]) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    """Arrays as what two of them must share to be the same."""
+    made = {name: np.asarray(array) for name, array in arrays.items()}
+    return {name: (array.dtype.name, array.shape, array.tobytes()) for name, array in sorted(made.items())}

@@ -1,0 +1,396 @@
+"""Exactly once, as a table: what key, number and body a request has, and what becomes of it.
+
+A replay is the answer that was given, byte for byte, and changes nothing; nor does a refusal.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import orjson
+import pytest
+from httpx2 import Client
+from optim_client._tensors import encode
+
+from app.session import KEYS_KEPT
+from app.store.memory import MemoryStore
+from tests.service.calls import SAFETENSORS, create, problem, read_binary, serving
+
+BAD = -1
+"""The body whose gradient is not finite."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the steps of a test are written, and whether the session holds their parameters."""
+
+    media_type: str
+    hold: bool
+
+    def content(self, number: int | None, body: int) -> bytes:
+        """A step of two tensors. The parameters stand in another order than the gradients."""
+        draw = np.random.default_rng(abs(body)).standard_normal
+        params = {"w": draw((2, 2), np.float32), "b": draw(2, np.float32)}
+        grads = {"b": draw(2, np.float32), "w": draw((2, 2), np.float32)}
+        if body == BAD:
+            grads["b"][1] = np.nan
+        sections = {"grads": grads} if self.hold and body != 0 else {"params": params, "grads": grads}
+        if self.media_type == SAFETENSORS:
+            return encode(sections, {} if number is None else {"step": str(number)})
+        written = {name: {n: _base64(array) for n, array in arrays.items()} for name, arrays in sections.items()}
+        return orjson.dumps(written | ({} if number is None else {"step": number}))
+
+    def params(self) -> bytes:
+        """For `PUT …/params`, as safetensors."""
+        return encode({"params": {"w": np.ones((2, 2), np.float32), "b": np.ones(2, np.float32)}}, {})
+
+
+def _base64(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    return {"dtype": array.dtype.name, "shape": array.shape, "base64": b64encode(array.tobytes()).decode()}
+
+
+FORMS = {
+    f"{kind} {what}": Form(media_type, hold)
+    for kind, media_type in (("json", "application/json"), ("binary", SAFETENSORS))
+    for what, hold in (("sent", False), ("held", True))
+}
+
+
+class Run:
+    """A session under test, on a service that can be started anew."""
+
+    def __init__(self, start: Callable[[], Any], form: Form) -> None:
+        self._start, self.form = start, form
+        self._serving = start()
+        self.client: Client = self._serving.__enter__()
+        self.session = ""
+
+    def create(self, optimizer: str = "adamw", **settings: Any) -> None:
+        self.session = create(self.client, optimizer, hold_params=self.form.hold, **settings)
+        if self.form.hold:
+            self.put("params", self.form.params())
+
+    def put(self, what: str, content: bytes) -> None:
+        answer = self.client.put(f"{self.session}/{what}", content=content, headers={"content-type": SAFETENSORS})
+        assert answer.status_code == 204, answer.text
+
+    def send(self, key: str | None, number: int | None, body: int) -> httpx2.Response:
+        headers = {"content-type": self.form.media_type} | ({} if key is None else {"idempotency-key": f'"{key}"'})
+        return self.client.post(f"{self.session}/steps", content=self.form.content(number, body), headers=headers)
+
+    def sent(self, key: str | None, number: int | None, body: int) -> httpx2.Response:
+        """A step that must be taken, and not be a replay."""
+        answer = self.send(key, number, body)
+        assert (answer.status_code, answer.headers.get("idempotent-replayed")) == (200, None), answer.text
+        return answer
+
+    def patch(self, **changes: Any) -> None:
+        assert self.client.patch(self.session, json=changes).status_code == 200
+
+    def restart(self) -> None:
+        self.stop()
+        self._serving = self._start()
+        self.client = self._serving.__enter__()
+
+    def stop(self) -> None:
+        self._serving.__exit__(None, None, None)
+
+    @property
+    def step(self) -> int:
+        return int(self.client.get(self.session).json()["step"])
+
+    def seen(self) -> tuple[str, bytes, bytes]:
+        """All that can be seen of the session."""
+        session = self.client.get(self.session)
+        return session.headers["etag"], session.content, self.client.get(f"{self.session}/history").content
+
+
+PLACES = [("memory", form) for form in FORMS] + [("lmdb", "json held"), ("lmdb", "binary sent")]
+
+
+@pytest.fixture(params=PLACES, ids=" ".join)
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
+    """A run whose restarts lose all that is not in the store."""
+    place, form = request.param
+    store = None if place == "lmdb" else MemoryStore(100)
+    url = f"lmdb:{tmp_path}" if place == "lmdb" else "memory:"
+    run = Run(lambda: serving(store, store=url), FORMS[form])
+    yield run
+    run.stop()
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What becomes of a request: the answer `again` to an earlier one, a refusal by its code, or (neither) a step."""
+
+    again: int | None = None
+    refused: str | None = None
+    applied_as_step: int | None = None
+    skipped: bool | None = None
+
+
+STEP = Expected()
+CONFLICT = Expected(refused="step_conflict")
+MISMATCH = Expected(refused="idempotency_mismatch")
+LATE = Expected(refused="step_conflict", applied_as_step=1)
+STATUS = {"step_conflict": 409, "idempotency_mismatch": 422}
+
+
+def check(run: Run, answers: dict[int, httpx2.Response], asked: tuple[Any, Any, Any], expected: Expected) -> None:
+    if expected is STEP:
+        at = run.step
+        run.sent(*asked)
+        assert run.step == at + 1
+        return
+    answer = run.send(*asked)
+    if expected.again is not None:
+        assert_replay(answer, answers[expected.again])
+        return
+    assert expected.refused
+    refused = problem(answer, STATUS[expected.refused], expected.refused)
+    if expected.refused == "step_conflict":
+        assert refused["current_step"] == run.step
+        assert answer.headers["x-should-retry"] == "false"
+        assert refused.get("applied_as_step") == expected.applied_as_step
+        assert refused.get("skipped") == expected.skipped
+
+
+def assert_replay(answer: httpx2.Response, first: httpx2.Response) -> None:
+    assert (answer.status_code, answer.headers.get("idempotent-replayed")) == (200, "true"), answer.text
+    assert answer.content == first.content
+    assert answer.headers["content-type"] == first.headers["content-type"]
+
+
+AFTER_TWO_STEPS: list[tuple[str | None, int | None, int, Expected]] = [
+    ("two", 2, 2, Expected(again=2)),
+    (None, 2, 2, Expected(again=2)),
+    ("new", 2, 2, Expected(again=2)),
+    ("two", 2, 9, MISMATCH),
+    ("two", 3, 3, MISMATCH),
+    ("two", None, 2, MISMATCH),
+    ("one", 1, 1, LATE),
+    ("one", 1, 9, MISMATCH),
+    ("one", 2, 2, MISMATCH),
+    ("one", 3, 3, MISMATCH),
+    (None, 1, 1, CONFLICT),
+    ("new", 1, 1, CONFLICT),
+    (None, 2, 9, CONFLICT),
+    ("new", 2, 9, CONFLICT),
+    (None, 4, 4, CONFLICT),
+    ("new", 4, 4, CONFLICT),
+    (None, 3, 3, STEP),
+    ("new", 3, 3, STEP),
+    (None, None, 3, STEP),
+    ("new", None, 2, STEP),
+]
+AFTER_TWO_STEPS_WITHOUT_NUMBERS: list[tuple[str | None, int | None, int, Expected]] = [
+    ("two", None, 2, Expected(again=2)),
+    ("two", None, 9, MISMATCH),
+    ("two", 2, 2, MISMATCH),
+    ("one", None, 1, LATE),
+    ("one", None, 9, MISMATCH),
+    (None, None, 2, STEP),
+    ("new", None, 2, STEP),
+    (None, 2, 2, CONFLICT),
+]
+AFTER_A_SKIP: list[tuple[str | None, int | None, int, Expected]] = [
+    ("bad", 2, BAD, Expected(again=BAD)),
+    (None, 2, BAD, Expected(again=BAD)),
+    ("new", 2, BAD, Expected(again=BAD)),
+    ("bad", 2, 2, MISMATCH),
+    ("one", 1, 1, Expected(again=1)),
+    (None, 1, 1, Expected(again=1)),
+    ("one", 2, BAD, MISMATCH),
+    ("new", 1, 9, CONFLICT),
+    ("new", 3, 3, CONFLICT),
+    ("new", 2, 2, STEP),
+    (None, 2, 2, STEP),
+]
+AFTER_A_SKIP_AND_A_STEP: list[tuple[str | None, int | None, int, Expected]] = [
+    ("two", 2, 2, Expected(again=2)),
+    ("bad", 2, BAD, Expected(refused="step_conflict", skipped=True)),
+    ("bad", 2, 2, MISMATCH),
+    (None, 2, BAD, CONFLICT),
+    ("one", 1, 1, LATE),
+]
+
+
+@pytest.mark.parametrize(
+    "meanwhile", ["nothing", "a restart", "other settings", "other settings, twice, and a restart"]
+)
+class TestTable:
+    """All rows on one session, for they change nothing; then the first of those that are a step."""
+
+    def test_after_two_steps(self, run: Run, meanwhile: str) -> None:
+        run.create(clip={"global_norm": 0.5}, schedule={"kind": "cosine", "total_steps": 10})
+        answers = {1: run.sent("one", 1, 1), 2: run.sent("two", 2, 2)}
+        self.check_all(run, meanwhile, answers, AFTER_TWO_STEPS)
+
+    def test_after_two_steps_without_numbers(self, run: Run, meanwhile: str) -> None:
+        run.create("sgd", hyperparameters={"momentum": 0.9})
+        answers = {1: run.sent("one", None, 1), 2: run.sent("two", None, 2)}
+        self.check_all(run, meanwhile, answers, AFTER_TWO_STEPS_WITHOUT_NUMBERS)
+
+    def test_after_a_skip(self, run: Run, meanwhile: str) -> None:
+        run.create("rmsprop", on_non_finite="skip")
+        answers = {1: run.sent("one", 1, 1), BAD: run.sent("bad", 2, BAD)}
+        self.check_all(run, meanwhile, answers, AFTER_A_SKIP)
+
+    def test_after_a_skip_and_a_step(self, run: Run, meanwhile: str) -> None:
+        run.create("adam", on_non_finite="skip")
+        answers = {1: run.sent("one", 1, 1), BAD: run.sent("bad", 2, BAD), 2: run.sent("two", 2, 2)}
+        self.check_all(run, meanwhile, answers, AFTER_A_SKIP_AND_A_STEP)
+
+    def check_all(
+        self,
+        run: Run,
+        meanwhile: str,
+        answers: dict[int, httpx2.Response],
+        table: list[tuple[str | None, int | None, int, Expected]],
+    ) -> None:
+        if "other settings" in meanwhile:
+            run.patch(hyperparameters={"lr": 9.0, "weight_decay": 0.5}, groups=[], clip={"value": 1e-3})
+        if "twice" in meanwhile:
+            run.patch(hyperparameters={"lr": 3.0}, schedule={"kind": "constant"}, clip=None)
+        if "a restart" in meanwhile:
+            run.restart()
+        before = run.seen()
+        for key, number, body, expected in table:
+            if expected is not STEP:
+                check(run, answers, (key, number, body), expected)
+        assert run.seen() == before
+        for row in [row for row in table if row[3] is STEP][:1]:
+            check(run, answers, row[:3], STEP)
+
+
+@pytest.mark.parametrize("row", [row for row in AFTER_TWO_STEPS if row[3] is STEP], ids=str)
+def test_each_request_that_is_new_is_a_step(row: tuple[Any, Any, Any, Expected], client: Client) -> None:
+    run = Run(serving, FORMS["binary sent"])
+    run.create()
+    answers = {1: run.sent("one", 1, 1), 2: run.sent("two", 2, 2)}
+    check(run, answers, row[:3], row[3])
+    run.stop()
+
+
+SETTINGS: list[tuple[str, dict[str, Any]]] = [
+    ("adamw", {"hyperparameters": {"amsgrad": True, "maximize": True}}),
+    ("adam", {"hyperparameters": {"weight_decay": 0.1, "decoupled_weight_decay": True}}),
+    ("adam", {"hyperparameters": {"weight_decay": 0.1}, "clip": {"value": 0.1}}),
+    ("sgd", {"hyperparameters": {"weight_decay": 0.1}}),
+    ("sgd", {"hyperparameters": {"momentum": 0.9, "nesterov": True}, "clip": {"global_norm": 0.1}}),
+    ("rmsprop", {"hyperparameters": {"centered": True, "momentum": 0.9}}),
+    ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "settings"), SETTINGS)
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_every_kind_of_step_is_answered_again_with_the_same_bytes(
+    form: Form, optimizer: str, settings: dict[str, Any]
+) -> None:
+    store = MemoryStore(100)
+    run = Run(lambda: serving(store), form)
+    run.create(optimizer, **settings)
+    for number in range(1, 4):
+        first = run.sent(f"key {number}", number, number)
+        assert_replay(run.send(f"key {number}", number, number), first)
+        run.restart()
+        assert_replay(run.send(None, number, number), first)
+    run.patch(hyperparameters={"lr": 7.0}, clip={"value": 1e-6}, schedule=None, groups=[])
+    assert_replay(run.send(None, 3, 3), first)
+    run.restart()
+    assert_replay(run.send("key 3", 3, 3), first)
+    run.stop()
+
+
+def test_a_step_with_an_lr_of_its_own_is_answered_again_with_it(client: Client) -> None:
+    session = create(client)
+    body = {"step": 1, "params": {"w": [1, 2]}, "grads": {"w": [3, 4]}, "lr": 0.3}
+    first = client.post(f"{session}/steps", json=body)
+    client.patch(session, json={"hyperparameters": {"lr": 0.7}})
+    assert_replay(client.post(f"{session}/steps", json=body), first)
+    assert first.json()["metrics"]["lr"] == 0.3
+
+
+def test_an_answer_may_be_asked_for_again_in_the_other_form(client: Client) -> None:
+    session = create(client)
+    body = {"step": 1, "params": {"w": [1, 2]}, "grads": {"w": [3, 4]}}
+    first = client.post(f"{session}/steps", json=body)
+    again = client.post(f"{session}/steps", json=body, headers={"accept": SAFETENSORS})
+    assert again.headers["idempotent-replayed"] == "true"
+    params, metadata = read_binary(again)
+    assert params["w"].tolist() == np.float32(first.json()["params"]["w"]).tolist()
+    assert metadata["digest"] == first.json()["digest"]
+
+
+@pytest.mark.parametrize("what", ["params", "state"])
+def test_a_step_that_was_overwritten_is_not_answered_again(run: Run, what: str) -> None:
+    if what == "params" and not run.form.hold:
+        run.form = Form(run.form.media_type, True)
+    run.create()
+    run.sent("one", 1, 1)
+    state = run.client.get(f"{run.session}/state").content
+    run.sent("two", 2, 2)
+    run.put(what, run.form.params() if what == "params" else state)
+    table = [
+        ("two", 2, 2, Expected(refused="step_conflict", applied_as_step=2)),
+        ("two", 2, 9, MISMATCH),
+        ("one", 1, 1, LATE),
+        (None, 1, 1, CONFLICT),
+    ]
+    at = 2 if what == "params" else 1
+    for *asked, expected in [*table, (None, at + 1, 7, STEP)]:
+        check(run, {}, tuple(asked), expected)
+
+
+def test_a_step_that_was_refused_used_up_neither_its_number_nor_its_key(run: Run) -> None:
+    run.create()
+    run.sent("one", 1, 1)
+    for _ in range(2):
+        problem(run.send("two", 2, BAD), 422, "non_finite")
+    run.sent("two", 2, 2)
+
+
+def test_the_first_of_two_skips_is_not_answered_again_but_known(run: Run) -> None:
+    run.create(on_non_finite="skip")
+    run.sent("a", 1, BAD)
+    run.sent("b", None, BAD)
+    check(run, {}, ("a", 1, BAD), Expected(refused="step_conflict", skipped=True))
+    check(run, {}, ("a", 1, 1), MISMATCH)
+
+
+def test_the_last_64_keys_are_known_and_older_ones_may_be_forgotten() -> None:
+    store = MemoryStore(100)
+    run = Run(lambda: serving(store), FORMS["binary sent"])
+    run.create()
+    for number in range(1, KEYS_KEPT + 2):
+        run.sent(f"key {number}", None, number)
+    run.restart()
+    for number in range(2, KEYS_KEPT + 1):
+        late = Expected(refused="step_conflict", applied_as_step=number)
+        check(run, {}, (f"key {number}", None, number), late)
+    assert KEYS_KEPT >= 64
+    check(run, {}, ("key 1", None, 1), STEP)
+    run.stop()
+
+
+def test_keys_are_a_session_s_own() -> None:
+    run = Run(serving, FORMS["json sent"])
+    run.create()
+    run.sent("one", 1, 1)
+    run.create()
+    run.sent("one", 1, 2)
+    run.stop()
+
+
+def test_a_replay_is_no_second_row_of_the_history(client: Client) -> None:
+    session = create(client)
+    body = {"step": 1, "params": {"w": [1, 2]}, "grads": {"w": [3, 4]}}
+    for _ in range(3):
+        assert client.post(f"{session}/steps", json=body).status_code == 200
+    assert len(client.get(f"{session}/history").json()["history"]) == 1
+    assert client.get(session).json()["tensors"]["w"]["step"] == 1

@@ -1,0 +1,306 @@
+"""Sessions: what can be asked for, what is answered, and what is refused."""
+
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from httpx2 import Client
+
+from tests.service.calls import W, create, problem, serving, step, stepped
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "adamw": {
+        "lr": 1e-3, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 1e-2, "amsgrad": False, "maximize": False,
+    },
+    "adam": {
+        "lr": 1e-3, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False, "maximize": False,
+        "decoupled_weight_decay": False,
+    },
+    "sgd": {
+        "lr": 1e-3, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "nesterov": False, "maximize": False,
+    },
+    "rmsprop": {
+        "lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0, "momentum": 0.0, "centered": False,
+        "maximize": False,
+    },
+}  # fmt: skip
+"""As the documentation of torch 2.13 has them."""
+EFFECTIVE = {
+    "id", "optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params", "step",
+    "skipped_steps", "digest", "tensors", "warnings", "ttl_seconds", "labels", "created_at", "updated_at",
+    "expires_at",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("optimizer", DEFAULTS)
+def test_only_the_optimizer_is_needed_and_the_answer_has_every_effective_value(client: Client, optimizer: str) -> None:
+    answer = client.post("/v1/sessions", json={"optimizer": optimizer})
+    session = answer.json()
+    assert answer.status_code == 201
+    assert answer.headers["location"] == f"/v1/sessions/{session['id']}"
+    assert session.keys() == EFFECTIVE
+    assert session["hyperparameters"] == DEFAULTS[optimizer]
+    assert session["groups"] == [{"match": ["*bias"], "weight_decay": 0.0}]
+    assert (session["schedule"], session["clip"], session["on_non_finite"]) == (None, None, "reject")
+    assert (session["hold_params"], session["step"], session["skipped_steps"]) == (False, 0, 0)
+    assert (session["tensors"], session["warnings"], session["labels"]) == ({}, [], {})
+    assert (session["ttl_seconds"], session["expires_at"]) == (None, None)
+    assert session["created_at"] == session["updated_at"]
+    assert client.get(answer.headers["location"]).json() == session
+
+
+def test_the_contract_s_own_example_is_taken_and_echoed(client: Client) -> None:
+    wanted = {
+        "optimizer": "adamw",
+        "hyperparameters": {
+            "lr": 0.001, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.01, "amsgrad": False, "maximize": False,
+        },
+        "groups": [{"match": ["*bias"], "weight_decay": 0.0}],
+        "schedule": {"kind": "warmup_cosine", "warmup_steps": 100, "total_steps": 10000, "min_factor": 0.1},
+        "clip": {"global_norm": 1.0},
+        "on_non_finite": "reject",
+        "hold_params": False,
+        "ttl_seconds": 604800,
+        "labels": {"run": "mnist-3"},
+    }  # fmt: skip
+    session = client.post("/v1/sessions", json=wanted).json()
+    assert wanted.items() <= session.items()
+
+
+def test_what_is_null_is_as_if_it_were_not_there(client: Client) -> None:
+    settings = ("hyperparameters", "groups", "schedule", "clip", "ttl_seconds", "labels")
+    bare = client.get(create(client)).json()
+    with_nulls = client.get(create(client, **dict.fromkeys(settings))).json()
+    for name in EFFECTIVE - {"id", "created_at", "updated_at"}:
+        assert with_nulls[name] == bare[name]
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({}, "optimizer"),
+    ({"optimizer": None}, "optimizer"),
+    ({"optimizer": ["adamw"]}, "optimizer"),
+    ({"optimizer": "adamx"}, "adamx"),
+    ({"optimizer": "adamw", "learning_rate": 1}, "learning_rate"),
+    ({"optimizer": "adamw", "hyperparameters": {"learning_rate": 1}}, "hyperparameters.learning_rate"),
+    ({"optimizer": "adamw", "hyperparameters": {"momentum": 0.9}}, "hyperparameters.momentum"),
+    ({"optimizer": "adamw", "hyperparameters": {"decoupled_weight_decay": True}}, "decoupled_weight_decay"),
+    ({"optimizer": "sgd", "hyperparameters": {"betas": [0.9, 0.999]}}, "hyperparameters.betas"),
+    ({"optimizer": "rmsprop", "hyperparameters": {"nesterov": True}}, "hyperparameters.nesterov"),
+    ({"optimizer": "adamw", "hyperparameters": {"lr": -1}}, "-1"),
+    ({"optimizer": "adamw", "hyperparameters": {"lr": "0.1"}}, "hyperparameters.lr"),
+    ({"optimizer": "adamw", "hyperparameters": {"lr": True}}, "hyperparameters.lr"),
+    ({"optimizer": "adamw", "hyperparameters": {"betas": [0.9, 1.0]}}, r"hyperparameters.betas\[1\]"),
+    ({"optimizer": "adamw", "hyperparameters": {"betas": 0.9}}, "hyperparameters.betas"),
+    ({"optimizer": "adamw", "hyperparameters": [1]}, "hyperparameters"),
+    ({"optimizer": "sgd", "hyperparameters": {"nesterov": True}}, "hyperparameters.nesterov"),
+    ({"optimizer": "adamw", "groups": {}}, "groups"),
+    ({"optimizer": "adamw", "groups": [{}]}, r"groups\[0\].match"),
+    ({"optimizer": "adamw", "groups": [{"match": "*bias"}]}, r"groups\[0\].match"),
+    ({"optimizer": "adamw", "groups": [{"match": ["*"]}, {"match": ["a"], "lr": -1}]}, r"groups\[1\].lr"),
+    ({"optimizer": "adamw", "groups": [{"match": ["a"], "name": "x"}]}, r"groups\[0\].name"),
+    ({"optimizer": "adamw", "schedule": {"kind": "cosin"}}, "schedule.kind"),
+    ({"optimizer": "adamw", "schedule": {"kind": "cosine"}}, "schedule.total_steps"),
+    ({"optimizer": "adamw", "schedule": {"kind": "constant", "gamma": 1}}, "schedule.gamma"),
+    ({"optimizer": "adamw", "schedule": "cosine"}, "schedule"),
+    ({"optimizer": "adamw", "clip": {}}, "clip"),
+    ({"optimizer": "adamw", "clip": {"global_norm": 0}}, "clip.global_norm"),
+    ({"optimizer": "adamw", "clip": {"global_norm": 1, "value": 1}}, "clip"),
+    ({"optimizer": "adamw", "on_non_finite": "ignore"}, "on_non_finite"),
+    ({"optimizer": "adamw", "hold_params": 1}, "hold_params"),
+    ({"optimizer": "adamw", "hold_params": None}, "hold_params"),
+    ({"optimizer": "adamw", "ttl_seconds": 0}, "ttl_seconds"),
+    ({"optimizer": "adamw", "ttl_seconds": "60"}, "ttl_seconds"),
+    ({"optimizer": "adamw", "ttl_seconds": True}, "ttl_seconds"),
+    ({"optimizer": "adamw", "ttl_seconds": 1e300}, "ttl_seconds"),
+    ({"optimizer": "adamw", "labels": ["a"]}, "labels"),
+    ({"optimizer": "adamw", "labels": 0}, "labels"),
+    ({"optimizer": "adamw", "labels": {"run": 3}}, "labels.run"),
+    ({"optimizer": "adamw", "labels": {"run": "x" * 257}}, "labels.run"),
+    ({"optimizer": "adamw", "labels": {str(i): "" for i in range(65)}}, "labels"),
+]
+
+
+@pytest.mark.parametrize(("document", "named"), REFUSED)
+def test_a_setting_that_cannot_be_meant_is_refused_by_its_name(
+    client: Client, document: dict[str, Any], named: str
+) -> None:
+    refused = problem(client.post("/v1/sessions", json=document), 422, "invalid_session")
+    assert named.replace("\\", "") in refused["detail"]
+    assert client.get("/v1/sessions").json()["sessions"] == []
+
+
+@pytest.mark.parametrize("body", [b"[]", b"3", b"null", b'"adamw"'])
+def test_a_session_that_is_no_object_is_refused(client: Client, body: bytes) -> None:
+    answer = client.post("/v1/sessions", content=body, headers={"content-type": "application/json"})
+    problem(answer, 422, "invalid_session")
+
+
+def decayed(client: Client, **settings: Any) -> dict[str, Any]:
+    """What weight decay alone makes of three parameters of 1."""
+    session = create(client, hyperparameters={"lr": 0.5, "weight_decay": 0.5}, **settings)
+    names = ("layer.weight", "layer.bias", "bias")
+    answer = stepped(client, session, params=dict.fromkeys(names, 1.0), grads=dict.fromkeys(names, 0.0))
+    params: dict[str, Any] = answer["params"]
+    return params
+
+
+def test_where_no_groups_are_given_biases_do_not_decay(client: Client) -> None:
+    assert decayed(client) == {"layer.weight": 0.75, "layer.bias": 1.0, "bias": 1.0}
+
+
+def test_an_empty_list_of_groups_decays_everything(client: Client) -> None:
+    assert decayed(client, groups=[]) == {"layer.weight": 0.75, "layer.bias": 0.75, "bias": 0.75}
+
+
+def test_the_first_group_that_matches_wins(client: Client) -> None:
+    groups = [{"match": ["layer*"], "weight_decay": 1.0}, {"match": ["*bias"], "weight_decay": 0.0}]
+    assert decayed(client, groups=groups) == {"layer.weight": 0.5, "layer.bias": 0.5, "bias": 1.0}
+
+
+def test_a_session_lists_each_tensor_that_it_has_seen(client: Client) -> None:
+    session = create(client)
+    stepped(client, session, params={"w": [[1, 2]]}, grads={"w": [[1, 2]]})
+    double = {"dtype": "float64", "shape": [1], "data": [1]}
+    stepped(client, session, params={"w": [[1, 2]], "bias": double}, grads={"w": [[1, 2]], "bias": double})
+    assert client.get(session).json()["tensors"] == {
+        "w": {"shape": [1, 2], "dtype": "float32", "step": 2, "group": None},
+        "bias": {"shape": [1], "dtype": "float64", "step": 1, "group": 0},
+    }
+
+
+def test_a_pattern_that_matched_nothing_is_a_warning(client: Client) -> None:
+    session = create(client, groups=[{"match": ["w", "norm*"], "weight_decay": 0.0}, {"match": ["*.biass"]}])
+    assert client.get(session).json()["warnings"] == []
+    stepped(client, session, **W)
+    assert client.get(session).json()["warnings"] == [
+        "groups: the pattern 'norm*' matches no tensor",
+        "groups: the pattern '*.biass' matches no tensor",
+    ]
+
+
+def test_the_default_group_is_no_reason_for_a_warning(client: Client) -> None:
+    session = create(client)
+    stepped(client, session, **W)
+    assert client.get(session).json()["warnings"] == []
+
+
+def test_sessions_are_listed_newest_first_page_by_page(client: Client) -> None:
+    made = [create(client, labels={"n": str(n)}).rpartition("/")[2] for n in range(25)]
+    pages: list[list[str]] = []
+    cursor = None
+    while True:
+        page = client.get("/v1/sessions", params={"limit": 10} | ({"cursor": cursor} if cursor else {})).json()
+        pages.append([session["id"] for session in page["sessions"]])
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert [len(page) for page in pages] == [10, 10, 5]
+    assert [name for page in pages for name in page] == made[::-1]
+
+
+def test_a_page_that_ends_with_the_last_session_has_no_next_one(client: Client) -> None:
+    made = [create(client) for _ in range(2)]
+    page = client.get("/v1/sessions?limit=2").json()
+    assert (len(page["sessions"]), page["next_cursor"]) == (2, None)
+    assert page["sessions"] == [client.get(session).json() for session in reversed(made)]
+
+
+def test_a_list_has_twenty_sessions_unless_asked_for_more(client: Client) -> None:
+    for _ in range(21):
+        create(client)
+    assert len(client.get("/v1/sessions").json()["sessions"]) == 20
+    assert len(client.get("/v1/sessions?limit=100").json()["sessions"]) == 21
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=ten", "limit=", "cursor=yesterday", "cursor="])
+def test_a_page_that_cannot_be_meant_is_refused(client: Client, query: str) -> None:
+    refused = problem(client.get(f"/v1/sessions?{query}"), 400, "malformed_header")
+    assert query.partition("=")[0] in refused["detail"]
+
+
+def test_a_session_that_is_as_it_was_is_not_sent_again(client: Client) -> None:
+    session = create(client)
+    tag = client.get(session).headers["etag"]
+    same = client.get(session, headers={"if-none-match": tag})
+    assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
+    assert client.get(session, headers={"if-none-match": f'"other", W/{tag}'}).status_code == 304
+    assert client.get(session, headers={"if-none-match": '"other"'}).status_code == 200
+
+
+def test_every_change_of_a_session_changes_its_etag(client: Client) -> None:
+    answer = client.post("/v1/sessions", json={"optimizer": "sgd"})
+    session, tags = answer.headers["location"], {answer.headers["etag"]}
+    assert tags == {client.get(session).headers["etag"]}
+    stepped(client, session, **W)
+    tags.add(client.get(session).headers["etag"])
+    tags.add(client.patch(session, json={"labels": {"a": "b"}}).headers["etag"])
+    assert len(tags) == 3
+
+
+def test_reading_changes_nothing(client: Client) -> None:
+    session = create(client)
+    stepped(client, session, **W)
+    before = client.get(session)
+    for path in ("", "/history", "/state"):
+        client.get(session + path)
+    client.get("/v1/sessions")
+    after = client.get(session)
+    assert (before.content, before.headers["etag"]) == (after.content, after.headers["etag"])
+
+
+@pytest.mark.parametrize("below", ["", "/steps", "/params", "/state", "/history"])
+def test_a_deleted_session_is_not_found_any_more(client: Client, below: str) -> None:
+    session = create(client, hold_params=True)
+    stepped(client, session, **W)
+    gone = client.delete(session)
+    assert (gone.status_code, gone.content) == (204, b"")
+    answer = step(client, session, **W) if below == "/steps" else client.get(session + below)
+    problem(answer, 404, "session_not_found")
+
+
+def test_what_is_deleted_twice_was_not_found(client: Client) -> None:
+    session = create(client)
+    client.delete(session)
+    problem(client.delete(session), 404, "session_not_found")
+    assert client.get("/v1/sessions").json()["sessions"] == []
+
+
+@pytest.mark.parametrize("name", ["0", "x" * 5000, "%00", "%2e%2e", "{id}", "a b", "ü", "*"])
+def test_what_is_no_id_is_no_session(client: Client, name: str) -> None:
+    problem(client.get(f"/v1/sessions/{name}"), 404, "session_not_found")
+
+
+def test_a_session_expires_so_long_after_its_last_change(client: Client) -> None:
+    session = create(client, ttl_seconds=3600)
+    for change in (lambda: None, lambda: stepped(client, session, **W), lambda: client.patch(session, json={})):
+        change()
+        document = client.get(session).json()
+        updated, expires = (datetime.fromisoformat(document[name]) for name in ("updated_at", "expires_at"))
+        assert expires - updated == timedelta(hours=1)
+
+
+def test_an_expired_session_is_not_found() -> None:
+    with serving() as client:
+        session = create(client, ttl_seconds=0.05)
+        assert client.get(session).status_code == 200
+        time.sleep(0.06)
+        problem(client.get(session), 404, "session_not_found")
+        problem(step(client, session, **W), 404, "session_not_found")
+        assert client.get("/v1/sessions").json()["sessions"] == []
+
+
+def test_times_are_written_in_utc(client: Client) -> None:
+    before = time.time()
+    document = client.get(create(client)).json()
+    assert document["created_at"].endswith("Z")
+    assert before - 0.001 <= datetime.fromisoformat(document["created_at"]).timestamp() <= time.time()
+
+
+def test_two_sessions_have_the_same_digest_when_they_are_alike_and_another_when_not(client: Client) -> None:
+    def digest(**settings: Any) -> str:
+        session = create(client, **settings)
+        return str(stepped(client, session, **W)["digest"])
+
+    assert digest() == digest(labels={"run": "2"}, ttl_seconds=5)
+    assert len({digest(), digest(hyperparameters={"lr": 0.5}), digest(groups=[]), digest(clip={"value": 1})}) == 4
