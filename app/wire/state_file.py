@@ -44,6 +44,7 @@ class StateFile:
         self._entries = {name: _read_entry(name, listed[name], self._arrays) for name in listed}
         self._counts = {name: listed[name]["step"] for name in listed}
         self._check_nothing_is_left_over()
+        self._check_slots(self._config, "the file's own settings need")
         self.state = self._load()
         self._check_digest()
 
@@ -56,8 +57,7 @@ class StateFile:
             raise InvalidState(f"hold_params is {theirs.hold_params} in the file, {ours.hold_params} in the session")
         for name, entry in session.layout.entries.items():
             self._check_known(name, entry)
-        for name, entry in self._entries.items():
-            _check_slots(name, entry, ours, self._counts[name])
+        self._check_slots(ours, "the session needs")
         return replace(session, skipped_steps=self._document["skipped_steps"])
 
     def _check_known(self, name: str, entry: Entry) -> None:
@@ -71,6 +71,19 @@ class StateFile:
                 expected=str(entry.spec),
                 got=str(theirs.spec),
             )
+
+    def _check_slots(self, config: Config, who_needs: str) -> None:
+        """Whether the file has of each tensor what those settings need."""
+        for name, entry in self._entries.items():
+            hyperparameters = config.hyperparameters_of(config.group_of(name))
+            moments = OPTIMIZERS[config.optimizer].init(hyperparameters) if self._counts[name] else ()
+            needed = {*moments, *(["params"] if config.hold_params else [])}
+            if set(entry.slots) != needed:
+                raise InvalidState(
+                    f"tensor {name!r} has ({', '.join(entry.slots)}) in the file, {who_needs} "
+                    f"({', '.join(slot for slot in SLOTS if slot in needed)})",
+                    tensor=name,
+                )
 
     def _check_nothing_is_left_over(self) -> None:
         for slot, arrays in self._arrays.items():
@@ -148,15 +161,3 @@ def _read_entry(name: str, listed: Any, arrays: Mapping[str, Mapping[str, Array]
                 got=str(Spec.of(array)),
             )
     return entry
-
-
-def _check_slots(name: str, entry: Entry, config: Config, count: int) -> None:
-    """Whether the file has of a tensor what the session's settings need."""
-    moments = OPTIMIZERS[config.optimizer].init(config.hyperparameters_of(config.group_of(name))) if count else ()
-    needed = {*moments, *(["params"] if config.hold_params else [])}
-    if set(entry.slots) != needed:
-        raise InvalidState(
-            f"tensor {name!r:.80} has ({', '.join(entry.slots)}) in the file, the session needs "
-            f"({', '.join(slot for slot in SLOTS if slot in needed)})",
-            tensor=name,
-        )

@@ -1,0 +1,180 @@
+"""Parameters that a session holds: put, stepped with gradients alone, read back."""
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from httpx2 import Client
+from optim_client._tensors import encode
+
+from optim_engine import Config, State
+from optim_engine import step as engine_step
+from tests.service.calls import SAFETENSORS, W, binary_step, bits, create, problem, read_binary, step, stepped
+
+BINARY = {"content-type": SAFETENSORS}
+
+
+def some_params() -> dict[str, Any]:
+    draw = np.random.default_rng(0).standard_normal
+    return {
+        "w": draw((3, 2), np.float32),
+        "double": draw(2),
+        "half": draw(3).astype(np.float16),
+        "brain": draw(3).astype(ml_dtypes.bfloat16),
+        "scale": np.float32(0.5),
+        "none": np.zeros((0, 2), np.float32),
+    }
+
+
+def some_grads(seed: int) -> dict[str, Any]:
+    draw = np.random.default_rng(seed).standard_normal
+    return {name: np.asarray(draw(θ.shape)).astype(θ.dtype) for name, θ in some_params().items()}
+
+
+def held(client: Client, session: str) -> dict[str, Any]:
+    return read_binary(client.get(f"{session}/params", headers={"accept": SAFETENSORS}))[0]
+
+
+def put(client: Client, session: str, params: dict[str, Any]) -> None:
+    answer = client.put(f"{session}/params", content=encode({"params": params}, {}), headers=BINARY)
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
+def expected_after(steps: int) -> dict[str, Any]:
+    config, state, params = Config.parse("adamw"), State.empty(), some_params()
+    for number in range(1, steps + 1):
+        outcome = engine_step(config, state, params, some_grads(number))
+        state, params = outcome.state, outcome.params
+    return params
+
+
+@pytest.mark.parametrize("given", ["by PUT", "with the first step"])
+def test_held_parameters_are_given_once_and_stepped_with_gradients_alone(client: Client, given: str) -> None:
+    session = create(client, hold_params=True)
+    first = None
+    if given == "by PUT":
+        put(client, session, some_params())
+        assert bits(held(client, session)) == bits(some_params())
+    else:
+        first = some_params()
+    for number in range(1, 4):
+        answer = binary_step(client, session, some_grads(number), first, step=number)
+        first = None
+    assert bits(read_binary(answer)[0]) == bits(held(client, session)) == bits(expected_after(3))
+
+
+def test_parameters_are_put_and_read_as_json_too(client: Client) -> None:
+    session = create(client, hold_params=True)
+    params = {"w": [[0.1, 0.2]], "b": {"dtype": "float64", "shape": [1], "data": [0.1]}}
+    assert client.put(f"{session}/params", json={"params": params}).status_code == 204
+    answer = client.get(f"{session}/params")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == {"params": params}
+
+
+def test_a_parameter_that_is_not_finite_is_read_in_base64(client: Client) -> None:
+    session = create(client, hold_params=True)
+    put(client, session, {"w": np.float32([np.nan, 1])})
+    assert client.get(f"{session}/params").json()["params"]["w"]["base64"] == "AADAfwAAgD8="
+
+
+def test_a_session_without_parameters_has_none_to_read(client: Client) -> None:
+    assert client.get(f"{create(client, hold_params=True)}/params").json() == {"params": {}}
+
+
+def test_what_is_put_replaces_what_it_names_and_nothing_else(client: Client) -> None:
+    session = create(client, hold_params=True)
+    put(client, session, some_params())
+    binary_step(client, session, some_grads(1))
+    before, moments = held(client, session), moments_of(client, session)
+    w = np.ones((3, 2), np.float32)
+    put(client, session, {"w": w, "new": np.float32([1])})
+    assert bits(held(client, session)) == bits(before | {"w": w, "new": np.float32([1])})
+    assert bits(moments_of(client, session)) == bits(moments)
+    document = client.get(session).json()
+    assert (document["step"], document["tensors"]["w"]["step"], document["tensors"]["new"]["step"]) == (1, 1, 0)
+
+
+def moments_of(client: Client, session: str) -> dict[str, Any]:
+    state = client.get(f"{session}/state")
+    return {f"{kind}/{name}": array for kind in "mv" for name, array in read_binary(state, kind)[0].items()}
+
+
+def test_a_put_changes_the_digest_and_the_etag(client: Client) -> None:
+    session = create(client, hold_params=True)
+    put(client, session, {"w": np.float32([1])})
+    before = client.get(session)
+    put(client, session, {"w": np.float32([2])})
+    after = client.get(session)
+    assert before.json()["digest"] != after.json()["digest"]
+    assert before.headers["etag"] != after.headers["etag"]
+
+
+def test_a_skipped_step_leaves_held_parameters_as_they_were(client: Client) -> None:
+    session = create(client, hold_params=True, on_non_finite="skip")
+    put(client, session, some_params())
+    answer = binary_step(client, session, some_grads(1) | {"double": np.array([np.inf, 1])})
+    params, metadata = read_binary(answer)
+    assert metadata["skipped"] == "true"
+    assert bits(params) == bits(held(client, session)) == bits(some_params())
+
+
+def test_parameters_that_come_with_a_skipped_step_are_held(client: Client) -> None:
+    session = create(client, hold_params=True, on_non_finite="skip")
+    skipped = binary_step(client, session, some_grads(1) | {"double": np.array([np.inf, 1])}, some_params(), step=1)
+    assert read_binary(skipped)[1]["skipped"] == "true"
+    assert bits(held(client, session)) == bits(some_params())
+    answer = binary_step(client, session, some_grads(1), step=1)
+    assert bits(read_binary(answer)[0]) == bits(expected_after(1))
+
+
+def test_a_new_tensor_brings_its_parameter_and_the_others_do_not(client: Client) -> None:
+    session = create(client, hold_params=True)
+    stepped(client, session, **W)
+    both = {"w": [0.5, -0.25], "v": [1.0]}
+    assert problem(step(client, session, grads=both), 422, "tensor_mismatch")["tensor"] == "v"
+    after = stepped(client, session, grads=both, params={"v": [1.0]})["params"]
+    assert after.keys() == {"w", "v"}
+    assert held(client, session).keys() == {"w", "v"}
+
+
+def test_a_parameter_that_is_held_is_not_taken_again_with_a_step(client: Client) -> None:
+    session = create(client, hold_params=True)
+    stepped(client, session, **W)
+    refused = problem(step(client, session, **W), 422, "tensor_mismatch")
+    assert refused["tensor"] == "w"
+    assert "send its gradient alone" in refused["detail"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_session_that_holds_none_says_so(client: Client, method: str) -> None:
+    session = create(client)
+    body: dict[str, Any] = {"json": {"params": {"w": [1]}}} if method == "PUT" else {}
+    refused = problem(client.request(method, f"{session}/params", **body), 422, "invalid_session")
+    assert "hold_params" in refused["detail"]
+
+
+@pytest.mark.parametrize("w", [np.float32([1, 2, 3]), np.float32([[1, 2]]), np.float64([1, 2]), np.float16([1, 2])])
+def test_a_parameter_that_is_not_as_it_was_at_first_is_refused(client: Client, w: Any) -> None:
+    session = create(client, hold_params=True)
+    stepped(client, session, **W)
+    before = client.get(session).content
+    answer = client.put(f"{session}/params", content=encode({"params": {"w": w}}, {}), headers=BINARY)
+    assert problem(answer, 422, "tensor_mismatch")["expected"] == "float32 [2]"
+    assert client.get(session).content == before
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b'{"w": [1]}', b'{"params": {"w": [1]}, "grads": {}}', b'{"params": {"w": ["1"]}}']
+)
+def test_a_body_that_is_no_parameters_is_refused(client: Client, body: bytes) -> None:
+    session = create(client, hold_params=True)
+    answer = client.put(f"{session}/params", content=body, headers={"content-type": "application/json"})
+    problem(answer, 400, "malformed_body")
+
+
+def test_gradients_are_no_parameters(client: Client) -> None:
+    session = create(client, hold_params=True)
+    body = encode({"grads": {"w": [1.0]}}, {})
+    problem(client.put(f"{session}/params", content=body, headers=BINARY), 400, "malformed_body")
