@@ -151,8 +151,10 @@ def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
-            response = problem_response(errors.MethodNotAllowed(f"{request.method} is not for this path"))
-            response.headers.update(error.headers or {})
+            path = getattr(request.scope.get("route"), "path", "")
+            allowed = ", ".join(method.upper() for method in request.app.openapi()["paths"].get(path, ["get"]))
+            response = problem_response(errors.MethodNotAllowed(f"{request.method} is not for this path: {allowed}"))
+            response.headers["Allow"] = allowed
             return response
         if error.status_code == 404:
             return problem_response(errors.RouteNotFound("the paths are listed in /docs"))

@@ -4,7 +4,7 @@ Binary bodies go through the Python client's own reader and writer, which share 
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,17 @@ W: dict[str, Any] = {"params": {"w": [1.0, 2.0]}, "grads": {"w": [0.5, -0.25]}}
 """A step that most tests can take."""
 
 
+class InParts(httpx2.AsyncByteStream):
+    """A body whose length is not known beforehand."""
+
+    def __init__(self, parts: Iterable[bytes]) -> None:
+        self._parts = parts
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            yield part
+
+
 class InThisThread(httpx2.BaseTransport):
     """Hands requests to an application, on an event loop that runs for as long as a request does."""
 
@@ -34,6 +45,8 @@ class InThisThread(httpx2.BaseTransport):
         return self._runner.run(self._answer(request))
 
     async def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        if not isinstance(request.stream, httpx2.AsyncByteStream):
+            request.stream = InParts(request.stream)
         answer = await self._asgi.handle_async_request(request)
         return httpx2.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
 
@@ -45,9 +58,11 @@ def serving(store: Store | None = None, /, **settings: Any) -> Iterator[Client]:
     with asyncio.Runner() as runner:
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())
-        with Client(transport=InThisThread(app, runner), base_url="http://service") as client:
-            yield client
-        runner.run(lifespan.__aexit__(None, None, None))
+        try:
+            with Client(transport=InThisThread(app, runner), base_url="http://service") as client:
+                yield client
+        finally:
+            runner.run(lifespan.__aexit__(None, None, None))
 
 
 def create(client: Client, optimizer: str = "adamw", **settings: Any) -> str:

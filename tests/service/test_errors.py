@@ -1,0 +1,331 @@
+"""Every error that there is, made to happen: one shape, its status, and what says whether to try again."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from httpx2 import Client
+
+from app.errors import ERRORS, StoreUnavailable
+from app.main import create_app
+from app.settings import Settings
+from app.store.base import Head, IncompatibleStore, Save, VersionConflict
+from app.store.memory import MemoryStore
+from tests.service.calls import SAFETENSORS, W, binary_step, create, problem, serving, step, stepped
+
+MARK = 123456.75
+"""A value that is sent in arrays, and must not come back in an error."""
+MARKED = {"params": {"w": [MARK, MARK]}, "grads": {"w": [MARK, MARK]}}
+
+
+class FailingStore(MemoryStore):
+    """Fails with `error` where a session is loaded, once there is one."""
+
+    error: Exception | None = None
+
+    async def load(self, session_id: str) -> Head | None:
+        if self.error is not None:
+            raise self.error
+        return await super().load(session_id)
+
+
+class BusyStore(MemoryStore):
+    """Another writer is always quicker, but for the first save of a session."""
+
+    async def save(self, change: Save) -> None:
+        if change.previous is not None:
+            raise VersionConflict
+        await super().save(change)
+
+
+class DamagedStore(MemoryStore):
+    """Gives back other bytes than it was given."""
+
+    async def save(self, change: Save) -> None:
+        await super().save(change)
+        for pieces in self._pieces.values():
+            for name, data in pieces.items():
+                pieces[name] = bytes(len(data))
+
+
+class SlowStore(MemoryStore):
+    """Saves steps when it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__(10)
+        self.saving, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def save(self, change: Save) -> None:
+        if change.row:
+            self.saving.set()
+            await self.go_on.wait()
+        await super().save(change)
+
+
+def failing(error: Exception) -> httpx2.Response:
+    store = FailingStore(10)
+    with serving(store) as client:
+        session = create(client)
+        store.error = error
+        return step(client, session, **MARKED)
+
+
+def keyed(tmp_path: Path, key: str | None, role: str = "read") -> httpx2.Response:
+    row = {"sha256": hashlib.sha256(b"secret").hexdigest(), "tenant": "lab", "role": role}
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": [row]}))
+    with serving(api_keys_file=file) as client:
+        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        return client.post("/v1/sessions", json={"optimizer": "sgd"}, headers=headers)
+
+
+def with_client(ask: Callable[[Client], httpx2.Response], **settings: Any) -> Callable[[Path], httpx2.Response]:
+    def asked(_: Path) -> httpx2.Response:
+        with serving(**settings) as client:
+            return ask(client)
+
+    return asked
+
+
+def on_session(
+    ask: Callable[[Client, str], httpx2.Response], store: type[MemoryStore] = MemoryStore, **settings: Any
+) -> Callable[[Path], httpx2.Response]:
+    """On a session that has taken one step, where its store lets it."""
+
+    def asked(_: Path) -> httpx2.Response:
+        with serving(store(10), **settings) as client:
+            session = create(client)
+            step(client, session, "one", **W)
+            return ask(client, session)
+
+    return asked
+
+
+def rate_limited(client: Client) -> httpx2.Response:
+    client.get("/v1/sessions")
+    return client.get("/v1/sessions")
+
+
+def overloaded(_: Path) -> httpx2.Response:
+    """The second of two steps, where there is a place for one."""
+
+    async def both() -> httpx2.Response:
+        store = SlowStore()
+        app = create_app(Settings(store="memory:", max_waiting_steps=1), store)
+        transport = httpx2.ASGITransport(app)
+        async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://x") as c:
+            steps = (await c.post("/v1/sessions", json={"optimizer": "sgd"})).headers["location"] + "/steps"
+            first = asyncio.create_task(c.post(steps, json=W))
+            await store.saving.wait()
+            second = await c.post(steps, json=MARKED)
+            store.go_on.set()
+            assert (await first).status_code == 200
+            return second
+
+    return asyncio.run(both())
+
+
+BAD = {"w": np.array([MARK, np.nan], np.float32)}
+TEXT = {"content-type": "text/plain"}
+WAYS: dict[str, Callable[[Path], httpx2.Response]] = {
+    "internal_error": lambda _: failing(RuntimeError(f"secret {MARK}")),
+    "malformed_body": on_session(lambda c, s: step(c, s, grads={"w": [MARK, "x"]}, params={"w": [MARK, MARK]})),
+    "malformed_header": on_session(lambda c, s: c.post(f"{s}/steps", json=MARKED, headers={"idempotency-key": '"'})),
+    "unauthenticated": lambda path: keyed(path, None),
+    "forbidden": lambda path: keyed(path, "secret"),
+    "session_not_found": with_client(lambda c: step(c, "/v1/sessions/0", **MARKED)),
+    "route_not_found": with_client(lambda c: c.get("/v2/sessions")),
+    "method_not_allowed": with_client(lambda c: c.put("/v1/sessions", json=MARKED)),
+    "not_acceptable": on_session(lambda c, s: c.post(f"{s}/steps", json=MARKED, headers={"accept": "text/html"})),
+    "step_conflict": on_session(lambda c, s: step(c, s, **MARKED, step=7)),
+    "session_busy": on_session(lambda c, s: step(c, s, **MARKED), BusyStore),
+    "body_too_large": on_session(
+        lambda c, s: step(c, s, params={"w": [MARK] * 999}, grads={"w": [MARK] * 999}), max_body_bytes=1024
+    ),
+    "unsupported_media_type": on_session(lambda c, s: c.post(f"{s}/steps", content=b"123456.75", headers=TEXT)),
+    "invalid_session": with_client(lambda c: c.post("/v1/sessions", json={"optimizer": [MARK]})),
+    "tensor_mismatch": on_session(lambda c, s: step(c, s, params={"w": [MARK]}, grads={"w": [MARK]})),
+    "non_finite": on_session(lambda c, s: binary_step(c, s, BAD, BAD)),
+    "idempotency_mismatch": on_session(lambda c, s: step(c, s, "one", **MARKED)),
+    "invalid_state": on_session(
+        lambda c, s: c.put(f"{s}/state", content=b"\2\0\0\0\0\0\0\0{}", headers={"content-type": SAFETENSORS})
+    ),
+    "rate_limited": with_client(rate_limited, rate_limit="1/hour"),
+    "state_damaged": on_session(lambda c, s: step(c, s, **MARKED), DamagedStore, state_cache_bytes=0),
+    "overloaded": overloaded,
+    "store_unavailable": lambda _: failing(StoreUnavailable("the store does not answer")),
+}
+
+
+def test_there_is_a_way_to_each_error() -> None:
+    assert WAYS.keys() == ERRORS.keys()
+
+
+@pytest.fixture(params=ERRORS)
+def code(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def answer(code: str, tmp_path: Path) -> httpx2.Response:
+    return WAYS[code](tmp_path)
+
+
+def test_every_error_is_a_problem_document_with_its_status(code: str, answer: httpx2.Response) -> None:
+    document = problem(answer, ERRORS[code].status, code)
+    assert document["title"] == ERRORS[code].title
+    assert isinstance(document["detail"], str)
+    assert document["detail"]
+
+
+def test_no_error_gives_an_array_back(answer: httpx2.Response) -> None:
+    assert str(MARK) not in answer.text
+    for field in answer.json().values():
+        assert not isinstance(field, (list, dict)) or all(isinstance(index, int) for index in field)
+
+
+def test_what_may_be_tried_again_says_when(code: str, answer: httpx2.Response) -> None:
+    later = {"rate_limited", "overloaded", "store_unavailable", "session_busy"}
+    assert answer.headers.get("retry-after") == ("1" if code in later else None)
+
+
+def test_what_a_retry_cannot_mend_says_so(code: str, answer: httpx2.Response) -> None:
+    hopeless = {"step_conflict": "false", "state_damaged": "false", "session_busy": "true"}
+    assert answer.headers.get("x-should-retry") == hopeless.get(code)
+
+
+def test_an_unexpected_error_tells_nothing_of_what_is_inside(tmp_path: Path) -> None:
+    assert "secret" not in WAYS["internal_error"](tmp_path).text
+
+
+def test_a_store_of_a_newer_version_is_no_reason_to_try_again() -> None:
+    answer = failing(IncompatibleStore("written by a newer version"))
+    problem(answer, 503, "store_unavailable")
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_a_method_that_a_path_does_not_take_is_answered_with_those_that_it_does(client: Client) -> None:
+    methods = {"/v1/sessions": "POST, GET", "/v1/sessions/0": "GET, PATCH, DELETE", "/livez": "GET", "/docs": "GET"}
+    for path, allowed in {**methods, "/openapi.json": "GET"}.items():
+        answer = client.put(path)
+        problem(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v1/sessions/", "/v1/sessions/a/b", "/v1/sessions/a/steps/1"])
+def test_a_path_that_is_none_is_not_found(client: Client, path: str) -> None:
+    problem(client.get(path), 404, "route_not_found")
+
+
+@pytest.mark.parametrize(
+    ("method", "below"),
+    [("POST", ""), ("PATCH", "/{}"), ("POST", "/{}/steps"), ("PUT", "/{}/params"), ("PUT", "/{}/state")],
+)
+class TestBodies:
+    def path(self, client: Client, below: str) -> str:
+        return "/v1/sessions" + below.format(create(client, hold_params=True).rpartition("/")[2])
+
+    @pytest.mark.parametrize(
+        "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""]
+    )
+    def test_of_another_media_type_are_not_read(
+        self, client: Client, method: str, below: str, content_type: str
+    ) -> None:
+        answer = client.request(method, self.path(client, below), content=b"{}", headers={"content-type": content_type})
+        problem(answer, 415, "unsupported_media_type")
+
+    def test_without_a_media_type_are_not_read(self, client: Client, method: str, below: str) -> None:
+        answer = client.request(method, self.path(client, below), content=b"{}")
+        problem(answer, 415, "unsupported_media_type")
+
+    def test_that_are_compressed_are_not_read(self, client: Client, method: str, below: str) -> None:
+        media_type = SAFETENSORS if below.endswith("state") else "application/json"
+        headers = {"content-type": media_type, "content-encoding": "gzip"}
+        answer = client.request(method, self.path(client, below), content=b"{}", headers=headers)
+        assert "gzip" in problem(answer, 415, "unsupported_media_type")["detail"]
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"a": NaN}', b'"\\ud800"', b"[" * 2000])
+    def test_that_are_not_what_they_say_are_malformed(
+        self, client: Client, method: str, below: str, content: bytes
+    ) -> None:
+        media_type = SAFETENSORS if below.endswith("state") else "application/json"
+        headers = {"content-type": media_type}
+        answer = client.request(method, self.path(client, below), content=content, headers=headers)
+        problem(answer, 400, "malformed_body")
+
+    @pytest.mark.parametrize("announced", [True, False])
+    def test_that_are_too_long_are_refused(self, method: str, below: str, announced: bool) -> None:
+        with serving(max_body_bytes=1024) as client:
+            media_type = SAFETENSORS if below.endswith("state") else "application/json"
+            content: Any = b" " * 1025 if announced else iter([b" "] * 1025)
+            path = self.path(client, below)
+            answer = client.request(method, path, content=content, headers={"content-type": media_type})
+            refused = problem(answer, 413, "body_too_large")
+            assert refused["limit"] == 1024
+
+
+class Connection:
+    """One request as a server hands it over, byte by byte; keeps what is sent back."""
+
+    def __init__(self, *messages: dict[str, Any], headers: dict[str, str]) -> None:
+        self.messages = list(messages)
+        self.headers = headers
+        self.sent: list[Any] = []
+
+    async def receive(self) -> dict[str, Any]:
+        return self.messages.pop(0)
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    async def ask(self, app: Any) -> tuple[int, dict[str, Any]]:
+        raw = [(name.encode(), value.encode()) for name, value in self.headers.items()]
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+            "path": "/v1/sessions", "raw_path": b"/v1/sessions", "query_string": b"", "root_path": "",
+            "headers": raw, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "state": {},
+        }  # fmt: skip
+        await app(scope, self.receive, self.send)
+        return self.sent[0]["status"], json.loads(b"".join(part.get("body", b"") for part in self.sent[1:]))
+
+
+async def test_a_body_that_is_announced_too_long_is_refused_unread() -> None:
+    app = create_app(Settings(store="memory:"))
+    connection = Connection(headers={"content-type": "application/json", "content-length": str(2**40)})
+    status, document = await connection.ask(app)
+    assert (status, document["code"]) == (413, "body_too_large")
+
+
+@pytest.mark.parametrize("length", ["-1", "ten", "1e3", "٣", "+1"])
+async def test_a_length_that_is_none_is_refused(length: str) -> None:
+    app = create_app(Settings(store="memory:"))
+    connection = Connection(headers={"content-type": "application/json", "content-length": length})
+    status, document = await connection.ask(app)
+    assert (status, document["code"]) == (400, "malformed_header")
+
+
+@pytest.mark.parametrize("announced", [{"content-length": "100"}, {}])
+async def test_a_body_that_breaks_off_changes_nothing(announced: dict[str, str]) -> None:
+    app = create_app(Settings(store="memory:"))
+    started = {"type": "http.request", "body": b'{"optimizer": "sgd"}', "more_body": True}
+    gone = {"type": "http.disconnect"}
+    connection = Connection(started, gone, headers={"content-type": "application/json", **announced})
+    status, document = await connection.ask(app)
+    assert (status, document["code"]) == (400, "malformed_body")
+    assert await app.state.service.store.list("default", 10) == []
+
+
+def test_nothing_of_a_refused_step_is_kept(client: Client) -> None:
+    session = create(client)
+    stepped(client, session, **W)
+    before = client.get(session).content
+    for body in ({**MARKED, "step": 9}, {"params": {"w": [1]}, "grads": {"w": [1]}}, {"grads": {"w": ["a"]}}):
+        assert step(client, session, **body).status_code >= 400
+    assert client.get(session).content == before
+    assert len(client.get(f"{session}/history").json()["history"]) == 1
