@@ -24,6 +24,7 @@ def square_sum(x: Array, tmp: Array) -> float:
     return float(np.square(x, dtype=np.float64).sum())
 
 
+@np.errstate(all="ignore")
 def norm(vectors: Sequence[Array]) -> float:
     """The Euclidean norm of all the vectors together; not finite if an element is not, or float64 cannot hold it."""
     total = 0.0

@@ -44,6 +44,7 @@ class Outcome:
     skipped: bool = False
 
 
+@np.errstate(all="ignore")
 def step(
     config: Config, state: State, params: Arrays, grads: Arrays, *, lr: float | None = None, out: Arrays | None = None
 ) -> Outcome:
@@ -51,40 +52,41 @@ def step(
 
     `params` are their parameters, same names, shapes and dtypes (float64, float32, float16 or bfloat16); of those that
     the state holds (`config.hold_params`) none. `lr` stands in for the scheduled learning rate in this step alone; a
-    group with an lr of its own keeps that. `out` may give the contiguous arrays that new parameters are written into.
+    group with an lr of its own keeps that. `out` may give the contiguous arrays that new parameters are written into,
+    where the state does not hold them.
 
     Raises `TensorMismatch`, `NonFinite` (a gradient, where the configuration says reject), `InvalidConfig` (the
     learning rate left the range of a float).
     """
     check(config, state, params, grads)
     rates = config.learning_rates(state.t + 1, lr)
-    if config.hold_params and params:
-        state = state.with_params(params)
+    if config.hold_params:
+        state, out = state.with_params(params) if params else state, None
     counts = {tensor: state.counts.get(tensor, 0) + 1 for tensor in grads}
     plan = plan_step(config, state.layout, grads, counts)
-    with np.errstate(all="ignore"):
-        gradients = [run.gather(grads) for run in plan.runs]
-        grad_norm = norm(gradients)
-        if not math.isfinite(grad_norm) and (bad := _first_bad(grads)):
-            if config.on_non_finite == "reject":
-                raise bad
-            return _skipped(config, state, params, grads, rates[None], grad_norm)
-        scale = config.clip.scale(grad_norm) if config.clip else 1.0
-        old, new = _next(state, plan, counts)
-        after: dict[str, Array] = {}
-        changed = parameters = 0.0
-        for run, g in zip(plan.runs, gradients, strict=True):
-            before, target = run.read(old.memory), run.targets(new.memory)
-            if not config.hold_params:
-                before["params"], target["params"] = run.gather(params), run.fresh(out)
-            sums = walk.advance(_update(config, run, new, rates, scale), Vectors(g, before, target))
-            changed, parameters = changed + sums[0], parameters + sums[1]
-            run.write(new.memory, target)
-            after.update(run.named(target["params"], out))
+    gradients = [run.gather(grads) for run in plan.runs]
+    grad_norm = norm(gradients)
+    if not math.isfinite(grad_norm) and (bad := _first_bad(grads)):
+        if config.on_non_finite == "reject":
+            raise bad
+        return _skipped(config, state, params, grads, rates[None], grad_norm)
+    scale = config.clip.scale(grad_norm) if config.clip else 1.0
+    old, new = _next(state, plan, counts)
+    after: dict[str, Array] = {}
+    changed = parameters = 0.0
+    for run, g in zip(plan.runs, gradients, strict=True):
+        before, target = run.read(old.memory), run.targets(new.memory)
+        if not config.hold_params:
+            before["params"], target["params"] = run.gather(params), run.fresh(out)
+        sums = walk.advance(_update(config, run, new, rates, scale), Vectors(g, before, target))
+        changed, parameters = changed + sums[0], parameters + sums[1]
+        run.write(new.memory, target)
+        after.update(run.named(target["params"], out))
     metrics = Metrics(rates[None], grad_norm, math.sqrt(changed), math.sqrt(parameters), scale)
     return Outcome(new, {tensor: after[tensor] for tensor in grads}, metrics)
 
 
+@np.errstate(all="ignore")
 def reapply(
     config: Config, state: State, params: Arrays, grads: Arrays, *, clip_scale: float, lr: float | None = None
 ) -> dict[str, Array]:
@@ -96,12 +98,11 @@ def reapply(
     rates = config.learning_rates(state.t, lr)
     plan = plan_step(config, state.layout, grads, {tensor: state.counts[tensor] for tensor in grads})
     after: dict[str, Array] = {}
-    with np.errstate(all="ignore"):
-        for run in plan.runs:
-            moments, target = run.read(state.memory), run.fresh()
-            vectors = Vectors(run.gather(grads), {"params": run.gather(params)}, {**moments, "params": target})
-            walk.reapply(_update(config, run, state, rates, clip_scale), vectors)
-            after.update(run.named(target))
+    for run in plan.runs:
+        moments, target = run.read(state.memory), run.fresh()
+        vectors = Vectors(run.gather(grads), {"params": run.gather(params)}, {**moments, "params": target})
+        walk.reapply(_update(config, run, state, rates, clip_scale), vectors)
+        after.update(run.named(target))
     return {tensor: after[tensor] for tensor in grads}
 
 

@@ -1,0 +1,72 @@
+"""A session may hold the parameters: they come once, and are then what they would be if they were sent every time."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from optim_engine import Config, State, step
+from tests.engine.cases import SHAPES, Case, each_case, each_dtype, same_bits, tensors
+
+HOLDING = Config.parse("adamw", hold_params=True)
+
+
+@each_case
+@each_dtype
+def test_held_parameters_are_those_of_a_session_that_is_sent_them(case: Case, dtype: type[Any]) -> None:
+    holding = replace(case.config, hold_params=True)
+    params, sent, held = tensors(0, dtype), State.empty(), State.empty()
+    for t in range(1, 6):
+        grads = tensors(t, dtype)
+        expected = step(case.config, sent, params, grads)
+        outcome = step(holding, held, tensors(0, dtype) if t == 1 else {}, grads)
+        assert same_bits(outcome.params, expected.params)
+        assert same_bits(outcome.state.held(), expected.params)
+        assert outcome.metrics == expected.metrics
+        params, sent, held = expected.params, expected.state, outcome.state
+
+
+@each_dtype
+def test_putting_them_first_is_the_same_as_sending_them_with_the_first_step(dtype: type[Any]) -> None:
+    params, grads = tensors(0, dtype), tensors(1, dtype)
+    put = State.empty().with_params(params)
+    assert (put.t, set(put.counts.values())) == (0, {0})
+    assert same_bits(put.held(), params)
+    put_first = step(HOLDING, put, {}, grads)
+    sent_with = step(HOLDING, State.empty(), params, grads)
+    assert same_bits(put_first.params, sent_with.params)
+    assert put_first.metrics == sent_with.metrics
+
+
+def test_a_tensor_may_come_late_with_its_parameter() -> None:
+    params, grads = tensors(0, np.float32), tensors(1, np.float32)
+    early, late = ["layer.weight", "layer.bias"], ["gain"]
+    state = step(HOLDING, State.empty(), {n: params[n] for n in early}, {n: grads[n] for n in early}).state
+    outcome = step(HOLDING, state, {n: params[n] for n in late}, grads)
+    assert outcome.state.counts == {"layer.weight": 2, "layer.bias": 2, "gain": 1}
+    alone = step(Config.parse("adamw"), State.empty(), {"gain": params["gain"]}, {"gain": grads["gain"]})
+    assert outcome.params["gain"] == alone.params["gain"]
+
+
+def test_putting_parameters_again_replaces_them_and_keeps_moments_and_counts() -> None:
+    params, grads = tensors(0, np.float32), tensors(1, np.float32)
+    state = step(HOLDING, State.empty(), params, grads).state
+    memory = state.memory.tobytes()
+    replaced = state.with_params({"gain": tensors(7, np.float32)["gain"]})
+    assert (replaced.t, replaced.counts) == (1, state.counts)
+    assert replaced.held()["gain"] == tensors(7, np.float32)["gain"]
+    for slot, name, array in state.arrays():
+        if (slot, name) != ("params", "gain"):
+            assert replaced.array(name, slot).tobytes() == array.tobytes()
+    assert state.memory.tobytes() == memory
+
+
+def test_a_step_that_names_some_leaves_the_others_held_as_they_are() -> None:
+    state = State.empty().with_params(tensors(0, np.float32))
+    after = step(HOLDING, state, {}, {"gain": tensors(1, np.float32)["gain"]}).state.held()
+    assert {name for name in SHAPES if after[name].tobytes() != state.held()[name].tobytes()} == {"gain"}
+
+
+def test_transposed_parameters_are_held_by_their_elements_not_by_their_memory() -> None:
+    w = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert np.array_equal(State.empty().with_params({"w": w.T}).held()["w"], w.T)

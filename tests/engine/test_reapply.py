@@ -1,0 +1,65 @@
+"""A replay: the parameters of a step once more, from the state that it led to, to the bit."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from optim_engine import Config, InvalidConfig, State, arrays, plan, reapply, step
+from tests.engine.cases import SHAPES, Case, each_case, each_dtype, same_bits, tensors
+
+
+@each_case
+@each_dtype
+@pytest.mark.parametrize("lr", [None, 0.3], ids=["", "own_lr"])
+def test_it_is_the_step_to_the_bit(case: Case, dtype: type[Any], lr: float | None) -> None:
+    params, state = tensors(0, dtype), State.empty()
+    for t in range(1, 6):
+        grads = tensors(t, dtype)
+        outcome = step(case.config, state, params, grads, lr=lr)
+        again = reapply(case.config, outcome.state, params, grads, clip_scale=outcome.metrics.clip_scale, lr=lr)
+        assert same_bits(again, outcome.params)
+        params, state = outcome.params, outcome.state
+
+
+@each_dtype
+def test_so_it_is_for_some_of_the_tensors_and_for_big_ones(dtype: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "BLOCK", 1000)
+    monkeypatch.setattr(plan, "PACK_BELOW", 100)
+    shapes = {**SHAPES, "big": (50, 60)}
+    config = Config.parse("adamw", clip={"global_norm": 1.0})
+    params = tensors(0, dtype, shapes)
+    state = step(config, State.empty(), params, tensors(1, dtype, shapes)).state
+    for names in (["gain"], ["big", "layer.bias"], list(shapes)):
+        some, grads = ({name: tensors(seed, dtype, shapes)[name] for name in names} for seed in (0, 2))
+        outcome = step(config, state, some, grads)
+        again = reapply(config, outcome.state, some, grads, clip_scale=outcome.metrics.clip_scale)
+        assert same_bits(again, outcome.params)
+        assert list(again) == names
+        state = outcome.state
+
+
+def test_it_advances_nothing() -> None:
+    config = Config.parse("adamw")
+    params, grads = tensors(0, np.float32), tensors(1, np.float32)
+    outcome = step(config, State.empty(), params, grads)
+    memory, counts = outcome.state.memory.tobytes(), dict(outcome.state.counts)
+    for _ in range(3):
+        reapply(config, outcome.state, params, grads, clip_scale=1.0)
+    assert (outcome.state.memory.tobytes(), outcome.state.counts, outcome.state.t) == (memory, counts, 1)
+
+
+def test_it_takes_the_settings_that_the_step_had_not_those_of_now() -> None:
+    then, now = (Config.parse("adamw", hyperparameters={"lr": lr}) for lr in (0.1, 0.5))
+    params, grads = tensors(0, np.float32), tensors(1, np.float32)
+    outcome = step(then, State.empty(), params, grads)
+    assert same_bits(reapply(then, outcome.state, params, grads, clip_scale=1.0), outcome.params)
+    assert not same_bits(reapply(now, outcome.state, params, grads, clip_scale=1.0), outcome.params)
+
+
+def test_it_refuses_a_learning_rate_as_the_step_does() -> None:
+    config = Config.parse("sgd")
+    params = tensors(0, np.float32)
+    state = step(config, State.empty(), params, params).state
+    with pytest.raises(InvalidConfig, match=r"^lr: nan is out of range"):
+        reapply(config, state, params, params, clip_scale=1.0, lr=float("nan"))
