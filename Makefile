@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test serve check peers bench clean
+.PHONY: demo test durability big serve check peers bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml
@@ -17,6 +17,9 @@ demo: $(VENV)/.installed  ## watch a network learn through the service, killed h
 
 test: $(VENV)/.installed  ## every test, with a real Redis
 	$(BIN)/python -m pytest
+
+durability: $(VENV)/.installed  ## the long campaign: a kill at every step of 200, and in the middle of large saves
+	$(BIN)/python -m pytest -s tests/durability/campaign.py
 
 serve: $(VENV)/.installed  ## the service on the embedded store, on http://127.0.0.1:8000
 	$(BIN)/optim serve
@@ -38,6 +41,9 @@ peers: .venv-peers/.installed $(VENV)/.installed  ## the engine against live tor
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
+
+big: $(VENV)/.installed  ## a session of 100 million parameters on LMDB and on Redis; needs 12 GiB of memory
+	$(BIN)/python -m benchmarks.big_session
 
 clean:
 	rm -rf $(VENV) .venv-peers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
