@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import orjson
 import typer
 from optim_client import Client, OptimError
-from pydantic import ValidationError
+from pydantic import FilePath, ValidationError
 from pydantic.fields import FieldInfo
 
 from app.demo.run import demo as run_demo
@@ -106,7 +106,7 @@ def _flag(name: str) -> str:
 def _metavar(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "|".join(get_args(annotation))
-    return {int: "N", float: "N", Path | None: "FILE"}.get(annotation, "TEXT")
+    return {int: "N", float: "N", FilePath | None: "FILE"}.get(annotation, "TEXT")
 
 
 app.command("serve")(_with_settings_as_flags(serve))

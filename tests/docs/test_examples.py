@@ -1,0 +1,71 @@
+"""The examples learn what they say, and the documents' Python runs."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optim_client import Client
+
+from tests.docs.blocks import DOCUMENTS, ROOT, blocks, name_of, read, rows
+
+
+def run(program: str, url: str, path: str = os.environ["PATH"]) -> str:
+    command = ["sh"] if program.endswith(".sh") else [sys.executable]
+    environment = os.environ | {"OPTIM_BASE_URL": url, "PATH": path}
+    result = subprocess.run(
+        [*command, f"examples/{program}"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
+
+
+def test_curl_finds_the_least(url: str, path: str) -> None:
+    assert run("shell.sh", url, path) == "x = 3.00, after step 12\n"
+
+
+def test_the_line_is_found(url: str) -> None:
+    found = re.search(r"^y = (\S+) x \+ (\S+)$", run("line.py", url), re.MULTILINE)
+    assert found
+    assert float(found[1]) == pytest.approx(2, abs=0.05)
+    assert float(found[2]) == pytest.approx(-1, abs=0.05)
+
+
+def test_a_run_that_was_killed_goes_on(url: str) -> None:
+    program = [sys.executable, "examples/resume.py"]
+    environment = os.environ | {"OPTIM_BASE_URL": url}
+    with (
+        subprocess.Popen(program, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as killed,
+        Client(url) as client,
+    ):
+        while not any(
+            session.info.step > 20 for session in client.sessions if "resume" in session.info.labels.values()
+        ):
+            assert killed.poll() is None
+        killed.kill()
+    resumed = run("resume.py", url)
+    assert re.match(r"goes on after step [2-9]\d", resumed)
+    assert resumed.endswith("1 - 2x + 3x² has [ 1. -2.  3.]\n")
+
+
+def test_every_optimizer_finds_the_valley() -> None:
+    heights = re.findall(r"height (\S+)", run("notebook.py", "http://127.0.0.1:1"))
+    assert len(heights) == 4
+    assert all(float(height) < 0.05 for height in heights)
+
+
+def test_every_example_has_a_row() -> None:
+    named = {re.findall(r"\((.*?)\)", row[0])[0] for row in rows(read("examples/README.md"))}
+    assert named == {file.name for file in (ROOT / "examples").iterdir() if file.suffix in (".py", ".sh", ".mjs")}
+
+
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if blocks(d.read_text("utf-8"), "python")], ids=name_of)
+def test_the_python_of_a_document_runs(document: Path, here: Callable[[str], str], tmp_path: Path) -> None:
+    code = "\n".join(blocks(document.read_text(encoding="utf-8"), "python"))
+    result = subprocess.run(
+        [sys.executable, "-c", here(code)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")
