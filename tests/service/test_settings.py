@@ -1,0 +1,223 @@
+"""Settings: each one as a variable and as a flag, what it may not be, and what it does."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from app import cli
+from app.settings import Settings
+from app.store.base import Head
+from app.store.memory import MemoryStore
+from tests.service.calls import W, create, problem, serving, step, stepped
+
+TEXTS: dict[str, tuple[str, Any]] = {
+    "store": ("redis://example.org:6380/2", "redis://example.org:6380/2"),
+    "host": ("0.0.0.0", "0.0.0.0"),
+    "port": ("9000", 9000),
+    "workers": ("3", 3),
+    "api_keys_file": (__file__, Path(__file__)),
+    "max_body_bytes": ("4096", 4096),
+    "max_tensors": ("7", 7),
+    "max_name_length": ("9", 9),
+    "compute_threads": ("2", 2),
+    "max_waiting_steps": ("5", 5),
+    "rate_limit": ("100/second", "100/second"),
+    "state_cache_bytes": ("0", 0),
+    "history_limit": ("11", 11),
+    "store_timeout_seconds": ("1.5", 1.5),
+    "lmdb_map_bytes": ("1048576", 1048576),
+    "sweep_seconds": ("0.5", 0.5),
+    "shutdown_seconds": ("0", 0),
+    "log_level": ("warning", "warning"),
+    "log_format": ("json", "json"),
+}
+"""Each setting as it is written, and as it is then."""
+WRONG: dict[str, list[str]] = {
+    "store": ["", "lmdb", "lmdb:", "sqlite:x", "redis:", "http://example.org"],
+    "port": ["", "-1", "65536", "http"],
+    "workers": ["0", "257", "two"],
+    "api_keys_file": ["", "/nowhere/keys.json", "/"],
+    "max_body_bytes": ["0", "1023", "1MB"],
+    "max_tensors": ["0", "many"],
+    "max_name_length": ["0", "4097"],
+    "compute_threads": ["-1", "1025"],
+    "max_waiting_steps": ["0"],
+    "rate_limit": ["", "100", "0/second", "often", "100/fortnight", "1.5/second"],
+    "state_cache_bytes": ["-1"],
+    "history_limit": ["0"],
+    "store_timeout_seconds": ["0", "-1", "soon"],
+    "lmdb_map_bytes": ["0"],
+    "sweep_seconds": ["0"],
+    "shutdown_seconds": ["-1", "1.5"],
+    "log_level": ["", "trace", "INFO"],
+    "log_format": ["", "xml"],
+}
+"""What they may not be. A host is found wrong where it is listened on."""
+
+
+@pytest.fixture(autouse=True)
+def surroundings() -> Iterator[None]:
+    """No setting of this machine, and none left over."""
+    before = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("OPTIM_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("OPTIM_")]:
+        del os.environ[name]
+    os.environ.update(before)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """What `optim serve` would have run with."""
+    served: list[Settings] = []
+    monkeypatch.setattr(cli, "run_server", served.append)
+    return served
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def test_there_is_a_text_for_each_setting() -> None:
+    assert TEXTS.keys() == Settings.model_fields.keys()
+    assert WRONG.keys() == Settings.model_fields.keys() - {"host"}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_setting_is_read_from_its_variable(name: str, served: list[Settings]) -> None:
+    text, value = TEXTS[name]
+    os.environ[f"OPTIM_{name.upper()}"] = text
+    assert getattr(Settings(), name) == value
+    assert CliRunner().invoke(cli.app, ["serve"]).exit_code == 0
+    assert getattr(served[0], name) == value
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_setting_is_read_from_its_flag_which_wins_and_is_there_for_the_server_processes(
+    name: str, served: list[Settings]
+) -> None:
+    text, value = TEXTS[name]
+    os.environ[f"OPTIM_{name.upper()}"] = "what is not looked at"
+    result = CliRunner().invoke(cli.app, ["serve", flag(name), text])
+    assert result.exit_code == 0, result.output
+    assert getattr(served[0], name) == value
+    assert Settings() == served[0]
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in WRONG.items() for text in texts])
+def test_a_wrong_setting_is_refused_by_its_name(name: str, text: str, served: list[Settings]) -> None:
+    os.environ[f"OPTIM_{name.upper()}"] = text
+    with pytest.raises(ValidationError) as raised:
+        Settings()
+    assert [error["loc"] for error in raised.value.errors()] == [(name,)]
+    del os.environ[f"OPTIM_{name.upper()}"]
+    result = CliRunner().invoke(cli.app, ["serve", flag(name), text], env={"COLUMNS": "200"})
+    assert result.exit_code == 2
+    assert f"{flag(name)} or OPTIM_{name.upper()}" in result.output
+    assert served == []
+
+
+def test_a_setting_that_is_none_is_refused() -> None:
+    with pytest.raises(ValidationError, match="stroe"):
+        Settings(stroe="memory:")  # type: ignore[call-arg]
+    assert CliRunner().invoke(cli.app, ["serve", "--stroe", "memory:"]).exit_code == 2
+
+
+def test_settings_are_not_changed_later() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("data", [None, "/data"])
+def test_the_default_store_is_in_the_user_s_data_folder(monkeypatch: pytest.MonkeyPatch, data: str | None) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    if data is None:
+        monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    else:
+        monkeypatch.setenv("XDG_DATA_HOME", data)
+    assert Settings().store == f"lmdb:{data or '/home/me/.local/share'}/optim-service"
+
+
+def test_a_wrong_setting_is_not_shown_for_it_may_be_a_secret() -> None:
+    os.environ["OPTIM_STORE"] = "postgres://:password@host"
+    with pytest.raises(ValidationError) as raised:
+        Settings()
+    assert "password" not in str(raised.value)
+
+
+def test_so_many_tensors_are_taken_and_no_more() -> None:
+    with serving(max_tensors=2) as client:
+        session = create(client)
+        two = {"a": 1.0, "b": 1.0}
+        stepped(client, session, params=two, grads=two)
+        three = {**two, "c": 1.0}
+        refused = problem(step(client, session, params=three, grads=three), 400, "malformed_body")
+        assert "the 2 that" in refused["detail"]
+
+
+def test_names_are_so_long_and_no_longer() -> None:
+    with serving(max_name_length=3) as client:
+        session = create(client)
+        stepped(client, session, params={"abc": 1.0}, grads={"abc": 1.0})
+        for name in ("abcd", ""):
+            problem(step(client, session, params={name: 1.0}, grads={name: 1.0}), 400, "malformed_body")
+
+
+class CountingStore(MemoryStore):
+    """Counts how often a state is read, and when things are swept."""
+
+    def __init__(self) -> None:
+        super().__init__(10)
+        self.reads = self.sweeps = 0
+
+    async def read(self, head: Head, into: memoryview) -> None:
+        self.reads += 1
+        await super().read(head, into)
+
+    async def sweep(self) -> int:
+        self.sweeps += 1
+        return await super().sweep()
+
+
+@pytest.mark.parametrize(("cached", "reads"), [(0, 2), (1 << 20, 0)])
+def test_the_states_of_recent_sessions_are_kept_up_to_so_many_bytes(cached: int, reads: int) -> None:
+    store = CountingStore()
+    with serving(store, state_cache_bytes=cached) as client:
+        session = create(client)
+        stepped(client, session, **W)
+        store.reads = 0
+        for _ in range(2):
+            stepped(client, session, **W)
+    assert store.reads == reads
+
+
+def test_what_was_used_longest_ago_leaves_the_cache_first() -> None:
+    store = CountingStore()
+    with serving(store, state_cache_bytes=6000) as client:
+        sessions = [create(client) for _ in range(3)]
+        for session in sessions:
+            stepped(client, session, **W)
+        store.reads = 0
+        for session in (sessions[2], sessions[1]):
+            stepped(client, session, **W)
+        assert store.reads == 0
+        stepped(client, sessions[0], **W)
+        assert store.reads == 1
+
+
+def test_what_has_expired_is_swept_every_so_often() -> None:
+    store = CountingStore()
+    with serving(store, sweep_seconds=0.01) as client:
+        session = create(client, ttl_seconds=0.01)
+        deadline = time.monotonic() + 10
+        while store._heads and time.monotonic() < deadline:
+            client.get("/livez")
+            time.sleep(0.01)
+        assert store._heads == {}
+        assert store.sweeps >= 1
+        problem(client.get(session), 404, "session_not_found")
