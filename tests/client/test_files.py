@@ -1,5 +1,6 @@
 """A file is replaced wholly or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="bytes-like"), replacing(tmp_path / "state") as file:
         file.writelines([b"new", None])  # type: ignore[list-item]
     assert content(tmp_path) == {"state": b"old"}
+
+
+def test_the_bytes_are_on_the_disk_before_they_have_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append((tmp_path / "state").exists()), fsync(fd)))
+    with replacing(tmp_path / "state") as file:
+        file.write(b"new")
+    assert synced == [False, True]  # the file, then the folder that names it
 
 
 def test_a_link_is_followed(tmp_path: Path) -> None:
