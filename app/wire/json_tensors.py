@@ -134,8 +134,11 @@ def _from_base64(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
 
 
 def _write_tensor(array: Array, form: str | None) -> Any:
-    """In that form; where none is asked for, a list for float32 and flat data with its dtype for others."""
-    form = form or (LIST if array.dtype == np.float32 else DATA)
+    """In that form; where none is asked for, a list for float32 and flat data with its dtype for others.
+
+    A list cannot say the shape of an array that has no rows, but has columns.
+    """
+    form = form or (LIST if array.dtype == np.float32 and 0 not in array.shape[:-1] else DATA)
     if form == BASE64 or not np.isfinite(array).all():
         return {**_dtype_and_shape(array), "base64": b64encode(np.ascontiguousarray(array).tobytes()).decode()}
     if form == DATA:

@@ -1,7 +1,8 @@
 """Tensors as safetensors: 8 bytes that say how long the header is, the header in JSON, the tensors' bytes.
 
 Read as views of the body, written as views of the arrays: nothing is copied. The package `safetensors` does copy, and
-takes headers that this one refuses (duplicate names, `[0, 10**18]`); the tests hold both against each other.
+takes headers that this one refuses (the shape `[0, 10**18]`, any number of tensors); the tests hold both against each
+other.
 Format: https://huggingface.co/docs/safetensors, "Format".
 """
 

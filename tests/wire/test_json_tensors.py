@@ -1,0 +1,293 @@
+"""Tensors as JSON: what is written reads back to the bit, and whatever is not a tensor is refused by its name."""
+
+import json
+import tracemalloc
+from base64 import b64encode
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import orjson
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from app.errors import MalformedBody
+from app.session import DTYPES
+from app.wire.codec import MAX_DIMENSIONS, Limits
+from app.wire.codecs import JSON
+from tests.service.calls import bits
+
+unhurried = settings(deadline=None)
+LIMITS = Limits(max_tensors=3, max_name_length=8)
+FLOATS: dict[str, tuple[Any, Any]] = {
+    "float64": (np.float64, 64),
+    "float32": (np.float32, 32),
+    "float16": (np.float16, 16),
+}
+ANSWER = {"step": 1, "skipped": False, "digest": "d", "metrics": {}}
+
+
+def arrays(dtype: str) -> st.SearchStrategy[np.ndarray[Any, Any]]:
+    """Any array of that dtype; bfloat16 by its bits."""
+    shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
+    if dtype == "bfloat16":
+        return hnp.arrays(np.uint16, shapes).map(lambda raw: raw.view(ml_dtypes.bfloat16))
+    kind, width = FLOATS[dtype]
+    return hnp.arrays(kind, shapes, elements=st.floats(width=width))
+
+
+def written(array: np.ndarray[Any, Any], form: str) -> Any:
+    """The tensor as it stands in an answer."""
+    (text,) = JSON.write_answer(ANSWER, {"w": array}, {"w": form})
+    return orjson.loads(text)["params"]["w"]
+
+
+def read(tensor: Any) -> np.ndarray[Any, Any]:
+    return JSON.read_params(orjson.dumps({"params": {"w": tensor}}), LIMITS)["w"]
+
+
+def read_step(body: bytes) -> None:
+    """Read it, or refuse it: nothing else may happen."""
+    try:
+        step = JSON.read_step(body, LIMITS)
+    except MalformedBody:
+        return
+    for array in (*step.grads.values(), *step.params.values()):
+        assert array.dtype in DTYPES.values()
+        assert array.ndim <= MAX_DIMENSIONS
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("form", ["data", "base64"])
+@unhurried
+@given(data=st.data())
+def test_what_is_written_reads_back_to_the_bit(dtype: str, form: str, data: st.DataObject) -> None:
+    array = data.draw(arrays(dtype))
+    tensor = written(array, form)
+    assert (form in tensor) or ("base64" in tensor and not np.isfinite(array).all())
+    assert bits({"w": read(tensor)}) == bits({"w": array})
+
+
+@unhurried
+@given(hnp.arrays(np.float32, st.integers(0, 50), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)))
+@example(np.array([3.4028235e38, 1e-45, 1.1754944e-38, 16777216, 9007199254740992, -0.0, 0.1], np.float32))
+def test_a_list_of_float32_reads_back_to_the_bit(array: np.ndarray[Any, Any]) -> None:
+    assert bits({"w": read(written(array, "list"))}) == bits({"w": array})
+
+
+@unhurried
+@given(st.data())
+def test_parameters_are_written_in_a_form_that_reads_back_to_the_bit(data: st.DataObject) -> None:
+    params = {dtype: data.draw(arrays(dtype)) for dtype in list(DTYPES)[:3]}
+    (text,) = JSON.write_params(params)
+    assert bits(JSON.read_params(text, Limits(3, 8))) == bits(params)
+
+
+@pytest.mark.parametrize("view", ["transposed", "strided", "reversed", "broadcast"])
+@pytest.mark.parametrize("form", ["list", "data", "base64"])
+def test_an_array_that_is_not_contiguous_is_written_as_it_reads(view: str, form: str) -> None:
+    base = np.arange(12, dtype=np.float32).reshape(3, 4)
+    views = {"transposed": base.T, "strided": base[:, ::2], "reversed": base[::-1]}
+    array = {**views, "broadcast": np.broadcast_to(base[0], (2, 4))}[view]
+    assert bits({"w": read(written(array, form))}) == bits({"w": array})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("form", ["list", "data", "base64"])
+def test_a_value_that_json_lacks_is_written_in_base64_and_never_as_null(value: float, form: str) -> None:
+    tensor = written(np.array([value, 1], np.float32), form)
+    assert tensor.keys() == {"dtype", "shape", "base64"}
+    assert np.array_equal(read(tensor), np.array([value, 1], np.float32), equal_nan=True)
+
+
+NUMBER = [1, 2.5]
+REFUSED: dict[str, Any] = {
+    "null": None,
+    "text": "1",
+    "true": True,
+    "false in a list": [1, False],
+    "true in a list of lists": [[1, 2], [3, True]],
+    "true in the first list": [[True, 2], [3, 4]],
+    "null in a list": [1, None],
+    "text in a list": [1, "2"],
+    "an object in a list": [1, {}],
+    "lists of two lengths": [[1, 2], [3]],
+    "lists of two depths": [[1, 2], 3],
+    "a number before a list": [1, [2]],
+    "an empty list beside a full one": [[], [1]],
+    "too deep": json.loads("[" * 33 + "1" + "]" * 33),
+    "too deep and empty": json.loads("[" * 33 + "]" * 33),
+    "far too deep": json.loads("[" * 900 + "]" * 900),
+    "beyond float32": [1e39],
+    "far beyond float32": [1e300],
+    "below float32": [-1e39],
+    "no dtype": {"shape": [2], "data": NUMBER},
+    "no shape": {"dtype": "float32", "data": NUMBER},
+    "no values": {"dtype": "float32", "shape": [2]},
+    "both kinds of values": {"dtype": "float32", "shape": [2], "data": NUMBER, "base64": "AAAAAAAAAAA="},
+    "something more": {"dtype": "float32", "shape": [2], "data": NUMBER, "order": "C"},
+    "a dtype that is none": {"dtype": "int8", "shape": [2], "data": NUMBER},
+    "numpy's name of a dtype": {"dtype": "<f4", "shape": [2], "data": NUMBER},
+    "a dtype that is no text": {"dtype": ["float32"], "shape": [2], "data": NUMBER},
+    "a shape that is a number": {"dtype": "float32", "shape": 2, "data": NUMBER},
+    "a shape of text": {"dtype": "float32", "shape": ["2"], "data": NUMBER},
+    "a shape of fractions": {"dtype": "float32", "shape": [2.0], "data": NUMBER},
+    "a shape of truths": {"dtype": "float32", "shape": [True, 2], "data": NUMBER},
+    "a negative size": {"dtype": "float32", "shape": [-2], "data": NUMBER},
+    "two negative sizes": {"dtype": "float32", "shape": [-1, -2], "data": NUMBER},
+    "too many sizes": {"dtype": "float32", "shape": [1] * 32 + [2], "data": NUMBER},
+    "a size beyond all memory": {"dtype": "float32", "shape": [2**62, 4], "data": NUMBER},
+    "a size beyond all memory, and none": {"dtype": "float32", "shape": [0, 10**18], "data": []},
+    "too few values": {"dtype": "float32", "shape": [3], "data": NUMBER},
+    "too many values": {"dtype": "float32", "shape": [1], "data": NUMBER},
+    "nested values": {"dtype": "float32", "shape": [1, 2], "data": [NUMBER]},
+    "a bare value": {"dtype": "float32", "shape": [], "data": 1.0},
+    "values that are an object": {"dtype": "float32", "shape": [2], "data": {}},
+    "beyond float16": {"dtype": "float16", "shape": [1], "data": [65520]},
+    "beyond bfloat16": {"dtype": "bfloat16", "shape": [1], "data": [3.4e38 * 1.1]},
+    "base64 that is none": {"dtype": "float32", "shape": [1], "base64": "AAAA*AAA"},
+    "base64 with a line in it": {"dtype": "float32", "shape": [1], "base64": "AAAA\nAAA="},
+    "base64 of another alphabet": {"dtype": "float32", "shape": [1], "base64": "____AA=="},
+    "base64 that is not padded": {"dtype": "float32", "shape": [1], "base64": "AAAAAA"},
+    "base64 that is no text": {"dtype": "float32", "shape": [1], "base64": [0, 0, 0, 0]},
+    "base64 of half an element": {"dtype": "float32", "shape": [1], "base64": b64encode(b"123456").decode()},
+    "base64 of too little": {"dtype": "float64", "shape": [1], "base64": b64encode(b"1234").decode()},
+    "base64 of too much": {"dtype": "float32", "shape": [1], "base64": b64encode(b"12345678").decode()},
+}
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+@pytest.mark.parametrize("section", ["params", "grads"])
+def test_what_is_no_tensor_is_refused_by_its_name(wrong: str, section: str) -> None:
+    document = {"params": {"w": NUMBER}, "grads": {"w": NUMBER}} | {section: {"w": REFUSED[wrong]}}
+    with pytest.raises(MalformedBody) as raised:
+        JSON.read_step(json.dumps(document).encode(), LIMITS)
+    assert raised.value.fields["tensor"] == f"{section}/w"
+    assert len(raised.value.detail) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", np.float32(3)),
+        ("[]", np.zeros(0, np.float32)),
+        ("[[], []]", np.zeros((2, 0), np.float32)),
+        ("[[1, 2], [3, 4.5]]", np.float32([[1, 2], [3, 4.5]])),
+        (f"[{10**30}, {-(2**70)}]", np.float32([10**30, -(2**70)])),
+        ("[1e-50]", np.float32([0])),
+        ("[3.4028235e38]", np.float32([3.4028235e38])),
+        ("[" * 32 + "7" + "]" * 32, np.full((1,) * 32, 7, np.float32)),
+    ],
+)
+def test_numbers_of_every_kind_are_float32(text: str, value: np.ndarray[Any, Any]) -> None:
+    tensor = JSON.read_params(f'{{"params": {{"w": {text}}}}}'.encode(), LIMITS)["w"]
+    assert bits({"w": tensor}) == bits({"w": value})
+
+
+def test_one_text_among_many_numbers_costs_no_memory_for_each() -> None:
+    tensor = ["x" * 100_000] + [1] * 10_000
+    body = orjson.dumps({"grads": {"w": tensor}})
+    tracemalloc.start()
+    with pytest.raises(MalformedBody):
+        JSON.read_step(body, LIMITS)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("section", ["params", "grads"])
+@pytest.mark.parametrize(
+    "tensors", [{"": 1}, {"x" * 9: 1}, {"ü" * 9: 1}, {"x" * 100_000: "no tensor"}, dict.fromkeys("abcd", 1), [], "w", 1]
+)
+def test_names_and_numbers_of_tensors_are_bounded(section: str, tensors: Any) -> None:
+    with pytest.raises(MalformedBody) as raised:
+        JSON.read_step(orjson.dumps({section: tensors}), LIMITS)
+    assert len(str(raised.value.problem())) < 500
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=10)
+    | st.sampled_from([*DTYPES, "NaN", "Infinity", 1e300, 2**53]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["dtype", "shape", "data", "base64"]) | st.text(max_size=9), inner, max_size=4
+        )
+    ),
+    max_leaves=20,
+)
+STEPS = st.fixed_dictionaries(
+    {},
+    optional={
+        "grads": st.dictionaries(st.text(max_size=9), JSON_VALUES, max_size=4) | JSON_VALUES,
+        "params": st.dictionaries(st.text(max_size=9), JSON_VALUES, max_size=4) | JSON_VALUES,
+        "step": JSON_VALUES,
+        "lr": JSON_VALUES,
+        "loss": JSON_VALUES,
+    },
+)
+VALID = orjson.dumps(
+    {
+        "step": 1, "lr": 0.1, "loss": "NaN",
+        "params": {"w": [[1, 2.5]], "b": {"dtype": "bfloat16", "shape": [1], "data": [1]}},
+        "grads": {"w": [[1e-3, 2]], "b": {"dtype": "bfloat16", "shape": [1], "base64": "AAA="}},
+    }
+)  # fmt: skip
+
+
+INSERTIONS = [b"[", b"]", b"{", b'"', b"null", b"9" * 30, b"1e999", b'"\\ud800"']
+
+
+@unhurried
+@given(STEPS | JSON_VALUES)
+def test_any_json_is_a_step_or_is_refused(document: Any) -> None:
+    read_step(json.dumps(document).encode("utf-8", "surrogatepass"))
+
+
+@unhurried
+@given(st.data())
+def test_a_step_with_some_bytes_changed_is_a_step_or_is_refused(data: st.DataObject) -> None:
+    body = bytearray(VALID)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(body) - 1))
+        kind = data.draw(st.sampled_from(["set", "cut", "insert"]))
+        if kind == "set":
+            body[at] = data.draw(st.integers(0, 255))
+        elif kind == "cut":
+            del body[at : at + data.draw(st.integers(1, 8))]
+        else:
+            body[at:at] = data.draw(st.sampled_from(INSERTIONS))
+        if not body:
+            break
+    read_step(bytes(body))
+
+
+@unhurried
+@given(st.binary(max_size=100))
+@example(b"")
+@example(b"\xef\xbb\xbf{}")
+@example(b"[" * 100_000)
+@example(b'{"grads": {"\\ud800": 1}}')
+@example(b'{"grads": {"w": ' + b"[" * 1000 + b"1" + b"]" * 1000 + b"}}")
+@example(b'{"step": ' + b"9" * 5000 + b"}")
+def test_any_bytes_are_a_step_or_are_refused(body: bytes) -> None:
+    read_step(body)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0.5", 0.5), ("1", 1.0), ('"NaN"', "nan"), ('"Infinity"', "inf"), ('"-Infinity"', "-inf"), ("null", "None")],
+)
+def test_a_loss_may_be_whatever_a_float_can_be(text: str, value: Any) -> None:
+    assert str(JSON.read_step(f'{{"loss": {text}}}'.encode(), LIMITS).loss) == str(value)
+
+
+def test_an_answer_has_its_parts_in_one_order() -> None:
+    (text,) = JSON.write_answer(ANSWER, {"w": np.float32([1])}, {})
+    assert text == b'{"step":1,"params":{"w":[1.0]},"skipped":false,"digest":"d","metrics":{}}'
