@@ -51,7 +51,7 @@ RULES = [
     Case("adamw_without_decay", "adamw", {"weight_decay": 0}),
     Case("adamw_large_decay", "adamw", {"weight_decay": 3.0, "lr": 0.1}),
     Case("adamw_short_memory", "adamw", {"betas": [0.5, 0.7]}),
-    Case("adamw_without_memory", "adamw", {"betas": [0, 0]}),
+    Case("adamw_without_memory", "adamw", {"betas": [0.0, 0.0]}),
     Case("adamw_large_eps", "adamw", {"eps": 0.1}),
     Case("adamw_maximize", "adamw", {"maximize": True}),
     Case("adamw_amsgrad", "adamw", {"amsgrad": True, "betas": [0.9, 0.5]}),

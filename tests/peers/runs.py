@@ -1,0 +1,53 @@
+"""The same 1,000 gradients for everyone, and how near to each other the parameters must be after them."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+
+import numpy as np
+
+from optim_engine import Config, State, step
+from optim_engine.arrays import Array
+
+STEPS = 1000
+SHAPES = {"conv": (4, 3, 2, 2), "dense.weight": (8, 5), "dense.bias": (5,), "gain": ()}
+SIZE = sum(int(np.prod(shape)) for shape in SHAPES.values())
+TOLERANCE = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-5}
+
+
+@cache
+def _noise() -> Array:
+    return np.random.default_rng(0).standard_normal((1 + STEPS, SIZE))
+
+
+def _tensors(row: Array, dtype: type[np.floating]) -> dict[str, Array]:
+    ends = np.cumsum([int(np.prod(shape)) for shape in SHAPES.values()])
+    parts = np.split(row.astype(dtype), ends[:-1])
+    return {name: part.reshape(shape) for (name, shape), part in zip(SHAPES.items(), parts, strict=True)}
+
+
+def initial(dtype: type[np.floating]) -> dict[str, Array]:
+    return _tensors(_noise()[0], dtype)
+
+
+def gradients(dtype: type[np.floating]) -> Iterator[dict[str, Array]]:
+    for row in _noise()[1:]:
+        yield _tensors(row, dtype)
+
+
+def engine(config: Config, dtype: type[np.floating]) -> tuple[dict[str, Array], State, list[float]]:
+    """The parameters and the state after all steps, and the learning rate of each."""
+    params, state, rates = initial(dtype), State.empty(), []
+    for grads in gradients(dtype):
+        outcome = step(config, state, params, grads)
+        params, state = outcome.params, outcome.state
+        rates.append(outcome.metrics.lr)
+    return params, state, rates
+
+
+def assert_near(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> None:
+    """Within 1e-12 (float64) or 1e-5 (float32) of the tensor's largest element."""
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        assert ours[name].dtype == expected.dtype
+        apart = float(np.abs(ours[name] - expected).max()) / float(np.abs(expected).max())
+        assert apart <= TOLERANCE[expected.dtype], (name, apart)

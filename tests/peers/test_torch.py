@@ -1,0 +1,90 @@
+"""Every rule and flag against torch.optim: fed the same 1,000 gradients, the parameters and the moments agree."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from optim_engine import State
+from optim_engine.arrays import Array
+from tests.engine.cases import RULES, Case
+from tests.peers.runs import assert_near, engine, gradients, initial
+
+OPTIMIZERS: dict[str, Any] = {
+    "adamw": torch.optim.AdamW,
+    "adam": torch.optim.Adam,
+    "sgd": torch.optim.SGD,
+    "rmsprop": torch.optim.RMSprop,
+}
+STATE = {
+    "adamw": {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"},
+    "adam": {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"},
+    "sgd": {"m": "momentum_buffer"},
+    "rmsprop": {"v": "square_avg", "m": "grad_avg", "b": "momentum_buffer"},
+}
+"""What torch calls our slots."""
+
+CLIPPED = [
+    Case(f"{case.name}_{name}", case.optimizer, case.hyperparameters, {"clip": {name: bound}})
+    for case in RULES
+    if case.name in ("adamw_maximize", "adam_decay", "sgd_nesterov_all", "rmsprop_all")
+    for name, bound in {"global_norm": 3.0, "value": 0.5}.items()
+]
+
+Clipping = Callable[[list[torch.Tensor]], object]
+
+
+def clipping(case: Case) -> Clipping:
+    clip = case.around.get("clip", {})
+    if "global_norm" in clip:
+        return lambda params: torch.nn.utils.clip_grad_norm_(params, clip["global_norm"])
+    if "value" in clip:
+        return lambda params: torch.nn.utils.clip_grad_value_(params, clip["value"])
+    return lambda params: None
+
+
+def peer(case: Case, dtype: type[np.floating]) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The parameters and the moments of torch after all steps; biases in a group without decay, as by our default."""
+    params = {name: torch.nn.Parameter(torch.from_numpy(array.copy())) for name, array in initial(dtype).items()}
+    biases = {"params": [params["dense.bias"]], "weight_decay": 0.0}
+    others = {"params": [param for name, param in params.items() if name != "dense.bias"]}
+    optimizer = OPTIMIZERS[case.optimizer]([others, biases], **case.hyperparameters)
+    clip = clipping(case)
+    for grads in gradients(dtype):
+        for name, grad in grads.items():
+            params[name].grad = torch.from_numpy(grad.copy())
+        clip(list(params.values()))
+        optimizer.step()
+    moments = {
+        f"{ours}/{name}": optimizer.state[param][theirs].numpy()
+        for name, param in params.items()
+        for ours, theirs in STATE[case.optimizer].items()
+        if optimizer.state[param].get(theirs) is not None
+    }
+    return {name: param.detach().numpy() for name, param in params.items()}, moments
+
+
+def moments_of(state: State) -> dict[str, Array]:
+    return {f"{slot}/{name}": array for slot, name, array in state.arrays()}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.parametrize("case", [*RULES, *CLIPPED], ids=lambda case: case.name)
+def test_parameters_and_moments_agree_after_1000_steps(case: Case, dtype: type[np.floating]) -> None:
+    params, state, _ = engine(case.config, dtype)
+    theirs, moments = peer(case, dtype)
+    assert_near(params, theirs)
+    assert_near(moments_of(state), moments)
+
+
+def test_this_is_the_torch_that_the_defaults_are_taken_from() -> None:
+    assert torch.__version__.split("+")[0] == "2.13.0"
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_defaults_are_those_of_torch(optimizer: str) -> None:
+    theirs = OPTIMIZERS[optimizer]([torch.nn.Parameter(torch.ones(1))]).defaults
+    ours = Case("", optimizer).config.to_dict()["hyperparameters"]
+    assert {name: list(x) if isinstance(x, tuple) else x for name, x in theirs.items() if name in ours} == ours
