@@ -26,7 +26,8 @@ TRANSACTION_BYTES = 64 << 20
 """LMDB keeps in memory what a transaction writes, until it commits."""
 MARK = b"optim-service"
 """The key that tells our file from another's; its value is the format's number."""
-READERS = 2
+READERS = 4
+"""Threads that read, so that a small look need not wait for a large state."""
 MOST_READERS = 1024
 
 Transaction: TypeAlias = "lmdb.Transaction[memoryview]"
@@ -57,14 +58,18 @@ class LmdbStore(Store):
         self.folder = folder
         self.map_bytes = map_bytes
         self.history_limit = history_limit
+        self._file = folder / "data.mdb"
         self._environment: lmdb.Environment | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        folder = settings.store.removeprefix("lmdb:")
-        if not folder or "\0" in folder:
+        try:
+            folder = Path(settings.store.removeprefix("lmdb:")).expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"OPTIM_STORE={settings.store}: {error}") from None
+        if "\0" in str(folder):
             raise ValueError(f"OPTIM_STORE={settings.store!r}: a folder must follow lmdb:")
-        return cls(Path(folder).expanduser(), settings.lmdb_map_bytes, settings.history_limit)
+        return cls(folder, settings.lmdb_map_bytes, settings.history_limit)
 
     # Opening and closing
 
@@ -79,6 +84,7 @@ class LmdbStore(Store):
                 self._check_format(txn)
                 self._tables = Tables(*(environment.open_db(field.name.encode(), txn=txn) for field in fields(Tables)))
             environment.reader_check()
+            self._inode = self._file.stat().st_ino
         except BaseException as error:
             environment.close()
             if isinstance(error, lmdb.Error):
@@ -102,25 +108,33 @@ class LmdbStore(Store):
                 mode=0o600,
             )
         except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
-            raise IncompatibleStore(f"{self.folder}/data.mdb is no store of this service, or is damaged") from error
+            raise IncompatibleStore(f"{self._file} is no store of this service, or is damaged") from error
         except (lmdb.Error, OSError) as error:
             raise StoreUnavailable(f"cannot open the store in {self.folder}: {error}") from error
 
     def _check_length(self, environment: lmdb.Environment) -> None:
         """A file that was cut short would kill the process where it is read."""
         needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-        found = (self.folder / "data.mdb").stat().st_size
+        found = self._file.stat().st_size
         if found < needed:
-            raise StateDamaged(
-                f"{self.folder}/data.mdb has {found} of at least {needed} bytes: restore it from a backup"
-            )
+            raise StateDamaged(f"{self._file} has {found} of at least {needed} bytes: restore it from a backup")
+
+    def _check_place(self, txn: Transaction) -> None:
+        """A file that was removed can still be written to, and is gone when it is closed."""
+        txn.get(MARK)
+        try:
+            inode = self._file.stat().st_ino
+        except OSError as error:
+            raise StoreUnavailable(f"the store in {self.folder} was removed while it was open: {error}") from error
+        if inode != self._inode:
+            raise StoreUnavailable(f"the store in {self.folder} was replaced while it was open: restart the service")
 
     def _check_format(self, txn: Transaction) -> None:
         mark = txn.get(MARK)
         if mark is None and not txn.stat()["entries"]:
             txn.put(MARK, str(FORMAT).encode())
         elif mark is None:
-            raise IncompatibleStore(f"{self.folder}/data.mdb is not a store of this service: name another folder")
+            raise IncompatibleStore(f"{self._file} is not a store of this service: name another folder")
         elif int(bytes(mark)) > FORMAT:
             raise IncompatibleStore(
                 f"the store in {self.folder} has form {int(bytes(mark))}, of a newer version of this service; this one "
@@ -137,7 +151,7 @@ class LmdbStore(Store):
     # The verbs
 
     async def ping(self) -> None:
-        await self._view(lambda txn: txn.get(MARK))
+        await self._view(self._check_place)
 
     async def load(self, session_id: str) -> Head | None:
         return await self._view(lambda txn: self._tables.head(txn, session_id))
@@ -172,7 +186,8 @@ class LmdbStore(Store):
         for row in dead:
             swept += await self._write(partial(self._tables.bury, row=row))
         for key in stale:
-            swept += await self._write(partial(self._tables.unstage, key=key))
+            with suppress(StateDamaged, IncompatibleStore):
+                swept += await self._write(partial(self._tables.unstage, key=key))
         return swept
 
     async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head]:

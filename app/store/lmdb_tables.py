@@ -103,7 +103,7 @@ class Tables:
             if len(heads) >= limit:
                 break
             head = self.head(transaction, key[16:].decode())
-            heads += [head] if head else []
+            heads += [head] if head and head.tenant == tenant else []
         return heads
 
     def leftovers(self, transaction: "Transaction") -> tuple[list[bytes], list[bytes]]:

@@ -260,7 +260,8 @@ class RedisStore(Store):
         while len(heads) < limit and (ids := await self._ids(tenant, min(BATCH, limit - len(heads)), before)):
             found = await self._redis.ask(*(("GET", head_key(session_id)) for session_id in ids))
             there = [(session_id, data) for session_id, data in zip(ids, found, strict=True) if data is not None]
-            heads += [decode(session_id, data) for session_id, data in there if not has_expired(data)]
+            live = (decode(session_id, data) for session_id, data in there if not has_expired(data))
+            heads += [head for head in live if head.tenant == tenant]
             if gone := [session_id for session_id, data in zip(ids, found, strict=True) if data is None]:
                 await self._forget(tenant, gone)
             before = ids[-1]

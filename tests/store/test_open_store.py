@@ -34,6 +34,7 @@ async def test_a_url_names_its_store(url: str, kind: type) -> None:
     [
         ("memory:something", "nothing may follow memory:"),
         ("lmdb:\0", "a folder must follow lmdb:"),
+        ("lmdb:~nobody-of-that-name/x", "home directory"),
         ("redis://", "must be redis://"),
         ("redis:localhost", "must be redis://"),
         ("redis://localhost:secret", "must be redis://"),

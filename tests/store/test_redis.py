@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -64,6 +65,17 @@ async def test_a_piece_expires_until_a_save_takes_it(place: RedisPlace, redis: R
     assert await state_of(place.store, change.head) == b"onetwo"
 
 
+async def test_a_save_that_comes_again_puts_no_expiry_on_what_is_in_use(place: RedisPlace, redis: Redis) -> None:
+    first = change_of(None, [b"stays", b"old"])
+    await place.store.save(first)
+    await place.store.save(first)
+    second = await saved(place.store, first.head, [b"stays", b"new"])
+    with pytest.raises(VersionConflict):
+        await place.store.save(first)
+    assert await state_of(place.store, second) == b"staysnew"
+    assert {redis.pttl(key) for key in redis.scan_iter(b"*{session-1}*")} == {-1}
+
+
 async def test_a_save_that_takes_too_long_is_refused_whole(
     place: RedisPlace, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +103,7 @@ async def test_running_out_of_memory_tears_nothing(place: RedisPlace, redis: Red
         await saved(place.store, head, [b"%d" % i * MIB for i in range(40)], row=row(2))
     redis.config_set("maxmemory", 1)
     with pytest.raises(StoreUnavailable, match="out of memory"):
-        await saved(place.store, head, [bytes(MIB), b"old"], document=b"patched", forget_after=0)
+        await saved(place.store, head, [bytes(MIB)], document=b"nothing fresh", forget_after=0)
     assert await place.store.load("session-1") == head
     assert await state_of(place.store, head) == bytes(MIB) + b"old"
     assert await place.store.history("session-1", 0, 10) == [b"row 1"]
@@ -146,6 +158,17 @@ async def test_an_answer_that_is_lost_leaves_the_save_done_once(redis_server: Re
         await store.save(change)
         assert await state_of(store, change.head) == b"onenew"
         assert await store.history("session-1", 0, 10) == [b"row 1", b"row 2"]
+
+
+@pytest.mark.usefixtures("redis_url")
+async def test_a_stale_save_of_many_pieces_is_refused_before_they_are_sent(redis_server: RedisServer) -> None:
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(Proxy(redis_server.port))
+        store = await stack.enter_async_context(open_store(Settings(store=proxy.url)))
+        head = await saved(store)
+        with pytest.raises(VersionConflict):
+            await saved(store, replace(head, token="lost"), [b"needle %d" % i for i in range(40)])
+        assert b"needle" not in proxy.requests
 
 
 async def test_a_server_that_hangs_leaves_the_old_state_or_the_new(place: RedisPlace, redis: Redis) -> None:
@@ -266,6 +289,23 @@ async def test_a_redis_that_may_lose_steps_is_warned_about(
     assert "no append-only file" in disk
 
 
+async def test_a_delete_between_whose_look_and_leap_a_save_comes_takes_that_too(
+    place: RedisPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = await saved(place.store)
+    leap = place.store._redis.run
+
+    async def after_a_save(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        await saved(place.store, head, [b"one", b"new"])
+        return await leap(*arguments)
+
+    monkeypatch.setattr(place.store._redis, "run", after_a_save)
+    assert await place.store.delete("session-1") is True
+    assert await place.pieces("session-1") == {}
+    assert await place.store.load("session-1") is None
+
+
 async def test_a_head_of_the_wrong_kind_is_an_error_that_says_so(place: RedisPlace, redis: Redis) -> None:
     redis.lpush(head_key("session-1"), "not a head")
     with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
@@ -281,6 +321,24 @@ async def test_the_index_is_mended_when_a_list_or_a_sweep_meets_what_is_gone(pla
     redis.zadd(tenant_key("tenant-1"), {f"gone-{i}": 0 for i in range(40)})
     assert await place.store.sweep() == 40
     assert redis.zrange(tenant_key("tenant-1"), 0, -1) == [b"session-1"]
+
+
+async def test_a_new_session_is_listed_though_others_sweep_between_its_commands(
+    place: RedisPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = place.store._redis.ask
+    async with open_store(Settings(store=place.url)) as other:
+
+        async def one_by_one(*commands: Any) -> list[Any]:
+            answers = []
+            for command in commands:
+                answers += await ask(command)
+                await other.sweep()
+            return answers
+
+        monkeypatch.setattr(place.store._redis, "ask", one_by_one)
+        head = await saved(place.store)
+        assert await other.list("tenant-1", 10) == [head]
 
 
 @pytest.mark.parametrize("pieces", [2, 40])
