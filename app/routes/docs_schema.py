@@ -26,7 +26,7 @@ def row(name: str, schema: Document, needed: bool = False, place: str = "") -> E
     what: list[Node] = [node("div", *type_of(schema), Class="type")]
     if "description" in schema:
         what.append(node("div", *prose(schema["description"])))
-    for kind in schema.get("oneOf", ()):
+    for kind in schema.get("oneOf") or schema.get("anyOf", ()):
         if "properties" in kind:
             title = node("code", kind.get("title", "object"))
             what.append(node("details", node("summary", title), *shape(kind)))

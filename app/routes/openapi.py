@@ -134,7 +134,7 @@ def components() -> dict[str, Document]:
     tensors = {"type": "object", "additionalProperties": _ref("Tensor")}
     metrics = _object(dict.fromkeys(METRICS_EXAMPLE, number))
     settings = {
-        "hyperparameters": {"type": "object", "description": "What the optimizer has.", "oneOf": _optimizers()},
+        "hyperparameters": {"type": "object", "description": "What the optimizer has.", "anyOf": _optimizers()},
         "groups": {"type": ["array", "null"], "items": _ref("Group")},
         "schedule": {"oneOf": [*_schedules(), {"type": "null"}]},
         "clip": {"oneOf": [field_schema(Clip), {"type": "null"}]},
