@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from optim_engine import State
+from optim_engine import State, step
 from optim_engine.arrays import Array
 from tests.engine.cases import RULES, Case
 from tests.peers.runs import assert_near, engine, gradients, initial
@@ -88,3 +88,19 @@ def test_defaults_are_those_of_torch(optimizer: str) -> None:
     theirs = OPTIMIZERS[optimizer]([torch.nn.Parameter(torch.ones(1))]).defaults
     ours = Case("", optimizer).config.to_dict()["hyperparameters"]
     assert {name: list(x) if isinstance(x, tuple) else x for name, x in theirs.items() if name in ours} == ours
+
+
+def test_where_rounding_makes_a_variance_negative_torch_has_nan_and_we_take_it_as_zero() -> None:
+    """Of constant gradients, v − m² is 0 but for rounding."""
+    grad = np.linspace(0.1, 3, 50, dtype=np.float32)
+    config = Case("", "rmsprop", {"centered": True, "alpha": 0.5}).config
+    param = torch.nn.Parameter(torch.zeros(50))
+    optimizer = torch.optim.RMSprop([param], centered=True, alpha=0.5)
+    params, state = {"x": np.zeros(50, np.float32)}, State.empty()
+    for _ in range(60):
+        outcome = step(config, state, params, {"x": grad})
+        params, state = outcome.params, outcome.state
+        param.grad = torch.from_numpy(grad.copy())
+        optimizer.step()
+    assert torch.isnan(param).any()
+    assert np.isfinite(params["x"]).all()
