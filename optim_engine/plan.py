@@ -104,10 +104,11 @@ def plan_step(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str
 
 def _plan(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> Plan:
     packs = _packs(config, grads, counts)
-    entries = dict(layout.entries)
+    stepped: dict[str, Entry] = {}
     for group, tensors in packs:
         slots = _slots(config, group)
-        entries |= {tensor: Entry(Spec.of(grads[tensor]), slots) for tensor in tensors}
+        stepped |= {tensor: Entry(Spec.of(grads[tensor]), slots) for tensor in tensors}
+    entries = {tensor: entry for tensor, entry in layout.entries.items() if tensor not in stepped} | stepped
     after = layout if entries == layout.entries else Layout(entries)
     runs = tuple(_run(config, after, group, tensors) for group, tensors in packs)
     touched = [part for run in runs for places in run.places.values() for part in places.ranges]

@@ -91,6 +91,17 @@ def test_tensors_of_different_dtypes_are_packed_apart() -> None:
         assert together.params[name].tobytes() == alone.params[name].tobytes()
 
 
+@pytest.mark.parametrize("hold", [False, True], ids=["sent", "held"])
+def test_tensors_of_one_pack_stand_side_by_side_also_where_names_of_groups_alternate(hold: bool) -> None:
+    """So a pack's moments are one view of the memory, and nothing is copied."""
+    config = Config.parse("adamw", hold_params=hold)
+    shapes = {f"{i}.{kind}": (3,) for i in range(5) for kind in ("bias", "weight")}
+    state = step(config, State.empty(), tensors(0, np.float32, shapes), tensors(1, np.float32, shapes)).state
+    (made,) = state.layout.plans.values()
+    assert len(made.runs) == 2
+    assert all(len(places.ranges) == 1 for run in made.runs for places in run.places.values())
+
+
 def test_a_change_of_settings_takes_hold_at_the_next_step() -> None:
     """A plan is kept with the layout; it must not outlive the configuration that it was made for."""
     params, grads = tensors(0, np.float64, SHAPES), tensors(1, np.float64, SHAPES)
