@@ -36,11 +36,11 @@ class Server:
     def start(self) -> None:
         """Start on the same port and store as ever; return once it is ready."""
         command = [sys.executable, "-m", "app.cli", "serve", "--log-level=warning"]
-        where = [f"--port={self._port}", f"--store=lmdb:{self._folder.name}/store"]
+        command += [f"--port={self._port}", f"--store=lmdb:{self._folder.name}/store"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OPTIM_")}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603
-                [*command, *where], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._ready():
