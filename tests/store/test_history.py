@@ -3,7 +3,7 @@
 import pytest
 
 from app.store.base import Head, HistoryRow, Store
-from tests.store.changes import row, saved
+from tests.store.changes import change_of, row, saved
 
 
 async def _recorded(store: Store, *rows: HistoryRow) -> Head:
@@ -72,3 +72,13 @@ async def test_histories_of_sessions_are_apart(store: Store) -> None:
         await saved(store, session_id=name, row=row(1, name))
     for name in ("a", "aa", "b"):
         assert await store.history(name, 0, 10) == [name.encode()]
+
+
+async def test_rows_of_saves_that_come_twice_count_once(store: Store) -> None:
+    head = None
+    for step in range(1, 6):
+        change = change_of(head, row=row(step))
+        await store.save(change)
+        await store.save(change)
+        head = change.head
+    assert await store.history("session-1", 0, 10) == [b"row 1", b"row 2", b"row 3", b"row 4", b"row 5"]
