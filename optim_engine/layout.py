@@ -79,7 +79,7 @@ class Entry:
 
 
 class Layout:
-    """It follows from the entries and their order alone."""
+    """Which bytes are whose. It follows from the entries and their order alone."""
 
     def __init__(self, entries: Mapping[str, Entry]) -> None:
         self.entries = entries

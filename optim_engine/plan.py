@@ -8,76 +8,20 @@ sizes and settings, not on values: a session makes one at its first step and use
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate
-from math import prod
 from typing import Any
 
-import numpy as np
-
-from optim_engine.arrays import Array, Arrays, flat
-from optim_engine.buffers import BUFFERS
+from optim_engine.arrays import Arrays
 from optim_engine.config import Config
-from optim_engine.hyperparameters import Hyperparameters
 from optim_engine.layout import Entry, Layout, Spec
 from optim_engine.optimizers import OPTIMIZERS
-from optim_engine.places import Places, gather, rest
+from optim_engine.places import rest
+from optim_engine.runs import Run
 
 PACK_BELOW = 1 << 15
 """Elements: smaller tensors are packed."""
 LARGEST_PACK = 1 << 18
 PLANS_KEPT = 8
-
-
-@dataclass(frozen=True)
-class Run:
-    """Tensors that are updated as one vector: same group, same count of updates, same dtype."""
-
-    tensors: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
-    dtype: np.dtype[Any]
-    group: int | None
-    h: Hyperparameters
-    places: Mapping[str, Places]
-    """By slot, where the tensors' values stand in the state's memory."""
-
-    def gather(self, arrays: Arrays) -> Array:
-        """The tensors' arrays as one vector."""
-        return gather([flat(arrays[tensor]) for tensor in self.tensors])
-
-    def read(self, memory: Array) -> dict[str, Array]:
-        """By slot, what a state's memory has for the tensors, each as one vector to read."""
-        return {slot: places.read(memory) for slot, places in self.places.items()}
-
-    def targets(self, memory: Array) -> dict[str, Array]:
-        """By slot, a vector to be filled; `write` brings what is not in the memory already to where it stands."""
-        return {slot: places.target(memory) for slot, places in self.places.items()}
-
-    def write(self, memory: Array, targets: Arrays) -> None:
-        for slot, places in self.places.items():
-            places.write(memory, targets[slot])
-
-    def fresh(self, out: Arrays | None = None) -> Array:
-        """A vector for new parameters: the memory of `out`, if a single tensor's is given."""
-        if out is not None and len(self.tensors) == 1:
-            return out[self.tensors[0]].reshape(-1, copy=False)
-        return BUFFERS.take(self._parts[-1][1].stop * self.dtype.itemsize).view(self.dtype)
-
-    def named(self, vector: Array, out: Arrays | None = None) -> dict[str, Array]:
-        """The parts of such a vector by tensor: views of it, or `out` with the parts copied into it."""
-        parts = {tensor: vector[part].reshape(shape) for tensor, part, shape in self._parts}
-        if out is None:
-            return parts
-        if len(self.tensors) > 1:
-            for tensor, part in parts.items():
-                out[tensor][...] = part
-        return {tensor: out[tensor] for tensor in self.tensors}
-
-    @cached_property
-    def _parts(self) -> list[tuple[str, slice, tuple[int, ...]]]:
-        ends = list(accumulate(prod(shape) for shape in self.shapes))
-        slices = map(slice, [0, *ends[:-1]], ends)
-        return list(zip(self.tensors, slices, self.shapes, strict=True))
+"""Of one layout: steps that name some of the tensors, now these, now those, need one each."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +81,6 @@ def _slots(config: Config, group: int | None) -> tuple[str, ...]:
 
 def _run(config: Config, layout: Layout, group: int | None, tensors: list[str]) -> Run:
     specs = [layout.entries[tensor].spec for tensor in tensors]
-    return Run(
-        tensors=tuple(tensors),
-        shapes=tuple(spec.shape for spec in specs),
-        dtype=specs[0].dtype,
-        group=group,
-        h=config.hyperparameters_of(group),
-        places={slot: layout.places(tensors, slot) for slot in _slots(config, group)},
-    )
+    places = {slot: layout.places(tensors, slot) for slot in _slots(config, group)}
+    h = config.hyperparameters_of(group)
+    return Run(tuple(tensors), tuple(spec.shape for spec in specs), specs[0].dtype, group, h, places)

@@ -13,6 +13,11 @@ def test_where_no_groups_are_given_names_that_end_in_bias_get_no_decay() -> None
     assert decays == {"w": 0.01, "layer.bias": 0.0, "BIAS": 0.01, "bias2": 0.01}
 
 
+def test_a_group_is_written_as_it_is_read() -> None:
+    groups = [{"match": ["a", "b*"], "betas": [0.5, 0.9], "lr": 1.0}]
+    assert Config.parse("adam", groups=groups).to_dict()["groups"] == groups
+
+
 def test_an_empty_list_of_groups_decays_everything() -> None:
     config = Config.parse("adamw", groups=[])
     assert {config.group_of(name) for name in NAMES} == {None}
