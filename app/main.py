@@ -91,17 +91,7 @@ class _Application(FastAPI):
 
     @cached_property
     def _whole_schema(self) -> dict[str, Any]:
-        schema = super().openapi()
-        schema["components"] = {
-            "schemas": openapi.components(),
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
-        }
-        schema["security"] = [{}, {"key": []}]
-        for operations in schema["paths"].values():
-            for operation in operations.values():
-                if "HTTPValidationError" in str(operation["responses"].get("422", "")):
-                    del operation["responses"]["422"]
-        return schema
+        return openapi.completed(super().openapi())
 
 
 def _service(settings: Settings, store: Store) -> Service:

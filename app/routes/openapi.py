@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.errors import ERRORS
+from app.routes.examples import EXAMPLES
 from app.wire.codecs import JSON, SAFETENSORS
 from optim_engine.clipping import Clip
 from optim_engine.fields import field_schema
@@ -13,59 +14,6 @@ from optim_engine.schedules import SCHEDULES
 
 Document = dict[str, Any]
 
-CREATE_EXAMPLE: Document = {
-    "optimizer": "adamw",
-    "hyperparameters": {"lr": 0.001, "weight_decay": 0.01},
-    "groups": [{"match": ["*bias"], "weight_decay": 0.0}],
-    "schedule": {"kind": "warmup_cosine", "warmup_steps": 100, "total_steps": 10000, "min_factor": 0.1},
-    "clip": {"global_norm": 1.0},
-    "ttl_seconds": 604800,
-    "labels": {"run": "mnist-3"},
-}
-UPDATE_EXAMPLE: Document = {"hyperparameters": {"lr": 0.0005}, "labels": {"phase": "fine-tuning"}}
-SESSION_EXAMPLE: Document = {
-    "id": "019a9f3c7e5bd1f0c3a2b4e59687aa10",
-    "optimizer": "adamw",
-    "hyperparameters": {
-        "lr": 0.001, "weight_decay": 0.01, "maximize": False, "betas": [0.9, 0.999], "eps": 1e-8, "amsgrad": False,
-    },
-    "groups": [{"match": ["*bias"], "weight_decay": 0.0}],
-    "schedule": None,
-    "clip": None,
-    "on_non_finite": "reject",
-    "hold_params": False,
-    "step": 41,
-    "skipped_steps": 0,
-    "digest": "6f1c0d3a5be94c7782d0a1f4e3b2c596",
-    "tensors": {"w": {"shape": [1, 2], "dtype": "float32", "step": 41, "group": None}},
-    "warnings": [],
-    "ttl_seconds": None,
-    "labels": {},
-    "created_at": "2026-11-20T12:00:00.000Z",
-    "updated_at": "2026-11-20T12:05:31.250Z",
-    "expires_at": None,
-}  # fmt: skip
-STEP_EXAMPLE: Document = {
-    "step": 42,
-    "params": {"w": [[0.1, 0.2]], "b": [0.0]},
-    "grads": {"w": [[0.01, -0.3]], "b": [0.2]},
-    "loss": 0.53,
-}
-METRICS_EXAMPLE: Document = {
-    "lr": 0.001, "grad_norm": 0.36069, "update_norm": 0.0017315, "param_norm": 0.22406, "clip_scale": 1.0,
-}  # fmt: skip
-ANSWER_EXAMPLE: Document = {
-    "step": 42,
-    "params": {"w": [[0.098999, 0.20099801]], "b": [-0.001]},
-    "skipped": False,
-    "digest": "e2c4a8f01b7d49c39d5f6a7788b0c1d2",
-    "metrics": METRICS_EXAMPLE,
-}
-PARAMS_EXAMPLE: Document = {"params": {"w": [[0.1, 0.2]], "b": [0.0]}}
-HISTORY_EXAMPLE: Document = {
-    "step": 42, "loss": 0.53, **METRICS_EXAMPLE, "skipped": False, "duration_ms": 0.21,
-    "time": "2026-11-20T12:05:31.250Z",
-}  # fmt: skip
 IF_NONE_MATCH: Document = {
     "name": "If-None-Match",
     "in": "header",
@@ -82,41 +30,40 @@ IDEMPOTENCY_KEY: Document = {
     "example": '"9f0c7c6e-step-42"',
 }
 
+_BINARY: Document = {"type": "string", "format": "binary"}
+_BINARY_FORMS: Document = {name: {"schema": _BINARY} for name in (SAFETENSORS.media_type, *SAFETENSORS.also)}
+METRICS = tuple(EXAMPLES["StepAnswer"]["metrics"])
 ALWAYS = ("internal_error",)
 KEYED = ("unauthenticated", "forbidden", "rate_limited", "store_unavailable")
 
 
-def json_body(name: str, example: Document) -> Document:
-    content = {JSON.media_type: {"schema": _ref(name), "example": example}}
-    return {"requestBody": {"required": True, "content": content}}
+def json_body(name: str) -> Document:
+    return {"requestBody": {"required": True, "content": {JSON.media_type: {"schema": _ref(name)}}}}
 
 
-def tensor_body(name: str, example: Document) -> Document:
-    return {"requestBody": {"required": True, "content": _tensor_content(name, example)}}
+def tensor_body(name: str) -> Document:
+    return {"requestBody": {"required": True, "content": _tensor_content(name) | _BINARY_FORMS}}
 
 
 def file_body() -> Document:
-    return {"requestBody": {"required": True, "content": {SAFETENSORS.media_type: {"schema": _BINARY}}}}
+    return {"requestBody": {"required": True, "content": _BINARY_FORMS}}
 
 
 def answers(
     status: int,
     name: str | None,
-    example: Document | None,
     *codes: str,
     headers: Mapping[str, str] | None = None,
     keyed: bool = True,
 ) -> dict[int | str, Document]:
     """The successful answer, and one for each status that the codes stand for."""
-    content = {JSON.media_type: {"schema": _ref(name), "example": example}} if name else None
+    content = {JSON.media_type: {"schema": _ref(name)}} if name else None
     return _answers(status, content, codes, headers, keyed)
 
 
-def tensor_answers(
-    name: str, example: Document, *codes: str, headers: Mapping[str, str] | None = None
-) -> dict[int | str, Document]:
+def tensor_answers(name: str, *codes: str, headers: Mapping[str, str] | None = None) -> dict[int | str, Document]:
     """The same, in each form that tensors have."""
-    return _answers(200, _tensor_content(name, example), codes, headers, True)
+    return _answers(200, _tensor_content(name), codes, headers, True)
 
 
 def file_answer(*codes: str) -> dict[int | str, Document]:
@@ -127,12 +74,33 @@ def text_answer(words: str) -> dict[int | str, Document]:
     return _answers(200, {"text/plain": {"schema": {"type": "string", "description": words}}}, (), None, False)
 
 
+def completed(schema: Document) -> Document:
+    """FastAPI's schema with what it does not know (bodies that are read by hand) or would drop (examples' nulls)."""
+    security = {"key": {"type": "http", "scheme": "bearer"}}
+    schema |= {
+        "components": {"schemas": components(), "securitySchemes": security},
+        "security": [{}, {"key": []}],
+    }
+    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        answers = operation["responses"]
+        if "HTTPValidationError" in str(answers.get("422", "")):
+            del answers["422"]
+        for body in (operation.get("requestBody", {}), *answers.values()):
+            _give_example(body.get("content", {}).get(JSON.media_type))
+    return schema
+
+
+def _give_example(form: Document | None) -> None:
+    if form:
+        form["example"] = EXAMPLES[form["schema"]["$ref"].rpartition("/")[2]]
+
+
 def components() -> dict[str, Document]:
     """Every schema that the routes refer to."""
     number = {"anyOf": [{"type": "number"}, {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}]}
     text, whole, flag = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
     tensors = {"type": "object", "additionalProperties": _ref("Tensor")}
-    metrics = _object(dict.fromkeys(METRICS_EXAMPLE, number))
+    metrics = _object(dict.fromkeys(METRICS, number))
     settings = {
         "hyperparameters": {"type": "object", "description": "What the optimizer has.", "anyOf": _optimizers()},
         "groups": {"type": ["array", "null"], "items": _ref("Group")},
@@ -209,13 +177,14 @@ def components() -> dict[str, Document]:
             {
                 "step": whole,
                 "loss": {"anyOf": [*number["anyOf"], {"type": "null"}]},
-                **dict.fromkeys(METRICS_EXAMPLE, number),
+                **dict.fromkeys(METRICS, number),
                 "skipped": flag,
                 "duration_ms": {"type": "number"},
                 "time": text,
             }
         ),
-        "Status": {"type": "object", "properties": {"status": text}, "required": ["status"]},
+        "Liveness": _object({"status": text}),
+        "Readiness": _object({"status": text, "store": text, "version": text}),
         "Problem": {
             "type": "object",
             "description": "RFC 9457; further members depend on the code.",
@@ -229,9 +198,6 @@ def components() -> dict[str, Document]:
             "required": ["type", "title", "status", "detail", "code"],
         },
     }
-
-
-_BINARY: Document = {"type": "string", "format": "binary"}
 
 
 def _answers(
@@ -257,11 +223,10 @@ def _problem(codes: list[str]) -> Document:
     return {"description": " · ".join(f"`{code}`: {ERRORS[code].title}" for code in codes), "content": content}
 
 
-def _tensor_content(name: str, example: Document) -> Document:
+def _tensor_content(name: str) -> Document:
     return {
-        JSON.media_type: {"schema": _ref(name), "example": example},
+        JSON.media_type: {"schema": _ref(name)},
         SAFETENSORS.media_type: {"schema": _BINARY},
-        SAFETENSORS.also[0]: {"schema": _BINARY},
     }
 
 

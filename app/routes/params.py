@@ -15,7 +15,7 @@ router = APIRouter(tags=["params"])
     operation_id="getParams",
     summary="Read the held parameters",
     responses=schema.tensor_answers(
-        "Params", schema.PARAMS_EXAMPLE, "session_not_found", "not_acceptable", "session_busy", "invalid_session",
+        "Params", "session_not_found", "not_acceptable", "session_busy", "invalid_session",
         "state_damaged",
     ),
 )  # fmt: skip
@@ -34,9 +34,9 @@ async def get_params(request: Request, session_id: str, service: Has, caller: Re
     status_code=204,
     operation_id="putParams",
     summary="Set held parameters",
-    openapi_extra=schema.tensor_body("Params", schema.PARAMS_EXAMPLE),
+    openapi_extra=schema.tensor_body("Params"),
     responses=schema.answers(
-        204, None, None, "malformed_body", "session_not_found", "session_busy", "body_too_large",
+        204, None, "malformed_body", "session_not_found", "session_busy", "body_too_large",
         "unsupported_media_type", "invalid_session", "tensor_mismatch", "state_damaged",
     ),
 )  # fmt: skip

@@ -26,9 +26,9 @@ LARGEST_DOCUMENT = 1 << 20
     status_code=201,
     operation_id="createSession",
     summary="Create a session",
-    openapi_extra=schema.json_body("CreateSession", schema.CREATE_EXAMPLE),
+    openapi_extra=schema.json_body("CreateSession"),
     responses=schema.answers(
-        201, "Session", schema.SESSION_EXAMPLE, "malformed_body", "body_too_large", "unsupported_media_type",
+        201, "Session", "malformed_body", "body_too_large", "unsupported_media_type",
         "invalid_session", headers={"Location": "The session's path."},
     ),
 )  # fmt: skip
@@ -44,7 +44,7 @@ async def create_session(request: Request, service: Has, caller: Writer) -> Resp
     operation_id="listSessions",
     summary="List sessions, newest first",
     responses=schema.answers(
-        200, "SessionList", {"sessions": [schema.SESSION_EXAMPLE], "next_cursor": None}, "malformed_header",
+        200, "SessionList", "malformed_header",
         "state_damaged",
     ),
 )  # fmt: skip
@@ -66,7 +66,7 @@ async def list_sessions(
     operation_id="getSession",
     summary="Read a session",
     responses=schema.answers(
-        200, "Session", schema.SESSION_EXAMPLE, "session_not_found", "state_damaged",
+        200, "Session", "session_not_found", "state_damaged",
         headers={"ETag": "Changes with every change of the session."},
     ) | {304: {"description": "As it was: `If-None-Match` named this ETag."}},
     openapi_extra={"parameters": [schema.IF_NONE_MATCH]},
@@ -83,9 +83,9 @@ async def get_session(request: Request, session_id: str, service: Has, caller: R
     "/v1/sessions/{session_id}",
     operation_id="updateSession",
     summary="Change settings from the next step on",
-    openapi_extra=schema.json_body("UpdateSession", schema.UPDATE_EXAMPLE),
+    openapi_extra=schema.json_body("UpdateSession"),
     responses=schema.answers(
-        200, "Session", schema.SESSION_EXAMPLE, "malformed_body", "session_not_found", "session_busy",
+        200, "Session", "malformed_body", "session_not_found", "session_busy",
         "body_too_large", "unsupported_media_type", "invalid_session", "state_damaged",
     ),
 )  # fmt: skip
@@ -101,7 +101,7 @@ async def update_session(request: Request, session_id: str, service: Has, caller
     status_code=204,
     operation_id="deleteSession",
     summary="Delete a session",
-    responses=schema.answers(204, None, None, "session_not_found"),
+    responses=schema.answers(204, None, "session_not_found"),
 )
 async def delete_session(session_id: str, service: Has, caller: Writer) -> Response:
     """The session, its state and its history, for good."""
@@ -113,9 +113,7 @@ async def delete_session(session_id: str, service: Has, caller: Writer) -> Respo
     "/v1/sessions/{session_id}/history",
     operation_id="getHistory",
     summary="What each step did, oldest first",
-    responses=schema.answers(
-        200, "History", {"history": [schema.HISTORY_EXAMPLE]}, "malformed_header", "session_not_found", "state_damaged"
-    ),
+    responses=schema.answers(200, "History", "malformed_header", "session_not_found", "state_damaged"),
 )
 async def get_history(
     session_id: str,

@@ -16,6 +16,7 @@ router = APIRouter(tags=["state"])
     "/v1/sessions/{session_id}/state",
     operation_id="getState",
     summary="Download the state",
+    response_class=Response,
     responses=schema.file_answer("session_not_found", "not_acceptable", "session_busy", "state_damaged"),
 )
 async def get_state(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
@@ -34,7 +35,7 @@ async def get_state(request: Request, session_id: str, service: Has, caller: Rea
     summary="Upload a state",
     openapi_extra=schema.file_body(),
     responses=schema.answers(
-        204, None, None, "malformed_body", "session_not_found", "session_busy", "body_too_large",
+        204, None, "malformed_body", "session_not_found", "session_busy", "body_too_large",
         "unsupported_media_type", "invalid_state", "state_damaged",
     ),
 )  # fmt: skip

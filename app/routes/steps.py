@@ -19,10 +19,10 @@ LONGEST_KEY = 255
     "/v1/sessions/{session_id}/steps",
     operation_id="takeStep",
     summary="Take one optimizer step",
-    openapi_extra=schema.tensor_body("Step", schema.STEP_EXAMPLE)
+    openapi_extra=schema.tensor_body("Step")
     | {"parameters": [schema.IDEMPOTENCY_KEY]},
     responses=schema.tensor_answers(
-        "StepAnswer", schema.ANSWER_EXAMPLE, "malformed_body", "malformed_header", "session_not_found",
+        "StepAnswer", "malformed_body", "malformed_header", "session_not_found",
         "not_acceptable", "step_conflict", "session_busy", "body_too_large", "unsupported_media_type",
         "invalid_session", "tensor_mismatch", "non_finite", "idempotency_mismatch", "state_damaged", "overloaded",
         headers={"Idempotent-Replayed": "`true` where the step had been answered before."},

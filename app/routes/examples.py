@@ -1,0 +1,66 @@
+"""An example of each body, by its component's name. The tests send those of requests, and compare those of answers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_SESSION: dict[str, Any] = {
+    "id": "18e9e9f6f27c70c9ceed23ba6f44828e",
+    "optimizer": "adamw",
+    "hyperparameters": {
+        "lr": 0.001, "weight_decay": 0.01, "maximize": False, "betas": [0.9, 0.999], "eps": 1e-8, "amsgrad": False,
+    },
+    "groups": [{"match": ["*bias"], "weight_decay": 0.0}],
+    "schedule": None,
+    "clip": None,
+    "on_non_finite": "reject",
+    "hold_params": False,
+    "step": 41,
+    "skipped_steps": 0,
+    "digest": "6f1c0d3a5be94c7782d0a1f4e3b2c596",
+    "tensors": {"w": {"shape": [1, 2], "dtype": "float32", "step": 41, "group": None}},
+    "warnings": [],
+    "ttl_seconds": None,
+    "labels": {},
+    "created_at": "2026-11-20T12:00:00.000Z",
+    "updated_at": "2026-11-20T12:05:31.250Z",
+    "expires_at": None,
+}  # fmt: skip
+_PARAMS: dict[str, Any] = {"w": [[0.1, 0.2]], "b": [0.0]}
+_METRICS: dict[str, Any] = {
+    "lr": 0.001, "grad_norm": 0.36069379233022786, "update_norm": 0.0017314779939175224,
+    "param_norm": 0.2240580301756709, "clip_scale": 1.0,
+}  # fmt: skip
+
+EXAMPLES: Mapping[str, dict[str, Any]] = {
+    "CreateSession": {
+        "optimizer": "adamw",
+        "hyperparameters": {"lr": 0.001, "weight_decay": 0.01},
+        "groups": [{"match": ["*bias"], "weight_decay": 0.0}],
+        "schedule": {"kind": "warmup_cosine", "warmup_steps": 100, "total_steps": 10000, "min_factor": 0.1},
+        "clip": {"global_norm": 1.0},
+        "ttl_seconds": 604800,
+        "labels": {"run": "mnist-3"},
+    },
+    "UpdateSession": {"hyperparameters": {"lr": 0.0005}, "labels": {"phase": "fine-tuning"}},
+    "Session": _SESSION,
+    "SessionList": {"sessions": [_SESSION], "next_cursor": None},
+    "Step": {"step": 42, "params": _PARAMS, "grads": {"w": [[0.01, -0.3]], "b": [0.2]}, "loss": 0.53},
+    "StepAnswer": {
+        "step": 42,
+        "params": {"w": [[0.098999, 0.20099801]], "b": [-0.0009999999]},
+        "skipped": False,
+        "digest": "e2c4a8f01b7d49c39d5f6a7788b0c1d2",
+        "metrics": _METRICS,
+    },
+    "Params": {"params": _PARAMS},
+    "History": {
+        "history": [
+            {
+                "step": 42, "loss": 0.53, **_METRICS, "skipped": False, "duration_ms": 0.21,
+                "time": "2026-11-20T12:05:31.250Z",
+            }
+        ]
+    },
+    "Liveness": {"status": "alive"},
+    "Readiness": {"status": "ready", "store": "lmdb", "version": "0.1.0"},
+}  # fmt: skip
