@@ -1,0 +1,120 @@
+"""The training runs whose every byte is kept: small, and each with something that a client may get wrong."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One request. Its parameters are the run's first ones, or those of the answer before; `number` is its `step`."""
+
+    grads: Any
+    number: int
+    loss: float | None = None
+    lr: float | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """A session, its first parameters, and its steps: arrays, or where it is not binary, tensors as JSON has them."""
+
+    settings: dict[str, Any]
+    params: Any
+    steps: tuple[Step, ...]
+    binary: bool = field(default=True)
+
+    @property
+    def hold_params(self) -> bool:
+        return bool(self.settings.get("hold_params"))
+
+
+def _params(dtype: Any) -> Arrays:
+    return {
+        "layer/0/weight": np.array([[0.1, -0.2, 0.3], [0.4, 0.5, -0.6]], dtype),
+        "layer/0/bias": np.array([0.0, 1.0], dtype),
+        "größe": np.array(0.5, dtype),
+        "none": np.zeros((0, 2), dtype),
+    }
+
+
+def _grads(dtype: Any, scale: float) -> Arrays:
+    return {
+        "layer/0/weight": np.array([[0.01, -0.3, 0.25], [1.5, 0.0, -2.0]], dtype) * np.array(scale, dtype),
+        "layer/0/bias": np.array([0.2, -0.125], dtype) * np.array(scale, dtype),
+        "größe": np.array(-0.75, dtype) * np.array(scale, dtype),
+        "none": np.zeros((0, 2), dtype),
+    }
+
+
+def _steps(dtype: Any) -> tuple[Step, ...]:
+    return (
+        Step(_grads(dtype, 1), 1, loss=0.53),
+        Step(_grads(dtype, -0.5), 2, loss=0.25, lr=0.01),
+        Step(_grads(dtype, 4), 3),
+    )
+
+
+_NAN: Arrays = _grads(np.float32, 1) | {"layer/0/bias": np.array([0.2, np.nan], np.float32)}
+_JSON_PARAMS = {
+    "w": [[0.1, 0.2]],
+    "b": {"dtype": "float64", "shape": [1], "data": [0.1]},
+    "h": {"dtype": "float16", "shape": [2], "base64": "ADwAwA=="},
+    "s": 0.5,
+}
+_JSON_GRADS = {
+    "w": [[0.01, -0.3]],
+    "b": {"dtype": "float64", "shape": [1], "data": [0.2]},
+    "h": {"dtype": "float16", "shape": [2], "base64": "ADgANA=="},
+    "s": -1,
+}
+_JSON_INFINITE = {"w": {"dtype": "float32", "shape": [1, 2], "base64": "AACAPwAAgH8="}}
+
+CASES: Mapping[str, Case] = {
+    "adamw": Case({"optimizer": "adamw"}, _params(np.float32), _steps(np.float32)),
+    "adamw-held": Case({"optimizer": "adamw", "hold_params": True}, _params(np.float32), _steps(np.float32)),
+    "adamw-json": Case(
+        {"optimizer": "adamw", "clip": {"global_norm": 0.25}},
+        _JSON_PARAMS,
+        (Step(_JSON_GRADS, 1, loss=0.53), Step(_JSON_GRADS, 2, lr=0.5)),
+        binary=False,
+    ),
+    "amsgrad-bfloat16": Case(
+        {"optimizer": "adam", "hyperparameters": {"lr": 0.05, "amsgrad": True}},
+        _params(ml_dtypes.bfloat16),
+        _steps(ml_dtypes.bfloat16),
+    ),
+    "rmsprop-float16": Case(
+        {"optimizer": "rmsprop", "hyperparameters": {"centered": True, "momentum": 0.9}},
+        _params(np.float16),
+        _steps(np.float16),
+    ),
+    "sgd-momentum-float64": Case(
+        {"optimizer": "sgd", "hyperparameters": {"lr": 0.1, "momentum": 0.9, "nesterov": True}},
+        _params(np.float64),
+        _steps(np.float64),
+    ),
+    "skip": Case(
+        {"optimizer": "adamw", "on_non_finite": "skip"},
+        _params(np.float32),
+        (Step(_grads(np.float32, 1), 1), Step(_NAN, 2), Step(_grads(np.float32, 2), 2)),
+    ),
+    "skip-json": Case(
+        {"optimizer": "sgd", "on_non_finite": "skip"},
+        {"w": [[0.1, 0.2]]},
+        (Step(_JSON_INFINITE, 1), Step({"w": [[1, 2]]}, 1)),
+        binary=False,
+    ),
+    "reject": Case({"optimizer": "adamw"}, _params(np.float32), (Step(_NAN, 1),)),
+    "conflict": Case(
+        {"optimizer": "adamw"}, _params(np.float32), (Step(_grads(np.float32, 1), 1), Step(_grads(np.float32, 2), 1))
+    ),
+    "mismatch": Case(
+        {"optimizer": "adamw"}, _params(np.float32), (Step(_grads(np.float32, 1) | {"none": np.zeros(2)}, 1),)
+    ),
+}

@@ -1,0 +1,65 @@
+"""Write the golden files: `python -m tests.golden.make`. Only where the contract, or the words of a refusal, changed.
+
+<case>/session.json       what the session is created with
+<case>/<n>.request.bin    the n-th step (`.json` where it is JSON)
+<case>/<n>.response.bin   its answer (`.json` where it is JSON, or a problem document)
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from optim_client._tensors import decode, encode
+
+from tests.golden.cases import CASES, Case, Step
+from tests.service.calls import SAFETENSORS, serving
+
+FOLDER = Path(__file__).parent
+FORMS = {"json": "application/json", "bin": SAFETENSORS}
+
+
+def write(folder: Path) -> None:
+    for name, case in CASES.items():
+        place = folder / name
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        (place / "session.json").write_text(json.dumps(case.settings, indent=2) + "\n")
+        _write_steps(place, case)
+
+
+def _write_steps(place: Path, case: Case) -> None:
+    form = "bin" if case.binary else "json"
+    with serving() as client:
+        session = client.post("/v1/sessions", json=case.settings).headers["location"]
+        params = case.params
+        for n, step in enumerate(case.steps, 1):
+            sent = None if case.hold_params and n > 1 else params
+            request = _binary(step, sent) if case.binary else _json(step, sent)
+            answer = client.post(f"{session}/steps", content=request, headers={"content-type": FORMS[form]})
+            (place / f"{n}.request.{form}").write_bytes(request)
+            (place / f"{n}.response.{form if answer.is_success else 'json'}").write_bytes(answer.content)
+            params = _params_of(answer, params)
+
+
+def _binary(step: Step, params: Any) -> bytes:
+    scalars = {name: repr(value) for name, value in (("loss", step.loss), ("lr", step.lr)) if value is not None}
+    tensors = {"grads": step.grads} if params is None else {"params": params, "grads": step.grads}
+    return encode(tensors, {"step": str(step.number), **scalars})
+
+
+def _json(step: Step, params: Any) -> bytes:
+    document = {"step": step.number, "params": params, "grads": step.grads, "loss": step.loss, "lr": step.lr}
+    return json.dumps({name: value for name, value in document.items() if value is not None}).encode()
+
+
+def _params_of(answer: httpx2.Response, before: Any) -> Any:
+    """The next step's parameters; after a refusal still those before."""
+    if not answer.is_success:
+        return before
+    return answer.json()["params"] if "json" in answer.headers["content-type"] else decode(answer.content, "params")[0]
+
+
+if __name__ == "__main__":
+    write(FOLDER)

@@ -1,0 +1,93 @@
+"""The golden files, in both directions: what the service answers to them, and what the Python client makes of them.
+
+None of it depends on the time, on the session's id, or on the machine.
+"""
+
+import json
+from collections import deque
+from pathlib import Path
+
+import httpx2
+import pytest
+from optim_client import Client, NonFinite, OptimError, StepConflict, TensorMismatch
+
+from tests.golden.cases import CASES
+from tests.golden.make import FOLDER, FORMS, write
+from tests.service.calls import bits, create, serving
+from tests.wire import package
+
+REFUSALS: dict[str, type[OptimError]] = {"conflict": StepConflict, "mismatch": TensorMismatch, "reject": NonFinite}
+
+
+def exchanges(case: str) -> list[tuple[Path, Path]]:
+    """The requests of a case, each with its answer."""
+    folder = FOLDER / case
+    numbers = range(1, len(CASES[case].steps) + 1)
+    return [(next(folder.glob(f"{n}.request.*")), next(folder.glob(f"{n}.response.*"))) for n in numbers]
+
+
+def test_there_is_a_folder_for_each_case() -> None:
+    assert {folder.name for folder in FOLDER.iterdir() if (folder / "session.json").exists()} == CASES.keys()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_service_answers_each_request_with_these_bytes_and_again_with_the_same(case: str) -> None:
+    with serving() as client:
+        session = create(client, **json.loads((FOLDER / case / "session.json").read_text()))
+        for request, expected in exchanges(case):
+            headers = {"content-type": FORMS[request.suffix[1:]]}
+            for again in (False, True):
+                answer = client.post(f"{session}/steps", content=request.read_bytes(), headers=headers)
+                assert answer.content == expected.read_bytes()
+                assert ("idempotent-replayed" in answer.headers) == (again and answer.is_success)
+            media_type = FORMS[expected.suffix[1:]] if answer.is_success else "application/problem+json"
+            assert answer.headers["content-type"] == media_type
+
+
+class Exchange(httpx2.BaseTransport):
+    """In the place of a service: creates a session, then answers each request if it is the next golden one."""
+
+    def __init__(self, case: str) -> None:
+        with serving() as client:
+            self._created = client.post("/v1/sessions", json=CASES[case].settings)
+        self._exchanges = deque(exchanges(case))
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/v1/sessions":
+            return httpx2.Response(201, headers=self._created.headers, content=self._created.content)
+        expected, answer = self._exchanges.popleft()
+        assert request.read() == expected.read_bytes()
+        assert request.headers["content-type"] == FORMS[expected.suffix[1:]]
+        content = answer.read_bytes()
+        if answer.suffix == ".bin":
+            return httpx2.Response(200, headers={"content-type": FORMS["bin"]}, content=content)
+        status = json.loads(content)["status"]
+        retry = {"x-should-retry": "false"} if status == 409 else {}
+        headers = {"content-type": "application/problem+json", **retry}
+        return httpx2.Response(status, headers=headers, content=content)
+
+
+@pytest.mark.parametrize("case", [name for name, case in CASES.items() if case.binary])
+def test_the_python_client_writes_these_requests_and_reads_these_answers(case: str) -> None:
+    run = CASES[case]
+    with Client("http://service", transport=Exchange(case)) as client:
+        session, stale = (client.sessions.create(**run.settings) for _ in range(2))
+        params = run.params
+        for step, (_, expected) in zip(run.steps, exchanges(case), strict=True):
+            sent = None if run.hold_params and step is not run.steps[0] else params
+            if expected.suffix == ".json":
+                with pytest.raises(REFUSALS[case]):
+                    stale.step(sent, step.grads, loss=step.loss, lr=step.lr)
+                continue
+            params = session.step(sent, step.grads, loss=step.loss, lr=step.lr)
+            written = package.load(expected.read_bytes())
+            assert bits({f"params/{name}": array for name, array in params.items()}) == bits(written)
+
+
+def test_the_files_are_what_their_maker_makes(tmp_path: Path) -> None:
+    write(tmp_path)
+    made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.*")}
+    kept = {
+        path.relative_to(FOLDER): path.read_bytes() for path in FOLDER.glob("*/*.*") if path.suffix in (".json", ".bin")
+    }
+    assert made == kept
