@@ -17,7 +17,7 @@ from optim_client._protocol import Request, Response
 
 from tests.durability.processes import ServerProcess
 from tests.durability.twin import Twin
-from tests.durability.wire import LOST, Wire, assert_replay, bytes_of, was_replayed
+from tests.durability.wire import LOST, Wire, assert_replay, bytes_of, half_sent, was_replayed
 
 Kill: TypeAlias = Callable[[ServerProcess, Wire, Request, float], tuple[Response, str]]
 """A server, a request to it, and a moment in seconds; gives the answer, and says what happened."""
@@ -29,19 +29,16 @@ def between(server: ServerProcess, wire: Wire, request: Request, _: float) -> tu
     return _send_again(server, wire, request), "between two steps"
 
 
-def half_sent(server: ServerProcess, wire: Wire, request: Request, _: float) -> tuple[Response, str]:
+def while_sent(server: ServerProcess, wire: Wire, request: Request, _: float) -> tuple[Response, str]:
     """The server has read the half of the body."""
-    head, body = bytes_of(request)
-    with socket.create_connection(("127.0.0.1", server.port)) as half:
-        half.sendall(head + body[: len(body) // 2])
-        server.wait_for_client(half)
+    with half_sent(server.port, request):
         server.kill()
     answer = _send_again(server, wire, request)
     assert not was_replayed(answer)
     return answer, "half sent"
 
 
-def half_answered(server: ServerProcess, wire: Wire, request: Request, _: float) -> tuple[Response, str]:
+def while_answered(server: ServerProcess, wire: Wire, request: Request, _: float) -> tuple[Response, str]:
     """The client has read the begin of the answer, so the step was saved."""
     with socket.create_connection(("127.0.0.1", server.port)) as half:
         half.sendall(b"".join(bytes_of(request)))
@@ -70,7 +67,7 @@ def at_any_moment(server: ServerProcess, wire: Wire, request: Request, seconds: 
     return answer, "saved and not answered" if was_replayed(answer) else "not saved"
 
 
-WAYS: Sequence[Kill] = (between, half_sent, half_answered, at_any_moment)
+WAYS: Sequence[Kill] = (between, while_sent, while_answered, at_any_moment)
 
 
 def _send_again(server: ServerProcess, wire: Wire, request: Request) -> Response:

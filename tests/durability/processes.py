@@ -113,11 +113,6 @@ class ServerProcess:
                         found[connection.raddr.ip, connection.raddr.port] = process.pid
         return found
 
-    def wait_for_client(self, client: socket.socket) -> None:
-        """Until a connection that was opened is one of `connections`."""
-        while client.getsockname() not in self.connections():
-            time.sleep(0.01)
-
 
 @contextmanager
 def servers(stores: Sequence[str], folder: Path, workers: int = 1) -> Iterator[list[ServerProcess]]:

@@ -7,22 +7,20 @@ from optim_client._protocol import Response
 
 from tests.durability.processes import ServerProcess
 from tests.durability.twin import Twin
-from tests.durability.wire import Wire, assert_replay, bytes_of
+from tests.durability.wire import Wire, assert_replay, half_sent
 
 
 def stop_and_start_in_the_middle_of_a_step(server: ServerProcess) -> None:
     """The server is told to stop when it has read half of a step; the rest is sent when it listens no more."""
-    with Wire(server.port) as wire, socket.create_connection(("127.0.0.1", server.port)) as slow:
+    with Wire(server.port) as wire:
         twin = Twin(wire, hold_params=True, rows=250)
         twin.take(wire.send(twin.request()))
         request = twin.request()
-        head, body = bytes_of(request)
-        slow.sendall(head + body[: len(body) // 2])
-        server.wait_for_client(slow)
-        server.terminate()
-        server.wait_until_silent()
-        slow.sendall(body[len(body) // 2 :])
-        answer = _read_answer(slow)
+        with half_sent(server.port, request) as (slow, rest):
+            server.terminate()
+            server.wait_until_silent()
+            slow.sendall(rest)
+            answer = _read_answer(slow)
         twin.take(answer)
         server.wait()
         wire.close()

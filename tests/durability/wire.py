@@ -2,6 +2,9 @@
 
 import http.client
 import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 from optim_client._protocol import Request, Response
@@ -45,12 +48,23 @@ class Wire:
         self.close()
 
 
-def bytes_of(request: Request) -> tuple[bytes, bytes]:
+def bytes_of(request: Request, **headers: str) -> tuple[bytes, bytes]:
     """The request's head and its body, for who sends them piece by piece."""
     assert isinstance(request.body, bytes)
     lines = [f"{request.method} {request.path} HTTP/1.1", "host: localhost", f"content-length: {len(request.body)}"]
-    lines += [f"{name}: {value}" for name, value in request.headers.items()]
+    lines += [f"{name}: {value}" for name, value in {**request.headers, **headers}.items()]
     return "\r\n".join([*lines, "", ""]).encode(), request.body
+
+
+@contextmanager
+def half_sent(port: int, request: Request) -> Iterator[tuple[socket.socket, bytes]]:
+    """A connection on which the server reads the request's body and has got the half of it; and the other half."""
+    head, body = bytes_of(request, expect="100-continue")
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
+        client.sendall(head)
+        assert client.recv(1 << 10) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(body[: len(body) // 2])
+        yield client, body[len(body) // 2 :]
 
 
 def code_of(response: Response) -> str | None:
