@@ -17,8 +17,7 @@ from optim_engine.config import Config
 from optim_engine.errors import NonFinite
 from optim_engine.norms import first_non_finite, norm
 from optim_engine.optimizers import OPTIMIZERS
-from optim_engine.plan import Plan, plan_step
-from optim_engine.runs import Run
+from optim_engine.plan import Plan, Run, plan_step
 from optim_engine.state import State
 from optim_engine.walk import Update, Vectors
 
