@@ -107,7 +107,7 @@ def _from_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
         raise MalformedBody(f"tensor {name!r:.80}: its lists are not all of one length", tensor=name) from None
     with np.errstate(over="ignore"):
         array: Array = wide.astype(dtype)
-    if not np.isfinite(array).all():
+    if not _is_finite(array):
         raise MalformedBody(f"tensor {name!r:.80} has a number out of the range of {dtype.name}", tensor=name)
     return array
 
@@ -139,11 +139,16 @@ def _write_tensor(array: Array, form: str | None) -> Any:
     A list cannot say the shape of an array that has no rows, but has columns.
     """
     form = form or (LIST if array.dtype == np.float32 and 0 not in array.shape[:-1] else DATA)
-    if form == BASE64 or not np.isfinite(array).all():
+    if form == BASE64 or not _is_finite(array):
         return {**_dtype_and_shape(array), "base64": b64encode(np.ascontiguousarray(array).tobytes()).decode()}
     if form == DATA:
         return {**_dtype_and_shape(array), "data": _numbers(array.reshape(-1))}
     return _numbers(array)
+
+
+def _is_finite(array: Array) -> bool:
+    with np.errstate(invalid="ignore"):  # for bfloat16's signalling NaN
+        return bool(np.isfinite(array).all())
 
 
 def _dtype_and_shape(array: Array) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _is_count(value: Any) -> bool:
 def _read_config(document: Mapping[str, Any]) -> Config:
     try:
         return Config.parse(**{key: document[key] for key in SETTINGS if key in document})
-    except (EngineError, TypeError) as error:
+    except EngineError as error:
         raise InvalidState(f"the file's settings are not valid: {error}") from None
 
 

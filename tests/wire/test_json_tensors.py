@@ -94,6 +94,11 @@ def test_an_array_that_is_not_contiguous_is_written_as_it_reads(view: str, form:
     assert bits({"w": read(written(array, form))}) == bits({"w": array})
 
 
+def test_a_signalling_nan_is_no_reason_for_a_warning() -> None:
+    nan = np.array([0x7F81], np.uint16).view(ml_dtypes.bfloat16)
+    assert bits({"w": read(written(nan, "data"))}) == bits({"w": nan})
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("form", ["list", "data", "base64"])
 def test_a_value_that_json_lacks_is_written_in_base64_and_never_as_null(value: float, form: str) -> None:
