@@ -343,8 +343,8 @@ def test_a_step_that_was_overwritten_is_not_answered_again(run: Run, what: str) 
         (None, 1, 1, CONFLICT),
     ]
     at = 2 if what == "params" else 1
-    for *asked, expected in [*table, (None, at + 1, 7, STEP)]:
-        check(run, {}, tuple(asked), expected)
+    for key, number, body, expected in [*table, (None, at + 1, 7, STEP)]:
+        check(run, {}, (key, number, body), expected)
 
 
 def test_a_step_that_was_refused_used_up_neither_its_number_nor_its_key(run: Run) -> None:

@@ -130,7 +130,7 @@ def test_a_setting_that_is_none_is_refused() -> None:
 
 def test_settings_are_not_changed_later() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Settings().port = 1  # type: ignore[misc]
+        Settings().port = 1
 
 
 @pytest.mark.parametrize("data", [None, "/data"])

@@ -398,11 +398,11 @@ def test_an_idempotency_key_that_is_none_is_refused(client: Client, header: str)
     problem(answer, 400, "malformed_header")
 
 
-@pytest.mark.parametrize("header", ['"a"', "a", "a" * 255, f'"{"a" * 255}"', '"a b/ü"'.encode("latin-1")])
-def test_an_idempotency_key_is_a_quoted_string_or_a_bare_one(client: Client, header: str | bytes) -> None:
+@pytest.mark.parametrize("header", [b'"a"', b"a", b"a" * 255, b'"%s"' % (b"a" * 255), '"a b/ü"'.encode("latin-1")])
+def test_an_idempotency_key_is_a_quoted_string_or_a_bare_one(client: Client, header: bytes) -> None:
     session = create(client)
     for replayed in (None, "true"):
-        answer = client.post(f"{session}/steps", json=W, headers={b"idempotency-key": header})  # type: ignore[dict-item]
+        answer = client.post(f"{session}/steps", json=W, headers={b"idempotency-key": header})
         assert (answer.status_code, answer.headers.get("idempotent-replayed")) == (200, replayed)
 
 
