@@ -35,7 +35,7 @@ class ServiceError(Exception):
             "status": self.status,
             "detail": self.detail,
             "code": self.code,
-            **self.fields,
+            **{name: value for name, value in self.fields.items() if value is not None},
         }
 
     def headers(self) -> dict[str, str]:

@@ -43,7 +43,7 @@ def _check(length: int, limit: int) -> None:
     if length > limit:
         raise BodyTooLarge(
             f"the body has {length} bytes or more, the limit is {limit}: send fewer tensors at once, or raise "
-            "OPTIM_MAX_BODY_BYTES",
+            "OPTIM_MAX_BODY_BYTES (settings may have 1 MiB)",
             limit=limit,
         )
 

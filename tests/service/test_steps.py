@@ -342,6 +342,11 @@ def test_a_tensor_that_does_not_fit_is_refused_by_its_name(client: Client, body:
     assert client.get(session).content == before
 
 
+def test_an_error_has_no_empty_members(client: Client) -> None:
+    refused = problem(step(client, create(client), grads={"w": [1]}), 422, "tensor_mismatch")
+    assert None not in refused.values()
+
+
 def test_a_mismatch_says_what_the_tensor_was_and_what_it_is(client: Client) -> None:
     session = create(client)
     stepped(client, session, **W)

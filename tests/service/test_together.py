@@ -14,6 +14,7 @@ from optim_client._tensors import decode, encode
 
 from app import changes
 from app.compute import INLINE_BELOW, Compute
+from app.errors import StoreUnavailable
 from app.main import create_app
 from app.settings import Settings
 from app.store.base import Save
@@ -144,6 +145,32 @@ async def test_a_step_whose_client_went_away_while_it_was_saved_is_saved() -> No
         assert again.headers["idempotent-replayed"] == "true"
         assert (await client.get(session)).json()["step"] == 1
         assert (await client.post(f"{session}/steps", json={**W, "step": 2})).status_code == 200
+
+
+class DoubtfulStore(MemoryStore):
+    """Does what it is asked, and the answer is lost."""
+
+    doubtful = False
+
+    async def save(self, change: Save) -> None:
+        await super().save(change)
+        if self.doubtful:
+            raise StoreUnavailable("no answer")
+
+
+async def test_a_step_that_was_saved_and_not_confirmed_is_answered_at_the_next_try() -> None:
+    store = DoubtfulStore(10)
+    async with service(store) as client, service() as other:
+        session, sure = await create(client), await create(other)
+        for number in range(1, 4):
+            store.doubtful = True
+            lost = await client.post(f"{session}/steps", json=body(number, number))
+            assert (lost.status_code, lost.json()["code"]) == (503, "store_unavailable")
+            store.doubtful = False
+            again = await client.post(f"{session}/steps", json=body(number, number))
+            expected = await other.post(f"{sure}/steps", json=body(number, number))
+            assert again.headers["idempotent-replayed"] == "true"
+            assert again.content == expected.content
 
 
 async def test_small_work_is_done_at_once_and_large_work_on_a_thread_of_its_own() -> None:
