@@ -199,15 +199,17 @@ def test_the_states_of_recent_sessions_are_kept_up_to_so_many_bytes(cached: int,
 def test_what_was_used_longest_ago_leaves_the_cache_first() -> None:
     store = CountingStore()
     with serving(store, state_cache_bytes=6000) as client:
-        sessions = [create(client) for _ in range(3)]
-        for session in sessions:
-            stepped(client, session, **W)
-        store.reads = 0
-        for session in (sessions[2], sessions[1]):
-            stepped(client, session, **W)
-        assert store.reads == 0
-        stepped(client, sessions[0], **W)
-        assert store.reads == 1
+        first, second, third = (create(client) for _ in range(3))
+        stepped(client, first, **W)
+        stepped(client, second, **W)
+        client.get(f"{first}/state")
+        stepped(client, third, **W)
+        reads = []
+        for session in (third, first, second):
+            store.reads = 0
+            client.get(f"{session}/state")
+            reads.append(store.reads)
+    assert reads == [0, 0, 1]
 
 
 def test_what_has_expired_is_swept_every_so_often() -> None:
