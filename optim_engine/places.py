@@ -61,9 +61,9 @@ def scatter(vector: Array, targets: Iterable[Array]) -> None:
 
 
 def rest(taken: Iterable[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
-    """The ranges of a memory of `end` bytes that none of the taken ones covers."""
+    """The ranges of a memory of `end` bytes that lie between the taken ones, which do not overlap."""
     start = 0
     for left, right in [*sorted(taken), (end, end)]:
         if left > start:
             yield start, left
-        start = max(start, right)
+        start = right

@@ -70,6 +70,17 @@ def test_no_more_is_kept_than_the_limit_and_the_least_recently_used_goes_first()
     assert buffers.idle_bytes > 5 * MB
 
 
+def test_a_size_that_was_used_again_is_no_longer_the_least_recent() -> None:
+    buffers = Buffers(limit=4 * MB)
+    small, other, again, more = (buffers.take(int(n * MB)) for n in (1, 1.5, 1, 1.25))
+    place = address(again)
+    del small
+    del other
+    del again
+    del more
+    assert address(buffers.take(MB)) == place
+
+
 def test_memory_larger_than_the_limit_drives_nothing_else_out() -> None:
     buffers = Buffers(limit=2 * MB)
     del (small := [buffers.take(MB)])[:]

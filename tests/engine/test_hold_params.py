@@ -70,3 +70,11 @@ def test_a_step_that_names_some_leaves_the_others_held_as_they_are() -> None:
 def test_transposed_parameters_are_held_by_their_elements_not_by_their_memory() -> None:
     w = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert np.array_equal(State.empty().with_params({"w": w.T}).held()["w"], w.T)
+
+
+def test_arrays_given_for_the_results_are_not_for_parameters_that_are_held() -> None:
+    params, grads = tensors(0, np.float32), tensors(1, np.float32)
+    out = {name: np.zeros_like(array) for name, array in params.items()}
+    outcome = step(HOLDING, State.empty(), params, grads, out=out)
+    assert same_bits(outcome.params, outcome.state.held())
+    assert not any(array.any() for array in out.values())

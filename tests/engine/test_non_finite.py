@@ -68,6 +68,7 @@ def test_skipping_moves_neither_count_nor_moments_nor_schedule(dtype: type[Any])
     assert skipped.state is first.state
     assert same_bits(skipped.params, first.params)
     assert (skipped.metrics.update_norm, skipped.metrics.clip_scale) == (0.0, 1.0)
+    assert skipped.metrics.lr == 2 * first.metrics.lr
     assert np.isnan(skipped.metrics.grad_norm)
     after, unbroken = (step(config, state, first.params, good[1]) for state in (skipped.state, first.state))
     assert same_bits(after.params, unbroken.params)

@@ -39,8 +39,16 @@ def test_the_norm_is_of_the_gradients_as_they_came_and_the_update_of_those_after
 @pytest.mark.parametrize("count", [2, 1000])
 def test_a_norm_whose_square_is_out_of_range_is_right(dtype: type[Any], size: float, count: int) -> None:
     x = np.full(count, size, dtype)
-    assert norm([x]) == pytest.approx(math.sqrt(count) * float(x[0]), rel=1e-6)
-    assert norm([x, np.zeros(3, np.float32), x]) == pytest.approx(math.sqrt(2 * count) * float(x[0]), rel=1e-6)
+    assert norm([x]) == pytest.approx(math.sqrt(count) * float(x[0]), rel=1e-6, abs=0)
+    assert norm([x, np.zeros(3, np.float32), x]) == pytest.approx(math.sqrt(2 * count) * float(x[0]), rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize("size", [1e30, 1e-25])
+def test_so_are_the_norms_of_parameters_and_of_their_change(size: float) -> None:
+    params, grads = np.full(4, 2 * size, np.float32), np.full(4, size, np.float32)
+    metrics = step(Config.parse("sgd", **PLAIN), State.empty(), {"x": params}, {"x": grads}).metrics
+    assert metrics.param_norm == pytest.approx(2 * size, rel=1e-6, abs=0)
+    assert metrics.update_norm == pytest.approx(2 * size, rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize(("dtype", "size"), [(np.float32, 1e30), (np.float64, 1e200)])

@@ -105,14 +105,26 @@ def test_tensors_of_one_pack_stand_side_by_side_also_where_names_of_groups_alter
 def test_a_change_of_settings_takes_hold_at_the_next_step() -> None:
     """A plan is kept with the layout; it must not outlive the configuration that it was made for."""
     params, grads = tensors(0, np.float64, SHAPES), tensors(1, np.float64, SHAPES)
-    first = Config.parse("sgd", hyperparameters={"lr": 1})
-    second = Config.parse("sgd", hyperparameters={"lr": 1}, groups=[{"match": ["a"], "lr": 3}])
-    state = step(first, State.empty(), params, grads).state
-    for config, lr in ((second, 3), (first, 1), (second, 3)):
-        outcome = step(config, state, params, grads)
-        np.testing.assert_array_equal(outcome.params["a"], params["a"] - lr * grads["a"])
+    config = {
+        decay: Config.parse("sgd", hyperparameters={"lr": 1}, groups=[{"match": ["a"], "weight_decay": decay}])
+        for decay in (0, 1, 2)
+    }
+    state = step(config[0], State.empty(), params, grads).state
+    for decay in (1, 2, 0, 1):
+        outcome = step(config[decay], state, params, grads)
+        np.testing.assert_array_equal(outcome.params["a"], params["a"] - (grads["a"] + decay * params["a"]))
         np.testing.assert_array_equal(outcome.params["c"], params["c"] - grads["c"])
         state = outcome.state
+
+
+def test_a_pack_takes_tensors_up_to_a_size_so_that_its_copies_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "LARGEST_PACK", 10)
+    shapes = {f"{i}": (4,) for i in range(9)}
+    state = step(
+        Config.parse("sgd"), State.empty(), tensors(0, np.float32, shapes), tensors(1, np.float32, shapes)
+    ).state
+    (made,) = state.layout.plans.values()
+    assert [len(run.tensors) for run in made.runs] == [3, 2, 3, 1]
 
 
 def test_a_session_plans_once_and_forgets_plans_it_no_longer_needs() -> None:
