@@ -123,7 +123,7 @@ def overloaded(_: Path) -> httpx2.Response:
             steps = (await c.post("/v1/sessions", json={"optimizer": "sgd"})).headers["location"] + "/steps"
             first = asyncio.create_task(c.post(steps, json=W))
             await store.saving.wait()
-            second = await c.post(steps, json=MARKED)
+            second = await asyncio.wait_for(c.post(steps, json=MARKED), 30)
             store.go_on.set()
             assert (await first).status_code == 200
             return second
