@@ -1,4 +1,4 @@
-"""The table of optimizers: adding one is adding a row here and its hyperparameters in `config.py`."""
+"""The table of optimizers: adding one is adding a row here, its file, and its hyperparameters."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
