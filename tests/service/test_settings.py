@@ -168,6 +168,15 @@ def test_names_are_so_long_and_no_longer() -> None:
             problem(step(client, session, params={name: 1.0}, grads={name: 1.0}), 400, "malformed_body")
 
 
+def test_a_place_is_free_again_after_a_step_whatever_became_of_it() -> None:
+    with serving(max_waiting_steps=1) as client:
+        session = create(client)
+        for _ in range(3):
+            stepped(client, session, **W)
+            problem(step(client, session, grads={"w": ["x"]}), 400, "malformed_body")
+            problem(step(client, session, **W, step=9), 409, "step_conflict")
+
+
 class CountingStore(MemoryStore):
     """Counts how often a state is read, and when things are swept."""
 
