@@ -9,7 +9,7 @@ from app.store.base import Store, VersionConflict
 from tests.store.changes import DAY, change_of, row, saved, state_of
 from tests.store.places import Place
 
-SOON = 0.25
+SOON = 0.4
 MARGIN = 0.05
 """Redis looks at its clock now and then."""
 

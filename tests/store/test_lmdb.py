@@ -307,7 +307,7 @@ async def test_while_another_process_writes_nobody_else_waits(place: LmdbPlace, 
         await asyncio.sleep(0.01)
         now = time.monotonic()
         longest, last = max(longest, now - last), now
-    assert longest < 0.2
+    assert longest < 1
     saving.cancel()
     await asyncio.sleep(0.01)
     assert not saving.done()  # the thread still reads the buffer
