@@ -17,6 +17,8 @@ from app.settings import Settings
 from app.store import open_store
 
 BACKLOG = 2048
+HEALTHCHECK_SECONDS = 30
+"""A worker that is silent for so long is killed. It is silent while it starts, which takes a busy machine a while."""
 CLIENT_SETTINGS = {"OPTIM_BASE_URL", "OPTIM_API_KEY"}
 
 
@@ -80,6 +82,7 @@ def _config(settings: Settings) -> uvicorn.Config:
         server_header=False,
         backlog=BACKLOG,
         timeout_graceful_shutdown=settings.shutdown_seconds,
+        timeout_worker_healthcheck=HEALTHCHECK_SECONDS,
     )
 
 

@@ -1,5 +1,6 @@
 """Real server processes, `optim serve`: started, killed, and started again on the same port and store."""
 
+import errno
 import http.client
 import os
 import signal
@@ -93,11 +94,13 @@ class ServerProcess:
 
     def wait_until_port_is_free(self) -> None:
         deadline = time.monotonic() + STOP_SECONDS
-        with suppress(ConnectionRefusedError):
-            while True:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-                assert time.monotonic() < deadline, self.log()
-                time.sleep(0.01)
+        while not self._is_port_free():
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.01)
+
+    def _is_port_free(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == errno.ECONNREFUSED
 
     def log(self) -> str:
         return self._log.read_text()
