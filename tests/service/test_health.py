@@ -73,7 +73,7 @@ def test_requests_are_counted_by_method_route_and_status(client: Client) -> None
     assert sample(client, requests.format("GET", "none", 404)) == 1
     assert sample(client, f'optim_request_seconds_count{{route="{route}"}}') == 4
     assert sample(client, f'optim_request_seconds_bucket{{le="+Inf",route="{route}"}}') == 4
-    assert 0 < sample(client, f'optim_request_seconds_sum{{route="{route}"}}') < 4
+    assert sample(client, f'optim_request_seconds_sum{{route="{route}"}}') > 0
 
 
 def test_steps_are_counted_by_what_became_of_them(client: Client) -> None:
