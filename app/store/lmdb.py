@@ -6,9 +6,10 @@ No call runs on the event loop. The file is not a write map: a full disk is an e
 
 import asyncio
 import errno
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ import lmdb
 
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.settings import Settings
+from app.store import lmdb_length
 from app.store.base import FORMAT, Head, IncompatibleStore, Save, Store, VersionConflict
 from app.store.group_commit import GroupCommit
 from app.store.lmdb_tables import Fresh, Tables, staging_key
@@ -79,8 +81,10 @@ class LmdbStore(Store):
     def _open(self) -> None:
         environment = self._open_environment()
         try:
-            self._check_length(environment)
-            with environment.begin(write=True, buffers=True) as txn:
+            with (
+                environment.begin(write=True, buffers=True) as txn,
+                lmdb_length.checked(environment, txn, self._file),
+            ):
                 self._check_format(txn)
                 self._tables = Tables(*(environment.open_db(field.name.encode(), txn=txn) for field in fields(Tables)))
             environment.reader_check()
@@ -91,7 +95,7 @@ class LmdbStore(Store):
                 raise self._translated(error) from error
             raise
         self._writer: GroupCommit[Transaction] = GroupCommit(
-            lambda: environment.begin(write=True, buffers=True), TRANSACTION_BYTES, (VersionConflict, ServiceError)
+            lambda: self._begin(environment), TRANSACTION_BYTES, (VersionConflict, ServiceError)
         )
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._environment = environment
@@ -112,22 +116,22 @@ class LmdbStore(Store):
         except (lmdb.Error, OSError) as error:
             raise StoreUnavailable(f"cannot open the store in {self.folder}: {error}") from error
 
-    def _check_length(self, environment: lmdb.Environment) -> None:
-        """A file that was cut short would kill the process where it is read."""
-        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-        found = self._file.stat().st_size
-        if found < needed:
-            raise StateDamaged(f"{self._file} has {found} of at least {needed} bytes: restore it from a backup")
+    @contextmanager
+    def _begin(self, environment: lmdb.Environment) -> Iterator[Transaction]:
+        """A transaction that writes."""
+        with environment.begin(write=True, buffers=True) as txn:
+            lmdb_length.note(txn, self._place().st_size)
+            yield txn
 
-    def _check_place(self, txn: Transaction) -> None:
-        """A file that was removed can still be written to, and is gone when it is closed."""
-        txn.get(MARK)
+    def _place(self) -> os.stat_result:
+        """Raise `StoreUnavailable` for a file that was removed: it can still be written to, and is gone when closed."""
         try:
-            inode = self._file.stat().st_ino
+            place = self._file.stat()
         except OSError as error:
             raise StoreUnavailable(f"the store in {self.folder} was removed while it was open: {error}") from error
-        if inode != self._inode:
+        if place.st_ino != self._inode:
             raise StoreUnavailable(f"the store in {self.folder} was replaced while it was open: restart the service")
+        return place
 
     def _check_format(self, txn: Transaction) -> None:
         mark = txn.get(MARK)
@@ -144,6 +148,7 @@ class LmdbStore(Store):
     async def close(self) -> None:
         environment, self._environment = self._environment, None
         if environment is not None:
+            self._writer.submit(lambda _: None)  # its transaction notes the length that the file has in the end
             await asyncio.to_thread(self._writer.close)
             await asyncio.to_thread(self._readers.shutdown)
             environment.close()
@@ -151,7 +156,7 @@ class LmdbStore(Store):
     # The verbs
 
     async def ping(self) -> None:
-        await self._view(self._check_place)
+        await self._view(lambda txn: txn.get(MARK) and self._place())
 
     async def load(self, session_id: str) -> Head | None:
         return await self._view(lambda txn: self._tables.head(txn, session_id))
