@@ -59,8 +59,8 @@ class ServerProcess:
         self.launch()
         self.wait_until_ready()
 
-    def is_ready(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
+    def is_ready(self, timeout: float = 1) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == 200
@@ -88,7 +88,7 @@ class ServerProcess:
     def wait_until_silent(self) -> None:
         """Until a new connection is not answered; a supervisor may still keep the port."""
         deadline = time.monotonic() + STOP_SECONDS
-        while self.is_ready():
+        while self.is_ready(timeout=0.2):
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.01)
 

@@ -33,7 +33,7 @@ def twin(wires: list[Wire], hold_params: bool) -> Twin:
 
 def test_two_processes_are_as_one(wires: list[Wire], twin: Twin) -> None:
     alone = Twin(wires[0], hold_params=twin.config.hold_params)
-    for number in range(1, 61):
+    for number in range(1, 41):
         near, far = wires[number % 2], wires[1 - number % 2]
         request = twin.request()
         answer = near.send(request)

@@ -41,7 +41,7 @@ def worker_of(server: ServerProcess, wire: Wire) -> int:
 def test_two_workers_are_as_one(server: ServerProcess, hold_params: bool) -> None:
     wires = wires_to_both(server)
     twin = Twin(wires[0], hold_params=hold_params)
-    for number in range(1, 61):
+    for number in range(1, 41):
         request = twin.request()
         answer = wires[number % 2].send(request)
         assert_replay(wires[1 - number % 2].send(request), answer)
