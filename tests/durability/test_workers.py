@@ -27,7 +27,8 @@ def wires_to_both(server: ServerProcess) -> list[Wire]:
     while len(by_worker) < 2:
         assert time.monotonic() < deadline, server.log()
         wire = Wire(server.port)
-        wire.ask("GET", "/readyz")
+        for kept in (wire, *by_worker.values()):  # an idle connection is closed after some seconds
+            kept.ask("GET", "/readyz")
         if by_worker.setdefault(worker_of(server, wire), wire) is not wire:
             wire.close()
     return list(by_worker.values())
