@@ -19,6 +19,8 @@ from app.store import open_store
 BACKLOG = 2048
 HEALTHCHECK_SECONDS = 30
 """A worker that is silent for so long is killed. It is silent while it starts, which takes a busy machine a while."""
+KEEP_ALIVE_SECONDS = 75
+"""How long a connection may be idle: longer than most training steps take between two requests."""
 CLIENT_SETTINGS = {"OPTIM_BASE_URL", "OPTIM_API_KEY"}
 
 
@@ -81,6 +83,7 @@ def _config(settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=settings.shutdown_seconds,
         timeout_worker_healthcheck=HEALTHCHECK_SECONDS,
     )
