@@ -1,18 +1,16 @@
 """A step through the whole service (client, HTTP, engine, store) against the same step by the engine in process."""
 
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
-from optim_client import Client, OptimError
+from optim_client import Client
 
 from benchmarks.engine import Engine
 from benchmarks.timing import Comparison, compare
+from tests.durability.processes import servers
 
 
 def comparisons() -> list[Comparison]:
@@ -38,31 +36,6 @@ def _step(client: Client, store: str, size: int) -> Comparison:
 @contextmanager
 def _server(store: str) -> Iterator[Client]:
     with tempfile.TemporaryDirectory() as folder:
-        url, port = "memory:" if store == "memory" else f"lmdb:{folder}", _free_port()
-        command = [sys.executable, "-m", "app.cli", "serve", "--store", url, "--port", str(port)]
-        server = subprocess.Popen([*command, "--log-level", "warning"])
-        try:
-            client = Client(f"http://127.0.0.1:{port}")
-            _wait(client)
+        url = "memory:" if store == "memory" else f"lmdb:{folder}/store"
+        with servers([url], Path(folder)) as (server,), Client(server.url) as client:
             yield client
-        finally:
-            server.terminate()
-            server.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait(client: Client) -> None:
-    for _ in range(100):
-        try:
-            if client.with_options(max_retries=0).ready():
-                return
-        except OptimError:
-            pass
-        time.sleep(0.1)
-    raise RuntimeError("the server did not come up")
