@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from app.errors import ERRORS
@@ -203,7 +204,7 @@ def components() -> dict[str, Document]:
 def _answers(
     status: int, content: Document | None, codes: tuple[str, ...], headers: Mapping[str, str] | None, keyed: bool
 ) -> dict[int | str, Document]:
-    success: Document = {"description": "Done."} | ({"content": content} if content else {})
+    success: Document = {"description": HTTPStatus(status).phrase} | ({"content": content} if content else {})
     if headers:
         success["headers"] = {
             name: {"description": words, "schema": {"type": "string"}} for name, words in headers.items()

@@ -17,6 +17,7 @@ from app.wire.session_json import read_changes, read_creation, view
 router = APIRouter(tags=["sessions"])
 
 ID = "^[0-9a-f]{32}$"
+ETAG = {"ETag": "Changes with every change of the session."}
 LARGEST_DOCUMENT = 1 << 20
 """Bytes of a request that says settings; tensors have a limit of their own."""
 
@@ -29,7 +30,7 @@ LARGEST_DOCUMENT = 1 << 20
     openapi_extra=schema.json_body("CreateSession"),
     responses=schema.answers(
         201, "Session", "malformed_body", "body_too_large", "unsupported_media_type",
-        "invalid_session", headers={"Location": "The session's path."},
+        "invalid_session", headers={"Location": "The session's path.", **ETAG},
     ),
 )  # fmt: skip
 async def create_session(request: Request, service: Has, caller: Writer) -> Response:
@@ -67,7 +68,7 @@ async def list_sessions(
     summary="Read a session",
     responses=schema.answers(
         200, "Session", "session_not_found", "state_damaged",
-        headers={"ETag": "Changes with every change of the session."},
+        headers=ETAG,
     ) | {304: {"description": "As it was: `If-None-Match` named this ETag."}},
     openapi_extra={"parameters": [schema.IF_NONE_MATCH]},
 )  # fmt: skip
@@ -86,7 +87,7 @@ async def get_session(request: Request, session_id: str, service: Has, caller: R
     openapi_extra=schema.json_body("UpdateSession"),
     responses=schema.answers(
         200, "Session", "malformed_body", "session_not_found", "session_busy",
-        "body_too_large", "unsupported_media_type", "invalid_session", "state_damaged",
+        "body_too_large", "unsupported_media_type", "invalid_session", "state_damaged", headers=ETAG,
     ),
 )  # fmt: skip
 async def update_session(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
