@@ -13,7 +13,7 @@ from optim_engine.layout import Entry, Layout, Spec
 from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.schedules import SCHEDULES
 from optim_engine.state import State
-from optim_engine.update import Metrics, Outcome, reapply, step
+from optim_engine.update import Filled, Metrics, Outcome, reapply, step
 
 __all__ = [
     "OPTIMIZERS",
@@ -22,6 +22,7 @@ __all__ = [
     "Config",
     "EngineError",
     "Entry",
+    "Filled",
     "InvalidConfig",
     "Layout",
     "Metrics",

@@ -30,6 +30,8 @@ def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 BLOCK = 1 << 16
 """Elements of a block: few enough that all that a step needs of it stays in the processor's cache."""
+CHUNK = 1 << 18
+"""Elements of a chunk, some blocks: what is handed to a thread, and told to be filled, at a time. 1 MiB of float32."""
 
 
 def flat(array: Array) -> Array:
@@ -44,8 +46,13 @@ def room(size: int) -> int:
 
 def blocks(size: int) -> Iterator[slice]:
     """The parts of a vector of that size."""
-    for start in range(0, size, BLOCK):
-        yield slice(start, min(start + BLOCK, size))
+    return cut(size, BLOCK)
+
+
+def cut(size: int, step: int) -> Iterator[slice]:
+    """The numbers below `size` in parts of `step`, but for the last one."""
+    for start in range(0, size, step):
+        yield slice(start, min(start + step, size))
 
 
 def widened(x: Array, wide: Array) -> Array:

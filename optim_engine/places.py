@@ -42,6 +42,16 @@ class Places:
         if len(self.ranges) > 1:
             scatter(target, [memory[start:end].view(self.dtype) for start, end in self.ranges])
 
+    def ranges_of(self, part: slice) -> Iterator[tuple[int, int]]:
+        """The bytes of the memory that the elements of a part of the vector stand in."""
+        first, last = part.start * self.dtype.itemsize, part.stop * self.dtype.itemsize
+        passed = 0
+        for start, end in self.ranges:
+            left, right = max(first - passed, 0), min(last - passed, end - start)
+            if left < right:
+                yield start + left, start + right
+            passed += end - start
+
 
 def gather(vectors: Sequence[Array]) -> Array:
     """Vectors one after the other; a single one is not copied."""

@@ -6,7 +6,7 @@ sizes and settings, not on values: a session makes one at its first step and use
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays, flat
+from optim_engine.arrays import CHUNK, Array, Arrays, cut, flat
 from optim_engine.buffers import BUFFERS
 from optim_engine.config import Config
 from optim_engine.hyperparameters import Hyperparameters
@@ -42,6 +42,10 @@ class Run:
     places: Mapping[str, Places]
     """By slot, where the tensors' values stand in the state's memory."""
 
+    @cached_property
+    def size(self) -> int:
+        return sum(prod(shape) for shape in self.shapes)
+
     def gather(self, arrays: Arrays) -> Array:
         """The tensors' arrays as one vector: a view of a single one, if its memory allows that."""
         return gather([flat(arrays[tensor]) for tensor in self.tensors])
@@ -59,12 +63,21 @@ class Run:
         for slot, places in self.places.items():
             places.write(memory, targets[slot])
 
+    def chunks(self) -> Iterator[slice]:
+        """The parts that are computed one by one. A pack is one, for its values may have to be brought to their places
+        when it is filled."""
+        return cut(self.size, CHUNK if len(self.tensors) == 1 else max(self.size, 1))
+
+    def ranges_of(self, part: slice) -> Iterator[tuple[int, int]]:
+        """The bytes of the state's memory that a part of the run stands in, in all slots."""
+        for places in self.places.values():
+            yield from places.ranges_of(part)
+
     def fresh(self, out: Arrays | None = None) -> Array:
         """A vector for new parameters: a single tensor's is its array of `out`, if that is given."""
         if out is not None and len(self.tensors) == 1:
             return out[self.tensors[0]].reshape(-1, copy=False)
-        size = sum(prod(shape) for shape in self.shapes)
-        return BUFFERS.take(size * self.dtype.itemsize).view(self.dtype)
+        return BUFFERS.take(self.size * self.dtype.itemsize).view(self.dtype)
 
     def named(self, vector: Array, out: Arrays | None = None) -> dict[str, Array]:
         """The filled vector taken apart: views of it by tensor, or the arrays of `out` with the values in them."""

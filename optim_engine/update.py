@@ -4,8 +4,10 @@ No input is ever written to. What a step needs is worked out first, so a refused
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
@@ -20,6 +22,9 @@ from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.plan import Plan, Run, plan_step
 from optim_engine.state import State
 from optim_engine.walk import Update, Vectors
+
+Filled: TypeAlias = Callable[[Array, int, int], None]
+"""Called as `filled(memory, start, end)` when those bytes of the next state's memory have their final values."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,14 @@ class Outcome:
 
 @np.errstate(all="ignore")
 def step(
-    config: Config, state: State, params: Arrays, grads: Arrays, *, lr: float | None = None, out: Arrays | None = None
+    config: Config,
+    state: State,
+    params: Arrays,
+    grads: Arrays,
+    *,
+    lr: float | None = None,
+    out: Arrays | None = None,
+    filled: Filled | None = None,
 ) -> Outcome:
     """The next state and the new parameters of the tensors that `grads` names.
 
@@ -54,6 +66,10 @@ def step(
     the state holds (`config.hold_params`) none. `lr` stands in for the scheduled learning rate in this step alone; a
     group with an lr of its own keeps that. `out` may give the contiguous arrays that new parameters are written into,
     where the state does not hold them.
+
+    `filled` is told of every byte of the next state's memory once, in ranges of about 1 MiB in any order, so that they
+    can leave while the next ones are computed; possibly from several threads at once. A skipped step tells nothing, and
+    where `step` raises, what was told is void.
 
     Raises `TensorMismatch`, `NonFinite` (a gradient, where the configuration says reject), `InvalidConfig` (the
     learning rate left the range of a float).
@@ -72,15 +88,22 @@ def step(
         return _skipped(config, state, params, grads, rates[None], grad_norm)
     scale = config.clip.scale(grad_norm) if config.clip else 1.0
     old, new = _next(state, plan, counts)
+    tell = partial(filled, new.memory) if filled else _nobody
+    for start, end in plan.untouched:
+        tell(start, end)
     after: dict[str, Array] = {}
     changed = parameters = 0.0
     for run, g in zip(plan.runs, gradients, strict=True):
         before, target = run.read(old.memory), run.targets(new.memory)
         if not config.hold_params:
             before["params"], target["params"] = run.gather(params), run.fresh(out)
-        sums = walk.advance(_update(config, run, new, rates, scale), Vectors(g, before, target))
-        changed, parameters = changed + sums[0], parameters + sums[1]
-        run.write(new.memory, target)
+        update, vectors = _update(config, run, new, rates, scale), Vectors(g, before, target)
+        for chunk in run.chunks():
+            sums = walk.advance(update, vectors.of(chunk))
+            changed, parameters = changed + sums[0], parameters + sums[1]
+            run.write(new.memory, target)
+            for start, end in run.ranges_of(chunk):
+                tell(start, end)
         after.update(run.named(target["params"], out))
     metrics = Metrics(rates[None], grad_norm, math.sqrt(changed), math.sqrt(parameters), scale)
     return Outcome(new, {tensor: after[tensor] for tensor in grads}, metrics)
@@ -121,6 +144,10 @@ def _next(state: State, plan: Plan, counts: Mapping[str, int]) -> tuple[State, S
     for start, end in plan.untouched:
         memory[start:end] = state.memory[start:end]
     return state, State(t, state.layout, counts, memory)
+
+
+def _nobody(start: int, end: int) -> None:
+    """Told of what is filled where nobody wants to know."""
 
 
 def _first_bad(grads: Arrays) -> NonFinite | None:

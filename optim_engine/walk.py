@@ -54,6 +54,10 @@ class Vectors:
     old: Arrays
     new: Arrays
 
+    def of(self, part: slice) -> "Vectors":
+        """The same of a part of the run."""
+        return Vectors(self.g[part], _cut(self.old, part), _cut(self.new, part))
+
 
 class Block(NamedTuple):
     """A part of a run in the compute dtype, and room for what is made of it."""

@@ -1,0 +1,100 @@
+"""Who saves a state is told of each byte of its memory once, and not before it has its final value."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optim_engine import Config, NonFinite, Outcome, State, arrays, step
+from optim_engine.arrays import Array
+from tests.engine.cases import ALL, DTYPES, SHAPES, Case, tensors
+
+FLOATS = {f"{name}.{dtype}": (shape, dtype) for name, shape in SHAPES.items() for dtype in DTYPES}
+FLOATS |= {"big.weight": ((9, 23), "float32"), "empty": ((0, 4), "float64")}
+
+
+class Told:
+    """What was told, and the bytes as they were then."""
+
+    def __init__(self) -> None:
+        self.ranges: list[tuple[int, int]] = []
+        self.bytes: list[bytes] = []
+
+    def __call__(self, memory: Array, start: int, end: int) -> None:
+        self.ranges.append((start, end))
+        self.bytes.append(memory[start:end].tobytes())
+
+    def check(self, memory: Array) -> None:
+        """The ranges tile the memory, and each had the bytes that it has in the end."""
+        assert all(start < end for start, end in self.ranges)
+        parts = [(0, 0), *sorted(self.ranges), (len(memory), len(memory))]
+        assert all(left[1] == right[0] for left, right in pairwise(parts))
+        for (start, end), then in zip(self.ranges, self.bytes, strict=True):
+            assert memory[start:end].tobytes() == then
+
+
+def some(seed: int, names: set[str]) -> dict[str, Array]:
+    return {
+        name: tensors(seed, DTYPES[dtype], {name: shape})[name]
+        for name, (shape, dtype) in FLOATS.items()
+        if name in names
+    }
+
+
+def held(config: Config, params: Mapping[str, Array], state: State) -> dict[str, Array]:
+    """The parameters to send: those that the state does not hold."""
+    return {n: θ for n, θ in params.items() if not (config.hold_params and n in state.entries)}
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.sampled_from(ALL),
+    st.booleans(),
+    st.lists(st.sets(st.sampled_from(sorted(FLOATS)), min_size=1), min_size=1, max_size=4),
+)
+def test_every_byte_is_told_once_and_final(case: Case, hold: bool, named: list[set[str]]) -> None:
+    """Also of tensors that a step does not name, of gaps, of packs that stand apart, and where the layout changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("optim_engine.plan.PACK_BELOW", 100)
+        patch.setattr("optim_engine.plan.CHUNK", 50)
+        patch.setattr(arrays, "BLOCK", 20)
+        config, state = Config.parse(**{**case.config.to_dict(), "hold_params": hold}), State.empty()
+        for t, names in enumerate(named):
+            told = Told()
+            state = step(config, state, held(config, some(0, names), state), some(t + 1, names), filled=told).state
+            told.check(state.memory)
+
+
+def test_a_big_tensor_is_told_in_parts_of_a_mebibyte_while_later_ones_are_not_computed_yet() -> None:
+    config, size = Config.parse("adamw"), 3 * arrays.CHUNK + 5
+    params = {"w": np.ones(size, np.float32)}
+    state = step(config, State.empty(), params, params).state
+    told = Told()
+    after = step(config, state, params, params, filled=told).state
+    told.check(after.memory)
+    assert max(end - start for start, end in told.ranges) == 1 << 20
+    m = [start for start, _ in told.ranges if start < 4 * size]
+    assert len(m) == 4
+
+
+def test_a_skipped_step_tells_nothing() -> None:
+    assert _with_nan("skip", told := Told()).skipped
+    assert told.ranges == []
+
+
+def test_what_a_refused_step_told_is_void_and_the_state_is_as_it_was() -> None:
+    with pytest.raises(NonFinite):
+        _with_nan("reject", Told())
+
+
+def _with_nan(on_non_finite: str, told: Told) -> Outcome:
+    config, ones = Config.parse("adamw", on_non_finite=on_non_finite), {"x": np.ones(3, np.float32)}
+    state = step(config, State.empty(), ones, ones).state
+    before = state.memory.tobytes()
+    try:
+        return step(config, state, ones, {"x": np.float32([1, np.nan, 1])}, filled=told)
+    finally:
+        assert state.memory.tobytes() == before
