@@ -7,11 +7,13 @@ import os
 import socket
 import tempfile
 from contextlib import suppress
+from functools import partial
 from urllib.parse import urlsplit
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from app.bulk_lane import Connection
 from app.logs import configure_logs, log
 from app.settings import Settings
 from app.store import open_store
@@ -77,7 +79,7 @@ def _config(settings: Settings) -> uvicorn.Config:
         factory=True,
         workers=settings.workers,
         loop="uvloop" if os.name == "posix" else "asyncio",
-        http="httptools",
+        http=partial(Connection, head_seconds=settings.head_seconds, body_seconds=settings.body_seconds),  # type: ignore[arg-type]
         ws="none",
         log_config=None,
         access_log=False,

@@ -35,6 +35,17 @@ class Settings(BaseSettings):
         default=None, description="A JSON file of hashed API keys with their tenants and roles; without it, no keys."
     )
     max_body_bytes: int = Field(default=4 << 30, ge=1 << 10, description="Longest request body, in bytes.")
+    head_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="How long a request's head may take to come, in seconds; then the connection is closed.",
+    )
+    body_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long a request's body may take to come, in seconds, and one more for each 16 KiB that have "
+        "come; then the connection is closed.",
+    )
     max_tensors: int = Field(default=10_000, ge=1, description="Most tensors in one session or body.")
     max_name_length: int = Field(default=256, ge=1, le=4096, description="Longest tensor name, in characters.")
     compute_threads: int = Field(

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from fastapi import Request
 from starlette.background import BackgroundTask
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.bulk_lane import EXTENSION, Body
 from app.errors import BodyTooLarge, MalformedHeader
 from app.wire.codec import Buffer
 from optim_engine.buffers import BUFFERS
@@ -24,6 +26,11 @@ async def read_body(request: Request, limit: int) -> memoryview:
     length = int(announced)
     _check(length, limit)
     buffer = BUFFERS.take(length).data
+    body: Body | None = request.scope.get("extensions", {}).get(EXTENSION)
+    if body is not None and body.receive_into(buffer):
+        if (await request.receive())["type"] == "http.disconnect":
+            raise ClientDisconnect
+        return buffer
     position = 0
     async for chunk in request.stream():
         buffer[position : position + len(chunk)] = chunk

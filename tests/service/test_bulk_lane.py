@@ -1,0 +1,242 @@
+"""The bulk lane behaves as uvicorn does without it, but for the copies, and lets nobody wait for ever."""
+
+import asyncio
+import gc
+import inspect
+import ssl
+from collections.abc import Iterator
+from hashlib import sha256
+
+import pytest
+import trustme
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http import httptools_impl
+
+from app.bulk_lane import BULK_BYTES, EXTENSION
+from app.main import create_app
+from app.routes.bodies import read_body
+from app.settings import Settings
+from optim_engine.buffers import BUFFERS
+from tests.service.sockets import Wire, listening, post, post_chunked
+
+LARGE = bytes(range(256)) * (BULK_BYTES // 64)
+GONE: list[str] = []
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with the body's digest; `/plain` reads by ASGI alone, `/unread` reads nothing."""
+    if scope["type"] != "http":
+        return
+    request = Request(scope, receive)
+    try:
+        if scope["path"] == "/unread":
+            answer = b"unread"
+        else:
+            body = await request.body() if scope["path"] == "/plain" else await read_body(request, 1 << 30)
+            answer = digest(bytes(body))
+    except ClientDisconnect:
+        GONE.append(scope["path"])
+        return
+    await Response(answer)(scope, receive, send)
+
+
+def digest(body: bytes) -> bytes:
+    return sha256(body).hexdigest().encode()
+
+
+@pytest.fixture(scope="module", params=["uvloop", "asyncio"])
+def address(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
+    with listening(echo, request.param) as address:
+        yield address
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> tuple[list[tuple[bytes, bytes]], list[int]]:
+    """Requests with their expected answers, and where the bytes of all of them are cut."""
+    sizes = st.sampled_from([0, 1, 100, BULK_BYTES - 1, BULK_BYTES, BULK_BYTES + 1, 3 * BULK_BYTES])
+    asked = []
+    for _ in range(draw(st.integers(1, 4))):
+        body = LARGE[: draw(sizes)]
+        path = draw(st.sampled_from(["/lane", "/plain", "/unread"]))
+        whole = post_chunked(path, [body[:70_000], body[70_000:]]) if draw(st.booleans()) else post(path, body)
+        asked.append((whole, b"unread" if path == "/unread" else digest(body)))
+    length = sum(len(whole) for whole, _ in asked)
+    return asked, sorted(draw(st.lists(st.integers(0, length), max_size=8)))
+
+
+@given(conversations())
+@settings(max_examples=60, deadline=None)
+def test_requests_cut_anywhere_and_sent_in_one_pipeline_get_their_answers_in_order(
+    address: tuple[str, int], conversation: tuple[list[tuple[bytes, bytes]], list[int]]
+) -> None:
+    asked, cuts = conversation
+    data = b"".join(whole for whole, _ in asked)
+    with Wire(address) as wire:
+        for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
+            wire.send(data[start:end])
+        assert [wire.answer() for _ in asked] == [(200, answer) for _, answer in asked]
+
+
+def test_a_large_body_goes_around_the_parser() -> None:
+    seen = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            buffer = memoryview(bytearray(scope["extensions"][EXTENSION].length))
+            taken = scope["extensions"][EXTENSION].receive_into(buffer)
+            seen.append((taken, await receive(), bytes(buffer)))
+            await Response()(scope, receive, send)
+
+    with listening(app) as address, Wire(address) as wire:
+        wire.send(post("/", LARGE)[:-1000])
+        wire.send(LARGE[-1000:])
+        assert wire.answer() == (200, b"")
+    assert seen == [(True, {"type": "http.request", "body": b"", "more_body": False}, LARGE)]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40_000, len(LARGE) - 1])
+def test_a_client_that_leaves_in_the_middle_of_a_body_is_noticed(address: tuple[str, int], cut: int) -> None:
+    GONE.clear()
+    path = f"/leaves-at-{cut}"
+    with Wire(address) as wire:
+        wire.send(post(path, LARGE)[: -len(LARGE) + cut])
+    with Wire(address) as wire:
+        while path not in GONE:
+            wire.send(post("/lane", b"again"))
+            assert wire.answer() == (200, digest(b"again"))
+
+
+def test_the_memory_of_a_body_is_used_again(address: tuple[str, int]) -> None:
+    with Wire(address) as wire:
+        wire.send(post("/lane", LARGE))
+        wire.answer()
+        gc.collect()
+        idle = BUFFERS.idle_bytes
+        for _ in range(5):
+            wire.send(post("/lane", LARGE))
+            wire.answer()
+        assert BUFFERS.idle_bytes == idle
+
+
+def test_100_continue_is_said_when_the_body_is_asked_for_and_not_before(address: tuple[str, int]) -> None:
+    with Wire(address) as wire:
+        head = post("/lane", LARGE, expect="100-continue")[: -len(LARGE)]
+        wire.send(head)
+        assert wire.answer() == (100, b"")
+        wire.send(LARGE)
+        assert wire.answer() == (200, digest(LARGE))
+        wire.send(head.replace(b"/lane", b"/unread"))
+        assert wire.answer() == (200, b"unread")
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_sent_and_the_connection_goes_on() -> None:
+    with listening(create_app(Settings(store="memory:", max_body_bytes=1 << 20))) as address, Wire(address) as wire:
+        whole = post("/v1/sessions/x/steps", bytes(2 << 20), content_type="application/octet-stream")
+        wire.send(whole[: -2 << 20])
+        assert wire.answer()[0] == 413
+        wire.send(whole[-2 << 20 :])
+        wire.send(
+            post("/v1/sessions", b'{"optimizer": "sgd", "hyperparameters": {"lr": 1}}', content_type="application/json")
+        )
+        assert wire.answer()[0] == 201
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"POST /lane HTTP/1.1\r\nhost:",
+        post("/lane", b"small")[:-1],
+        post("/lane", LARGE)[: -len(LARGE) + 100],
+        post("/plain", LARGE)[: -len(LARGE) + 100],
+        post_chunked("/lane", [LARGE])[:200],
+        post("/lane", b"first") + b"POST",
+    ],
+    ids=["nothing", "head", "small", "large", "plain", "chunked", "second"],
+)
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_client_that_owes_the_rest_is_let_go_at_the_deadline(loop: str, sent: bytes) -> None:
+    with listening(echo, loop, head_seconds=0.1, body_seconds=0.2) as address, Wire(address) as wire:
+        wire.send(sent)
+        if sent.endswith(b"firstPOST"):
+            assert wire.answer() == (200, digest(b"first"))
+        assert wire.is_closed()
+
+
+def test_a_body_may_take_longer_the_more_of_it_has_come() -> None:
+    """50 ms and, for these 192 KiB, 12 seconds more."""
+    with listening(echo, head_seconds=0.05, body_seconds=0.05) as address, Wire(address) as wire:
+        whole = post("/lane", LARGE)
+        wire.send(whole[:-BULK_BYTES])
+        wire.socket.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            wire.socket.recv(1)
+        wire.socket.settimeout(30)
+        wire.send(whole[-BULK_BYTES:])
+        assert wire.answer() == (200, digest(LARGE))
+
+
+def test_the_time_in_which_the_service_does_not_read_is_not_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def busy(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.3)
+        await echo(scope, receive, send)
+
+    monkeypatch.setattr("app.bulk_lane.SLOWEST_BYTES_PER_SECOND", 1 << 40)
+    with listening(busy, body_seconds=0.1) as address, Wire(address) as wire:
+        wire.send(post("/lane", LARGE * 100))
+        assert wire.answer() == (200, digest(LARGE * 100))
+
+
+def test_a_body_that_has_come_before_it_is_asked_for_is_read_as_usual() -> None:
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.1)
+        await echo(scope, receive, send)
+
+    with listening(late) as address, Wire(address) as wire:
+        wire.send(post("/lane", LARGE[: BULK_BYTES + 1]))
+        assert wire.answer() == (200, digest(LARGE[: BULK_BYTES + 1]))
+
+
+def test_what_follows_a_last_request_is_passed_over(address: tuple[str, int]) -> None:
+    with Wire(address) as wire:
+        wire.send(post("/lane", LARGE))
+        assert wire.answer() == (200, digest(LARGE))
+        wire.send(post("/lane", b"last", connection="close") + b"POST / HTTP/1.1\r\n")
+        assert wire.answer() == (200, digest(b"last"))
+        assert wire.is_closed()
+
+
+def test_a_connection_is_kept_between_requests_beyond_the_deadline_of_a_head() -> None:
+    with listening(echo, head_seconds=0.05, body_seconds=0.05) as address, Wire(address) as wire:
+        for body in (b"one", LARGE, b"two"):
+            wire.send(post("/lane", body))
+            assert wire.answer() == (200, digest(body))
+            wire.socket.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                wire.socket.recv(1)
+            wire.socket.settimeout(30)
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_the_lane_goes_through_tls(loop: str) -> None:
+    authority = trustme.CA()
+    ours, theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(ours)
+    authority.configure_trust(theirs)
+    with (
+        listening(echo, loop, ours) as address,
+        Wire(address, lambda plain: theirs.wrap_socket(plain, server_hostname="localhost")) as wire,
+    ):
+        for body in (LARGE, b"small", LARGE * 40):
+            wire.send(post("/lane", body))
+            assert wire.answer() == (200, digest(body))
+
+
+def test_uvicorns_protocol_is_the_one_that_the_lane_was_written_against() -> None:
+    """If this fails, read what changed in it, see that `app/bulk_lane.py` still holds, and put the new digest here."""
+    source = inspect.getsource(httptools_impl)
+    assert sha256(source.encode()).hexdigest() == "1d4e1c579df4168433a61a01f10c628b31c1790e72dd9769d2b8633b22214033"
