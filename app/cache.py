@@ -1,14 +1,24 @@
 """The sessions that this process stepped last, with their states, so that a step need not read what it just wrote.
 
-Keyed by the save that wrote them (the head's token): an entry is used only while the store still has that very save, so
-a cache can be behind and never wrong.
+Each with the head of the save that wrote it, so a cache can be behind and never wrong: an entry is used only while the
+store still has that very head, or for a change that is saved only then.
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from app.session import Session
 from app.store.base import Head
 from optim_engine import State
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A session and its state, as one head of the store names them."""
+
+    head: Head
+    session: Session
+    state: State
 
 
 class StateCache:
@@ -16,29 +26,34 @@ class StateCache:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._entries: OrderedDict[str, tuple[str, Session, State]] = OrderedDict()
+        self._entries: OrderedDict[str, Loaded] = OrderedDict()
         self._bytes = 0
 
-    def get(self, head: Head) -> tuple[Session, State] | None:
-        """The session and state that this very head names."""
-        entry = self._entries.get(head.session_id)
-        if entry is None or entry[0] != head.token:
-            return None
-        self._entries.move_to_end(head.session_id)
-        return entry[1:]
+    def newest(self, session_id: str) -> Loaded | None:
+        """What this process saw last of the session. The store may have another by now."""
+        entry = self._entries.get(session_id)
+        if entry is not None:
+            self._entries.move_to_end(session_id)
+        return entry
 
-    def put(self, head: Head, session: Session, state: State) -> None:
-        """Keep them; the oldest go where there is not room for all."""
-        self.drop(head.session_id)
-        self._entries[head.session_id] = (head.token, session, state)
-        self._bytes += _cost(state)
+    def get(self, head: Head) -> Loaded | None:
+        """The session and state that this very head names."""
+        entry = self.newest(head.session_id)
+        return entry if entry is not None and entry.head.token == head.token else None
+
+    def put(self, entry: Loaded) -> None:
+        """Keep it; the oldest go where there is not room for all."""
+        session_id = entry.head.session_id
+        self.drop(session_id)
+        self._entries[session_id] = entry
+        self._bytes += _cost(entry.state)
         while self._bytes > self._limit:
             self.drop(next(iter(self._entries)))
 
     def drop(self, session_id: str) -> None:
         entry = self._entries.pop(session_id, None)
         if entry is not None:
-            self._bytes -= _cost(entry[2])
+            self._bytes -= _cost(entry.state)
 
 
 def _cost(state: State) -> int:

@@ -9,8 +9,9 @@ import orjson
 
 from app import plain
 from app.errors import InvalidSession
+from app.pieces import Pieces
 from app.session import Answered, Session, write_config, write_document
-from app.store.base import Head, HistoryRow, Piece, Save, checksum_of, cut, new_token
+from app.store.base import Head, HistoryRow, Piece, Save, Staging, new_token
 from optim_engine import OPTIMIZERS, Config, Outcome, State, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays
@@ -75,28 +76,37 @@ def settings(head: Head, old: Session, new: Session) -> Change:
 
 def replacement(head: Head, old: Session, new: Session, state: State, *, keep: bool) -> Change:
     """Another state in the place of the session's. What was answered before can no longer be answered again."""
-    pieces, fresh, version, token = _pieces(head, state, keep=keep)
+    cutting = Pieces(head, Staging(new_token()), keep=keep)
+    pieces = cutting.of(state.memory)
     new = replace(new, updated_at=time.time(), applied=None, skipped=None)
     new = _at(new, state).with_digest(pieces)
     forget = state.t if state.t < old.step else None
-    saved = _head(new, version, token, pieces)
-    return Change(Save(saved, head, fresh, forget_after=forget), new, state)
+    saved = _head(new, cutting.version, cutting.token, pieces)
+    return Change(Save(saved, head, state.memory.data, forget_after=forget), new, state)
 
 
-def step(head: Head, session: Session, state: State, request: StepRequest) -> tuple[Change, StepAnswer]:
-    """One optimizer step. Raises the engine's errors, and has then changed nothing."""
+def step(
+    head: Head, session: Session, state: State, request: StepRequest, staging: Staging | None = None
+) -> tuple[Change, StepAnswer]:
+    """One optimizer step. Raises the engine's errors, and has then changed nothing.
+
+    Where there is `staging`, fresh pieces go there as soon as they are whole.
+    """
     started = time.perf_counter()
-    outcome = engine_step(session.config, state, request.params, request.grads, lr=request.lr)
-    pieces, fresh, version, token = _pieces(head, outcome.state)
+    cutting = Pieces(head, staging or Staging(new_token()))
+    filled = cutting.filled if staging else None
+    outcome = engine_step(session.config, state, request.params, request.grads, lr=request.lr, filled=filled)
+    pieces = cutting.of(outcome.state.memory)
     session = replace(session, updated_at=time.time(), skipped_steps=session.skipped_steps + outcome.skipped)
     session = _at(session, outcome.state).with_digest(pieces)
     metrics = {name: plain.number(value) for name, value in vars(outcome.metrics).items()}
     answer = Answered(session.step, request.key, request.body, request.lr, metrics, session.digest)
     session = session.with_answer(answer, skipped=outcome.skipped)
     row = _history_row(session, outcome, metrics, request, started)
-    saved = _head(session, version, token, pieces)
+    saved = _head(session, cutting.version, cutting.token, pieces)
     given = StepAnswer(session.step, outcome.params, outcome.skipped, session.digest, metrics)
-    return Change(Save(saved, head, fresh, row), session, outcome.state), given
+    save = Save(saved, head, outcome.state.memory.data, row, staging=staging)
+    return Change(save, session, outcome.state), given
 
 
 def replay(session: Session, state: State, past: Answered, request: StepRequest) -> StepAnswer:
@@ -120,24 +130,6 @@ def _head(session: Session, version: int, token: str, pieces: tuple[Piece, ...])
 
 def _at(session: Session, state: State) -> Session:
     return replace(session, step=state.t, layout=state.layout, counts=state.counts)
-
-
-def _pieces(head: Head, state: State, *, keep: bool = True) -> tuple[tuple[Piece, ...], list[memoryview], int, str]:
-    """The pieces of the state; the bytes of those that are fresh; version and token.
-
-    `keep` takes over those that `head` has already. Without it all are fresh, which mends pieces that were damaged.
-    """
-    version, token = head.version + 1, new_token()
-    pieces, fresh = [], []
-    for i, data in enumerate(cut(state.memory.data)):
-        piece = Piece(f"{version}-{token}-{i}", len(data), checksum_of(data))
-        old = head.pieces[i] if i < len(head.pieces) else None
-        if keep and old is not None and (old.size, old.checksum) == (piece.size, piece.checksum):
-            pieces.append(old)
-        else:
-            pieces.append(piece)
-            fresh.append(data)
-    return tuple(pieces), fresh, version, token
 
 
 def _history_row(

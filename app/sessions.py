@@ -9,34 +9,27 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from app import changes
-from app.cache import StateCache
+from app.cache import Loaded, StateCache
 from app.changes import Change, StepAnswer, StepRequest, nbytes_of
 from app.compute import Compute
-from app.errors import SessionBusy, SessionNotFound, StateDamaged
+from app.errors import ServiceError, SessionBusy, SessionNotFound, StateDamaged
 from app.replay import Asked, answered
 from app.session import Session, read_document
-from app.store.base import Head, Store, VersionConflict
-from optim_engine import Config, State
+from app.store.base import PIECE_BYTES, Head, Store, VersionConflict, new_token
+from optim_engine import Config, EngineError, State
 from optim_engine.arrays import Arrays
 
 T = TypeVar("T")
 
 TRIES = 8
 """How often a change is made anew because another writer was quicker, before the client is told to come again."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A session and its state, as one head of the store names them."""
-
-    head: Head
-    session: Session
-    state: State
+LARGE = 4 * PIECE_BYTES
+"""Bytes of a step's arrays and state: from here on its pieces are many, and a look into the store costs little beside
+the work that it may save."""
 
 
 class Sessions:
@@ -62,7 +55,7 @@ class Sessions:
         """The session. Raises `SessionNotFound`."""
         head = await self._head(tenant, session_id)
         cached = self._cache.get(head)
-        return head, cached[0] if cached else read_document(head)
+        return head, cached.session if cached else read_document(head)
 
     async def _head(self, tenant: str, session_id: str) -> Head:
         head = await self._store.load(session_id)
@@ -138,23 +131,62 @@ class Sessions:
 
     async def step(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
         """One optimizer step, exactly once; the module `replay` says what that means."""
-        return await self._retried(session_id, lambda: self._step_once(tenant, session_id, request))
 
-    async def _step_once(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
+        async def attempt() -> StepAnswer:
+            answer = await self._step_unseen(tenant, session_id, request)
+            return answer or await self._step_seen(tenant, session_id, request)
+
+        return await self._retried(session_id, attempt)
+
+    async def _step_unseen(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer | None:
+        """A small step from what this process has, without a look into the store: the compare-and-save tells whether
+        somebody else was quicker, and then no more than a small step was in vain.
+
+        `None` where the store's own head must decide: anything but a step that is new, and is taken or skipped.
+        """
+        known = self._cache.newest(session_id)
+        if known is None or known.head.tenant != tenant or known.head.expired:
+            return None
+        nbytes = _nbytes(known.head, request)
+        if nbytes >= LARGE:
+            return None
+        try:
+            if answered(known.session, _asked(request)) is not None:
+                return None
+            work = lambda: changes.step(known.head, known.session, known.state, request)  # noqa: E731
+            change, answer = await self._compute.run(work, nbytes)
+        except (EngineError, ServiceError):
+            return None
+        try:
+            await self._save(change)
+        except VersionConflict:
+            self._cache.drop(session_id)
+            raise
+        return answer
+
+    async def _step_seen(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
+        """A step from the head that the store has; of a large one, pieces are written while it is computed."""
         head, session = await self.get(tenant, session_id)
-        past = answered(session, Asked(request.step, request.key, request.body))
+        past = answered(session, _asked(request))
         state = await self._state(head, session)
-        nbytes = head.state_bytes + nbytes_of(request.grads, request.params)
+        nbytes = _nbytes(head, request)
         if past is not None:
             return await self._compute.run(lambda: changes.replay(session, state, past, request), nbytes)
-        change, answer = await self._compute.run(lambda: changes.step(head, session, state, request), nbytes)
+        staging = self._store.stage(session_id, new_token()) if nbytes >= LARGE else None
+        try:
+            work = lambda: changes.step(head, session, state, request, staging)  # noqa: E731
+            change, answer = await self._compute.run(work, nbytes)
+        except BaseException:
+            if staging is not None:
+                await asyncio.shield(staging.discard())
+            raise
         await self._save(change)
         return answer
 
     async def _state(self, head: Head, session: Session) -> State:
         cached = self._cache.get(head)
         if cached is not None:
-            return cached[1]
+            return cached.state
         if head.state_bytes != session.layout.nbytes:
             raise StateDamaged(
                 f"session {session.id}: its pieces are {head.state_bytes} bytes, its tensors need "
@@ -162,7 +194,7 @@ class Sessions:
             )
         state = State.allocate(session.step, session.layout, session.counts)
         await self._store.read(head, state.memory.data)
-        self._cache.put(head, session, state)
+        self._cache.put(Loaded(head, session, state))
         return state
 
     async def _save(self, change: Change) -> None:
@@ -172,9 +204,9 @@ class Sessions:
 
         async def commit() -> None:
             await self._store.save(save)
-            state = change.state or (cached and cached[1])
+            state = change.state or (cached and cached.state)
             if state:
-                self._cache.put(save.head, change.session, state)
+                self._cache.put(Loaded(save.head, change.session, state))
 
         await asyncio.shield(commit())
 
@@ -189,6 +221,14 @@ class Sessions:
             except VersionConflict:
                 continue
         raise SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")
+
+
+def _asked(request: StepRequest) -> Asked:
+    return Asked(request.step, request.key, request.body)
+
+
+def _nbytes(head: Head, request: StepRequest) -> int:
+    return head.state_bytes + nbytes_of(request.grads, request.params)
 
 
 def _new_id() -> str:

@@ -69,6 +69,10 @@ class Settings(BaseSettings):
     lmdb_map_bytes: int = Field(
         default=1 << 40, ge=1 << 20, description="The most that the embedded store may grow to, in bytes."
     )
+    lmdb_sync: Literal["full", "relaxed"] = Field(
+        default="full",
+        description="What a step of the embedded store survives: `full`, a power cut; `relaxed`, a `kill -9` alone.",
+    )
     sweep_seconds: float = Field(
         default=300.0, gt=0, description="How often expired sessions and leftovers are removed, in seconds."
     )

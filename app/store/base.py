@@ -7,10 +7,11 @@ what the bytes mean it does not know.
 
 import math
 import secrets
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self
+from itertools import accumulate, pairwise
+from typing import ClassVar, NamedTuple, Self, TypeAlias
 
 import xxhash
 
@@ -83,6 +84,11 @@ class Head:
         return Stamp(self.version, self.token)
 
     @property
+    def expired(self) -> bool:
+        """By the wall clock of this machine."""
+        return self.expires_at is not None and self.expires_at <= time.time()
+
+    @property
     def state_bytes(self) -> int:
         return sum(piece.size for piece in self.pieces)
 
@@ -95,19 +101,43 @@ class HistoryRow:
     body: bytes
 
 
+Part: TypeAlias = tuple[Piece, memoryview]
+"""A piece and its bytes."""
+
+
+class Staging:
+    """The way for pieces of one save to the store while the rest of it is still computed: nothing names them yet.
+
+    `token` is that of the head which the save will have. It ends with `Store.save` or with `discard`; what is left by
+    a process that dies in between is removed by time. This one is for a store that has nothing to gain: the pieces go
+    with the save.
+    """
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    def write(self, part: Part) -> None:
+        """Take a piece, from any thread. It returns at once, and nothing is raised: `save` tells what went wrong."""
+
+    async def discard(self) -> None:
+        """Remove what was written, for no save will come. Whoever still writes then writes nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Save:
     """One change of a session, to be done wholly or not at all.
 
-    `previous` is the head that the change was made from, `None` for a new session. `fresh` are the bytes of those
-    pieces of `head` that `previous` does not have, in order. Rows of the history after step `forget_after` go.
+    `previous` is the head that the change was made from, `None` for a new session. `state` are the bytes of all pieces
+    of `head`, one after the other; `None` where `previous` has all of them. Some of the pieces may have been given to
+    `staging` before. Rows of the history after step `forget_after` go.
     """
 
     head: Head
     previous: Head | None
-    fresh: Sequence[memoryview] = ()
+    state: memoryview | None = None
     row: HistoryRow | None = None
     forget_after: int | None = None
+    staging: Staging | None = None
 
     def is_done(self, held: Stamp | None) -> bool:
         """Whether the store, which holds `held`, has this change already.
@@ -122,12 +152,22 @@ class Save:
         return False
 
     @property
-    def fresh_pieces(self) -> list[Piece]:
-        kept = {piece.name for piece in self.previous.pieces} if self.previous else set()
-        return [piece for piece in self.head.pieces if piece.name not in kept]
+    def parts(self) -> list[Part]:
+        """The pieces of `head`, as far as there are bytes of them."""
+        if self.state is None:
+            return []
+        bounds = pairwise(accumulate((piece.size for piece in self.head.pieces), initial=0))
+        return [(piece, self.state[start:end]) for piece, (start, end) in zip(self.head.pieces, bounds, strict=True)]
 
     @property
-    def obsolete_pieces(self) -> list[Piece]:
+    def fresh(self) -> list[Part]:
+        """Those that `previous` does not have."""
+        kept = {piece.name for piece in self.previous.pieces} if self.previous else set()
+        return [(piece, data) for piece, data in self.parts if piece.name not in kept]
+
+    @property
+    def obsolete(self) -> list[Piece]:
+        """The pieces of `previous` that `head` does not have."""
         kept = {piece.name for piece in self.head.pieces}
         return [piece for piece in (self.previous.pieces if self.previous else ()) if piece.name not in kept]
 
@@ -169,12 +209,16 @@ class Store(ABC):
         and a piece is missing or not what was written.
         """
 
+    def stage(self, session_id: str, token: str) -> Staging:
+        """Begin to write the pieces of a save whose head will have this token. Called in the event loop."""
+        return Staging(token)
+
     @abstractmethod
     async def save(self, change: Save) -> None:
         """Do the change if the store holds `change.previous`, else raise `VersionConflict`.
 
-        When it returns, the change is as durable as the store can make it. When it raises, the old state is whole. The
-        same `Save` given twice happens once.
+        When it returns, the change is as durable as the store can make it. When it raises, the old state is whole, and
+        nothing of `change.staging` needs to be discarded. The same `Save` given twice happens once.
         """
 
     @abstractmethod

@@ -1,18 +1,20 @@
-"""Sessions in one LMDB file: the embedded store. Every save is synced: what was answered survives a power cut.
+"""Sessions in one LMDB file: the embedded store.
 
-Any number of processes may use one folder at once: LMDB lets one of them write at a time, and readers see a snapshot.
-No call runs on the event loop. The file is not a write map: a full disk is an error, not a signal that kills.
+A save is synced, so that what was answered survives a power cut; `relaxed` leaves that to the operating system. Any
+number of processes may use one folder at once: LMDB lets one of them write at a time, and readers see a snapshot. No
+call runs on the event loop. The file is not a write map: a full disk is an error, not a signal that kills.
 """
 
 import asyncio
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Self, TypeAlias, TypeVar
 
 import lmdb
@@ -20,11 +22,11 @@ import lmdb
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.settings import Settings
 from app.store import lmdb_length
-from app.store.base import FORMAT, Head, IncompatibleStore, Save, Store, VersionConflict
+from app.store.base import FORMAT, Head, IncompatibleStore, Part, Save, Staging, Store, VersionConflict
 from app.store.group_commit import GroupCommit
-from app.store.lmdb_tables import Fresh, Tables, staging_key
+from app.store.lmdb_tables import Tables, staging_key
 
-TRANSACTION_BYTES = 64 << 20
+TRANSACTION_BYTES = 16 << 20
 """LMDB keeps in memory what a transaction writes, until it commits."""
 MARK = b"optim-service"
 """The key that tells our file from another's; its value is the format's number."""
@@ -33,32 +35,50 @@ READERS = 4
 MOST_READERS = 1024
 
 Transaction: TypeAlias = "lmdb.Transaction[memoryview]"
+Jobs: TypeAlias = dict[str, "Future[None]"]
+"""By the names of pieces, their way into the file."""
 Result = TypeVar("Result")
 
 
-def _batches(change: Save) -> list[list[Fresh]]:
-    """The fresh pieces, a transaction's worth at a time; the last goes with the commit and may be empty."""
-    batches: list[list[Fresh]] = [[]]
-    room = TRANSACTION_BYTES
-    for piece, view in zip(change.fresh_pieces, change.fresh, strict=True):
-        if piece.size > room:
-            batches.append([])
-            room = TRANSACTION_BYTES
-        batches[-1].append((piece, view))
-        room -= piece.size
-    return batches
+def _size(parts: Sequence[Part]) -> int:
+    return sum(piece.size for piece, _ in parts)
 
 
-def _size(batch: list[Fresh]) -> int:
-    return sum(piece.size for piece, _ in batch)
+class LmdbStaging(Staging):
+    """Each piece is a job of the writer, who puts those that wait into one transaction."""
+
+    def __init__(self, store: "LmdbStore", session_id: str, token: str) -> None:
+        super().__init__(token)
+        self._store = store
+        self._session_id = session_id
+        self._lock = Lock()
+        self._is_open = True
+        self._jobs: Jobs = {}
+
+    def write(self, part: Part) -> None:
+        with self._lock:
+            if self._is_open:
+                self._jobs[part[0].name] = self._store.submit_part(self._session_id, self.token, part)
+
+    def end(self) -> Jobs:
+        """Take nothing more; what is under way, once."""
+        with self._lock:
+            self._is_open = False
+            jobs, self._jobs = self._jobs, {}
+        return jobs
+
+    async def discard(self) -> None:
+        if self.end():
+            await self._store.unstage(self._session_id, self.token)
 
 
 class LmdbStore(Store):
     """One object a folder and process: LMDB cannot open a file twice in one process."""
 
-    def __init__(self, folder: Path, map_bytes: int, history_limit: int) -> None:
+    def __init__(self, folder: Path, map_bytes: int, history_limit: int, *, sync: bool) -> None:
         self.folder = folder
         self.map_bytes = map_bytes
+        self.sync = sync
         self.history_limit = history_limit
         self._file = folder / "data.mdb"
         self._environment: lmdb.Environment | None = None
@@ -71,7 +91,7 @@ class LmdbStore(Store):
             raise ValueError(f"OPTIM_STORE={settings.store}: {error}") from None
         if "\0" in str(folder):
             raise ValueError(f"OPTIM_STORE={settings.store!r}: a folder must follow lmdb:")
-        return cls(folder, settings.lmdb_map_bytes, settings.history_limit)
+        return cls(folder, settings.lmdb_map_bytes, settings.history_limit, sync=settings.lmdb_sync == "full")
 
     # Opening and closing
 
@@ -109,6 +129,7 @@ class LmdbStore(Store):
                 max_dbs=len(fields(Tables)),
                 max_readers=MOST_READERS,
                 max_spare_txns=READERS,
+                sync=self.sync,
                 mode=0o600,
             )
         except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
@@ -151,6 +172,7 @@ class LmdbStore(Store):
             self._writer.submit(lambda _: None)  # its transaction notes the length that the file has in the end
             await asyncio.to_thread(self._writer.close)
             await asyncio.to_thread(self._readers.shutdown)
+            await asyncio.to_thread(environment.sync, True)
             environment.close()
 
     # The verbs
@@ -164,19 +186,39 @@ class LmdbStore(Store):
     async def read(self, head: Head, into: memoryview) -> None:
         await self._view(lambda txn: self._tables.fill(txn, head, into))
 
+    def stage(self, session_id: str, token: str) -> LmdbStaging:
+        return LmdbStaging(self, session_id, token)
+
+    def submit_part(self, session_id: str, token: str, part: Part) -> "Future[None]":
+        return self._writer.submit(lambda txn: self._tables.stage(txn, session_id, token, part), part[0].size)
+
+    async def unstage(self, session_id: str, token: str) -> None:
+        await self._write(lambda txn: self._tables.unstage(txn, staging_key(session_id, token)))
+
     async def save(self, change: Save) -> None:
-        *early, last = _batches(change)
-        staged = bool(early)
+        self._opened()
+        head = change.head
+        jobs = change.staging.end() if isinstance(change.staging, LmdbStaging) else {}
+        rest = [part for part in change.fresh if part[0].name not in jobs]
+        if jobs or _size(rest) > TRANSACTION_BYTES:
+            jobs |= {part[0].name: self.submit_part(head.session_id, head.token, part) for part in rest}
+            rest = []
         try:
-            for batch in early:
-                await self._write(partial(self._tables.stage, change=change, batch=batch), _size(batch))
             await self._write(
-                lambda txn: self._tables.commit(txn, change, last, staged, self.history_limit), _size(last)
+                lambda txn: self._tables.commit(txn, change, rest, jobs.keys(), self.history_limit), _size(rest)
             )
-        except BaseException:
-            if staged and self._environment is not None:
-                self._writer.submit(lambda txn: self._tables.unstage(txn, staging_key(change.head)))
+        except BaseException as error:
+            if jobs and self._environment is not None:
+                self._writer.submit(lambda txn: self._tables.unstage(txn, staging_key(head.session_id, head.token)))
+            if isinstance(error, StoreUnavailable):
+                self._raise_first(jobs)
             raise
+
+    def _raise_first(self, jobs: Jobs) -> None:
+        """Raise what kept a piece from being staged, if anything did: the commit knows only that it is missing."""
+        for job in jobs.values():
+            if isinstance(error := job.exception(), lmdb.Error):
+                raise self._translated(error) from error
 
     async def delete(self, session_id: str) -> bool:
         return await self._write(lambda txn: self._tables.delete(txn, session_id))

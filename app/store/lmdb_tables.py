@@ -12,14 +12,14 @@ A digest stands for a name so that every name fits into a key: LMDB's have at mo
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeAlias
 
 from app.errors import StateDamaged, StoreUnavailable
-from app.store.base import Head, IncompatibleStore, Piece, Save, Stamp, VersionConflict
+from app.store.base import Head, IncompatibleStore, Part, Save, Stamp, VersionConflict
 from app.store.envelope import decode, encode, has_expired, peek
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ STAGED_SECONDS = 3600.0
 
 LAST_NUMBER = (1 << 64) - 1
 
-Fresh: TypeAlias = tuple[Piece, memoryview]
-
 
 def digest(name: str) -> bytes:
     """The part of a key that stands for a session or a tenant."""
@@ -46,8 +44,8 @@ def number(value: int) -> bytes:
     return min(max(value, 0), LAST_NUMBER).to_bytes(8, "big")
 
 
-def staging_key(head: Head) -> bytes:
-    return digest(head.session_id) + head.token.encode()
+def staging_key(session_id: str, token: str) -> bytes:
+    return digest(session_id) + token.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,38 +118,50 @@ class Tables:
 
     # Writing
 
-    def stage(self, transaction: "Transaction", change: Save, batch: list[Fresh]) -> None:
-        """Write pieces that nothing names yet, and note them, so that a sweep finds them if no commit comes."""
-        session_id, key = change.head.session_id, staging_key(change.head)
-        if change.is_done(self.held(transaction, session_id)):
-            return
-        if change.previous is None and transaction.get(key, db=self.staging) is None:
+    def stage(self, transaction: "Transaction", session_id: str, token: str, part: Part) -> None:
+        """Write a piece that nothing names yet, and note it, so that a sweep finds it if no commit comes."""
+        key = staging_key(session_id, token)
+        note = transaction.get(key, db=self.staging)
+        if note is None and self.held(transaction, session_id) is None:
             self._purge(transaction, session_id)
-        names = (piece.name for piece in change.fresh_pieces)
-        transaction.put(key, "\n".join((repr(time.time()), session_id, *names)).encode(), db=self.staging)
-        self._put(transaction, session_id, batch)
+        begun = f"{time.time()!r}\n{session_id}".encode() if note is None else bytes(note)
+        transaction.put(key, b"%s\n%s" % (begun, part[0].name.encode()), db=self.staging)
+        self._put(transaction, session_id, [part])
 
     def commit(
-        self, transaction: "Transaction", change: Save, batch: list[Fresh], staged: bool, history_limit: int
+        self,
+        transaction: "Transaction",
+        change: Save,
+        rest: Sequence[Part],
+        staged: Collection[str],
+        history_limit: int,
     ) -> None:
-        """The last transaction of a save: the compare, the new head, and all that goes with it."""
+        """The last transaction of a save: the compare, the new head, and all that goes with it.
+
+        `rest` is what has not been staged, `staged` the names of what has.
+        """
         head, session = change.head, digest(change.head.session_id)
+        key = staging_key(head.session_id, head.token)
         done = change.is_done(self.held(transaction, head.session_id))
-        noted = transaction.delete(staging_key(head), db=self.staging)
-        if done:
-            return
-        if staged and not noted:
+        if not done and staged and not self._noted(transaction, key).issuperset(staged):
             raise StoreUnavailable(
                 f"session {head.session_id}: its save took over {STAGED_SECONDS:.0f} s; send it again"
             )
+        transaction.delete(key, db=self.staging)
+        if done:
+            return
         if change.previous is None and not staged:
             self._purge(transaction, head.session_id)
-        self._put(transaction, head.session_id, batch)
-        for piece in change.obsolete_pieces:
+        self._put(transaction, head.session_id, rest)
+        for piece in change.obsolete:
             transaction.delete(session + piece.name.encode(), db=self.pieces)
         transaction.put(session, encode(head), db=self.heads)
         transaction.put(digest(head.tenant) + head.session_id.encode(), b"", db=self.index)
         self._record(transaction, change, history_limit)
+
+    def _noted(self, transaction: "Transaction", key: bytes) -> set[str]:
+        """The names of what was staged under that key."""
+        return set(bytes(transaction.get(key, b"", db=self.staging)).decode().split("\n")[2:])
 
     def unstage(self, transaction: "Transaction", key: bytes) -> int:
         """Remove what a save that did not commit has staged; count the pieces. Those that a head names stay."""
@@ -191,9 +201,9 @@ class Tables:
         for table in (self.pieces, self.rows, self.staging):
             _drop(transaction, table, session)
 
-    def _put(self, transaction: "Transaction", session_id: str, batch: list[Fresh]) -> None:
+    def _put(self, transaction: "Transaction", session_id: str, parts: Sequence[Part]) -> None:
         session = digest(session_id)
-        for piece, view in batch:
+        for piece, view in parts:
             transaction.put(session + piece.name.encode(), view, db=self.pieces)
 
     def _record(self, transaction: "Transaction", change: Save, history_limit: int) -> None:

@@ -1,7 +1,8 @@
 """Sessions in this process's memory: for tests and notebooks. Nothing outlives the process.
 
-It keeps bytes, as the other stores do, never the caller's objects. Between two awaits nobody else runs, so that the
-commit needs no lock; pieces are copied before it.
+It keeps views of the state that was saved last, and copies nothing: what is handed over never changes. All of a
+session's pieces are views of one state, also those that a save takes over from the one before, so that no part of an
+old state keeps the whole of it. Between two awaits nobody else runs: a save needs no lock.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ class MemoryStore(Store):
     def __init__(self, history_limit: int) -> None:
         self.history_limit = history_limit
         self._heads: dict[str, bytes] = {}
-        self._pieces: dict[str, dict[str, bytes]] = {}
+        self._pieces: dict[str, dict[str, memoryview]] = {}
         self._rows: dict[str, list[Row]] = {}
 
     @classmethod
@@ -56,23 +57,14 @@ class MemoryStore(Store):
             await asyncio.sleep(0)
 
     async def save(self, change: Save) -> None:
-        copies: dict[str, bytes] = {}
-        for piece, view in zip(change.fresh_pieces, change.fresh, strict=True):
-            copies[piece.name] = bytes(view)
-            await asyncio.sleep(0)
-        self._commit(change, copies)
-
-    def _commit(self, change: Save, copies: dict[str, bytes]) -> None:
         session_id = change.head.session_id
         if change.is_done(self._held(session_id)):
             return
         if change.previous is None:
             self._remove(session_id)
         self._heads[session_id] = encode(change.head)
-        pieces = self._pieces.setdefault(session_id, {})
-        pieces.update(copies)
-        for piece in change.obsolete_pieces:
-            pieces.pop(piece.name, None)
+        if change.state is not None or change.previous is None:
+            self._pieces[session_id] = {piece.name: data for piece, data in change.parts}
         rows = self._rows.setdefault(session_id, [])
         if change.forget_after is not None:
             del rows[bisect.bisect_left(rows, (change.forget_after + 1,)) :]

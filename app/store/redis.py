@@ -21,7 +21,7 @@ from typing import Self, TypeVar
 
 from app.errors import StateDamaged, StoreUnavailable
 from app.settings import Settings
-from app.store.base import FORMAT, Head, IncompatibleStore, Piece, Save, Stamp, Store, VersionConflict
+from app.store.base import FORMAT, Head, IncompatibleStore, Part, Piece, Save, Stamp, Store, VersionConflict
 from app.store.envelope import LABEL_BYTES, decode, encode, has_expired, peek
 from app.store.redis_client import Client, Command, Refused
 from app.store.redis_scripts import SAVE, UNLINK
@@ -155,8 +155,7 @@ class RedisStore(Store):
 
     async def save(self, change: Save) -> None:
         head = change.head
-        fresh = zip(piece_keys(head.session_id, change.fresh_pieces), change.fresh, strict=True)
-        *early, last = _batched([("SET", key, view, "NX", "PX", STAGED_MS) for key, view in fresh]) or [[]]
+        *early, last = _batched([_set(head.session_id, part) for part in change.fresh]) or [[]]
         if early and change.is_done(await self._held(head.session_id)):
             return
         # Who finds an id without a head takes it out of the index: so it goes in before the head, and again after.
@@ -174,7 +173,7 @@ class RedisStore(Store):
             raise VersionConflict(f"session {head.session_id}: the store does not hold what the change was made from")
         if outcome != b"done":
             lost = head.pieces[outcome]
-            if lost not in change.fresh_pieces:
+            if change.previous and lost in change.previous.pieces:
                 lost.verify(head.session_id, None)
             raise StoreUnavailable(f"session {head.session_id}: piece {lost.name} expired before the save was done")
 
@@ -200,7 +199,7 @@ class RedisStore(Store):
             while not unlinked:
                 (data,) = await self._redis.ask(("GET", head_key(session_id)))
                 named = decode(session_id, data).pieces if data else ()
-                leftover = [piece for piece in change.fresh_pieces if piece not in named]
+                leftover = [piece for piece, _ in change.fresh if piece not in named]
                 unlinked = await self._unlink(session_id, data, piece_keys(session_id, leftover))
 
     async def _unlink(self, session_id: str, data: bytes | None, keys: Sequence[str]) -> bool:
@@ -268,9 +267,15 @@ class RedisStore(Store):
         return heads
 
 
+def _set(session_id: str, part: Part) -> Command:
+    """Harmless when it comes twice: the name is of this piece alone."""
+    (key,) = piece_keys(session_id, [part[0]])
+    return ("SET", key, part[1], "NX", "PX", STAGED_MS)
+
+
 def _save_keys(change: Save) -> list[str]:
     session_id = change.head.session_id
-    pieces = (*change.head.pieces, *change.obsolete_pieces)
+    pieces = (*change.head.pieces, *change.obsolete)
     return [head_key(session_id), history_key(session_id), *piece_keys(session_id, pieces)]
 
 

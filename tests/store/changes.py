@@ -22,7 +22,6 @@ def change_of(
     token = new_token()
     version = previous.version + 1 if previous else 1
     pieces: list[Piece] = []
-    fresh: list[memoryview] = []
     for i, part in enumerate(parts):
         old = previous.pieces[i] if previous and i < len(previous.pieces) else None
         piece = Piece(f"{version}-{token}-{i}", len(part), checksum_of(part))
@@ -30,11 +29,10 @@ def change_of(
             pieces.append(old)
         else:
             pieces.append(piece)
-            fresh.append(memoryview(part))
     if previous:
         session_id, tenant = previous.session_id, previous.tenant
     head = Head(session_id, tenant, version, token, document, tuple(pieces), expires_at)
-    return Save(head, previous, fresh, row, forget_after)
+    return Save(head, previous, memoryview(b"".join(parts)), row, forget_after)
 
 
 async def saved(store: Store, previous: Head | None = None, *args: Any, **kwargs: Any) -> Head:

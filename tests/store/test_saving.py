@@ -61,14 +61,6 @@ async def test_only_pieces_that_changed_are_written_and_old_ones_go(place: Place
     assert await place.pieces("session-1") == {second.pieces[0].name: b"same", second.pieces[1].name: b"new"}
 
 
-async def test_the_caller_may_use_its_buffer_again(store: Store) -> None:
-    buffer = bytearray(b"first")
-    change = change_of(None, [b"first"])
-    await store.save(replace(change, fresh=[memoryview(buffer)]))
-    buffer[:] = b"other"
-    assert await state_of(store, change.head) == b"first"
-
-
 async def test_a_stale_save_is_refused_and_changes_nothing(place: Place) -> None:
     store = place.store
     first = await saved(store, row=row(1))
