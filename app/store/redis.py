@@ -12,18 +12,19 @@ does the save. Every name is unique, so that a piece which is there already is n
 twice must not put an expiry on what is in use.
 """
 
+import asyncio
 import glob
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Self, TypeVar
 
 from app.errors import StateDamaged, StoreUnavailable
 from app.settings import Settings
-from app.store.base import FORMAT, Head, IncompatibleStore, Part, Piece, Save, Stamp, Store, VersionConflict
+from app.store.base import FORMAT, Head, IncompatibleStore, Part, Piece, Save, Staging, Stamp, Store, VersionConflict
 from app.store.envelope import LABEL_BYTES, decode, encode, has_expired, peek
-from app.store.redis_client import Client, Command, Refused
+from app.store.redis_client import Client, Command, Refused, Upload
 from app.store.redis_scripts import SAVE, UNLINK
 
 BATCH = 16
@@ -50,12 +51,43 @@ def history_key(session_id: str) -> str:
     return session_key(session_id, "history")
 
 
-def piece_keys(session_id: str, pieces: Sequence[Piece]) -> list[str]:
+def piece_keys(session_id: str, pieces: Iterable[Piece]) -> list[str]:
     return [session_key(session_id, f"piece:{piece.name}") for piece in pieces]
 
 
 def tenant_key(tenant: str) -> str:
     return f"optim:tenant:{tenant}"
+
+
+class RedisStaging(Staging):
+    """Pieces go out on one connection, in the event loop that made it."""
+
+    def __init__(self, upload: Upload, session_id: str, token: str) -> None:
+        super().__init__(token)
+        self.upload = upload
+        self._session_id = session_id
+        self._loop = asyncio.get_running_loop()
+        self._is_open = True
+        self._staged: dict[str, Piece] = {}
+
+    def write(self, part: Part) -> None:
+        self._loop.call_soon_threadsafe(self._put, part)
+
+    def _put(self, part: Part) -> None:
+        if self._is_open:
+            self._staged[part[0].name] = part[0]
+            self.upload.put(_set(self._session_id, part))
+
+    def end(self) -> dict[str, Piece]:
+        """Take nothing more; what is under way by name, once."""
+        self._is_open = False
+        staged, self._staged = self._staged, {}
+        return staged
+
+    async def discard(self) -> None:
+        if staged := self.end():
+            with suppress(StoreUnavailable):
+                await self.upload.finish(("UNLINK", *piece_keys(self._session_id, staged.values())))
 
 
 class RedisStore(Store):
@@ -95,10 +127,10 @@ class RedisStore(Store):
     async def _warn(self) -> None:
         """Say in the log how this Redis may lose what was answered."""
         with suppress(Refused):
-            memory, disk = await self._redis.ask(("INFO", "memory"), ("INFO", "persistence"))
-            if memory.get("maxmemory") and memory.get("maxmemory_policy") != "noeviction":
+            memory, disk = map(_info, await self._redis.ask(("INFO", "memory"), ("INFO", "persistence")))
+            if memory.get("maxmemory", "0") != "0" and memory.get("maxmemory_policy") != "noeviction":
                 log.warning("this Redis drops keys when its memory is full: set its maxmemory-policy to noeviction")
-            if not disk.get("aof_enabled"):
+            if disk.get("aof_enabled", "0") == "0":
                 log.warning("this Redis has no append-only file: if it crashes, steps that were answered are lost")
 
     async def close(self) -> None:
@@ -153,18 +185,24 @@ class RedisStore(Store):
 
     # Writing
 
+    def stage(self, session_id: str, token: str) -> "RedisStaging":
+        return RedisStaging(self._redis.upload(), session_id, token)
+
     async def save(self, change: Save) -> None:
         head = change.head
-        *early, last = _batched([_set(head.session_id, part) for part in change.fresh]) or [[]]
-        if early and change.is_done(await self._held(head.session_id)):
-            return
+        staging = change.staging if isinstance(change.staging, RedisStaging) else None
+        staged = staging.end() if staging else {}
+        rest = [_set(head.session_id, part) for part in change.fresh if part[0].name not in staged]
+        upload = staging.upload if staging and staged else None
+        if upload is None and len(rest) > BATCH:
+            if change.is_done(await self._held(head.session_id)):
+                return
+            upload = self._redis.upload()
         # Who finds an id without a head takes it out of the index: so it goes in before the head, and again after.
         index = [] if change.previous else [("ZADD", tenant_key(head.tenant), 0, head.session_id)]
-        before = [*last, *index, *(("SADD", TENANTS, head.tenant) for _ in index)]
+        before = [*rest, *index, *(("SADD", TENANTS, head.tenant) for _ in index)]
         try:
-            for batch in early:
-                await self._redis.ask(*batch)
-            outcome = await self._redis.run(SAVE, _save_keys(change), self._save_values(change), before, index)
+            outcome = await self._redis.run(SAVE, _save_keys(change), self._save_values(change), before, index, upload)
         except Refused:
             await self._unstage(change)
             raise
@@ -228,7 +266,7 @@ class RedisStore(Store):
         while True:
             ((cursor, found),) = await self._redis.ask(("SCAN", cursor, "MATCH", pattern, "COUNT", 1000))
             keys += [key.decode() for key in found]
-            if not cursor:
+            if int(cursor) == 0:
                 return keys
 
     async def _forget(self, tenant: str, ids: Sequence[str]) -> int:
@@ -277,6 +315,12 @@ def _save_keys(change: Save) -> list[str]:
     session_id = change.head.session_id
     pieces = (*change.head.pieces, *change.obsolete)
     return [head_key(session_id), history_key(session_id), *piece_keys(session_id, pieces)]
+
+
+def _info(answer: bytes) -> dict[str, str]:
+    """What INFO answers, by its names."""
+    lines = answer.decode().splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
 
 
 def _batched(items: Sequence[Item]) -> list[Sequence[Item]]:

@@ -1,16 +1,19 @@
 """How Redis is asked: the one place that knows redis-py, its connections and its errors.
 
-redis-py's own retries are off: it would send a write again that may have been done. A call that is cancelled closes
-its connection, so that nobody reads another's answer (redis-py does that; the tests hold it to it).
+redis-py gives the connections (addresses, TLS, users, the protocol); its pool and pipelines are left out, for their
+bookkeeping takes longer than a small answer of Redis. Nothing is sent twice: a write that got no answer may have been
+done. A call that is cut short closes its connection, so that nobody reads another's answer.
 """
 
+import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.connection import parse_url
+import hiredis
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -21,6 +24,7 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
+    ResponseError,
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -31,13 +35,18 @@ CONNECTIONS = 32
 """Of one process. A call beyond them waits for one to come free, as long as for an answer."""
 READ_BYTES = 1 << 18
 
-ADVICE: tuple[tuple[type[Exception], str], ...] = (
+LARGEST_COPIED = 1 << 14
+"""Bytes: a larger value is not copied on its way out."""
+SENT_AT_ONCE = 16
+"""Commands of an upload that are given to the transport together: what must leave within the timeout."""
+
+ADVICE: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (OutOfMemoryError, "is out of memory: raise its maxmemory or delete sessions"),
     (ReadOnlyError, "is a read-only replica: name the primary in OPTIM_STORE"),
     (BusyLoadingError, "is loading its data: try again in a moment"),
     (NoPermissionError, "does not let this user do what the store needs"),
     (AuthenticationError, "refuses the user or the password in OPTIM_STORE"),
-    (RedisTimeoutError, "did not answer within OPTIM_STORE_TIMEOUT_SECONDS"),
+    ((RedisTimeoutError, TimeoutError), "did not answer within OPTIM_STORE_TIMEOUT_SECONDS"),
     (Exception, "failed or cannot be reached"),
 )
 
@@ -52,54 +61,71 @@ class Client:
     """A pool of connections. It belongs to the event loop that opened it."""
 
     def __init__(self, url: str, timeout: float) -> None:
-        self._connection = {
-            **_address(url),
-            "socket_timeout": timeout,
+        self._timeout = timeout
+        address = _address(url)
+        self._connection_class: type[AbstractConnection] = address.pop("connection_class", Connection)
+        self._settings = {
+            **address,
+            "socket_timeout": None,  # the calls have one of their own
             "socket_connect_timeout": timeout,
-            "timeout": timeout,
-            "max_connections": CONNECTIONS,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
             "client_name": "optim-service",
             "driver_info": None,
             "socket_read_size": READ_BYTES,
         }
-        self._redis: Redis | None = None
+        self._places: asyncio.Semaphore | None = None
+        self._idle: list[AbstractConnection] = []
         try:
-            pool = self._pool()
-            pool.connection_class(**pool.connection_kwargs)
+            self._connection_class(**self._settings)
         except TypeError as error:  # it names the parameter alone
             raise ValueError(f"OPTIM_STORE: {error}") from None
 
-    def _pool(self) -> BlockingConnectionPool:
-        return BlockingConnectionPool(**self._connection)
-
     def open(self) -> None:
-        self._redis = Redis(connection_pool=self._pool())
+        self._places = asyncio.Semaphore(CONNECTIONS)
 
     async def close(self) -> None:
-        redis, self._redis = self._redis, None
-        if redis is not None:
-            await redis.connection_pool.aclose()
+        self._places = None
+        while self._idle:
+            await self._idle.pop().disconnect()
 
     async def ask(self, *commands: Command) -> list[Any]:
         """Send the commands together and return their answers, or raise `StoreUnavailable`.
 
         They are not a transaction: those behind one that is answered by an error are done nevertheless.
         """
-        if self._redis is None:
-            raise StoreUnavailable("the store is not open")
-        pipeline = self._redis.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
         try:
-            answers = await pipeline.execute(raise_on_error=False)
+            async with asyncio.timeout(self._timeout), self.connection() as connection:
+                await connection.send_packed_command(_packed(connection, commands), check_health=False)
+                answers = [await _answer(connection) for _ in commands]
         except (RedisError, OSError) as error:
             raise StoreUnavailable(_explained(error)) from error
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise Refused(_explained(answer)) from answer
-        return answers
+        return _checked(answers)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AbstractConnection]:
+        """A connection that nobody else uses meanwhile."""
+        if self._places is None:
+            raise StoreUnavailable("the store is not open")
+        async with self._places:
+            connection = self._idle.pop() if self._idle else self._connection_class(**self._settings)
+            try:
+                if connection.is_connected and await connection.can_read():  # the end, for nothing else is due
+                    await connection.disconnect(nowait=True)
+                if not connection.is_connected:
+                    async with asyncio.timeout(self._timeout):
+                        await connection.connect()  # type: ignore[no-untyped-call]
+                yield connection
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+            if self._places is None:
+                await connection.disconnect()
+            else:
+                self._idle.append(connection)
+
+    def upload(self) -> "Upload":
+        return Upload(self, self._timeout)
 
     async def run(
         self,
@@ -108,11 +134,16 @@ class Client:
         values: Command,
         before: Sequence[Command] = (),
         after: Sequence[Command] = (),
+        upload: "Upload | None" = None,
     ) -> Any:
-        """The script's answer. The commands `before` and `after` it are sent along, and may be sent twice."""
+        """The script's answer. The commands `before` and `after` it are sent along, and may be sent twice.
+
+        With an upload it is what ends that.
+        """
         tail = (len(keys), *keys, *values)
+        ask = upload.finish if upload else self.ask
         try:
-            answers = await self.ask(*before, ("EVALSHA", script.sha, *tail), *after)
+            answers = await ask(*before, ("EVALSHA", script.sha, *tail), *after)
         except Refused as refusal:
             if not isinstance(refusal.__cause__, NoScriptError):
                 raise
@@ -120,9 +151,86 @@ class Client:
         return answers[len(before)]
 
 
+class Upload:
+    """Commands that leave on a connection of their own as they come: none waits for the answer of another.
+
+    Values are not copied, and no more of them are under way than the sockets hold.
+    """
+
+    def __init__(self, client: Client, timeout: float) -> None:
+        self._client = client
+        self._timeout = timeout
+        self._waiting: asyncio.Queue[Command | None] = asyncio.Queue()
+        self._sending: asyncio.Task[list[Any]] | None = None
+
+    def put(self, command: Command) -> None:
+        self._waiting.put_nowait(command)
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send())
+
+    async def finish(self, *commands: Command) -> list[Any]:
+        """Send these as the last; their answers, where none of all that was sent is an error. As `Client.ask`."""
+        for command in commands:
+            self.put(command)
+        self._waiting.put_nowait(None)
+        assert self._sending is not None
+        try:
+            answers = await self._sending
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(_explained(error)) from error
+        return _checked(answers)[-len(commands) :]
+
+    async def _send(self) -> list[Any]:
+        sent = 0
+        async with self._client.connection() as connection:
+            while commands := await self._next():
+                async with asyncio.timeout(self._timeout):
+                    await connection.send_packed_command(_packed(connection, commands), check_health=False)
+                sent += len(commands)
+            async with asyncio.timeout(self._timeout):
+                return [await _answer(connection) for _ in range(sent)]
+
+    async def _next(self) -> list[Command]:
+        """What is to be sent together; nothing at the end."""
+        commands: list[Command] = []
+        while not commands or (len(commands) < SENT_AT_ONCE and not self._waiting.empty()):
+            command = await self._waiting.get()
+            if command is None:
+                self._waiting.put_nowait(None)  # for the call after this one
+                break
+            commands.append(command)
+        return commands
+
+
+def _packed(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+    """The commands as they are sent: large values as they are, small ones packed quickly."""
+    packed: list[Any] = []
+    for command in commands:
+        if any(isinstance(part, memoryview) and len(part) > LARGEST_COPIED for part in command):
+            packed += connection.pack_command(*command)
+        else:
+            packed.append(hiredis.pack_command(tuple(command)))  # type: ignore[arg-type]
+    return packed
+
+
+async def _answer(connection: AbstractConnection) -> Any:
+    """The next answer; an error that Redis answers with is one too."""
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
+
+
+def _checked(answers: list[Any]) -> list[Any]:
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise Refused(_explained(answer)) from answer
+    return answers
+
+
 def _explained(error: Exception) -> str:
     advice = next(advice for kind, advice in ADVICE if isinstance(error, kind))
-    return f"Redis {advice} ({error})"
+    return f"Redis {advice} ({error})" if str(error) else f"Redis {advice}"
 
 
 def _address(url: str) -> dict[str, Any]:

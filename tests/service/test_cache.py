@@ -1,0 +1,280 @@
+"""Small steps are made from what this process has, and no answer ever comes from what is behind."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app import changes
+from app.cache import StateCache
+from app.changes import StepRequest
+from app.compute import Compute
+from app.errors import SessionNotFound, StepConflict
+from app.sessions import LARGE, Sessions
+from app.settings import Settings
+from app.store import open_store
+from app.store.base import Head, Save, Store
+from app.store.memory import MemoryStore
+from optim_engine import Config, NonFinite
+from tests.store.places import Place, place_at
+
+
+class Counting(MemoryStore):
+    """Counts what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__(100)
+        self.loads = self.reads = self.saves = 0
+
+    async def load(self, session_id: str) -> Head | None:
+        self.loads += 1
+        return await super().load(session_id)
+
+    async def read(self, head: Head, into: memoryview) -> None:
+        self.reads += 1
+        await super().read(head, into)
+
+    async def save(self, change: Save) -> None:
+        self.saves += 1
+        await super().save(change)
+
+    def counted(self) -> tuple[int, int, int]:
+        """Loads, reads and saves since the last call."""
+        counted = self.loads, self.reads, self.saves
+        self.loads = self.reads = self.saves = 0
+        return counted
+
+
+def sessions_on(store: Store) -> Sessions:
+    return Sessions(store, Compute(1), StateCache(1 << 30))
+
+
+def request(step: int | None, value: float = 1.0, *, size: int = 2) -> StepRequest:
+    body = f"{step} {value} {size} {settings}"
+    return StepRequest(
+        {"w": np.full(size, value, np.float32)}, body, {"w": np.ones(size, np.float32)}, step, **settings
+    )
+
+
+@pytest.fixture
+def store() -> Counting:
+    return Counting()
+
+
+@pytest.fixture
+def one(store: Counting) -> Sessions:
+    return sessions_on(store)
+
+
+@pytest.fixture
+def other(store: Counting) -> Sessions:
+    """Another process's, as far as the store can tell."""
+    return sessions_on(store)
+
+
+@pytest.fixture
+async def id(one: Sessions) -> str:
+    """A session that `one` has stepped twice."""
+    _, session = await one.create("tenant", Config.parse("adamw"))
+    for step in (1, 2):
+        await one.step("tenant", session.id, request(step))
+    return session.id
+
+
+async def test_a_small_step_reads_nothing_and_saves_once(store: Counting, one: Sessions, session_id: str) -> None:
+    store.counted()
+    for step in (3, 4, None):
+        await one.step("tenant", session_id, request(step))
+    assert store.counted() == (0, 0, 3)
+
+
+async def test_a_large_step_looks_at_the_head_before_it_is_computed(
+    store: Counting, one: Sessions, session_id: str
+) -> None:
+    store.counted()
+    large = {"large": np.ones(LARGE // 4, np.float32)}
+    await one.step("tenant", session_id, replace(request(3), grads=large, params=large))
+    assert store.counted() == (1, 0, 1)
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+async def test_of_two_that_take_turns_each_looks_once_and_steps_as_one_alone(
+    store: Counting, one: Sessions, other: Sessions, session_id: str, numbered: bool
+) -> None:
+    alone = sessions_on(MemoryStore(10))
+    _, session = await alone.create("tenant", Config.parse("adamw"))
+    for step in (1, 2):
+        await alone.step("tenant", session.id, request(step))
+    await other.load("tenant", session_id)
+    for step in range(3, 11):
+        number, near = step if numbered else None, (one, other)[step % 2]
+        store.counted()
+        answer = await near.step("tenant", session_id, request(number, step / 7))
+        if step > 3:  # its number tells that it is behind; without one, the save does
+            assert store.counted() == (1, 1, 1 if numbered else 2)
+        expected = await alone.step("tenant", session.id, request(number, step / 7))
+        assert answer.digest == expected.digest
+        assert np.array_equal(answer.params["w"], expected.params["w"])
+
+
+async def test_a_session_that_another_deleted_is_not_found(one: Sessions, other: Sessions, session_id: str) -> None:
+    await other.delete("tenant", session_id)
+    for _ in range(2):
+        with pytest.raises(SessionNotFound):
+            await one.step("tenant", session_id, request(3))
+
+
+async def test_anothers_session_is_not_found_though_it_is_here(one: Sessions, session_id: str) -> None:
+    with pytest.raises(SessionNotFound):
+        await one.step("stranger", session_id, request(3))
+
+
+async def test_a_session_that_has_expired_here_is_not_found(one: Sessions, session_id: str) -> None:
+    await one.update("tenant", session_id, lambda old: replace(old, ttl_seconds=-1.0))
+    with pytest.raises(SessionNotFound):
+        await one.step("tenant", session_id, request(3))
+
+
+async def test_settings_that_another_changed_are_used(one: Sessions, other: Sessions, session_id: str) -> None:
+    await other.update(
+        "tenant", session_id, lambda old: replace(old, config=Config.parse("adamw", hyperparameters={"lr": 0.5}))
+    )
+    answer = await one.step("tenant", session_id, request(3))
+    assert answer.metrics["lr"] == 0.5
+
+
+async def test_a_gradient_that_is_refused_here_may_be_skipped_by_now(
+    one: Sessions, other: Sessions, session_id: str
+) -> None:
+    with pytest.raises(NonFinite):
+        await one.step("tenant", session_id, request(3, np.nan))
+    await other.update(
+        "tenant", session_id, lambda old: replace(old, config=Config.parse("adamw", on_non_finite="skip"))
+    )
+    assert (await one.step("tenant", session_id, request(3, np.nan))).skipped
+
+
+async def test_a_skipped_step_is_saved_from_what_is_here(store: Counting, one: Sessions, session_id: str) -> None:
+    await one.update("tenant", session_id, lambda old: replace(old, config=Config.parse("adamw", on_non_finite="skip")))
+    store.counted()
+    assert (await one.step("tenant", session_id, request(3, np.nan))).skipped
+    assert store.counted() == (0, 0, 1)
+    assert (await one.step("tenant", session_id, request(3, np.nan))).replayed
+
+
+async def test_a_replay_is_decided_by_the_store(one: Sessions, other: Sessions, session_id: str) -> None:
+    assert (await one.step("tenant", session_id, request(2))).replayed
+    await other.step("tenant", session_id, request(3))
+    with pytest.raises(StepConflict, match="the session is at step 3"):
+        await one.step("tenant", session_id, request(2))
+
+
+async def test_a_step_that_another_took_is_answered_as_a_replay(
+    one: Sessions, other: Sessions, session_id: str
+) -> None:
+    taken = await other.step("tenant", session_id, request(3))
+    again = await one.step("tenant", session_id, request(3))
+    assert again.replayed
+    assert np.array_equal(again.params["w"], taken.params["w"])
+
+
+async def test_a_number_that_is_behind_here_may_be_the_next_elsewhere(
+    one: Sessions, other: Sessions, session_id: str
+) -> None:
+    """The store went back to an older copy: what is here is ahead."""
+    old = await other.load("tenant", session_id)
+    for step in (3, 4):
+        await one.step("tenant", session_id, request(step))
+    with pytest.raises(StepConflict):
+        await one.step("tenant", session_id, request(3, 2.0))
+    await other.restore("tenant", session_id, old.state, lambda session: session)
+    assert (await one.step("tenant", session_id, request(3, 2.0))).step == 3
+
+
+# Large steps, whose pieces leave early
+
+
+@pytest.fixture
+async def place(store_url: str) -> AsyncIterator[Place]:
+    place = place_at(store_url)
+    async with place.store:
+        yield place
+
+
+SIZE = LARGE // 4
+"""Elements: a step of theirs is large."""
+
+
+async def _stepped(sessions: Sessions, steps: int = 2) -> str:
+    _, session = await sessions.create("tenant", Config.parse("adamw"))
+    for step in range(1, steps + 1):
+        await sessions.step("tenant", session.id, request(step, step / 3, size=SIZE))
+    return session.id
+
+
+async def _holds_only_its_own(place: Place, session_id: str) -> None:
+    await place.store.delete("nobody")
+    head = await place.store.load(session_id)
+    assert head
+    assert set(await place.pieces(session_id)) == {piece.name for piece in head.pieces}
+
+
+async def test_large_steps_are_saved_as_they_are_read_back(place: Place) -> None:
+    session_id = await _stepped(sessions_on(place.store), 3)
+    await _holds_only_its_own(place, session_id)
+    read = await sessions_on(place.store).load("tenant", session_id)
+    async with open_store(Settings(store="memory:")) as memory:
+        alone = sessions_on(memory)
+        expected = await alone.load("tenant", await _stepped(alone, 3))
+    assert read.session.digest == expected.session.digest
+    assert np.array_equal(read.state.memory, expected.state.memory)
+
+
+async def test_a_large_step_that_is_refused_leaves_nothing(place: Place) -> None:
+    sessions = sessions_on(place.store)
+    session_id = await _stepped(sessions)
+    before = await place.pieces(session_id)
+    with pytest.raises(NonFinite):
+        await sessions.step("tenant", session_id, request(3, np.nan, size=SIZE))
+    await _holds_only_its_own(place, session_id)
+    assert await place.pieces(session_id) == before
+
+
+async def test_a_large_step_that_fails_or_is_cancelled_late_leaves_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = sessions_on(place.store)
+    session_id = await _stepped(sessions)
+    before = await place.pieces(session_id)
+    step, computed, let_go = changes.step, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def failing(*args: Any) -> Any:
+        step(*args)
+        raise MemoryError
+
+    monkeypatch.setattr(changes, "step", failing)
+    with pytest.raises(MemoryError):
+        await sessions.step("tenant", session_id, request(3, size=SIZE))
+    await _holds_only_its_own(place, session_id)
+
+    def slow(*args: Any) -> Any:
+        loop.call_soon_threadsafe(computed.set)
+        let_go.wait()  # it is still at work when the request is cancelled
+        return step(*args)
+
+    monkeypatch.setattr(changes, "step", slow)
+    task = asyncio.create_task(sessions.step("tenant", session_id, request(3, size=SIZE)))
+    await computed.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    let_go.set()
+    await _holds_only_its_own(place, session_id)
+    assert await place.pieces(session_id) == before
+    monkeypatch.undo()
+    assert (await sessions.step("tenant", session_id, request(3, size=SIZE))).step == 3
