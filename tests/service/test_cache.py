@@ -30,9 +30,9 @@ class Counting(MemoryStore):
         super().__init__(100)
         self.loads = self.reads = self.saves = 0
 
-    async def load(self, session_id: str) -> Head | None:
+    async def load(self, known: str) -> Head | None:
         self.loads += 1
-        return await super().load(session_id)
+        return await super().load(known)
 
     async def read(self, head: Head, into: memoryview) -> None:
         self.reads += 1
@@ -54,10 +54,11 @@ def sessions_on(store: Store) -> Sessions:
 
 
 def request(step: int | None, value: float = 1.0, *, size: int = 2) -> StepRequest:
-    body = f"{step} {value} {size} {settings}"
-    return StepRequest(
-        {"w": np.full(size, value, np.float32)}, body, {"w": np.ones(size, np.float32)}, step, **settings
-    )
+    grads, params = {"w": np.full(size, value, np.float32)}, {"w": np.ones(size, np.float32)}
+    return StepRequest(grads, f"{step} {value} {size}", params, step)
+
+
+SKIPS = Config.parse("adamw", on_non_finite="skip")
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def other(store: Counting) -> Sessions:
 
 
 @pytest.fixture
-async def id(one: Sessions) -> str:
+async def known(one: Sessions) -> str:
     """A session that `one` has stepped twice."""
     _, session = await one.create("tenant", Config.parse("adamw"))
     for step in (1, 2):
@@ -85,35 +86,33 @@ async def id(one: Sessions) -> str:
     return session.id
 
 
-async def test_a_small_step_reads_nothing_and_saves_once(store: Counting, one: Sessions, session_id: str) -> None:
+async def test_a_small_step_reads_nothing_and_saves_once(store: Counting, one: Sessions, known: str) -> None:
     store.counted()
     for step in (3, 4, None):
-        await one.step("tenant", session_id, request(step))
+        await one.step("tenant", known, request(step))
     assert store.counted() == (0, 0, 3)
 
 
-async def test_a_large_step_looks_at_the_head_before_it_is_computed(
-    store: Counting, one: Sessions, session_id: str
-) -> None:
+async def test_a_large_step_looks_at_the_head_before_it_is_computed(store: Counting, one: Sessions, known: str) -> None:
     store.counted()
     large = {"large": np.ones(LARGE // 4, np.float32)}
-    await one.step("tenant", session_id, replace(request(3), grads=large, params=large))
+    await one.step("tenant", known, replace(request(3), grads=large, params=large))
     assert store.counted() == (1, 0, 1)
 
 
 @pytest.mark.parametrize("numbered", [True, False])
 async def test_of_two_that_take_turns_each_looks_once_and_steps_as_one_alone(
-    store: Counting, one: Sessions, other: Sessions, session_id: str, numbered: bool
+    store: Counting, one: Sessions, other: Sessions, known: str, numbered: bool
 ) -> None:
     alone = sessions_on(MemoryStore(10))
     _, session = await alone.create("tenant", Config.parse("adamw"))
     for step in (1, 2):
         await alone.step("tenant", session.id, request(step))
-    await other.load("tenant", session_id)
+    await other.load("tenant", known)
     for step in range(3, 11):
         number, near = step if numbered else None, (one, other)[step % 2]
         store.counted()
-        answer = await near.step("tenant", session_id, request(number, step / 7))
+        answer = await near.step("tenant", known, request(number, step / 7))
         if step > 3:  # its number tells that it is behind; without one, the save does
             assert store.counted() == (1, 1, 1 if numbered else 2)
         expected = await alone.step("tenant", session.id, request(number, step / 7))
@@ -121,78 +120,74 @@ async def test_of_two_that_take_turns_each_looks_once_and_steps_as_one_alone(
         assert np.array_equal(answer.params["w"], expected.params["w"])
 
 
-async def test_a_session_that_another_deleted_is_not_found(one: Sessions, other: Sessions, session_id: str) -> None:
-    await other.delete("tenant", session_id)
+async def test_a_session_that_another_deleted_is_not_found(one: Sessions, other: Sessions, known: str) -> None:
+    await other.delete("tenant", known)
     for _ in range(2):
         with pytest.raises(SessionNotFound):
-            await one.step("tenant", session_id, request(3))
+            await one.step("tenant", known, request(3))
 
 
-async def test_anothers_session_is_not_found_though_it_is_here(one: Sessions, session_id: str) -> None:
+async def test_anothers_session_is_not_found_though_it_is_here(one: Sessions, known: str) -> None:
     with pytest.raises(SessionNotFound):
-        await one.step("stranger", session_id, request(3))
+        await one.step("stranger", known, request(3))
 
 
-async def test_a_session_that_has_expired_here_is_not_found(one: Sessions, session_id: str) -> None:
-    await one.update("tenant", session_id, lambda old: replace(old, ttl_seconds=-1.0))
+async def test_a_session_that_has_expired_here_is_not_found(one: Sessions, known: str) -> None:
+    await one.update("tenant", known, lambda old: replace(old, ttl_seconds=-1.0))
     with pytest.raises(SessionNotFound):
-        await one.step("tenant", session_id, request(3))
+        await one.step("tenant", known, request(3))
 
 
-async def test_settings_that_another_changed_are_used(one: Sessions, other: Sessions, session_id: str) -> None:
+async def test_settings_that_another_changed_are_used(one: Sessions, other: Sessions, known: str) -> None:
     await other.update(
-        "tenant", session_id, lambda old: replace(old, config=Config.parse("adamw", hyperparameters={"lr": 0.5}))
+        "tenant", known, lambda old: replace(old, config=Config.parse("adamw", hyperparameters={"lr": 0.5}))
     )
-    answer = await one.step("tenant", session_id, request(3))
+    answer = await one.step("tenant", known, request(3))
     assert answer.metrics["lr"] == 0.5
 
 
 async def test_a_gradient_that_is_refused_here_may_be_skipped_by_now(
-    one: Sessions, other: Sessions, session_id: str
+    one: Sessions, other: Sessions, known: str
 ) -> None:
     with pytest.raises(NonFinite):
-        await one.step("tenant", session_id, request(3, np.nan))
-    await other.update(
-        "tenant", session_id, lambda old: replace(old, config=Config.parse("adamw", on_non_finite="skip"))
-    )
-    assert (await one.step("tenant", session_id, request(3, np.nan))).skipped
+        await one.step("tenant", known, request(3, np.nan))
+    await other.update("tenant", known, lambda old: replace(old, config=SKIPS))
+    assert (await one.step("tenant", known, request(3, np.nan))).skipped
 
 
-async def test_a_skipped_step_is_saved_from_what_is_here(store: Counting, one: Sessions, session_id: str) -> None:
-    await one.update("tenant", session_id, lambda old: replace(old, config=Config.parse("adamw", on_non_finite="skip")))
+async def test_a_skipped_step_is_saved_from_what_is_here(store: Counting, one: Sessions, known: str) -> None:
+    await one.update("tenant", known, lambda old: replace(old, config=SKIPS))
     store.counted()
-    assert (await one.step("tenant", session_id, request(3, np.nan))).skipped
+    assert (await one.step("tenant", known, request(3, np.nan))).skipped
     assert store.counted() == (0, 0, 1)
-    assert (await one.step("tenant", session_id, request(3, np.nan))).replayed
+    assert (await one.step("tenant", known, request(3, np.nan))).replayed
 
 
-async def test_a_replay_is_decided_by_the_store(one: Sessions, other: Sessions, session_id: str) -> None:
-    assert (await one.step("tenant", session_id, request(2))).replayed
-    await other.step("tenant", session_id, request(3))
+async def test_a_replay_is_decided_by_the_store(one: Sessions, other: Sessions, known: str) -> None:
+    assert (await one.step("tenant", known, request(2))).replayed
+    await other.step("tenant", known, request(3))
     with pytest.raises(StepConflict, match="the session is at step 3"):
-        await one.step("tenant", session_id, request(2))
+        await one.step("tenant", known, request(2))
 
 
-async def test_a_step_that_another_took_is_answered_as_a_replay(
-    one: Sessions, other: Sessions, session_id: str
-) -> None:
-    taken = await other.step("tenant", session_id, request(3))
-    again = await one.step("tenant", session_id, request(3))
+async def test_a_step_that_another_took_is_answered_as_a_replay(one: Sessions, other: Sessions, known: str) -> None:
+    taken = await other.step("tenant", known, request(3))
+    again = await one.step("tenant", known, request(3))
     assert again.replayed
     assert np.array_equal(again.params["w"], taken.params["w"])
 
 
 async def test_a_number_that_is_behind_here_may_be_the_next_elsewhere(
-    one: Sessions, other: Sessions, session_id: str
+    one: Sessions, other: Sessions, known: str
 ) -> None:
     """The store went back to an older copy: what is here is ahead."""
-    old = await other.load("tenant", session_id)
+    old = await other.load("tenant", known)
     for step in (3, 4):
-        await one.step("tenant", session_id, request(step))
+        await one.step("tenant", known, request(step))
     with pytest.raises(StepConflict):
-        await one.step("tenant", session_id, request(3, 2.0))
-    await other.restore("tenant", session_id, old.state, lambda session: session)
-    assert (await one.step("tenant", session_id, request(3, 2.0))).step == 3
+        await one.step("tenant", known, request(3, 2.0))
+    await other.restore("tenant", known, old.state, lambda session: session)
+    assert (await one.step("tenant", known, request(3, 2.0))).step == 3
 
 
 # Large steps, whose pieces leave early
@@ -216,17 +211,17 @@ async def _stepped(sessions: Sessions, steps: int = 2) -> str:
     return session.id
 
 
-async def _holds_only_its_own(place: Place, session_id: str) -> None:
+async def _holds_only_its_own(place: Place, known: str) -> None:
     await place.store.delete("nobody")
-    head = await place.store.load(session_id)
+    head = await place.store.load(known)
     assert head
-    assert set(await place.pieces(session_id)) == {piece.name for piece in head.pieces}
+    assert set(await place.pieces(known)) == {piece.name for piece in head.pieces}
 
 
 async def test_large_steps_are_saved_as_they_are_read_back(place: Place) -> None:
-    session_id = await _stepped(sessions_on(place.store), 3)
-    await _holds_only_its_own(place, session_id)
-    read = await sessions_on(place.store).load("tenant", session_id)
+    known = await _stepped(sessions_on(place.store), 3)
+    await _holds_only_its_own(place, known)
+    read = await sessions_on(place.store).load("tenant", known)
     async with open_store(Settings(store="memory:")) as memory:
         alone = sessions_on(memory)
         expected = await alone.load("tenant", await _stepped(alone, 3))
@@ -236,20 +231,20 @@ async def test_large_steps_are_saved_as_they_are_read_back(place: Place) -> None
 
 async def test_a_large_step_that_is_refused_leaves_nothing(place: Place) -> None:
     sessions = sessions_on(place.store)
-    session_id = await _stepped(sessions)
-    before = await place.pieces(session_id)
+    known = await _stepped(sessions)
+    before = await place.pieces(known)
     with pytest.raises(NonFinite):
-        await sessions.step("tenant", session_id, request(3, np.nan, size=SIZE))
-    await _holds_only_its_own(place, session_id)
-    assert await place.pieces(session_id) == before
+        await sessions.step("tenant", known, request(3, np.nan, size=SIZE))
+    await _holds_only_its_own(place, known)
+    assert await place.pieces(known) == before
 
 
 async def test_a_large_step_that_fails_or_is_cancelled_late_leaves_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions = sessions_on(place.store)
-    session_id = await _stepped(sessions)
-    before = await place.pieces(session_id)
+    known = await _stepped(sessions)
+    before = await place.pieces(known)
     step, computed, let_go = changes.step, asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
@@ -259,8 +254,8 @@ async def test_a_large_step_that_fails_or_is_cancelled_late_leaves_nothing(
 
     monkeypatch.setattr(changes, "step", failing)
     with pytest.raises(MemoryError):
-        await sessions.step("tenant", session_id, request(3, size=SIZE))
-    await _holds_only_its_own(place, session_id)
+        await sessions.step("tenant", known, request(3, size=SIZE))
+    await _holds_only_its_own(place, known)
 
     def slow(*args: Any) -> Any:
         loop.call_soon_threadsafe(computed.set)
@@ -268,13 +263,13 @@ async def test_a_large_step_that_fails_or_is_cancelled_late_leaves_nothing(
         return step(*args)
 
     monkeypatch.setattr(changes, "step", slow)
-    task = asyncio.create_task(sessions.step("tenant", session_id, request(3, size=SIZE)))
+    task = asyncio.create_task(sessions.step("tenant", known, request(3, size=SIZE)))
     await computed.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     let_go.set()
-    await _holds_only_its_own(place, session_id)
-    assert await place.pieces(session_id) == before
+    await _holds_only_its_own(place, known)
+    assert await place.pieces(known) == before
     monkeypatch.undo()
-    assert (await sessions.step("tenant", session_id, request(3, size=SIZE))).step == 3
+    assert (await sessions.step("tenant", known, request(3, size=SIZE))).step == 3
