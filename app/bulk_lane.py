@@ -155,17 +155,12 @@ class Http(HttpToolsProtocol):
         self._owed_since, self._allowed_seconds, self._body_bytes = self.loop.time(), seconds, 0
 
     def _watch(self) -> None:
-        """Close the connection of a client that is late, or look again when it could be."""
-        if self.transport.is_closing():
-            self.transport.abort()  # it does not take what is left to send either
-            return
-        wait = self.head_seconds
+        """Look from time to time, and close the connection of a client that is late."""
         if self._owed_since is not None:
             now = self.loop.time()
             if self.flow.read_paused:  # then it is the service that does not read
                 self._owed_since = now
-            wait = self._owed_since + self._allowed_seconds + self._body_bytes / SLOWEST_BYTES_PER_SECOND - now
-            if wait <= 0:
+            allowed = self._allowed_seconds + self._body_bytes / SLOWEST_BYTES_PER_SECOND
+            if now >= self._owed_since + allowed:
                 self.transport.close()
-                wait = self.head_seconds
-        self._watcher = self.loop.call_later(wait, self._watch)
+        self._watcher = self.loop.call_later(min(self.head_seconds, self.body_seconds) / 4, self._watch)
