@@ -4,7 +4,9 @@ import json
 from typing import Any
 
 from optim_client._protocol import Response
-from optim_client._tensors import ArraysLike, encode
+from optim_client._tensors import ArraysLike
+
+from tests.bodies import encode
 
 SESSION: dict[str, Any] = {
     "id": "s-1",

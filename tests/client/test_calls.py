@@ -12,8 +12,9 @@ import pytest
 from optim_client import HistoryRow, Metrics, SessionInfo, TensorInfo, _calls
 from optim_client._protocol import Response
 from optim_client._state import SessionState
-from optim_client._tensors import decode, encode
+from optim_client._tensors import decode
 
+from tests.bodies import encode, in_one
 from tests.client.documents import METRICS, ROW, SESSION, stepped
 
 SAFETENSORS = "application/vnd.safetensors"
@@ -82,7 +83,7 @@ def test_an_id_cannot_lead_to_another_path() -> None:
 
 
 def test_a_step_carries_its_number_its_scalars_and_a_quoted_key_of_its_own() -> None:
-    first, second = (_calls.step("s", 7, W, W, np.float32(0.5), 1e-3).request for _ in range(2))
+    first, second = (in_one(_calls.step("s", 7, W, W, np.float32(0.5), 1e-3).request) for _ in range(2))
     assert isinstance(first.body, bytes)
     assert decode(first.body, "grads")[1] == {"step": "7", "loss": "0.5", "lr": "0.001"}
     assert first.headers["content-type"] == SAFETENSORS
@@ -100,7 +101,7 @@ def test_equal_steps_have_equal_bytes_so_that_making_one_again_is_safe() -> None
 
 
 def test_a_step_without_params_sends_grads_alone() -> None:
-    request = _calls.step("s", 7, None, W, None, None).request
+    request = in_one(_calls.step("s", 7, None, W, None, None).request)
     assert isinstance(request.body, bytes)
     assert (decode(request.body, "params")[0], list(decode(request.body, "grads")[0])) == ({}, ["w"])
 
@@ -149,7 +150,7 @@ def test_a_skipped_step_leaves_the_known_step() -> None:
     state = SessionState(SessionInfo.read(SESSION))
     state._step(W, W, None, None).read(stepped(W, step=41, skipped=True))
     assert (state.info.step, state.skipped) == (41, True)
-    body = state._step(W, W, None, None).request.body
+    body = in_one(state._step(W, W, None, None).request).body
     assert isinstance(body, bytes)
     assert decode(body, "params")[1]["step"] == "42"
 

@@ -7,12 +7,16 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from optim_client._tensors import decode, encode
+from optim_client import _tensors
+from optim_client._tensors import decode
+
+from tests.bodies import encode
 
 FLOATS = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
 
@@ -160,6 +164,84 @@ def test_a_name_is_a_string() -> None:
 def test_what_is_no_safetensors_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"(?i)header|buffer"):
         decode(body, "params")
+
+
+def file(header: object, data: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data
+
+
+def tensor(start: object = 0, end: object = 8, shape: object = (2,), dtype: object = "F32") -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+
+
+EIGHT = bytes(8)
+
+MALFORMED = {
+    "no object": (file([1]), r"the header is \[1\]"),
+    "not UTF-8": (file(b'{"\xff": 1}'), "the header is no JSON"),
+    "UTF-16": (file('{"a": 1}'.encode("utf-16")), "the header is no JSON"),
+    "nested": (file(b'{"a":' * 99_999), "the header is no JSON"),
+    "cut": (file({"params/w": tensor()}, bytes(7)), "end at 8, and the buffer at 7"),
+    "more": (file({"params/w": tensor()}, bytes(9)), "end at 8, and the buffer at 9"),
+    "hole": (file({"params/a": tensor(0, 4, [1]), "params/b": tensor(8, 12, [1])}, bytes(12)), "begins at 8, not at 4"),
+    "overlap": (file({"params/a": tensor(), "params/b": tensor(4, 12)}, bytes(12)), "begins at 4, not at 8"),
+    "before": (file({"params/w": tensor(-8, 0)}), "has 8 bytes"),
+    "backwards": (file({"params/w": tensor(8, 0)}, EIGHT), "has -8 bytes"),
+    "too small": (file({"params/w": tensor(shape=[3])}, EIGHT), r"8 bytes, which are not F32 \[3\]"),
+    "huge": (file({"params/w": tensor(shape=[2**62, 4])}, EIGHT), "8 bytes, which are not F32"),
+    "negative": (file({"params/w": tensor(shape=[-1, -2])}, EIGHT), "the header has params/w"),
+    "half a length": (file({"params/w": tensor(shape=[2.0])}, EIGHT), "the header has params/w"),
+    "a true length": (file({"params/w": tensor(shape=[2, True])}, EIGHT), "the header has params/w"),
+    "no shape": (file({"params/w": {"dtype": "F32", "data_offsets": [0, 8]}}, EIGHT), "the header has params/w"),
+    "no offsets": (file({"params/w": tensor(None)}, EIGHT), "the header has params/w"),
+    "another dtype": (file({"params/w": tensor(dtype="I32")}, EIGHT), "has dtype 'I32'"),
+    "no dtype": (file({"params/w": tensor(dtype=4)}, EIGHT), "the header has params/w"),
+    "no metadata": (file({"__metadata__": 1, "params/w": tensor()}, EIGHT), "the metadata is 1"),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_answer_is_refused_as_the_library_does(case: str) -> None:
+    body, message = MALFORMED[case]
+    with pytest.raises(ValueError, match=message):
+        decode(body, "params")
+    if case != "another dtype":
+        with pytest.raises(safetensors.SafetensorError):
+            safetensors.deserialize(body)
+
+
+def test_the_library_and_this_read_the_same() -> None:
+    tensors = {"a": np.float32([[1, 2]]), "b": np.zeros((0, 3)), "c": np.float16(5)}
+    body = safetensors.numpy.save({f"params/{name}": np.asarray(array) for name, array in tensors.items()}, {"x": "y"})
+    arrays, metadata = decode(body, "params")
+    assert metadata == {"x": "y"}
+    for name, array in tensors.items():
+        assert_same(arrays[name], np.asarray(array))
+
+
+def test_arrays_are_views_of_a_body_that_may_be_written_to_and_copies_of_another() -> None:
+    body = bytearray(encode({"params": {"w": np.zeros(3)}}, {}))
+    arrays, _ = decode(memoryview(body), "params")
+    arrays["w"][:] = 7
+    assert decode(memoryview(body), "params")[0]["w"].tolist() == [7, 7, 7]
+    arrays, _ = decode(bytes(body), "params")
+    arrays["w"][:] = 8
+    assert decode(memoryview(body), "params")[0]["w"].tolist() == [7, 7, 7]
+
+
+def test_tensors_that_lie_askew_are_aligned() -> None:
+    header = {"params/a": tensor(0, 2, [1], "F16"), "params/w": tensor(2, 18, [2], "F64")}
+    body = file(header, np.float16(1).tobytes() + np.float64([1, 2]).tobytes())
+    arrays, _ = decode(memoryview(bytearray(body)), "params")
+    assert (arrays["a"].tolist(), arrays["w"].tolist()) == ([1], [1, 2])
+    assert all(array.flags.aligned and array.flags.writeable for array in arrays.values())
+
+
+def test_what_is_sent_is_the_memory_of_the_arrays() -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    [_, data] = _tensors.encode({"grads": {"w": array}}, {})
+    assert np.shares_memory(np.frombuffer(data, np.float32), array)
 
 
 def test_without_ml_dtypes_a_bfloat16_answer_says_what_to_install() -> None:

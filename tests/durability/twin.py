@@ -9,6 +9,7 @@ from optim_client._protocol import Request, Response
 from optim_client._tensors import Arrays, decode
 
 from optim_engine import Config, Outcome, State, step
+from tests.bodies import in_one
 from tests.durability.wire import Wire
 
 SETTINGS: dict[str, Any] = {
@@ -62,7 +63,7 @@ class Twin:
     def request(self, grads: Arrays | None = None) -> Request:
         """The next step, with an idempotency key of its own."""
         grads = self.grads() if grads is None else grads
-        return _calls.step(self.id, self.state.t + 1, self._params(grads), grads, 0.5, None).request
+        return in_one(_calls.step(self.id, self.state.t + 1, self._params(grads), grads, 0.5, None).request)
 
     def take(self, answer: Response, grads: Arrays | None = None) -> Outcome:
         """Do the step here too, and compare all that was answered."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from optim_client._tensors import decode, encode
+from optim_client._tensors import decode
 
+from tests.bodies import encode
 from tests.golden.cases import CASES, Case, Step
 from tests.service.calls import SAFETENSORS, serving
 

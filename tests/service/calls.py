@@ -11,12 +11,13 @@ from typing import Any
 import httpx2
 import numpy as np
 from httpx2 import Client
-from optim_client._tensors import Arrays, decode, encode
+from optim_client._tensors import Arrays, decode
 from starlette.types import ASGIApp
 
 from app.main import create_app
 from app.settings import Settings
 from app.store.base import Store
+from tests.bodies import encode
 
 SAFETENSORS = "application/vnd.safetensors"
 W: dict[str, Any] = {"params": {"w": [1.0, 2.0]}, "grads": {"w": [0.5, -0.25]}}

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optim_client._tensors import encode
 
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.store.base import Head, Save, VersionConflict
 from app.store.memory import MemoryStore
+from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, create, problem, serving, stepped
 from tests.service.test_openapi import CONTRACT, JSON, OPERATIONS, check_answer
 

@@ -6,10 +6,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 from httpx2 import Client
-from optim_client._tensors import encode
 
 from optim_engine import Config, State
 from optim_engine import step as engine_step
+from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, W, binary_step, bits, create, problem, read_binary, step, stepped
 
 BINARY = {"content-type": SAFETENSORS}

@@ -14,10 +14,10 @@ import numpy as np
 import orjson
 import pytest
 from httpx2 import Client
-from optim_client._tensors import encode
 
 from app.session import KEYS_KEPT
 from app.store.memory import MemoryStore
+from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, create, problem, read_binary, serving
 
 BAD = -1

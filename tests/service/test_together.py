@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
-from optim_client._tensors import decode, encode
+from optim_client._tensors import decode
 
 from app import changes
 from app.compute import INLINE_BELOW, Compute
@@ -19,6 +19,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.store.base import Save
 from app.store.memory import MemoryStore
+from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, W, bits, serving
 from tests.service.test_errors import SlowStore
 

@@ -12,13 +12,14 @@ import safetensors
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from optim_client._tensors import decode, encode
+from optim_client._tensors import decode
 
 from app.errors import MalformedBody
 from app.session import DTYPES
 from app.wire.codec import MAX_DIMENSIONS, Limits
 from app.wire.codecs import SAFETENSORS
 from app.wire.safetensors_tensors import read_file, write_file
+from tests.bodies import encode
 from tests.service.calls import bits
 from tests.wire import package
 

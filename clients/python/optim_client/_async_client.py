@@ -2,14 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self, TypeVar, Unpack
 
 import httpx2
 
 from optim_client import _calls, _http, _local
+from optim_client._async_lane import AsyncLane
 from optim_client._files import replacing, sync
+from optim_client._lane import leads_to
 from optim_client._protocol import Call, Outcome, Request, perform
 from optim_client._state import SessionState
 from optim_client._tensors import Arrays, ArraysLike
@@ -40,7 +42,10 @@ class AsyncClient(_http.Options):
         url = _http.base_url(base_url)
         if _local.is_local(url):
             url, transport = _local.URL, _local.AsyncTransport(url)
-        self._pool = httpx2.AsyncClient(base_url=url, headers=_http.headers(api_key), transport=transport)
+        headers = _http.headers(api_key)
+        self._pool = httpx2.AsyncClient(base_url=url, headers=headers, transport=transport)
+        direct = transport is None and leads_to(self._pool.base_url)
+        self._lane = AsyncLane(self._pool.base_url, headers) if direct else None
 
     @property
     def sessions(self) -> "AsyncSessions":
@@ -56,6 +61,8 @@ class AsyncClient(_http.Options):
 
     async def close(self) -> None:
         await self._pool.aclose()
+        if self._lane is not None:
+            self._lane.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,20 +75,26 @@ class AsyncClient(_http.Options):
         try:
             pause = next(conversation)
             while True:
-                await asyncio.sleep(pause)
+                if pause:
+                    await asyncio.sleep(pause)
                 pause = conversation.send(await self._try(call.request))
         except StopIteration as end:
             result: T = end.value
             return result
 
     async def _try(self, request: Request) -> Outcome:
+        if self._lane is None or not self._lane.takes(request):
+            return await self._try_httpx(request)
+        return await self._lane.exchange(request, httpx2.Timeout(self.timeout))
+
+    async def _try_httpx(self, request: Request) -> Outcome:
         try:
             async with self._pool.stream(
                 request.method,
                 request.path,
                 params=request.query,
                 headers=_http.headers_of(request),
-                content=request.body if isinstance(request.body, bytes) else _chunks(request.body),
+                content=_http.whole(request.body) if isinstance(request.body, Sequence) else _chunks(request.body),
                 timeout=self.timeout,
             ) as response:
                 if request.into is None or not response.is_success:

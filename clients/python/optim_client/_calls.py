@@ -117,11 +117,11 @@ def _nothing(_: Response) -> None:
 
 
 def _session(response: Response) -> SessionInfo:
-    return SessionInfo.read(json.loads(response.body))
+    return SessionInfo.read(json.loads(bytes(response.body)))
 
 
 def _listed(response: Response) -> Page[SessionInfo]:
-    page = json.loads(response.body)
+    page = json.loads(bytes(response.body))
     return Page([SessionInfo.read(session) for session in page["sessions"]], page["next_cursor"])
 
 
@@ -137,4 +137,4 @@ def _params(response: Response) -> Arrays:
 
 
 def _history(response: Response) -> list[HistoryRow]:
-    return [HistoryRow.read(row) for row in json.loads(response.body)["history"]]
+    return [HistoryRow.read(row) for row in json.loads(bytes(response.body))["history"]]

@@ -2,12 +2,13 @@
 
 import copy
 import os
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Self
 
 import httpx2
 
-from optim_client._protocol import Request, Response
+from optim_client._protocol import Buffer, Request, Response
 from optim_client.errors import APIConnectionError, APITimeoutError
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
@@ -54,14 +55,23 @@ def headers(api_key: str | None) -> dict[str, str]:
     """What every request carries. The key is the argument, else `OPTIM_API_KEY`."""
     key = api_key or os.environ.get("OPTIM_API_KEY")
     common = {"user-agent": f"optim-client/{version('optim-client')}"}
-    return {**common, "authorization": f"Bearer {key}"} if key else common
+    if not key:
+        return common
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError("api_key holds a line break or something else that is not printable ASCII: strip it")
+    return {**common, "authorization": f"Bearer {key}"}
 
 
 def headers_of(request: Request) -> dict[str, str]:
     """A file is sent in pieces, its length said in advance."""
-    if isinstance(request.body, bytes):
+    if isinstance(request.body, Sequence):
         return dict(request.headers)
     return {**request.headers, "content-length": str(os.fstat(request.body.fileno()).st_size)}
+
+
+def whole(body: bytes | Sequence[Buffer]) -> bytes:
+    """HTTPX takes a body in one."""
+    return body if isinstance(body, bytes) else b"".join(body)
 
 
 def answer(response: httpx2.Response, body: bytes) -> Response:
@@ -73,9 +83,13 @@ def connection_error(error: httpx2.RequestError) -> APIConnectionError:
     """What HTTPX raised, as this library's error."""
     sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
     url = error.request.url
-    where = f"{error.request.method} {url.scheme}://{url.netloc.decode()}{url.path}"  # without a password
+    return no_answer(f"{error.request.method} {url.scheme}://{url.netloc.decode()}{url.path}", error, sent=sent)
+
+
+def no_answer(where: str, error: Exception, *, sent: bool) -> APIConnectionError:
+    """`where` is the method and the URL without a password."""
     reason = str(error) or type(error).__name__
-    if isinstance(error, httpx2.TimeoutException):
+    if isinstance(error, httpx2.TimeoutException | TimeoutError):
         return APITimeoutError(f"{where}: no answer in time ({reason})", sent=sent)
     if not sent:
         return APIConnectionError(f"{where}: no connection ({reason}): is the service running there?", sent=False)

@@ -8,7 +8,7 @@ Each call is made so that this is safe (a step carries one `Idempotency-Key` ove
 `repeatable=False` marks the creation of a session, which could happen twice.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from random import random as uniform
@@ -24,16 +24,20 @@ NEVER_DONE_STATUSES = frozenset({429, 503})
 T = TypeVar("T")
 U = TypeVar("U")
 
+Buffer = bytes | memoryview
+"""Memory views are of single bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One try. `body` is bytes or an open file; a success is written to `into`, where given, instead of into memory."""
+    """One try. `body` is bytes, or buffers to be sent one after the other, or an open file; a success is written to
+    `into`, where given, instead of into memory."""
 
     method: str
     path: str
     query: Mapping[str, str | int] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | BinaryIO = b""
+    body: bytes | Sequence[Buffer] | BinaryIO = b""
     into: BinaryIO | None = None
     repeatable: bool = True
 
@@ -44,7 +48,7 @@ class Response:
 
     status: int
     headers: Mapping[str, str]
-    body: bytes
+    body: Buffer
 
 
 Outcome = Response | APIConnectionError
@@ -74,7 +78,7 @@ def perform(call: Call[T], max_retries: int, random: Callable[[], float] = unifo
             raise (
                 outcome
                 if isinstance(outcome, APIConnectionError)
-                else status_error(outcome.status, outcome.headers, outcome.body)
+                else status_error(outcome.status, outcome.headers, bytes(outcome.body))
             )
         pause, tries = again, tries + 1
 

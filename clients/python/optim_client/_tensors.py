@@ -1,17 +1,19 @@
-"""Named arrays as safetensors bytes, and back. Knows no HTTP.
+"""Named arrays as safetensors bytes, and back, without copies. Knows no HTTP.
 
-The library reads; it does not write, because a step that is sent again must be the same bytes, and the library puts
-the metadata in another order each time. Its `safetensors.numpy` also writes an array that is not contiguous wrongly,
-without an error, drops the metadata, and does not know bfloat16.
+It does not use the `safetensors` library: that copies, writes an array that is not contiguous wrongly and without an
+error, drops the metadata or puts it in another order each time (a step that is sent again must be the same bytes), and
+does not know bfloat16.
 """
 
 import json
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
 from numpy.typing import ArrayLike, NDArray
+
+from optim_client._protocol import Buffer
 
 try:
     from ml_dtypes import bfloat16
@@ -32,10 +34,11 @@ Arrays = dict[str, NDArray[Any]]
 ArraysLike = Mapping[str, ArrayLike]
 
 
-def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> bytes:
-    """Kinds of named tensors (`{"params": {…}, "grads": {…}}`) as bytes: the same ones for the same content.
+def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> list[Buffer]:
+    """Kinds of named tensors (`{"params": {…}, "grads": {…}}`) as buffers: the same bytes for the same content.
 
-    Wide dtypes come first, so that every tensor lies aligned. The inputs are not written to.
+    Wide dtypes come first, so that every tensor lies aligned. Contiguous arrays are not copied: the buffers are theirs,
+    to be read, and change with them.
     """
     arrays = {f"{kind}/{name}": _array(kind, name, value) for kind in tensors for name, value in tensors[kind].items()}
     names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
@@ -47,20 +50,74 @@ def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> by
         header[name] = {"dtype": CODES[array.dtype.name], "shape": array.shape, "data_offsets": (start, end)}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    data = (arrays[name].reshape(-1).view("u1").data for name in names)
-    return b"".join([len(text).to_bytes(8, "little"), text, *data])
+    return [len(text).to_bytes(8, "little") + text, *(arrays[name].reshape(-1).view("u1").data for name in names)]
 
 
-def decode(body: bytes, kind: str) -> tuple[Arrays, dict[str, str]]:
-    """The tensors of one kind, as arrays that may be written to, and the metadata. Raises `ValueError`."""
-    try:
-        tensors: list[tuple[str, dict[str, Any]]] = safetensors.deserialize(body)  # type: ignore[no-untyped-call]
-    except safetensors.SafetensorError as error:
-        raise ValueError(str(error)) from error
+def decode(body: Buffer, kind: str) -> tuple[Arrays, dict[str, str]]:
+    """The tensors of one kind, as arrays that may be written to, and the metadata. Raises `ValueError`.
+
+    The arrays are views of the body, which they keep; only of one that may not be written to they are copies.
+    """
+    header, data = _split(body)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise ValueError(f"the metadata is {metadata!r:.80}, not an object")
+    tensors = sorted((_placed(name, header[name]) for name in header), key=lambda tensor: tensor.place)
+    end = 0
+    for tensor in tensors:
+        if tensor.place[0] != end:
+            raise ValueError(f"{tensor.name} begins at {tensor.place[0]}, not at {end} where the one before it ends")
+        end = tensor.place[1]
+    if end != len(data):
+        raise ValueError(f"the tensors end at {end}, and the buffer at {len(data)}")
     prefix = f"{kind}/"
-    arrays = {name.removeprefix(prefix): _view(name, **view) for name, view in tensors if name.startswith(prefix)}
-    header = json.loads(body[8 : 8 + int.from_bytes(body[:8], "little")])
-    return arrays, header.get("__metadata__", {})
+    arrays = {tensor.name.removeprefix(prefix): tensor.of(data) for tensor in tensors if tensor.name.startswith(prefix)}
+    return arrays, metadata
+
+
+class _Placed(NamedTuple):
+    """A tensor of the header, and where its bytes lie."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    place: tuple[int, int]
+
+    def of(self, data: NDArray[np.uint8]) -> NDArray[Any]:
+        array = data[slice(*self.place)]
+        aligned = array if array.ctypes.data % self.dtype.itemsize == 0 else array.copy()
+        return aligned.view(self.dtype).reshape(self.shape)
+
+
+def _split(body: Buffer) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+    """The header, and the bytes behind it."""
+    whole = np.frombuffer(body, np.uint8)
+    size = int.from_bytes(body[:8], "little")
+    if len(whole) < 8 or size > len(whole) - 8:
+        raise ValueError(f"a header of {size} bytes does not fit a buffer of {len(whole)}")
+    try:
+        header = json.loads(bytes(body[8 : 8 + size]).decode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the header is no JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise ValueError(f"the header is {header!r:.80}, not an object")
+    data = whole[8 + size :]
+    return header, data if data.flags.writeable else data.copy()
+
+
+def _placed(name: str, tensor: Any) -> _Placed:
+    match tensor:
+        case {"dtype": str(code), "shape": [*shape], "data_offsets": [int(start), int(end)]} if all(
+            type(length) is int and length >= 0 for length in shape
+        ):
+            if code == "BF16" and code not in DTYPES:
+                raise ImportError(f"{name} is bfloat16, which NumPy lacks: pip install 'optim-client[bfloat16]'")
+            if code not in DTYPES:
+                raise ValueError(f"{name} has dtype {code!r}")
+            if start < 0 or end - start != math.prod(shape) * DTYPES[code].itemsize:
+                raise ValueError(f"{name} has {end - start} bytes, which are not {code} {shape}")
+            return _Placed(name, DTYPES[code], tuple(shape), (start, end))
+    raise ValueError(f"the header has {name}: {tensor!r:.120}")
 
 
 def _array(kind: str, name: str, value: ArrayLike) -> NDArray[Any]:
@@ -77,9 +134,3 @@ def _array(kind: str, name: str, value: ArrayLike) -> NDArray[Any]:
             "convert it first, for example with .astype('float32')"
         )
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
-
-
-def _view(name: str, dtype: str, shape: list[int], data: bytearray) -> NDArray[Any]:
-    if dtype == "BF16" and dtype not in DTYPES:
-        raise ImportError(f"{name} is bfloat16, which NumPy lacks: pip install 'optim-client[bfloat16]'")
-    return np.frombuffer(data, dtype=DTYPES[dtype]).reshape(shape)

@@ -1,0 +1,223 @@
+"""The short way to the service, for every call but files: buffers go out as they lie, a large answer stays where it is
+received. HTTPX copies both several times, and its bookkeeping costs more than a small step.
+
+It knows http and https to the service itself. What is unusual (a transport of the user's, a proxy, a password in the
+URL, cookies) and whole files go through HTTPX.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from urllib.parse import urlencode
+from urllib.request import getproxies, proxy_bypass
+
+import httpx2
+
+from optim_client import _http, _http1
+from optim_client._buffers import Buffers
+from optim_client._protocol import Buffer, Outcome, Request
+
+CONNECTIONS = 100
+"""As many as HTTPX opens at once."""
+IDLE_SECONDS = 60.0
+"""Less than the service keeps a silent connection, so that it is rarely closed while a request is on its way."""
+
+
+def leads_to(url: httpx2.URL) -> bool:
+    """Whether the lane can be used: HTTPX reads the same variables for a proxy."""
+    proxies = getproxies()
+    proxied = url.scheme in proxies or "all" in proxies
+    return not (url.userinfo or url.query or (proxied and not proxy_bypass(url.host)))
+
+
+class Lane:
+    """Connections to one service, for many threads; each carries one request at a time."""
+
+    def __init__(self, url: httpx2.URL, headers: Mapping[str, str]) -> None:
+        self._service = _Service(url, headers)
+        self._buffers = Buffers()
+        self._idle: list[Connection] = []
+        self._lock = threading.Lock()
+        self._places = threading.BoundedSemaphore(CONNECTIONS)
+        self._closed = False
+
+    def takes(self, request: Request) -> bool:
+        """Not files; and nothing more once the service, or a balancer before it, keeps cookies."""
+        return isinstance(request.body, Sequence) and request.into is None and not self._service.sets_cookies
+
+    def exchange(self, request: Request, limits: httpx2.Timeout) -> Outcome:
+        """One try: the answer, or why there is none."""
+        if not self._places.acquire(timeout=limits.pool):
+            return self.no_place(request)
+        try:
+            connection = self.take()
+            try:
+                return connection.exchange(request, limits)
+            finally:
+                self.give_back(connection)
+        finally:
+            self._places.release()
+
+    def no_place(self, request: Request) -> Outcome:
+        where = self._service.where(request)
+        return _http.no_answer(where, TimeoutError(f"{CONNECTIONS} calls are under way"), sent=False)
+
+    def take(self) -> "Connection":
+        """The connection that was used last and still stands, or one that is yet to be opened."""
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise RuntimeError("the client is closed")
+                connection = self._idle.pop() if self._idle else None
+            if connection is None:
+                return Connection(self._service, self._buffers)
+            if connection.stands():
+                return connection
+            connection.close()
+
+    def give_back(self, connection: "Connection") -> None:
+        """Kept only after a whole answer: what failed or was given up may have another one on its way."""
+        with self._lock:
+            if connection.reusable and not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+
+class _Service:
+    """Where it is, and what every request to it carries."""
+
+    def __init__(self, url: httpx2.URL, headers: Mapping[str, str]) -> None:
+        self._origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
+        self._prefix = url.raw_path.decode("ascii").rstrip("/")
+        self._headers = {"host": url.netloc.decode("ascii"), "accept-encoding": "identity", **headers}
+        self._host = url.raw_host.decode("ascii").strip("[]")
+        self._port = url.port or {"http": 80, "https": 443}[url.scheme]
+        self.sets_cookies = False
+        self._tls = httpx2.create_ssl_context() if url.scheme == "https" else None
+
+    def where(self, request: Request) -> str:
+        return f"{request.method} {self._origin}{self._prefix}{request.path}"
+
+    def bytes_of(self, request: Request) -> Sequence[Buffer]:
+        body = [request.body] if isinstance(request.body, bytes) else request.body
+        assert isinstance(body, Sequence)
+        length = sum(map(len, body))
+        headers = {**self._headers, **request.headers} | ({"content-length": str(length)} if length else {})
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        return [_http1.head(request.method, f"{self._prefix}{request.path}{query}", headers), *body]
+
+    def connect(self, seconds: float | None) -> socket.socket:
+        plain = socket.create_connection((self._host, self._port), seconds)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is None:
+            return plain
+        try:
+            return self._tls.wrap_socket(plain, server_hostname=self._host)
+        except BaseException:
+            plain.close()
+            raise
+
+
+class Connection:
+    """Opened by its first request. Used by one thread; any other may `abort` it."""
+
+    def __init__(self, service: _Service, buffers: Buffers) -> None:
+        self._service = service
+        self._buffers = buffers
+        self._socket: socket.socket | None = None
+        self._aborted = False
+        self._whole = False
+        self._used = 0.0
+
+    @property
+    def reusable(self) -> bool:
+        """Its last answer was read to the end, and the service keeps it open."""
+        return self._whole and not self._aborted
+
+    def exchange(self, request: Request, limits: httpx2.Timeout) -> Outcome:
+        self._whole = False
+        try:
+            link = self._socket or self._connect(limits.connect)
+        except OSError as error:
+            return _http.no_answer(self._service.where(request), error, sent=False)
+        try:
+            all_sent = self._send(link, self._service.bytes_of(request), limits.write)
+            answer = self._receive(link, limits.read)
+        except (OSError, _http1.BadAnswer) as error:
+            return _http.no_answer(self._service.where(request), error, sent=True)
+        self._whole = all_sent and answer.reusable
+        self._used = time.monotonic()
+        self._service.sets_cookies |= "set-cookie" in answer.response.headers
+        return answer.response
+
+    def stands(self) -> bool:
+        """Silent for not too long, and not closed by the service, which would show as something to read."""
+        return time.monotonic() - self._used < IDLE_SECONDS and self._socket is not None and _is_silent(self._socket)
+
+    def abort(self) -> None:
+        """End what another thread waits for here; it closes the connection when it finds out."""
+        self._aborted = True
+        if self._socket is not None:
+            _shut_down(self._socket)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def _connect(self, seconds: float | None) -> socket.socket:
+        self._socket = self._service.connect(seconds)
+        if self._aborted:
+            raise ConnectionAbortedError("given up")
+        return self._socket
+
+    def _send(self, link: socket.socket, buffers: Sequence[Buffer], seconds: float | None) -> bool:
+        """Whether everything went out: the service may answer before (413, 401), and close."""
+        link.settimeout(seconds)
+        try:
+            for buffer in _http1.packed(buffers):
+                rest = memoryview(buffer)
+                while rest:
+                    rest = rest[link.send(rest) :]  # not `sendall`, whose timeout is for the whole
+        except OSError:
+            if _is_silent(link):
+                raise
+            return False
+        return True
+
+    def _receive(self, link: socket.socket, seconds: float | None) -> _http1.Answer:
+        link.settimeout(seconds)
+        reading = _http1.reading(lambda nbytes: self._buffers.take(nbytes).data)
+        room = next(reading)
+        try:
+            while True:
+                room = reading.send(link.recv_into(room))
+        except StopIteration as end:
+            answer: _http1.Answer = end.value
+            return answer
+
+
+def _is_silent(link: socket.socket) -> bool:
+    """Whether it is open and there is nothing to read; also below TLS, which would not let one look."""
+    link.settimeout(0)
+    try:
+        socket.socket.recv(link, 1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _shut_down(link: socket.socket) -> None:
+    with suppress(OSError):  # the other end was quicker
+        socket.socket.shutdown(link, socket.SHUT_RDWR)

@@ -1,0 +1,17 @@
+"""What the client sends from many buffers, each in one: for tests that send it by other means."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from optim_client import _tensors
+from optim_client._protocol import Request
+from optim_client._tensors import ArraysLike
+
+
+def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> bytes:
+    return b"".join(_tensors.encode(tensors, metadata))
+
+
+def in_one(request: Request) -> Request:
+    assert isinstance(request.body, list)
+    return replace(request, body=b"".join(request.body))
