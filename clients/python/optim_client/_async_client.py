@@ -25,7 +25,8 @@ T = TypeVar("T")
 class AsyncClient(_http.Options):
     """A connection to the service at `base_url`, or to one of its own in this process (`"memory:"`, `"lmdb:PATH"`).
 
-    `timeout` is in seconds without progress. `transport` replaces HTTPX's own, for a proxy, a socket or certificates.
+    `timeout` is in seconds without progress. `transport`, of HTTPX, replaces the connections, for a proxy, a socket or
+    certificates.
     Close it, or use it in an `async with`.
     """
 

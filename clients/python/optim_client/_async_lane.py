@@ -11,7 +11,7 @@ from optim_client._protocol import Outcome, Request
 
 
 class AsyncLane:
-    """Its threads wait for sockets. A call that is cancelled ends its own connection, and with it the thread's wait."""
+    """Its threads wait for sockets. A call that is cancelled ends its own connection, and so the wait of its thread."""
 
     def __init__(self, url: httpx2.URL, headers: Mapping[str, str]) -> None:
         self._lane = Lane(url, headers)
@@ -33,7 +33,7 @@ class AsyncLane:
             running = self._threads.submit(connection.exchange, request, limits)
             try:
                 return await asyncio.wrap_future(running)
-            except asyncio.CancelledError:
+            except BaseException:
                 connection.abort()
                 raise
             finally:
