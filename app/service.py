@@ -1,4 +1,8 @@
-"""What every route needs, in one place: built once by `main`, found by a route through its request."""
+"""What every route needs, in one place: built once by `main`, found by a route through its request.
+
+The dependencies are coroutines although they wait for nothing: FastAPI runs others in threads, which takes longer than
+all that they do.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,22 +67,22 @@ class Service:
     limits: Limits
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     return cast(Service, request.app.state.service)
 
 
-def reader(request: Request) -> Caller:
+async def reader(request: Request) -> Caller:
     """A caller who may read."""
-    return _caller(request, Role.read)
+    return await _caller(request, Role.read)
 
 
-def writer(request: Request) -> Caller:
+async def writer(request: Request) -> Caller:
     """A caller who may change sessions."""
-    return _caller(request, Role.write)
+    return await _caller(request, Role.write)
 
 
-def _caller(request: Request, needed: Role) -> Caller:
-    service = service_of(request)
+async def _caller(request: Request, needed: Role) -> Caller:
+    service = await service_of(request)
     caller = service.keys.caller(request.headers.get("authorization"), needed)
     if service.rate_limit:
         service.rate_limit.check(caller.tenant)

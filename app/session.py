@@ -5,8 +5,10 @@ Knows no HTTP and no store's insides. The document is JSON with a format number;
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import ml_dtypes
 import numpy as np
@@ -100,26 +102,26 @@ class Session:
 def digest_of(config: Config, step: int, layout: Layout, counts: Mapping[str, int], pieces: Sequence[Piece]) -> str:
     """The name of a whole state: settings, counts, and by their checksums the bytes. 32 hexadecimal digits."""
     whole = {
-        "settings": config.to_dict(),
-        "step": step,
-        "tensors": _write_tensors(layout, counts),
         "pieces": [piece.checksum for piece in pieces],
+        "settings": _written_settings(config),
+        "step": step,
+        "tensors": _written_tensors(layout, counts),
     }
-    return blake2b(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS), digest_size=16).hexdigest()
+    return blake2b(orjson.dumps(whole), digest_size=16).hexdigest()
 
 
 def write_document(session: Session) -> bytes:
     """The session as the store keeps it."""
     document = {
         "format": FORMAT,
-        "config": write_config(session.config),
+        "config": _written_config(session.config),
         "created_at": session.created_at,
         "updated_at": session.updated_at,
         "ttl_seconds": session.ttl_seconds,
         "labels": session.labels,
         "step": session.step,
         "skipped_steps": session.skipped_steps,
-        "tensors": _write_tensors(session.layout, session.counts),
+        "tensors": _written_tensors(session.layout, session.counts),
         "digest": session.digest,
         "applied": session.applied,
         "skipped": session.skipped,
@@ -164,11 +166,31 @@ def write_config(config: Config) -> dict[str, Any]:
     return config.to_dict() | ({"groups": None} if config.given_groups is None else {})
 
 
-def _write_tensors(layout: Layout, counts: Mapping[str, int]) -> list[list[Any]]:
-    return [
-        [name, entry.spec.shape, entry.spec.dtype.name, entry.slots, counts[name]]
-        for name, entry in layout.entries.items()
-    ]
+# What most steps leave as it was is written once: a session's settings, and of a tensor all but its count.
+
+
+@lru_cache(maxsize=1024)
+def _written_config(config: Config) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps(write_config(config)))
+
+
+@lru_cache(maxsize=1024)
+def _written_settings(config: Config) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps(config.to_dict(), option=orjson.OPT_SORT_KEYS))
+
+
+_ROWS: WeakKeyDictionary[Layout, list[tuple[str, bytes]]] = WeakKeyDictionary()
+
+
+def _written_tensors(layout: Layout, counts: Mapping[str, int]) -> orjson.Fragment:
+    """Rows of name, shape, dtype, slots and count."""
+    rows = _ROWS.get(layout)
+    if rows is None:
+        rows = _ROWS[layout] = [
+            (name, orjson.dumps([name, entry.spec.shape, entry.spec.dtype.name, entry.slots])[:-1])
+            for name, entry in layout.entries.items()
+        ]
+    return orjson.Fragment(b"[%s]" % b",".join([b"%s,%d]" % (row, counts[name]) for name, row in rows]))
 
 
 def _read_tensors(rows: Sequence[Sequence[Any]]) -> tuple[Layout, dict[str, int]]:

@@ -56,7 +56,7 @@ def _check(length: int, limit: int) -> None:
 
 
 class BuffersResponse(Response):
-    """A body that is sent from the memory that it stands in."""
+    """A body that is sent from the memory that it stands in; a short one in one piece."""
 
     def __init__(
         self,
@@ -65,14 +65,21 @@ class BuffersResponse(Response):
         headers: Mapping[str, str] | None = None,
         background: BackgroundTask | None = None,
     ) -> None:
-        self._buffers = buffers
         length = sum(memoryview(buffer).nbytes for buffer in buffers)
+        self._buffers = buffers if length > LARGEST_WRITE else [b"".join(buffers)]
         super().__init__(None, 200, {**(headers or {}), "content-length": str(length)}, media_type, background)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for buffer in self._buffers:
-            for start in range(0, len(buffer), LARGEST_WRITE):
-                part = buffer[start : start + LARGEST_WRITE]
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        *parts, last = _parts(self._buffers)
+        for part in parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+def _parts(buffers: Sequence[Buffer]) -> list[Buffer]:
+    return [
+        buffer[start : start + LARGEST_WRITE]
+        for buffer in buffers
+        for start in range(0, len(buffer) or 1, LARGEST_WRITE)
+    ]
