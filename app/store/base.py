@@ -120,7 +120,8 @@ class Staging:
         """Take a piece, from any thread. It returns at once, and nothing is raised: `save` tells what went wrong."""
 
     async def discard(self) -> None:
-        """Remove what was written, for no save will come. Whoever still writes then writes nothing."""
+        """Remove what was written, for no save will come: at once, or, where that fails, by time. Whoever still writes
+        then writes nothing."""
 
 
 @dataclass(frozen=True, slots=True)

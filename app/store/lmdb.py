@@ -69,7 +69,8 @@ class LmdbStaging(Staging):
 
     async def discard(self) -> None:
         if self.end():
-            await self._store.unstage(self._session_id, self.token)
+            with suppress(ServiceError):
+                await self._store.unstage(self._session_id, self.token)
 
 
 class LmdbStore(Store):

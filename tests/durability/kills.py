@@ -87,6 +87,24 @@ def moment(chance: random.Random, usual: float) -> float:
     return chance.uniform(0, 1.3 * usual)
 
 
+def save_many_pieces_through_kills(server: ServerProcess, rows: int, kills: int) -> None:
+    """A session whose state is many pieces, which leave while the step is computed: saved wholly or not at all."""
+    chance, happened = draw(), Counter[str]()
+    with Wire(server.port) as wire:
+        twin = Twin(wire, hold_params=True, rows=rows)
+        for _ in range(kills):
+            request, started = twin.request(), time.perf_counter()
+            twin.take(wire.send(request))
+            usual = time.perf_counter() - started
+            request = twin.request()
+            answer, what = at_any_moment(server, wire, request, moment(chance, usual))
+            happened[what] += 1
+            assert_replay(wire.send(request), answer)
+            twin.take(answer)
+        twin.check(wire)
+    print(f"killed: {dict(happened)}")
+
+
 def train_through_kills(server: ServerProcess, steps: int, kills: int) -> None:
     """Two sessions, one of which holds its parameters. Each request is sent twice, killed or not."""
     chance, happened = draw(), Counter[str]()

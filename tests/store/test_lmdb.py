@@ -123,9 +123,10 @@ async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path:
     assert (tmp_path / "data.mdb").read_bytes() == b"something else" * 1000
 
 
+@pytest.mark.parametrize("sync", ["full", "relaxed"])
 @pytest.mark.parametrize("left", [0.1, 0.5, 0.99])
-async def test_a_file_that_was_cut_short_is_refused(folder: Path, left: float) -> None:
-    async with store_in(folder) as store:
+async def test_a_file_that_was_cut_short_is_refused(folder: Path, left: float, sync: str) -> None:
+    async with store_in(folder, lmdb_sync=sync) as store:
         await saved(store, None, [bytes(MIB)])
     data = (folder / "data.mdb").read_bytes()
     (folder / "data.mdb").write_bytes(data[: int(len(data) * left)])
@@ -144,6 +145,13 @@ async def test_a_file_that_was_removed_or_replaced_is_not_reported_as_ready(plac
         await place.store.ping()
     (folder / "away").rename(file)
     await place.store.ping()
+
+
+@pytest.mark.parametrize(("setting", "synced"), [({}, True), ({"lmdb_sync": "relaxed"}, False)])
+async def test_saves_are_synced_unless_that_is_relaxed(folder: Path, setting: dict[str, Any], synced: bool) -> None:
+    async with store_in(folder, **setting) as store:
+        assert isinstance(store, LmdbStore)
+        assert store._opened().flags()["sync"] is synced
 
 
 # Full

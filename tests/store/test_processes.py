@@ -14,8 +14,10 @@ from tests.store.changes import saved, state_of
 from tests.store.places import place_at
 
 
-@pytest.fixture(params=["lmdb", "redis"])
-def shared_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["lmdb", "lmdb, relaxed", "redis"])
+def shared_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each store, for this process and those that it starts."""
+    monkeypatch.setenv("OPTIM_LMDB_SYNC", "relaxed" if "relaxed" in request.param else "full")
     return str(request.getfixturevalue("redis_url")) if request.param == "redis" else f"lmdb:{tmp_path / 'store'}"
 
 

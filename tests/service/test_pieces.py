@@ -1,0 +1,111 @@
+"""The pieces of a state leave when their last byte is told, whoever tells it and in whatever order."""
+
+import random
+import threading
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from app.pieces import Pieces
+from app.store.base import PIECE_BYTES, Head, Part, Staging, checksum_of
+from optim_engine.arrays import Array
+
+
+class Seen(Staging):
+    """What was handed on, with its bytes as they were then."""
+
+    def __init__(self) -> None:
+        super().__init__("token")
+        self.parts: dict[str, bytes] = {}
+
+    def write(self, part: Part) -> None:
+        assert part[0].name not in self.parts
+        self.parts[part[0].name] = bytes(part[1])
+
+
+@pytest.fixture
+def memory() -> Array:
+    """Three whole pieces and the start of a fourth."""
+    return np.random.default_rng(0).integers(0, 256, 3 * PIECE_BYTES + 1000, dtype=np.uint8)
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
+
+
+def head_of(memory: Array) -> Head:
+    pieces = Pieces(Head("session", "tenant", 0, "", b""), Staging("first")).of(memory)
+    return Head("session", "tenant", 1, "first", b"", pieces)
+
+
+def ranges(memory: Array, seed: int) -> list[tuple[int, int]]:
+    """The whole memory, told in parts that keep to no piece's bounds."""
+    draw = random.Random(seed)
+    bounds = sorted({0, len(memory), *(draw.randrange(len(memory)) for _ in range(40))})
+    parts = list(pairwise(bounds))
+    draw.shuffle(parts)
+    return parts
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_piece_leaves_once_and_whole(memory: Array, seen: Seen, seed: int) -> None:
+    pieces = Pieces(head_of(np.zeros_like(memory)), seen)
+    target = np.empty_like(memory)
+    for start, end in ranges(memory, seed):
+        target[start:end] = memory[start:end]
+        pieces.filled(target, start, end)
+    assert len(seen.parts) == 4  # before anybody asked for them
+    found = pieces.of(target)
+    assert [seen.parts[piece.name] for piece in found] == [
+        memory[i : i + PIECE_BYTES].tobytes() for i in range(0, len(memory), PIECE_BYTES)
+    ]
+    assert all(piece.checksum == checksum_of(seen.parts[piece.name]) for piece in found)
+
+
+def test_several_threads_may_tell(memory: Array, seen: Seen) -> None:
+    pieces = Pieces(head_of(np.zeros_like(memory)), seen)
+    parts = ranges(memory, 0)
+
+    def tell(mine: list[tuple[int, int]]) -> None:
+        for start, end in mine:
+            pieces.filled(memory, start, end)
+
+    threads = [threading.Thread(target=tell, args=(parts[i::4],)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen.parts) == 4
+    assert b"".join(seen.parts[piece.name] for piece in pieces.of(memory)) == memory.tobytes()
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_piece_that_has_not_changed_stays_and_the_others_leave(memory: Array, seen: Seen, told: bool) -> None:
+    old = head_of(memory)
+    changed = memory.copy()
+    changed[PIECE_BYTES] ^= 1
+    pieces = Pieces(old, seen)
+    if told:
+        pieces.filled(changed, 0, len(changed))
+    found = pieces.of(changed)
+    assert [a is b for a, b in zip(found, old.pieces, strict=True)] == [True, False, True, True]
+    assert list(seen.parts) == [found[1].name]
+
+
+def test_damaged_pieces_are_mended_by_keeping_none(memory: Array, seen: Seen) -> None:
+    found = Pieces(head_of(memory), seen, keep=False).of(memory)
+    assert list(seen.parts) == [piece.name for piece in found]
+
+
+def test_a_state_that_grew_and_one_that_shrank_have_their_own_pieces(memory: Array, seen: Seen) -> None:
+    old = head_of(memory[: PIECE_BYTES + 10])
+    grown = Pieces(old, seen).of(memory)
+    assert [piece.size for piece in grown] == [PIECE_BYTES] * 3 + [1000]
+    assert grown[0] is old.pieces[0]
+    assert Pieces(head_of(memory), seen).of(memory[:10])[0].size == 10
+
+
+def test_a_state_of_nothing_has_no_pieces(seen: Seen) -> None:
+    assert Pieces(head_of(np.empty(0, np.uint8)), seen).of(np.empty(0, np.uint8)) == ()
