@@ -15,6 +15,7 @@ from app.store.base import Head, HistoryRow, Piece, Save, Staging, new_token
 from optim_engine import OPTIMIZERS, Config, Outcome, State, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays
+from optim_engine.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,12 @@ def replacement(head: Head, old: Session, new: Session, state: State, *, keep: b
 
 
 def step(
-    head: Head, session: Session, state: State, request: StepRequest, staging: Staging | None = None
+    head: Head,
+    session: Session,
+    state: State,
+    request: StepRequest,
+    machine: Machine,
+    staging: Staging | None = None,
 ) -> tuple[Change, StepAnswer]:
     """One optimizer step. Raises the engine's errors, and has then changed nothing.
 
@@ -95,7 +101,9 @@ def step(
     started = time.perf_counter()
     cutting = Pieces(head, staging or Staging(new_token()))
     filled = cutting.filled if staging else None
-    outcome = engine_step(session.config, state, request.params, request.grads, lr=request.lr, filled=filled)
+    outcome = engine_step(
+        session.config, state, request.params, request.grads, lr=request.lr, filled=filled, machine=machine
+    )
     pieces = cutting.of(outcome.state.memory)
     session = replace(session, updated_at=time.time(), skipped_steps=session.skipped_steps + outcome.skipped)
     session = _at(session, outcome.state).with_digest(pieces)

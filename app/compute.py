@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from typing import TypeVar
 
+from optim_engine.machine import Machine, fastest
+
 T = TypeVar("T")
 
 INLINE_BELOW = 1 << 16
@@ -13,10 +15,15 @@ INLINE_BELOW = 1 << 16
 
 
 class Compute:
-    """A pool of `threads` threads; 0 takes one for each processor."""
+    """A pool of `threads` threads; 0 takes one for each processor.
+
+    `machine` is what a step is computed on: the thread that it runs on, and those of the pool that have nothing to do.
+    """
 
     def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads or cpu_count() or 1, thread_name_prefix="compute")
+        threads = threads or cpu_count() or 1
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compute")
+        self.machine = Machine(fastest(), threads, self._pool)
 
     async def run(self, work: Callable[[], T], nbytes: int) -> T:
         """What `work` returns; `nbytes` is about how many bytes it goes through."""

@@ -17,6 +17,7 @@ from app.bulk_lane import Connection
 from app.logs import configure_logs, log
 from app.settings import Settings
 from app.store import open_store
+from optim_engine.machine import fastest
 
 BACKLOG = 2048
 HEALTHCHECK_SECONDS = 30
@@ -45,6 +46,7 @@ def serve(settings: Settings) -> None:
             store=shown(settings.store),
             workers=settings.workers,
             threads=settings.compute_threads or os.cpu_count(),
+            kernel=fastest().name,
         )
         if settings.workers == 1:
             _serve_here(uvicorn.Server(config), listener)

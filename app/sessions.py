@@ -153,7 +153,8 @@ class Sessions:
         try:
             if answered(known.session, _asked(request)) is not None:
                 return None
-            work = lambda: changes.step(known.head, known.session, known.state, request)  # noqa: E731
+            machine = self._compute.machine
+            work = lambda: changes.step(known.head, known.session, known.state, request, machine)  # noqa: E731
             change, answer = await self._compute.run(work, nbytes)
         except (EngineError, ServiceError):
             return None
@@ -172,9 +173,10 @@ class Sessions:
         nbytes = _nbytes(head, request)
         if past is not None:
             return await self._compute.run(lambda: changes.replay(session, state, past, request), nbytes)
+        machine = self._compute.machine
         staging = self._store.stage(session_id, new_token()) if nbytes >= LARGE else None
         try:
-            work = lambda: changes.step(head, session, state, request, staging)  # noqa: E731
+            work = lambda: changes.step(head, session, state, request, machine, staging)  # noqa: E731
             change, answer = await self._compute.run(work, nbytes)
         except BaseException:
             if staging is not None:

@@ -1,4 +1,4 @@
-"""The optimizers: arrays in, arrays out. NumPy and the standard library only, no I/O.
+"""The optimizers: arrays in, arrays out. NumPy and the standard library only (and numba where it is installed), no I/O.
 
 config = Config.parse("adamw", hyperparameters={"lr": 1e-3})
 state = State.empty()
@@ -9,11 +9,12 @@ params, state = outcome.params, outcome.state
 from optim_engine.averages import Average
 from optim_engine.config import Config
 from optim_engine.errors import EngineError, InvalidConfig, NonFinite, TensorMismatch
+from optim_engine.jobs import Filled
 from optim_engine.layout import Entry, Layout, Spec
 from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.schedules import SCHEDULES
 from optim_engine.state import State
-from optim_engine.update import Filled, Metrics, Outcome, reapply, step
+from optim_engine.update import Metrics, Outcome, reapply, step
 
 __all__ = [
     "OPTIMIZERS",

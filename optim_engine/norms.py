@@ -25,17 +25,24 @@ def square_sum(x: Array, tmp: Array) -> float:
 
 
 @np.errstate(all="ignore")
-def norm(vectors: Sequence[Array]) -> float:
-    """The Euclidean norm of all the vectors together; not finite if an element is not, or float64 cannot hold it."""
+def squares(x: Array) -> float:
+    """Σx² of a vector, with what `square_sum` says of each block."""
+    wide, tmp = scratch(2, room(len(x)), compute_dtype(x.dtype))
     total = 0.0
-    for x in vectors:
-        wide, tmp = scratch(2, room(len(x)), compute_dtype(x.dtype))
-        for part in blocks(len(x)):
-            size = part.stop - part.start
-            total += square_sum(widened(x[part], wide[:size]), tmp[:size])
-    if 1e-290 < total < inf:
-        return sqrt(total)
-    return _scaled_norm(vectors)
+    for part in blocks(len(x)):
+        size = part.stop - part.start
+        total += square_sum(widened(x[part], wide[:size]), tmp[:size])
+    return total
+
+
+@np.errstate(all="ignore")
+def norm(vectors: Sequence[Array], total: float | None = None) -> float:
+    """The Euclidean norm of all the vectors together; not finite if an element is not, or float64 cannot hold it.
+
+    `total` is the sum of their squares, where that is known.
+    """
+    total = sum(map(squares, vectors)) if total is None else total
+    return sqrt(total) if 1e-290 < total < inf else _scaled_norm(vectors)
 
 
 def _scaled_norm(vectors: Sequence[Array]) -> float:

@@ -44,6 +44,7 @@ class Run:
 
     @cached_property
     def size(self) -> int:
+        """Elements."""
         return sum(prod(shape) for shape in self.shapes)
 
     def gather(self, arrays: Arrays) -> Array:

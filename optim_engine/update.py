@@ -4,27 +4,24 @@ No input is ever written to. What a step needs is worked out first, so a refused
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from optim_engine import walk
+from optim_engine import jobs, walk
 from optim_engine.arrays import Array, Arrays, flat
 from optim_engine.buffers import BUFFERS
 from optim_engine.checks import check
 from optim_engine.config import Config
 from optim_engine.errors import NonFinite
+from optim_engine.jobs import Filled, Job
+from optim_engine.machine import ALONE, Machine
 from optim_engine.norms import first_non_finite, norm
 from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.plan import Plan, Run, plan_step
 from optim_engine.state import State
 from optim_engine.walk import Update, Vectors
-
-Filled: TypeAlias = Callable[[Array, int, int], None]
-"""Called as `filled(memory, start, end)` when those bytes of the next state's memory have their final values."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +56,19 @@ def step(
     lr: float | None = None,
     out: Arrays | None = None,
     filled: Filled | None = None,
+    machine: Machine = ALONE,
 ) -> Outcome:
     """The next state and the new parameters of the tensors that `grads` names.
 
     `params` are their parameters, same names, shapes and dtypes (float64, float32, float16 or bfloat16); of those that
     the state holds (`config.hold_params`) none. `lr` stands in for the scheduled learning rate in this step alone; a
     group with an lr of its own keeps that. `out` may give the contiguous arrays that new parameters are written into,
-    where the state does not hold them.
+    where the state does not hold them. `machine` is what computes: `Machine(fastest())` takes the fused kernel where
+    numba is installed.
 
     `filled` is told of every byte of the next state's memory once, in ranges of about 1 MiB in any order, so that they
     can leave while the next ones are computed; possibly from several threads at once. A skipped step tells nothing, and
-    where `step` raises, what was told is void.
+    where `step` raises, what was told is void, and so is what `out` has.
 
     Raises `TensorMismatch`, `NonFinite` (a gradient, where the configuration says reject), `InvalidConfig` (the
     learning rate left the range of a float).
@@ -81,31 +80,27 @@ def step(
     counts = {tensor: state.counts.get(tensor, 0) + 1 for tensor in grads}
     plan = plan_step(config, state.layout, grads, counts)
     gradients = [run.gather(grads) for run in plan.runs]
-    grad_norm = norm(gradients)
-    if not math.isfinite(grad_norm) and (bad := _first_bad(grads)):
+    norm_first = _norm_comes_first(config)
+    grad_norm = jobs.norm_of(gradients, plan.runs, machine) if norm_first else 0.0
+    if bad := _first_bad(grads, grad_norm):
         if config.on_non_finite == "reject":
             raise bad
         return _skipped(config, state, params, grads, rates[None], grad_norm)
     scale = config.clip.scale(grad_norm) if config.clip else 1.0
-    old, new = _next(state, plan, counts)
-    tell = partial(filled, new.memory) if filled else _nobody
-    for start, end in plan.untouched:
-        tell(start, end)
+    old, new = _next(state, plan, counts, filled)
+    todo = [
+        Job(run, _update(config, run, new, rates, scale), _vectors(config, run, g, old, new, params, out))
+        for run, g in zip(plan.runs, gradients, strict=True)
+    ]
+    sums = jobs.advance(todo, new.memory, machine, filled)
+    if not norm_first:
+        grad_norm = norm(gradients, sums.gradients)
+        if bad := _first_bad(grads, grad_norm):
+            raise bad
     after: dict[str, Array] = {}
-    changed = parameters = 0.0
-    for run, g in zip(plan.runs, gradients, strict=True):
-        before, target = run.read(old.memory), run.targets(new.memory)
-        if not config.hold_params:
-            before["params"], target["params"] = run.gather(params), run.fresh(out)
-        update, vectors = _update(config, run, new, rates, scale), Vectors(g, before, target)
-        for chunk in run.chunks():
-            sums = walk.advance(update, vectors.of(chunk))
-            changed, parameters = changed + sums[0], parameters + sums[1]
-            run.write(new.memory, target)
-            for start, end in run.ranges_of(chunk):
-                tell(start, end)
-        after.update(run.named(target["params"], out))
-    metrics = Metrics(rates[None], grad_norm, math.sqrt(changed), math.sqrt(parameters), scale)
+    for job in todo:
+        after.update(job.run.named(job.vectors.new["params"], out))
+    metrics = Metrics(rates[None], grad_norm, math.sqrt(sums.change), math.sqrt(sums.params), scale)
     return Outcome(new, {tensor: after[tensor] for tensor in grads}, metrics)
 
 
@@ -129,28 +124,43 @@ def reapply(
     return {tensor: after[tensor] for tensor in grads}
 
 
+def _norm_comes_first(config: Config) -> bool:
+    """Else it is found on the way, for one pass over memory less: a step that is then refused has moved nothing, as its
+    results are dropped; but a skipped one must have told nobody."""
+    return config.on_non_finite == "skip" or (config.clip is not None and config.clip.global_norm is not None)
+
+
 def _update(config: Config, run: Run, new: State, rates: Mapping[int | None, float], scale: float) -> Update:
     rule, t = OPTIMIZERS[config.optimizer], new.counts[run.tensors[0]]
     return Update(rule, run.h, t, rates[run.group], scale, config.clip.value if config.clip else None)
 
 
-def _next(state: State, plan: Plan, counts: Mapping[str, int]) -> tuple[State, State]:
+def _vectors(config: Config, run: Run, g: Array, old: State, new: State, params: Arrays, out: Arrays | None) -> Vectors:
+    before, after = run.read(old.memory), run.targets(new.memory)
+    if not config.hold_params:
+        before["params"], after["params"] = run.gather(params), run.fresh(out)
+    return Vectors(g, before, after)
+
+
+def _next(state: State, plan: Plan, counts: Mapping[str, int], filled: Filled | None) -> tuple[State, State]:
     """The state to read from, and the next one, to be filled: what the step does not touch is in it already."""
-    t, counts = state.t + 1, {**state.counts, **counts}
     if plan.layout is not state.layout:
-        moved = replace(state.moved(plan.layout), t=t, counts=counts)
-        return moved, moved
-    memory = BUFFERS.take(len(state.memory))
+        state = state.moved(plan.layout)
+        memory = state.memory
+    else:
+        memory = BUFFERS.take(len(state.memory))
     for start, end in plan.untouched:
-        memory[start:end] = state.memory[start:end]
-    return state, State(t, state.layout, counts, memory)
+        if memory is not state.memory:
+            memory[start:end] = state.memory[start:end]
+        if filled:
+            filled(memory, start, end)
+    return state, State(state.t + 1, state.layout, {**state.counts, **counts}, memory)
 
 
-def _nobody(start: int, end: int) -> None:
-    """Told of what is filled where nobody wants to know."""
-
-
-def _first_bad(grads: Arrays) -> NonFinite | None:
+def _first_bad(grads: Arrays, grad_norm: float) -> NonFinite | None:
+    """The first element that is not finite. A norm that is finite has none."""
+    if math.isfinite(grad_norm):
+        return None
     for tensor, g in sorted(grads.items()):
         if (index := first_non_finite(g)) is not None:
             return NonFinite(tensor, index, float(g[index]))

@@ -9,6 +9,7 @@ Then come the rule's own equations, and the new θ is rounded once to the parame
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -31,17 +32,16 @@ class Update:
     clip_scale: float
     clip_value: float | None
 
-    def gradient(self, g: Array, θ: Array, wide: Array, tmp: Array) -> Array:
-        """The gradient that the rule sees; written into `wide` where it is not the one that came."""
-        g = widened(g, wide)
+    def gradient(self, g: Array, θ: Array, out: Array, tmp: Array) -> Array:
+        """The gradient that the rule sees; written into `out` where it is not the one that came."""
         if self.h.maximize:
-            g = np.negative(g, out=wide)
+            g = np.negative(g, out=out)
         if self.clip_scale != 1.0:
-            g = np.multiply(g, self.clip_scale, out=wide)
+            g = np.multiply(g, self.clip_scale, out=out)
         if self.clip_value is not None:
-            g = np.clip(g, -self.clip_value, self.clip_value, out=wide)
+            g = np.clip(g, -self.clip_value, self.clip_value, out=out)
         if self.h.weight_decay and not self.h.decoupled:
-            g = np.add(g, np.multiply(θ, self.h.weight_decay, out=tmp), out=wide)
+            g = np.add(g, np.multiply(θ, self.h.weight_decay, out=tmp), out=out)
         return g
 
 
@@ -59,46 +59,58 @@ class Vectors:
         return Vectors(self.g[part], _cut(self.old, part), _cut(self.new, part))
 
 
+class Sums(NamedTuple):
+    """Of squares: of the gradients as they came, of the change, and of the new parameters before rounding."""
+
+    gradients: float = 0.0
+    change: float = 0.0
+    params: float = 0.0
+
+    def plus(self, other: "Sums") -> "Sums":
+        return Sums(*map(add, self, other))
+
+
 class Block(NamedTuple):
-    """A part of a run in the compute dtype, and room for what is made of it."""
+    """A part of a run in the compute dtype, and room for what is made of it; `spare` may be `g`."""
 
     part: slice
     θ: Array
     g: Array
+    spare: Array
     result: Array
-    change: Array
     tmp: Array
 
 
-def advance(update: Update, run: Vectors) -> tuple[float, float]:
-    """Update a run; the sums of squares of the change and of the new parameters."""
-    changed = parameters = 0.0
-    for part, θ, g, result, change, tmp in _blocks(update, run):
-        new = _cut(run.new, part)
+@np.errstate(all="ignore")
+def advance(update: Update, run: Vectors) -> Sums:
+    """Update a run, or a part of one."""
+    sums = Sums()
+    for part, θ, came, spare, result, tmp in _blocks(run):
+        gradients = square_sum(came, tmp)
+        new, g = _cut(run.new, part), update.gradient(came, θ, spare, tmp)
         update.rule.advance(update.h, update.t, g, _cut(run.old, part), new, tmp)
         update.rule.apply(update.h, update.t, update.γ, θ, g, new, result, tmp)
-        changed += square_sum(np.subtract(result, θ, out=change), tmp)
-        parameters += square_sum(result, tmp)
+        change = square_sum(np.subtract(result, θ, out=spare), tmp)
+        sums = sums.plus(Sums(gradients, change, square_sum(result, tmp)))
         new["params"][...] = result
-    return changed, parameters
+    return sums
 
 
 def reapply(update: Update, run: Vectors) -> None:
     """Only the new parameters, by moments that were advanced before: to the bit those that `advance` gave."""
-    for part, θ, g, result, _, tmp in _blocks(update, run):
-        new = _cut(run.new, part)
+    for part, θ, came, spare, result, tmp in _blocks(run):
+        new, g = _cut(run.new, part), update.gradient(came, θ, spare, tmp)
         update.rule.apply(update.h, update.t, update.γ, θ, g, new, result, tmp)
         new["params"][...] = result
 
 
-def _blocks(update: Update, run: Vectors) -> Iterator[Block]:
+def _blocks(run: Vectors) -> Iterator[Block]:
     params = run.old["params"]
     size = len(params)
-    memory = scratch(5, room(size), compute_dtype(params.dtype))
+    memory = scratch(4, room(size), compute_dtype(params.dtype))
     for part in blocks(size):
-        wide_θ, wide_g, result, change, tmp = memory[:, : part.stop - part.start]
-        θ = widened(params[part], wide_θ)
-        yield Block(part, θ, update.gradient(run.g[part], θ, wide_g, tmp), result, change, tmp)
+        wide_θ, spare, result, tmp = memory[:, : part.stop - part.start]
+        yield Block(part, widened(params[part], wide_θ), widened(run.g[part], spare), spare, result, tmp)
 
 
 def _cut(vectors: Arrays, part: slice) -> dict[str, Array]:

@@ -132,6 +132,7 @@ def test_the_first_line_says_where_and_on_what_it_serves(workers: str, tmp_path:
             slip, line = json.loads(server.stderr.readline()), json.loads(server.stderr.readline())
             assert (slip["level"], slip["setting"]) == ("warning", "OPTIM_STROE")
             assert (line["event"], line["store"], line["workers"]) == ("listening", f"lmdb:{tmp_path}", int(workers))
+            assert line["kernel"] == "numba"
             assert httpx2.get(f"{line['url']}/readyz", timeout=30).status_code == 200
         finally:
             server.send_signal(signal.SIGINT)

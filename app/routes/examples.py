@@ -62,5 +62,5 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         ]
     },
     "Liveness": {"status": "alive"},
-    "Readiness": {"status": "ready", "store": "lmdb", "version": "0.1.0"},
+    "Readiness": {"status": "ready", "store": "lmdb", "kernel": "numba", "version": "0.1.0"},
 }  # fmt: skip

@@ -32,7 +32,8 @@ async def readyz(service: Has) -> dict[str, str]:
     """Asks the store; 503 where it does not answer."""
     await service.store.ping()
     scheme = service.settings.store.partition(":")[0]
-    return {"status": "ready", "store": scheme, "version": version("optim-service")}
+    kernel = service.compute.machine.kernel.name
+    return {"status": "ready", "store": scheme, "kernel": kernel, "version": version("optim-service")}
 
 
 @router.get(

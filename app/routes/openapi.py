@@ -185,7 +185,7 @@ def components() -> dict[str, Document]:
             }
         ),
         "Liveness": _object({"status": text}),
-        "Readiness": _object({"status": text, "store": text, "version": text}),
+        "Readiness": _object({"status": text, "store": text, "kernel": text, "version": text}),
         "Problem": {
             "type": "object",
             "description": "RFC 9457; further members depend on the code.",

@@ -11,6 +11,7 @@ import pytest
 
 from optim_engine import Config
 from optim_engine.arrays import Array
+from optim_engine.machine import NUMPY, Machine, fastest
 from tests import oracle
 
 DTYPES: Mapping[str, type[Any]] = {
@@ -104,6 +105,19 @@ WHOLE = [
 
 ALL = [*RULES, *WHOLE]
 
+MACHINES = [Machine(kernel) for kernel in (NUMPY, fastest())]
+
+each_machine = pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.kernel.name)
+each_case_and_machine = pytest.mark.parametrize(
+    ("case", "machine"),
+    [
+        pytest.param(case, machine, id=f"{case.name}-{machine.kernel.name}")
+        for machine in MACHINES
+        for case in ALL
+        if machine.kernel is NUMPY or case.optimizer in ("adam", "adamw")
+    ],
+)
+"""Every rule on each kernel that computes it."""
 each_case = pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=list(DTYPES))
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from optim_engine import Config, NonFinite, State, arrays, step
+from optim_engine.machine import Machine
 from optim_engine.norms import norm
 from tests import oracle
-from tests.engine.cases import each_dtype, tensors
+from tests.engine.cases import each_dtype, each_machine, tensors
 
 PLAIN = {"hyperparameters": {"lr": 1.0}, "groups": []}
 
@@ -41,6 +42,18 @@ def test_a_norm_whose_square_is_out_of_range_is_right(dtype: type[Any], size: fl
     x = np.full(count, size, dtype)
     assert norm([x]) == pytest.approx(math.sqrt(count) * float(x[0]), rel=1e-6, abs=0)
     assert norm([x, np.zeros(3, np.float32), x]) == pytest.approx(math.sqrt(2 * count) * float(x[0]), rel=1e-6, abs=0)
+
+
+@each_machine
+@pytest.mark.parametrize("size", [0, 1e-25, 1e30])
+def test_adam_finds_the_norm_of_such_gradients_on_its_way(machine: Machine, size: float) -> None:
+    """Among others, in another part of the tensor, whose squares are in range."""
+    x = np.full(20_000, size, np.float32)
+    x[:5000] = 1e-16
+    outcome = step(Config.parse("adamw"), State.empty(), {"x": x}, {"x": x}, machine=machine)
+    after, metrics = outcome.params["x"], outcome.metrics
+    expected = tuple(oracle.norm(vector.tolist()) for vector in (x, after - x, after))
+    assert (metrics.grad_norm, metrics.update_norm, metrics.param_norm) == pytest.approx(expected, rel=1e-6, abs=0)
 
 
 @pytest.mark.parametrize("size", [1e30, 1e-25])

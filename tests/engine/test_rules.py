@@ -11,8 +11,9 @@ import pytest
 from optim_engine import OPTIMIZERS, Outcome, State, step
 from optim_engine.arrays import Array
 from optim_engine.hyperparameters import HYPERPARAMETERS
+from optim_engine.machine import ALONE, Machine
 from tests import oracle
-from tests.engine.cases import ALL, RULES, Case, each_case, same_bits, tensors
+from tests.engine.cases import ALL, RULES, Case, each_case, each_case_and_machine, same_bits, tensors
 
 STEPS = 200
 
@@ -26,13 +27,13 @@ def test_every_hyperparameter_of_every_optimizer_is_varied_in_a_case() -> None:
     assert {(optimizer, name) for optimizer, defaults in oracle.DEFAULTS.items() for name in defaults} <= varied
 
 
-@each_case
-def test_float64_stays_within_1e_12_of_the_oracle_over_all_steps(case: Case) -> None:
+@each_case_and_machine
+def test_float64_stays_within_1e_12_of_the_oracle_over_all_steps(case: Case, machine: Machine) -> None:
     """Relative to the largest that the element has been: one that passes through zero has lost digits for good."""
     θ = dict(_elements(tensors(0, np.float64)))
     s: dict[Any, oracle.Moments] = {element: {} for element in θ}
     largest: dict[Any, float] = dict.fromkeys(θ, 0.0)
-    for t, _, grads, outcome in _steps(case, np.float64):
+    for t, _, grads, outcome in _steps(case, np.float64, machine):
         clipping = _clipping(case, grads)
         for element, g in _elements(grads):
             h = case.settings_of(element[0])
@@ -50,11 +51,11 @@ def test_float64_stays_within_1e_12_of_the_oracle_over_all_steps(case: Case) -> 
             assert abs(engine[key] - expected) <= 1e-12 * largest[key], (t, key)
 
 
-@each_case
-def test_float32_is_within_4_units_in_the_last_place_at_every_step(case: Case) -> None:
+@each_case_and_machine
+def test_float32_is_within_4_units_in_the_last_place_at_every_step(case: Case, machine: Machine) -> None:
     """Each step is computed from the engine's own state; the unit is that of the largest operand of a sum."""
     state = State.empty()
-    for t, params, grads, outcome in _steps(case, np.float32):
+    for t, params, grads, outcome in _steps(case, np.float32, machine):
         clipping = _clipping(case, grads)
         if "clip_scale" in clipping:
             assert outcome.metrics.clip_scale == pytest.approx(clipping["clip_scale"], rel=1e-6)
@@ -100,12 +101,14 @@ def test_a_variance_that_rounding_makes_negative_is_taken_as_zero() -> None:
     assert np.isfinite(params["x"]).all()
 
 
-def _steps(case: Case, dtype: type[Any]) -> Iterator[tuple[int, dict[str, Array], dict[str, Array], Outcome]]:
+def _steps(
+    case: Case, dtype: type[Any], machine: Machine = ALONE
+) -> Iterator[tuple[int, dict[str, Array], dict[str, Array], Outcome]]:
     """A run: each step's number, parameters and gradients, and what came of them."""
     params, state = tensors(0, dtype), State.empty()
     for t in range(1, STEPS + 1):
         grads = tensors(t, dtype)
-        outcome = step(case.config, state, params, grads)
+        outcome = step(case.config, state, params, grads, machine=machine)
         assert outcome.state.t == t
         yield t, params, grads, outcome
         params, state = outcome.params, outcome.state

@@ -1,0 +1,202 @@
+"""What a step is computed on shows in its time alone: any kernel and any number of threads give the same bits."""
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optim_engine import Config, NonFinite, Outcome, State, reapply, step
+from optim_engine.arrays import CHUNK, Array
+from optim_engine.machine import ALONE, NUMPY, Machine, fastest
+from tests.engine.cases import ALL, Case, each_case, each_machine, same_bits, tensors
+from tests.engine.test_filled import Told
+
+FUSED = Machine(fastest())
+SIZES = [0, 1, 127, 128, 1000, 4096, 20_003]
+"""Elements: below and above a group, below and above the size from which memory is aligned to the cache's lines."""
+
+
+def vector(seed: int, size: int, dtype: type[Any], form: str) -> Array:
+    """Numbers of many sizes, some of them zero; contiguous or not, aligned or not."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(size) * np.float64(10.0) ** rng.integers(-12, 6, size) * rng.integers(0, 2, size)
+    if form == "strided":
+        return np.repeat(x, 2).astype(dtype)[::2]
+    if form == "unaligned":
+        return np.frombuffer(b"x" + x.astype(dtype).tobytes(), dtype, offset=1)
+    return x.astype(dtype)
+
+
+def same(left: Outcome, right: Outcome) -> bool:
+    return same_bits(left.params, right.params) and left.state.memory.tobytes() == right.state.memory.tobytes()
+
+
+def test_numba_is_installed_where_the_tests_run() -> None:
+    assert (NUMPY.name, FUSED.kernel.name) == ("numpy", "numba")
+
+
+@settings(deadline=None, max_examples=250)
+@given(
+    st.sampled_from(ALL),
+    st.sampled_from([np.float32, np.float64]),
+    st.lists(st.sampled_from(SIZES), min_size=1, max_size=3),
+    st.sampled_from(["contiguous", "strided", "unaligned"]),
+    st.booleans(),
+    st.integers(0, 1000),
+)
+def test_the_fused_kernel_has_the_bits_of_numpy(
+    case: Case, dtype: type[Any], sizes: list[int], form: str, hold: bool, seed: int
+) -> None:
+    config = Config.parse(**{**case.config.to_dict(), "hold_params": hold})
+    states = {NUMPY: State.empty(), FUSED.kernel: State.empty()}
+    params = {f"{i}": vector(seed + i, size, dtype, form) for i, size in enumerate(sizes)}
+    for t in range(1, 4):
+        grads = {name: vector(seed + 10 * t + int(name), len(θ), dtype, form) for name, θ in params.items()}
+        sent = {} if hold and t > 1 else params
+        plain, fused = (step(config, states[k], sent, grads, machine=Machine(k)) for k in states)
+        assert same(plain, fused)
+        for name, value in vars(plain.metrics).items():
+            assert getattr(fused.metrics, name) == pytest.approx(value, rel=1e-6, abs=0), name
+        if not hold:
+            again = reapply(config, fused.state, params, grads, clip_scale=fused.metrics.clip_scale)
+            assert same_bits(again, fused.params)
+        params, states = plain.params, {NUMPY: plain.state, FUSED.kernel: fused.state}
+
+
+@each_case
+def test_any_number_of_threads_gives_the_same_bits_and_the_same_norms(case: Case) -> None:
+    sizes = {"w": (2 * CHUNK + 12_345,), "b.bias": (100,), "u": (CHUNK,)}
+    params, grads = tensors(0, np.float32, sizes), tensors(1, np.float32, sizes)
+    alone = step(case.config, State.empty(), params, grads)
+    with ThreadPoolExecutor(5) as pool:
+        for threads in (2, 5):
+            told = Told()
+            machine = Machine(NUMPY, threads, pool)
+            together = step(case.config, State.empty(), params, grads, machine=machine, filled=told)
+            assert same(alone, together)
+            assert together.metrics == alone.metrics
+            told.check(together.state.memory)
+
+
+def test_the_caller_and_its_helpers_share_the_parts_and_results_keep_their_order() -> None:
+    both = threading.Barrier(2, timeout=60)
+
+    def work(part: int) -> tuple[int, str]:
+        if part < 2:
+            both.wait()
+        return part, threading.current_thread().name
+
+    with ThreadPoolExecutor(1, thread_name_prefix="helper") as pool:
+        done = Machine(NUMPY, 2, pool).map(work, range(10), 10 * CHUNK)
+    assert [part for part, _ in done] == list(range(10))
+    assert {name.partition("_")[0] for _, name in done[:2]} == {"helper", threading.current_thread().name}
+
+
+def test_small_work_stays_on_the_thread_of_the_caller() -> None:
+    class Nobody(ThreadPoolExecutor):
+        def submit(self, *_: Any, **__: Any) -> Any:
+            raise AssertionError("woke a thread")
+
+    with Nobody(1) as pool:
+        assert Machine(NUMPY, 2, pool).map(str, [1, 2, 3], CHUNK - 1) == ["1", "2", "3"]
+        with pytest.raises(AssertionError, match="woke"):
+            Machine(NUMPY, 2, pool).map(str, [1, 2, 3], CHUNK)
+
+
+def test_callers_who_are_all_of_the_pool_do_not_wait_for_each_other() -> None:
+    with ThreadPoolExecutor(2) as pool:
+        machine, both = Machine(NUMPY, 2, pool), threading.Barrier(2, timeout=60)
+
+        def caller() -> list[int]:
+            both.wait()
+            return machine.map(abs, range(-100, 0), 100 * CHUNK)
+
+        callers = [pool.submit(caller) for _ in range(2)]
+        assert [call.result(60) for call in callers] == [list(range(100, 0, -1))] * 2
+
+
+@pytest.mark.parametrize("fails_in", ["helper", "MainThread"])
+def test_an_error_on_any_thread_is_raised_when_all_have_stopped(fails_in: str) -> None:
+    both, running = threading.Barrier(2, timeout=60), set()
+
+    def work(part: int) -> None:
+        running.add(part)
+        if part < 2:
+            both.wait()
+            if threading.current_thread().name.startswith(fails_in):
+                running.discard(part)
+                raise ZeroDivisionError(part)
+        running.discard(part)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="helper") as pool:
+        with pytest.raises(ZeroDivisionError):
+            Machine(NUMPY, 2, pool).map(work, range(20), 20 * CHUNK)
+        assert not running
+
+
+@each_machine
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_what_is_not_finite_is_refused_also_where_it_is_found_on_the_way(machine: Machine, value: float) -> None:
+    ones = {"x": np.ones(30_000, np.float32)}
+    state = step(Config.parse("adamw"), State.empty(), ones, ones).state
+    before = state.memory.tobytes()
+    bad = {"x": ones["x"].copy()}
+    bad["x"][12_345] = value
+    with pytest.raises(NonFinite, match="12345"):
+        step(Config.parse("adamw"), state, ones, bad, machine=machine)
+    assert state.memory.tobytes() == before
+
+
+WITHOUT_NUMBA = """
+import sys
+sys.modules["numba"] = None
+import numpy as np
+from app.compute import Compute
+from optim_engine import Config, State, step
+machine = Compute(2).machine
+x = {"x": np.ones(3, np.float32)}
+print(machine.kernel.name, step(Config.parse("adamw"), State.empty(), x, x, machine=machine).state.t)
+"""
+IMPORTED_LATE = """
+import sys
+import numpy as np
+from app import main, serve
+from optim_engine import Config, State, step
+x = {"x": np.ones(3, np.float32)}
+step(Config.parse("adamw"), State.empty(), x, x)
+before = "numba" in sys.modules
+from optim_engine.machine import fastest
+print(before, fastest().name, "numba" in sys.modules)
+"""
+NOWHERE_TO_WRITE = """
+import numba.core.caching as caching
+caching.CacheImpl._locator_classes = []
+from optim_engine.machine import fastest
+from tests.engine.cases import Machine
+import numpy as np
+from optim_engine import Config, State, step
+x = {"x": np.ones(3, np.float32)}
+print(fastest().name, step(Config.parse("adamw"), State.empty(), x, x, machine=Machine(fastest())).state.t)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "printed"),
+    [(WITHOUT_NUMBA, "numpy 1"), (IMPORTED_LATE, "False numba True"), (NOWHERE_TO_WRITE, "numba 1")],
+    ids=["without numba the service computes by NumPy", "numba is imported when asked for", "no folder to cache in"],
+)
+def test_in_a_process_of_its_own(program: str, printed: str) -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, printed), done.stderr
+
+
+def test_a_step_that_nobody_says_more_of_is_computed_by_numpy_alone() -> None:
+    assert Machine() == ALONE == Machine(NUMPY, 1, None)
