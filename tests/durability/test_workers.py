@@ -38,10 +38,11 @@ def worker_of(server: ServerProcess, wire: Wire) -> int:
     return server.connections()[wire.connection.sock.getsockname()]
 
 
+@pytest.mark.parametrize("rows", [8, 100], ids=["small", "bulk"])
 @pytest.mark.parametrize("hold_params", [False, True], ids=["sent", "held"])
-def test_two_workers_are_as_one(server: ServerProcess, hold_params: bool) -> None:
+def test_two_workers_are_as_one(server: ServerProcess, hold_params: bool, rows: int) -> None:
     wires = wires_to_both(server)
-    twin = Twin(wires[0], hold_params=hold_params)
+    twin = Twin(wires[0], hold_params=hold_params, rows=rows)
     for number in range(1, 41):
         request = twin.request()
         answer = wires[number % 2].send(request)
