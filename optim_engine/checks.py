@@ -1,14 +1,48 @@
 """What a step's tensors must be before anything is computed: refusals name the tensor, what it was and what it is."""
 
+from collections.abc import Collection
+from typing import Any, TypeAlias
+
+import numpy as np
+
 from optim_engine.arrays import Array, Arrays
 from optim_engine.config import Config
 from optim_engine.errors import TensorMismatch
 from optim_engine.layout import Spec, check_dtype
 from optim_engine.state import State
 
+Specs: TypeAlias = tuple[list[tuple[int, ...]], list[np.dtype[Any]]]
+"""The shapes of some arrays, and their dtypes."""
+CHECKED_KEPT = 8
+"""Of one layout."""
+
 
 def check(config: Config, state: State, params: Arrays, grads: Arrays) -> None:
     """Raise `TensorMismatch` unless each gradient has a parameter like it, and both are as the state knows them."""
+    names, kept = (config.hold_params, tuple(grads)), state.layout.checked
+    if names in kept and _passes(kept[names], config, params, grads):
+        return
+    _check_each(config, state, params, grads)
+    if all(tensor in state.entries for tensor in grads) and not (config.hold_params and params):
+        if len(kept) >= CHECKED_KEPT:
+            kept.clear()
+        kept[names] = _specs(grads.values())
+
+
+def _passes(specs: Specs, config: Config, params: Arrays, grads: Arrays) -> bool:
+    """Whether a step is like one that was checked before, of a thousand tensors in a few of Python's steps each."""
+    if _specs(grads.values()) != specs:
+        return False
+    if config.hold_params:
+        return not params
+    return params.keys() == grads.keys() and _specs([params[tensor] for tensor in grads]) == specs
+
+
+def _specs(arrays: Collection[Array]) -> Specs:
+    return [array.shape for array in arrays], [array.dtype for array in arrays]
+
+
+def _check_each(config: Config, state: State, params: Arrays, grads: Arrays) -> None:
     if not grads:
         raise TensorMismatch("", "a step needs at least one gradient")
     for tensor, g in grads.items():

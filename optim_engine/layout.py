@@ -89,6 +89,8 @@ class Layout:
         self.gaps: list[tuple[int, int]] = []
         self.plans: dict[Hashable, Any] = {}
         """What `plan.py` has worked out for this layout, kept here so that it goes with it."""
+        self.checked: dict[Hashable, Any] = {}
+        """What `checks.py` has seen that fits it."""
         end = 0
         for slot in SLOTS:
             kept = {tensor: entry for tensor, entry in entries.items() if slot in entry.slots}

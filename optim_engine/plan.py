@@ -6,11 +6,12 @@ sizes and settings, not on values: a session makes one at its first step and use
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from math import prod
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from optim_engine.config import Config
 from optim_engine.hyperparameters import Hyperparameters
 from optim_engine.layout import Entry, Layout, Spec
 from optim_engine.optimizers import OPTIMIZERS
-from optim_engine.places import Places, gather, rest
+from optim_engine.places import Places, rest
 
 PACK_BELOW = 1 << 15
 """Elements: smaller tensors are packed."""
@@ -49,7 +50,9 @@ class Run:
 
     def gather(self, arrays: Arrays) -> Array:
         """The tensors' arrays as one vector: a view of a single one, if its memory allows that."""
-        return gather([flat(arrays[tensor]) for tensor in self.tensors])
+        if len(self.tensors) == 1:
+            return flat(arrays[self.tensors[0]])
+        return np.concatenate(self._of_all(arrays), axis=None, out=self.fresh())
 
     def read(self, memory: Array) -> dict[str, Array]:
         """By slot, what a state's memory has for the tensors, as a vector to read."""
@@ -82,13 +85,20 @@ class Run:
 
     def named(self, vector: Array, out: Arrays | None = None) -> dict[str, Array]:
         """The filled vector taken apart: views of it by tensor, or the arrays of `out` with the values in them."""
-        parts = {tensor: vector[part].reshape(shape) for tensor, part, shape in self._parts}
+        parts = {
+            tensor: vector[part] if len(shape) == 1 else vector[part].reshape(shape)
+            for tensor, part, shape in self._parts
+        }
         if out is None:
             return parts
         if len(parts) > 1:
             for tensor, part in parts.items():
                 out[tensor][...] = part
         return {tensor: out[tensor] for tensor in parts}
+
+    @cached_property
+    def _of_all(self) -> Callable[[Arrays], tuple[Array, ...]]:
+        return itemgetter(*self.tensors)
 
     @cached_property
     def _parts(self) -> list[tuple[str, slice, tuple[int, ...]]]:
