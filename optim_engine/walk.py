@@ -86,12 +86,12 @@ def advance(update: Update, run: Vectors) -> Sums:
     """Update a run, or a part of one."""
     sums = Sums()
     for part, θ, came, spare, result, tmp in _blocks(run):
-        gradients = square_sum(came, tmp)
+        gradients = square_sum(came)
         new, g = _cut(run.new, part), update.gradient(came, θ, spare, tmp)
         update.rule.advance(update.h, update.t, g, _cut(run.old, part), new, tmp)
         update.rule.apply(update.h, update.t, update.γ, θ, g, new, result, tmp)
-        change = square_sum(np.subtract(result, θ, out=spare), tmp)
-        sums = sums.plus(Sums(gradients, change, square_sum(result, tmp)))
+        change = square_sum(np.subtract(result, θ, out=spare))
+        sums = sums.plus(Sums(gradients, change, square_sum(result)))
         new["params"][...] = result
     return sums
 
