@@ -28,7 +28,7 @@ def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return COMPUTE_DTYPES[dtype.name]
 
 
-BLOCK = 1 << 16
+BLOCK = 1 << 17
 """Elements of a block: few enough that all that a step needs of it stays in the processor's cache."""
 CHUNK = 1 << 18
 """Elements of a chunk, some blocks: what is handed to a thread, and told to be filled, at a time. 1 MiB of float32."""

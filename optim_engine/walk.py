@@ -92,7 +92,6 @@ def advance(update: Update, run: Vectors) -> Sums:
         update.rule.apply(update.h, update.t, update.γ, θ, g, new, result, tmp)
         change = square_sum(np.subtract(result, θ, out=spare))
         sums = sums.plus(Sums(gradients, change, square_sum(result)))
-        new["params"][...] = result
     return sums
 
 
@@ -101,16 +100,20 @@ def reapply(update: Update, run: Vectors) -> None:
     for part, θ, came, spare, result, tmp in _blocks(run):
         new, g = _cut(run.new, part), update.gradient(came, θ, spare, tmp)
         update.rule.apply(update.h, update.t, update.γ, θ, g, new, result, tmp)
-        new["params"][...] = result
 
 
 def _blocks(run: Vectors) -> Iterator[Block]:
-    params = run.old["params"]
+    """Each block, whose result is brought to its place when the next one is asked for."""
+    params, new = run.old["params"], run.new["params"]
     size = len(params)
     memory = scratch(4, room(size), compute_dtype(params.dtype))
+    direct = new.dtype == memory.dtype and not np.may_share_memory(params, new)
     for part in blocks(size):
         wide_θ, spare, result, tmp = memory[:, : part.stop - part.start]
+        result = new[part] if direct else result
         yield Block(part, widened(params[part], wide_θ), widened(run.g[part], spare), spare, result, tmp)
+        if not direct:
+            new[part] = result
 
 
 def _cut(vectors: Arrays, part: slice) -> dict[str, Array]:
