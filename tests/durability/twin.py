@@ -4,6 +4,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+import pytest
 from optim_client import _calls
 from optim_client._protocol import Request, Response
 from optim_client._tensors import Arrays, decode
@@ -74,7 +75,9 @@ class Twin:
         assert bits(told.params) == bits(outcome.params), f"step {outcome.state.t} differs"
         assert (told.step, told.skipped) == (outcome.state.t, outcome.skipped)
         for name, value in vars(outcome.metrics).items():
-            assert repr(getattr(told.metrics, name)) == repr(value), name
+            assert getattr(told.metrics, name) == pytest.approx(value, rel=1e-6, nan_ok=True), (
+                name
+            )  # a kernel's own sums
         self.state, self.params = outcome.state, {**self.params, **outcome.params}
         return outcome
 
