@@ -522,3 +522,29 @@ def test_https_is_refused_with_who_is_not_trusted_or_somebody_else(
     ):
         get(connect(server.url, max_retries=0))
     assert not raised.value.sent
+
+
+async def test_a_call_that_is_cancelled_while_it_connects_sends_nothing(
+    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    connecting, go, heard = asyncio.Event(), threading.Event(), list[int]()
+    loop = asyncio.get_running_loop()
+
+    def handler(link: socket.socket) -> None:
+        loop.call_soon_threadsafe(connecting.set)
+        go.wait(10)
+        with secured(authority, "127.0.0.1").wrap_socket(link, server_side=True) as stream:
+            heard.append(until_closed(stream))
+
+    with RawServer(handler) as server:
+        async with AsyncClient(server.url.replace("http:", "https:")) as client:
+            call = asyncio.create_task(client.sessions.get("s-1"))
+            await connecting.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            go.set()
+            assert await asyncio.to_thread(server.closed[0].wait, 10)
+    assert heard == [0]
