@@ -1,30 +1,62 @@
-"""All comparisons in one run, as a table and as JSON in `benchmarks/results/`."""
+"""`make bench`: every comparison in one run. A whole run writes the results, the page and its pictures; a part of one
+(`--only`, `--sizes`, `--quick`) only tells.
+"""
 
+import argparse
 import json
 import os
-import platform
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import engine, service
+from benchmarks import page, table
+from benchmarks.comparisons import GROUPS, ROUNDS, THREADS
+from benchmarks.machine import facts
 
-RESULTS = Path(__file__).parent / "results"
+QUICK = 5
 
 
 def main() -> None:
-    found = [*engine.comparisons(), *service.comparisons()]
-    table = Table("this", "that", "this, ms", "that, ms", "ratio", title="Medians of runs in turn")
-    for row in found:
-        table.add_row(row.this, row.that, f"{row.this_ms:.2f}", f"{row.that_ms:.2f}", f"{row.ratio:.2f}")
-    Console(width=140).print(table)
-    machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "numpy": np.__version__}
-    RESULTS.mkdir(exist_ok=True)
-    rows = [{**asdict(row), "ratio": row.ratio} for row in found]
-    (RESULTS / "latest.json").write_text(json.dumps({"machine": machine, "comparisons": rows}, indent=2) + "\n")
+    wanted = _arguments()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])  # the servers inherit it
+    results = {"machine": facts(), "measured": _measure(wanted.only, wanted.sizes, QUICK if wanted.quick else 1)}
+    console = Console(width=140)
+    for title, rows in (("Promises", table.promises), ("Beside them", table.comparisons), ("Growth", table.growth)):
+        console.print(_table(title, rows(results["measured"])))
+    if wanted == _arguments([]):
+        page.RESULTS.parent.mkdir(exist_ok=True)
+        page.RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        page.write(results)
+
+
+def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only", nargs="+", choices=GROUPS, default=list(GROUPS), metavar="GROUP", help=", ".join(GROUPS)
+    )
+    parser.add_argument("--sizes", nargs="+", type=int, choices=ROUNDS, default=list(ROUNDS), metavar="PARAMETERS")
+    parser.add_argument("--quick", action="store_true", help=f"a {QUICK}th of the rounds")
+    return parser.parse_args(given)
+
+
+def _measure(groups: Sequence[str], sizes: Sequence[int], hurry: int) -> dict[str, dict[str, dict[str, Any]]]:
+    measured: dict[str, dict[str, dict[str, Any]]] = {}
+    for group in groups:
+        measured[group] = {}
+        for size, spreads in GROUPS[group](sizes, hurry):
+            print(f"{group}, {size:,}: {', '.join(f'{name} {table.shown(s.median)}' for name, s in spreads.items())}")
+            measured[group][str(size)] = {name: asdict(spread) for name, spread in spreads.items()}
+    return measured
+
+
+def _table(title: str, rows: list[list[str]]) -> Table:
+    made = Table(*rows[0], title=title)
+    for row in rows[1:]:
+        made.add_row(*(cell.replace("*", "").replace("`", "") for cell in row))
+    return made
 
 
 if __name__ == "__main__":

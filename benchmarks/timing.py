@@ -1,35 +1,45 @@
-"""Two pieces of work in turn, so that a machine that slows down slows both: medians, and the ratio of the medians."""
+"""Competitors in turn, round by round and in a new order each round, so that a machine that slows down slows them all.
 
-import statistics
+Knows neither what they do nor what is made of their times.
+"""
+
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
 
 Work = Callable[[], object]
 
+WARM_UP = 3
+
 
 @dataclass(frozen=True)
-class Comparison:
-    """Milliseconds, and how often `this` fits into `that`."""
+class Spread:
+    """Milliseconds of the rounds that counted: the median, and what a tenth of them stayed below and above."""
 
-    this: str
-    that: str
-    this_ms: float
-    that_ms: float
+    median: float
+    p10: float
+    p90: float
+    rounds: int
 
-    @property
-    def ratio(self) -> float:
-        return self.this_ms / self.that_ms
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        p10, median, p90 = (round(float(value), 4) for value in np.percentile(values, (10, 50, 90)))
+        return cls(median, p10, p90, len(values))
 
 
-def compare(this: tuple[str, Work], that: tuple[str, Work], rounds: int = 15, warmup: int = 2) -> Comparison:
-    """Run both in turn, `rounds` times after a warm-up."""
-    times: dict[str, list[float]] = {this[0]: [], that[0]: []}
-    for i in range(warmup + rounds):
-        for name, work in (this, that):
-            started = time.perf_counter()
-            work()
-            if i >= warmup:
-                times[name].append(1000 * (time.perf_counter() - started))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    return Comparison(this[0], that[0], medians[this[0]], medians[that[0]])
+def in_turn(works: Mapping[str, Work], rounds: int) -> dict[str, Spread]:
+    """Run each once a round; the rounds of the warm-up do not count."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    order, shuffle = list(works), random.Random(0).shuffle
+    for i in range(WARM_UP + rounds):
+        shuffle(order)
+        for name in order:
+            started = time.perf_counter_ns()
+            works[name]()
+            if i >= WARM_UP:
+                times[name].append((time.perf_counter_ns() - started) / 1e6)
+    return {name: Spread.of(values) for name, values in times.items()}

@@ -1,0 +1,160 @@
+"""What is measured: groups of competitors that take turns at each size. Needs torch and Ray.
+
+After a size's rounds all competitors of a group have taken equally many steps, from the same parameters with the same
+gradients. Their parameters are compared, so that none can be quick by doing something else.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from benchmarks.peers.engine import Engine, engine
+from benchmarks.peers.rig import HAS_RELAXED_LMDB, Rig
+from benchmarks.peers.service import Service
+from benchmarks.peers.session import Session
+from benchmarks.peers.torch_adamw import FORMS, in_process
+from benchmarks.timing import Spread, in_turn
+from optim_engine.arrays import Array
+
+THREADS = 2
+"""Of each competitor, where nothing else is said."""
+
+ROUNDS = {1_000: 500, 10_000: 300, 100_000: 100, 1_000_000: 30, 10_000_000: 15, 100_000_000: 3}
+"""How often each competitor is timed, by the number of parameters."""
+
+ALONE = 100_000_000
+"""Of this size competitors run one after the other: side by side they would not fit into memory."""
+
+Measured = Iterator[tuple[int, dict[str, Spread]]]
+"""A size, and what each competitor took."""
+
+Competitors = Mapping[str, Callable[[Rig], Session]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """`agree` is whether all answer with the same parameters; `threads` are those of this process."""
+
+    competitors: Competitors
+    sizes: Sequence[int] = tuple(ROUNDS)
+    agree: bool = True
+    threads: int = THREADS
+
+    def measure(self, sizes: Sequence[int], hurry: int) -> Measured:
+        """Those of its sizes, smallest first; `hurry` divides the rounds."""
+        torch.set_num_threads(self.threads)
+        wanted = [size for size in self.sizes if size in sizes]
+        with Rig(THREADS) as rig:
+            for size in (size for size in wanted if size < ALONE):
+                yield size, self._in_turn(size, hurry, rig, self.competitors)
+        for size in (size for size in wanted if size >= ALONE):
+            found: dict[str, Spread] = {}
+            for name, competitor in self.competitors.items():
+                with Rig(THREADS) as rig:
+                    found |= self._in_turn(size, hurry, rig, {name: competitor})
+            yield size, found
+
+    def _in_turn(self, size: int, hurry: int, rig: Rig, competitors: Competitors) -> dict[str, Spread]:
+        params, grads = vectors(size)
+        with ExitStack() as stack:
+            steps = {name: stack.enter_context(of(rig)(params, grads)) for name, of in competitors.items()}
+            spreads = in_turn({name: step.take for name, step in steps.items()}, rounds(size, hurry))
+            if self.agree:
+                check_agreement({name: step.read(step.take()) for name, step in steps.items()}, params)
+        return spreads
+
+
+def rounds(size: int, hurry: int) -> int:
+    """How often each is timed."""
+    return max(3, ROUNDS[size] // hurry)
+
+
+def vectors(size: int) -> tuple[Array, Array]:
+    """Parameters and gradients."""
+    params, grads = np.random.default_rng(size).standard_normal((2, size), np.float32)
+    return params, grads
+
+
+def check_agreement(answers: Mapping[str, Array], start: Array) -> None:
+    """To a few roundings of float32, and to 1e-4 of what the steps have changed."""
+    (first, expected), *others = answers.items()
+    changed = float(np.abs(expected - start).max())
+    for name, params in others:
+        if not np.allclose(params, expected, rtol=1e-6, atol=1e-4 * changed):
+            raise RuntimeError(f"{name!r} and {first!r} do not take the same steps")
+
+
+_relaxed: Competitors = {"service, LMDB relaxed": lambda rig: rig.lmdb_relaxed.steps} if HAS_RELAXED_LMDB else {}
+_in_process: Competitors = {
+    "engine": lambda _: engine,
+    **{f"torch {form}": lambda _, form=form: in_process(form) for form in FORMS},  # type: ignore[misc]
+}
+
+
+def tensors(sizes: Sequence[int], hurry: int) -> Measured:
+    """The engine on 100,000 parameters: in 1,000 tensors, and in one."""
+    if (size := 100_000) in sizes:
+        params, grads = vectors(size)
+        many = [{f"w{i}": part for i, part in enumerate(np.split(array, 1000))} for array in (params, grads)]
+        engines = {"1,000 tensors": Engine(*many), "one tensor": Engine({"w": params}, {"w": grads})}
+        yield size, in_turn({name: engine.step for name, engine in engines.items()}, rounds(size, hurry))
+
+
+def peak_memory(sizes: Sequence[int], hurry: int) -> Measured:
+    """MiB: the most that fresh servers had while they took the parameters and five steps, once; and what is allowed."""
+    if (size := 10_000_000) in sizes:
+        params, grads = vectors(size)
+        allowed = 3 * (3 * params.nbytes) + 2 * grads.nbytes
+        with Rig(THREADS) as rig:
+            servers = {"server on memory:": rig.memory, "server on Redis": rig.on_redis}
+            peaks = {name: _peak_of(server, params, grads) for name, server in servers.items()}
+        yield size, {name: Spread.of([n / (1 << 20)]) for name, n in {**peaks, "3 × state + 2 × body": allowed}.items()}
+
+
+def _peak_of(server: Service, params: Array, grads: Array) -> int:
+    with server.steps(params, grads) as step:
+        for _ in range(5):
+            step.take()
+        return server.peak_bytes()
+
+
+GROUPS = {
+    "step": Group(
+        {
+            "service, memory:": lambda rig: rig.memory.steps,
+            "service, memory:, Python client": lambda rig: rig.memory.client_steps,
+            "service, LMDB": lambda rig: rig.lmdb.steps,
+            **_relaxed,
+            "service, Redis": lambda rig: rig.on_redis.steps,
+            "torch RPC": lambda rig: rig.torch_rpc,
+            "Ray actor": lambda rig: rig.ray,
+            "floor, memory": lambda rig: rig.floor["memory"],
+            "floor, Redis": lambda rig: rig.floor["redis"],
+        }
+    ).measure,
+    "step, Redis appendfsync always": Group(
+        {"service, Redis": lambda rig: rig.on_redis_always.steps, "torch RPC": lambda rig: rig.torch_rpc},
+        sizes=(1_000, 10_000_000),
+    ).measure,
+    "exchange": Group(
+        {"service": lambda rig: rig.memory.replays, "bare socket": lambda rig: rig.floor["exchange"]},
+        sizes=(1_000, 100_000, 10_000_000),
+        agree=False,
+    ).measure,
+    "JSON": Group(
+        {
+            "service, Redis": lambda rig: rig.on_redis.json_steps,
+            "plain FastAPI": lambda rig: rig.plain_fastapi["typed"],
+            "plain FastAPI, answers untyped": lambda rig: rig.plain_fastapi["untyped"],
+        },
+        sizes=(1_000, 10_000, 100_000, 1_000_000),
+    ).measure,
+    "in process, one thread": Group(_in_process, threads=1).measure,
+    "in process, two threads": Group(_in_process).measure,
+    "tensors": tensors,
+    "peak memory": peak_memory,
+}
+"""Held parameters and binary, but for `JSON`, where both travel."""

@@ -1,0 +1,94 @@
+"""All servers of a run, each started when it is first asked for and ended with the rig: processes of their own, on
+127.0.0.1 and free ports. Needs torch and Ray.
+"""
+
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+
+from app.settings import Settings
+from benchmarks.peers.floor import floor
+from benchmarks.peers.plain import plain_fastapi
+from benchmarks.peers.ray_actor import ray_actor
+from benchmarks.peers.service import Service
+from benchmarks.peers.session import Session
+from benchmarks.peers.torch_rpc import torch_rpc
+from tests.servers import RedisServer
+
+HAS_RELAXED_LMDB = "lmdb_sync" in Settings.model_fields
+
+
+class Rig:
+    """Use it in a `with`. Each that computes has as many `threads`."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        self._folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="bench-")))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @cached_property
+    def redis(self) -> RedisServer:
+        """As it is by default but for its snapshots: in memory, no append-only file."""
+        return self._redis("redis", "--appendonly", "no")
+
+    @cached_property
+    def redis_always(self) -> RedisServer:
+        """Every write on the disk before its answer."""
+        return self._redis("redis-always", "--appendonly", "yes", "--appendfsync", "always")
+
+    @cached_property
+    def memory(self) -> Service:
+        return self._service("memory:")
+
+    @cached_property
+    def lmdb(self) -> Service:
+        return self._service(f"lmdb:{self._folder / 'store'}")
+
+    @cached_property
+    def lmdb_relaxed(self) -> Service:
+        return self._service(f"lmdb:{self._folder / 'relaxed'}", "--lmdb-sync=relaxed")
+
+    @cached_property
+    def on_redis(self) -> Service:
+        return self._service(self.redis.url)
+
+    @cached_property
+    def on_redis_always(self) -> Service:
+        return self._service(self.redis_always.url)
+
+    @cached_property
+    def torch_rpc(self) -> Session:
+        return torch_rpc(self._threads)
+
+    @cached_property
+    def ray(self) -> Session:
+        return self._stack.enter_context(ray_actor(self._threads, str(self._folder / "ray")))
+
+    @cached_property
+    def plain_fastapi(self) -> dict[str, Session]:
+        return self._stack.enter_context(plain_fastapi(self.redis.url))
+
+    @cached_property
+    def floor(self) -> dict[str, Session]:
+        return self._stack.enter_context(floor(self.redis.port, self._threads))
+
+    def _redis(self, name: str, *options: str) -> RedisServer:
+        folder = self._folder / name
+        folder.mkdir()
+        server = RedisServer(folder, *options)
+        self._stack.callback(server.kill)
+        return server.start()
+
+    def _service(self, store: str, *flags: str) -> Service:
+        server = Service(store, self._folder / "server.log", self._threads, *flags)
+        self._stack.callback(server.kill)
+        server.start()
+        return server

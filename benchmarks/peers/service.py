@@ -1,0 +1,95 @@
+"""This service: `optim serve` in a process of its own, asked by a bare socket or by its Python client.
+
+What is sent is built before the clock runs.
+"""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import orjson
+from optim_client import Client
+from safetensors.numpy import save
+
+from benchmarks.bare_client import BareClient, StepRequest
+from benchmarks.peers.session import Step
+from optim_engine.arrays import Array
+from tests.durability.processes import ServerProcess
+
+JSON, SAFETENSORS = "application/json", "application/vnd.safetensors"
+ROOM = 1 << 16
+"""Bytes of an answer beside its parameters."""
+LONGEST_NUMBER = 32
+TIMEOUT_SECONDS = 600
+
+
+class Service(ServerProcess):
+    """A server on that store, with so many threads that compute."""
+
+    def __init__(self, store: str, log: Path, threads: int, *flags: str) -> None:
+        super().__init__(store, log)
+        self._command += [f"--compute-threads={threads}", *flags]
+
+    @contextmanager
+    def steps(self, params: Array, grads: Array) -> Iterator[Step]:
+        """Held parameters, binary, by a bare socket."""
+        with BareClient(self.port, params.nbytes + ROOM) as bare, self._held(bare, params) as path:
+            request = StepRequest(f"{path}/steps", SAFETENSORS, save({"grads/w": grads}))
+            yield Step(lambda: bare.ask(request.next()), only_array)
+
+    @contextmanager
+    def replays(self, params: Array, grads: Array) -> Iterator[Step]:
+        """The same request again and again: taken in, checked, decoded and answered whole, but no step is taken."""
+        with BareClient(self.port, params.nbytes + ROOM) as bare, self._held(bare, params) as path:
+            request = StepRequest(f"{path}/steps", SAFETENSORS, save({"grads/w": grads})).next()
+            bare.ask(request)
+            yield Step(lambda: bare.ask(request), only_array)
+            if b"idempotent-replayed: true" not in bare.head:
+                raise RuntimeError(f"this was not a replay: {bare.head.decode()}")
+
+    @contextmanager
+    def client_steps(self, params: Array, grads: Array) -> Iterator[Step]:
+        """Held parameters, by the Python client, from arrays to arrays."""
+        with Client(self.url, timeout=TIMEOUT_SECONDS, max_retries=0) as client:
+            session = client.sessions.create("adamw", hold_params=True)
+            session.put_params({"w": params})
+            yield Step(lambda: session.step(grads={"w": grads}), lambda answer: answer["w"])
+            session.delete()
+
+    @contextmanager
+    def json_steps(self, params: Array, grads: Array) -> Iterator[Step]:
+        """Parameters and gradients as lists of numbers, by a bare socket."""
+        with BareClient(self.port, LONGEST_NUMBER * params.size + ROOM) as bare:
+            path = _create(bare, {"optimizer": "adamw"})
+            body = json_of({"params": {"w": params}, "grads": {"w": grads}})
+            request = StepRequest(f"{path}/steps", JSON, body)
+            yield Step(lambda: bare.ask(request.next()), lambda answer: np.float32(orjson.loads(answer)["params"]["w"]))
+            bare.send("DELETE", path, JSON, b"")
+
+    def peak_bytes(self) -> int:
+        """The most memory that the process ever had, its libraries and whatever it maps included: Linux's `VmHWM`."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+
+    @contextmanager
+    def _held(self, bare: BareClient, params: Array) -> Iterator[str]:
+        path = _create(bare, {"optimizer": "adamw", "hold_params": True})
+        bare.send("PUT", f"{path}/params", SAFETENSORS, save({"params/w": params}))
+        yield path
+        bare.send("DELETE", path, JSON, b"")
+
+
+def only_array(body: memoryview) -> Array:
+    """The one float32 tensor of a safetensors file, a view."""
+    (length,) = struct.unpack("<Q", body[:8])
+    return np.frombuffer(body, np.float32, offset=8 + length)
+
+
+def json_of(document: object) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _create(bare: BareClient, settings: object) -> str:
+    return f"/v1/sessions/{orjson.loads(bare.send('POST', '/v1/sessions', JSON, json_of(settings)))['id']}"
