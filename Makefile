@@ -39,11 +39,17 @@ check: $(VENV)/.installed  ## style, types, and the direction of imports
 peers: .venv-peers/.installed $(VENV)/.installed  ## the engine against live torch and optax, in their own environment
 	.venv-peers/bin/python -m pytest tests/peers
 
-bench: $(VENV)/.installed
-	$(BIN)/python -m benchmarks
+.venv-bench/.installed: pyproject.toml clients/python/pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --upgrade "pip>=26"
+	.venv-bench/bin/python -m pip install --quiet --editable clients/python --editable '.[fused]' --group test --group bench
+	touch $@
+
+bench: .venv-bench/.installed  ## all comparisons, in their own environment; BENCH="--quick --only step" for a part of them
+	.venv-bench/bin/python -m benchmarks $(BENCH)
 
 big: $(VENV)/.installed  ## a session of 100 million parameters on LMDB and on Redis; needs 12 GiB of memory
 	$(BIN)/python -m benchmarks.big_session
 
 clean:
-	rm -rf $(VENV) .venv-peers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-peers .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from benchmarks.agreement import check_agreement
 from benchmarks.peers.engine import Engine, engine
 from benchmarks.peers.rig import HAS_RELAXED_LMDB, Rig
 from benchmarks.peers.service import Service
@@ -76,15 +77,6 @@ def vectors(size: int) -> tuple[Array, Array]:
     """Parameters and gradients."""
     params, grads = np.random.default_rng(size).standard_normal((2, size), np.float32)
     return params, grads
-
-
-def check_agreement(answers: Mapping[str, Array], start: Array) -> None:
-    """To a few roundings of float32, and to 1e-4 of what the steps have changed."""
-    (first, expected), *others = answers.items()
-    changed = float(np.abs(expected - start).max())
-    for name, params in others:
-        if not np.allclose(params, expected, rtol=1e-6, atol=1e-4 * changed):
-            raise RuntimeError(f"{name!r} and {first!r} do not take the same steps")
 
 
 _relaxed: Competitors = {"service, LMDB relaxed": lambda rig: rig.lmdb_relaxed.steps} if HAS_RELAXED_LMDB else {}

@@ -1,0 +1,18 @@
+from collections import Counter
+
+from benchmarks.timing import WARM_UP, Spread, in_turn
+
+
+def test_each_takes_its_turn_once_a_round_in_changing_order() -> None:
+    ran: list[str] = []
+    names = "abc"
+    spreads = in_turn({name: lambda name=name: ran.append(name) for name in names}, rounds=20)  # type: ignore[misc]
+    rounds = [tuple(ran[i : i + len(names)]) for i in range(0, len(ran), len(names))]
+    assert len(rounds) == WARM_UP + 20
+    assert {tuple(sorted(order)) for order in rounds} == {("a", "b", "c")}
+    assert len(Counter(rounds)) > 3
+    assert {spread.rounds for spread in spreads.values()} == {20}
+
+
+def test_a_spread_is_the_median_and_both_tenths() -> None:
+    assert Spread.of([float(n) for n in range(11)]) == Spread(median=5.0, p10=1.0, p90=9.0, rounds=11)
