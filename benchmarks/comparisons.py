@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from optim_engine.machine import NUMPY, Machine
 
 from benchmarks.agreement import check_agreement
-from benchmarks.peers.engine import Engine, engine
-from benchmarks.peers.rig import HAS_RELAXED_LMDB, Rig
+from benchmarks.peers.engine import Engine, engine, fused
+from benchmarks.peers.rig import Rig
 from benchmarks.peers.service import Service
 from benchmarks.peers.session import Session
 from benchmarks.peers.torch_adamw import FORMS, in_process
@@ -79,11 +80,16 @@ def vectors(size: int) -> tuple[Array, Array]:
     return params, grads
 
 
-_relaxed: Competitors = {"service, LMDB relaxed": lambda rig: rig.lmdb_relaxed.steps} if HAS_RELAXED_LMDB else {}
-_in_process: Competitors = {
-    "engine": lambda _: engine,
-    **{f"torch {form}": lambda _, form=form: in_process(form) for form in FORMS},  # type: ignore[misc]
-}
+def _here(session: Session) -> Callable[[Rig], Session]:
+    """It needs no other process."""
+    return lambda _: session
+
+
+def _in_process(threads: int) -> Group:
+    """The arithmetic alone, in this process."""
+    engines = {"engine": engine(NUMPY, threads), "engine fused": engine(fused(), threads)}
+    torches = {f"torch {form}": in_process(form) for form in FORMS}
+    return Group({name: _here(session) for name, session in {**engines, **torches}.items()}, threads=threads)
 
 
 def tensors(sizes: Sequence[int], hurry: int) -> Measured:
@@ -91,7 +97,13 @@ def tensors(sizes: Sequence[int], hurry: int) -> Measured:
     if (size := 100_000) in sizes:
         params, grads = vectors(size)
         many = [{f"w{i}": part for i, part in enumerate(np.split(array, 1000))} for array in (params, grads)]
-        engines = {"1,000 tensors": Engine(*many), "one tensor": Engine({"w": params}, {"w": grads})}
+        one = {"w": params}, {"w": grads}
+        engines = {
+            "1,000 tensors": Engine(*many),
+            "one tensor": Engine(*one),
+            "1,000 tensors, fused": Engine(*many, Machine(fused())),
+            "one tensor, fused": Engine(*one, Machine(fused())),
+        }
         yield size, in_turn({name: engine.step for name, engine in engines.items()}, rounds(size, hurry))
 
 
@@ -119,7 +131,7 @@ GROUPS = {
             "service, memory:": lambda rig: rig.memory.steps,
             "service, memory:, Python client": lambda rig: rig.memory.client_steps,
             "service, LMDB": lambda rig: rig.lmdb.steps,
-            **_relaxed,
+            "service, LMDB relaxed": lambda rig: rig.lmdb_relaxed.steps,
             "service, Redis": lambda rig: rig.on_redis.steps,
             "torch RPC": lambda rig: rig.torch_rpc,
             "Ray actor": lambda rig: rig.ray,
@@ -144,8 +156,8 @@ GROUPS = {
         },
         sizes=(1_000, 10_000, 100_000, 1_000_000),
     ).measure,
-    "in process, one thread": Group(_in_process, threads=1).measure,
-    "in process, two threads": Group(_in_process).measure,
+    "in process, one thread": _in_process(1).measure,
+    "in process, two threads": _in_process(2).measure,
     "tensors": tensors,
     "peak memory": peak_memory,
 }

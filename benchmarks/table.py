@@ -93,6 +93,10 @@ BESIDE = (
         "step of 100 k as JSON, Redis", "plain FastAPI, answers untyped", None,
         "JSON", 100 * K, "service, Redis", "plain FastAPI, answers untyped",
     ),
+    Row(
+        "engine, fused, 1,000 tensors of 100", "engine, fused, one tensor of 100,000", None,
+        "tensors", 100 * K, "1,000 tensors, fused", "one tensor, fused",
+    ),
     Row("engine, NumPy, two threads, 10 M", "torch foreach, two threads", None, TWO, 10 * M, "engine", "torch foreach"),
     Row(
         "peak memory, step of 10 M, Redis", "3 × state + 2 × body", None,

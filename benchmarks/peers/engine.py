@@ -1,28 +1,45 @@
 """The engine in this process, from state to state: the arithmetic alone."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from benchmarks.peers.session import Step
+from optim_engine.machine import ALONE, NUMPY, Kernel, Machine, fastest
+
+from benchmarks.peers.session import Session, Step
 from optim_engine import Config, Outcome, State, step
 from optim_engine.arrays import Array, Arrays
 
 
-@contextmanager
-def engine(params: Array, grads: Array) -> Iterator[Step]:
+def engine(kernel: Kernel, threads: int) -> Session:
     """Held parameters, as in the service."""
-    yield Step(Engine({"w": params}, {"w": grads}).step, lambda outcome: outcome.params["w"])
+
+    @contextmanager
+    def session(params: Array, grads: Array) -> Iterator[Step]:
+        with ThreadPoolExecutor(threads) as pool:
+            steps = Engine({"w": params}, {"w": grads}, Machine(kernel, threads, pool))
+            yield Step(steps.step, lambda outcome: outcome.params["w"])
+
+    return session
+
+
+def fused() -> Kernel:
+    """Raises `RuntimeError` where it cannot run."""
+    if (kernel := fastest()) is NUMPY:
+        raise RuntimeError("the fused kernel is missing: pip install 'optim-service[fused]'")
+    return kernel
 
 
 class Engine:
     """One session's steps, all with the same gradients."""
 
-    def __init__(self, params: Arrays, grads: Arrays) -> None:
+    def __init__(self, params: Arrays, grads: Arrays, machine: Machine = ALONE) -> None:
         self._config = Config.parse("adamw", hold_params=True)
         self._state = State.empty().with_params(params)
         self._grads = grads
+        self._machine = machine
 
     def step(self) -> Outcome:
-        outcome = step(self._config, self._state, {}, self._grads)
+        outcome = step(self._config, self._state, {}, self._grads, machine=self._machine)
         self._state = outcome.state
         return outcome

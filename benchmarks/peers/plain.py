@@ -20,8 +20,9 @@ from tests.servers import free_port
 def plain_fastapi(redis_url: str) -> Iterator[dict[str, Session]]:
     """With typed answers and with untyped ones."""
     port = free_port()
-    app = "benchmarks.peers.plain_fastapi:app"
-    with python("-m", "uvicorn", app, f"--port={port}", "--log-level=warning", REDIS_URL=redis_url) as process:
+    command = ["uvicorn", "benchmarks.peers.plain_fastapi:app", f"--port={port}", "--log-level=warning"]
+    command += ["--timeout-keep-alive=75"]  # a connection waits for its turn
+    with python("-m", *command, REDIS_URL=redis_url) as process:
         wait_for(process, port)
         yield {form: partial(_session, port, form) for form in ("typed", "untyped")}
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
-from app.settings import Settings
 from benchmarks.peers.floor import floor
 from benchmarks.peers.plain import plain_fastapi
 from benchmarks.peers.ray_actor import ray_actor
@@ -16,8 +15,6 @@ from benchmarks.peers.service import Service
 from benchmarks.peers.session import Session
 from benchmarks.peers.torch_rpc import torch_rpc
 from tests.servers import RedisServer
-
-HAS_RELAXED_LMDB = "lmdb_sync" in Settings.model_fields
 
 
 class Rig:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optim_engine.machine import NUMPY
 
 from benchmarks.agreement import check_agreement
 from benchmarks.bare_client import BareClient
@@ -15,6 +16,7 @@ from benchmarks.peers.service import JSON, Service
 from benchmarks.peers.session import Session
 from optim_engine.arrays import Array
 
+ALONE = engine(NUMPY, threads=1)
 START, GRADS = np.random.default_rng(0).standard_normal((2, 5000), np.float32)
 
 
@@ -34,11 +36,11 @@ def after(steps: int, sessions: dict[str, Session]) -> dict[str, Array]:
 
 
 def test_both_clients_of_the_service_take_the_engines_steps(service: Service) -> None:
-    check_agreement(after(5, {"engine": engine, "bare": service.steps, "python": service.client_steps}), START)
+    check_agreement(after(5, {"engine": ALONE, "bare": service.steps, "python": service.client_steps}), START)
 
 
 def test_what_is_called_no_step_is_the_first_step_again_and_again(service: Service) -> None:
-    once = after(1, {"engine": engine})["engine"]
+    once = after(1, {"engine": ALONE})["engine"]
     replayed = after(5, {"replays": service.replays})["replays"]
     check_agreement({"once": once, "replayed": replayed}, START)
 
