@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from optim_engine.machine import NUMPY, Machine
 
 from benchmarks.agreement import check_agreement
 from benchmarks.peers.engine import Engine, engine, fused
@@ -20,6 +19,7 @@ from benchmarks.peers.session import Session
 from benchmarks.peers.torch_adamw import FORMS, in_process
 from benchmarks.timing import Spread, in_turn
 from optim_engine.arrays import Array
+from optim_engine.machine import NUMPY, Machine
 
 THREADS = 2
 """Of each competitor, where nothing else is said."""

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from optim_engine.machine import ALONE, NUMPY, Kernel, Machine, fastest
-
 from benchmarks.peers.session import Session, Step
 from optim_engine import Config, Outcome, State, step
 from optim_engine.arrays import Array, Arrays
+from optim_engine.machine import ALONE, NUMPY, Kernel, Machine, fastest
 
 
 def engine(kernel: Kernel, threads: int) -> Session:

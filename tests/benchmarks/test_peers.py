@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from optim_engine.machine import NUMPY
 
 from benchmarks.agreement import check_agreement
 from benchmarks.bare_client import BareClient
@@ -15,6 +14,7 @@ from benchmarks.peers.plain import plain_fastapi
 from benchmarks.peers.service import JSON, Service
 from benchmarks.peers.session import Session
 from optim_engine.arrays import Array
+from optim_engine.machine import NUMPY
 
 ALONE = engine(NUMPY, threads=1)
 START, GRADS = np.random.default_rng(0).standard_normal((2, 5000), np.float32)
