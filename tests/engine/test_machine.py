@@ -154,6 +154,15 @@ def test_what_is_not_finite_is_refused_also_where_it_is_found_on_the_way(machine
     assert state.memory.tobytes() == before
 
 
+@each_machine
+def test_held_parameters_that_are_updated_in_place_have_the_norm_of_their_change(machine: Machine) -> None:
+    """A session's first step after a PUT of parameters: no gradient, so decay alone moves them."""
+    config = Config.parse("adamw", hold_params=True, hyperparameters={"lr": 0.1, "weight_decay": 0.5})
+    θ = {"x": np.full(10_000, 3, np.float32)}
+    outcome = step(config, State.empty().with_params(θ), {}, {"x": np.zeros(10_000, np.float32)}, machine=machine)
+    assert outcome.metrics.update_norm == pytest.approx(100 * 3 * 0.05, rel=1e-4)
+
+
 WITHOUT_NUMBA = """
 import sys
 sys.modules["numba"] = None

@@ -102,3 +102,21 @@ def test_what_a_tensor_is_stays_known_while_it_is_away() -> None:
     state = step(config, state, {"b": B}, {"b": B}).state
     with pytest.raises(TensorMismatch, match=r"tensor 'a': the gradient is float64 \[2, 3\], the session has it as"):
         step(config, state, {"a": A.astype(np.float64)}, {"a": A.astype(np.float64)})
+
+
+@pytest.mark.parametrize("hold", [False, True], ids=["sent", "held"])
+def test_a_step_that_names_what_earlier_ones_named_is_checked_all_the_same(hold: bool) -> None:
+    """A step like one that passed is let through quickly; these are like one but for a detail."""
+    config = Config.parse("adamw", hold_params=hold)
+    x = {"a": np.ones(3, np.float32), "b": np.ones(2, np.float32)}
+    state = step(config, State.empty(), x, x).state
+    sent = {} if hold else x
+    for _ in range(2):
+        state = step(config, state, sent, x).state
+    longer, wider = {**x, "b": np.ones(4, np.float32)}, {**x, "b": np.ones(2, np.float64)}
+    wrong = [(sent, longer), (sent, wider), ({**sent, "c": x["a"]}, x)]
+    wrong += [(x, x)] if hold else [(longer, x), (wider, x), ({"a": x["a"]}, x), ({}, x), (longer, longer)]
+    for params, grads in wrong:
+        with pytest.raises(TensorMismatch):
+            step(config, state, params, grads)
+    assert step(config, state, sent, x).state.t == 4
