@@ -26,8 +26,8 @@ from app.store.base import FORMAT, Head, IncompatibleStore, Part, Save, Staging,
 from app.store.group_commit import GroupCommit
 from app.store.lmdb_tables import Tables, staging_key
 
-TRANSACTION_BYTES = 16 << 20
-"""LMDB keeps in memory what a transaction writes, until it commits."""
+TRANSACTION_BYTES = 4 << 20
+"""LMDB keeps in memory what a transaction writes, until it commits: a little at a time stays in cache."""
 MARK = b"optim-service"
 """The key that tells our file from another's; its value is the format's number."""
 READERS = 4

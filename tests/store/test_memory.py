@@ -1,0 +1,30 @@
+"""What only the memory store does: it keeps the caller's memory, and no more of it than one state."""
+
+from dataclasses import replace
+
+from app.store.memory import MemoryStore
+from tests.store.changes import change_of, saved
+
+
+async def test_what_is_kept_are_views_of_the_newest_state_alone() -> None:
+    store = MemoryStore(10)
+    first = await saved(store, None, [b"stays", b"old"])
+    change = change_of(first, [b"stays", b"new"])
+    memory = bytearray(b"staysnew")
+    await store.save(replace(change, state=memoryview(memory)))
+    assert change.head.pieces[0] == first.pieces[0]
+    kept = store._pieces["session-1"]
+    assert {name: bytes(view) for name, view in kept.items()} == {
+        first.pieces[0].name: b"stays",
+        change.head.pieces[1].name: b"new",
+    }
+    assert all(view.obj is memory for view in kept.values())
+
+
+async def test_a_change_of_settings_keeps_the_views_that_are_there() -> None:
+    store = MemoryStore(10)
+    first = await saved(store)
+    before = dict(store._pieces["session-1"])
+    change = change_of(first)
+    await store.save(replace(change, state=None))
+    assert store._pieces["session-1"] == before
