@@ -1,7 +1,9 @@
 """The pieces of a state leave when their last byte is told, whoever tells it and in whatever order."""
 
 import random
+import sys
 import threading
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -40,10 +42,10 @@ def head_of(memory: Array) -> Head:
     return Head("session", "tenant", 1, "first", b"", pieces)
 
 
-def ranges(memory: Array, seed: int) -> list[tuple[int, int]]:
+def ranges(memory: Array, seed: int, count: int = 40) -> list[tuple[int, int]]:
     """The whole memory, told in parts that keep to no piece's bounds."""
     draw = random.Random(seed)
-    bounds = sorted({0, len(memory), *(draw.randrange(len(memory)) for _ in range(40))})
+    bounds = sorted({0, len(memory), *(draw.randrange(len(memory)) for _ in range(count))})
     parts = list(pairwise(bounds))
     draw.shuffle(parts)
     return parts
@@ -64,9 +66,19 @@ def test_each_piece_leaves_once_and_whole(memory: Array, seen: Seen, seed: int) 
     assert all(piece.checksum == checksum_of(seen.parts[piece.name]) for piece in found)
 
 
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads that take turns as often as they can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("restless")
 def test_several_threads_may_tell(memory: Array, seen: Seen) -> None:
     pieces = Pieces(head_of(np.zeros_like(memory)), seen)
-    parts = ranges(memory, 0)
+    parts = ranges(memory, 0, 20_000)
 
     def tell(mine: list[tuple[int, int]]) -> None:
         for start, end in mine:

@@ -132,6 +132,15 @@ async def test_a_server_that_went_away_is_missed_and_found_again(place: RedisPla
     assert await store.history("session-1", 0, 10) == [b"row 1", b"row 2"]
 
 
+async def test_a_server_that_was_started_again_is_not_missed(place: RedisPlace, own_redis: RedisServer) -> None:
+    head = await saved(place.store)
+    own_redis.kill()
+    own_redis.start()
+    for _ in range(3):
+        await asyncio.sleep(0)  # the event loop hears of it
+    assert await place.store.load("session-1") == head
+
+
 async def test_a_server_that_is_not_there_is_an_error_at_open(own_redis: RedisServer) -> None:
     own_redis.kill()
     store = open_store(Settings(store=own_redis.url))
