@@ -10,6 +10,7 @@ first.
 """
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,25 +40,32 @@ def advance(update: Update, run: Vectors) -> Sums:
     in_place = _address(run.old["params"]) == _address(run.new["params"])
     if in_place or not isinstance(h, Adam | AdamW) or dtype not in SMALLEST_TRUSTED:
         return walk.advance(update, run)
+    last = "v_max" if h.amsgrad else "v"
+    old, new = ([vectors[slot] for slot in ("params", "m", "v", last)] for vectors in (run.old, run.new))
+    past_cache = all(_address(array) % LINE == 0 for array in new)
+    inputs = [np.ascontiguousarray(array) for array in (run.g, *old)]
+    numbers = _coefficients(update, h, dtype)
+    return Sums(*_adam(*inputs, *new, *numbers, h.amsgrad, past_cache, SMALLEST_TRUSTED[dtype]))
+
+
+@lru_cache(maxsize=16)
+@np.errstate(all="ignore")
+def _coefficients(update: Update, h: Adam | AdamW, dtype: np.dtype[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """What the gradient and the rule are computed with, rounded once to the dtype; the same for all chunks of a run."""
     number = dtype.type
     β1, β2 = h.betas
     bias1, bias2 = correction(β1, update.t), math.sqrt(correction(β2, update.t))
-    last = "v_max" if h.amsgrad else "v"
-    old, new = ([vectors[slot] for slot in ("params", "m", "v", last)] for vectors in (run.old, run.new))
-    with np.errstate(all="ignore"):
-        gradient = (
-            number(-update.clip_scale if h.maximize else update.clip_scale),
-            number(math.inf if update.clip_value is None else update.clip_value),
-            number(0 if h.decoupled else h.weight_decay),
-        )
-        rule = (
-            *(number(β1), number(1 - β1), number(β2), number(1 - β2)),
-            *(number(h.eps * bias2), number(update.γ * bias2 / bias1)),
-            number(1 - update.γ * h.weight_decay if h.decoupled else 1),
-        )
-    past_cache = all(_address(array) % LINE == 0 for array in new)
-    inputs = [np.ascontiguousarray(array) for array in (run.g, *old)]
-    return Sums(*_adam(*inputs, *new, gradient, rule, h.amsgrad, past_cache, SMALLEST_TRUSTED[dtype]))
+    gradient = (
+        number(-update.clip_scale if h.maximize else update.clip_scale),
+        number(math.inf if update.clip_value is None else update.clip_value),
+        number(0 if h.decoupled else h.weight_decay),
+    )
+    rule = (
+        *(number(β1), number(1 - β1), number(β2), number(1 - β2)),
+        *(number(h.eps * bias2), number(update.γ * bias2 / bias1)),
+        number(1 - update.γ * h.weight_decay if h.decoupled else 1),
+    )
+    return gradient, rule
 
 
 def _address(array: Array) -> int:
