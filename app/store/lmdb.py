@@ -173,8 +173,11 @@ class LmdbStore(Store):
             self._writer.submit(lambda _: None)  # its transaction notes the length that the file has in the end
             await asyncio.to_thread(self._writer.close)
             await asyncio.to_thread(self._readers.shutdown)
-            await asyncio.to_thread(environment.sync, True)
-            environment.close()
+            try:
+                if not self.sync:
+                    await asyncio.to_thread(environment.sync, True)
+            finally:
+                environment.close()
 
     # The verbs
 
