@@ -47,15 +47,18 @@ def _measure(groups: Sequence[str], sizes: Sequence[int], hurry: int) -> dict[st
     for group in groups:
         measured[group] = {}
         for size, spreads in GROUPS[group](sizes, hurry):
-            print(f"{group}, {size:,}: {', '.join(f'{name} {table.shown(s.median)}' for name, s in spreads.items())}")
+            medians = ", ".join(f"{name} {table.shown(spread.median)}" for name, spread in spreads.items())
+            print(f"{group}, {size:,}: {medians}", flush=True)
             measured[group][str(size)] = {name: asdict(spread) for name, spread in spreads.items()}
     return measured
 
 
 def _table(title: str, rows: list[list[str]]) -> Table:
+    """Only what was measured: the last cell says it."""
     made = Table(*rows[0], title=title)
     for row in rows[1:]:
-        made.add_row(*(cell.replace("*", "").replace("`", "") for cell in row))
+        if row[-1] not in ("", table.NOT_MEASURED):
+            made.add_row(*(cell.replace("*", "").replace("`", "") for cell in row))
     return made
 
 

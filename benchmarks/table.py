@@ -46,6 +46,8 @@ class Result:
         return "yes" if self.ratio <= self.row.at_most else "**no**"
 
 
+NOT_MEASURED = "not measured"
+
 K, M = 1_000, 1_000_000
 RPC, FUSED = "torch RPC", "engine fused"
 ONE, TWO = "in process, one thread", "in process, two threads"
@@ -153,7 +155,7 @@ def growth(measured: Measured) -> list[list[str]]:
 
 def _medians(result: Result | None) -> str:
     if result is None:
-        return "not measured"
+        return NOT_MEASURED
     unit = "MiB" if result.row.group == "peak memory" else "ms"
     return f"{shown(result.this)} to {shown(result.that)} {unit}"
 
