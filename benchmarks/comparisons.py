@@ -139,7 +139,7 @@ GROUPS = {
             "floor, Redis": lambda rig: rig.floor["redis"],
         }
     ).measure,
-    "step, Redis appendfsync always": Group(
+    "appendfsync-always": Group(
         {"service, Redis": lambda rig: rig.on_redis_always.steps, "torch RPC": lambda rig: rig.torch_rpc},
         sizes=(1_000, 10_000_000),
     ).measure,
@@ -148,7 +148,7 @@ GROUPS = {
         sizes=(1_000, 100_000, 10_000_000),
         agree=False,
     ).measure,
-    "JSON": Group(
+    "json": Group(
         {
             "service, Redis": lambda rig: rig.on_redis.json_steps,
             "plain FastAPI": lambda rig: rig.plain_fastapi["typed"],
@@ -156,9 +156,9 @@ GROUPS = {
         },
         sizes=(1_000, 10_000, 100_000, 1_000_000),
     ).measure,
-    "in process, one thread": _in_process(1).measure,
-    "in process, two threads": _in_process(2).measure,
+    "one-thread": _in_process(1).measure,
+    "two-threads": _in_process(2).measure,
     "tensors": tensors,
-    "peak memory": peak_memory,
+    "peak-memory": peak_memory,
 }
-"""Held parameters and binary, but for `JSON`, where both travel."""
+"""Held parameters and binary, but for `json`, where both travel."""

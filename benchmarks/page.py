@@ -97,7 +97,7 @@ def pictures(measured: Measured) -> dict[str, str]:
                 "One step as JSON lists",
                 "parameters and gradients there, new parameters back, moments on Redis; medians",
                 "ms",
-                _lines(measured["JSON"], JSON_LOOKS),
+                _lines(measured["json"], JSON_LOOKS),
             )
         ),
         **{

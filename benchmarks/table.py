@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 Measured = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
-"""Group, size, competitor, then median, p10, p90 (milliseconds; `peak memory` MiB) and rounds: as in the JSON."""
+"""Group, size, competitor, then median, p10, p90 (milliseconds; `peak-memory` MiB) and rounds: as in the JSON."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ NOT_MEASURED = "not measured"
 
 K, M = 1_000, 1_000_000
 RPC, FUSED = "torch RPC", "engine fused"
-ONE, TWO = "in process, one thread", "in process, two threads"
-ALWAYS = "step, Redis appendfsync always"
+ONE, TWO = "one-thread", "two-threads"
+ALWAYS = "appendfsync-always"
 
 ROWS = (
     Row("40 MB up and down, no step", "bare-socket exchange", 1.25, "exchange", 10 * M, "service", "bare socket"),
@@ -68,14 +68,14 @@ ROWS = (
     Row("engine, fused, one thread, 10 M", "torch fused, one thread", 1.05, ONE, 10 * M, FUSED, "torch fused"),
     Row("engine, fused, two threads, 10 M", "torch fused, two threads", 1.05, TWO, 10 * M, FUSED, "torch fused"),
     Row("step of 1 k, Redis", RPC, 0.80, "step", 1 * K, "service, Redis", RPC),
-    Row("step of 100 k as JSON, Redis", "plain FastAPI", 0.10, "JSON", 100 * K, "service, Redis", "plain FastAPI"),
+    Row("step of 100 k as JSON, Redis", "plain FastAPI", 0.10, "json", 100 * K, "service, Redis", "plain FastAPI"),
     Row(
         "engine, 1,000 tensors of 100", "engine, one tensor of 100,000", 3.0,
         "tensors", 100 * K, "1,000 tensors", "one tensor",
     ),
     Row(
         "peak memory, step of 10 M", "3 × state + 2 × body", 1.2,
-        "peak memory", 10 * M, "server on memory:", "3 × state + 2 × body",
+        "peak-memory", 10 * M, "server on memory:", "3 × state + 2 × body",
     ),
 )  # fmt: skip
 """The promises."""
@@ -93,7 +93,7 @@ BESIDE = (
     Row("step of 1 k, Redis", "Ray actor", None, "step", 1 * K, "service, Redis", "Ray actor"),
     Row(
         "step of 100 k as JSON, Redis", "plain FastAPI, answers untyped", None,
-        "JSON", 100 * K, "service, Redis", "plain FastAPI, answers untyped",
+        "json", 100 * K, "service, Redis", "plain FastAPI, answers untyped",
     ),
     Row(
         "engine, fused, 1,000 tensors of 100", "engine, fused, one tensor of 100,000", None,
@@ -102,7 +102,7 @@ BESIDE = (
     Row("engine, NumPy, two threads, 10 M", "torch foreach, two threads", None, TWO, 10 * M, "engine", "torch foreach"),
     Row(
         "peak memory, step of 10 M, Redis", "3 × state + 2 × body", None,
-        "peak memory", 10 * M, "server on Redis", "3 × state + 2 × body",
+        "peak-memory", 10 * M, "server on Redis", "3 × state + 2 × body",
     ),
 )  # fmt: skip
 """No promises, but they tell where the others come from."""
@@ -156,7 +156,7 @@ def growth(measured: Measured) -> list[list[str]]:
 def _medians(result: Result | None) -> str:
     if result is None:
         return NOT_MEASURED
-    unit = "MiB" if result.row.group == "peak memory" else "ms"
+    unit = "MiB" if result.row.group == "peak-memory" else "ms"
     return f"{shown(result.this)} to {shown(result.that)} {unit}"
 
 

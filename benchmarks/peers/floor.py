@@ -59,7 +59,7 @@ class FloorServer:
     def __init__(self, connection: socket.socket, redis_port: int) -> None:
         self._connection = connection
         self._redis = _connected(redis_port)
-        self._buffer = bytearray()
+        self._buffer = np.empty(0, np.uint8)
 
     def serve(self) -> None:
         """Answer until the client has gone."""
@@ -67,14 +67,14 @@ class FloorServer:
         while read_into(self._connection, head):
             kind, length = HEAD.unpack(head)
             if len(self._buffer) != length:
-                self._buffer = bytearray(length)
+                self._buffer = np.empty(length, np.uint8)
             read_into(self._connection, memoryview(self._buffer))
             self._connection.sendall(self._answer(kind))
 
-    def _answer(self, kind: int) -> bytearray | Array:
+    def _answer(self, kind: int) -> Array:
         if kind == EXCHANGE:
             return self._buffer
-        came = torch.frombuffer(self._buffer, dtype=torch.float32)
+        came = torch.from_numpy(self._buffer.view(np.float32))
         if kind == HOLD:
             self._optimizer = TorchAdamW(came)
             return self._buffer
