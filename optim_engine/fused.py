@@ -28,7 +28,7 @@ from optim_engine.walk import Sums, Update, Vectors
 
 LINE = 64
 """Bytes of a cache line."""
-GROUP = 128
+GROUP = 256
 """Elements that are gathered before they go to memory."""
 SUMMED = 32 * GROUP
 """Elements whose squares are added up in their own dtype."""
@@ -44,8 +44,10 @@ def advance(update: Update, run: Vectors) -> Sums:
     old, new = ([vectors[slot] for slot in ("params", "m", "v", last)] for vectors in (run.old, run.new))
     past_cache = all(_address(array) % LINE == 0 for array in new)
     inputs = [np.ascontiguousarray(array) for array in (run.g, *old)]
-    numbers = _coefficients(update, h, dtype)
-    return Sums(*_adam(*inputs, *new, *numbers, h.amsgrad, past_cache, SMALLEST_TRUSTED[dtype]))
+    gradient, rule = _coefficients(update, h, dtype)
+    decays = bool(h.weight_decay) and not h.decoupled
+    adam = _BARE if gradient[:2] == (1, math.inf) and not decays else _WHOLE
+    return Sums(*adam(*inputs, *new, gradient, rule, decays, h.amsgrad, past_cache, SMALLEST_TRUSTED[dtype]))
 
 
 @lru_cache(maxsize=16)
@@ -141,7 +143,7 @@ def _signature(number: Any) -> Any:
     write = types.Array(number, 1, "C", aligned=False)
     sums = types.UniTuple(types.float64, 3)
     numbers = types.UniTuple(number, 3), types.UniTuple(number, 7)
-    return sums(*[read] * 5, *[write] * 4, *numbers, types.boolean, types.boolean, types.float64)
+    return sums(*[read] * 5, *[write] * 4, *numbers, *[types.boolean] * 3, types.float64)
 
 
 def _compiled(function: Any) -> Any:
@@ -153,55 +155,67 @@ def _compiled(function: Any) -> Any:
         return njit(signatures, **how)(function)
 
 
-@_compiled
-def _adam(g_, θ_, m_, v_, v_max_, new_θ, new_m, new_v, new_v_max, gradient, rule, amsgrad, past_cache, trusted):  # noqa: C901
-    """The equations of `adam.py`, element by element. Without AMSGrad, v stands for v_max."""
-    c, bound, λ = gradient
-    β1, rest1, β2, rest2, ε, γ, decay = rule
-    sums = (0.0, 0.0, 0.0)
-    zero = c - c
-    θ_group, m_group, v_group, v_max_group = _stack(g_, GROUP), _stack(g_, GROUP), _stack(g_, GROUP), _stack(g_, GROUP)
-    for first in range(0, g_.size, SUMMED):
-        gradients = change = params = zero
-        last = min(first + SUMMED, g_.size)
-        for start in range(first, last, GROUP):
-            size = min(GROUP, last - start)
-            end = start + size
-            gs, θs, ms, vs, v_maxs = g_[start:end], θ_[start:end], m_[start:end], v_[start:end], v_max_[start:end]
-            for i in range(size):
-                g, θ = gs[i], θs[i]
-                gradients = _add_square(gradients, g)
-                g = g * c
-                g = max(-bound, g)
-                g = min(bound, g)
-                if λ != 0:
-                    g = g + θ * λ
-                m = ms[i] * β1 + g * rest1
-                v = vs[i] * β2 + g * g * rest2
-                m_group[i], v_group[i] = m, v
-                if amsgrad:
-                    v = v_maxs[i] if v_maxs[i] >= v or v_maxs[i] != v_maxs[i] else v
-                    v_max_group[i] = v
-                result = θ * decay - m / (math.sqrt(v) + ε) * γ
-                θ_group[i] = result
-                change = _add_square(change, result - θ)
-                params = _add_square(params, result)
-            if past_cache and size == GROUP:
-                for i in range(0, GROUP, LINE // g_.itemsize):
-                    _store_line(new_θ, start + i, θ_group, i)
-                    _store_line(new_m, start + i, m_group, i)
-                    _store_line(new_v, start + i, v_group, i)
+def _adam(bare: bool) -> Any:  # noqa: C901
+    """The kernel. The bare one takes a gradient as it is: it has neither clipping nor L2, nor what they cost."""
+
+    @_compiled
+    def adam(
+        g_, θ_, m_, v_, v_max_, new_θ, new_m, new_v, new_v_max, gradient, rule, decays, amsgrad, past_cache, trusted
+    ):
+        """The equations of `adam.py`, element by element. Without AMSGrad, v stands for v_max."""
+        c, bound, λ = gradient
+        β1, rest1, β2, rest2, ε, γ, decay = rule
+        sums = (0.0, 0.0, 0.0)
+        zero = c - c
+        θ_group, m_group = _stack(g_, GROUP), _stack(g_, GROUP)
+        v_group, v_max_group = _stack(g_, GROUP), _stack(g_, GROUP)
+        for first in range(0, g_.size, SUMMED):
+            gradients = change = params = zero
+            last = min(first + SUMMED, g_.size)
+            for start in range(first, last, GROUP):
+                size = min(GROUP, last - start)
+                end = start + size
+                gs, θs, ms, vs, v_maxs = g_[start:end], θ_[start:end], m_[start:end], v_[start:end], v_max_[start:end]
+                for i in range(size):
+                    g, θ = gs[i], θs[i]
+                    gradients = _add_square(gradients, g)
+                    if not bare:
+                        g = g * c
+                        g = max(-bound, g)
+                        g = min(bound, g)
+                        if decays:
+                            g = g + θ * λ
+                    m = ms[i] * β1 + g * rest1
+                    v = vs[i] * β2 + g * g * rest2
+                    m_group[i], v_group[i] = m, v
                     if amsgrad:
-                        _store_line(new_v_max, start + i, v_max_group, i)
-            else:
-                _copy(θ_group, new_θ[start:end])
-                _copy(m_group, new_m[start:end])
-                _copy(v_group, new_v[start:end])
-                if amsgrad:
-                    _copy(v_max_group, new_v_max[start:end])
-        part = (float64(gradients), float64(change), float64(params))
-        if not (trusted < min(part) and part[0] + part[1] + part[2] < math.inf):
-            part = _exact_sums(g_[first:last], θ_[first:last], new_θ[first:last])
-        sums = (sums[0] + part[0], sums[1] + part[1], sums[2] + part[2])
-    _fence()
-    return sums
+                        v = v_maxs[i] if v_maxs[i] >= v or v_maxs[i] != v_maxs[i] else v
+                        v_max_group[i] = v
+                    result = θ * decay - m / (math.sqrt(v) + ε) * γ
+                    θ_group[i] = result
+                    change = _add_square(change, result - θ)
+                    params = _add_square(params, result)
+                if past_cache and size == GROUP:
+                    for i in range(0, GROUP, LINE // g_.itemsize):
+                        _store_line(new_θ, start + i, θ_group, i)
+                        _store_line(new_m, start + i, m_group, i)
+                        _store_line(new_v, start + i, v_group, i)
+                        if amsgrad:
+                            _store_line(new_v_max, start + i, v_max_group, i)
+                else:
+                    _copy(θ_group, new_θ[start:end])
+                    _copy(m_group, new_m[start:end])
+                    _copy(v_group, new_v[start:end])
+                    if amsgrad:
+                        _copy(v_max_group, new_v_max[start:end])
+            part = (float64(gradients), float64(change), float64(params))
+            if not (trusted < min(part) and part[0] + part[1] + part[2] < math.inf):
+                part = _exact_sums(g_[first:last], θ_[first:last], new_θ[first:last])
+            sums = (sums[0] + part[0], sums[1] + part[1], sums[2] + part[2])
+        _fence()
+        return sums
+
+    return adam
+
+
+_BARE, _WHOLE = _adam(True), _adam(False)
