@@ -159,7 +159,7 @@ def _adam(bare: bool) -> Any:  # noqa: C901
     """The kernel. The bare one takes a gradient as it is: it has neither clipping nor L2, nor what they cost."""
 
     @_compiled
-    def adam(
+    def adam(  # noqa: C901
         g_, θ_, m_, v_, v_max_, new_θ, new_m, new_v, new_v_max, gradient, rule, decays, amsgrad, past_cache, trusted
     ):
         """The equations of `adam.py`, element by element. Without AMSGrad, v stands for v_max."""
