@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from optim_engine.arrays import Array
 from optim_engine.buffers import BUFFERS
 from optim_engine.layout import Entry, Layout, Spec, check_dtype
@@ -64,12 +66,11 @@ class State:
 
     def moved(self, layout: Layout) -> "State":
         """A copy in that layout: zeros where this state has nothing, without what the layout has no place for."""
-        memory = BUFFERS.take(layout.nbytes)
         if layout is self.layout:
+            memory = BUFFERS.take(layout.nbytes)
             memory[:] = self.memory
             return replace(self, memory=memory)
-        memory[:] = 0
-        new = State(self.t, layout, self.counts, memory)
+        new = State(self.t, layout, self.counts, np.zeros(layout.nbytes, np.uint8))  # a layout seldom comes twice
         for tensor, slot in layout.offsets.keys() & self.layout.offsets.keys():
             new.array(tensor, slot)[...] = self.array(tensor, slot)
         return new
