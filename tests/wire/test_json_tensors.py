@@ -66,7 +66,9 @@ def read_step(body: bytes) -> None:
 def test_what_is_written_reads_back_to_the_bit(dtype: str, form: str, data: st.DataObject) -> None:
     array = data.draw(arrays(dtype))
     tensor = written(array, form)
-    assert (form in tensor) or ("base64" in tensor and not np.isfinite(array).all())
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        finite = np.isfinite(array).all()
+    assert (form in tensor) or ("base64" in tensor and not finite)
     assert bits({"w": read(tensor)}) == bits({"w": array})
 
 
