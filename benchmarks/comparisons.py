@@ -17,18 +17,18 @@ from benchmarks.peers.rig import Rig
 from benchmarks.peers.service import Service
 from benchmarks.peers.session import Session
 from benchmarks.peers.torch_adamw import FORMS, in_process
-from benchmarks.timing import Spread, in_turn
+from benchmarks.timing import FEWEST_ROUNDS, Spread, in_turn
 from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY, Machine
 
 THREADS = 2
 """Of each competitor, where nothing else is said."""
 
-ROUNDS = {1_000: 500, 10_000: 300, 100_000: 100, 1_000_000: 30, 10_000_000: 15, 100_000_000: 3}
-"""How often each competitor is timed, by the number of parameters."""
+ROUNDS = {1_000: 500, 10_000: 300, 100_000: 100, 1_000_000: 30, 10_000_000: 15, 100_000_000: 5}
+"""How often each competitor is timed at most, by the number of parameters."""
 
 ALONE = 100_000_000
-"""Of this size competitors run one after the other: side by side they would not fit into memory."""
+"""From this size on competitors run one after the other: side by side they would not fit into memory."""
 
 Measured = Iterator[tuple[int, dict[str, Spread]]]
 """A size, and what each competitor took."""
@@ -71,7 +71,7 @@ class Group:
 
 def rounds(size: int, hurry: int) -> int:
     """How often each is timed."""
-    return max(3, ROUNDS[size] // hurry)
+    return max(FEWEST_ROUNDS, ROUNDS[size] // hurry)
 
 
 def vectors(size: int) -> tuple[Array, Array]:

@@ -14,6 +14,9 @@ import numpy as np
 Work = Callable[[], object]
 
 WARM_UP = 3
+FEWEST_ROUNDS = 5
+LONGEST_SECONDS = 60.0
+"""Of all rounds together, where there have been the fewest."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,13 @@ class Spread:
 
 
 def in_turn(works: Mapping[str, Work], rounds: int) -> dict[str, Spread]:
-    """Run each once a round; the rounds of the warm-up do not count."""
+    """Run each once a round; the rounds of the warm-up do not count. Fewer rounds, where they take too long."""
     times: dict[str, list[float]] = {name: [] for name in works}
     order, shuffle = list(works), random.Random(0).shuffle
+    end = time.monotonic() + LONGEST_SECONDS
     for i in range(WARM_UP + rounds):
+        if i >= WARM_UP + FEWEST_ROUNDS and time.monotonic() > end:
+            break
         shuffle(order)
         for name in order:
             started = time.perf_counter_ns()

@@ -1,5 +1,8 @@
 from collections import Counter
 
+import pytest
+
+from benchmarks import timing
 from benchmarks.timing import WARM_UP, Spread, in_turn
 
 
@@ -12,6 +15,11 @@ def test_each_takes_its_turn_once_a_round_in_changing_order() -> None:
     assert {tuple(sorted(order)) for order in rounds} == {("a", "b", "c")}
     assert len(Counter(rounds)) > 3
     assert {spread.rounds for spread in spreads.values()} == {20}
+
+
+def test_work_that_takes_too_long_has_the_fewest_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "LONGEST_SECONDS", 0.0)
+    assert timing.in_turn({"a": lambda: None}, rounds=20)["a"].rounds == timing.FEWEST_ROUNDS
 
 
 def test_a_spread_is_the_median_and_both_tenths() -> None:
