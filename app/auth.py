@@ -1,47 +1,20 @@
-"""Who calls: an API key names a tenant and a role. Keys are kept and compared as SHA-256 hashes, never as they are.
+"""Who calls: an API key names a tenant and a role. Keys are compared as hashes, and read anew as it runs."""
 
-The keys file is JSON: {"keys": [{"sha256": "<64 hex digits>", "tenant": "lab", "role": "write", "expires_at": null}]}.
-"""
-
-import hashlib
+import os
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from hmac import compare_digest
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
-
+from app import keys_file
 from app.errors import Forbidden, Unauthenticated
+from app.keys_file import ID_LENGTH, Key, Role, hash_of
+from app.logs import log
 
 SOLE_TENANT = "default"
-"""Whose sessions they are where there are no keys."""
-
-
-class Role(IntEnum):
-    """What a key may do; each role may do what the ones before it may."""
-
-    read = 1
-    write = 2
-
-
-class Key(BaseModel):
-    """One row of the keys file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    tenant: str = Field(pattern="^[A-Za-z0-9._-]{1,64}$")
-    role: str = Field(pattern="^(read|write)$")
-    expires_at: AwareDatetime | None = None
-
-
-class KeysFile(BaseModel):
-    """The whole file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    keys: list[Key]
+"""Whose sessions they are where there are no keys, or one from the environment."""
+LOOK_SECONDS = 1.0
+"""How often it is looked whether the file has changed."""
 
 
 @dataclass(frozen=True)
@@ -53,39 +26,64 @@ class Caller:
 
 
 class Keys:
-    """The known keys by their hashes; `None` where everybody may do everything."""
+    """The known keys: those of the file, and the one whose hash is in the environment. Where there is neither,
+    everybody may do everything.
+    """
 
-    def __init__(self, keys: Mapping[str, Key] | None) -> None:
-        self._keys = keys
-
-    @classmethod
-    def read(cls, path: Path | None) -> "Keys":
-        """The keys of a file; no path, no keys. Raises `ValueError` for one that cannot be read."""
-        if path is None:
-            return cls(None)
-        try:
-            keys = KeysFile.model_validate_json(path.read_bytes()).keys
-        except OSError as error:
-            raise ValueError(f"OPTIM_API_KEYS_FILE={path} cannot be read: {error.strerror}") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "it"
-            raise ValueError(f"OPTIM_API_KEYS_FILE={path}: {where}: {first['msg']}") from None
-        by_hash = {key.sha256: key for key in keys}
-        if len(by_hash) < len(keys):
-            raise ValueError(f"OPTIM_API_KEYS_FILE={path} has one key twice")
-        return cls(by_hash)
+    def __init__(self, path: Path | None, sole_sha256: str | None = None) -> None:
+        """Raises `ValueError` for a file that cannot be read."""
+        self._sole = [Key(sha256=sole_sha256, tenant=SOLE_TENANT, role=Role.admin.name)] if sole_sha256 else []
+        self._path = path
+        self._needed = path is not None or sole_sha256 is not None
+        self._seen = _look(path)
+        self._by_id = self._read()
+        self._looked = time.monotonic()
+        self._complaint = ""
 
     def caller(self, authorization: str | None, needed: Role) -> Caller:
         """Who sent that header. Raises `Unauthenticated`, and `Forbidden` where the role is not enough."""
-        if self._keys is None:
-            return Caller(SOLE_TENANT, Role.write)
+        if not self._needed:
+            return Caller(SOLE_TENANT, Role.admin)
+        if time.monotonic() >= self._looked + LOOK_SECONDS:
+            self._look_again()
         scheme, _, secret = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not secret:
             raise Unauthenticated("send an API key: `Authorization: Bearer <key>`")
-        key = self._keys.get(hashlib.sha256(secret.strip().encode()).hexdigest())
-        if key is None or (key.expires_at is not None and key.expires_at.timestamp() <= time.time()):
-            raise Unauthenticated("this API key is unknown or has expired")
+        sha256 = hash_of(secret.strip())
+        key = self._by_id.get(sha256[:ID_LENGTH])  # how long that takes tells of the id at most, which is no secret
+        if key is None or not compare_digest(key.sha256, sha256) or key.expired:
+            raise Unauthenticated("this API key is unknown, revoked or expired")
         if Role[key.role] < needed:
             raise Forbidden(f"this API key has the role {key.role!r}, the call needs {needed.name!r}")
         return Caller(key.tenant, Role[key.role])
+
+    def _look_again(self) -> None:
+        """Read the file if it has changed. What is wrong with it is said once; till it is right, the last keys stay."""
+        self._looked = time.monotonic()
+        seen = _look(self._path)
+        if seen is not None and seen == self._seen:
+            return
+        try:
+            self._by_id = self._read()
+        except ValueError as error:
+            self._seen = None
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                log.error("the keys stay as they were", error=self._complaint)
+        else:
+            self._seen, self._complaint = seen, ""
+            log.info("the keys were read again", keys=len(self._by_id))
+
+    def _read(self) -> dict[str, Key]:
+        return {key.id: key for key in (*self._sole, *(keys_file.read(self._path) if self._path else ()))}
+
+
+def _look(path: Path | None) -> tuple[int, ...] | None:
+    """What tells one version of a file from another, without reading it; `None` where it is away."""
+    if path is None:
+        return ()
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns

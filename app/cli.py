@@ -1,9 +1,10 @@
-"""The command `optim`: serve, demo, and sessions by the client."""
+"""The command `optim`: serve, demo, the file of API keys, and sessions by the client."""
 
 import inspect
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -14,6 +15,7 @@ from optim_client import Client, OptimError
 from pydantic import FilePath, ValidationError
 from pydantic.fields import FieldInfo
 
+from app import keys_file
 from app.demo.run import demo as run_demo
 from app.errors import ServiceError
 from app.serve import serve as run_server
@@ -27,9 +29,18 @@ sessions = typer.Typer(
     epilog="Where no --url is given: OPTIM_BASE_URL, else http://127.0.0.1:8000. The API key is OPTIM_API_KEY.",
 )
 app.add_typer(sessions, name="sessions")
+keys = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Make, list and revoke the API keys of a file; a running service reads it again by itself.",
+)
+app.add_typer(keys, name="keys")
 
 Url = Annotated[str | None, typer.Option(metavar="URL", help="Where the service is.")]
 SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session.")]
+KeysPath = Annotated[
+    Path, typer.Option("--file", metavar="FILE", envvar="OPTIM_API_KEYS_FILE", help="The file of API keys.")
+]
 StateFile = Annotated[Path, typer.Argument(metavar="FILE", help="The state, in the safetensors format.")]
 
 
@@ -93,7 +104,9 @@ def _with_settings_as_flags(command: Callable[..., None]) -> Callable[..., None]
 
 
 def _option(name: str, field: FieldInfo) -> Any:
-    """A string: what it may be is checked where the environment's strings are."""
+    """A string: what it may be is checked where the environment's strings are. What is on or off has no value."""
+    if field.annotation is bool:
+        return Annotated[bool | None, typer.Option(_flag(name), help=field.description)]
     default = "" if field.default_factory or field.default is None else f"  [default: {field.default}]"
     option = typer.Option(_flag(name), metavar=_metavar(field.annotation), help=f"{field.description}{default}")
     return Annotated[str | None, option]
@@ -157,6 +170,42 @@ def import_state(session_id: SessionId, file: StateFile, url: Url = None) -> Non
     """Upload a state file into the session."""
     with Client(url) as client:
         client.sessions.get(session_id).load_state(file)
+
+
+@keys.command("create")
+def create_key(
+    file: KeysPath,
+    tenant: Annotated[str, typer.Option(metavar="NAME", help="Whose sessions the key sees.")] = "default",
+    role: Annotated[
+        Literal["read", "write", "admin"], typer.Option(help="What it may do; each may do what those before it may.")
+    ] = "write",
+    days: Annotated[int | None, typer.Option(min=1, max=36_500, help="It expires after so many days.")] = None,
+) -> None:
+    """Print a new key, once: the file has its hash alone."""
+    expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days) if days else None
+    secret, key = keys_file.create(file, tenant, role, expires_at)
+    typer.echo(secret)
+    typer.echo(f"{_shown(key)}. It cannot be shown again.", err=True)
+
+
+@keys.command("list")
+def list_keys(file: KeysPath) -> None:
+    """One line a key: its id, tenant and role, and when it expires."""
+    for key in keys_file.read(file):
+        typer.echo(_shown(key))
+
+
+@keys.command("revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")], file: KeysPath
+) -> None:
+    """Take the key out of the file: within a second nobody comes in with it."""
+    keys_file.revoke(file, key_id)
+
+
+def _shown(key: keys_file.Key) -> str:
+    expires = f"{key.expires_at:%Y-%m-%d %H:%M:%SZ}" if key.expires_at else "never"
+    return f"{key.id}  {key.role:5}  {key.tenant}  {'expired' if key.expired else 'expires'} {expires}"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ class ServiceError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "The service failed"
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
     """Seconds for `Retry-After`, where trying again later is the way out."""
     should_retry: ClassVar[bool | None] = None
     """What `x-should-retry` says, where the status alone would mislead a client."""
@@ -154,9 +154,17 @@ class InvalidState(ServiceError):
 
 
 class RateLimited(ServiceError):
-    """The tenant sends more requests than its limit."""
+    """The tenant sends more requests than its limit; `limit` has the header fields that say so."""
 
-    status, code, title, retry_after = 429, "rate_limited", "Too many requests", 1
+    status, code, title = 429, "rate_limited", "Too many requests"
+
+    def __init__(self, detail: str, retry_after: int = 1, limit: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+        self._limit = limit or {}
+
+    def headers(self) -> dict[str, str]:
+        return {**super().headers(), **self._limit}
 
 
 class StateDamaged(ServiceError):

@@ -14,9 +14,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from limits import parse as parse_rate
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -27,8 +24,9 @@ from app.cache import StateCache
 from app.compute import Compute
 from app.logs import configure_logs, log
 from app.problems import problem_response
+from app.rate_limit import RateLimit
 from app.routes import docs, health, openapi, params, sessions, state, steps
-from app.service import Places, RateLimit, Service
+from app.service import Places, Service
 from app.sessions import Sessions
 from app.settings import Settings
 from app.store import open_store
@@ -102,8 +100,8 @@ def _service(settings: Settings, store: Store) -> Service:
         store=store,
         sessions=Sessions(store, compute, StateCache(settings.state_cache_bytes)),
         compute=compute,
-        keys=Keys.read(settings.api_keys_file),
-        rate_limit=RateLimit(parse_rate(rate), MovingWindowRateLimiter(MemoryStorage())) if rate else None,
+        keys=Keys(settings.api_keys_file, settings.api_key_sha256),
+        rate_limit=RateLimit(rate) if rate else None,
         places=Places(settings.max_waiting_steps),
         metrics=Metrics(),
         limits=Limits(settings.max_tensors, settings.max_name_length),

@@ -3,6 +3,7 @@ traceback from each worker.
 """
 
 import asyncio
+import ipaddress
 import os
 import socket
 import tempfile
@@ -48,10 +49,23 @@ def serve(settings: Settings) -> None:
             threads=settings.compute_threads or os.cpu_count(),
             kernel=fastest().name,
         )
+        if not _has_keys(settings):
+            _warn_of_open_doors(settings)
         if settings.workers == 1:
             _serve_here(uvicorn.Server(config), listener)
         else:
             _serve_in_workers(settings, listener)
+
+
+def _has_keys(settings: Settings) -> bool:
+    return settings.api_keys_file is not None or settings.api_key_sha256 is not None
+
+
+def _warn_of_open_doors(settings: Settings) -> None:
+    if settings.insecure:
+        log.warning("no API keys: whoever reaches this address may do everything")
+    else:
+        log.info("no API keys: whoever is on this machine may do everything, and nobody else reaches this address")
 
 
 def _warn_of_unknown_settings() -> None:
@@ -103,12 +117,22 @@ def _listener(settings: Settings) -> socket.socket:
         [(family, _, _, _, address), *_] = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
+        check_reach(settings, str(address[0]))
         listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         why = str(error.strerror).partition(" (")[0]
         raise OSError(f"cannot listen on {settings.host}, port {settings.port}: {why}") from error
     listener.set_inheritable(True)
     return listener
+
+
+def check_reach(settings: Settings, address: str) -> None:
+    """Raises `ValueError` where other machines could reach the address, and nothing would keep them out."""
+    if not (ipaddress.ip_address(address).is_loopback or _has_keys(settings) or settings.insecure):
+        raise ValueError(
+            f"{settings.host or address} can be reached by other machines, and there are no API keys: make one with "
+            "`optim keys create` and give OPTIM_API_KEYS_FILE, or listen on 127.0.0.1, or say --insecure"
+        )
 
 
 def _url(listener: socket.socket) -> str:

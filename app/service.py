@@ -10,30 +10,17 @@ from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
-from limits import RateLimitItem
-from limits.strategies import MovingWindowRateLimiter
 
-from app.auth import Caller, Keys, Role
+from app.auth import Caller, Keys
 from app.compute import Compute
-from app.errors import Overloaded, RateLimited
+from app.errors import Overloaded
+from app.keys_file import Role
+from app.rate_limit import RateLimit
 from app.sessions import Sessions
 from app.settings import Settings
 from app.store.base import Store
-from app.telemetry import Metrics
+from app.telemetry import HEADERS, Metrics
 from app.wire.codec import Limits
-
-
-@dataclass(frozen=True)
-class RateLimit:
-    """How many requests a tenant may send; every process counts for itself."""
-
-    item: RateLimitItem
-    limiter: MovingWindowRateLimiter
-
-    def check(self, tenant: str) -> None:
-        """Count one request. Raises `RateLimited`."""
-        if not self.limiter.hit(self.item, tenant):
-            raise RateLimited(f"more than {self.item}; send the request again later")
 
 
 class Places:
@@ -81,14 +68,21 @@ async def writer(request: Request) -> Caller:
     return await _caller(request, Role.write)
 
 
+async def admin(request: Request) -> Caller:
+    """A caller who may see the service itself. A tenant's limit is for its work, and not for who watches it."""
+    service = await service_of(request)
+    return service.keys.caller(request.headers.get("authorization"), Role.admin)
+
+
 async def _caller(request: Request, needed: Role) -> Caller:
     service = await service_of(request)
     caller = service.keys.caller(request.headers.get("authorization"), needed)
     if service.rate_limit:
-        service.rate_limit.check(caller.tenant)
+        request.scope[HEADERS] = service.rate_limit.take(caller.tenant)
     return caller
 
 
 Reader = Annotated[Caller, Depends(reader)]
 Writer = Annotated[Caller, Depends(writer)]
+Admin = Annotated[Caller, Depends(admin)]
 Has = Annotated[Service, Depends(service_of)]

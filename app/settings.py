@@ -32,7 +32,17 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
     workers: int = Field(default=1, ge=1, le=256, description="Server processes; not with `memory:`.")
     api_keys_file: FilePath | None = Field(
-        default=None, description="A JSON file of hashed API keys with their tenants and roles; without it, no keys."
+        default=None,
+        description="A JSON file of hashed API keys with their tenants and roles, as `optim keys` writes it; read "
+        "again when it changes.",
+    )
+    api_key_sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="The SHA-256 hash of one API key, in hexadecimal: it may do everything for the tenant `default`.",
+    )
+    insecure: bool = Field(
+        default=False, description="Listen where other machines reach it, although there are no API keys."
     )
     max_body_bytes: int = Field(default=4 << 30, ge=1 << 10, description="Longest request body, in bytes.")
     head_seconds: float = Field(

@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import ServiceError
 from app.logs import log
 
+HEADERS = "optim.headers"
+"""Where in a request's ASGI scope there are header fields that its answer gets, whatever that is."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -64,7 +66,8 @@ class Telemetry:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                added = {"x-request-id": request_id, **scope.get(HEADERS, {})}
+                message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in added.items())]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from app import cli, serve
+from app import cli, keys_file, serve
 from app.demo.server import Server
 from app.settings import Settings
 
@@ -66,14 +66,15 @@ def serve_refused(*flags: str, **environment: str) -> tuple[int, str]:
 def test_help_names_every_command(optim: Optim) -> None:
     status, words, _ = optim("--help")
     assert status == 0
-    for command in ("serve", "demo", "sessions"):
+    for command in ("serve", "demo", "keys", "sessions"):
         assert re.search(rf"^  {command} ", words, re.MULTILINE)
 
 
 def test_every_setting_is_a_flag_of_serve_with_its_words(optim: Optim) -> None:
     words = " ".join(optim("serve", "--help", COLUMNS="200")[1].split())
     for name, field in Settings.model_fields.items():
-        assert re.search(rf"--{name.replace('_', '-')} \S+ {re.escape(str(field.description))}", words), name
+        value = "" if field.annotation is bool else r"\S+ "
+        assert re.search(rf"--{name.replace('_', '-')} {value}{re.escape(str(field.description))}", words), name
 
 
 def test_the_version_is_the_package_s(optim: Optim) -> None:
@@ -97,6 +98,13 @@ def test_a_wrong_setting_is_refused_by_its_name(flags: list[str], environment: d
         (["--store=lmdb:/dev/null/store"], "cannot open the store in /dev/null/store"),
         (["--store=memory:", "--host=256.0.0.1"], "cannot listen on 256.0.0.1, port 8000"),
         (["--store=memory:", f"--api-keys-file={__file__}"], f"OPTIM_API_KEYS_FILE={__file__}: "),
+        *[
+            (
+                ["--store=memory:", "--port=0", f"--host={host}"],
+                "can be reached by other machines, and there are no API",
+            )
+            for host in ("0.0.0.0", "::")
+        ],
     ],
 )
 def test_what_cannot_be_served_is_refused_in_one_line(flags: list[str], reason: str) -> None:
@@ -106,6 +114,33 @@ def test_what_cannot_be_served_is_refused_in_one_line(flags: list[str], reason: 
     assert reason in words
     assert words.count("\n") == 1
     assert "secret" not in words
+
+
+def test_who_says_insecure_or_has_keys_may_be_reached_by_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text('{"keys": []}')
+    for setting, value in {"insecure": True, "api_keys_file": keys, "api_key_sha256": "0" * 64}.items():
+        serve.check_reach(Settings(store="memory:", host="0.0.0.0", **{setting: value}), "0.0.0.0")
+    for loopback in ("127.0.0.1", "127.1.2.3", "::1"):
+        serve.check_reach(Settings(store="memory:"), loopback)
+    for reached in ("0.0.0.0", "::", "10.0.0.1", "fe80::1%eth0", "8.8.8.8"):
+        with pytest.raises(ValueError, match="can be reached by other machines"):
+            serve.check_reach(Settings(store="memory:"), reached)
+
+
+def test_who_is_insecure_is_warned() -> None:
+    command = [sys.executable, "-m", "app.cli", "serve", "--store=memory:", "--host=0.0.0.0", "--port=0"]
+    with subprocess.Popen([*command, "--insecure", "--log-format=json"], stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr
+            assert json.loads(server.stderr.readline())["event"] == "listening"
+            line = json.loads(server.stderr.readline())
+        finally:
+            server.terminate()
+            server.communicate(timeout=30)
+    assert (line["level"], line["event"]) == ("warning", "no API keys: whoever reaches this address may do everything")
 
 
 @pytest.mark.parametrize(
@@ -133,6 +168,7 @@ def test_the_first_line_says_where_and_on_what_it_serves(workers: str, tmp_path:
             assert (slip["level"], slip["setting"]) == ("warning", "OPTIM_STROE")
             assert (line["event"], line["store"], line["workers"]) == ("listening", f"lmdb:{tmp_path}", int(workers))
             assert line["kernel"] == "numba"
+            assert json.loads(server.stderr.readline())["event"].startswith("no API keys: whoever is on this machine")
             assert httpx2.get(f"{line['url']}/readyz", timeout=30).status_code == 200
         finally:
             server.send_signal(signal.SIGINT)
@@ -169,6 +205,38 @@ def test_sessions_are_listed_shown_moved_and_deleted(optim: Optim, url: str, tmp
     status, out, words = optim("sessions", "show", there, "--url", url)
     assert (status, out) == (1, "")
     assert words.startswith(f"optim: there is no session '{there}'")
+
+
+def test_keys_are_made_listed_and_revoked(optim: Optim, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    status, secret, about = optim("keys", "create", "--file", str(file), "--tenant", "lab", "--role", "read")
+    assert status == 0
+    key_id = about.split()[0]
+    assert about == f"{key_id}  read   lab  expires never. It cannot be shown again.\n"
+    assert [key.sha256 for key in keys_file.read(file)] == [keys_file.hash_of(secret.strip())]
+
+    optim("keys", "create", "--days", "3", OPTIM_API_KEYS_FILE=str(file))
+    status, listed, _ = optim("keys", "list")
+    assert status == 0
+    assert re.fullmatch(rf"{key_id}  read   lab  expires never\n\S+  write  default  expires \S+ \S+Z\n", listed)
+    assert secret.strip() not in listed
+    assert keys_file.hash_of(secret.strip()) not in listed
+
+    assert optim("keys", "revoke", key_id) == (0, "", "")
+    assert key_id not in optim("keys", "list")[1]
+    status, out, words = optim("keys", "revoke", key_id)
+    assert (status, out) == (1, "")
+    assert words.startswith(f"optim: {file} has no key with the id '{key_id}'")
+
+
+@pytest.mark.parametrize(
+    "words", [("create", "--role", "owner"), ("create", "--tenant", "a/b"), ("create", "--days", "0"), ("create", "-f")]
+)
+def test_a_key_that_cannot_be_meant_is_not_made(optim: Optim, tmp_path: Path, words: tuple[str, ...]) -> None:
+    file = tmp_path / "keys.json"
+    status, out, said = optim("keys", *words, OPTIM_API_KEYS_FILE=str(file))
+    assert (status in (1, 2), out, file.exists()) == (True, "", False)
+    assert said
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.routes import openapi as schema
-from app.service import Has
+from app.service import Admin, Has
 
 router = APIRouter(tags=["health"])
 
@@ -41,8 +41,8 @@ async def readyz(service: Has) -> dict[str, str]:
     operation_id="getMetrics",
     summary="Prometheus metrics",
     response_class=Response,
-    responses=schema.text_answer("Prometheus's text format."),
+    responses=schema.text_answer("Prometheus's text format.", "unauthenticated", "forbidden"),
 )
-async def metrics(service: Has) -> Response:
-    """Counts since the process started."""
+async def metrics(service: Has, _: Admin) -> Response:
+    """Counts since the process started, of all tenants. Where there are keys, it needs one of the role `admin`."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -71,8 +71,8 @@ def file_answer(*codes: str) -> dict[int | str, Document]:
     return _answers(200, {SAFETENSORS.media_type: {"schema": _BINARY}}, codes, None, True)
 
 
-def text_answer(words: str) -> dict[int | str, Document]:
-    return _answers(200, {"text/plain": {"schema": {"type": "string", "description": words}}}, (), None, False)
+def text_answer(words: str, *codes: str) -> dict[int | str, Document]:
+    return _answers(200, {"text/plain": {"schema": {"type": "string", "description": words}}}, codes, None, False)
 
 
 def completed(schema: Document) -> Document:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.auth import KeysFile
 from app.errors import ERRORS
+from app.keys_file import KeysFile
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry import Metrics

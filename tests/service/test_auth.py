@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 from httpx2 import Client
 
+from app import auth
+from app import keys_file as keys_file_module
 from app.auth import Keys
 from tests.service.calls import W, create, problem, serving, stepped
 
@@ -166,7 +169,7 @@ def test_a_file_without_keys_lets_nobody_in(tmp_path: Path) -> None:
         ('{"keys": [], "more": 1}', "more"),
         ('{"keys": [{"key": "secret", "tenant": "lab", "role": "write"}]}', "sha256"),
         (json.dumps({"keys": [row("a") | {"sha256": "secret"}]}), "sha256"),
-        (json.dumps({"keys": [row("a") | {"role": "admin"}]}), "role"),
+        (json.dumps({"keys": [row("a") | {"role": "owner"}]}), "role"),
         (json.dumps({"keys": [row("a") | {"tenant": "a/b"}]}), "tenant"),
         (json.dumps({"keys": [row("a") | {"tenant": ""}]}), "tenant"),
         (json.dumps({"keys": [row("a", expires_at="2030-01-01T00:00:00")]}), "expires_at"),
@@ -177,7 +180,7 @@ def test_a_keys_file_that_cannot_be_meant_is_refused_by_its_name(tmp_path: Path,
     file = tmp_path / "keys.json"
     file.write_text(content)
     with pytest.raises(ValueError, match=words) as raised:
-        Keys.read(file)
+        Keys(file)
     assert str(file) in str(raised.value)
     assert "OPTIM_API_KEYS_FILE" in str(raised.value)
     assert "secret" not in str(raised.value)
@@ -186,18 +189,116 @@ def test_a_keys_file_that_cannot_be_meant_is_refused_by_its_name(tmp_path: Path,
 
 def test_a_keys_file_that_is_away_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"OPTIM_API_KEYS_FILE=.*none.json cannot be read: No such file"):
-        Keys.read(tmp_path / "none.json")
+        Keys(tmp_path / "none.json")
+
+
+def test_one_key_can_be_given_by_its_hash(keys_file: Path) -> None:
+    sole = hashlib.sha256(b"sole").hexdigest()
+    with serving(api_key_sha256=sole) as client:
+        for nobody in ("", "lab-writes", sole):
+            problem(client.get("/v1/sessions", headers=bearer(nobody)), 401, "unauthenticated")
+        assert client.get("/metrics", headers=bearer("sole")).status_code == 200
+    with serving(api_key_sha256=sole, api_keys_file=keys_file) as client:
+        for key in ("sole", "lab-reads"):
+            assert client.get("/v1/sessions", headers=bearer(key)).status_code == 200
+
+
+def test_a_key_that_has_but_the_id_of_another_is_unknown(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    known = row("key")
+    file.write_text(
+        json.dumps(
+            {"keys": [known | {"sha256": known["sha256"][:-1] + "0123456789abcdef"[known["sha256"][-1] == "0"]}]}
+        )
+    )
+    with serving(api_keys_file=file) as client:
+        problem(client.get("/v1/sessions", headers=bearer("key")), 401, "unauthenticated")
+
+
+class TestWhileTheServiceRuns:
+    @pytest.fixture(autouse=True)
+    def look_at_each_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(auth, "LOOK_SECONDS", 0.0)
+
+    def status(self, client: Client, key: str) -> int:
+        return client.get("/v1/sessions", headers=bearer(key)).status_code
+
+    def test_a_key_is_made_and_revoked(self, tmp_path: Path) -> None:
+        file = tmp_path / "keys.json"
+        first, _ = keys_file_module.create(file, "lab", "write")
+        with serving(api_keys_file=file) as client:
+            second, row_of_second = keys_file_module.create(file, "lab", "read")
+            assert [self.status(client, key) for key in (first, second)] == [200, 200]
+            keys_file_module.revoke(file, row_of_second.id)
+            assert [self.status(client, key) for key in (first, second)] == [200, 401]
+
+    @pytest.mark.parametrize("broken", ["", '{"keys": [', '{"keys": [{"key": "secret"}]}', None])
+    def test_the_last_good_keys_stay_and_the_log_says_so_once(
+        self, keys_file: Path, broken: str | None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        good = keys_file.read_bytes()
+        with serving(api_keys_file=keys_file) as client:
+            if broken is None:
+                keys_file.unlink()
+            else:
+                keys_file.write_text(broken)
+            for _ in range(3):
+                assert [self.status(client, key) for key in ("lab-reads", "nobody")] == [200, 401]
+            (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+            assert "the keys stay as they were" in said
+            assert str(keys_file) in said
+            assert "secret" not in said
+            keys_file.write_bytes(good.replace(b'"read"', b'"admin"'))
+            assert client.get("/metrics", headers=bearer("lab-reads")).status_code == 200
+
+    def test_the_file_is_not_read_again_before_it_changes(
+        self, keys_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with serving(api_keys_file=keys_file) as client:
+            monkeypatch.setattr(keys_file_module, "read", None)
+            assert self.status(client, "lab-reads") == 200
+
+
+def test_the_file_is_looked_at_once_in_a_while_and_not_at_each_request(
+    keys_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "LOOK_SECONDS", 3600.0)
+    with serving(api_keys_file=keys_file) as client:
+        keys_file.write_text('{"keys": []}')
+        assert client.get("/v1/sessions", headers=bearer("lab-reads")).status_code == 200
 
 
 def test_a_tenant_s_requests_are_limited_and_nobody_else_s(keys_file: Path) -> None:
     with serving(api_keys_file=keys_file, rate_limit="3/hour") as client:
-        for _ in range(3):
-            assert client.get("/v1/sessions", headers=bearer("lab-reads")).status_code == 200
+        for left in (2, 1, 0):
+            answer = client.get("/v1/sessions", headers=bearer("lab-reads"))
+            assert answer.status_code == 200
+            assert answer.headers["ratelimit-policy"] == '"tenant";q=3;w=3600'
+            assert re.fullmatch(rf'"tenant";r={left};t=3[56]\d\d', answer.headers["ratelimit"])
         answer = client.get("/v1/sessions", headers=bearer("lab-writes"))
-        assert "3 per 1 hour" in problem(answer, 429, "rate_limited")["detail"]
-        assert answer.headers["retry-after"] == "1"
+        assert "3/hour" in problem(answer, 429, "rate_limited")["detail"]
+        assert 3500 < int(answer.headers["retry-after"]) <= 3600
+        assert answer.headers["ratelimit"] == f'"tenant";r=0;t={answer.headers["retry-after"]}'
         assert client.get("/v1/sessions", headers=bearer("other-writes")).status_code == 200
-        assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+        for path in ("/livez", "/readyz"):
+            assert "ratelimit" not in client.get(path).headers
+
+
+def test_every_answer_to_a_limited_tenant_says_what_is_left(keys_file: Path) -> None:
+    with serving(api_keys_file=keys_file, rate_limit="9/hour") as client:
+        client.headers["authorization"] = "Bearer lab-writes"
+        answers = [
+            client.get("/v1/sessions/none"), client.get("/v1/sessions?limit=0"), client.post("/v1/sessions"),
+            client.post("/v1/sessions", json={"optimizer": "sgd"}),
+        ]  # fmt: skip
+        assert [answer.status_code for answer in answers] == [404, 400, 415, 201]
+        assert [answer.headers.get("ratelimit", "").partition(";t")[0] for answer in answers] == [
+            f'"tenant";r={left}' for left in (8, 7, 6, 5)
+        ]
+
+
+def test_who_is_not_limited_is_told_of_no_limit(client: Client) -> None:
+    assert not [name for name in client.get("/v1/sessions").headers if name.startswith("ratelimit")]
 
 
 def test_who_is_not_let_in_uses_up_nobody_s_limit(keys_file: Path) -> None:

@@ -43,7 +43,7 @@ def test_ready_says_which_store_which_kernel_and_which_version(tmp_path: Path) -
         }  # fmt: skip
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/openapi.json", "/docs"])
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/openapi.json", "/docs"])
 def test_health_and_pages_need_no_key(path: str, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     keys.write_text('{"keys": []}')

@@ -22,6 +22,8 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "port": ("9000", 9000),
     "workers": ("3", 3),
     "api_keys_file": (__file__, Path(__file__)),
+    "api_key_sha256": ("0" * 64, "0" * 64),
+    "insecure": ("True", True),
     "max_body_bytes": ("4096", 4096),
     "head_seconds": ("2.5", 2.5),
     "body_seconds": ("60", 60.0),
@@ -46,6 +48,8 @@ WRONG: dict[str, list[str]] = {
     "port": ["", "-1", "65536", "http"],
     "workers": ["0", "257", "two"],
     "api_keys_file": ["", "/nowhere/keys.json", "/"],
+    "api_key_sha256": ["", "secret", "0" * 63, "A" * 64],
+    "insecure": ["", "maybe"],
     "max_body_bytes": ["0", "1023", "1MB"],
     "head_seconds": ["0", "-1", "soon"],
     "body_seconds": ["0", "-1", "soon"],
@@ -65,6 +69,8 @@ WRONG: dict[str, list[str]] = {
     "log_format": ["", "xml"],
 }
 """What they may not be. A host is found wrong where it is listened on."""
+ON_OR_OFF = {"insecure": "True"}
+"""Settings whose flag has no value, and what it stands for."""
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +95,10 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def flags(name: str, text: str) -> list[str]:
+    return [flag(name)] if (name, text) in ON_OR_OFF.items() else [flag(name), text]
+
+
 def test_there_is_a_text_for_each_setting() -> None:
     assert TEXTS.keys() == Settings.model_fields.keys()
     assert WRONG.keys() == Settings.model_fields.keys() - {"host"}
@@ -109,7 +119,7 @@ def test_a_setting_is_read_from_its_flag_which_wins_and_is_there_for_the_server_
 ) -> None:
     text, value = TEXTS[name]
     os.environ[f"OPTIM_{name.upper()}"] = "what is not looked at"
-    result = CliRunner().invoke(cli.app, ["serve", flag(name), text])
+    result = CliRunner().invoke(cli.app, ["serve", *flags(name, text)])
     assert result.exit_code == 0, result.output
     assert getattr(served[0], name) == value
     assert Settings() == served[0]
@@ -122,9 +132,9 @@ def test_a_wrong_setting_is_refused_by_its_name(name: str, text: str, served: li
         Settings()
     assert [error["loc"] for error in raised.value.errors()] == [(name,)]
     del os.environ[f"OPTIM_{name.upper()}"]
-    result = CliRunner().invoke(cli.app, ["serve", flag(name), text], env={"COLUMNS": "200"})
+    result = CliRunner().invoke(cli.app, ["serve", *flags(name, text)], env={"COLUMNS": "200"})
     assert result.exit_code == 2
-    assert f"{flag(name)} or OPTIM_{name.upper()}" in result.output
+    assert name in ON_OR_OFF or f"{flag(name)} or OPTIM_{name.upper()}" in result.output
     assert served == []
 
 

@@ -1,0 +1,202 @@
+"""Who may do what: every route of the schema, asked by everyone there is, and the exact status of each.
+
+A route that is new fails here until its row is written.
+"""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from httpx2 import Client
+
+from app import auth
+from app.main import create_app
+from app.settings import Settings
+from tests.service.calls import SAFETENSORS, W, create, problem, serving, stepped
+
+JSON = "application/json"
+CALLERS = {
+    "owner": "Bearer owner-secret",
+    "admin": "Bearer admin-secret",
+    "reader": "Bearer reader-secret",
+    "other tenant": "Bearer other-secret",
+    "other reader": "Bearer other-reader-secret",
+    "other admin": "Bearer other-admin-secret",
+    "expired": "Bearer expired-secret",
+    "revoked": "Bearer revoked-secret",
+    "unknown": "Bearer unknown-secret",
+    "none": None,
+    "malformed": "Basic owner-secret",
+    "malformed: no scheme": "owner-secret",
+    "malformed: no key": "Bearer",
+    "malformed: two keys": "Bearer owner-secret, Bearer owner-secret",
+    "malformed: bytes": "Bearer \xff\xfe",
+}
+KEYS = [
+    ("owner-secret", "lab", "write", None),
+    ("admin-secret", "lab", "admin", None),
+    ("reader-secret", "lab", "read", None),
+    ("other-secret", "other", "write", None),
+    ("other-reader-secret", "other", "read", None),
+    ("other-admin-secret", "other", "admin", None),
+    ("expired-secret", "lab", "admin", "2020-01-01T00:00:00Z"),
+]
+REVOKED = ("revoked-secret", "lab", "admin", None)
+
+
+def statuses(owner: int, admin: int, reader: int, other: int, other_reader: int, other_admin: int) -> dict[str, int]:
+    """The row of a route; whoever has no key that holds is 401 everywhere."""
+    known = dict(zip(CALLERS, (owner, admin, reader, other, other_reader, other_admin), strict=False))
+    return {caller: known.get(caller, 401) for caller in CALLERS}
+
+
+def open_to_all(status: int = 200) -> dict[str, int]:
+    return dict.fromkeys(CALLERS, status)
+
+
+EXPECTED: dict[tuple[str, str], dict[str, int]] = {
+    ("post", "/v1/sessions"): statuses(201, 201, 403, 201, 403, 201),
+    ("get", "/v1/sessions"): statuses(200, 200, 200, 200, 200, 200),
+    ("get", "/v1/sessions/{session_id}"): statuses(200, 200, 200, 404, 404, 404),
+    ("patch", "/v1/sessions/{session_id}"): statuses(200, 200, 403, 404, 403, 404),
+    ("delete", "/v1/sessions/{session_id}"): statuses(204, 204, 403, 404, 403, 404),
+    ("post", "/v1/sessions/{session_id}/steps"): statuses(200, 200, 403, 404, 403, 404),
+    ("get", "/v1/sessions/{session_id}/params"): statuses(200, 200, 200, 404, 404, 404),
+    ("put", "/v1/sessions/{session_id}/params"): statuses(204, 204, 403, 404, 403, 404),
+    ("get", "/v1/sessions/{session_id}/state"): statuses(200, 200, 200, 404, 404, 404),
+    ("put", "/v1/sessions/{session_id}/state"): statuses(204, 204, 403, 404, 403, 404),
+    ("get", "/v1/sessions/{session_id}/history"): statuses(200, 200, 200, 404, 404, 404),
+    ("get", "/metrics"): statuses(403, 200, 403, 403, 403, 200),
+    ("get", "/livez"): open_to_all(),
+    ("get", "/readyz"): open_to_all(),
+    ("get", "/openapi.json"): open_to_all(),
+    ("get", "/docs"): open_to_all(),
+}
+
+
+def body(client: Client, method: str, path: str, session: str) -> dict[str, Any]:
+    """What the owner could send there."""
+    match method, path.rpartition("/")[2]:
+        case "post", "sessions":
+            return {"json": {"optimizer": "sgd"}}
+        case "post", "steps":
+            return {"json": {"grads": W["grads"]}}
+        case "patch", _:
+            return {"json": {"labels": {"run": "2"}}}
+        case "put", "params":
+            return {"json": {"params": W["params"]}}
+        case "put", "state":
+            return {"content": client.get(f"{session}/state").content, "headers": {"content-type": SAFETENSORS}}
+    return {}
+
+
+def written(*keys: tuple[str, str, str, str | None]) -> str:
+    rows = [
+        {"sha256": hashlib.sha256(key.encode()).hexdigest(), "tenant": tenant, "role": role, "expires_at": expires_at}
+        for key, tenant, role, expires_at in keys
+    ]
+    return json.dumps({"keys": rows})
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """The owner's client. One of the keys was good once, and is revoked."""
+    file = tmp_path_factory.mktemp("keys") / "keys.json"
+    file.write_text(written(*KEYS, REVOKED))
+    with pytest.MonkeyPatch.context() as patch, serving(api_keys_file=file) as client:
+        patch.setattr(auth, "LOOK_SECONDS", 0.0)
+        revoked = {"authorization": "Bearer revoked-secret"}
+        assert client.get("/v1/sessions", headers=revoked).status_code == 200
+        file.write_text(written(*KEYS))
+        problem(client.get("/v1/sessions", headers=revoked), 401, "unauthenticated")
+        client.headers["authorization"] = "Bearer owner-secret"
+        yield client
+
+
+def routes() -> set[tuple[str, str]]:
+    schema = create_app(Settings(store="memory:")).openapi()
+    listed = {(method, path) for path, methods in schema["paths"].items() for method in methods}
+    return listed | {("get", "/openapi.json"), ("get", "/docs")}
+
+
+def test_there_is_a_row_for_each_route() -> None:
+    assert EXPECTED.keys() == routes()
+
+
+def asked(
+    client: Client, method: str, path: str, caller: str, session: str, session_id: str | None = None
+) -> httpx2.Response:
+    """What that caller gets, who sends what would do for `session`."""
+    sent = body(client, method, path, session)
+    session_id = session_id or session.rpartition("/")[2]
+    request = client.build_request(method, path.format(session_id=session_id), **sent)
+    del request.headers["authorization"]
+    if (said := CALLERS[caller]) is not None:
+        request.headers.update({b"authorization": said.encode("latin-1")})
+    return client.send(request)
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize(("method", "path"), EXPECTED)
+def test_each_caller_of_each_route_gets_the_one_status(client: Client, method: str, path: str, caller: str) -> None:
+    session = create(client, hold_params=True)
+    stepped(client, session, **W)
+    before = client.get(f"{session}/state").content
+    answer = asked(client, method, path, caller, session)
+    status = EXPECTED[method, path][caller]
+    assert answer.status_code == status, answer.text
+    if status == 401:
+        problem(answer, 401, "unauthenticated")
+        assert answer.headers["www-authenticate"] == "Bearer"
+    if status == 403:
+        problem(answer, 403, "forbidden")
+    if status == 404:
+        problem(answer, 404, "session_not_found")
+    if status >= 400:
+        assert client.get(f"{session}/state").content == before
+        assert session.rpartition("/")[2] not in answer.text or status == 404
+
+
+@pytest.mark.parametrize("caller", ["other tenant", "other reader", "other admin"])
+def test_another_tenant_s_session_is_told_from_one_that_never_was_by_nothing(client: Client, caller: str) -> None:
+    session = create(client, hold_params=True)
+    stepped(client, session, **W)
+    session_id, nothing = session.rpartition("/")[2], "0" * 32
+    for method, path in EXPECTED:
+        if "{session_id}" in path:
+            there = asked(client, method, path, caller, session)
+            none = asked(client, method, path, caller, session, nothing)
+            assert (there.status_code, there.text.replace(session_id, nothing)) == (none.status_code, none.text)
+
+
+def test_no_key_is_in_any_log(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(written(*KEYS))
+    command = [sys.executable, "-m", "app.cli", "serve", "--store=memory:", "--port=0", "--log-level=debug"]
+    with subprocess.Popen([*command, f"--api-keys-file={file}"], stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr
+            listening = server.stderr.readline()
+            with Client(base_url=re.findall(r"url=(\S+)", listening)[0]) as client:
+                client.headers["authorization"] = "Bearer owner-secret"
+                session = create(client, hold_params=True)
+                stepped(client, session, **W)
+                for method, path in EXPECTED.keys() - {("delete", "/v1/sessions/{session_id}")}:
+                    for caller, status in EXPECTED[method, path].items():
+                        assert asked(client, method, path, caller, session).status_code == status
+                client.get("/v1/sessions", headers={"x-request-id": "named"})
+        finally:
+            server.terminate()
+            log = listening + server.communicate(timeout=30)[1]
+    assert "request_id=named" in log
+    assert log.count("status=401") > 8 * 11
+    for key, *_ in (*KEYS, REVOKED, ("unknown-secret",)):
+        assert key not in log
+        assert hashlib.sha256(key.encode()).hexdigest() not in log
