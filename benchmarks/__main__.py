@@ -5,6 +5,8 @@
 import argparse
 import json
 import os
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,6 +23,7 @@ QUICK = 5
 
 def main() -> None:
     wanted = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whoever ends this ends the servers too
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])  # the servers inherit it
     results = {"machine": facts(), "measured": _measure(wanted.only, wanted.sizes, QUICK if wanted.quick else 1)}
     console = Console(width=140)
