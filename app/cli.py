@@ -119,7 +119,7 @@ def _flag(name: str) -> str:
 def _metavar(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "|".join(get_args(annotation))
-    return {int: "N", float: "N", FilePath | None: "FILE"}.get(annotation, "TEXT")
+    return {int: "N", float: "N", int | None: "N", FilePath | None: "FILE"}.get(annotation, "TEXT")
 
 
 app.command("serve")(_with_settings_as_flags(serve))

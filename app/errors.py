@@ -75,6 +75,12 @@ class Forbidden(ServiceError):
     status, code, title = 403, "forbidden", "This key may not do that"
 
 
+class QuotaExceeded(ServiceError):
+    """The tenant keeps as much as it may. Not 429, which asks to be sent again: waiting mends nothing here."""
+
+    status, code, title = 403, "quota_exceeded", "This tenant keeps as much as it may"
+
+
 class SessionNotFound(ServiceError):
     """No such session, or one of another tenant."""
 
@@ -158,8 +164,10 @@ class RateLimited(ServiceError):
 
     status, code, title = 429, "rate_limited", "Too many requests"
 
-    def __init__(self, detail: str, retry_after: int = 1, limit: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
+    def __init__(
+        self, detail: str, *, retry_after: int = 1, limit: Mapping[str, str] | None = None, **fields: object
+    ) -> None:
+        super().__init__(detail, **fields)
         self.retry_after = retry_after
         self._limit = limit or {}
 

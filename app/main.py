@@ -24,6 +24,7 @@ from app.cache import StateCache
 from app.compute import Compute
 from app.logs import configure_logs, log
 from app.problems import problem_response
+from app.quota import Quota
 from app.rate_limit import RateLimit
 from app.routes import docs, health, openapi, params, sessions, state, steps
 from app.service import Places, Service
@@ -98,13 +99,18 @@ def _service(settings: Settings, store: Store) -> Service:
     return Service(
         settings=settings,
         store=store,
-        sessions=Sessions(store, compute, StateCache(settings.state_cache_bytes)),
+        sessions=Sessions(
+            store,
+            compute,
+            StateCache(settings.state_cache_bytes),
+            Quota(store, settings.max_sessions, settings.max_state_bytes),
+        ),
         compute=compute,
         keys=Keys(settings.api_keys_file, settings.api_key_sha256),
         rate_limit=RateLimit(rate) if rate else None,
         places=Places(settings.max_waiting_steps),
         metrics=Metrics(),
-        limits=Limits(settings.max_tensors, settings.max_name_length),
+        limits=Limits(settings.max_tensors, settings.max_name_length, settings.max_dimensions),
     )
 
 

@@ -16,7 +16,8 @@ from app import changes
 from app.cache import Loaded, StateCache
 from app.changes import Change, StepAnswer, StepRequest, nbytes_of
 from app.compute import Compute
-from app.errors import ServiceError, SessionBusy, SessionNotFound, StateDamaged
+from app.errors import QuotaExceeded, ServiceError, SessionBusy, SessionNotFound, StateDamaged
+from app.quota import Quota
 from app.replay import Asked, answered
 from app.session import Session, read_document
 from app.store.base import PIECE_BYTES, Head, Store, VersionConflict, new_token
@@ -35,8 +36,9 @@ the work that it may save."""
 class Sessions:
     """The verbs. `tenant` is whose sessions are seen: another's are not found."""
 
-    def __init__(self, store: Store, compute: Compute, cache: StateCache) -> None:
+    def __init__(self, store: Store, compute: Compute, cache: StateCache, quota: Quota) -> None:
         self._store = store
+        self._quota = quota
         self._compute = compute
         self._cache = cache
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -48,7 +50,8 @@ class Sessions:
         now = time.time()
         session = Session(_new_id(), tenant, config, now, now, ttl_seconds, labels or {})
         change = changes.create(session)
-        await self._store.save(change.save)
+        async with self._quota.room(change.save):
+            await self._store.save(change.save)
         return change.save.head, change.session
 
     async def get(self, tenant: str, session_id: str) -> tuple[Head, Session]:
@@ -163,6 +166,8 @@ class Sessions:
         except VersionConflict:
             self._cache.drop(session_id)
             raise
+        except QuotaExceeded:
+            return None
         return answer
 
     async def _step_seen(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
@@ -205,7 +210,8 @@ class Sessions:
         cached = self._cache.get(save.previous) if save.previous else None
 
         async def commit() -> None:
-            await self._store.save(save)
+            async with self._quota.room(save):
+                await self._store.save(save)
             state = change.state or (cached and cached.state)
             if state:
                 self._cache.put(Loaded(save.head, change.session, state))

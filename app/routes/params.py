@@ -36,7 +36,7 @@ async def get_params(request: Request, session_id: str, service: Has, caller: Re
     summary="Set held parameters",
     openapi_extra=schema.tensor_body("Params"),
     responses=schema.answers(
-        204, None, "malformed_body", "session_not_found", "session_busy", "body_too_large",
+        204, None, "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "body_too_large",
         "unsupported_media_type", "invalid_session", "tensor_mismatch", "state_damaged",
     ),
 )  # fmt: skip

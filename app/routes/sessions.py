@@ -29,7 +29,7 @@ LARGEST_DOCUMENT = 1 << 20
     summary="Create a session",
     openapi_extra=schema.json_body("CreateSession"),
     responses=schema.answers(
-        201, "Session", "malformed_body", "body_too_large", "unsupported_media_type",
+        201, "Session", "malformed_body", "quota_exceeded", "body_too_large", "unsupported_media_type",
         "invalid_session", headers={"Location": "The session's path.", **ETAG},
     ),
 )  # fmt: skip

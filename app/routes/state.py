@@ -35,7 +35,7 @@ async def get_state(request: Request, session_id: str, service: Has, caller: Rea
     summary="Upload a state",
     openapi_extra=schema.file_body(),
     responses=schema.answers(
-        204, None, "malformed_body", "session_not_found", "session_busy", "body_too_large",
+        204, None, "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "body_too_large",
         "unsupported_media_type", "invalid_state", "state_damaged",
     ),
 )  # fmt: skip

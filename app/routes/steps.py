@@ -22,7 +22,7 @@ LONGEST_KEY = 255
     openapi_extra=schema.tensor_body("Step")
     | {"parameters": [schema.IDEMPOTENCY_KEY]},
     responses=schema.tensor_answers(
-        "StepAnswer", "malformed_body", "malformed_header", "session_not_found",
+        "StepAnswer", "malformed_body", "malformed_header", "quota_exceeded", "session_not_found",
         "not_acceptable", "step_conflict", "session_busy", "body_too_large", "unsupported_media_type",
         "invalid_session", "tensor_mismatch", "non_finite", "idempotency_mismatch", "state_damaged", "overloaded",
         headers={"Idempotent-Replayed": "`true` where the step had been answered before."},

@@ -25,6 +25,7 @@ class Limits:
 
     max_tensors: int
     max_name_length: int
+    max_dimensions: int = MAX_DIMENSIONS
 
     def check_name(self, name: str) -> None:
         if not 0 < len(name) <= self.max_name_length:
@@ -35,6 +36,12 @@ class Limits:
     def check_count(self, count: int) -> None:
         if count > self.max_tensors:
             raise MalformedBody(f"{count} tensors are more than the {self.max_tensors} that a body may hold")
+
+    def check_dimensions(self, tensor: str, count: int) -> None:
+        if count > self.max_dimensions:
+            raise MalformedBody(
+                f"tensor {tensor!r:.80} has {count} dimensions, the limit is {self.max_dimensions}", tensor=tensor
+            )
 
 
 @dataclass(frozen=True)

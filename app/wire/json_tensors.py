@@ -76,6 +76,7 @@ def _read_tensors(document: dict[str, Any], section: str, limits: Limits) -> tup
     for name, value in written.items():
         limits.check_name(name)
         arrays[name], forms[name] = _read_tensor(f"{section}/{name}", value)
+        limits.check_dimensions(f"{section}/{name}", arrays[name].ndim)
     return arrays, forms
 
 

@@ -74,6 +74,7 @@ def read_file(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[
     found: dict[str, dict[str, Array]] = {section: {} for section in sections}
     for name, array in _read_tensors(header, data):
         section, tensor = places[name]
+        limits.check_dimensions(name, array.ndim)
         found[section][tensor] = array
     return metadata, found
 

@@ -14,6 +14,7 @@ from app.cache import StateCache
 from app.changes import StepRequest
 from app.compute import Compute
 from app.errors import SessionNotFound, StepConflict
+from app.quota import Quota
 from app.sessions import LARGE, Sessions
 from app.settings import Settings
 from app.store import open_store
@@ -50,7 +51,7 @@ class Counting(MemoryStore):
 
 
 def sessions_on(store: Store) -> Sessions:
-    return Sessions(store, Compute(1), StateCache(1 << 30))
+    return Sessions(store, Compute(1), StateCache(1 << 30), Quota(store))
 
 
 def request(step: int | None, value: float = 1.0, *, size: int = 2) -> StepRequest:

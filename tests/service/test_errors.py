@@ -139,6 +139,7 @@ WAYS: dict[str, Callable[[Path], httpx2.Response]] = {
     "malformed_header": on_session(lambda c, s: c.post(f"{s}/steps", json=MARKED, headers={"idempotency-key": '"'})),
     "unauthenticated": lambda path: keyed(path, None),
     "forbidden": lambda path: keyed(path, "secret"),
+    "quota_exceeded": on_session(lambda c, s: c.post("/v1/sessions", json={"optimizer": "sgd"}), max_sessions=1),
     "session_not_found": with_client(lambda c: step(c, "/v1/sessions/0", **MARKED)),
     "route_not_found": with_client(lambda c: c.get("/v2/sessions")),
     "method_not_allowed": with_client(lambda c: c.put("/v1/sessions", json=MARKED)),

@@ -139,3 +139,21 @@ def test_an_idempotency_key_is_a_quoted_string_or_a_bare_one(client: Client, hea
     for replayed in (None, "true"):
         answer = client.post(f"{session}/steps", json=W, headers={b"idempotency-key": header})
         assert (answer.status_code, answer.headers.get("idempotent-replayed")) == (200, replayed)
+
+
+DEEP = 100_000
+
+
+@pytest.mark.parametrize("deep", [b"[" * DEEP, b"[" * DEEP + b"]" * DEEP, b'{"a":' * DEEP + b"1" + b"}" * DEEP])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/v1/sessions"), ("PATCH", "{}"), ("POST", "{}/steps"), ("PUT", "{}/params"), ("PUT", "{}/state")],
+)
+def test_json_that_nests_too_deep_is_refused(client: Client, method: str, path: str, deep: bytes) -> None:
+    session = create(client, hold_params=True)
+    content, media_type = deep, "application/json"
+    if path.endswith("state"):
+        content, media_type = len(deep).to_bytes(8, "little") + deep, "application/vnd.safetensors"
+    answer = client.request(method, path.format(session), content=content, headers={"content-type": media_type})
+    problem(answer, 400, "malformed_body")
+    assert len(answer.content) < 1000

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
@@ -14,7 +15,7 @@ from app import cli
 from app.settings import Settings
 from app.store.base import Head
 from app.store.memory import MemoryStore
-from tests.service.calls import W, create, problem, serving, step, stepped
+from tests.service.calls import W, binary_step, create, problem, serving, step, stepped
 
 TEXTS: dict[str, tuple[str, Any]] = {
     "store": ("redis://example.org:6380/2", "redis://example.org:6380/2"),
@@ -29,6 +30,9 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "body_seconds": ("60", 60.0),
     "max_tensors": ("7", 7),
     "max_name_length": ("9", 9),
+    "max_dimensions": ("3", 3),
+    "max_sessions": ("4", 4),
+    "max_state_bytes": ("1000", 1000),
     "compute_threads": ("2", 2),
     "max_waiting_steps": ("5", 5),
     "rate_limit": ("100/second", "100/second"),
@@ -55,6 +59,9 @@ WRONG: dict[str, list[str]] = {
     "body_seconds": ["0", "-1", "soon"],
     "max_tensors": ["0", "many"],
     "max_name_length": ["0", "4097"],
+    "max_dimensions": ["0", "33"],
+    "max_sessions": ["0", "few"],
+    "max_state_bytes": ["0", "1GB"],
     "compute_threads": ["-1", "1025"],
     "max_waiting_steps": ["0"],
     "rate_limit": ["", "100", "0/second", "often", "100/fortnight", "1.5/second"],
@@ -182,6 +189,22 @@ def test_names_are_so_long_and_no_longer() -> None:
         stepped(client, session, params={"abc": 1.0}, grads={"abc": 1.0})
         for name in ("abcd", ""):
             problem(step(client, session, params={name: 1.0}, grads={name: 1.0}), 400, "malformed_body")
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_tensors_have_so_many_dimensions_and_no_more(binary: bool) -> None:
+    with serving(max_dimensions=2) as client:
+        session = create(client)
+        for dimensions, status in ((2, 200), (3, 400)):
+            array = np.ones((1,) * dimensions, np.float32)
+            tensors = {"w": array if binary else array.tolist()}
+            answer = (
+                binary_step(client, session, tensors, tensors)
+                if binary
+                else step(client, session, params=tensors, grads=tensors)
+            )
+            assert answer.status_code == status
+        assert "3 dimensions, the limit is 2" in problem(answer, 400, "malformed_body")["detail"]
 
 
 def test_a_place_is_free_again_after_a_step_whatever_became_of_it() -> None:

@@ -5,7 +5,8 @@
     │   └── APITimeoutError
     ├── InvalidAnswer                 a success whose body is not the service's
     └── APIStatusError                an answer that says no; a class a family, told apart by `code`
-        ├── BadRequest  Authentication  PermissionDenied  BodyTooLarge  RateLimited
+        ├── BadRequest  Authentication  BodyTooLarge  RateLimited
+        ├── PermissionDenied     ── QuotaExceeded
         ├── NotFound             ── SessionNotFound
         ├── Conflict             ── StepConflict  SessionBusy
         ├── UnprocessableEntity  ── InvalidSession  TensorMismatch  NonFinite  IdempotencyMismatch  InvalidState
@@ -85,6 +86,10 @@ class Authentication(APIStatusError):
 
 class PermissionDenied(APIStatusError):
     """The key is valid, its role is not enough."""
+
+
+class QuotaExceeded(PermissionDenied):
+    """The tenant keeps as many sessions, or as many bytes of state, as it may: delete one."""
 
 
 class NotFound(APIStatusError):
@@ -193,6 +198,7 @@ class StateDamaged(InternalServerError):
 
 
 BY_CODE: Mapping[str, type[APIStatusError]] = {
+    "quota_exceeded": QuotaExceeded,
     "session_not_found": SessionNotFound,
     "step_conflict": StepConflict,
     "session_busy": SessionBusy,

@@ -1,0 +1,66 @@
+"""How much a tenant may keep: sessions, and bytes of state. Looked at only where a session is new or grows.
+
+What is kept is counted in the store at that moment, so nothing has to be kept in step with it. In one process no two
+changes pass on the same room; of several processes each may let one pass too many. Knows no HTTP.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
+
+from app.errors import QuotaExceeded
+from app.store.base import Save, Store
+
+PAGE = 256
+
+
+class Quota:
+    """`None` stands for as many as there are."""
+
+    def __init__(self, store: Store, sessions: int | None = None, state_bytes: int | None = None) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._state_bytes = state_bytes
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def room(self, save: Save) -> AsyncIterator[None]:
+        """While the save is made. Raises `QuotaExceeded`, and then discards what was staged for it."""
+        added = save.previous is None
+        grown = save.head.state_bytes - (save.previous.state_bytes if save.previous else 0)
+        if not (added and self._sessions) and not (grown > 0 and self._state_bytes):
+            yield
+            return
+        async with self._locks.setdefault(save.head.tenant, asyncio.Lock()):
+            try:
+                await self._check(save.head.tenant, added, grown)
+            except BaseException:
+                if save.staging is not None:
+                    await save.staging.discard()
+                raise
+            yield
+
+    async def _check(self, tenant: str, added: bool, grown: int) -> None:
+        count, nbytes = await self._kept(tenant)
+        if added and self._sessions and count >= self._sessions:
+            raise QuotaExceeded(
+                f"this tenant has {count} sessions, and may have {self._sessions}: delete one, let it expire "
+                "(ttl_seconds), or raise OPTIM_MAX_SESSIONS",
+                limit=self._sessions,
+            )
+        if self._state_bytes and nbytes + grown > self._state_bytes:
+            raise QuotaExceeded(
+                f"this tenant keeps {nbytes} bytes of state, this needs {grown} more, and it may keep "
+                f"{self._state_bytes}: delete a session, or raise OPTIM_MAX_STATE_BYTES",
+                limit=self._state_bytes,
+            )
+
+    async def _kept(self, tenant: str) -> tuple[int, int]:
+        """How many sessions there are, and the bytes of their states."""
+        count, nbytes, last = 0, 0, None
+        while page := await self._store.list(tenant, PAGE, last):
+            count += len(page)
+            nbytes += sum(head.state_bytes for head in page)
+            last = page[-1].session_id
+        return count, nbytes
