@@ -103,6 +103,17 @@ def test_each_tenant_has_room_of_its_own(tmp_path: Path) -> None:
             assert [new(client).status_code for _ in range(2)] == [201, 403]
 
 
+def test_a_session_that_another_process_has_deleted_is_not_found_before_it_is_too_large() -> None:
+    store = MemoryStore(10)
+    with serving(store, max_state_bytes=BYTES_OF_W) as client, serving(store) as other:
+        session = create(client)
+        stepped(client, session, **W)
+        other.delete(session)
+        stepped(other, create(other), **W)
+        more = {"w": [1.0, 2.0], "x": [1.0]}
+        problem(step(client, session, params=more, grads=more), 404, "session_not_found")
+
+
 class StagingStore(MemoryStore):
     """Says which of its stagings were discarded."""
 
