@@ -19,7 +19,7 @@ SMALLEST_KEPT = 1 << 16
 class Buffers:
     """Keeps up to `limit` bytes of memory that is not in use; what was used least recently goes first."""
 
-    def __init__(self, limit: int = 1 << 30) -> None:
+    def __init__(self, limit: int = 2 << 30) -> None:
         self._limit = limit
         self._idle: OrderedDict[int, list[Array]] = OrderedDict()
         """By size; the sizes that were used last stand last."""

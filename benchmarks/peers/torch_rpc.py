@@ -1,6 +1,10 @@
 """`torch.distributed.rpc`: the optimizer and the parameters live in the memory of another process, gradients go there,
 parameters come back. Nothing is saved.
 
+Over sockets, as from machine to machine. Torch's own choice within one machine is shared memory, which took as long for
+10 M parameters when this was written, and whose threads poll while they have nothing to do: beside them, on two cores,
+every competitor would be slower.
+
 This process is the client; `python -m benchmarks.peers.torch_rpc PORT THREADS` is the other one.
 """
 
@@ -28,10 +32,7 @@ held: list[TorchAdamW] = []
 
 @cache
 def torch_rpc(threads: int) -> Session:
-    """With torch's own choice of a transport, which between processes of one machine is shared memory.
-
-    A process can join only once, so the other one is started at the first call and ends with this one.
-    """
+    """A process can join only once, so the other one is started at the first call and ends with this one."""
     port = free_port()
     with ExitStack() as stack:
         stack.enter_context(python("-m", "benchmarks.peers.torch_rpc", str(port), str(threads)))
@@ -59,7 +60,9 @@ def step(grads: torch.Tensor) -> torch.Tensor:
 
 def _join(name: str, rank: int, port: int) -> None:
     os.environ.update(TP_SOCKET_IFNAME="lo", GLOO_SOCKET_IFNAME="lo")
-    options = rpc.TensorPipeRpcBackendOptions(init_method=f"tcp://127.0.0.1:{port}", rpc_timeout=TIMEOUT_SECONDS)
+    options = rpc.TensorPipeRpcBackendOptions(
+        init_method=f"tcp://127.0.0.1:{port}", rpc_timeout=TIMEOUT_SECONDS, _transports=["uv"], _channels=["basic"]
+    )
     rpc.init_rpc(name, rank=rank, world_size=2, rpc_backend_options=options)
 
 
