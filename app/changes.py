@@ -14,7 +14,7 @@ from app.session import Answered, Session, write_config, write_document
 from app.store.base import Head, HistoryRow, Piece, Save, Staging, new_token
 from optim_engine import OPTIMIZERS, Config, Outcome, State, reapply
 from optim_engine import step as engine_step
-from optim_engine.arrays import Arrays
+from optim_engine.arrays import Arrays, rounded
 from optim_engine.machine import Machine
 
 
@@ -122,7 +122,7 @@ def replay(session: Session, state: State, past: Answered, request: StepRequest)
     skipped = past is session.skipped
     params: Arrays
     if session.config.hold_params:
-        params = {name: state.array(name, "params") for name in request.grads}
+        params = {name: rounded(state.array(name, "params"), g.dtype) for name, g in request.grads.items()}
     elif skipped:
         params = {name: request.params[name] for name in request.grads}
     else:

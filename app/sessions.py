@@ -114,7 +114,11 @@ class Sessions:
             head, old = await self.get(tenant, session_id)
             old.check_holds()
             state = await self._state(head, old)
-            work = lambda: changes.replacement(head, old, old, state.with_params(params), keep=True)  # noqa: E731
+
+            def work() -> Change:
+                held = state.with_params(params, old.config.wire_dtype)
+                return changes.replacement(head, old, old, held, keep=True)
+
             await self._save(await self._compute.run(work, head.state_bytes + nbytes_of(params)))
 
         await self._retried(session_id, attempt)

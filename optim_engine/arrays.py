@@ -61,3 +61,18 @@ def widened(x: Array, wide: Array) -> Array:
         return x
     wide[...] = x
     return wide
+
+
+@np.errstate(all="ignore")
+def round_to(narrow: Array, wide: Array) -> None:
+    """Fill `narrow` with the values of `wide`: to nearest even, and beyond its range infinite."""
+    narrow[...] = wide
+
+
+def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
+    """The array in that dtype: itself where it is in that already."""
+    if x.dtype == dtype:
+        return x
+    narrow = np.empty(x.shape, dtype)
+    round_to(narrow, x)
+    return narrow

@@ -19,7 +19,7 @@ CHECKED_KEPT = 8
 
 def check(config: Config, state: State, params: Arrays, grads: Arrays) -> None:
     """Raise `TensorMismatch` unless each gradient has a parameter like it, and both are as the state knows them."""
-    names, kept = (config.hold_params, tuple(grads)), state.layout.checked
+    names, kept = (config.hold_params, config.wire_dtype, tuple(grads)), state.layout.checked
     if names in kept and _passes(kept[names], config, params, grads):
         return
     _check_each(config, state, params, grads)
@@ -46,17 +46,17 @@ def _check_each(config: Config, state: State, params: Arrays, grads: Arrays) -> 
     if not grads:
         raise TensorMismatch("", "a step needs at least one gradient")
     for tensor, g in grads.items():
-        _check_gradient(state, tensor, g)
+        _check_gradient(config, state, tensor, g)
         _check_param(config, state, tensor, params.get(tensor), g)
     for tensor in params:
         if tensor not in grads:
             raise TensorMismatch(tensor, "has a parameter and no gradient; leave it out, or send its gradient")
 
 
-def _check_gradient(state: State, tensor: str, g: Array) -> None:
+def _check_gradient(config: Config, state: State, tensor: str, g: Array) -> None:
     entry = state.entries.get(tensor)
     if entry is not None:
-        entry.spec.check(tensor, g, "the gradient")
+        entry.spec.check(tensor, g, "the gradient", config.wire_dtype)
     else:
         check_dtype(tensor, g)
 
@@ -68,6 +68,6 @@ def _check_param(config: Config, state: State, tensor: str, θ: Array | None, g:
     elif θ is None:
         where = "the session does not hold it yet" if config.hold_params else "the session holds no parameters"
         raise TensorMismatch(tensor, f"has a gradient and no parameter, and {where}")
-    elif θ.shape != g.shape or θ.dtype != g.dtype:
+    elif Spec.held(θ, config.wire_dtype) != Spec.held(g, config.wire_dtype):
         like, got = str(Spec.of(g)), str(Spec.of(θ))
         raise TensorMismatch(tensor, f"the parameter is {got}, its gradient is {like}", expected=like, got=got)

@@ -19,6 +19,7 @@ from optim_engine.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from optim_engine.schedules import Schedule, read_schedule
 
 OnNonFinite: TypeAlias = Literal["reject", "skip"]
+WireDtype: TypeAlias = Literal["bfloat16", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class Config:
     clip: Clip | None = None
     on_non_finite: OnNonFinite = "reject"
     hold_params: bool = False
+    wire_dtype: WireDtype | None = None
+    """In which what is held as float32 may travel."""
 
     @classmethod
     def parse(
@@ -45,6 +48,7 @@ class Config:
         clip: object = None,
         on_non_finite: object = "reject",
         hold_params: object = False,
+        wire_dtype: object = None,
     ) -> Self:
         """A configuration from plain values, as they stand in a request.
 
@@ -54,6 +58,12 @@ class Config:
         _one_of("on_non_finite", on_non_finite, get_args(OnNonFinite))
         if not isinstance(hold_params, bool):
             raise InvalidConfig("hold_params", "must be true or false")
+        if wire_dtype is not None:
+            _one_of("wire_dtype", wire_dtype, get_args(WireDtype))
+            if not hold_params:
+                raise InvalidConfig(
+                    "wire_dtype", f"{wire_dtype} needs `hold_params` true: else nobody has the parameters as float32"
+                )
         given = {} if hyperparameters is None else hyperparameters
         read = read_fields("hyperparameters", HYPERPARAMETERS[optimizer], given)
         return cls(
@@ -64,6 +74,7 @@ class Config:
             clip=None if clip is None else read_fields("clip", Clip, clip),
             on_non_finite=on_non_finite,  # type: ignore[arg-type]
             hold_params=hold_params,
+            wire_dtype=wire_dtype,  # type: ignore[arg-type]
         )
 
     @property
@@ -104,7 +115,8 @@ class Config:
         return rates
 
     def to_dict(self) -> dict[str, Any]:
-        """Every effective value, in the form that `parse` takes."""
+        """Every effective value, in the form that `parse` takes; a wire dtype only where there is one, because digests
+        are made of this, and those of sessions without it stay as they were."""
         return {
             "optimizer": self.optimizer,
             "hyperparameters": plain(self.hyperparameters),
@@ -113,6 +125,7 @@ class Config:
             "clip": self.clip and self.clip.to_dict(),
             "on_non_finite": self.on_non_finite,
             "hold_params": self.hold_params,
+            **({"wire_dtype": self.wire_dtype} if self.wire_dtype else {}),
         }
 
 

@@ -20,8 +20,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from optim_engine import walk
-from optim_engine.arrays import Array
+from optim_engine.arrays import Array, widened
 from optim_engine.averages import correction
+from optim_engine.buffers import scratch
 from optim_engine.hyperparameters import Adam, AdamW
 from optim_engine.norms import SMALLEST_TRUSTED
 from optim_engine.walk import Sums, Update, Vectors
@@ -36,14 +37,15 @@ SUMMED = 32 * GROUP
 
 def advance(update: Update, run: Vectors) -> Sums:
     """Update a part of a run."""
-    h, dtype = update.h, run.g.dtype
+    h, dtype = update.h, run.old["params"].dtype
     in_place = _address(run.old["params"]) == _address(run.new["params"])
     if in_place or not isinstance(h, Adam | AdamW) or dtype not in SMALLEST_TRUSTED:
         return walk.advance(update, run)
     last = "v_max" if h.amsgrad else "v"
     old, new = ([vectors[slot] for slot in ("params", "m", "v", last)] for vectors in (run.old, run.new))
     past_cache = all(_address(array) % LINE == 0 for array in new)
-    inputs = [np.ascontiguousarray(array) for array in (run.g, *old)]
+    (wide,) = scratch(1, len(run.g), dtype)
+    inputs = [np.ascontiguousarray(array) for array in (widened(run.g, wide), *old)]
     gradient, rule = _coefficients(update, h, dtype)
     decays = bool(h.weight_decay) and not h.decoupled
     adam = _BARE if gradient[:2] == (1, math.inf) and not decays else _WHOLE

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TypeAlias
 
-from optim_engine.arrays import Array
+from optim_engine.arrays import Array, round_to
 from optim_engine.machine import Machine
 from optim_engine.norms import norm, squares
 from optim_engine.plan import Run
@@ -17,11 +17,13 @@ Filled: TypeAlias = Callable[[Array, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A run, and what becomes of its vectors."""
+    """A run, and what becomes of its vectors. `answer` is where its new parameters go that are answered: those of the
+    vectors themselves, or in another dtype."""
 
     run: Run
     update: Update
     vectors: Vectors
+    answer: Array
 
 
 def advance(jobs: Sequence[Job], memory: Array, machine: Machine, filled: Filled | None) -> Sums:
@@ -30,6 +32,8 @@ def advance(jobs: Sequence[Job], memory: Array, machine: Machine, filled: Filled
     def work(chunk: tuple[Job, slice]) -> Sums:
         job, part = chunk
         sums = machine.kernel.advance(job.update, job.vectors.of(part))
+        if job.answer is not job.vectors.new["params"]:
+            round_to(job.answer[part], job.vectors.new["params"][part])
         job.run.write(memory, job.vectors.new)
         if filled:
             for start, end in job.run.ranges_of(part):

@@ -31,6 +31,12 @@ class Spec:
     def of(cls, array: Array) -> "Spec":
         return cls(array.shape, array.dtype)
 
+    @classmethod
+    def held(cls, array: Array, wire_dtype: str | None) -> "Spec":
+        """What a session with that wire dtype holds a new array as: in the wire dtype it has only travelled."""
+        travelled = array.dtype.name == wire_dtype and array.dtype.isnative
+        return cls(array.shape, np.dtype(np.float32) if travelled else array.dtype)
+
     def __str__(self) -> str:
         return f"{self.dtype.name} {list(self.shape)}"
 
@@ -42,10 +48,10 @@ class Spec:
     def size(self) -> int:
         return prod(self.shape)
 
-    def check(self, tensor: str, got: Array, role: str) -> None:
-        """Raise `TensorMismatch` unless `got` has the same shape and dtype."""
-        if got.shape != self.shape or got.dtype != self.dtype:
-            other = Spec.of(got)
+    def check(self, tensor: str, got: Array, role: str, wire_dtype: str | None = None) -> None:
+        """Raise `TensorMismatch` unless `got` has the same shape and dtype, as it came or as it is held."""
+        other = Spec.of(got)
+        if self not in (other, Spec.held(got, wire_dtype)):
             raise TensorMismatch(
                 tensor, f"{role} is {other}, the session has it as {self}", expected=str(self), got=str(other)
             )

@@ -48,11 +48,12 @@ class Run:
         """Elements."""
         return sum(prod(shape) for shape in self.shapes)
 
-    def gather(self, arrays: Arrays) -> Array:
-        """The tensors' arrays as one vector: a view of a single one, if its memory allows that."""
+    def gather(self, arrays: Arrays, dtype: np.dtype[Any] | None = None) -> Array:
+        """The tensors' arrays as one vector: a view of a single one, if its memory allows that; several in the run's
+        dtype, or another that they are in."""
         if len(self.tensors) == 1:
             return flat(arrays[self.tensors[0]])
-        return np.concatenate(self._of_all(arrays), axis=None, out=self.fresh())
+        return np.concatenate(self._of_all(arrays), axis=None, out=self.vector(dtype or self.dtype))
 
     def read(self, memory: Array) -> dict[str, Array]:
         """By slot, what a state's memory has for the tensors, as a vector to read."""
@@ -81,7 +82,11 @@ class Run:
         """A vector for new parameters: a single tensor's is its array of `out`, if that is given."""
         if out is not None and len(self.tensors) == 1:
             return out[self.tensors[0]].reshape(-1, copy=False)
-        return BUFFERS.take(self.size * self.dtype.itemsize).view(self.dtype)
+        return self.vector(self.dtype)
+
+    def vector(self, dtype: np.dtype[Any]) -> Array:
+        """One with whatever content."""
+        return BUFFERS.take(self.size * dtype.itemsize).view(dtype)
 
     def named(self, vector: Array, out: Arrays | None = None) -> dict[str, Array]:
         """The filled vector taken apart: views of it by tensor, or the arrays of `out` with the values in them."""
@@ -129,11 +134,12 @@ def plan_step(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str
 
 
 def _plan(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> Plan:
-    packs = _packs(config, grads, counts)
+    specs = {name: layout.entries[name].spec if name in layout.entries else Spec.of(g) for name, g in grads.items()}
+    packs = _packs(config, specs, counts)
     stepped: dict[str, Entry] = {}
     for group, tensors in packs:
         slots = _slots(config, group)
-        stepped |= {tensor: Entry(Spec.of(grads[tensor]), slots) for tensor in tensors}
+        stepped |= {tensor: Entry(specs[tensor], slots) for tensor in tensors}
     entries = {tensor: entry for tensor, entry in layout.entries.items() if tensor not in stepped} | stepped
     after = layout if entries == layout.entries else Layout(entries)
     runs = tuple(_run(config, after, group, tensors) for group, tensors in packs)
@@ -141,16 +147,16 @@ def _plan(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, in
     return Plan(after, runs, tuple(rest(touched, after.nbytes)))
 
 
-def _packs(config: Config, grads: Arrays, counts: Mapping[str, int]) -> list[tuple[int | None, list[str]]]:
+def _packs(config: Config, specs: Mapping[str, Spec], counts: Mapping[str, int]) -> list[tuple[int | None, list[str]]]:
     """Each run's group and tensors. The order follows from the names: sums over runs come out the same anywhere."""
     packs: dict[tuple[Any, ...], list[str]] = {}
     sizes: Counter[tuple[Any, ...]] = Counter()
-    for tensor in sorted(grads):
-        g = grads[tensor]
-        alike = (config.group_of(tensor), counts[tensor], g.dtype)
-        if g.size < PACK_BELOW:
+    for tensor in sorted(specs):
+        spec = specs[tensor]
+        alike = (config.group_of(tensor), counts[tensor], spec.dtype)
+        if spec.size < PACK_BELOW:
             packs.setdefault((*alike, sizes[alike] // LARGEST_PACK), []).append(tensor)
-            sizes[alike] += g.size
+            sizes[alike] += spec.size
         else:
             packs[*alike, tensor] = [tensor]
     return [(alike[0], tensors) for alike, tensors in packs.items()]

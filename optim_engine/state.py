@@ -50,13 +50,16 @@ class State:
         """The parameters that the state holds; views of its memory."""
         return {name: self.array(name, "params") for name, entry in self.entries.items() if "params" in entry.slots}
 
-    def with_params(self, params: Mapping[str, Array]) -> "State":
-        """The state with these parameters held in it; tensors that it did not know get no moments yet."""
+    def with_params(self, params: Mapping[str, Array], wire_dtype: str | None = None) -> "State":
+        """The state with these parameters held in it: float32 where they came in the wire dtype.
+
+        Tensors that it did not know get no moments yet.
+        """
         entries = dict(self.entries)
         for name, array in params.items():
             check_dtype(name, array)
-            entry = entries.get(name, Entry(Spec.of(array), ()))
-            entry.spec.check(name, array, "the parameter")
+            entry = entries.get(name, Entry(Spec.held(array, wire_dtype), ()))
+            entry.spec.check(name, array, "the parameter", wire_dtype)
             entries[name] = Entry(entry.spec, (*entry.moments, "params"))
         layout = self.layout if entries == self.entries else Layout(entries)
         new = replace(self.moved(layout), counts={name: self.counts.get(name, 0) for name in entries})

@@ -6,11 +6,12 @@ No input is ever written to. What a step needs is worked out first, so a refused
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from optim_engine import jobs, walk
-from optim_engine.arrays import Array, Arrays, flat
+from optim_engine.arrays import Array, Arrays, flat, rounded
 from optim_engine.buffers import BUFFERS
 from optim_engine.checks import check
 from optim_engine.config import Config
@@ -38,7 +39,8 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step leads to. `params` has the tensors of the step; a skipped one leaves `state.t` as it was."""
+    """What a step leads to. `params` has the tensors of the step, each in its gradient's dtype; a skipped one leaves
+    `state.t` as it was."""
 
     state: State
     params: dict[str, Array]
@@ -61,7 +63,8 @@ def step(
     """The next state and the new parameters of the tensors that `grads` names.
 
     `params` are their parameters, same names, shapes and dtypes (float64, float32, float16 or bfloat16); of those that
-    the state holds (`config.hold_params`) none. `lr` stands in for the scheduled learning rate in this step alone; a
+    the state holds (`config.hold_params`) none. What is held as float32 may come in `config.wire_dtype`, and new
+    parameters go in the dtype of their gradients. `lr` stands in for the scheduled learning rate in this step alone; a
     group with an lr of its own keeps that. `out` may give the contiguous arrays that new parameters are written into,
     where the state does not hold them. `machine` is what computes: `Machine(fastest())` takes the fused kernel where
     numba is installed.
@@ -76,10 +79,10 @@ def step(
     check(config, state, params, grads)
     rates = config.learning_rates(state.t + 1, lr)
     if config.hold_params:
-        state, out = state.with_params(params) if params else state, None
+        state, out = state.with_params(params, config.wire_dtype) if params else state, None
     counts = {tensor: state.counts.get(tensor, 0) + 1 for tensor in grads}
     plan = plan_step(config, state.layout, grads, counts)
-    gradients = [run.gather(grads) for run in plan.runs]
+    gradients = [run.gather(grads, _dtype_of(config, run, grads)) for run in plan.runs]
     norm_first = _norm_comes_first(config)
     grad_norm = jobs.norm_of(gradients, plan.runs, machine) if norm_first else 0.0
     if bad := _first_bad(grads, grad_norm):
@@ -89,7 +92,7 @@ def step(
     scale = config.clip.scale(grad_norm) if config.clip else 1.0
     old, new = _next(state, plan, counts, filled)
     todo = [
-        Job(run, _update(config, run, new, rates, scale), _vectors(config, run, g, old, new, params, out))
+        _job(run, _update(config, run, new, rates, scale), _vectors(config, run, g, old, new, params, out))
         for run, g in zip(plan.runs, gradients, strict=True)
     ]
     sums = jobs.advance(todo, new.memory, machine, filled)
@@ -99,9 +102,9 @@ def step(
             raise bad
     after: dict[str, Array] = {}
     for job in todo:
-        after.update(job.run.named(job.vectors.new["params"], out))
+        after.update(job.run.named(job.answer, out))
     metrics = Metrics(rates[None], grad_norm, math.sqrt(sums.change), math.sqrt(sums.params), scale)
-    return Outcome(new, {tensor: after[tensor] for tensor in grads}, metrics)
+    return Outcome(new, {tensor: rounded(after[tensor], g.dtype) for tensor, g in grads.items()}, metrics)
 
 
 @np.errstate(all="ignore")
@@ -128,6 +131,18 @@ def _norm_comes_first(config: Config) -> bool:
     """Else it is found on the way, for one pass over memory less: a step that is then refused has moved nothing, as its
     results are dropped; but a skipped one must have told nobody."""
     return config.on_non_finite == "skip" or (config.clip is not None and config.clip.global_norm is not None)
+
+
+def _dtype_of(config: Config, run: Run, grads: Arrays) -> np.dtype[Any]:
+    """The dtype that all of a run's gradients came in; where some came in the wire dtype alone, the run's own."""
+    came = {grads[tensor].dtype for tensor in run.tensors} if config.wire_dtype else set()
+    return came.pop() if len(came) == 1 else run.dtype
+
+
+def _job(run: Run, update: Update, vectors: Vectors) -> Job:
+    """With the new parameters answered in the dtype of the gradients."""
+    θ, g = vectors.new["params"], vectors.g
+    return Job(run, update, vectors, θ if g.dtype == θ.dtype else run.vector(g.dtype))
 
 
 def _update(config: Config, run: Run, new: State, rates: Mapping[int | None, float], scale: float) -> Update:
@@ -168,6 +183,8 @@ def _first_bad(grads: Arrays, grad_norm: float) -> NonFinite | None:
 
 
 def _skipped(config: Config, state: State, params: Arrays, grads: Arrays, lr: float, grad_norm: float) -> Outcome:
-    """The parameters as they came, nothing moved; a session that holds parameters holds those that came with it."""
+    """The parameters as they were, nothing moved; a session that holds parameters holds those that came with it."""
     kept = {tensor: state.array(tensor, "params") if config.hold_params else params[tensor] for tensor in grads}
-    return Outcome(state, kept, Metrics(lr, grad_norm, 0.0, norm([flat(θ) for θ in kept.values()]), 1.0), skipped=True)
+    metrics = Metrics(lr, grad_norm, 0.0, norm([flat(θ) for θ in kept.values()]), 1.0)
+    answered = {tensor: rounded(kept[tensor], g.dtype) for tensor, g in grads.items()}
+    return Outcome(state, answered, metrics, skipped=True)

@@ -14,6 +14,7 @@ _SESSION: dict[str, Any] = {
     "clip": None,
     "on_non_finite": "reject",
     "hold_params": False,
+    "wire_dtype": None,
     "step": 41,
     "skipped_steps": 0,
     "digest": "6f1c0d3a5be94c7782d0a1f4e3b2c596",

@@ -3,12 +3,13 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from app.errors import ERRORS
 from app.routes.examples import EXAMPLES
 from app.wire.codecs import JSON, SAFETENSORS
 from optim_engine.clipping import Clip
+from optim_engine.config import WireDtype
 from optim_engine.fields import field_schema
 from optim_engine.hyperparameters import HYPERPARAMETERS
 from optim_engine.schedules import SCHEDULES
@@ -114,6 +115,12 @@ def components() -> dict[str, Document]:
         "optimizer": {"type": "string", "enum": list(HYPERPARAMETERS)},
         "on_non_finite": {"type": "string", "enum": ["reject", "skip"], "default": "reject"},
         "hold_params": {"type": "boolean", "default": False},
+        "wire_dtype": {
+            "type": ["string", "null"],
+            "enum": [None, *get_args(WireDtype)],
+            "default": None,
+            "description": "In which what the session holds as float32 may travel. Needs `hold_params`.",
+        },
     }
     return {
         "CreateSession": _object({**fixed, **settings}, required=["optimizer"]),
@@ -140,6 +147,7 @@ def components() -> dict[str, Document]:
                 "schedule": {"type": ["object", "null"]},
                 "clip": {"type": ["object", "null"]},
                 "hold_params": flag,
+                "wire_dtype": {"type": ["string", "null"]},
                 "step": whole,
                 "skipped_steps": whole,
                 "tensors": {"type": "object", "additionalProperties": _ref("SeenTensor")},

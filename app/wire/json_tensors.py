@@ -135,11 +135,15 @@ def _from_base64(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
 
 
 def _write_tensor(array: Array, form: str | None) -> Any:
-    """In that form; where none is asked for, a list for float32 and flat data with its dtype for others.
+    """In that form; where none is asked for, a list for float32 and flat data with its dtype for others. A list is
+    never of another dtype, even where the parameter came as one and its gradient did not.
 
     A list cannot say the shape of an array that has no rows, but has columns.
     """
-    form = form or (LIST if array.dtype == np.float32 and 0 not in array.shape[:-1] else DATA)
+    if form is None and 0 not in array.shape[:-1]:
+        form = LIST
+    if form is None or (form == LIST and array.dtype != np.float32):
+        form = DATA
     if form == BASE64 or not _is_finite(array):
         return {**_dtype_and_shape(array), "base64": b64encode(np.ascontiguousarray(array).tobytes()).decode()}
     if form == DATA:

@@ -13,7 +13,7 @@ from app.session import Session, write_config
 from optim_engine import Config
 from optim_engine.fields import named
 
-SETTINGS = ("optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params")
+SETTINGS = ("optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params", "wire_dtype")
 CHANGEABLE = ("hyperparameters", "groups", "schedule", "clip", "ttl_seconds", "labels")
 MAX_LABELS = 64
 MAX_LABEL_LENGTH = 256
@@ -75,6 +75,7 @@ def view(session: Session) -> dict[str, Any]:
     return {
         "id": session.id,
         **config.to_dict(),
+        "wire_dtype": config.wire_dtype,
         "step": session.step,
         "skipped_steps": session.skipped_steps,
         "digest": session.digest,

@@ -75,6 +75,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"optimizer": "rmsprop", "hyperparameters": {"alpha": 1}},
         "hyperparameters.alpha: 1 is out of range: finite, at least 0, below 1",
     ),
+    ({"wire_dtype": "float8", "hold_params": True}, "wire_dtype: 'float8' is unknown; there is bfloat16, float16"),
+    ({"wire_dtype": ["float16"], "hold_params": True}, "wire_dtype: a list is unknown; there is bfloat16, float16"),
+    (
+        {"wire_dtype": "bfloat16"},
+        "wire_dtype: bfloat16 needs `hold_params` true: else nobody has the parameters as float32",
+    ),
     ({"groups": {}}, "groups: must be a list of objects, each with `match` and hyperparameters"),
     ({"groups": ["*bias"]}, "groups[0]: must be an object with `match` and hyperparameters"),
     ({"groups": [{"lr": 1}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),

@@ -1,0 +1,206 @@
+"""Gradients and parameters may travel in halves while the state holds float32: the same step, its answer rounded."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from optim_engine import Config, NonFinite, State, TensorMismatch, step
+from optim_engine.arrays import CHUNK, Array, Arrays
+from optim_engine.machine import Machine
+from optim_engine.plan import PACK_BELOW
+from tests.engine.cases import DTYPES, RULES, Case, each_case_and_machine, each_machine, same_bits, tensors
+
+WIRE = ("bfloat16", "float16")
+each_wire_dtype = pytest.mark.parametrize("wire", WIRE)
+
+
+def configs(case: Case, wire: str, **around: Any) -> tuple[Config, Config]:
+    """With the wire dtype, and without."""
+    plain = replace(case.config, hold_params=True, **around)
+    return replace(plain, wire_dtype=wire), plain
+
+
+def session(wire: str, **settings: Any) -> Config:
+    return Config.parse("adamw", hold_params=True, wire_dtype=wire, **settings)
+
+
+def cast(arrays: Arrays, dtype: str, names: Iterable[str] | None = None) -> dict[str, Array]:
+    """Those of the names in that dtype, the others as they are."""
+    chosen = set(arrays if names is None else names)
+    with np.errstate(over="ignore"):
+        return {name: x.astype(DTYPES[dtype]) if name in chosen else x for name, x in arrays.items()}
+
+
+@each_case_and_machine
+@each_wire_dtype
+def test_a_step_is_that_of_the_widened_gradients_with_its_answer_rounded_once(
+    case: Case, machine: Machine, wire: str
+) -> None:
+    wired, plain = configs(case, wire)
+    state = same = State.empty()
+    for t in range(1, 6):
+        params, grads = tensors(0, np.float32) if t == 1 else {}, cast(tensors(t, np.float32), wire)
+        outcome = step(wired, state, params, grads, machine=machine)
+        expected = step(plain, same, params, cast(grads, "float32"), machine=machine)
+        assert same_bits(outcome.params, cast(expected.params, wire))
+        assert outcome.state.memory.tobytes() == expected.state.memory.tobytes()
+        assert outcome.metrics == expected.metrics
+        state, same = outcome.state, expected.state
+    assert {entry.spec.dtype.name for entry in state.entries.values()} == {"float32"}
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[dict[str, Array], list[tuple[dict[str, Array], set[str]]]]:
+    """Parameters, and of some steps the gradients of some tensors, with the names of those that come in halves."""
+    shapes = draw(st.dictionaries(st.sampled_from("abcdef"), hnp.array_shapes(min_dims=0, max_side=3), min_size=1))
+    values = st.floats(-1000, 1000, width=16)
+    params = {name: draw(hnp.arrays(np.float32, shape, elements=values)) for name, shape in shapes.items()}
+    some = st.sets(st.sampled_from(sorted(shapes)), min_size=1)
+    steps = []
+    for named in [set(shapes), *draw(st.lists(some, max_size=3))]:
+        grads = {name: draw(hnp.arrays(np.float32, shapes[name], elements=values)) for name in sorted(named)}
+        steps.append((grads, draw(some) & named))
+    return params, steps
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from(RULES), st.sampled_from(WIRE), st.sampled_from([None, 0.5]), runs())
+def test_some_tensors_may_come_in_halves_and_some_not(
+    case: Case, wire: str, clip: float | None, run: tuple[dict[str, Array], list[tuple[dict[str, Array], set[str]]]]
+) -> None:
+    clipped = Config.parse("adamw", clip=clip and {"global_norm": clip}).clip
+    wired, plain = configs(case, wire, clip=clipped)
+    params, steps = run
+    state = same = State.empty()
+    for grads, halves in steps:
+        sent = cast(grads, wire, halves)
+        outcome = step(wired, state, params, sent)
+        expected = step(plain, same, params, cast(sent, "float32"))
+        assert same_bits(outcome.params, cast(expected.params, wire, halves))
+        assert same_bits(outcome.state.held(), expected.state.held())
+        assert outcome.state.counts == expected.state.counts
+        params, state, same = {}, outcome.state, expected.state
+
+
+@each_machine
+def test_a_tensor_of_several_chunks_is_rounded_as_a_whole(machine: Machine) -> None:
+    shapes = {"big": (CHUNK + 5,), "also": (PACK_BELOW, 2), "small": (7,)}
+    params, grads = tensors(0, np.float32, shapes), cast(tensors(1, np.float32, shapes), "bfloat16")
+    outcome = step(session("bfloat16"), State.empty(), params, grads, machine=machine)
+    expected = step(Config.parse("adamw"), State.empty(), params, cast(grads, "float32"))
+    assert same_bits(outcome.params, cast(expected.params, "bfloat16"))
+    assert same_bits(outcome.state.held(), expected.params)
+
+
+def test_the_answer_is_rounded_to_nearest_even() -> None:
+    θ = np.array([1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20], np.float32)
+    frozen = session("bfloat16", hyperparameters={"lr": 0})
+    outcome = step(frozen, State.empty(), {"x": θ}, cast({"x": np.ones(3, np.float32)}, "bfloat16"))
+    assert outcome.params["x"].astype(np.float64).tolist() == [1, 1 + 2**-6, 1 + 2**-7]
+    assert outcome.state.held()["x"].tolist() == θ.tolist()
+
+
+@each_machine
+def test_beyond_the_range_of_float16_the_answer_is_infinite_and_what_is_held_is_not(machine: Machine) -> None:
+    θ = {"x": np.array([65504, 65519, 65520, -1e6], np.float32)}
+    for wire, expected in (("float16", [65504, 65504, np.inf, -np.inf]), ("bfloat16", [65536, 65536, 65536, -999424])):
+        grads = cast({"x": np.ones(4, np.float32)}, wire)
+        outcome = step(session(wire, hyperparameters={"lr": 0}), State.empty(), θ, grads, machine=machine)
+        assert outcome.params["x"].astype(np.float64).tolist() == expected
+        assert same_bits(outcome.state.held(), θ)
+
+
+@each_wire_dtype
+def test_parameters_that_come_in_the_wire_dtype_are_held_as_float32(wire: str) -> None:
+    params, grads = cast(tensors(0, np.float32), wire), tensors(1, np.float32)
+    with_step = step(session(wire), State.empty(), params, cast(grads, wire))
+    put = State.empty().with_params(params, wire)
+    assert same_bits(put.held(), cast(params, "float32"))
+    again = step(session(wire), State.empty().with_params(tensors(9, np.float32)).with_params(params, wire), {}, grads)
+    for state in (with_step.state, step(session(wire), put, {}, cast(grads, wire)).state, again.state):
+        assert {entry.spec.dtype.name for entry in state.entries.values()} == {"float32"}
+    exact = step(Config.parse("adamw"), State.empty(), cast(params, "float32"), grads)
+    assert same_bits(again.params, exact.params)
+
+
+def test_tensors_of_other_dtypes_are_what_they_are_without_it() -> None:
+    dtypes = ["float64", "float16"]
+    for t, dtype in enumerate(dtypes):
+        params, grads = tensors(t, DTYPES[dtype]), tensors(t + 2, DTYPES[dtype])
+        outcome = step(session("bfloat16"), State.empty(), params, grads)
+        expected = step(Config.parse("adamw", hold_params=True), State.empty(), params, grads)
+        assert same_bits(outcome.params, expected.params)
+        assert outcome.state.entries == expected.state.entries
+
+
+def test_a_state_that_holds_the_wire_dtype_itself_goes_on_with_it() -> None:
+    """It was made without the setting, and uploaded."""
+    params, grads = (tensors(t, DTYPES["bfloat16"]) for t in (0, 1))
+    state = State.empty().with_params(params)
+    outcome = step(session("bfloat16"), state, {}, grads)
+    assert same_bits(outcome.params, step(Config.parse("adamw"), State.empty(), params, grads).params)
+    assert same_bits(outcome.state.with_params(params, "bfloat16").held(), params)
+
+
+def test_a_gradient_in_a_dtype_that_is_neither_is_refused_naming_both() -> None:
+    params, grads = tensors(0, np.float32), tensors(1, np.float32)
+    state = State.empty().with_params(params)
+    for wrong in ("float64", "float16"):
+        with pytest.raises(TensorMismatch, match=rf"the gradient is {wrong} \[\], .* as float32 \[\]"):
+            step(session("bfloat16"), state, {}, cast(grads, wrong, ["gain"]))
+        with pytest.raises(TensorMismatch, match=rf"the parameter is float32 \[\], its gradient is {wrong} \[\]"):
+            step(session("bfloat16"), State.empty(), params, cast(grads, wrong, ["gain"]))
+    with pytest.raises(TensorMismatch, match=r"the gradient is bfloat16 \[1\], .* as float32 \[\]"):
+        step(session("bfloat16"), state, {}, cast(grads | {"gain": np.ones(1, np.float32)}, "bfloat16"))
+
+
+def test_without_the_setting_halves_are_refused_also_after_they_were_taken_with_it() -> None:
+    state, grads = State.empty().with_params(tensors(0, np.float32)), cast(tensors(1, np.float32), "bfloat16")
+    state = step(session("bfloat16"), state, {}, grads).state
+    step(session("bfloat16"), state, {}, grads)
+    with pytest.raises(TensorMismatch, match="the gradient is bfloat16"):
+        step(Config.parse("adamw", hold_params=True), state, {}, grads)
+
+
+@pytest.mark.parametrize("put_before", [False, True])
+def test_a_skipped_step_answers_what_is_held_rounded(put_before: bool) -> None:
+    params, grads = tensors(0, np.float32), cast(tensors(1, np.float32), "bfloat16", ["gain", "layer.bias"])
+    state = State.empty().with_params(params) if put_before else State.empty()
+    bad = grads | {"gain": np.array(np.inf, grads["gain"].dtype)}
+    outcome = step(session("bfloat16", on_non_finite="skip"), state, {} if put_before else params, bad)
+    assert outcome.skipped
+    assert same_bits(outcome.params, cast(params, "bfloat16", ["gain", "layer.bias"]))
+    assert same_bits(outcome.state.held(), params)
+    with pytest.raises(NonFinite, match="gain"):
+        step(session("bfloat16"), state, {} if put_before else params, bad)
+
+
+def trained(wire: str | None) -> float:
+    """The loss of a network of one hidden layer on a curve, after 300 steps of its own on what the state answers."""
+    x = np.linspace(-2, 2, 64, dtype=np.float32)[:, None]
+    y, draw = np.sin(2 * x), np.random.default_rng(0).standard_normal
+    params: Mapping[str, Array] = {
+        "w1": draw((1, 16), np.float32), "b1": draw(16, np.float32), "w2": draw((16, 1), np.float32) / 4,
+    }  # fmt: skip
+    config = Config.parse("adamw", hyperparameters={"lr": 0.01}, hold_params=True, wire_dtype=wire)
+    state = State.empty().with_params(params)
+    for _ in range(300):
+        hidden = np.tanh(x @ params["w1"] + params["b1"])
+        error = (hidden @ params["w2"] - y) * (2 / len(x))
+        back = error @ params["w2"].T * (1 - hidden**2)
+        grads = {"w1": x.T @ back, "b1": back.sum(0), "w2": hidden.T @ error}
+        outcome = step(config, state, {}, cast(grads, wire) if wire else grads)
+        state, params = outcome.state, cast(outcome.params, "float32")
+    return float(((np.tanh(x @ params["w1"] + params["b1"]) @ params["w2"] - y) ** 2).mean())
+
+
+@each_wire_dtype
+def test_a_network_learns_as_well_with_half_the_bytes(wire: str) -> None:
+    assert trained(None) < 0.01
+    assert trained(wire) < 0.01
