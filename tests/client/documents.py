@@ -17,6 +17,7 @@ SESSION: dict[str, Any] = {
     "clip": None,
     "on_non_finite": "reject",
     "hold_params": False,
+    "wire_dtype": None,
     "step": 41,
     "skipped_steps": 0,
     "digest": "d41",

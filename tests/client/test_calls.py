@@ -31,7 +31,7 @@ def sent(settings: Any) -> Any:
 def test_hyperparameters_are_gathered_and_the_requests_own_fields_are_not() -> None:
     fields = {
         "groups": [], "schedule": {"kind": "constant"}, "clip": {"global_norm": 1.0}, "on_non_finite": "skip",
-        "hold_params": True, "ttl_seconds": 60, "labels": {"run": "1"},
+        "hold_params": True, "wire_dtype": "float16", "ttl_seconds": 60, "labels": {"run": "1"},
     }  # fmt: skip
     assert sent({**fields, "lr": 0.1, "betas": (0.9, 0.99)}) == {
         "optimizer": "adamw",

@@ -73,11 +73,27 @@ _JSON_GRADS = {
     "h": {"dtype": "float16", "shape": [2], "base64": "ADgANA=="},
     "s": -1,
 }
+_JSON_HALVES = {
+    "w": {"dtype": "bfloat16", "shape": [1, 2], "data": [0.01, -0.3]},
+    "h": {"dtype": "bfloat16", "shape": [2], "base64": "gD8AQA=="},
+    "s": -1,
+}
 _JSON_INFINITE = {"w": {"dtype": "float32", "shape": [1, 2], "base64": "AACAPwAAgH8="}}
 
 CASES: Mapping[str, Case] = {
     "adamw": Case({"optimizer": "adamw"}, _params(np.float32), _steps(np.float32)),
     "adamw-held": Case({"optimizer": "adamw", "hold_params": True}, _params(np.float32), _steps(np.float32)),
+    "adamw-bfloat16-on-the-wire": Case(
+        {"optimizer": "adamw", "hold_params": True, "wire_dtype": "bfloat16"},
+        _params(np.float32),
+        _steps(ml_dtypes.bfloat16),
+    ),
+    "adamw-bfloat16-on-the-wire-json": Case(
+        {"optimizer": "adamw", "hold_params": True, "wire_dtype": "bfloat16"},
+        {"w": [[0.1, 0.2]], "h": {"dtype": "bfloat16", "shape": [2], "data": [1, -2]}, "s": 0.5},
+        (Step(_JSON_HALVES, 1), Step(_JSON_HALVES, 2)),
+        binary=False,
+    ),
     "adamw-json": Case(
         {"optimizer": "adamw", "clip": {"global_norm": 0.25}},
         _JSON_PARAMS,

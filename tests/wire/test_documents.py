@@ -48,6 +48,7 @@ DOCUMENTS = st.fixed_dictionaries(
         "clip": VALUES,
         "on_non_finite": st.sampled_from(["reject", "skip"]) | VALUES,
         "hold_params": VALUES,
+        "wire_dtype": st.sampled_from(["bfloat16", "float16"]) | VALUES,
         "ttl_seconds": VALUES,
         "labels": st.dictionaries(st.text(max_size=5), st.text(max_size=5) | VALUES, max_size=2) | VALUES,
         "other": VALUES,

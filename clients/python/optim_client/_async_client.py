@@ -159,7 +159,8 @@ class AsyncSession(SessionState):
     ) -> Arrays:
         """One optimizer step: the new parameters, in the dtypes and shapes of the old. `lr` is for this step alone.
 
-        A session that holds its parameters is stepped with `step(grads=…)`.
+        A session that holds its parameters is stepped with `step(grads=…)`; with a `wire_dtype`, float32 gradients are
+        sent in that, and the parameters come back in it, as float32 again.
         """
         return await self._client._run(self._step(params, grads, loss, lr))
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from optim_client import _calls
 from optim_client._protocol import Call
-from optim_client._tensors import Arrays, ArraysLike
+from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
 from optim_client.documents import Metrics, SessionInfo
 
 
@@ -43,9 +43,11 @@ class SessionState:
     ) -> Call[Arrays]:
         if grads is None:
             raise TypeError("step() needs grads: step(params, grads), or step(grads=…) where the session holds params")
-        names = list(grads)
-        call = _calls.step(self.id, self.info.step + 1, params, grads, loss, lr)
-        return call.then(lambda answer: self._stepped(answer, names))
+        names, wire_dtype = list(grads), self.info.wire_dtype
+        sent = narrowed(grads, wire_dtype) if wire_dtype else grads
+        call = _calls.step(self.id, self.info.step + 1, params, sent, loss, lr)
+        taken = call.then(lambda answer: self._stepped(answer, names))
+        return taken.then(lambda after: widened(after, grads)) if wire_dtype else taken
 
     def _stepped(self, answer: _calls.Stepped, names: list[str]) -> Arrays:
         """The parameters in the order of the gradients; on the wire they have another."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from optim_client._buffers import Buffers
 from optim_client._protocol import Buffer
 
 try:
@@ -29,6 +30,9 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     **BFLOAT16,
 }
 CODES: Mapping[str, str] = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+_BUFFERS = Buffers()
+_EXTRA = "pip install 'optim-client[bfloat16]'"
 
 Arrays = dict[str, NDArray[Any]]
 ArraysLike = Mapping[str, ArrayLike]
@@ -51,6 +55,34 @@ def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> li
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return [len(text).to_bytes(8, "little") + text, *(arrays[name].reshape(-1).view("u1").data for name in names)]
+
+
+def narrowed(grads: ArraysLike, wire_dtype: str) -> Arrays:
+    """The float32 arrays among them in that dtype: to nearest even, and beyond its range infinite."""
+    dtype = DTYPES.get(CODES[wire_dtype])
+    if dtype is None:
+        raise ImportError(f"the session's wire_dtype is {wire_dtype}, which NumPy lacks: {_EXTRA}")
+    arrays = {name: _array("grads", name, value) for name, value in grads.items()}
+    return {name: _cast(array, dtype) if _is_float32(array) else array for name, array in arrays.items()}
+
+
+def widened(params: Arrays, grads: ArraysLike) -> Arrays:
+    """The parameters whose gradients are float32 as float32 too, which is exact."""
+    return {
+        name: _cast(array, DTYPES["F32"]) if _is_float32(np.asarray(grads[name])) else array
+        for name, array in params.items()
+    }
+
+
+@np.errstate(over="ignore")
+def _cast(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    cast = _BUFFERS.take(array.size * dtype.itemsize).view(dtype).reshape(array.shape)
+    cast[...] = array
+    return cast
+
+
+def _is_float32(array: NDArray[Any]) -> bool:
+    return array.dtype.name == "float32"
 
 
 def decode(body: Buffer, kind: str) -> tuple[Arrays, dict[str, str]]:
@@ -111,7 +143,7 @@ def _placed(name: str, tensor: Any) -> _Placed:
             type(length) is int and length >= 0 for length in shape
         ):
             if code == "BF16" and code not in DTYPES:
-                raise ImportError(f"{name} is bfloat16, which NumPy lacks: pip install 'optim-client[bfloat16]'")
+                raise ImportError(f"{name} is bfloat16, which NumPy lacks: {_EXTRA}")
             if code not in DTYPES:
                 raise ValueError(f"{name} has dtype {code!r}")
             if start < 0 or end - start != math.prod(shape) * DTYPES[code].itemsize:

@@ -39,6 +39,7 @@ class SessionInfo:
     clip: Mapping[str, Any] | None
     on_non_finite: str
     hold_params: bool
+    wire_dtype: str | None
     step: int
     skipped_steps: int
     digest: str
@@ -55,6 +56,7 @@ class SessionInfo:
         expires_at = document["expires_at"]
         return cls(
             **{name: document[name] for name in _AS_THEY_ARE},
+            wire_dtype=document.get("wire_dtype"),  # services before it do not say so
             tensors={name: TensorInfo.read(tensor) for name, tensor in document["tensors"].items()},
             created_at=datetime.fromisoformat(document["created_at"]),
             updated_at=datetime.fromisoformat(document["updated_at"]),

@@ -34,9 +34,12 @@ class Settings(Changes, total=False):
 
     on_non_finite: Literal["reject", "skip"]
     hold_params: bool
+    wire_dtype: Literal["bfloat16", "float16"] | None
 
 
-FIELDS = frozenset({"groups", "schedule", "clip", "ttl_seconds", "labels", "on_non_finite", "hold_params"})
+FIELDS = frozenset(
+    {"groups", "schedule", "clip", "ttl_seconds", "labels", "on_non_finite", "hold_params", "wire_dtype"}
+)
 
 
 def document(settings: Mapping[str, Any]) -> dict[str, Any]:
