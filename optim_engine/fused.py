@@ -2,7 +2,7 @@
 
 Moments and parameters are those of `walk.py` to the bit: the same operations of IEEE 754 in the same order, with
 coefficients that were rounded once. Sums of squares alone are added in an order of the compiler's choice. Other rules
-and half precision are left to NumPy's walk.
+and half precision are left to NumPy's walk; gradients that only travelled in halves are widened by NumPy before.
 
 The results are not read again before they have left the cache, so they go straight to memory, past it: a plain store
 would read each line before it overwrites it. That needs whole, aligned cache lines, so some are gathered on the stack
