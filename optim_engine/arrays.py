@@ -64,9 +64,9 @@ def widened(x: Array, wide: Array) -> Array:
 
 
 @np.errstate(all="ignore")
-def round_to(narrow: Array, wide: Array) -> None:
-    """Fill `narrow` with the values of `wide`: to nearest even, and beyond its range infinite."""
-    narrow[...] = wide
+def convert(x: Array, target: Array) -> None:
+    """Fill the target with the values of x: widened exactly; or to nearest even, and beyond its range infinite."""
+    target[...] = x
 
 
 def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
@@ -74,5 +74,5 @@ def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
     if x.dtype == dtype:
         return x
     narrow = np.empty(x.shape, dtype)
-    round_to(narrow, x)
+    convert(x, narrow)
     return narrow

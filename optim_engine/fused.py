@@ -35,6 +35,7 @@ SUMMED = 32 * GROUP
 """Elements whose squares are added up in their own dtype."""
 
 
+@np.errstate(all="ignore")
 def advance(update: Update, run: Vectors) -> Sums:
     """Update a part of a run."""
     h, dtype = update.h, run.old["params"].dtype

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TypeAlias
 
-from optim_engine.arrays import Array, round_to
+from optim_engine.arrays import Array, convert
 from optim_engine.machine import Machine
 from optim_engine.norms import norm, squares
 from optim_engine.plan import Run
@@ -33,7 +33,7 @@ def advance(jobs: Sequence[Job], memory: Array, machine: Machine, filled: Filled
         job, part = chunk
         sums = machine.kernel.advance(job.update, job.vectors.of(part))
         if job.answer is not job.vectors.new["params"]:
-            round_to(job.answer[part], job.vectors.new["params"][part])
+            convert(job.vectors.new["params"][part], job.answer[part])
         job.run.write(memory, job.vectors.new)
         if filled:
             for start, end in job.run.ranges_of(part):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from optim_engine.arrays import Array
+from optim_engine.arrays import Array, convert
 from optim_engine.buffers import BUFFERS
 from optim_engine.layout import Entry, Layout, Spec, check_dtype
 
@@ -64,7 +64,7 @@ class State:
         layout = self.layout if entries == self.entries else Layout(entries)
         new = replace(self.moved(layout), counts={name: self.counts.get(name, 0) for name in entries})
         for name, array in params.items():
-            new.array(name, "params")[...] = array
+            convert(array, new.array(name, "params"))
         return new
 
     def moved(self, layout: Layout) -> "State":

@@ -1,6 +1,7 @@
 """Gradients and parameters may travel in halves while the state holds float32: the same step, its answer rounded."""
 
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -179,6 +180,21 @@ def test_a_skipped_step_answers_what_is_held_rounded(put_before: bool) -> None:
     assert same_bits(outcome.state.held(), params)
     with pytest.raises(NonFinite, match="gain"):
         step(session("bfloat16"), state, {} if put_before else params, bad)
+
+
+@each_machine
+def test_a_signalling_nan_is_a_nan_like_any_other(machine: Machine) -> None:
+    """The conversion of one raises the processor's flag for an invalid operation, in whatever thread that is."""
+    signalling = np.full(CHUNK + 5, 0x7F81, np.uint16).view(DTYPES["bfloat16"])
+    state = State.empty().with_params({"x": signalling}, "bfloat16")
+    assert np.isnan(state.held()["x"]).all()
+    with ThreadPoolExecutor(1) as pool, pytest.raises(NonFinite, match="x"):
+        pool.submit(step, session("bfloat16"), state, {}, {"x": signalling}, machine=machine).result()
+    grads = {"x": np.ones(CHUNK + 5, signalling.dtype)}
+    outcome = step(
+        session("bfloat16", hyperparameters={"lr": 0}), state, {}, grads, machine=replace(machine, threads=2)
+    )
+    assert np.isnan(outcome.params["x"].astype(np.float32)).all()
 
 
 def trained(wire: str | None) -> float:

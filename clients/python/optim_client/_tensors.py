@@ -74,7 +74,7 @@ def widened(params: Arrays, grads: ArraysLike) -> Arrays:
     }
 
 
-@np.errstate(over="ignore")
+@np.errstate(over="ignore", invalid="ignore")  # the service says which elements are not finite
 def _cast(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     cast = _BUFFERS.take(array.size * dtype.itemsize).view(dtype).reshape(array.shape)
     cast[...] = array
