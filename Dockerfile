@@ -17,6 +17,7 @@ RUN groupadd --gid 10001 optim \
  && useradd --uid 10001 --gid optim --home-dir /data --no-create-home --shell /usr/sbin/nologin optim \
  && install --directory --owner optim --group optim /data
 COPY --from=build /venv /venv
+# It listens to all of the container's network, so it starts with API keys alone, or with OPTIM_INSECURE=true.
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
