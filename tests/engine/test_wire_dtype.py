@@ -157,6 +157,8 @@ def test_a_gradient_in_a_dtype_that_is_neither_is_refused_naming_both() -> None:
             step(session("bfloat16"), state, {}, cast(grads, wrong, ["gain"]))
         with pytest.raises(TensorMismatch, match=rf"the parameter is float32 \[\], its gradient is {wrong} \[\]"):
             step(session("bfloat16"), State.empty(), params, cast(grads, wrong, ["gain"]))
+    with pytest.raises(TensorMismatch, match="the gradient is float16"):
+        step(session("float16"), state, {}, {"gain": np.array(1, ">f2")})
     with pytest.raises(TensorMismatch, match=r"the gradient is bfloat16 \[1\], .* as float32 \[\]"):
         step(session("bfloat16"), state, {}, cast(grads | {"gain": np.ones(1, np.float32)}, "bfloat16"))
 
@@ -183,18 +185,17 @@ def test_a_skipped_step_answers_what_is_held_rounded(put_before: bool) -> None:
 
 
 @each_machine
-def test_a_signalling_nan_is_a_nan_like_any_other(machine: Machine) -> None:
-    """The conversion of one raises the processor's flag for an invalid operation, in whatever thread that is."""
-    signalling = np.full(CHUNK + 5, 0x7F81, np.uint16).view(DTYPES["bfloat16"])
-    state = State.empty().with_params({"x": signalling}, "bfloat16")
-    assert np.isnan(state.held()["x"]).all()
-    with ThreadPoolExecutor(1) as pool, pytest.raises(NonFinite, match="x"):
-        pool.submit(step, session("bfloat16"), state, {}, {"x": signalling}, machine=machine).result()
-    grads = {"x": np.ones(CHUNK + 5, signalling.dtype)}
-    outcome = step(
-        session("bfloat16", hyperparameters={"lr": 0}), state, {}, grads, machine=replace(machine, threads=2)
-    )
-    assert np.isnan(outcome.params["x"].astype(np.float32)).all()
+@each_wire_dtype
+def test_what_is_not_finite_warns_of_nothing_in_whatever_thread(machine: Machine, wire: str) -> None:
+    size = 8 * CHUNK
+    signalling = np.full(size, 0x7F800001, np.uint32).view(np.float32)
+    for held in (np.full(size, 3.4e38, np.float32), signalling):
+        state = State.empty().with_params({"x": held})
+        with ThreadPoolExecutor(2) as pool:
+            frozen = session(wire, hyperparameters={"lr": 0})
+            grads = {"x": np.ones(size, DTYPES[wire])}
+            outcome = step(frozen, state, {}, grads, machine=Machine(machine.kernel, 3, pool))
+        assert not np.isfinite(outcome.params["x"]).any()
 
 
 def trained(wire: str | None) -> float:
