@@ -104,7 +104,7 @@ def step(
     for job in todo:
         after.update(job.run.named(job.answer, out))
     metrics = Metrics(rates[None], grad_norm, math.sqrt(sums.change), math.sqrt(sums.params), scale)
-    return Outcome(new, {tensor: rounded(after[tensor], g.dtype) for tensor, g in grads.items()}, metrics)
+    return Outcome(new, _answered(config, after, grads), metrics)
 
 
 @np.errstate(all="ignore")
@@ -186,5 +186,11 @@ def _skipped(config: Config, state: State, params: Arrays, grads: Arrays, lr: fl
     """The parameters as they were, nothing moved; a session that holds parameters holds those that came with it."""
     kept = {tensor: state.array(tensor, "params") if config.hold_params else params[tensor] for tensor in grads}
     metrics = Metrics(lr, grad_norm, 0.0, norm([flat(θ) for θ in kept.values()]), 1.0)
-    answered = {tensor: rounded(kept[tensor], g.dtype) for tensor, g in grads.items()}
-    return Outcome(state, answered, metrics, skipped=True)
+    return Outcome(state, _answered(config, kept, grads), metrics, skipped=True)
+
+
+def _answered(config: Config, params: Arrays, grads: Arrays) -> dict[str, Array]:
+    """The parameters in the order of the gradients, and in their dtypes."""
+    if config.wire_dtype is None:
+        return {tensor: params[tensor] for tensor in grads}
+    return {tensor: rounded(params[tensor], g.dtype) for tensor, g in grads.items()}
