@@ -70,18 +70,19 @@ def read(path: Path) -> list[Key]:
     except OSError as error:
         raise ValueError(f"OPTIM_API_KEYS_FILE={path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        raise ValueError(f"OPTIM_API_KEYS_FILE={path}: {where}: {first['msg']}") from None
+        raise ValueError(f"OPTIM_API_KEYS_FILE={path}: {_first(error)}") from None
     if len({key.id for key in keys}) < len(keys):
         raise ValueError(f"OPTIM_API_KEYS_FILE={path} has one key twice")
     return keys
 
 
 def create(path: Path, tenant: str, role: str, expires_at: datetime | None = None) -> tuple[str, Key]:
-    """A new key, and its row, which is added to the file; a file that is not there is made."""
+    """A new key, and its row, which is added to the file; a file that is not there is made. Raises `ValueError`."""
     secret = f"optim_{secrets.token_urlsafe(32)}"
-    key = Key(sha256=hash_of(secret), tenant=tenant, role=role, expires_at=expires_at)
+    try:
+        key = Key(sha256=hash_of(secret), tenant=tenant, role=role, expires_at=expires_at)
+    except ValidationError as error:
+        raise ValueError(_first(error)) from None
     _change(path, lambda keys: [*keys, key])
     return secret, key
 
@@ -96,6 +97,12 @@ def revoke(path: Path, key_id: str) -> None:
         return kept
 
     _change(path, without)
+
+
+def _first(error: ValidationError) -> str:
+    """What is wrong, and where, without what was given: it may be a secret in the wrong place."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
 
 
 def _change(path: Path, change: Callable[[list[Key]], list[Key]]) -> None:

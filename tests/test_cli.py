@@ -230,13 +230,26 @@ def test_keys_are_made_listed_and_revoked(optim: Optim, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("create", "--role", "owner"), ("create", "--tenant", "a/b"), ("create", "--days", "0"), ("create", "-f")]
+    ("flags", "status", "reason"),
+    [
+        (["--tenant", "a/b"], 1, "optim: tenant: String should match pattern"),
+        (["--role", "owner"], 2, "Invalid value for '--role': 'owner' is not one of"),
+        (["--days", "0"], 2, "Invalid value for '--days': 0 is not in the range"),
+    ],
 )
-def test_a_key_that_cannot_be_meant_is_not_made(optim: Optim, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_a_key_that_cannot_be_meant_is_not_made(
+    optim: Optim, tmp_path: Path, flags: list[str], status: int, reason: str
+) -> None:
     file = tmp_path / "keys.json"
-    status, out, said = optim("keys", *words, OPTIM_API_KEYS_FILE=str(file))
-    assert (status in (1, 2), out, file.exists()) == (True, "", False)
-    assert said
+    ended, out, said = optim("keys", "create", *flags, OPTIM_API_KEYS_FILE=str(file), COLUMNS="200")
+    assert (ended, out, file.exists()) == (status, "", False)
+    assert reason in said
+
+
+def test_keys_without_a_file_ask_for_one(optim: Optim) -> None:
+    status, _, words = optim("keys", "list")
+    assert status == 2
+    assert "Missing option '--file' (env var: 'OPTIM_API_KEYS_FILE')" in words
 
 
 @pytest.mark.parametrize(
