@@ -35,7 +35,6 @@ SUMMED = 32 * GROUP
 """Elements whose squares are added up in their own dtype."""
 
 
-@np.errstate(all="ignore")
 def advance(update: Update, run: Vectors) -> Sums:
     """Update a part of a run."""
     h, dtype = update.h, run.old["params"].dtype
@@ -44,13 +43,17 @@ def advance(update: Update, run: Vectors) -> Sums:
         return walk.advance(update, run)
     last = "v_max" if h.amsgrad else "v"
     old, new = ([vectors[slot] for slot in ("params", "m", "v", last)] for vectors in (run.old, run.new))
-    past_cache = all(_address(array) % LINE == 0 for array in new)
-    (wide,) = scratch(1, len(run.g), dtype)
-    inputs = [np.ascontiguousarray(array) for array in (widened(run.g, wide), *old)]
+    inputs = [np.ascontiguousarray(array) for array in (_in(dtype, run.g), *old)]
     gradient, rule = _coefficients(update, h, dtype)
     decays = bool(h.weight_decay) and not h.decoupled
     adam = _BARE if gradient[:2] == (1, math.inf) and not decays else _WHOLE
-    return Sums(*adam(*inputs, *new, gradient, rule, decays, h.amsgrad, past_cache, SMALLEST_TRUSTED[dtype]))
+    return Sums(*adam(*inputs, *new, gradient, rule, decays, h.amsgrad, SMALLEST_TRUSTED[dtype]))
+
+
+@np.errstate(all="ignore")
+def _in(dtype: np.dtype[Any], g: Array) -> Array:
+    """The gradient in the dtype that is computed in."""
+    return g if g.dtype == dtype else widened(g, scratch(1, len(g), dtype)[0])
 
 
 @lru_cache(maxsize=16)
@@ -146,7 +149,7 @@ def _signature(number: Any) -> Any:
     write = types.Array(number, 1, "C", aligned=False)
     sums = types.UniTuple(types.float64, 3)
     numbers = types.UniTuple(number, 3), types.UniTuple(number, 7)
-    return sums(*[read] * 5, *[write] * 4, *numbers, *[types.boolean] * 3, types.float64)
+    return sums(*[read] * 5, *[write] * 4, *numbers, *[types.boolean] * 2, types.float64)
 
 
 def _compiled(function: Any) -> Any:
@@ -163,11 +166,12 @@ def _adam(bare: bool) -> Any:  # noqa: C901
 
     @_compiled
     def adam(  # noqa: C901
-        g_, θ_, m_, v_, v_max_, new_θ, new_m, new_v, new_v_max, gradient, rule, decays, amsgrad, past_cache, trusted
+        g_, θ_, m_, v_, v_max_, new_θ, new_m, new_v, new_v_max, gradient, rule, decays, amsgrad, trusted
     ):
         """The equations of `adam.py`, element by element. Without AMSGrad, v stands for v_max."""
         c, bound, λ = gradient
         β1, rest1, β2, rest2, ε, γ, decay = rule
+        past_cache = (new_θ.ctypes.data | new_m.ctypes.data | new_v.ctypes.data | new_v_max.ctypes.data) % LINE == 0
         sums = (0.0, 0.0, 0.0)
         zero = c - c
         θ_group, m_group = _stack(g_, GROUP), _stack(g_, GROUP)
