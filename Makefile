@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test durability big serve check peers bench clean
+.PHONY: demo test chaos durability big serve check peers bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml
@@ -16,7 +16,11 @@ demo: $(VENV)/.installed  ## watch a network learn through the service, killed h
 	$(BIN)/optim demo
 
 test: $(VENV)/.installed  ## every test, with a real Redis
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+chaos: $(VENV)/.installed  ## every check of docs/reliability.md, whole, some 45 minutes; ONLY="-k races" for a part
+	CHAOS=whole $(BIN)/python -m pytest -s -m requirement $(ONLY)
+	$(BIN)/python -m tests.chaos.page
 
 durability: $(VENV)/.installed  ## the long campaign: a kill at every step of 200, and in the middle of large saves
 	$(BIN)/python -m pytest -s tests/durability/campaign.py

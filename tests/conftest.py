@@ -1,9 +1,31 @@
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.chaos.trial import Trial
 from tests.servers import RedisServer
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture
+def trial(request: pytest.FixtureRequest) -> Iterator[Trial]:
+    """What a check of a requirement tries and finds; a row of docs/reliability.md, if it passes."""
+    [marker] = request.node.iter_markers("requirement")
+    trial = Trial(" ".join(re.findall(r"\w+", request.node.name.removeprefix("test_").replace("_", " "))), marker.args)
+    yield trial
+    if not request.node.stash[FAILED]:
+        trial.end()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,24 @@
+"""docs/reliability.md says what the results say, and nothing that was not tried."""
+
+import copy
+
+import pytest
+
+from tests.chaos import page
+
+
+@pytest.fixture
+def text() -> str:
+    return page.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_tables_of_the_page_are_those_of_the_results(text: str) -> None:
+    assert page.filled(text, page.load()) == text
+
+
+def test_another_result_makes_another_page(text: str) -> None:
+    results = copy.deepcopy(page.load())
+    results.append(
+        {"requirements": ["R1"], "check": "x", "seed": 1, "seconds": 2, "tried": {"kills": 3}, "measured": {}}
+    )
+    assert page.filled(text, results) != text
