@@ -15,7 +15,7 @@ REQUIREMENTS: dict[str, Requirement] = {
     ),
     "R2": Requirement(
         "No step happens twice",
-        "in the same runs clients retry; parameters and moments equal a local replay of the acknowledged steps to the bit",
+        "in the same runs clients retry; the end equals a local replay of the acknowledged steps to the bit",
     ),
     "R3": Requirement(
         "The store's death is survived",
@@ -46,7 +46,7 @@ REQUIREMENTS: dict[str, Requirement] = {
     ),
     "R10": Requirement(
         "Hostile input is a 4xx, quickly",
-        "requests made from the schema; mutated JSON and safetensors bodies in the process and over HTTP; known attacks",
+        "requests made from the schema; mutated JSON and safetensors bodies in process and over HTTP; known attacks",
     ),
     "R11": Requirement(
         "Slow clients are let go, and harm nobody else",
