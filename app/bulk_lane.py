@@ -12,24 +12,33 @@ held and not inherited, because an event loop fills a buffer only for a protocol
 the lane fills the buffer its parser stands still; after the body a fresh one takes the next request. A body that no
 route asks for (it is answered 413, say) goes uvicorn's way, which drops it.
 
-uvicorn has no deadline for a request's head or body, so they are here. Knows no route and no setting's name.
+uvicorn has no deadline for a request's head or body, nor for the taking of an answer, and no longest head, so they are
+here; and what is no HTTP is refused as everything else is. Knows no route and no setting's name.
 """
 
 import asyncio
+import uuid
+from dataclasses import dataclass
 from typing import Any
 
 import httptools
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
+
+from app.errors import MalformedBody, MalformedHeader, ServiceError
+from app.logs import log
+from app.problems import problem_response
 
 EXTENSION = "optim.body"
 """Where a route finds the `Body`: in the ASGI scope's extensions, and only for a large one of known length."""
 BULK_BYTES = 1 << 16
 """Shorter bodies are read as cheaply by uvicorn."""
 RECEIVE_BYTES = 1 << 15
+LONGEST_HEAD = 1 << 16
+"""Bytes, and what is received at once beyond them. Also of what follows a chunked body."""
 SLOWEST_BYTES_PER_SECOND = 1 << 14
-"""A body may take a second longer for each so many bytes that have come."""
+"""A body may take a second longer for each so many bytes that have come, an answer for each that wait to be taken."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -44,9 +53,11 @@ class Connection(asyncio.BufferedProtocol):
         *,
         head_seconds: float,
         body_seconds: float,
+        answer_seconds: float,
     ) -> None:
         self._http = Http(config, server_state, app_state, _loop)
         self._http.head_seconds, self._http.body_seconds = head_seconds, body_seconds
+        self._http.answer_seconds = answer_seconds
         self._received = memoryview(bytearray(RECEIVE_BYTES))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -98,18 +109,33 @@ class Body:
         return True
 
 
+@dataclass(slots=True)
+class Debt:
+    """What a client owes since a moment: a head, a body, the taking of an answer."""
+
+    since: float
+    seconds: float
+    nbytes: int = 0
+    """Each makes it a little longer."""
+
+    def is_due(self, now: float) -> bool:
+        return now >= self.since + self.seconds + self.nbytes / SLOWEST_BYTES_PER_SECOND
+
+
 class Http(HttpToolsProtocol):
     """uvicorn's protocol, with a way around its parser, and deadlines for what a client owes."""
 
     head_seconds: float
     body_seconds: float
+    answer_seconds: float
     bulk: memoryview | None = None
     """What is to be filled of the buffer that a route gave."""
-    _owed_since: float | None = None
-    """When the head or the body began that has not come whole; `None` between requests."""
-    _allowed_seconds: float
-    _body_bytes = 0
-    """How many bytes of the body have come."""
+    _owed: Debt | None = None
+    """The head or the body that has not come whole; `None` between requests."""
+    _untaken: Debt | None = None
+    """What was written and waits for the client to take it."""
+    _bytes_beside_bodies = 0
+    """How many have come in a row that were not of a body: those of a head."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -121,8 +147,18 @@ class Http(HttpToolsProtocol):
         self.bulk = None
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        if self._owed is None and self.timeout_keep_alive_task is not None:
+            self._owes(self.head_seconds)  # it may be no head yet, but an empty line; and uvicorn waits no more
+        super().data_received(data)
+        self._bytes_beside_bodies += len(data)
+        if self._bytes_beside_bodies > LONGEST_HEAD and not self.transport.is_closing():
+            self._cannot_read(f"the head is longer than {LONGEST_HEAD} bytes: shorten its header fields")
+
     def on_message_begin(self) -> None:
         self._owes(self.head_seconds)
+        if not self.flow.write_paused:
+            self._untaken = None  # it has the answer before
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -133,17 +169,18 @@ class Http(HttpToolsProtocol):
             self.scope["extensions"] = {EXTENSION: Body(self, self.cycle, length)}  # type: ignore[dict-item]
 
     def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
+        self._has_come(len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._owed_since = None
+        self._owed = None
+        self._bytes_beside_bodies = 0
         super().on_message_complete()
 
     def bulk_received(self, nbytes: int) -> None:
         """So many bytes more of the buffer are filled."""
         assert self.bulk is not None
-        self._body_bytes += nbytes
+        self._has_come(nbytes)
         self.bulk = self.bulk[nbytes:]
         if not self.bulk:
             self.bulk = None
@@ -151,16 +188,70 @@ class Http(HttpToolsProtocol):
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
             self.on_message_complete()
 
+    def pause_writing(self) -> None:
+        self._untaken = self._debt(self.answer_seconds, self.transport.get_write_buffer_size())
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._untaken = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        self._cannot_read("this is not HTTP/1.1: see the request line and the header fields")
+
+    def _cannot_read(self, why: str) -> None:
+        """Refuse what has come, and all that follows it. A request that came before it is answered first."""
+        self._owed = None
+        if self.cycle is None or self.cycle.response_complete:
+            self._refuse(MalformedHeader(why))
+        elif not self.cycle.more_body:
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+        elif self.cycle.response_started:
+            self.transport.close()
+        else:
+            self._refuse(MalformedBody("the body's chunks are not those of HTTP/1.1"))
+
+    def _refuse(self, error: ServiceError) -> None:
+        request_id = uuid.uuid4().hex
+        answer = problem_response(error)
+        fields = [
+            *self.server_state.default_headers,
+            *answer.raw_headers,
+            (b"x-request-id", request_id.encode()),
+            (b"connection", b"close"),
+        ]
+        head = [STATUS_LINE[answer.status_code], *(b"%b: %b\r\n" % field for field in fields), b"\r\n"]
+        self.transport.write(b"".join([*head, answer.body]))
+        self.transport.close()
+        log.info("refused", status=answer.status_code, error=error.detail, request_id=request_id)
+
+    def _debt(self, seconds: float, nbytes: int = 0) -> Debt:
+        return Debt(self.loop.time(), seconds, nbytes)
+
     def _owes(self, seconds: float) -> None:
-        self._owed_since, self._allowed_seconds, self._body_bytes = self.loop.time(), seconds, 0
+        self._owed = self._debt(seconds)
+
+    def _has_come(self, nbytes: int) -> None:
+        """So many bytes more of the body."""
+        self._bytes_beside_bodies = 0
+        if self._owed is not None:
+            self._owed.nbytes += nbytes
 
     def _watch(self) -> None:
         """Look from time to time, and close the connection of a client that is late."""
-        if self._owed_since is not None:
-            now = self.loop.time()
+        now = self.loop.time()
+        if self._owed is not None:
             if self.flow.read_paused:  # then it is the service that does not read
-                self._owed_since = now
-            allowed = self._allowed_seconds + self._body_bytes / SLOWEST_BYTES_PER_SECOND
-            if now >= self._owed_since + allowed:
+                self._owed.since = now
+            if self._owed.is_due(now):
                 self.transport.close()
-        self._watcher = self.loop.call_later(min(self.head_seconds, self.body_seconds) / 4, self._watch)
+        waiting = self.transport.get_write_buffer_size()
+        if not waiting:
+            self._untaken = None
+        elif self._untaken is None:
+            self._untaken = self._debt(self.answer_seconds, waiting)
+        elif self._untaken.is_due(now):
+            self.transport.abort()  # to close it would be to wait until all is taken
+        shortest = min(self.head_seconds, self.body_seconds, self.answer_seconds)
+        self._watcher = self.loop.call_later(shortest / 4, self._watch)

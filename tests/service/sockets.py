@@ -1,6 +1,7 @@
 """An application behind a real socket: uvicorn with the bulk lane, in a thread, and requests as bytes."""
 
 import asyncio
+import json
 import re
 import socket
 import ssl
@@ -16,26 +17,35 @@ from starlette.types import ASGIApp
 from app.bulk_lane import Connection
 
 TIMEOUT_SECONDS = 30.0
+DEADLINES = {"head_seconds": 60.0, "body_seconds": 60.0, "answer_seconds": 60.0}
 HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) .*?\r\n\r\n", re.DOTALL)
 
 
 @contextmanager
 def listening(
-    app: ASGIApp, loop: str = "uvloop", tls: ssl.SSLContext | None = None, **deadlines: float
+    app: ASGIApp,
+    loop: str = "uvloop",
+    tls: ssl.SSLContext | None = None,
+    keep_alive: int = 5,
+    send_buffer: int | None = None,
+    **deadlines: float,
 ) -> Iterator[tuple[str, int]]:
     """The address of a server that runs `app` until the block ends."""
     config = uvicorn.Config(
         app,
-        http=partial(Connection, **{"head_seconds": 60.0, "body_seconds": 60.0} | deadlines),  # type: ignore[arg-type]
+        http=partial(Connection, **DEADLINES | deadlines),  # type: ignore[arg-type]
         loop=loop,
         ws="none",
         log_config=None,
         access_log=False,
+        timeout_keep_alive=keep_alive,
         timeout_graceful_shutdown=1,
     )
     config.load()
     config.ssl = tls
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        if send_buffer is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         server = uvicorn.Server(config)
         thread = Thread(target=partial(_serve, server, config, listener))
         thread.start()
@@ -74,6 +84,15 @@ class Wire:
 
     def answer(self) -> tuple[int, bytes]:
         """The status and body of the next answer, which may be an interim one."""
+        head, body = self._answer()
+        return int(head[1]), body
+
+    def refusal(self) -> tuple[bytes, Any]:
+        """The head of the next answer, and the problem that is its body."""
+        head, body = self._answer()
+        return head[0], json.loads(body)
+
+    def _answer(self) -> tuple[re.Match[bytes], bytes]:
         while (head := HEAD.match(self._read)) is None:
             self._read += self._receive()
         length = re.search(rb"content-length: (\d+)", head[0])
@@ -81,7 +100,7 @@ class Wire:
         while len(self._read) < end:
             self._read += self._receive()
         body, self._read = self._read[head.end() : end], self._read[end:]
-        return int(head[1]), body
+        return head, body
 
     def is_closed(self) -> bool:
         """Wait until the other side closes, and say whether it did so without another answer."""

@@ -3,9 +3,12 @@
 import asyncio
 import gc
 import inspect
+import re
+import socket
 import ssl
 from collections.abc import Iterator
 from hashlib import sha256
+from threading import Event
 
 import pytest
 import trustme
@@ -21,7 +24,7 @@ from app.main import create_app
 from app.routes.bodies import read_body
 from app.settings import Settings
 from optim_engine.buffers import BUFFERS
-from tests.service.sockets import Wire, listening, post, post_chunked
+from tests.service.sockets import TIMEOUT_SECONDS, Wire, listening, post, post_chunked
 
 LARGE = bytes(range(256)) * (BULK_BYTES // 64)
 GONE: list[str] = []
@@ -219,6 +222,86 @@ def test_a_connection_is_kept_between_requests_beyond_the_deadline_of_a_head() -
             with pytest.raises(TimeoutError):
                 wire.socket.recv(1)
             wire.socket.settimeout(30)
+
+
+def test_a_connection_that_is_kept_ends_with_uvicorns_time_or_that_of_a_head() -> None:
+    """An empty line is no request, and ends uvicorn's own wait for one."""
+    with listening(echo, keep_alive=1, head_seconds=0.2) as address:
+        for line in (b"", b"\r\n", b"\r\n\r\n"):
+            with Wire(address) as wire:
+                wire.send(post("/lane", b"one"))
+                assert wire.answer() == (200, digest(b"one"))
+                wire.send(line)
+                assert wire.is_closed()
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize("nbytes", [1 << 15, 1 << 25], ids=["which uvicorn thinks is sent", "which fills all buffers"])
+def test_a_client_that_does_not_take_its_answer_is_let_go_at_the_deadline(loop: str, nbytes: int) -> None:
+    gone = Event()
+
+    async def generous(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await Response(bytes(nbytes))(scope, receive, send)
+            await receive()  # until the client is gone
+            gone.set()
+
+    with listening(generous, loop, answer_seconds=0.2, send_buffer=1 << 12) as address, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+        client.connect(address)
+        client.sendall(post("/", b""))
+        assert gone.wait(TIMEOUT_SECONDS)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\0\r\n\r\n",
+        b"GET / FTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nx-a: a\0b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nx-a: a\rb\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nx a: b\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nx-a: " + bytes(BULK_BYTES).replace(b"\0", b"a") * 2,
+        b"\r\n" * BULK_BYTES,
+    ],
+    ids=["zero", "ftp", "nul", "cr", "space", "minus", "two lengths", "length and chunks", "endless", "empty lines"],
+)
+def test_what_is_no_http_is_refused_as_a_problem(address: tuple[str, int], sent: bytes) -> None:
+    with Wire(address) as wire:
+        wire.send(sent)
+        head, answer = wire.refusal()
+        assert answer["code"] == "malformed_header"
+        assert re.search(rb"x-request-id: [0-9a-f]{32}\r\n", head)
+        assert b"content-type: application/problem+json\r\n" in head
+        assert wire.is_closed()
+
+
+def test_chunks_that_are_none_are_a_malformed_body(address: tuple[str, int]) -> None:
+    with Wire(address) as wire:
+        wire.send(post_chunked("/lane", [b"good"])[:-5] + b"none\r\n")
+        assert wire.refusal()[1]["code"] == "malformed_body"
+        assert wire.is_closed()
+
+
+def test_what_follows_a_chunked_body_is_no_longer_than_a_head(address: tuple[str, int]) -> None:
+    with Wire(address) as wire:
+        wire.send(post_chunked("/lane", [b"good"])[:-2] + b"x-a: " + b"a" * 2 * BULK_BYTES)
+        assert wire.refusal()[1]["code"] == "malformed_body"
+        assert wire.is_closed()
+
+
+def test_a_request_is_answered_although_the_next_one_cannot_be_read() -> None:
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.1)
+        await echo(scope, receive, send)
+
+    with listening(slow) as address, Wire(address) as wire:
+        wire.send(post("/lane", b"good") + b"bad\r\n\r\n")
+        assert wire.answer() == (200, digest(b"good"))
+        assert wire.is_closed()
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
