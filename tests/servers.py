@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from contextlib import suppress
@@ -66,19 +67,22 @@ class RedisServer:
 
 
 class Proxy:
-    """Stands between a client and a server. Keeps what was asked; swallows the answers while it is `mute`."""
+    """Stands between a client and a server, as its TLS where it has a context. Keeps what was asked; swallows the
+    answers while it is `mute`.
+    """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = port
+        self._tls = tls
         self.mute = False
         self.requests = bytearray()
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        return f"redis{'s' if self._tls else ''}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self._tasks: set[asyncio.Task[None]] = set()
         return self
 

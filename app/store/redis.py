@@ -126,12 +126,15 @@ class RedisStore(Store):
 
     async def _warn(self) -> None:
         """Say in the log how this Redis may lose what was answered."""
-        with suppress(Refused):
+        try:
             memory, disk = map(_info, await self._redis.ask(("INFO", "memory"), ("INFO", "persistence")))
-            if memory.get("maxmemory", "0") != "0" and memory.get("maxmemory_policy") != "noeviction":
-                log.warning("this Redis drops keys when its memory is full: set its maxmemory-policy to noeviction")
-            if disk.get("aof_enabled", "0") == "0":
-                log.warning("this Redis has no append-only file: if it crashes, steps that were answered are lost")
+        except Refused as refusal:
+            log.warning("whether this Redis may lose steps cannot be looked at: %s", refusal.detail)
+            return
+        if memory.get("maxmemory", "0") != "0" and memory.get("maxmemory_policy") != "noeviction":
+            log.warning("this Redis drops keys when its memory is full: set its maxmemory-policy to noeviction")
+        if disk.get("aof_enabled", "0") == "0":
+            log.warning("this Redis has no append-only file: if it crashes, steps that were answered are lost")
 
     async def close(self) -> None:
         await self._redis.close()

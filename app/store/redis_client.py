@@ -7,13 +7,14 @@ done. A call that is cut short closes its connection, so that nobody reads anoth
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -46,6 +47,7 @@ ADVICE: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = 
     (BusyLoadingError, "is loading its data: try again in a moment"),
     (NoPermissionError, "does not let this user do what the store needs"),
     (AuthenticationError, "refuses the user or the password in OPTIM_STORE"),
+    (ssl.SSLCertVerificationError, "shows a certificate that is not trusted: is its authority in ?ssl_ca_certs=PATH?"),
     ((RedisTimeoutError, TimeoutError), "did not answer within OPTIM_STORE_TIMEOUT_SECONDS"),
     (Exception, "failed or cannot be reached"),
 )
@@ -77,9 +79,13 @@ class Client:
         self._places: asyncio.Semaphore | None = None
         self._idle: list[AbstractConnection] = []
         try:
-            self._connection_class(**self._settings)
-        except TypeError as error:  # it names the parameter alone
+            connection = self._connection_class(**self._settings)
+            if isinstance(connection, SSLConnection):
+                connection.ssl_context.get()
+        except (TypeError, RedisError) as error:  # it names the parameter alone
             raise ValueError(f"OPTIM_STORE: {error}") from None
+        except OSError as error:
+            raise ValueError(f"OPTIM_STORE: the files that its ssl_… name cannot be used: {error}") from None
 
     def open(self) -> None:
         self._places = asyncio.Semaphore(CONNECTIONS)
@@ -229,7 +235,8 @@ def _checked(answers: list[Any]) -> list[Any]:
 
 
 def _explained(error: Exception) -> str:
-    advice = next(advice for kind, advice in ADVICE if isinstance(error, kind))
+    beneath = error.__context__  # redis-py makes one kind of all that goes wrong while it connects
+    advice = next(advice for kind, advice in ADVICE if isinstance(error, kind) or isinstance(beneath, kind))
     return f"Redis {advice} ({error})" if str(error) else f"Redis {advice}"
 
 

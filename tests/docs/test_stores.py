@@ -32,32 +32,6 @@ def test_a_copy_of_the_folder_is_a_store_of_that_moment(tmp_path: Path) -> None:
     assert copied.digest == session.digest
 
 
-def test_the_user_of_redis_may_do_all_that_the_service_does(own_redis: RedisServer, tmp_path: Path) -> None:
-    (line,) = blocks(section(read("docs/stores.md"), "Settings of Redis"), "text")
-    with own_redis.client() as admin:
-        admin.execute_command(*line.replace("PASSWORD", "secret").split())
-    url = own_redis.url.replace("redis://", "redis://optim:secret@")
-    with servers([url], tmp_path) as (server,), Client(server.url) as client:
-        session = client.sessions.create("adam", hold_params=True, ttl_seconds=600)
-        session.put_params(W)
-        session.step(grads=W, loss=1.0)
-        session.update(lr=0.1, ttl_seconds=None)
-        session.save_state(tmp_path / "state")
-        session.load_state(tmp_path / "state")
-        session.step(grads=W)
-        assert [row.step for row in session.history()] == [1, 2]
-        assert [found.id for found in client.sessions] == [session.id]
-        session.delete()
-        damaged = client.sessions.create("sgd")
-        with own_redis.client() as admin:
-            admin.set(f"optim:{{{damaged.id}}}:head", "not a head")
-        damaged.delete()
-        with own_redis.client() as admin:
-            assert admin.execute_command("ACL LOG") == []
-            left = set(map(bytes.decode, admin.keys()))
-    assert left <= {"optim:format", "optim:tenants", "optim:tenant:default"}
-
-
 def test_every_key_that_redis_holds_has_a_row(own_redis: RedisServer, tmp_path: Path) -> None:
     with servers([own_redis.url], tmp_path) as (server,), Client(server.url) as client:
         session = client.sessions.create("adam")

@@ -140,6 +140,19 @@ def test_a_crash_inside_is_a_problem_whose_id_leads_to_its_trace(logs: Logs) -> 
     assert (request["event"], request["status"]) == ("request", 500)
 
 
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_no_key_is_in_the_trace_of_a_crash(logs: Logs, form: str, tmp_path: Path) -> None:
+    logs.configure("debug", form)
+    file = tmp_path / "keys"
+    file.write_text(json.dumps({"keys": [row("api-secret")]}))
+    with serving(BrokenStore(10), api_keys_file=file) as client:
+        answer = client.get("/v1/sessions/0", headers={"authorization": "Bearer api-secret"})
+        problem(answer, 500, "internal_error")
+    said = logs.text()
+    assert "ZeroDivisionError: deep inside" in said
+    assert "api-secret" not in said
+
+
 def test_the_service_goes_on_after_a_crash(client: Client) -> None:
     with serving(BrokenStore(10)) as broken:
         for _ in range(3):

@@ -3,7 +3,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.store.base import Store
+from tests import redis_user
 from tests.store.places import Place, RedisPlace, place_at
+
+
+@pytest.fixture
+def redis_url(redis_url: str) -> str:
+    """As the least user: whatever the store does, that user may do."""
+    return redis_user.made(redis_url)
 
 
 @pytest.fixture

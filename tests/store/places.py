@@ -17,6 +17,7 @@ from app.store.lmdb import LmdbStore
 from app.store.lmdb_tables import digest
 from app.store.memory import MemoryStore
 from app.store.redis import head_key, session_key
+from tests import redis_user
 
 
 class Place(ABC):
@@ -88,7 +89,7 @@ class LmdbPlace(Place):
 class RedisPlace(Place):
     def __init__(self, url: str, store: Any) -> None:
         super().__init__(url, store)
-        self.client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), protocol=2)
+        self.client = redis.Redis.from_url(redis_user.admin_s(url), retry=Retry(NoBackoff(), 0), protocol=2)
 
     async def pieces(self, session_id: str) -> dict[str, bytes]:
         start = session_key(session_id, "piece:")

@@ -18,7 +18,7 @@ from app.store.redis import RedisStore
         ("redis://localhost", RedisStore),
         ("redis://user:p%40ss@localhost:6380/3", RedisStore),
         ("redis://[::1]:6379/0?db=2", RedisStore),
-        ("rediss://cache.example:6380/0?ssl_ca_certs=/etc/ca.pem", RedisStore),
+        ("rediss://cache.example:6380/0?ssl_check_hostname=no", RedisStore),
         ("unix:///run/redis.sock?db=1", RedisStore),
     ],
 )
@@ -46,6 +46,7 @@ async def test_a_url_names_its_store(url: str, kind: type) -> None:
         ("redis://localhost?retry_on_timeout=yes", "retry_on_timeout is not taken from the URL"),
         ("redis://localhost?ssl_nonsense=1", "ssl_nonsense"),
         ("rediss://localhost?ssl_nonsense=1", "ssl_nonsense"),
+        ("rediss://localhost?ssl_cert_reqs=nonsense", "nonsense"),
         ("unix://", "unix:///path"),
     ],
 )

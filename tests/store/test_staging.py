@@ -12,6 +12,7 @@ from redis import Redis
 from app.errors import StoreUnavailable
 from app.store import redis as redis_store
 from app.store.base import Head, Part, Save, Staging, Store, VersionConflict
+from tests import redis_user
 from tests.servers import RedisServer
 from tests.store.changes import change_of, row, saved, state_of
 from tests.store.places import Place, RedisPlace, place_at, second_store
@@ -177,6 +178,6 @@ async def test_what_is_staged_in_redis_expires(redis_url: str) -> None:
         change = await begun(store, change_of(head, [b"three", b"four"]))
         upload = staging_of(change).upload  # type: ignore[attr-defined]
         await upload.finish(("PING",))
-        with Redis.from_url(redis_url) as client:
+        with Redis.from_url(redis_user.admin_s(redis_url)) as client:
             keys = redis_store.piece_keys("session-1", [piece for piece, _ in change.fresh])
             assert all(0 < client.pttl(key) <= redis_store.STAGED_MS for key in keys)

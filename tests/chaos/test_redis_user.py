@@ -1,0 +1,141 @@
+"""The least user of Redis: it may do all that the service does, each of its rights is needed, and it has no other."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Iterator
+
+import httpx2
+import numpy as np
+import pytest
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from app.errors import StoreUnavailable
+from app.settings import Settings
+from app.store import open_store
+from app.store.redis import head_key, tenant_key
+from tests import redis_user
+from tests.chaos.trial import Trial
+from tests.servers import RedisServer
+from tests.service.calls import SAFETENSORS, W, binary_step, create, serving
+
+LARGE = {"w": np.ones(1_500_000, np.float32)}
+"""More than the service takes from memory alone, and more pieces than leave in one pipeline."""
+ALLOWED = [word.removeprefix("+") for word in redis_user.documented() if word.startswith("+")]
+OF_NO_KEY = {"scan", "eval", "evalsha", "ping", "info", "client|setname"}
+WITHOUT_ACL = {"auth", "hello", "quit", "reset"}
+"""What a server lets everybody do, who is not let in yet too: they change who is asking, and no more."""
+
+REFUSED = "has no permissions to run the|^(DEBUG|MODULE) command not allowed"
+"""The two are refused to everybody, unless the server's configuration lets them."""
+
+
+@pytest.fixture
+def admin(own_redis: RedisServer) -> Iterator[Redis]:
+    with own_redis.client() as admin:
+        yield admin
+
+
+def live(url: str, admin: Redis) -> None:
+    """All that the service ever does with a store. Raises `StoreUnavailable` and `HTTPStatusError`."""
+    admin.script_flush()
+    with serving(store=url, max_sessions=9, max_state_bytes=1 << 30, state_cache_bytes=0) as client:
+        client.event_hooks = {"response": [lambda answer: answer.raise_for_status()]}
+        client.get("/readyz")
+        session = create(client, hold_params=True, ttl_seconds=600)
+        client.put(f"{session}/params", json={"params": W["params"]})
+        client.post(f"{session}/steps", json={"grads": W["grads"]})
+        client.patch(session, json={"ttl_seconds": None, "labels": {"a": "b"}})
+        state = client.get(f"{session}/state").content
+        client.post(f"{session}/steps", json={"grads": W["grads"]})  # which the state then takes back
+        client.put(f"{session}/state", content=state, headers={"content-type": SAFETENSORS})
+        client.get(f"{session}/params")
+        client.get(f"{session}/history")
+        large = create(client)
+        for _ in range(2):
+            binary_step(client, large, LARGE, LARGE)
+        client.get("/v1/sessions")
+        damaged = create(client).rpartition("/")[2]
+        admin.set(head_key(damaged), "not a head")
+        client.delete(f"/v1/sessions/{damaged}")
+        client.delete(large)
+    admin.zadd(tenant_key("default"), {"gone": 0})
+    assert asyncio.run(swept(url)) == 2
+
+
+async def swept(url: str) -> int:
+    async with open_store(Settings(store=url)) as store:
+        return await store.sweep()
+
+
+def refused(admin: Redis) -> set[str]:
+    """What the user was refused since it was last asked."""
+    found = {entry["object"] for entry in admin.acl_log()}
+    admin.acl_log_reset()
+    return found
+
+
+def answer_of(user: Redis, command: str, argument: str) -> str:
+    """What Redis says of the command with as many arguments as it needs; a user's rights are what it looks at next."""
+    words = command.split("|")
+    while True:
+        try:
+            return str(user.execute_command(*words))
+        except ResponseError as error:
+            if "wrong number of arguments" not in str(error):
+                return str(error)
+        words.append(argument)
+
+
+@pytest.mark.requirement("R13")
+def test_the_least_user_of_redis_may_do_all_that_the_service_does(
+    trial: Trial, own_redis: RedisServer, admin: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = redis_user.made(own_redis.url)
+    live(url, admin)
+    assert refused(admin) == set()
+    assert caplog.messages == []
+    for command in ALLOWED:
+        admin.flushall()
+        caplog.clear()
+        admin.execute_command("ACL", "SETUSER", redis_user.NAME, f"-{command}")
+        try:
+            live(url, admin)
+        except (StoreUnavailable, httpx2.HTTPStatusError):
+            pass
+        else:
+            assert [record.levelno for record in caplog.records][:1] == [logging.WARNING], command
+        assert refused(admin) == {command}
+        admin.execute_command("ACL", "SETUSER", redis_user.NAME, f"+{command}")
+        trial.tried["commands that were taken away, and missed"] += 1
+    live(url, admin)
+
+
+@pytest.mark.requirement("R13")
+def test_the_least_user_of_redis_may_do_nothing_else(trial: Trial, own_redis: RedisServer, admin: Redis) -> None:
+    commands = {name for category in admin.acl_cat() for name in admin.acl_cat(category)}
+    assert {"flushall", "keys", "config|set", "debug", "shutdown", "module|load", "client|kill"} <= commands
+    admin.set("other", "foreign")
+    with Redis.from_url(redis_user.made(own_redis.url), protocol=2, socket_timeout=5) as user:
+        for command in sorted(commands - set(ALLOWED) - WITHOUT_ACL):
+            if not any(other.startswith(f"{command}|") for other in commands):  # then it does nothing by itself
+                assert re.search(REFUSED, answer_of(user, command, "optim:x")), command
+                trial.tried["commands refused"] += 1
+        for command in set(ALLOWED) - OF_NO_KEY:
+            assert "No permissions to access a key" in answer_of(user, command, "other"), command
+            trial.tried["commands on a foreign key refused"] += 1
+        for script in ("return redis.call('GET', 'other')", "return redis.call('FLUSHALL')"):
+            with pytest.raises(ResponseError, match="ACL failure in script"):
+                user.eval(script, 0)
+            trial.tried["scripts refused"] += 1
+    assert admin.get("other") == b"foreign"
+    assert admin.ping()
+
+
+def test_another_database_than_0_takes_one_command_more(own_redis: RedisServer, admin: Redis) -> None:
+    url = redis_user.made(own_redis.url).replace("/0", "/1")
+    with pytest.raises(StoreUnavailable, match="does not let this user"):
+        asyncio.run(swept(url))
+    admin.execute_command("ACL", "SETUSER", redis_user.NAME, "+select")
+    assert asyncio.run(swept(url)) == 0
