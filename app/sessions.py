@@ -63,7 +63,7 @@ class Sessions:
     async def _head(self, tenant: str, session_id: str) -> Head:
         head = await self._store.load(session_id)
         if head is None or head.tenant != tenant:
-            raise SessionNotFound(f"there is no session {session_id!r:.80}; it never was, has expired or was deleted")
+            raise _not_found(session_id)
         return head
 
     async def page(self, tenant: str, limit: int, before: str | None) -> list[Session]:
@@ -91,7 +91,8 @@ class Sessions:
         with suppress(StateDamaged):
             await self._head(tenant, session_id)
         self._cache.drop(session_id)
-        await self._store.delete(session_id)
+        if not await self._store.delete(session_id):
+            raise _not_found(session_id)  # another was quicker: of two who delete it, one did
 
     async def history(self, tenant: str, session_id: str, after: int, limit: int) -> list[bytes]:
         """Rows of the history as JSON, oldest first."""
@@ -233,6 +234,10 @@ class Sessions:
             except VersionConflict:
                 continue
         raise SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")
+
+
+def _not_found(session_id: str) -> SessionNotFound:
+    return SessionNotFound(f"there is no session {session_id!r:.80}; it never was, has expired or was deleted")
 
 
 def _asked(request: StepRequest) -> Asked:

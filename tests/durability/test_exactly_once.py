@@ -1,23 +1,16 @@
 """Two server processes on one store: whoever is asked, and however often, a step happens once and is answered alike."""
 
 import json
-import threading
 from base64 import b64encode
-from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
-from optim_client._protocol import Request, Response
+from optim_client._protocol import Request
 
 from tests.durability.twin import SETTINGS, Twin
 from tests.durability.wire import JSON, Wire, assert_replay, code_of, was_replayed
-
-CLIENTS = 8
-ROUNDS = 20
 
 
 @pytest.fixture(params=[False, True], ids=["sent", "held"])
@@ -45,33 +38,6 @@ def test_two_processes_are_as_one(wires: list[Wire], twin: Twin) -> None:
         alone.take(by_one)
     for wire in wires:
         twin.check(wire)
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_of_eight_clients_that_race_for_a_step_one_wins(wires: list[Wire], twin: Twin, processes: int) -> None:
-    ports = [wires[i % processes].connection.port for i in range(CLIENTS)]
-    with Race(ports) as race:
-        for number in range(1, ROUNDS + 1):
-            grads = [twin.grads(seed) for seed in range(CLIENTS)]
-            answers = race.send([twin.request(g) for g in grads])
-            assert Counter(map(code_of, answers)) == {None: 1, "step_conflict": CLIENTS - 1}
-            winner = next(i for i, answer in enumerate(answers) if answer.status == 200)
-            for loser in answers[:winner] + answers[winner + 1 :]:
-                assert loser.status == 409
-                assert loser.headers["x-should-retry"] == "false"
-                assert json.loads(loser.body)["current_step"] == number
-            twin.take(answers[winner], grads[winner])
-    twin.check(wires[1])
-
-
-def test_of_eight_tries_of_one_request_at_once_one_is_done(wires: list[Wire], twin: Twin) -> None:
-    with Race([wires[i % 2].connection.port for i in range(CLIENTS)]) as race:
-        for _ in range(ROUNDS):
-            answers = race.send([twin.request()] * CLIENTS)
-            assert {(answer.status, answer.body) for answer in answers} == {(200, answers[0].body)}
-            assert Counter(map(was_replayed, answers)) == {False: 1, True: CLIENTS - 1}
-            twin.take(answers[0])
-    twin.check(wires[1])
 
 
 def test_a_skipped_step_is_answered_again_and_moves_nothing(wires: list[Wire], twin: Twin) -> None:
@@ -140,27 +106,3 @@ def as_json(values: list[float], form: str) -> Any:
     array = np.array(values, np.float32)
     about = {"dtype": "float32", "shape": array.shape}
     return about | ({"data": array.tolist()} if form == "data" else {"base64": b64encode(array.tobytes()).decode()})
-
-
-class Race:
-    """Clients with a connection each, who send at the same moment."""
-
-    def __init__(self, ports: Sequence[int]) -> None:
-        self._wires = [Wire(port) for port in ports]
-        self._start = threading.Barrier(len(ports))
-        self._pool = ThreadPoolExecutor(len(ports))
-
-    def send(self, requests: Sequence[Request]) -> list[Response]:
-        return list(self._pool.map(self._send, self._wires, requests))
-
-    def _send(self, wire: Wire, request: Request) -> Response:
-        self._start.wait()
-        return wire.send(request)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
-        for wire in self._wires:
-            wire.close()

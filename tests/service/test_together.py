@@ -17,7 +17,7 @@ from app.compute import INLINE_BELOW, Compute
 from app.errors import StoreUnavailable
 from app.main import create_app
 from app.settings import Settings
-from app.store.base import Save
+from app.store.base import Head, Save
 from app.store.memory import MemoryStore
 from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, W, bits, serving
@@ -51,6 +51,22 @@ async def test_of_eight_clients_that_race_for_a_step_one_wins() -> None:
             assert Counter(answer.status_code for answer in answers) == {200: 1, 409: 7}
         assert (await client.get(session)).json()["step"] == 5
         assert len((await client.get(f"{session}/history")).json()["history"]) == 5
+
+
+class YieldingStore(MemoryStore):
+    """Lets the others run before it answers, as a store elsewhere does."""
+
+    async def load(self, session_id: str) -> Head | None:
+        head = await super().load(session_id)
+        await asyncio.sleep(0)
+        return head
+
+
+async def test_of_eight_clients_that_delete_a_session_one_did() -> None:
+    async with service(YieldingStore(10)) as client:
+        session = await create(client)
+        answers = await asyncio.gather(*(client.delete(session) for _ in range(8)))
+        assert Counter(answer.status_code for answer in answers) == {204: 1, 404: 7}
 
 
 async def test_eight_tries_of_one_step_at_once_are_one_step() -> None:

@@ -1,0 +1,24 @@
+"""Two server processes on one store, as most checks of this folder want them."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.durability.processes import ServerProcess, servers
+from tests.servers import RedisServer
+
+
+@pytest.fixture(scope="module", params=["lmdb", "redis"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ServerProcess]]:
+    """On each store in turn, Redis with the options of docker-compose.yml."""
+    folder = tmp_path_factory.mktemp("pair")
+    if request.param == "lmdb":
+        with servers([f"lmdb:{folder / 'store'}"] * 2, folder) as pair:
+            yield pair
+        return
+    redis = RedisServer(folder, "--appendfsync", "always", "--maxmemory-policy", "noeviction").start()
+    try:
+        with servers([redis.url] * 2, folder) as pair:
+            yield pair
+    finally:
+        redis.kill()
