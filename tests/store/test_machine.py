@@ -7,7 +7,8 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -21,6 +22,7 @@ from hypothesis.stateful import (
 from app.settings import Settings
 from app.store import open_store
 from app.store.base import Head, HistoryRow, Save, Store, VersionConflict
+from tests.chaos.trial import Trial
 from tests.store.changes import DAY, change_of, state_of
 
 KEPT_ROWS = 4
@@ -47,6 +49,7 @@ class Stores(RuleBasedStateMachine):
     """Each rule does the same to every store; they must all answer as the dictionary does."""
 
     redis_url: str
+    trial: Trial
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,6 +62,7 @@ class Stores(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
+        self.trial.tried["examples"] += 1
         for url in ("memory:", f"lmdb:{self.folder.name}", self.redis_url):
             self.stores.append(open_store(Settings(store=url, history_limit=KEPT_ROWS)))
             self.runner.run(self.stores[-1].open())
@@ -81,6 +85,7 @@ class Stores(RuleBasedStateMachine):
         return [self.runner.run(outcome(call(store))) for store in self.stores]
 
     def expect(self, answer: object, call: Any) -> None:
+        self.trial.tried["calls to all three"] += 1
         assert self.every(call) == [answer] * 3
 
     @rule(name=names, tenant=tenants, state=states, step=maybe_rows, lifetime=lifetimes)
@@ -176,11 +181,15 @@ def _expiry(lifetime: float | None) -> float | None:
     return None if lifetime is None else time.time() + lifetime
 
 
-def test_all_stores_do_as_a_dictionary_does(redis_url: str) -> None:
-    machine = type("Machine", (Stores,), {"redis_url": redis_url})
+@pytest.mark.requirement("R6")
+def test_all_stores_do_as_a_dictionary_does(redis_url: str, trial: Trial) -> None:
+    machine = seed(trial.seed)(type("Machine", (Stores,), {"redis_url": redis_url, "trial": trial}))
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=trial.times(quick=30, whole=2000),
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )
