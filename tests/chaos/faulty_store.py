@@ -1,0 +1,150 @@
+"""Stores of which one call fails: whatever the service does with LMDB's transactions or on Redis's connections is
+counted, and at the chosen moment something happens to it. Knows nothing of sessions."""
+
+import errno
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import lmdb
+
+from app.settings import Settings
+from app.store.lmdb import LmdbStore
+from app.store.redis import RedisStore
+from app.store.redis_client import Client
+
+
+class Fault:
+    """Each call has two moments: before it is done, and after. At the n-th of all, `strike` is called."""
+
+    def __init__(self, at: int, strike: Callable[[], None]) -> None:
+        self._left = at
+        self._strike = strike
+        self.struck: str | None = None
+        """The moment, once it was there."""
+
+    def moment(self, name: str) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self.struck = name
+            self._strike()
+
+
+class Faulty:
+    """What both stores add to theirs: a place for the fault that is due."""
+
+    url: str
+    fault: Fault | None = None
+
+    def moment(self, name: str) -> None:
+        if self.fault is not None:
+            self.fault.moment(name)
+
+    def fail(self) -> None:
+        """The error that the store's library would raise."""
+        raise NotImplementedError
+
+
+class FaultyLmdb(LmdbStore, Faulty):
+    def _open_environment(self) -> Any:
+        return Watched(super()._open_environment(), self.moment)
+
+    def fail(self) -> None:
+        error = lmdb.Error("injected: input/output error")
+        error.code = errno.EIO
+        raise error
+
+
+class FaultyRedis(RedisStore, Faulty):
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "FaultyRedis":
+        client = FaultyClient(settings.store, settings.store_timeout_seconds)
+        store = cls(client, settings.history_limit)
+        client.moment = store.moment
+        return store
+
+    def fail(self) -> None:
+        raise ConnectionResetError(errno.ECONNRESET, "injected: connection reset")
+
+
+class FaultyClient(Client):
+    moment: Callable[[str], None]
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        async with super().connection() as connection:
+            yield WatchedConnection(connection, self.moment)
+
+
+class WatchedConnection:
+    """To Redis: what is sent, and each answer."""
+
+    def __init__(self, connection: Any, moment: Callable[[str], None]) -> None:
+        self._connection = connection
+        self._moment = moment
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    async def send_packed_command(self, *arguments: Any, **named: Any) -> None:
+        self._moment("before a send")
+        await self._connection.send_packed_command(*arguments, **named)
+        self._moment("after a send")
+
+    async def read_response(self) -> Any:
+        self._moment("before an answer")
+        answer = await self._connection.read_response()
+        self._moment("after an answer")
+        return answer
+
+
+class Watched:
+    """An LMDB environment, transaction or cursor: its calls, and the commit when a transaction is left."""
+
+    def __init__(self, target: Any, moment: Callable[[str], None]) -> None:
+        self._target = target
+        self._moment = moment
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._target, name)
+        return self._watched(name, found) if callable(found) else found
+
+    def _watched(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            if "txn" in named:
+                named["txn"] = named["txn"]._target
+            self._moment(f"before {name}")
+            result = method(*arguments, **named)
+            if name in {"begin", "cursor"}:
+                return Watched(result, self._moment)
+            self._moment(f"after {name}")
+            return result
+
+        return call
+
+    def __iter__(self) -> Any:
+        return iter(self._target)
+
+    def __enter__(self) -> "Watched":
+        self._target.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        is_commit = isinstance(self._target, lmdb.Transaction) and error[0] is None
+        try:
+            if is_commit:
+                self._moment("before commit")
+        except BaseException as fault:
+            self._target.__exit__(type(fault), fault, fault.__traceback__)
+            raise
+        self._target.__exit__(*error)
+        if is_commit:
+            self._moment("after commit")
+
+
+def faulty_store(url: str) -> Any:
+    """The store at that URL, not open yet."""
+    kind: Any = FaultyLmdb if url.startswith("lmdb:") else FaultyRedis
+    store = kind.from_settings(Settings(store=url))
+    store.url = url
+    return store

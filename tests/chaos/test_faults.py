@@ -1,0 +1,171 @@
+"""A fault at every call to the store: afterwards the state is the old one or the new one, and the change can be had."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import httpx2
+import pytest
+
+from app.store import lmdb_tables
+from tests.chaos.faulty_store import Fault, faulty_store
+from tests.chaos.trial import Trial
+from tests.chaos.victim import is_killed
+from tests.chaos.works import SMALL, Asked, Work, a_step, service_on, settled, state_of, works
+from tests.store.places import PLACES, RedisPlace
+
+Hit: TypeAlias = Callable[[Any, httpx2.AsyncClient, str, Work, int], Awaitable[tuple[bool, httpx2.Response | None]]]
+"""Let the work of a session be hit at its n-th moment: whether there was one, and the answer, if there was one."""
+
+
+@pytest.fixture(params=["lmdb", "redis"])
+async def store(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, redis_url: str, tmp_path: Any
+) -> AsyncIterator[Any]:
+    """Each store that outlives a process in turn, with a place for a fault; a sweep takes what is left at once."""
+    monkeypatch.setattr(lmdb_tables, "STAGED_SECONDS", 0.0)
+    async with faulty_store(redis_url if request.param == "redis" else f"lmdb:{tmp_path}") as store:
+        yield store
+
+
+async def failed(
+    store: Any, client: httpx2.AsyncClient, session: str, work: Work, at: int
+) -> tuple[bool, httpx2.Response | None]:
+    store.fault = fault = Fault(at, store.fail)
+    answer = await work.asked.send(client, session)
+    store.fault = None
+    if fault.struck and not answer.is_success:
+        assert (answer.status_code, answer.json()["code"]) == (503, "store_unavailable"), (fault.struck, answer.text)
+        assert int(answer.headers["retry-after"]) > 0
+    return fault.struck is not None, answer
+
+
+async def cancelled(
+    store: Any, client: httpx2.AsyncClient, session: str, work: Work, at: int
+) -> tuple[bool, httpx2.Response | None]:
+    loop, others = asyncio.get_running_loop(), asyncio.all_tasks()
+    task = asyncio.create_task(work.asked.send(client, session))
+    store.fault = fault = Fault(at, lambda: loop.call_soon_threadsafe(task.cancel))
+    answer = None
+    with suppress(asyncio.CancelledError):
+        answer = await task
+    await settled(others)
+    store.fault = None
+    return fault.struck is not None, answer
+
+
+async def killed(
+    store: Any, client: httpx2.AsyncClient, session: str, work: Work, at: int
+) -> tuple[bool, httpx2.Response | None]:
+    return await is_killed(store.url, session, work.asked, at), None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a work comes to where nothing goes wrong: the states before and after, its answer, and that of a step."""
+
+    old: str | None
+    new: str | None
+    answer: httpx2.Response
+    next_number: int
+    next_answer: bytes
+
+
+async def expected(client: httpx2.AsyncClient, work: Work) -> Expected:
+    session = await work.start(client)
+    old = await state_of(client, session)
+    answer = await work.asked.send(client, session)
+    assert answer.is_success, answer.text
+    new = await state_of(client, session)
+    number = (await client.get(session)).json()["step"] + 1 if new else 0
+    return Expected(old, new, answer, number, await next_answer(client, session, work, number))
+
+
+async def next_answer(client: httpx2.AsyncClient, session: str, work: Work, number: int) -> bytes:
+    """What depends on all of the state, and on what the service remembers of it."""
+    return (await a_step(number, work.size, held=work.held).send(client, session)).content if number else b""
+
+
+async def check(store: Any, client: httpx2.AsyncClient, session: str, work: Work, ought: Expected) -> str:
+    """The state that a fault left; the same change, asked for again, and the step after it are as they ought to be."""
+    async with service_on(store) as fresh:
+        found = await state_of(fresh, session)
+    assert found in {ought.old, ought.new}
+    again = await work.asked.send(client, session)
+    if ought.new is None and found is None:
+        assert again.status_code == 404
+    elif work.asked.rest == "/steps":
+        assert (again.status_code, again.content) == (200, ought.answer.content), again.text
+        assert ("idempotent-replayed" in again.headers) == (found == ought.new)
+    else:
+        assert again.status_code == ought.answer.status_code, again.text
+    async with service_on(store) as fresh:
+        assert await state_of(fresh, session) == ought.new
+    assert await next_answer(client, session, work, ought.next_number) == ought.next_answer
+    await check_leftovers(store, session)
+    await client.delete(session)
+    return "new states" if found == ought.new else "old states"
+
+
+async def check_leftovers(store: Any, session: str) -> None:
+    """Only the pieces that the head names are there, or such as will expire."""
+    session_id = session.rpartition("/")[2]
+    await store.sweep()
+    place = PLACES[store.url.partition(":")[0]](store.url, store)
+    head = await store.load(session_id)
+    left = set(await place.pieces(session_id)) - {piece.name for piece in (head.pieces if head else ())}
+    if isinstance(place, RedisPlace):
+        left = {name for name in left if place.client.pttl(f"optim:{{{session_id}}}:piece:{name}") <= 0}
+        place.client.close()
+    assert not left
+
+
+@pytest.mark.requirement("R8", "R2")
+@pytest.mark.parametrize("hit", [failed, cancelled, killed])
+async def test_a_fault_at_the_nth_call_leaves_the_old_state_or_the_new(store: Any, hit: Hit, trial: Trial) -> None:
+    async with service_on(store) as client:
+        every = await works(client)
+        for work in trial.random.sample(every, trial.times(quick=2, whole=len(every))):
+            ought = await expected(client, work)
+            for at in moments(trial):
+                session = await work.start(client)
+                struck, answer = await hit(store, client, session, work, at)
+                if not struck:
+                    break
+                if answer is not None and answer.is_success:
+                    assert await state_of(client, session) == ought.new
+                trial.tried["faults"] += 1
+                trial.tried[await check(store, client, session, work, ought)] += 1
+            trial.tried["kinds of change"] += 1
+
+
+@pytest.mark.requirement("R8")
+@pytest.mark.parametrize("hit", [failed, cancelled, killed])
+async def test_a_fault_while_a_session_is_made_leaves_a_whole_one_or_none(store: Any, hit: Hit, trial: Trial) -> None:
+    work = Work("", Asked("POST", "", b'{"optimizer":"adamw"}', {"content-type": "application/json"}))
+    async with service_on(store) as client:
+        for at in moments(trial):
+            struck, answer = await hit(store, client, "/v1/sessions", work, at)
+            if not struck:
+                break
+            made = (await client.get("/v1/sessions")).json()["sessions"]
+            assert len(made) == 1 if answer is not None and answer.is_success else len(made) <= 1
+            trial.tried["faults"] += 1
+            trial.tried["sessions made" if made else "none made"] += 1
+            for session in made:
+                assert await state_of(client, f"/v1/sessions/{session['id']}") == session["digest"]
+                answer = await a_step(1, SMALL, held=False).send(client, f"/v1/sessions/{session['id']}")
+                assert answer.status_code == 200
+                await client.delete(f"/v1/sessions/{session['id']}")
+            assert (await work.asked.send(client, "/v1/sessions")).status_code == 201
+            [session] = (await client.get("/v1/sessions")).json()["sessions"]
+            await client.delete(f"/v1/sessions/{session['id']}")
+
+
+def moments(trial: Trial) -> Iterator[int]:
+    """All, until one does not come; quickly, one in a dozen."""
+    stride = trial.times(quick=12, whole=1)
+    return itertools.count(trial.random.randint(1, stride), stride)

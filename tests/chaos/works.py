@@ -1,0 +1,116 @@
+"""Changes of a session that a fault may hit: where each begins, what is asked, and how one sees what became of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import numpy as np
+
+from app.main import create_app
+from app.settings import Settings
+from app.store.base import Store
+from app.wire.codec import Limits
+from app.wire.state_file import StateFile
+from tests.bodies import encode
+from tests.service.calls import SAFETENSORS
+
+SMALL, LARGE = 5, 400_000
+"""Elements. The large one's state is 4.8 MB, several pieces that leave while the step is computed."""
+BINARY = {"content-type": SAFETENSORS}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request to a session, by the rest of its path."""
+
+    method: str
+    rest: str = ""
+    content: bytes = b""
+    headers: Mapping[str, str] | None = None
+
+    async def send(self, client: httpx2.AsyncClient, session: str) -> httpx2.Response:
+        return await client.request(self.method, session + self.rest, content=self.content, headers=self.headers)
+
+
+def drawn(size: int, seed: int) -> dict[str, Any]:
+    return {"w": np.random.default_rng(seed).standard_normal(size, np.float32)}
+
+
+def a_step(number: int, size: int, *, held: bool) -> Asked:
+    tensors = {"grads": drawn(size, number)} | ({} if held else {"params": drawn(size, -number % 99)})
+    headers = BINARY | {"idempotency-key": f'"step {number}"'}
+    return Asked("POST", "/steps", encode(tensors, {"step": str(number)}), headers)
+
+
+def hold(size: int) -> Asked:
+    return Asked("PUT", "/params", encode({"params": drawn(size, 7)}, {}), BINARY)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A change of a session that is at step 1. `asked` is what a fault hits; another state is a part of some."""
+
+    name: str
+    asked: Asked
+    size: int = SMALL
+    held: bool = False
+
+    async def start(self, client: httpx2.AsyncClient) -> str:
+        """The path of a session that is where the change begins. All of one work begin at the same state."""
+        answer = await client.post("/v1/sessions", json={"optimizer": "adamw", "hold_params": self.held})
+        session = str(answer.headers["location"])
+        if self.held:
+            await hold(self.size).send(client, session)
+        answer = await a_step(1, self.size, held=self.held).send(client, session)
+        assert answer.status_code == 200, answer.text
+        return session
+
+
+async def works(client: httpx2.AsyncClient) -> list[Work]:
+    """All of them. The state that one puts back is that of a session that went another way."""
+    other = Work("", Asked("GET"), held=True)
+    session = await other.start(client)
+    await a_step(2, SMALL, held=True).send(client, session)
+    state = (await client.get(f"{session}/state")).content
+    settings = Asked("PATCH", "", b'{"hyperparameters":{"lr":0.5}}', {"content-type": "application/json"})
+    return [
+        Work("a step", a_step(2, SMALL, held=False)),
+        Work("a step of held parameters", a_step(2, SMALL, held=True), held=True),
+        Work("a large step", a_step(2, LARGE, held=True), LARGE, held=True),
+        Work("other settings", settings),
+        Work("other parameters", hold(SMALL), held=True),
+        Work("large other parameters", hold(LARGE), LARGE, held=True),
+        Work("a state put back", Asked("PUT", "/state", state, BINARY), held=True),
+        Work("a deletion", Asked("DELETE")),
+    ]
+
+
+@asynccontextmanager
+async def service_on(store: Store) -> AsyncIterator[httpx2.AsyncClient]:
+    """A service that has cached nothing, on a store that is open."""
+    app = create_app(Settings(store="memory:"), store)
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://service", timeout=60) as client:
+        yield client
+    app.state.service.compute.close()
+
+
+async def state_of(client: httpx2.AsyncClient, session: str) -> str | None:
+    """The digest that names the whole state, after all of it was read and found to be that; `None`: it is gone."""
+    answer = await client.get(session)
+    if answer.status_code == 404:
+        return None
+    file = await client.get(f"{session}/state")
+    assert file.status_code == 200, file.text
+    StateFile(file.content, Limits(max_tensors=9, max_name_length=9))  # what it holds is what its digest says
+    digest: str = answer.json()["digest"]
+    return digest
+
+
+async def settled(before: set[asyncio.Task[Any]]) -> None:
+    """Return when all tasks have ended but those of `before`: what a cancelled request leaves behind goes on."""
+    while tasks := asyncio.all_tasks() - before:
+        await asyncio.wait(tasks)
