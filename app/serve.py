@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import os
 import socket
+import ssl
 import tempfile
 from contextlib import suppress
 from functools import partial
@@ -37,13 +38,14 @@ def serve(settings: Settings) -> None:
     _warn_of_unknown_settings()
     if settings.workers > 1 and settings.store == "memory:":
         raise ValueError("memory: lives in one process: take lmdb: or redis: for more workers")
+    _check_certificate(settings)
     config = _config(settings)
     config.load()
     asyncio.run(_open_and_close(settings))
     with _listener(settings) as listener:
         log.info(
             "listening",
-            url=_url(listener),
+            url=_url(settings, listener),
             store=shown(settings.store),
             workers=settings.workers,
             threads=settings.compute_threads or os.cpu_count(),
@@ -55,6 +57,22 @@ def serve(settings: Settings) -> None:
             _serve_here(uvicorn.Server(config), listener)
         else:
             _serve_in_workers(settings, listener)
+
+
+def _check_certificate(settings: Settings) -> None:
+    """Raises `ValueError` for a certificate that could not be shown to anybody."""
+    certificate, key = settings.ssl_certfile, settings.ssl_keyfile
+    if certificate is None:
+        if key is not None:
+            raise ValueError(f"OPTIM_SSL_KEYFILE={key} needs its certificate: give OPTIM_SSL_CERTFILE too")
+        return
+    try:  # with a password in any case, for OpenSSL would ask the terminal for one
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            certificate, key, settings.ssl_keyfile_password or ""
+        )
+    except OSError as error:
+        files = f"OPTIM_SSL_CERTFILE={certificate}" + (f" and OPTIM_SSL_KEYFILE={key}" if key else "")
+        raise ValueError(f"{files} cannot be read as a certificate and its private key: {error}") from error
 
 
 def _has_keys(settings: Settings) -> bool:
@@ -101,6 +119,9 @@ def _config(settings: Settings) -> uvicorn.Config:
             body_seconds=settings.body_seconds,
             answer_seconds=settings.answer_seconds,
         ),
+        ssl_certfile=settings.ssl_certfile,
+        ssl_keyfile=settings.ssl_keyfile,
+        ssl_keyfile_password=settings.ssl_keyfile_password,
         ws="none",
         log_config=None,
         access_log=False,
@@ -140,9 +161,10 @@ def check_reach(settings: Settings, address: str) -> None:
         )
 
 
-def _url(listener: socket.socket) -> str:
+def _url(settings: Settings, listener: socket.socket) -> str:
+    scheme = "https" if settings.ssl_certfile else "http"
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def shown(store: str) -> str:

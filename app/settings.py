@@ -44,6 +44,15 @@ class Settings(BaseSettings):
     insecure: bool = Field(
         default=False, description="Listen where other machines reach it, although there are no API keys."
     )
+    ssl_certfile: FilePath | None = Field(
+        default=None,
+        description="The certificate to show, with those that lead to its authority, as PEM: the service speaks HTTPS "
+        "alone.",
+    )
+    ssl_keyfile: FilePath | None = Field(
+        default=None, description="The certificate's private key, as PEM, where it is not in the same file."
+    )
+    ssl_keyfile_password: str | None = Field(default=None, description="What the private key is encrypted with.")
     max_body_bytes: int = Field(default=4 << 30, ge=1 << 10, description="Longest request body, in bytes.")
     head_seconds: float = Field(
         default=10.0,

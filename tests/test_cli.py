@@ -98,6 +98,8 @@ def test_a_wrong_setting_is_refused_by_its_name(flags: list[str], environment: d
         (["--store=lmdb:/dev/null/store"], "cannot open the store in /dev/null/store"),
         (["--store=memory:", "--host=256.0.0.1"], "cannot listen on 256.0.0.1, port 8000"),
         (["--store=memory:", f"--api-keys-file={__file__}"], f"OPTIM_API_KEYS_FILE={__file__}: "),
+        (["--store=memory:", f"--ssl-keyfile={__file__}"], f"OPTIM_SSL_KEYFILE={__file__} needs its certificate"),
+        (["--store=memory:", f"--ssl-certfile={__file__}"], f"OPTIM_SSL_CERTFILE={__file__} cannot be read as a"),
         *[
             (
                 ["--store=memory:", "--port=0", f"--host={host}"],

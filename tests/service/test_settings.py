@@ -25,6 +25,9 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "api_keys_file": (__file__, Path(__file__)),
     "api_key_sha256": ("0" * 64, "0" * 64),
     "insecure": ("True", True),
+    "ssl_certfile": (__file__, Path(__file__)),
+    "ssl_keyfile": (__file__, Path(__file__)),
+    "ssl_keyfile_password": ("secret", "secret"),
     "max_body_bytes": ("4096", 4096),
     "head_seconds": ("2.5", 2.5),
     "body_seconds": ("60", 60.0),
@@ -55,6 +58,8 @@ WRONG: dict[str, list[str]] = {
     "api_keys_file": ["", "/nowhere/keys.json", "/"],
     "api_key_sha256": ["", "secret", "0" * 63, "A" * 64],
     "insecure": ["", "maybe"],
+    "ssl_certfile": ["", "/nowhere/cert.pem", "/"],
+    "ssl_keyfile": ["", "/nowhere/key.pem", "/"],
     "max_body_bytes": ["0", "1023", "1MB"],
     "head_seconds": ["0", "-1", "soon"],
     "body_seconds": ["0", "-1", "soon"],
@@ -77,7 +82,7 @@ WRONG: dict[str, list[str]] = {
     "log_level": ["", "trace", "INFO"],
     "log_format": ["", "xml"],
 }
-"""What they may not be. A host is found wrong where it is listened on."""
+"""What they may not be. A host is found wrong where it is listened on, a password where the key is read."""
 ON_OR_OFF = {"insecure": "True"}
 """Settings whose flag has no value, and what it stands for."""
 
@@ -110,7 +115,7 @@ def flags(name: str, text: str) -> list[str]:
 
 def test_there_is_a_text_for_each_setting() -> None:
     assert TEXTS.keys() == Settings.model_fields.keys()
-    assert WRONG.keys() == Settings.model_fields.keys() - {"host"}
+    assert WRONG.keys() == Settings.model_fields.keys() - {"host", "ssl_keyfile_password"}
 
 
 @pytest.mark.parametrize("name", TEXTS)
