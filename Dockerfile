@@ -1,13 +1,18 @@
+# What is installed, and what builds, is what `make lock` wrote down, by its hashes.
 FROM python:3.13-slim AS build
 WORKDIR /src
+COPY requirements.lock requirements-build.lock ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv /venv \
+ && /venv/bin/pip install --require-hashes --only-binary :all: -r requirements.lock \
+ && pip install --require-hashes --only-binary :all: -r requirements-build.lock
 COPY clients/python clients/python
 COPY pyproject.toml README.md LICENSE ./
 COPY optim_engine optim_engine
 COPY app app
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m venv /venv \
- && pip wheel --no-deps --wheel-dir /wheels ./clients/python . \
- && /venv/bin/pip install /wheels/*.whl
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels ./clients/python . \
+ && /venv/bin/pip install --no-deps /wheels/*.whl \
+ && /venv/bin/pip check
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="Optim Service" \

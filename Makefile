@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test chaos durability big serve check peers bench clean
+.PHONY: demo test chaos durability big serve check lock audit peers bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml
@@ -34,6 +34,23 @@ check: $(VENV)/.installed  ## style, types, and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.venv-supply/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-supply
+	.venv-supply/bin/python -m pip install --quiet --upgrade "pip>=26"
+	.venv-supply/bin/python -m pip install --quiet --group supply
+	touch $@
+
+LOCK := .venv-supply/bin/uv pip compile --universal --python-version 3.13 --generate-hashes --upgrade --quiet \
+	--no-annotate --custom-compile-command "make lock"
+
+lock: .venv-supply/.installed  ## what the image is made of and with: the newest versions that fit, with their hashes
+	echo "optim-client @ file://$(CURDIR)/clients/python" \
+		| $(LOCK) pyproject.toml - --no-emit-package optim-client --output-file requirements.lock
+	$(LOCK) --group build --output-file requirements-build.lock
+
+audit: .venv-supply/.installed  ## is a vulnerability known of what the image is made of? Asks the index's advisories
+	.venv-supply/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock -r requirements-build.lock
+
 .venv-peers/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --upgrade "pip>=26"
@@ -56,4 +73,4 @@ big: $(VENV)/.installed  ## a session of 100 million parameters on LMDB and on R
 	$(BIN)/python -m benchmarks.big_session
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-supply .venv-peers .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -68,6 +68,8 @@ REQUIREMENTS: dict[str, Requirement] = {
         "create, step and expire under load: memory, descriptors, keys and disk; a jump of the wall clock by an hour",
     ),
     "R16": Requirement(
-        "What is delivered is known", "`pip-audit` of the locked dependencies, which the image installs by their hashes"
+        "What is delivered is known",
+        "a lock of all that the image installs, by hashes, held against what is declared; `make audit` asks for known "
+        "vulnerabilities of it, and is no part of these runs: it needs the index's advisories",
     ),
 }
