@@ -16,6 +16,7 @@ import orjson
 from app.errors import MalformedBody
 from app.session import DTYPES
 from app.wire.codec import MAX_DIMENSIONS, Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step
+from app.wire.json_text import read_text
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import named
 
@@ -43,18 +44,18 @@ class JsonTensors(Codec):
         return [_dumps({"step": answer["step"], "params": written, **answer})]
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
-        return _read_tensors(read_object(body, {"params"}), "params", limits)[0]
+        document = read_object(body, {"params"})
+        if not document:
+            raise MalformedBody("`params` is needed: an object with a tensor for each name")
+        return _read_tensors(document, "params", limits)[0]
 
     def write_params(self, params: Arrays) -> list[Buffer]:
         return [_dumps({"params": {name: _write_tensor(array, None) for name, array in params.items()}})]
 
 
 def read_json(body: Buffer) -> Any:
-    """Any JSON value; NaN and Infinity are not JSON. Raises `MalformedBody`."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"the body is not JSON: {error}") from None
+    """Any JSON value. Raises `MalformedBody`."""
+    return read_text(body, "the body")
 
 
 def read_object(body: Buffer, keys: set[str]) -> dict[str, Any]:

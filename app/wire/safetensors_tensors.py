@@ -17,6 +17,7 @@ import orjson
 from app.errors import MalformedBody
 from app.session import DTYPES
 from app.wire.codec import Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step
+from app.wire.json_text import read_text
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import named
 
@@ -86,10 +87,7 @@ def _read_header(body: memoryview) -> tuple[dict[str, Any], memoryview]:
     header_bytes = int.from_bytes(body[:8], "little")
     if not 2 <= header_bytes <= min(len(body) - 8, MAX_HEADER_BYTES):
         raise MalformedBody(f"the header claims {header_bytes} bytes, the body has {len(body) - 8} after its length")
-    try:
-        header = orjson.loads(body[8 : 8 + header_bytes])
-    except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"the safetensors header is not JSON: {error}") from None
+    header = read_text(body[8 : 8 + header_bytes], "the safetensors header")
     if not isinstance(header, dict):
         raise MalformedBody("the safetensors header is not a JSON object")
     return header, body[8 + header_bytes :]

@@ -12,10 +12,11 @@ from typing import Any
 
 import orjson
 
-from app.errors import InvalidState, MalformedBody
+from app.errors import InvalidState
 from app.session import DTYPES, Session, digest_of
 from app.store.base import FORMAT, Piece, checksum_of, cut
 from app.wire.codec import Buffer, Limits, checked_shape
+from app.wire.json_text import read_text
 from app.wire.safetensors_tensors import read_file, write_file
 from app.wire.session_json import SETTINGS, view
 from optim_engine import OPTIMIZERS, Config, EngineError, Entry, Layout, Spec, State
@@ -114,10 +115,7 @@ def _read_document(metadata: Mapping[str, str]) -> dict[str, Any]:
     """The session of the metadata, so far checked that each part has its type."""
     if "session" not in metadata:
         raise InvalidState("__metadata__ has no `session`: this is not a state file")
-    try:
-        document: Any = orjson.loads(metadata["session"])
-    except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"__metadata__ `session` is not JSON: {error}") from None
+    document = read_text(metadata["session"].encode(), "__metadata__ `session`")
     if not isinstance(document, dict):
         raise InvalidState("`session` in the metadata is not an object")
     wanted = {"format": int, "step": int, "skipped_steps": int, "digest": str, "tensors": dict, "optimizer": str}
