@@ -1,6 +1,6 @@
 """The table of codecs, and which one a request asks for."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from app.errors import NotAcceptable, UnsupportedMediaType
 from app.wire.codec import Codec
@@ -28,19 +28,26 @@ def codec_of(content_type: str | None, content_encoding: str | None = None) -> C
 
 def codec_accepted(accept: str | None, default: Codec, offered: Collection[Codec] = (JSON, SAFETENSORS)) -> Codec:
     """How the answer is to be written: the best of `offered` that `Accept` names. Raises `NotAcceptable`."""
-    for media_range, quality in sorted(map(_range, (accept or "*/*").split(",")), key=lambda r: -r[1]):
-        if quality == 0:
-            continue
-        if media_range in ("*/*", "application/*"):
-            return default
-        if CODECS.get(media_range) in offered:
-            return CODECS[media_range]
+    if accept in (None, "", "*/*"):
+        return default
+    ranges = [_range(item) for item in accept.split(",")]
+    best = max((default, *offered), key=lambda codec: _liking(codec, ranges))
+    if _liking(best, ranges)[0]:
+        return best
     names = ", ".join(codec.media_type for codec in offered)
     raise NotAcceptable(f"Accept {accept!r:.120} names nothing that can be written here; there is {names}")
 
 
 def _media_type(header: str) -> str:
     return header.partition(";")[0].strip().lower()
+
+
+def _liking(codec: Codec, ranges: Sequence[tuple[str, float]]) -> tuple[float, int]:
+    """The quality that `Accept` gives a codec, by the range that names it most closely; of two, what is named first."""
+    for names in ((codec.media_type, *codec.also), ("application/*",), ("*/*",)):
+        if found := [(quality, -place) for place, (media_range, quality) in enumerate(ranges) if media_range in names]:
+            return max(found)
+    return 0.0, 0
 
 
 def _range(item: str) -> tuple[str, float]:
@@ -53,4 +60,4 @@ def _range(item: str) -> tuple[str, float]:
                 quality = float(value)
             except ValueError:
                 quality = 0.0
-    return _media_type(item), quality
+    return _media_type(item), quality if 0 <= quality <= 1 else 0.0

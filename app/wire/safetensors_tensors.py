@@ -7,6 +7,7 @@ Format: https://huggingface.co/docs/safetensors, "Format".
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
@@ -27,6 +28,8 @@ Sections: TypeAlias = dict[str, dict[str, Array]]
 NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 DTYPE_OF = {name: DTYPES[dtype] for dtype, name in NAMES.items()}
 MAX_HEADER_BYTES = 100_000_000
+NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
+"""What may be one; also `nan` and `Infinity`."""
 
 
 class SafetensorsTensors(Codec):
@@ -157,9 +160,13 @@ def write_file(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Array]]
 
 
 def _from_text(metadata: Mapping[str, str], name: str, kind: Callable[[str], T]) -> T | None:
+    """A number. Python would take other alphabets' digits, underscores and spaces as well."""
     if name not in metadata:
         return None
+    text = metadata[name]
     try:
-        return kind(metadata[name])
+        if not NUMBER.fullmatch(text):
+            raise ValueError
+        return kind(text)
     except ValueError:
-        raise MalformedBody(f"__metadata__ {name!r} is {metadata[name]!r:.40}, not a number") from None
+        raise MalformedBody(f"__metadata__ {name!r} is {text!r:.40}, not a number") from None

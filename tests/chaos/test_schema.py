@@ -47,7 +47,7 @@ def ask(operation: Operation, mode: GenerationMode, client: requests.Session, ur
 
     @seeded(trial.random.randrange(1 << 32))
     @settings(
-        max_examples=trial.times(quick=5, whole=500),
+        max_examples=trial.times(quick=5, whole=200),
         phases=[Phase.generate],
         database=None,
         deadline=None,

@@ -87,6 +87,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"groups": [{"match": "*bias"}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
     ({"groups": [{"match": []}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
     ({"groups": [{"match": [""]}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
+    ({"groups": [{"match": ["*"]}] * 257}, "groups: 257 groups are more than the 256 that there may be"),
+    ({"groups": [{"match": ["*"] * 200}] * 2}, "groups: 400 patterns are more than the 256 of all groups together"),
+    ({"groups": [{"match": ["*" * 1025]}]}, "groups[0].match: a pattern has 1025 characters, the limit is 1024"),
     ({"groups": [{"match": [1]}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
     (
         {"groups": [{"match": ["*"]}, {"match": ["w"], "lr": -1}]},

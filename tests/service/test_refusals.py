@@ -115,7 +115,11 @@ def test_a_step_that_cannot_be_meant_is_refused(client: Client, body: dict[str, 
 
 @pytest.mark.parametrize(
     "metadata",
-    [{"step": "one"}, {"step": "0"}, {"lr": "fast"}, {"lr": "-1"}, {"lr": "nan"}, {"loss": "x"}, {"stp": "1"}],
+    [
+        *({"step": step} for step in ("one", "0", "1_0", "\u0661", " 1", "1.0", "9" * 5000)),
+        *({"lr": lr} for lr in ("fast", "-1", "nan", "0_1", "\u0661", "0.1 ")),
+        *({"loss": "x"}, {"stp": "1"}),
+    ],
 )
 def test_a_binary_step_with_metadata_that_cannot_be_meant_is_refused(client: Client, metadata: dict[str, str]) -> None:
     w = {"w": draw(1)}

@@ -48,6 +48,11 @@ def test_a_body_that_is_packed_is_refused(encoding: str) -> None:
         ("text/html, */*;q=0.1", JSON),
         ("application/vnd.safetensors;q=0, */*", JSON),
         ("application/vnd.safetensors;q=many, application/json", JSON),
+        ("application/json;q=0, */*", SAFETENSORS),
+        ("*/*, application/json;q=0.0", SAFETENSORS),
+        ("application/vnd.safetensors;q=nan, application/json;q=0.001", JSON),
+        ("application/vnd.safetensors;q=1e999, application/*;q=0.1", JSON),
+        ("application/vnd.safetensors, */*", SAFETENSORS),
         ("application/vnd.safetensors; q = 1 ; x=y, application/json;q=0.9", SAFETENSORS),
     ],
 )
@@ -55,7 +60,9 @@ def test_an_answer_is_written_as_accept_likes_it_best(accept: str | None, codec:
     assert codec_accepted(accept, JSON) is codec
 
 
-@pytest.mark.parametrize("accept", ["text/html", "application/xml, image/*", "application/json;q=0", ",", ";", "json"])
+@pytest.mark.parametrize(
+    "accept", ["text/html", "application/xml, image/*", "application/json;q=0", "*/*;q=0", ",", ";", "json"]
+)
 def test_an_answer_that_nobody_can_write_is_refused(accept: str) -> None:
     with pytest.raises(NotAcceptable, match=r"there is application/json, application/vnd\.safetensors"):
         codec_accepted(accept, JSON)

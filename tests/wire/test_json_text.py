@@ -1,0 +1,46 @@
+"""JSON text: a name that stands twice is refused, and nothing else is."""
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import MalformedBody
+from app.wire.json_text import read_text
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(':"\\u003a'))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
+)
+
+
+@given(VALUES, st.booleans())
+def test_what_has_each_name_once_is_read(value: Any, ascii_alone: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_alone).encode()
+    assert read_text(text, "it") == orjson.loads(text)
+
+
+@given(st.dictionaries(TEXTS, VALUES, min_size=1), st.data())
+def test_a_name_that_stands_twice_is_refused(members: dict[str, Any], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(list(members)))
+    again = f"{json.dumps(name)}: {json.dumps(data.draw(VALUES))}"
+    text = f"{json.dumps(members)[:-1]}, {again}}}"
+    for around in (text, f"[[1, [{text}]]]", f'{{"grads": {text}}}'):
+        with pytest.raises(MalformedBody, match="it has a name twice"):
+            read_text(around.encode(), "it")
+
+
+@pytest.mark.parametrize("name", [r"\u003a", r"\u003A", ":", r"\\u003a:", r"\":"])
+def test_a_colon_in_a_name_is_none_of_a_member(name: str) -> None:
+    text = f'{{"{name}": "{name}"}}'.encode()
+    assert read_text(text, "it") == orjson.loads(text)
+
+
+def test_what_nests_deep_is_read() -> None:
+    assert read_text(b'{"a":' * 1000 + b"1" + b"}" * 1000, "it")
+    with pytest.raises(MalformedBody, match="twice"):
+        read_text(b"[" * 1000 + b'{"a": 1, "a": 2}' + b"]" * 1000, "it")
