@@ -17,6 +17,8 @@ here; and what is no HTTP is refused as everything else is. Knows no route and n
 """
 
 import asyncio
+import socket
+import struct
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -31,14 +33,15 @@ from app.logs import log
 from app.problems import problem_response
 
 EXTENSION = "optim.body"
-"""Where a route finds the `Body`: in the ASGI scope's extensions, and only for a large one of known length."""
+"""Where a route finds the `Body`: in the ASGI scope's extensions."""
 BULK_BYTES = 1 << 16
-"""Shorter bodies are read as cheaply by uvicorn."""
+"""Shorter bodies are read as cheaply by uvicorn. So much it reads ahead in any case."""
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RECEIVE_BYTES = 1 << 15
 LONGEST_HEAD = 1 << 16
 """Bytes, and what is received at once beyond them. Also of what follows a chunked body."""
 SLOWEST_BYTES_PER_SECOND = 1 << 14
-"""A body may take a second longer for each so many bytes that have come, an answer for each that wait to be taken."""
+"""A body may take a second longer for each so many bytes that have come, an answer for each that were taken."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -86,17 +89,28 @@ class Connection(asyncio.BufferedProtocol):
 
 
 class Body:
-    """A large body that is announced, as a route sees it."""
+    """A request's body, as a route sees it."""
 
-    def __init__(self, http: "Http", cycle: RequestResponseCycle, length: int) -> None:
+    def __init__(self, http: "Http", cycle: RequestResponseCycle) -> None:
         self._http = http
         self._cycle = cycle
-        self.length = length
+
+    async def begun(self) -> None:
+        """Wait until it is whole, or the client is gone, or `BULK_BYTES` of it have come: from then on it is quick."""
+        cycle = self._cycle
+        if cycle.more_body and cycle.waiting_for_100_continue:
+            cycle.transport.write(CONTINUE)
+            cycle.waiting_for_100_continue = False
+        while cycle.more_body and not cycle.disconnected and len(cycle.body) < BULK_BYTES:
+            cycle.message_event.clear()
+            await cycle.message_event.wait()
+        cycle.message_event.set()  # for who receives it
 
     def receive_into(self, buffer: memoryview) -> bool:
         """Have the body received into `buffer`, which has its length: the next ASGI `receive` waits until it is full.
 
-        False where all of it came before it was asked for, or the client is gone: then `receive` goes its usual way.
+        Only for one whose length is announced. False where all of it came before it was asked for, or the client is
+        gone: then `receive` goes its usual way.
         """
         cycle = self._cycle
         if not cycle.more_body or cycle.disconnected:
@@ -115,11 +129,11 @@ class Debt:
 
     since: float
     seconds: float
-    nbytes: int = 0
-    """Each makes it a little longer."""
+    paid: int = 0
+    """Bytes: each makes it a little longer."""
 
     def is_due(self, now: float) -> bool:
-        return now >= self.since + self.seconds + self.nbytes / SLOWEST_BYTES_PER_SECOND
+        return now >= self.since + self.seconds + self.paid / SLOWEST_BYTES_PER_SECOND
 
 
 class Http(HttpToolsProtocol):
@@ -134,6 +148,8 @@ class Http(HttpToolsProtocol):
     """The head or the body that has not come whole; `None` between requests."""
     _untaken: Debt | None = None
     """What was written and waits for the client to take it."""
+    _waiting_bytes = 0
+    """How many waited when that began."""
     _bytes_beside_bodies = 0
     """How many have come in a row that were not of a body: those of a head."""
 
@@ -164,9 +180,8 @@ class Http(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._owes(self.body_seconds)
         super().on_headers_complete()
-        length = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
-        if length >= BULK_BYTES and not self.parser.should_upgrade():
-            self.scope["extensions"] = {EXTENSION: Body(self, self.cycle, length)}  # type: ignore[dict-item]
+        if not self.parser.should_upgrade():
+            self.scope["extensions"] = {EXTENSION: Body(self, self.cycle)}  # type: ignore[dict-item]
 
     def on_body(self, body: bytes) -> None:
         self._has_come(len(body))
@@ -189,7 +204,7 @@ class Http(HttpToolsProtocol):
             self.on_message_complete()
 
     def pause_writing(self) -> None:
-        self._untaken = self._debt(self.answer_seconds, self.transport.get_write_buffer_size())
+        self._waits_for_taking(self.transport.get_write_buffer_size())
         super().pause_writing()
 
     def resume_writing(self) -> None:
@@ -226,17 +241,23 @@ class Http(HttpToolsProtocol):
         self.transport.close()
         log.info("refused", status=answer.status_code, error=error.detail, request_id=request_id)
 
-    def _debt(self, seconds: float, nbytes: int = 0) -> Debt:
-        return Debt(self.loop.time(), seconds, nbytes)
+    def _reset(self) -> None:
+        """Drop what waits here and in the kernel: to close a connection is to wait until all is taken."""
+        link = self.transport.get_extra_info("socket")
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def _owes(self, seconds: float) -> None:
-        self._owed = self._debt(seconds)
+        self._owed = Debt(self.loop.time(), seconds)
+
+    def _waits_for_taking(self, nbytes: int) -> None:
+        self._untaken, self._waiting_bytes = Debt(self.loop.time(), self.answer_seconds), nbytes
 
     def _has_come(self, nbytes: int) -> None:
         """So many bytes more of the body."""
         self._bytes_beside_bodies = 0
         if self._owed is not None:
-            self._owed.nbytes += nbytes
+            self._owed.paid += nbytes
 
     def _watch(self) -> None:
         """Look from time to time, and close the connection of a client that is late."""
@@ -250,8 +271,10 @@ class Http(HttpToolsProtocol):
         if not waiting:
             self._untaken = None
         elif self._untaken is None:
-            self._untaken = self._debt(self.answer_seconds, waiting)
-        elif self._untaken.is_due(now):
-            self.transport.abort()  # to close it would be to wait until all is taken
+            self._waits_for_taking(waiting)
+        else:
+            self._untaken.paid = self._waiting_bytes - waiting
+            if self._untaken.is_due(now):
+                self._reset()
         shortest = min(self.head_seconds, self.body_seconds, self.answer_seconds)
         self._watcher = self.loop.call_later(shortest / 4, self._watch)

@@ -39,6 +39,7 @@ def serve(settings: Settings) -> None:
     if settings.workers > 1 and settings.store == "memory:":
         raise ValueError("memory: lives in one process: take lmdb: or redis: for more workers")
     _check_certificate(settings)
+    _allow_many_connections()
     config = _config(settings)
     config.load()
     asyncio.run(_open_and_close(settings))
@@ -91,6 +92,15 @@ def _warn_of_unknown_settings() -> None:
     for name in os.environ:
         if name.startswith("OPTIM_") and name not in known:
             log.warning("there is no such setting; it is ignored", setting=name)
+
+
+def _allow_many_connections() -> None:
+    """Each takes a descriptor, and a shell often allows 1,024 where the machine allows many more."""
+    with suppress(ImportError, OSError, ValueError):  # not on Windows; some say "unlimited" and mean less
+        import resource  # noqa: PLC0415
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _serve_here(server: uvicorn.Server, listener: socket.socket) -> None:

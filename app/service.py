@@ -24,7 +24,7 @@ from app.wire.codec import Limits
 
 
 class Places:
-    """The places for steps under way: taken before a body is read, so that what waits is bounded."""
+    """The places for steps under way: taken before a large body is read, so that what waits is bounded."""
 
     def __init__(self, count: int) -> None:
         self._free = count

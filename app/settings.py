@@ -68,8 +68,8 @@ class Settings(BaseSettings):
     answer_seconds: float = Field(
         default=30.0,
         gt=0,
-        description="How long what was written of an answer may wait for the client to take it, in seconds, and one "
-        "more for each 16 KiB of it; then the connection is closed.",
+        description="How long a client may take for what waits of an answer, in seconds, and one more for each 16 KiB "
+        "that it has taken; then the connection is closed.",
     )
     max_tensors: int = Field(default=10_000, ge=1, description="Most tensors in one session or body.")
     max_name_length: int = Field(default=256, ge=1, le=4096, description="Longest tensor name, in characters.")

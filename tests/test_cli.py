@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import httpx2
+import psutil
 import pytest
 
 from app import cli, keys_file, serve
@@ -160,9 +161,12 @@ def test_a_store_is_shown_without_its_secrets(store: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_first_line_says_where_and_on_what_it_serves(workers: str, tmp_path: Path) -> None:
+def test_the_first_line_says_where_and_on_what_it_serves_with_all_descriptors_that_it_may_have(
+    workers: str, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "app.cli", "serve", "--port=0", f"--workers={workers}", "--log-format=json"]
     environment = os.environ | {"OPTIM_STORE": f"lmdb:{tmp_path}", "OPTIM_STROE": "a slip"}
+    command = ["sh", "-c", 'ulimit -Sn 256; exec "$0" "$@"', *command]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr
@@ -172,6 +176,8 @@ def test_the_first_line_says_where_and_on_what_it_serves(workers: str, tmp_path:
             assert line["kernel"] == "numba"
             assert json.loads(server.stderr.readline())["event"].startswith("no API keys: whoever is on this machine")
             assert httpx2.get(f"{line['url']}/readyz", timeout=30).status_code == 200
+            taken, most = psutil.Process(server.pid).rlimit(psutil.RLIMIT_NOFILE)
+            assert taken == most > 256
         finally:
             server.send_signal(signal.SIGINT)
             server.communicate(timeout=30)

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.bulk_lane import EXTENSION, Body
+from app.bulk_lane import BULK_BYTES, EXTENSION, Body
 from app.errors import BodyTooLarge, MalformedHeader
 from app.wire.codec import Buffer
 from optim_engine.buffers import BUFFERS
@@ -16,18 +16,25 @@ from optim_engine.buffers import BUFFERS
 LARGEST_WRITE = 1 << 20
 
 
+async def begun(request: Request, limit: int) -> None:
+    """Wait until the body is whole or a good part of it has come, so that who drips one takes no place from others.
+
+    Raises `BodyTooLarge`, before a byte is read where the length is announced.
+    """
+    _announced(request, limit)
+    body = _body(request)
+    if body is not None:
+        await body.begun()
+
+
 async def read_body(request: Request, limit: int) -> memoryview:
     """The whole body. Raises `BodyTooLarge`, before a byte is read where the length is announced."""
-    announced = request.headers.get("content-length")
-    if announced is None:
+    length = _announced(request, limit)
+    if length is None:
         return await _read_chunks(request, limit)
-    if not announced.isascii() or not announced.isdigit():
-        raise MalformedHeader(f"Content-Length {announced!r:.40} is not a number")
-    length = int(announced)
-    _check(length, limit)
     buffer = BUFFERS.take(length).data
-    body: Body | None = request.scope.get("extensions", {}).get(EXTENSION)
-    if body is not None and body.receive_into(buffer):
+    body = _body(request)
+    if length >= BULK_BYTES and body is not None and body.receive_into(buffer):
         if (await request.receive())["type"] == "http.disconnect":
             raise ClientDisconnect
         return buffer
@@ -36,6 +43,22 @@ async def read_body(request: Request, limit: int) -> memoryview:
         buffer[position : position + len(chunk)] = chunk
         position += len(chunk)
     return buffer[:position]
+
+
+def _announced(request: Request, limit: int) -> int | None:
+    announced = request.headers.get("content-length")
+    if announced is None:
+        return None
+    if not announced.isascii() or not announced.isdigit():
+        raise MalformedHeader(f"Content-Length {announced!r:.40} is not a number")
+    _check(int(announced), limit)
+    return int(announced)
+
+
+def _body(request: Request) -> Body | None:
+    """What the bulk lane knows of it; nothing where the service runs without."""
+    body: Body | None = request.scope.get("extensions", {}).get(EXTENSION)
+    return body
 
 
 async def _read_chunks(request: Request, limit: int) -> memoryview:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import inspect
 import re
+import select
 import socket
 import ssl
 from collections.abc import Iterator
@@ -89,7 +90,7 @@ def test_a_large_body_goes_around_the_parser() -> None:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            buffer = memoryview(bytearray(scope["extensions"][EXTENSION].length))
+            buffer = memoryview(bytearray(len(LARGE)))
             taken = scope["extensions"][EXTENSION].receive_into(buffer)
             seen.append((taken, await receive(), bytes(buffer)))
             await Response()(scope, receive, send)
@@ -99,6 +100,27 @@ def test_a_large_body_goes_around_the_parser() -> None:
         wire.send(LARGE[-1000:])
         assert wire.answer() == (200, b"")
     assert seen == [(True, {"type": "http.request", "body": b"", "more_body": False}, LARGE)]
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        post("/v1/sessions/x/steps", bytes(100))[:-1],
+        post("/v1/sessions/x/steps", LARGE)[: -len(LARGE) + 1000],
+        post("/v1/sessions/x/steps", LARGE, expect="100-continue")[: -len(LARGE) + 1000],
+        post_chunked("/v1/sessions/x/steps", [bytes(100)])[:-10],
+    ],
+    ids=["small", "large", "large, with 100-continue", "chunked"],
+)
+def test_a_body_that_has_hardly_begun_takes_no_place_from_others(begin: bytes) -> None:
+    begin = begin.replace(b"host: x", b"host: x\r\ncontent-type: application/octet-stream")
+    app = create_app(Settings(store="memory:", max_waiting_steps=1))
+    with listening(app) as address, Wire(address) as slow, Wire(address) as other:
+        slow.send(begin)
+        if b"expect" in begin:
+            assert slow.answer()[0] == 100
+        other.send(post("/v1/sessions/x/steps", b"{}", content_type="application/json"))
+        assert other.answer()[0] == 404
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40_000, len(LARGE) - 1])
@@ -251,6 +273,9 @@ def test_a_client_that_does_not_take_its_answer_is_let_go_at_the_deadline(loop: 
         client.connect(address)
         client.sendall(post("/", b""))
         assert gone.wait(TIMEOUT_SECONDS)
+        poll = select.poll()
+        poll.register(client, 0)  # tells of a reset, read or not
+        assert poll.poll(1000 * TIMEOUT_SECONDS)
 
 
 @pytest.mark.parametrize(

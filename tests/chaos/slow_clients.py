@@ -1,0 +1,110 @@
+"""A crowd of slow clients: each is let go by the service, says after how long, and comes back until the crowd ends."""
+
+import asyncio
+import select
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from threading import Thread
+from typing import Any, TypeAlias
+
+DRIP_SECONDS = 0.5
+"""Between two bytes."""
+LOOK_SECONDS = 0.1
+"""Between two looks whether a connection stands that is not read."""
+
+Client: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+"""What a slow client does on its connection until that is closed."""
+
+
+def dripping(begin: bytes, drop: bytes) -> Client:
+    """Sends the begin of a request, then a drop of it from time to time."""
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(begin)
+        while not reader.at_eof():
+            writer.write(drop)
+            with suppress(TimeoutError):
+                assert not await asyncio.wait_for(reader.read(), DRIP_SECONDS), "answered before it was all sent"
+
+    return client
+
+
+async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Sends nothing at all."""
+    await reader.read()
+
+
+def not_taking(request: bytes) -> Client:
+    """Sends a request, and does not read."""
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(request)
+        poll = select.poll()
+        poll.register(writer.get_extra_info("socket").fileno(), 0)  # tells of a reset, read or not
+        while not poll.poll(0):  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_SECONDS)
+
+    return client
+
+
+class Crowd:
+    """`lasted` has, by kind, how long each connection stood until the service closed it, in seconds."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.attached = 0
+        self.lasted: defaultdict[str, list[float]] = defaultdict(list)
+        self.failed: BaseException | None = None
+
+    @contextmanager
+    def gathered(self, kinds: dict[str, list[Client]]) -> Iterator[None]:
+        """All of them at it, in a thread of their own, until the block ends."""
+        loop = asyncio.new_event_loop()
+        thread = Thread(target=loop.run_forever)
+        thread.start()
+        clients = [self._come_back(kind, client) for kind, clients in kinds.items() for client in clients]
+        running = asyncio.run_coroutine_threadsafe(_together(clients), loop)
+        try:
+            while self.attached < len(clients) and not running.done():
+                time.sleep(0.01)
+            yield
+        finally:
+            running.cancel()
+            asyncio.run_coroutine_threadsafe(_settled(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+        assert running.cancelled(), running.exception()
+
+    async def _come_back(self, kind: str, client: Client) -> None:
+        while True:
+            link = socket.socket()
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)  # so that an answer soon waits on its side
+            link.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(link, ("127.0.0.1", self._port))
+            reader, writer = await asyncio.open_connection(sock=link)
+            self.attached += 1
+            began = time.monotonic()
+            try:
+                with suppress(ConnectionError):
+                    await client(reader, writer)
+                self.lasted[kind].append(time.monotonic() - began)
+            finally:
+                self.attached -= 1
+                writer.transport.abort()
+
+
+async def _together(clients: list[Coroutine[Any, Any, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for client in clients:
+            group.create_task(client)
+
+
+async def _settled() -> None:
+    """Until no other task of this loop is left."""
+    while len(tasks := asyncio.all_tasks()) > 1:
+        await asyncio.wait([task for task in tasks if task is not asyncio.current_task()])
