@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test chaos durability big serve check lock audit peers bench clean
+.PHONY: demo test chaos big serve check lock audit peers bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml
@@ -21,9 +21,6 @@ test: $(VENV)/.installed  ## every test, with a real Redis
 chaos: $(VENV)/.installed  ## every check of docs/reliability.md, whole, some 45 minutes; ONLY="-k races" for a part
 	CHAOS=whole $(BIN)/python -m pytest -s -m requirement $(ONLY)
 	$(BIN)/python -m tests.chaos.page
-
-durability: $(VENV)/.installed  ## the long campaign: a kill at every step of 200, and in the middle of large saves
-	$(BIN)/python -m pytest -s tests/durability/campaign.py
 
 serve: $(VENV)/.installed  ## the service on the embedded store, on http://127.0.0.1:8000
 	$(BIN)/optim serve

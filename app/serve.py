@@ -5,6 +5,7 @@ traceback from each worker.
 import asyncio
 import ipaddress
 import os
+import signal
 import socket
 import ssl
 import tempfile
@@ -104,6 +105,7 @@ def _allow_many_connections() -> None:
 
 
 def _serve_here(server: uvicorn.Server, listener: socket.socket) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else it would kill what has just ended well
     with suppress(KeyboardInterrupt):  # it has stopped as it should, and only says so once more
         server.run([listener])
     if not server.started:

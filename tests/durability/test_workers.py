@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.durability.processes import ServerProcess, servers
-from tests.durability.shutdown import stop_and_start_in_the_middle_of_a_step
 from tests.durability.twin import Twin
 from tests.durability.wire import Wire, assert_replay
 
@@ -69,10 +68,6 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(server: ServerProces
             twin.take(wire.send(twin.request()))
             twin.check(wire)
         wire.close()
-
-
-def test_a_stop_lets_the_step_in_flight_finish(server: ServerProcess) -> None:
-    stop_and_start_in_the_middle_of_a_step(server)
 
 
 def test_the_workers_end_with_a_supervisor_that_is_killed(server: ServerProcess) -> None:

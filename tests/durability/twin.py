@@ -1,5 +1,6 @@
 """One training run done twice: through the service, and by the engine alone in this process. They must not differ."""
 
+import json
 from typing import Any
 
 import ml_dtypes
@@ -21,6 +22,7 @@ SETTINGS: dict[str, Any] = {
     "on_non_finite": "skip",
 }
 """Each of them is something that a wrong replay or a lost step would get wrong."""
+LOSS = 0.5
 
 
 def init_params(rows: int = 8) -> Arrays:
@@ -48,6 +50,8 @@ class Twin:
         self.config = Config.parse(**SETTINGS, hold_params=hold_params)
         self.state = State.empty()
         self.params = init_params(rows)
+        self.told: list[dict[str, Any]] = []
+        """What was answered about each step, as its row of the history must have it."""
         self.id: str = wire.ask("POST", "/v1/sessions", {**SETTINGS, "hold_params": hold_params}, 201)["id"]
 
     @property
@@ -64,13 +68,24 @@ class Twin:
     def request(self, grads: Arrays | None = None) -> Request:
         """The next step, with an idempotency key of its own."""
         grads = self.grads() if grads is None else grads
-        return in_one(_calls.step(self.id, self.state.t + 1, self._params(grads), grads, 0.5, None).request)
+        return in_one(_calls.step(self.id, self.state.t + 1, self._params(grads), grads, LOSS, None).request)
 
     def take(self, answer: Response, grads: Arrays | None = None) -> Outcome:
         """Do the step here too, and compare all that was answered."""
-        assert answer.status == 200, answer.body
+        outcome = self.advance(grads)
+        self.compare(answer, outcome)
+        return outcome
+
+    def advance(self, grads: Arrays | None = None) -> Outcome:
+        """Do the next step here."""
         grads = self.grads() if grads is None else grads
         outcome = step(self.config, self.state, self._params(grads), grads)
+        self.state, self.params = outcome.state, {**self.params, **outcome.params}
+        return outcome
+
+    def compare(self, answer: Response, outcome: Outcome) -> None:
+        """The answer is what came out here. Answers are given in the order of their steps."""
+        assert answer.status == 200, answer.body
         told = _calls._stepped(answer)
         assert bits(told.params) == bits(outcome.params), f"step {outcome.state.t} differs"
         assert (told.step, told.skipped) == (outcome.state.t, outcome.skipped)
@@ -78,13 +93,13 @@ class Twin:
             assert getattr(told.metrics, name) == pytest.approx(value, rel=1e-6, nan_ok=True), (
                 name
             )  # a kernel's own sums
-        self.state, self.params = outcome.state, {**self.params, **outcome.params}
-        return outcome
+        metrics = json.loads(decode(answer.body, "params")[1]["metrics"])
+        self.told.append({"step": told.step, "skipped": told.skipped, "loss": LOSS, **metrics})
 
     def check(self, wire: Wire) -> None:
         """The service has what this process has: every step once, in order, and the state to the bit."""
-        rows = wire.ask("GET", f"{self.path}/history")["history"]
-        assert [row["step"] for row in rows if not row["skipped"]] == list(range(1, self.state.t + 1))
+        rows = wire.ask("GET", f"{self.path}/history?limit=10000")["history"]
+        assert [{name: row[name] for name in told} for row, told in zip(rows, self.told, strict=True)] == self.told
         document = wire.ask("GET", self.path)
         assert document["step"] == self.state.t
         assert {name: tensor["step"] for name, tensor in document["tensors"].items()} == self.state.counts

@@ -1,0 +1,168 @@
+"""Eight sessions that train at once while something dies: each client sends a step again until it is answered.
+
+A client prepares steps while there is nobody to answer, so that afterwards it does little but ask: the next death finds
+most of the eight at it. Each answer is held against the engine in this process, and in the end all that is stored.
+"""
+
+import random
+import threading
+import time
+from collections import Counter, deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self
+
+from optim_client._protocol import Request, Response
+
+from optim_engine import Outcome
+from tests.durability.twin import Twin
+from tests.durability.wire import LOST, Wire, assert_replay, code_of, was_replayed
+
+SIZES = [(8, False), (8, True), (8, False), (8, True), (100, False), (100, True), (1_000, False), (1_000, True)]
+"""Rows of a session's largest tensor, and whether it holds its parameters: small bodies, large bodies, and states of
+many pieces, which leave while the step is computed."""
+PREPARED = 12
+"""Steps that a client prepares; for the largest sessions it is a sixth."""
+LATEST_SECONDS = 0.3
+"""In so long a time a session does many small steps, or a few large ones."""
+PAUSE_SECONDS = 0.03
+PATIENCE_SECONDS = 90.0
+
+
+class Trainee:
+    """One session and its client."""
+
+    def __init__(self, port: int, rows: int, hold_params: bool) -> None:
+        self.is_asking = False
+        """Whether a request is under way."""
+        self.patience = PATIENCE_SECONDS
+        """Until a step must have been answered, however often it is sent."""
+        self.answered = 0
+        self.seen = Counter[str]()
+        """What came in the place of answers, and what had become of the steps whose answers were lost."""
+        self.unanswered = 0
+        """Tries whose connection was closed or refused."""
+        self.slowest = 0.0
+        """Seconds that the slowest answer or refusal took."""
+        self._wire = Wire(port)
+        self._twin = Twin(self._wire, hold_params=hold_params, rows=rows)
+        self._steps: deque[tuple[Request, Outcome]] = deque()
+        self._most = PREPARED if rows < 1_000 else PREPARED // 6
+
+    def train(self, over: threading.Event) -> None:
+        """Step until it is over. Every fourth step is sent once more after its answer."""
+        self._prepare(self._most)
+        while self._steps or not over.is_set():
+            self._prepare(1)
+            request, outcome = self._steps.popleft()
+            answer, tries = self._answer_to(request)
+            if tries > 1:
+                self.seen["steps sent again"] += 1
+                self.seen["of them saved before"] += was_replayed(answer)
+            self._twin.compare(answer, outcome)
+            self.answered += 1
+            if self.answered % 4 == 0:
+                assert_replay(self._answer_to(request)[0], answer)
+
+    def check(self) -> None:
+        """The store has what was acknowledged, and nothing else."""
+        assert self._twin.state.t == self.answered
+        self._twin.check(self._wire)
+        self._wire.close()
+
+    def _prepare(self, count: int) -> None:
+        while len(self._steps) < count:
+            grads = self._twin.grads()
+            self._steps.append((self._twin.request(grads), self._twin.advance(grads)))
+
+    def _answer_to(self, request: Request) -> tuple[Response, int]:
+        """And how many tries that took."""
+        started, tries = time.monotonic(), 1
+        while (answer := self._try(request)) is None or answer.status == 503:
+            tries += 1
+            if answer is not None:
+                assert code_of(answer) == "store_unavailable", answer.body
+                assert int(answer.headers["retry-after"]) >= 1
+                self.seen["503 store_unavailable"] += 1
+            assert time.monotonic() < started + self.patience, f"no answer to {request.path}: {answer}"
+            self._prepare(self._most)
+            time.sleep(PAUSE_SECONDS)
+        return answer, tries
+
+    def _try(self, request: Request) -> Response | None:
+        """`None` where no answer came."""
+        started = time.monotonic()
+        self.is_asking = True
+        try:
+            answer = self._wire.send(request)
+        except TimeoutError:  # it hangs
+            raise
+        except LOST:
+            self.unanswered += 1
+            return None
+        finally:
+            self.is_asking = False
+        self.slowest = max(self.slowest, time.monotonic() - started)
+        return answer
+
+
+class Load:
+    """All eight, from the begin of a `with` to its end; there it is checked what the store has.
+
+    What one of them finds wrong is raised by who waits for them, or at the end.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.trainees = [Trainee(port, rows, hold_params) for rows, hold_params in SIZES]
+        self._over = threading.Event()
+        self._pool = ThreadPoolExecutor(len(self.trainees))
+
+    def __enter__(self) -> Self:
+        self._trainings = [self._pool.submit(trainee.train, self._over) for trainee in self.trainees]
+        return self
+
+    def __exit__(self, failed: object, *_: object) -> None:
+        self._over.set()
+        if failed:
+            for trainee in self.trainees:
+                trainee.patience = 0.0
+            return
+        for training in self._trainings:
+            training.result()
+        for trainee in self.trainees:
+            trainee.check()
+
+    def wait_for_each(self) -> None:
+        """Until each of them was answered once more."""
+        before = [trainee.answered for trainee in self.trainees]
+        while any(trainee.answered == count for trainee, count in zip(self.trainees, before, strict=True)):
+            self._raise_what_failed()
+            time.sleep(0.001)
+
+    def wait_for_a_moment(self, chance: random.Random) -> None:
+        """Until some random moment at which all have a request under way, and each was answered since the call."""
+        self.wait_for_each()
+        time.sleep(chance.uniform(0, LATEST_SECONDS))
+        while not all(trainee.is_asking for trainee in self.trainees):
+            self._raise_what_failed()
+            time.sleep(0.0002)
+
+    def _raise_what_failed(self) -> None:
+        for training in self._trainings:
+            if training.done():
+                training.result()
+
+    @property
+    def answered(self) -> int:
+        return sum(trainee.answered for trainee in self.trainees)
+
+    @property
+    def unanswered(self) -> int:
+        return sum(trainee.unanswered for trainee in self.trainees)
+
+    @property
+    def slowest(self) -> float:
+        return max(trainee.slowest for trainee in self.trainees)
+
+    @property
+    def seen(self) -> Counter[str]:
+        return sum((trainee.seen for trainee in self.trainees), Counter())
