@@ -219,7 +219,6 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "another count": (_set("tensors.w.step", 3), "its digest"),
     "another lr": (_set("hyperparameters.lr", 0.5), "its digest"),
     "another group": (_set("groups", []), "its digest"),
-    "a newer format": (_set("format", 2), "format 2"),
     "no format": (_drop("format"), "`format`"),
     "a format that is no number": (_set("format", "1"), "`format`"),
     "a step that is no number": (_set("step", True), "`step`"),

@@ -1,0 +1,79 @@
+"""All that a store has, as JSON and back into an empty one: the stored form, without the file of LMDB or of Redis.
+
+Written without the service's own code, so that it cannot change with that.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import lmdb
+import redis
+
+Dump: TypeAlias = dict[str, Any]
+TABLES = 16
+"""Room for more named databases than any form has had."""
+
+
+class Kind(NamedTuple):
+    read: Callable[[str], Dump]
+    write: Callable[[str, Dump], None]
+    mark: tuple[str, ...]
+    """Where the number of the format is in a dump."""
+
+
+def read_lmdb(url: str) -> Dump:
+    """By table and key; the nameless table is that of the marks."""
+    with lmdb.open(url.removeprefix("lmdb:"), max_dbs=TABLES) as environment, environment.begin() as txn:
+        marks = dict(txn.cursor())
+        names = [name for name, value in marks.items() if len(value) == 48]  # LMDB's own record of a named database
+        tables = {"": {key: marks[key] for key in marks if key not in names}}
+        tables |= {name.decode(): dict(txn.cursor(environment.open_db(name, txn, create=False))) for name in names}
+    return {name: {text(key): text(value) for key, value in rows.items()} for name, rows in tables.items()}
+
+
+def write_lmdb(url: str, dump: Dump) -> None:
+    with lmdb.open(url.removeprefix("lmdb:"), max_dbs=TABLES) as environment, environment.begin(write=True) as txn:
+        for name, rows in dump.items():
+            table = environment.open_db(name.encode() or None, txn)
+            for key, value in rows.items():
+                txn.put(b64decode(key), b64decode(value), db=table)
+
+
+def read_redis(url: str) -> Dump:
+    """By key: bytes, the members of a set, or those of a sorted set with their scores."""
+    with redis.Redis.from_url(url, protocol=2) as client:
+        return {key.decode(): _value(client, key) for key in sorted(client.keys())}
+
+
+def _value(client: redis.Redis, key: bytes) -> Any:
+    match client.type(key):
+        case b"string":
+            return text(client.get(key))
+        case b"set":
+            return sorted(map(text, client.smembers(key)))
+        case b"zset":
+            return {text(member): score for member, score in client.zrange(key, 0, -1, withscores=True)}
+        case other:
+            raise ValueError(f"{key!r} is a {other!r}, which no store writes")
+
+
+def write_redis(url: str, dump: Dump) -> None:
+    with redis.Redis.from_url(url, protocol=2) as client:
+        for key, value in dump.items():
+            if isinstance(value, str):
+                client.set(key, b64decode(value))
+            elif isinstance(value, list):
+                client.sadd(key, *map(b64decode, value))
+            else:
+                client.zadd(key, {b64decode(member): score for member, score in value.items()})
+
+
+def text(data: bytes) -> str:
+    return b64encode(data).decode()
+
+
+KINDS = {
+    "lmdb": Kind(read_lmdb, write_lmdb, ("", text(b"optim-service"))),
+    "redis": Kind(read_redis, write_redis, ("optim:format",)),
+}
