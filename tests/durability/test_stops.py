@@ -19,6 +19,8 @@ SHUTDOWN_SECONDS = 30.0
 """`OPTIM_SHUTDOWN_SECONDS`, by default."""
 
 
+SLOW_SECONDS = 0.5
+"""How late a body's second half comes: long after everything idle was closed."""
 PLACES = {"lmdb": ("lmdb", 1, 40), "redis": ("redis", 1, 40), "two workers": ("lmdb", 2, 20)}
 """A store, server processes, and how often they are stopped."""
 
@@ -57,6 +59,7 @@ def stop_and_start(server: ServerProcess, wire: Wire, twin: Twin) -> float:
         server.terminate()
         assert_closed(idle.connection.sock)
         assert_closed(silent)
+        time.sleep(SLOW_SECONDS)
         slow.sendall(rest)
         answer = read_answer(slow)
         assert server.wait() == 0, server.log()
