@@ -122,6 +122,9 @@ class Client:
                     async with asyncio.timeout(self._timeout):
                         await connection.connect()  # type: ignore[no-untyped-call]
                 yield connection
+            except RuntimeError as error:  # uvloop's, where the connection was reset since it was written to last
+                await connection.disconnect(nowait=True)
+                raise ConnectionResetError(str(error)) from error
             except BaseException:
                 await connection.disconnect(nowait=True)
                 raise

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+import uvloop
 from redis import Redis
 
 from app.errors import StoreUnavailable
@@ -170,6 +171,26 @@ async def test_a_redis_that_went_away_while_pieces_left_is_told_by_the_save(own_
         assert await store.load("session-1") == head
         await store.save(change)
         assert await state_of(store, change.head) == b"".join(b"%d" % i * MIB for i in range(12))
+
+
+def test_a_redis_that_resets_a_connection_between_two_pieces_is_told_by_the_save(own_redis: RedisServer) -> None:
+    async def run() -> None:
+        async with place_at(own_redis.url).store as store:
+            change = change_of(await saved(store), [b"%d" % i * MIB for i in range(5)])
+            change = await begun(store, change, change.fresh[:1])
+            key = redis_store.piece_keys("session-1", change.head.pieces[:1])
+            with own_redis.client() as redis:
+                while not redis.exists(*key):  # noqa: ASYNC110 (Redis tells nobody)
+                    await asyncio.sleep(0)
+            own_redis.kill()
+            for part in change.fresh[1:]:  # the first of them is what is answered by a reset
+                staging_of(change).write(part)
+                await asyncio.sleep(0.01)
+            with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                await store.save(change)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # which the service runs on
+        runner.run(run())
 
 
 async def test_what_is_staged_in_redis_expires(redis_url: str) -> None:
