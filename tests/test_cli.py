@@ -160,12 +160,10 @@ def test_a_store_is_shown_without_its_secrets(store: str, shown: str) -> None:
     assert serve.shown(store) == shown
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_the_first_line_says_where_and_on_what_it_serves_with_all_descriptors_that_it_may_have(
-    workers: str, tmp_path: Path
-) -> None:
 @pytest.mark.parametrize(("workers", "stop"), [("1", signal.SIGINT), ("1", signal.SIGTERM), ("2", signal.SIGTERM)])
-def test_a_server_says_where_and_on_what_it_serves_and_ends_well(workers: str, stop: int, tmp_path: Path) -> None:
+def test_the_first_line_says_where_and_on_what_it_serves_with_all_descriptors_and_ends_well(
+    workers: str, stop: int, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "app.cli", "serve", "--port=0", f"--workers={workers}", "--log-format=json"]
     environment = os.environ | {"OPTIM_STORE": f"lmdb:{tmp_path}", "OPTIM_STROE": "a slip"}
     command = ["sh", "-c", 'ulimit -Sn 256; exec "$0" "$@"', *command]
