@@ -50,6 +50,11 @@ class StateCache:
         while self._bytes > self._limit:
             self.drop(next(iter(self._entries)))
 
+    def drop_expired(self) -> None:
+        """Let go of what nobody can ask for any more."""
+        for session_id in [session_id for session_id, entry in self._entries.items() if entry.head.expired]:
+            self.drop(session_id)
+
     def drop(self, session_id: str) -> None:
         entry = self._entries.pop(session_id, None)
         if entry is not None:

@@ -119,7 +119,7 @@ async def _sweep(service: Service) -> None:
     while True:
         await asyncio.sleep(service.settings.sweep_seconds)
         try:
-            if removed := await service.store.sweep():
+            if removed := await service.sessions.sweep():
                 log.info("swept", removed=removed)
         except errors.ServiceError as error:
             log.warning("sweep failed", error=error.detail)

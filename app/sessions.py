@@ -94,6 +94,11 @@ class Sessions:
         if not await self._store.delete(session_id):
             raise _not_found(session_id)  # another was quicker: of two who delete it, one did
 
+    async def sweep(self) -> int:
+        """Remove what has expired, here and in the store; say how many things went from there."""
+        self._cache.drop_expired()
+        return await self._store.sweep()
+
     async def history(self, tenant: str, session_id: str, after: int, limit: int) -> list[bytes]:
         """Rows of the history as JSON, oldest first."""
         await self._head(tenant, session_id)

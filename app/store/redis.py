@@ -16,6 +16,7 @@ import asyncio
 import glob
 import logging
 import math
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Self, TypeVar
@@ -225,7 +226,7 @@ class RedisStore(Store):
             *(change.previous.stamp if change.previous else ("", "")),
             encode(head),
             len(head.pieces),
-            "" if head.expires_at is None else math.ceil(head.expires_at * 1000),
+            "" if head.expires_at is None else _ms_left(head.expires_at),
             "" if change.forget_after is None else change.forget_after,
             "" if row is None else row.step,
             "" if row is None else b"%016d%016d" % (row.step, head.version) + row.body,
@@ -312,6 +313,11 @@ def _set(session_id: str, part: Part) -> Command:
     """Harmless when it comes twice: the name is of this piece alone."""
     (key,) = piece_keys(session_id, [part[0]])
     return ("SET", key, part[1], "NX", "PX", STAGED_MS)
+
+
+def _ms_left(expires_at: float) -> int:
+    """How long Redis is to keep it. Not a time of day: Redis's clock may be another one, and far ahead of this."""
+    return math.ceil((expires_at - time.time()) * 1000)
 
 
 def _save_keys(change: Save) -> list[str]:

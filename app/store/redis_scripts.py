@@ -22,7 +22,7 @@ class Script:
 SAVE = Script("""
 -- KEYS: head, history, the pieces of the new head, the obsolete pieces
 -- ARGV: 1 token of the save  2 version and 3 token that the store must hold, or two empty strings  4 head
---       5 number of the new head's pieces  6 expiry in ms, or empty  7 forget after this step, or empty
+--       5 number of the new head's pieces  6 ms to live, or empty  7 forget after this step, or empty
 --       8 step and 9 member of the history's row, or two empty strings  10 rows to keep
 local version, token = string.match(redis.call('GETRANGE', KEYS[1], 0, 255), '^%S+ %S+ (%S+) (%S+)')
 if token == ARGV[1] then return 'done' end
@@ -37,7 +37,7 @@ if ARGV[8] ~= '' then redis.call('ZADD', KEYS[2], ARGV[8], ARGV[9]) end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[10]))
 for i = last + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
 for i = 1, last do
-  if ARGV[6] == '' then redis.call('PERSIST', KEYS[i]) else redis.call('PEXPIREAT', KEYS[i], ARGV[6]) end
+  if ARGV[6] == '' then redis.call('PERSIST', KEYS[i]) else redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
 end
 return 'done'
 """)

@@ -6,6 +6,7 @@ What is in a file must be what its digest says, and must fit the session that ta
 each tensor, shapes and dtypes. Nothing is cast, and nothing is matched by its place.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,8 @@ from optim_engine import OPTIMIZERS, Config, EngineError, Entry, Layout, Spec, S
 from optim_engine.arrays import Array
 from optim_engine.fields import LARGEST_INTEGER
 from optim_engine.layout import SLOTS
+
+DIGEST = re.compile("[0-9a-f]{32}")
 
 
 def write_state(session: Session, state: State) -> list[Buffer]:
@@ -122,6 +125,8 @@ def _read_document(metadata: Mapping[str, str]) -> dict[str, Any]:
     for key, kind in wanted.items():
         if type(document.get(key)) is not kind:
             raise InvalidState(f"`session` in the metadata has no right `{key}`")
+    if not DIGEST.fullmatch(document["digest"]):
+        raise InvalidState("`session` in the metadata has a digest that is none: it is 32 hexadecimal digits")
     if document["format"] > FORMAT:
         raise InvalidState(f"the file has format {document['format']}, this version reads up to {FORMAT}")
     if not _is_count(document["step"]) or not _is_count(document["skipped_steps"]):

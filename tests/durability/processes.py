@@ -21,11 +21,15 @@ STOP_SECONDS = 40.0
 
 
 class ServerProcess:
-    """A server, and with `workers` its children: one group of processes, so that nothing of it is ever left behind."""
+    """A server, and with `workers` its children: one group of processes, so that nothing of it is ever left behind.
+    `module` is what stands for `optim`, `options` are more flags of `serve`.
+    """
 
-    def __init__(self, store: str, log: Path, workers: int = 1, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, store: str, log: Path, workers: int = 1, options: Sequence[str] = (), *, module: str = "app.cli"
+    ) -> None:
         self.port = free_port()
-        self._command = [sys.executable, "-m", "app.cli", "serve", f"--store={store}", f"--port={self.port}"]
+        self._command = [sys.executable, "-m", module, "serve", f"--store={store}", f"--port={self.port}"]
         self._command += [f"--workers={workers}", "--log-level=warning", *options]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
