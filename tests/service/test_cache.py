@@ -274,3 +274,16 @@ async def test_a_large_step_that_fails_or_is_cancelled_late_leaves_nothing(
     assert await place.pieces(known) == before
     monkeypatch.undo()
     assert (await sessions.step("tenant", known, request(3, size=SIZE))).step == 3
+
+
+async def test_what_has_expired_leaves_the_memory_too() -> None:
+    cache, store = StateCache(1 << 30), MemoryStore(10)
+    sessions = Sessions(store, Compute(1), cache, Quota(store))
+    _, stays = await sessions.create("tenant", Config.parse("adamw"))
+    await sessions.step("tenant", stays.id, request(1))
+    _, goes = await sessions.create("tenant", Config.parse("adamw"), ttl_seconds=60)
+    await sessions.step("tenant", goes.id, request(1))
+    await sessions.update("tenant", goes.id, lambda session: replace(session, ttl_seconds=1e-6))
+    assert await store.load(goes.id) is None
+    assert await sessions.sweep() == 1
+    assert (cache.newest(goes.id), cache.newest(stays.id) is None) == (None, False)

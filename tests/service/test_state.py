@@ -215,6 +215,7 @@ def _drop(path: str) -> Callable[[dict[str, Any]], None]:
 
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a digest of something else": (_set("digest", "0" * 32), "its digest"),
+    "a digest that is none": (_set("digest", "x" * 5000), "a digest that is none"),
     "another step": (_set("step", 4), "its digest"),
     "another count": (_set("tensors.w.step", 3), "its digest"),
     "another lr": (_set("hyperparameters.lr", 0.5), "its digest"),
