@@ -1,7 +1,7 @@
 """Eight sessions that train at once while something dies: each client sends a step again until it is answered.
 
 A client prepares steps while there is nobody to answer, so that afterwards it does little but ask: the next death finds
-most of the eight at it. Each answer is held against the engine in this process, and in the end all that is stored.
+all eight at it. Each answer is held against the engine in this process, and in the end all that is stored.
 """
 
 import random
@@ -67,6 +67,8 @@ class Trainee:
         """The store has what was acknowledged, and nothing else."""
         assert self._twin.state.t == self.answered
         self._twin.check(self._wire)
+
+    def close(self) -> None:
         self._wire.close()
 
     def _prepare(self, count: int) -> None:
@@ -75,7 +77,7 @@ class Trainee:
             self._steps.append((self._twin.request(grads), self._twin.advance(grads)))
 
     def _answer_to(self, request: Request) -> tuple[Response, int]:
-        """And how many tries that took."""
+        """What is answered in the end, and how many tries that took."""
         started, tries = time.monotonic(), 1
         while (answer := self._try(request)) is None or answer.status == 503:
             tries += 1
@@ -106,9 +108,9 @@ class Trainee:
 
 
 class Load:
-    """All eight, from the begin of a `with` to its end; there it is checked what the store has.
+    """All eight, from the begin of a `with` to its end, where it is checked what the store has.
 
-    What one of them finds wrong is raised by who waits for them, or at the end.
+    What one of them finds wrong is raised while the test waits for them, or at the end.
     """
 
     def __init__(self, port: int) -> None:
@@ -122,14 +124,17 @@ class Load:
 
     def __exit__(self, failed: object, *_: object) -> None:
         self._over.set()
-        if failed:
+        for trainee in self.trainees if failed else ():
+            trainee.patience = 0.0
+        self._pool.shutdown()
+        try:
+            if not failed:
+                self._raise_what_failed()
+                for trainee in self.trainees:
+                    trainee.check()
+        finally:
             for trainee in self.trainees:
-                trainee.patience = 0.0
-            return
-        for training in self._trainings:
-            training.result()
-        for trainee in self.trainees:
-            trainee.check()
+                trainee.close()
 
     def wait_for_each(self) -> None:
         """Until each of them was answered once more."""
