@@ -3,6 +3,7 @@
 Plain ASGI: the middleware that Starlette builds on hides disconnects and cancels what it wraps.
 """
 
+import asyncio
 import os
 import re
 import time
@@ -14,7 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import ServiceError
+from app.errors import Overloaded, ServiceError
 from app.logs import log
 
 HEADERS = "optim.headers"
@@ -73,6 +74,11 @@ class Telemetry:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
+            except asyncio.CancelledError:  # the server stops, and OPTIM_SHUTDOWN_SECONDS have passed
+                if status:
+                    raise
+                late = self._answer_error(Overloaded("the service stops before this is done; send the request again"))
+                await late(scope, receive, send_with_id)
             except Exception:
                 log.exception("request failed", method=scope["method"], path=scope["path"])
                 if status:

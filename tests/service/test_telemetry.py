@@ -18,6 +18,7 @@ from app.settings import Settings
 from app.store.base import Head
 from app.store.memory import MemoryStore
 from tests.service.calls import W, binary_step, create, problem, serving, step, stepped
+from tests.service.sockets import Wire, listening, post
 from tests.service.test_auth import row
 from tests.service.test_errors import Connection
 
@@ -195,3 +196,15 @@ def test_the_least_that_is_logged_is_a_setting(client: Client, logs: Logs, level
     client.get("/livez")
     client.get("/v1/sessions")
     assert len(logs.lines()) == seen
+
+
+def test_a_request_that_is_not_done_when_the_service_stops_is_answered_with_the_way_out() -> None:
+    app = create_app(Settings(store="memory:"))
+    with listening(app) as address:  # until it has waited for a second
+        wire = Wire(address)
+        wire.send(post("/v1/sessions", b"half of it", content_type="application/json", expect="100-continue")[:-5])
+        assert wire.answer() == (100, b"")
+    with wire:
+        status, body = wire.answer()
+    assert (status, json.loads(body)["code"]) == (503, "overloaded")
+    assert "send the request again" in json.loads(body)["detail"]
