@@ -1,6 +1,7 @@
 """The service, wired: the one place that knows all its parts. Nothing is built at import."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -74,7 +75,10 @@ def from_environment() -> FastAPI:
     configure_logs(settings.log_level, settings.log_format)
     if (supervisor := parent_process()) is not None:
         Thread(target=_stop_after, args=(supervisor,), daemon=True).start()
-    return create_app(settings)
+    app = create_app(settings)
+    gc.collect()
+    gc.freeze()  # modules and routes stay for good: to look through them again and again takes longer than many steps
+    return app
 
 
 def _stop_after(supervisor: BaseProcess) -> None:

@@ -23,6 +23,8 @@ from app.store import open_store
 from optim_engine.machine import fastest
 
 BACKLOG = 2048
+ACCEPTED_AT_ONCE = 16
+"""New connections in one turn of the event loop."""
 HEALTHCHECK_SECONDS = 30
 """A worker that is silent for so long is killed. It is silent while it starts, which takes a busy machine a while."""
 KEEP_ALIVE_SECONDS = 75
@@ -107,16 +109,21 @@ def _allow_many_connections() -> None:
 def _serve_here(server: uvicorn.Server, listener: socket.socket) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else it would kill what has just ended well
     with suppress(KeyboardInterrupt):  # it has stopped as it should, and only says so once more
-        server.run([listener])
+        server.run(_often(listener))
     if not server.started:
         raise SystemExit(1)
+
+
+def _often(listener: socket.socket) -> list[socket.socket]:
+    """uvloop takes one new connection a turn from each socket: behind a crowd, a look at /livez would wait for long."""
+    return [listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))]
 
 
 def _serve_in_workers(settings: Settings, listener: socket.socket) -> None:
     """Each counts for itself, in files of a folder that `/metrics` adds up."""
     with tempfile.TemporaryDirectory(prefix="optim-metrics-") as shared:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-        Multiprocess(_config(settings), [listener]).run()
+        Multiprocess(_config(settings), _often(listener)).run()
 
 
 def _config(settings: Settings) -> uvicorn.Config:

@@ -4,8 +4,10 @@ The dependencies are coroutines although they wait for nothing: FastAPI runs oth
 all that they do.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, cast
 
@@ -22,23 +24,32 @@ from app.store.base import Store
 from app.telemetry import HEADERS, Metrics
 from app.wire.codec import Limits
 
+PATIENCE_SECONDS = (0.5, 1.5)
+"""How long a step waits for a place: by chance, so that those who came together do not come again together."""
+
 
 class Places:
-    """The places for steps under way: taken before a large body is read, so that what waits is bounded."""
+    """The places for steps under way: taken before a large body is read, so that what waits is bounded.
+
+    Who finds none waits a moment for one. That also keeps clients who ask again at once from taking all of the event
+    loop's time with refusals.
+    """
 
     def __init__(self, count: int) -> None:
-        self._free = count
+        self._free = asyncio.Semaphore(count)
 
-    @contextmanager
-    def taken(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def taken(self) -> AsyncIterator[None]:
         """One of them. Raises `Overloaded`."""
-        if not self._free:
-            raise Overloaded("all places for steps are taken; send the request again")
-        self._free -= 1
+        try:
+            async with asyncio.timeout(random.uniform(*PATIENCE_SECONDS)):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Overloaded("all places for steps are taken; send the request again") from None
         try:
             yield
         finally:
-            self._free += 1
+            self._free.release()
 
 
 @dataclass(frozen=True)

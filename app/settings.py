@@ -86,7 +86,10 @@ class Settings(BaseSettings):
         default=0, ge=0, le=1024, description="Threads that compute; 0 takes one for each processor."
     )
     max_waiting_steps: int = Field(
-        default=256, ge=1, description="Steps under way at once; more are answered 503 `overloaded`."
+        default=256,
+        ge=1,
+        description="Steps under way at once; one more waits a moment for a place, and is then answered 503 "
+        "`overloaded`.",
     )
     rate_limit: str | None = Field(
         default=None,

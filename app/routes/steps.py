@@ -35,7 +35,7 @@ async def take_step(request: Request, session_id: str, service: Has, caller: Wri
     key = idempotency_key(request.headers.get("idempotency-key"))
     limit = service.settings.max_body_bytes
     await begun(request, limit)
-    with service.places.taken():
+    async with service.places.taken():
         body = await read_body(request, limit)
         read, digest = await service.compute.run(
             lambda: (codec.read_step(body, service.limits), checksum_of(body)), len(body)

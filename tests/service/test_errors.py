@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from httpx2 import Client
 
+from app import service
 from app.errors import ERRORS, StoreUnavailable
 from app.main import create_app
 from app.settings import Settings
@@ -128,7 +129,9 @@ def overloaded(_: Path) -> httpx2.Response:
             assert (await first).status_code == 200
             return second
 
-    return asyncio.run(both())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "PATIENCE_SECONDS", (0, 0))
+        return asyncio.run(both())
 
 
 BAD = {"w": np.array([MARK, np.nan], np.float32)}

@@ -1,21 +1,25 @@
 """Settings: each one as a variable and as a flag, what it may not be, and what it does."""
 
+import asyncio
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from app import cli
+from app.main import create_app
 from app.settings import Settings
 from app.store.base import Head
 from app.store.memory import MemoryStore
 from tests.service.calls import W, binary_step, create, problem, serving, step, stepped
+from tests.service.test_errors import SlowStore
 
 TEXTS: dict[str, tuple[str, Any]] = {
     "store": ("redis://example.org:6380/2", "redis://example.org:6380/2"),
@@ -221,6 +225,19 @@ def test_a_place_is_free_again_after_a_step_whatever_became_of_it() -> None:
             stepped(client, session, **W)
             problem(step(client, session, grads={"w": ["x"]}), 400, "malformed_body")
             problem(step(client, session, **W, step=9), 409, "step_conflict")
+
+
+async def test_a_step_that_finds_no_place_waits_for_one() -> None:
+    store = SlowStore()
+    app = create_app(Settings(store="memory:", max_waiting_steps=1), store)
+    transport = httpx2.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
+        steps = (await client.post("/v1/sessions", json={"optimizer": "sgd"})).headers["location"] + "/steps"
+        both = [asyncio.create_task(client.post(steps, json=W)) for _ in range(2)]
+        await store.saving.wait()
+        store.go_on.set()
+        answers = await asyncio.gather(*both)
+    assert [answer.json()["step"] for answer in answers] == [1, 2]
 
 
 class CountingStore(MemoryStore):
