@@ -138,9 +138,15 @@ def demo(url: Url = None) -> None:
 def list_sessions(url: Url = None) -> None:
     """One line a session, newest first."""
     with Client(url) as client:
-        for session in client.sessions:
-            info = session.info
-            typer.echo(f"{info.id}  {info.optimizer:8}  step {info.step:<8}  {info.updated_at:%Y-%m-%d %H:%M:%SZ}")
+        page = client.sessions.list()
+        while True:
+            for info in (session.info for session in page.sessions):
+                typer.echo(f"{info.id}  {info.optimizer:8}  step {info.step:<8}  {info.updated_at:%Y-%m-%d %H:%M:%SZ}")
+            for session_id in page.unreadable:
+                typer.echo(f"{session_id}  cannot be read: `optim sessions show` says why", err=True)
+            if page.next_cursor is None:
+                return
+            page = client.sessions.list(cursor=page.next_cursor)
 
 
 @sessions.command()

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from app import changes
@@ -20,7 +20,7 @@ from app.errors import QuotaExceeded, ServiceError, SessionBusy, SessionNotFound
 from app.quota import Quota
 from app.replay import Asked, answered
 from app.session import Session, read_document
-from app.store.base import PIECE_BYTES, Head, Store, VersionConflict, new_token
+from app.store.base import PIECE_BYTES, Head, IncompatibleStore, Store, Unreadable, VersionConflict, new_token
 from optim_engine import Config, EngineError, State
 from optim_engine.arrays import Arrays
 
@@ -31,6 +31,14 @@ TRIES = 8
 LARGE = 4 * PIECE_BYTES
 """Bytes of a step's arrays and state: from here on its pieces are many, and a look into the store costs little beside
 the work that it may save."""
+
+
+class Page(NamedTuple):
+    """A part of a list; `last` is the id that the next part comes after, `None` where there is none."""
+
+    sessions: list[Session]
+    unreadable: list[Unreadable]
+    last: str | None
 
 
 class Sessions:
@@ -61,14 +69,25 @@ class Sessions:
         return head, cached.session if cached else read_document(head)
 
     async def _head(self, tenant: str, session_id: str) -> Head:
-        head = await self._store.load(session_id)
+        try:
+            head = await self._store.load(session_id)
+        except (StateDamaged, IncompatibleStore):
+            if await self._store.is_listed(tenant, session_id):
+                raise
+            raise _not_found(session_id) from None  # it is another's, as far as can be told
         if head is None or head.tenant != tenant:
             raise _not_found(session_id)
         return head
 
-    async def page(self, tenant: str, limit: int, before: str | None) -> list[Session]:
-        """The tenant's sessions, newest first."""
-        return [read_document(head) for head in await self._store.list(tenant, limit, before)]
+    async def page(self, tenant: str, limit: int, before: str | None) -> Page:
+        """Up to `limit` of the tenant's sessions, newest first."""
+        heads = await self._store.list(tenant, limit + 1, before)
+        read = [_read_listed(head) for head in heads[:limit]]
+        return Page(
+            [session for session in read if isinstance(session, Session)],
+            [session for session in read if isinstance(session, Unreadable)],
+            heads[limit - 1].session_id if len(heads) > limit else None,
+        )
 
     async def update(
         self, tenant: str, session_id: str, new_settings: Callable[[Session], Session]
@@ -84,10 +103,7 @@ class Sessions:
         return await self._retried(session_id, attempt)
 
     async def delete(self, tenant: str, session_id: str) -> None:
-        """Remove the session, its state and its history. Raises `SessionNotFound`.
-
-        A damaged one goes too: where its head no longer says whose it is, to know its id is enough.
-        """
+        """Remove the session, its state and its history; a damaged one goes too. Raises `SessionNotFound`."""
         with suppress(StateDamaged):
             await self._head(tenant, session_id)
         self._cache.drop(session_id)
@@ -243,6 +259,15 @@ class Sessions:
 
 def _not_found(session_id: str) -> SessionNotFound:
     return SessionNotFound(f"there is no session {session_id!r:.80}; it never was, has expired or was deleted")
+
+
+def _read_listed(head: Head | Unreadable) -> Session | Unreadable:
+    if isinstance(head, Unreadable):
+        return head
+    try:
+        return read_document(head)
+    except StateDamaged as error:
+        return Unreadable(head.session_id, error)
 
 
 def _asked(request: StepRequest) -> Asked:

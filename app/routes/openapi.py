@@ -166,7 +166,15 @@ def components() -> dict[str, Document]:
             }
         ),
         "SessionList": _object(
-            {"sessions": {"type": "array", "items": _ref("Session")}, "next_cursor": {"type": ["string", "null"]}}
+            {
+                "sessions": {"type": "array", "items": _ref("Session")},
+                "unreadable": {
+                    "type": "array",
+                    "items": _object({"id": text, "code": {"type": "string", "enum": sorted(ERRORS)}}),
+                    "description": "Those whose stored state is damaged, or was written by a newer version.",
+                },
+                "next_cursor": {"type": ["string", "null"]},
+            }
         ),
         "Tensor": _tensor(),
         "Step": _object(

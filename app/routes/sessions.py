@@ -55,11 +55,15 @@ async def list_sessions(
     limit: Annotated[int, Query(ge=1, le=100, description="Sessions in one answer.")] = 20,
     cursor: Annotated[str | None, Query(pattern=ID, description="`next_cursor` of the answer before.")] = None,
 ) -> Response:
-    """Up to `limit` sessions; `next_cursor` is null where there are no more."""
-    sessions = await service.sessions.page(caller.tenant, limit + 1, cursor)
-    page = sessions[:limit]
-    more = page[-1].id if len(sessions) > limit else None
-    return _json({"sessions": [view(session) for session in page], "next_cursor": more})
+    """Up to `limit` sessions; `next_cursor` is null where there are no more. A damaged one is named beside them."""
+    page = await service.sessions.page(caller.tenant, limit, cursor)
+    return _json(
+        {
+            "sessions": [view(session) for session in page.sessions],
+            "unreadable": [{"id": lost.session_id, "code": lost.error.code} for lost in page.unreadable],
+            "next_cursor": page.last,
+        }
+    )
 
 
 @router.get(

@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple, Self, TypeAlias
 
 import xxhash
 
-from app.errors import StateDamaged, StoreUnavailable
+from app.errors import ServiceError, StateDamaged, StoreUnavailable
 
 PIECE_BYTES = 1 << 20
 FORMAT = 1
@@ -91,6 +91,16 @@ class Head:
     @property
     def state_bytes(self) -> int:
         return sum(piece.size for piece in self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A session in a list whose head is damaged or a newer version's: its id is known, and why there is no more."""
+
+    session_id: str
+    error: ServiceError
+    state_bytes: ClassVar[int] = 0
+    """For a sum over a list: how many there are nobody can say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +245,12 @@ class Store(ABC):
         """Remove what has expired and what interrupted saves left over; say how many things went."""
 
     @abstractmethod
-    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head]:
+    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head | Unreadable]:
         """Up to `limit` of the tenant's sessions, greatest id first (ids grow with time), with ids below `before`."""
+
+    @abstractmethod
+    async def is_listed(self, tenant: str, session_id: str) -> bool:
+        """Whether the session stands in the tenant's list; for one whose head cannot say whose it is."""
 
     async def __aenter__(self) -> Self:
         await self.open()

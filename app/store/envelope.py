@@ -14,7 +14,7 @@ from typing import NamedTuple, NoReturn
 import orjson
 
 from app.errors import StateDamaged
-from app.store.base import FORMAT, Head, IncompatibleStore, Piece, Stamp, checksum_of
+from app.store.base import FORMAT, Head, IncompatibleStore, Piece, Stamp, Unreadable, checksum_of
 
 LABEL_BYTES = 256
 """No first line is longer than this."""
@@ -61,6 +61,19 @@ def decode(session_id: str, data: bytes) -> Head:
     (version, token), expires_at = peek(session_id, data)
     pieces = tuple(Piece(*piece) for piece in known["pieces"])
     return Head(session_id, known["tenant"], version, token, document, pieces, expires_at)
+
+
+def listed(tenant: str, session_id: str, data: bytes | memoryview | None) -> list[Head | Unreadable]:
+    """What a list of the tenant has of a session that its index names: nothing where it is gone, has expired, or is
+    another tenant's by now. A head that cannot be read must not hide the others.
+    """
+    if data is None or has_expired(data):
+        return []
+    try:
+        head = decode(session_id, bytes(data))
+    except (StateDamaged, IncompatibleStore) as error:
+        return [Unreadable(session_id, error)]
+    return [head] if head.tenant == tenant else []
 
 
 def peek(session_id: str, data: bytes | memoryview) -> Label:

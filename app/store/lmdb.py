@@ -22,7 +22,7 @@ import lmdb
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.settings import Settings
 from app.store import lmdb_length
-from app.store.base import FORMAT, Head, IncompatibleStore, Part, Save, Staging, Store, VersionConflict
+from app.store.base import FORMAT, Head, IncompatibleStore, Part, Save, Staging, Store, Unreadable, VersionConflict
 from app.store.group_commit import GroupCommit
 from app.store.lmdb_tables import Tables, staging_key
 
@@ -241,7 +241,10 @@ class LmdbStore(Store):
                 swept += await self._write(partial(self._tables.unstage, key=key))
         return swept
 
-    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head]:
+    async def is_listed(self, tenant: str, session_id: str) -> bool:
+        return await self._view(lambda txn: self._tables.is_listed(txn, tenant, session_id))
+
+    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head | Unreadable]:
         return await self._view(lambda txn: self._tables.page(txn, tenant, limit, before))
 
     # Threads

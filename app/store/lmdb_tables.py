@@ -19,8 +19,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeAlias
 
 from app.errors import StateDamaged, StoreUnavailable
-from app.store.base import Head, IncompatibleStore, Part, Save, Stamp, VersionConflict
-from app.store.envelope import decode, encode, has_expired, peek
+from app.store.base import Head, IncompatibleStore, Part, Save, Stamp, Unreadable, VersionConflict
+from app.store.envelope import decode, encode, has_expired, listed, peek
 
 if TYPE_CHECKING:
     import lmdb
@@ -94,14 +94,17 @@ class Tables:
             last = step
         return bodies
 
-    def page(self, transaction: "Transaction", tenant: str, limit: int, before: str | None) -> list[Head]:
-        heads: list[Head] = []
+    def is_listed(self, transaction: "Transaction", tenant: str, session_id: str) -> bool:
+        return transaction.get(digest(tenant) + session_id.encode(), db=self.index) is not None
+
+    def page(self, transaction: "Transaction", tenant: str, limit: int, before: str | None) -> list[Head | Unreadable]:
+        heads: list[Head | Unreadable] = []
         above_all = b"\xff"  # which UTF-8 never has
         for key in _descending(transaction, self.index, digest(tenant), before.encode() if before else above_all):
             if len(heads) >= limit:
                 break
-            head = self.head(transaction, key[16:].decode())
-            heads += [head] if head and head.tenant == tenant else []
+            session_id = key[16:].decode()
+            heads += listed(tenant, session_id, transaction.get(digest(session_id), db=self.heads))
         return heads
 
     def leftovers(self, transaction: "Transaction") -> tuple[list[bytes], list[bytes]]:

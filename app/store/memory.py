@@ -10,8 +10,8 @@ import bisect
 from typing import Self
 
 from app.settings import Settings
-from app.store.base import Head, Save, Stamp, Store, VersionConflict
-from app.store.envelope import decode, encode, has_expired, peek
+from app.store.base import Head, Save, Stamp, Store, Unreadable, VersionConflict
+from app.store.envelope import decode, encode, has_expired, listed, peek
 
 Row = tuple[int, int, bytes]
 """Step, the version that wrote it, body: sorts as it is read."""
@@ -23,6 +23,7 @@ class MemoryStore(Store):
     def __init__(self, history_limit: int) -> None:
         self.history_limit = history_limit
         self._heads: dict[str, bytes] = {}
+        self._tenants: dict[str, str] = {}
         self._pieces: dict[str, dict[str, memoryview]] = {}
         self._rows: dict[str, list[Row]] = {}
 
@@ -63,6 +64,7 @@ class MemoryStore(Store):
         if change.previous is None:
             self._remove(session_id)
         self._heads[session_id] = encode(change.head)
+        self._tenants[session_id] = change.head.tenant
         if change.state is not None or change.previous is None:
             self._pieces[session_id] = {piece.name: data for piece, data in change.parts}
         rows = self._rows.setdefault(session_id, [])
@@ -100,15 +102,17 @@ class MemoryStore(Store):
         return None if label.expired else label.stamp
 
     def _remove(self, session_id: str) -> None:
-        for table in (self._heads, self._pieces, self._rows):
+        for table in (self._heads, self._tenants, self._pieces, self._rows):
             table.pop(session_id, None)
 
-    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head]:
-        heads: list[Head] = []
+    async def is_listed(self, tenant: str, session_id: str) -> bool:
+        return self._tenants.get(session_id) == tenant
+
+    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head | Unreadable]:
+        heads: list[Head | Unreadable] = []
         for session_id in sorted(self._heads, reverse=True):
             if len(heads) == limit:
                 break
-            if (before is None or session_id < before) and self._held(session_id):
-                head = decode(session_id, self._heads[session_id])
-                heads += [head] if head.tenant == tenant else []
+            if (before is None or session_id < before) and self._tenants[session_id] == tenant:
+                heads += listed(tenant, session_id, self._heads[session_id])
         return heads

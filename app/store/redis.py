@@ -23,8 +23,20 @@ from typing import Self, TypeVar
 
 from app.errors import StateDamaged, StoreUnavailable
 from app.settings import Settings
-from app.store.base import FORMAT, Head, IncompatibleStore, Part, Piece, Save, Staging, Stamp, Store, VersionConflict
-from app.store.envelope import LABEL_BYTES, decode, encode, has_expired, peek
+from app.store.base import (
+    FORMAT,
+    Head,
+    IncompatibleStore,
+    Part,
+    Piece,
+    Save,
+    Staging,
+    Stamp,
+    Store,
+    Unreadable,
+    VersionConflict,
+)
+from app.store.envelope import LABEL_BYTES, decode, encode, has_expired, listed, peek
 from app.store.redis_client import Client, Command, Refused, Upload
 from app.store.redis_scripts import SAVE, UNLINK
 
@@ -296,13 +308,17 @@ class RedisStore(Store):
                 before = ids[-1]
         return swept
 
-    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head]:
-        heads: list[Head] = []
+    async def is_listed(self, tenant: str, session_id: str) -> bool:
+        place = f"[{session_id}"
+        (ids,) = await self._redis.ask(("ZREVRANGEBYLEX", tenant_key(tenant), place, place))
+        return bool(ids)
+
+    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head | Unreadable]:
+        heads: list[Head | Unreadable] = []
         while len(heads) < limit and (ids := await self._ids(tenant, min(BATCH, limit - len(heads)), before)):
             found = await self._redis.ask(*(("GET", head_key(session_id)) for session_id in ids))
-            there = [(session_id, data) for session_id, data in zip(ids, found, strict=True) if data is not None]
-            live = (decode(session_id, data) for session_id, data in there if not has_expired(data))
-            heads += [head for head in live if head.tenant == tenant]
+            for session_id, data in zip(ids, found, strict=True):
+                heads += listed(tenant, session_id, data)
             if gone := [session_id for session_id, data in zip(ids, found, strict=True) if data is None]:
                 await self._forget(tenant, gone)
             before = ids[-1]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
-from app.store.base import Head, Save, VersionConflict
+from app.store.base import Head, Save, Unreadable, VersionConflict
 from app.store.memory import MemoryStore
 from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, create, problem, serving, stepped
@@ -45,7 +45,7 @@ class Troubled(MemoryStore):
         self._maybe("history")
         return await super().history(session_id, after, limit)
 
-    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head]:
+    async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head | Unreadable]:
         self._maybe("list")
         return await super().list(tenant, limit, before)
 

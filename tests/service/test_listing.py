@@ -3,7 +3,8 @@
 import pytest
 from httpx2 import Client
 
-from tests.service.calls import create, problem
+from app.store.memory import MemoryStore
+from tests.service.calls import create, problem, serving
 
 
 def test_sessions_are_listed_newest_first_page_by_page(client: Client) -> None:
@@ -38,3 +39,32 @@ def test_a_list_has_twenty_sessions_unless_asked_for_more(client: Client) -> Non
 def test_a_page_that_cannot_be_meant_is_refused(client: Client, query: str) -> None:
     refused = problem(client.get(f"/v1/sessions?{query}"), 400, "malformed_header")
     assert query.partition("=")[0] in refused["detail"]
+
+
+def test_a_damaged_session_is_named_beside_the_others_and_can_be_deleted() -> None:
+    store = MemoryStore(10)
+    with serving(store, max_sessions=4) as client:
+        made = [create(client) for _ in range(3)]
+        damaged = made[1].rpartition("/")[2]
+        store._heads[damaged] = b"garbage"
+        page = client.get("/v1/sessions").json()
+        assert page["sessions"] == [client.get(session).json() for session in (made[2], made[0])]
+        assert page["unreadable"] == [{"id": damaged, "code": "state_damaged"}]
+        pages = [client.get(f"/v1/sessions?limit=1{more}").json() for more in ("", f"&cursor={made[2][-32:]}")]
+        assert [page["next_cursor"] for page in pages] == [made[2][-32:], damaged]
+        create(client)  # it counts as one, and hides no quota
+        problem(client.post("/v1/sessions", json={"optimizer": "sgd"}), 403, "quota_exceeded")
+        problem(client.get(made[1]), 500, "state_damaged")
+        assert client.delete(made[1]).status_code == 204
+        assert client.get("/v1/sessions").json()["unreadable"] == []
+
+
+def test_a_damaged_session_of_another_tenant_is_not_found() -> None:
+    store = MemoryStore(10)
+    with serving(store) as client:
+        session = create(client)
+        store._heads[session[-32:]] = b"garbage"
+        store._tenants[session[-32:]] = "another"
+        for method, path in (("GET", ""), ("DELETE", ""), ("GET", "/history"), ("GET", "/state")):
+            problem(client.request(method, session + path), 404, "session_not_found")
+        assert store._heads[session[-32:]] == b"garbage"

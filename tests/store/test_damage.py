@@ -3,7 +3,7 @@
 import pytest
 
 from app.errors import StateDamaged
-from app.store.base import FORMAT, IncompatibleStore, Store, checksum_of
+from app.store.base import FORMAT, IncompatibleStore, Store, Unreadable, checksum_of
 from app.store.envelope import encode
 from tests.store.changes import change_of, row, saved, state_of
 from tests.store.places import Place
@@ -58,15 +58,27 @@ async def test_another_sessions_head_is_refused(place: Place) -> None:
         await place.store.load("session-1")
 
 
-async def test_a_damaged_head_is_neither_listed_over_nor_swept_nor_saved_over(place: Place) -> None:
+async def test_a_damaged_head_is_neither_hidden_nor_swept_nor_saved_over(place: Place) -> None:
     head = await saved(place.store)
+    others = [await saved(place.store, session_id=name) for name in ("session-0", "session-2")]
     await place.put_head("session-1", b"garbage")
-    with pytest.raises(StateDamaged):
-        await place.store.list("tenant-1", 10)
+    last, damaged, first = await place.store.list("tenant-1", 10)
+    assert [first, last] == others
+    assert isinstance(damaged, Unreadable)
+    assert (damaged.session_id, damaged.error.code) == ("session-1", "state_damaged")
+    assert [found.session_id for found in await place.store.list("tenant-1", 1, before="session-2")] == ["session-1"]
     assert await place.store.sweep() == 0
     with pytest.raises(Exception, match="session-1"):
         await place.store.save(change_of(head))
     assert await place.head("session-1") == b"garbage"
+
+
+async def test_whose_a_damaged_session_is_the_list_still_knows(place: Place) -> None:
+    await saved(place.store)
+    await place.put_head("session-1", b"garbage")
+    assert await place.store.is_listed("tenant-1", "session-1")
+    assert not await place.store.is_listed("tenant-2", "session-1")
+    assert not await place.store.is_listed("tenant-1", "session-2")
 
 
 async def test_a_damaged_session_can_be_deleted(place: Place) -> None:

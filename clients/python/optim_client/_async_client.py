@@ -121,7 +121,7 @@ class AsyncSessions:
 
     async def list(self, *, limit: int | None = None, cursor: str | None = None) -> Page["AsyncSession"]:
         page = await self._client._run(_calls.list_sessions(limit, cursor))
-        return Page([self._session(info) for info in page.sessions], page.next_cursor)
+        return Page([self._session(info) for info in page.sessions], page.next_cursor, page.unreadable)
 
     async def update(self, session_id: str, **changes: Unpack[Changes]) -> "AsyncSession":
         return self._session(await self._client._run(_calls.update(session_id, changes)))

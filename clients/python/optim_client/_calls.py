@@ -122,7 +122,10 @@ def _session(response: Response) -> SessionInfo:
 
 def _listed(response: Response) -> Page[SessionInfo]:
     page = json.loads(bytes(response.body))
-    return Page([SessionInfo.read(session) for session in page["sessions"]], page["next_cursor"])
+    sessions = [SessionInfo.read(session) for session in page["sessions"]]
+    return Page(
+        sessions, page["next_cursor"], [lost["id"] for lost in page.get("unreadable", [])]
+    )  # services before it have none
 
 
 def _stepped(response: Response) -> Stepped:

@@ -120,7 +120,7 @@ class Sessions:
 
     def list(self, *, limit: int | None = None, cursor: str | None = None) -> Page["Session"]:
         page = self._client._run(_calls.list_sessions(limit, cursor))
-        return Page([self._session(info) for info in page.sessions], page.next_cursor)
+        return Page([self._session(info) for info in page.sessions], page.next_cursor, page.unreadable)
 
     def update(self, session_id: str, **changes: Unpack[Changes]) -> "Session":
         return self._session(self._client._run(_calls.update(session_id, changes)))

@@ -1,7 +1,7 @@
 """What the service tells: a session, a row of its history, a step's metrics. Frozen; unknown members are ignored."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
@@ -66,10 +66,13 @@ class SessionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[S]):
-    """Some of the sessions, newest first; `next_cursor` leads to the next page and is `None` on the last one."""
+    """Some of the sessions, newest first; `next_cursor` leads to the next page and is `None` on the last one.
+    `unreadable` are the ids of those that the service cannot read: they can be deleted.
+    """
 
     sessions: list[S]
     next_cursor: str | None
+    unreadable: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
