@@ -44,7 +44,8 @@ class RedisServer:
         command = [redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command += ["--appendonly", "yes", "--save", "", *self.options]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            # Signals as Python has them: a file that may not grow is an error to the server, and not its death.
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, restore_signals=False)
         deadline = time.monotonic() + 20
         while True:
             with suppress(redis.ConnectionError), self.client() as client:

@@ -122,9 +122,11 @@ class ServerProcess:
 
 
 @contextmanager
-def servers(stores: Sequence[str], folder: Path, workers: int = 1) -> Iterator[list[ServerProcess]]:
+def servers(
+    stores: Sequence[str], folder: Path, workers: int = 1, options: Sequence[str] = ()
+) -> Iterator[list[ServerProcess]]:
     """A server for each URL, started together."""
-    started = [ServerProcess(store, folder / f"server-{i}.log", workers) for i, store in enumerate(stores)]
+    started = [ServerProcess(store, folder / f"server-{i}.log", workers, options) for i, store in enumerate(stores)]
     with ExitStack() as stack:
         for server in started:
             stack.callback(server.kill)
