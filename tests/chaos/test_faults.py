@@ -20,6 +20,9 @@ from tests.store.places import PLACES, RedisPlace
 Hit: TypeAlias = Callable[[Any, httpx2.AsyncClient, str, Work, int], Awaitable[tuple[bool, httpx2.Response | None]]]
 """Let the work of a session be hit at its n-th moment: whether there was one, and the answer, if there was one."""
 
+TOGETHER = 6
+"""Changes at once: those that wait while one is saved share a transaction of LMDB."""
+
 
 @pytest.fixture(params=["lmdb", "redis"])
 async def store(
@@ -140,6 +143,26 @@ async def test_a_fault_at_the_nth_call_leaves_the_old_state_or_the_new(store: An
                 trial.tried["faults"] += 1
                 trial.tried[await check(store, client, session, work, ought)] += 1
             trial.tried["kinds of change"] += 1
+
+
+@pytest.mark.requirement("R8", "R2")
+async def test_a_fault_among_changes_that_are_saved_together_harms_none(store: Any, trial: Trial) -> None:
+    async with service_on(store) as client:
+        [work] = [work for work in await works(client) if work.name == "a step"]
+        ought = await expected(client, work)
+        for at in moments(trial):
+            sessions = [await work.start(client) for _ in range(TOGETHER)]
+            store.fault = fault = Fault(at, store.fail)
+            answers = await asyncio.gather(*(work.asked.send(client, session) for session in sessions))
+            store.fault = None
+            if not fault.struck:
+                break
+            for session, answer in zip(sessions, answers, strict=True):
+                assert answer.status_code in {200, 503}, answer.text
+                trial.tried[f"answers {answer.status_code}"] += 1
+                found = await check(store, client, session, work, ought)
+                assert found == "new states" or answer.status_code == 503
+            trial.tried["faults"] += 1
 
 
 @pytest.mark.requirement("R8")
