@@ -14,6 +14,7 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 from optim_client._protocol import Request, Response
+from optim_client._tensors import decode
 
 from tests.chaos.linearizability import Operation
 from tests.chaos.session_model import (
@@ -22,6 +23,7 @@ from tests.chaos.session_model import (
     Call,
     Delete,
     Get,
+    GetHistory,
     GetParams,
     Patch,
     PutParams,
@@ -30,6 +32,7 @@ from tests.chaos.session_model import (
     Values,
 )
 from tests.durability.wire import JSON, Wire
+from tests.service.calls import SAFETENSORS
 
 History: TypeAlias = list[Operation[Call, Answer]]
 BUSY = "session_busy"
@@ -54,7 +57,8 @@ class Session:
     def next_call(self) -> Call:
         """Mostly steps, of which most name the number that they want and one in seven was sent before."""
         chance = self.chance
-        calls: dict[Any, int] = {self._new_step: 60, self._old_step: 14, Get: 18, self._patch: 10, Delete: 1}
+        calls: dict[Any, int] = {self._new_step: 60, self._old_step: 14, self._get: 18, GetHistory: 8}
+        calls |= {self._patch: 10, Delete: 1}
         if self.holds:
             calls |= {GetParams: 8, self._put_params: 3}
         call: Call = chance.choices(list(calls), list(calls.values()))[0]()
@@ -74,6 +78,9 @@ class Session:
         key = self.chance.choice(last).key if self.chance.random() < 0.1 else old.key
         return Step(old.grads, old.params, old.number, key)
 
+    def _get(self) -> Get:
+        return Get(whole=self.chance.random() < 0.3)
+
     def _patch(self) -> Patch:
         return Patch(LR * self.chance.randint(1, 4))
 
@@ -87,8 +94,10 @@ class Session:
                 body |= {} if number is None else {"step": number}
                 headers = JSON if key is None else JSON | {"idempotency-key": f'"{key}"'}
                 return Request("POST", f"{self.path}/steps", headers=headers, body=json.dumps(body).encode())
-            case Get():
-                return Request("GET", self.path)
+            case Get(whole):
+                return Request("GET", f"{self.path}/state" if whole else self.path)
+            case GetHistory():
+                return Request("GET", f"{self.path}/history")
             case Patch(lr):
                 return self._json("PATCH", self.path, {"hyperparameters": {"lr": lr}})
             case Delete():
@@ -149,7 +158,7 @@ def drawn(chance: random.Random) -> Values:
 
 def read(call: Call, response: Response) -> Answer:
     """What the model would say, of what came."""
-    document = json.loads(response.body) if response.body else {}
+    document = _document(response)
     if response.status >= 400:
         about = {
             "step_conflict": ("current_step", "applied_as_step"),
@@ -162,9 +171,18 @@ def read(call: Call, response: Response) -> Answer:
             return (response.status, document["step"], document["digest"], _float32(document), *replayed)
         case Get() | Patch():
             return response.status, document["step"], document["hyperparameters"]["lr"], document["digest"]
+        case GetHistory():
+            return (response.status, *(row["step"] for row in document["history"]))
         case GetParams():
             return response.status, _float32(document)
     return (response.status,)
+
+
+def _document(response: Response) -> Any:
+    """What the body says; of a state file, the session in it."""
+    if response.headers.get("content-type") == SAFETENSORS:
+        return json.loads(decode(response.body, "m")[1]["session"])
+    return json.loads(response.body or b"{}")
 
 
 def _float32(document: Any) -> Values:

@@ -35,6 +35,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Get:
+    """The session, or with all of its state."""
+
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GetHistory:
     pass
 
 
@@ -58,7 +65,7 @@ class PutParams:
     params: Values
 
 
-Call: TypeAlias = Step | Get | Patch | Delete | GetParams | PutParams
+Call: TypeAlias = Step | Get | GetHistory | Patch | Delete | GetParams | PutParams
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,8 @@ class SessionModel:
                 return self._step(session, call)
             case Get():
                 return session, self._seen(session)
+            case GetHistory():
+                return session, (200, *range(1, session.step + 1))
             case Patch(lr):
                 patched = replace(session, lr=lr, digest=self._digest(self._states[session.digest], lr))
                 return patched, self._seen(patched)

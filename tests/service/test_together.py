@@ -69,6 +69,28 @@ async def test_of_eight_clients_that_delete_a_session_one_did() -> None:
         assert Counter(answer.status_code for answer in answers) == {204: 1, 404: 7}
 
 
+class LeavingStore(MemoryStore):
+    """Has a session deleted by somebody else just after it was looked at."""
+
+    leaving = False
+
+    async def load(self, session_id: str) -> Head | None:
+        head = await super().load(session_id)
+        if self.leaving:
+            await self.delete(session_id)
+        return head
+
+
+async def test_a_session_that_is_deleted_meanwhile_has_no_empty_history() -> None:
+    store = LeavingStore(10)
+    async with service(store) as client:
+        session = await create(client)
+        await client.post(f"{session}/steps", json=body(1, 1))
+        store.leaving = True
+        assert len((await client.get(f"{session}/history")).json()["history"]) == 1
+        assert (await client.get(f"{session}/history")).status_code == 404
+
+
 async def test_eight_tries_of_one_step_at_once_are_one_step() -> None:
     async with service() as client:
         session = await create(client)
