@@ -157,6 +157,8 @@ class Stores(RuleBasedStateMachine):
             self.expect(held.head if held else None, lambda store, name=name: store.load(name))
             if held:
                 self.expect(held.state, lambda store, held=held: state_of(store, held.head))
+                rows = [body for _, body in held.rows]
+                self.expect(rows, lambda store, name=name: store.history(name, -1, KEPT_ROWS))
 
     def save(self, change: Save, state: bytes, refused: bool) -> None:
         self.saves.append(change)
@@ -187,7 +189,7 @@ def test_all_stores_do_as_a_dictionary_does(redis_url: str, trial: Trial) -> Non
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=trial.times(quick=30, whole=2000),
+            max_examples=trial.times(quick=20, whole=1500),
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
