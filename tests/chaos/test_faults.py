@@ -150,7 +150,7 @@ async def test_a_fault_among_changes_that_are_saved_together_harms_none(store: A
     async with service_on(store) as client:
         [work] = [work for work in await works(client) if work.name == "a step"]
         ought = await expected(client, work)
-        for at in moments(trial):
+        for at in moments(trial, one_in=50):
             sessions = [await work.start(client) for _ in range(TOGETHER)]
             store.fault = fault = Fault(at, store.fail)
             answers = await asyncio.gather(*(work.asked.send(client, session) for session in sessions))
@@ -188,7 +188,7 @@ async def test_a_fault_while_a_session_is_made_leaves_a_whole_one_or_none(store:
             await client.delete(f"/v1/sessions/{session['id']}")
 
 
-def moments(trial: Trial) -> Iterator[int]:
-    """All, until one does not come; quickly, one in a dozen."""
-    stride = trial.times(quick=12, whole=1)
+def moments(trial: Trial, one_in: int = 12) -> Iterator[int]:
+    """All, until one does not come; quickly, one in a dozen or in as many as are named."""
+    stride = trial.times(quick=one_in, whole=1)
     return itertools.count(trial.random.randint(1, stride), stride)
