@@ -82,9 +82,11 @@ def step_of(path: str) -> Request:
 
 
 def took(wire: Wire, step: Request) -> float:
-    """How long the step took, in seconds."""
+    """How long the step took, in seconds, with the tries that found the service overloaded."""
     started = time.perf_counter()
-    assert wire.send(step).status == 200
+    while (answer := wire.send(step)).status == 503:
+        assert time.perf_counter() < started + 60
+    assert answer.status == 200, answer.body
     return time.perf_counter() - started
 
 
