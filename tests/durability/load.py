@@ -84,7 +84,7 @@ class Trainee:
             if answer is not None:
                 assert code_of(answer) == "store_unavailable", answer.body
                 assert int(answer.headers["retry-after"]) >= 1
-                self.seen["503 store_unavailable"] += 1
+                self.seen["answers 503 store_unavailable"] += 1
             assert time.monotonic() < started + self.patience, f"no answer to {request.path}: {answer}"
             self._prepare(self._most)
             time.sleep(PAUSE_SECONDS)

@@ -33,7 +33,7 @@ def test_kills_of_the_server_under_load(trial: Trial, server: ServerProcess) -> 
             assert was_replayed(answer) is is_saved
             twin.take(answer)
         twin.check(wire)
-    assert not load.seen["503 store_unavailable"]
+    assert not load.seen["answers 503 store_unavailable"]
     trial.tried["acknowledged steps"] += load.answered
     trial.tried.update(load.seen)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from optim_client._protocol import Response
 
-from tests.chaos.trial import Trial
+from tests.chaos.trial import WHOLE, Trial
 from tests.durability.load import Load
 from tests.durability.processes import ServerProcess, servers
 from tests.durability.twin import Twin
@@ -17,8 +17,6 @@ from tests.durability.wire import Wire, assert_replay, half_sent
 
 SHUTDOWN_SECONDS = 30.0
 """`OPTIM_SHUTDOWN_SECONDS`, by default."""
-
-
 SLOW_SECONDS = 0.5
 """How late a body's second half comes: long after everything idle was closed."""
 PLACES = {"lmdb": ("lmdb", 1, 40), "redis": ("redis", 1, 40), "two workers": ("lmdb", 2, 20)}
@@ -38,8 +36,9 @@ def test_stops_under_load(trial: Trial, place: str, folder: Path, request: pytes
             slowest = max(slowest, stop_and_start(server, wire, twin))
             trial.tried["stops"] += 1
         twin.check(wire)
-    assert slowest < SHUTDOWN_SECONDS
-    assert not load.seen["503 store_unavailable"]
+    if WHOLE:
+        assert slowest < SHUTDOWN_SECONDS
+    assert not load.seen["answers 503 store_unavailable"]
     assert not load.seen["of them saved before"], "a step that was taken must be answered before the end"
     trial.tried["acknowledged steps"] += load.answered
     trial.tried.update(load.seen)
