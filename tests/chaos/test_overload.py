@@ -43,7 +43,7 @@ def test_ten_times_the_capacity_is_refused_and_not_suffered(trial: Trial, tmp_pa
             capacity = seen(load(server, PLACES, 1e6, alone, file))["answered 200"] / alone
             before, memory = count(wire), private_bytes(server)
             # More connections than are answered while a step waits for a place: some find none.
-            loading = load(server, PLACES + int(3 * capacity), TIMES * capacity, together, file)
+            loading = load(server, PLACES + int(1.5 * capacity), TIMES * capacity, together, file)
             livez, most_memory = watched(server, loading)
             found, ended = seen(loading), time.monotonic()
             assert found["answered 200"] <= count(wire) - before
