@@ -61,7 +61,7 @@ REQUIREMENTS: dict[str, Requirement] = {
     ),
     "R14": Requirement(
         "Stopping and upgrading lose nothing",
-        "SIGTERM under load; state files of format 1 open; a newer format is refused",
+        "SIGTERM under load; stores and state files of format 1 are opened and stepped on; a newer format is refused",
     ),
     "R15": Requirement(
         "Long runs stay flat",
