@@ -342,3 +342,14 @@ def test_the_loop_in_the_readme_finds_the_line(server: Server, capsys: pytest.Ca
     found = eval(line)
     assert found["slope"] == pytest.approx(3, abs=0.1)
     assert found["bias"] == pytest.approx(1, abs=0.1)
+
+
+def test_parameters_that_are_not_finite_come_as_they_are(client: Any) -> None:
+    session = client.sessions.create("sgd", lr=1e30, hold_params=True)
+    large = {"w": np.float32([1e30, -1e30, 0])}
+    params = session.step(large, large)
+    assert params["w"].tolist() == [-np.inf, np.inf, 0]
+    assert bits(session.params()) == bits(params)
+    assert (session.metrics.param_norm, session.metrics.update_norm) == (np.inf, np.inf)
+    session.put_params({"w": np.float32([np.nan, -0.0, 1e-45])})
+    assert bits(session.params()) == bits({"w": np.float32([np.nan, -0.0, 1e-45])})
