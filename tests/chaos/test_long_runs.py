@@ -23,6 +23,8 @@ GONE_SECONDS = 30.0
 """How long it is waited until all is gone, on a machine that has much else to do."""
 MOST_GROWTH = 8 << 20
 """Bytes of memory, from the middle third to the last: some 1,500 sessions lie between them, so 5 KiB of each."""
+LIVES_FOR_AN_ENTRY = 10
+"""What is alive goes up and down with the load of the machine; so many sessions may leave one entry of the store."""
 HOUR = 3600
 LASTING = {"optimizer": "sgd", "ttl_seconds": 3 * HOUR}
 """A session that no jump between an hour before and an hour after outlives."""
@@ -69,7 +71,7 @@ def test_what_expires_leaves_nothing(trial: Trial, place: tuple[str, Look], tmp_
     if WHOLE:
         assert last.memory <= middle.memory + MOST_GROWTH
         assert last.descriptors <= middle.descriptors
-        assert last.entries <= 1.25 * middle.entries
+        assert last.entries - middle.entries <= len(lifetimes.created) / 3 / LIVES_FOR_AN_ENTRY
         assert last.store_bytes <= 1.25 * middle.store_bytes
 
 
