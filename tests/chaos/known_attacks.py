@@ -326,6 +326,7 @@ PATHS: Mapping[str, Attack] = {
         ("to delete what is not there", "DELETE /v1/sessions/*", 404, "session_not_found"),
         ("the whole server", "OPTIONS *", 404, "route_not_found"),
         ("a way through", "CONNECT evil.example:443", 400, "malformed_header"),
+        ("a question for methods", "OPTIONS {s}", 405, "method_not_allowed"),
         ("an echo", "TRACE {s}", 405, "method_not_allowed"),
     )
 }
