@@ -53,7 +53,7 @@ async def test_tampered_bodies_over_http_are_refused_by_name_or_taken(trial: Tri
             answer = wire.send(_protocol.Request(request.method, request.path, headers=headers, body=request.body))
             return Answer(answer.status, answer.headers, answer.body)
 
-        requests = trial.times(quick=800, whole=50_000)
+        requests = trial.times(quick=800, whole=50_400)
         await attacked(Assault(ask, trial.random), requests, psutil.Process(server.pid), trial)
         assert server.is_ready()
     assert "Traceback" not in server.log()
