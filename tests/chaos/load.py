@@ -15,7 +15,7 @@ from pathlib import Path
 
 HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) .*?\r\n\r\n", re.DOTALL)
 LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n")
-TICK_SECONDS = 0.001
+TICK_SECONDS = 0.005
 
 
 class Load:

@@ -17,7 +17,7 @@ from tests.durability.processes import ServerProcess
 from tests.durability.wire import JSON, Wire, bytes_of
 
 TIMES = 10
-NUMBERS = 40_000
+NUMBERS = 20_000
 """In a step, which then takes so long that ten times as many can be sent."""
 PLACES = 16
 LIVEZ_SECONDS = 0.05
@@ -42,8 +42,8 @@ def test_ten_times_the_capacity_is_refused_and_not_suffered(trial: Trial, tmp_pa
             usual = statistics.median(took(wire, step) for step in steps)
             capacity = seen(load(server, PLACES, 1e6, alone, file))["answered 200"] / alone
             before, memory = count(wire), private_bytes(server)
-            # More connections than are answered while a step waits for a place: some find none.
-            loading = load(server, PLACES + int(1.5 * capacity), TIMES * capacity, together, file)
+            # More than are answered while a step waits for a place: some find none.
+            loading = load(server, PLACES + int(capacity), TIMES * capacity, together, file)
             livez, most_memory = watched(server, loading)
             found, ended = seen(loading), time.monotonic()
             assert found["answered 200"] <= count(wire) - before
