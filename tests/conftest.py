@@ -46,10 +46,10 @@ def redis_url(redis_server: RedisServer) -> str:
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server for this test alone: it may be killed and started again."""
+    """A server for this test alone: it may be killed and started again, and has then all that it answered."""
     folder = tmp_path / "redis"
     folder.mkdir()
-    server = RedisServer(folder).start()
+    server = RedisServer(folder, "--appendfsync", "always").start()
     yield server
     server.kill()
 

@@ -90,6 +90,8 @@ class FullMemory(Full):
             client.config_set("maxmemory", 0)
 
     def restart(self) -> None:
+        with self._redis.client() as client:
+            client.config_set("appendfsync", "always")  # or a write that waits for a sync would be lost with the kill
         self._redis.kill()
         self._redis.start()
         super().restart()
