@@ -86,8 +86,8 @@ async def test_a_session_that_is_deleted_meanwhile_has_no_empty_history() -> Non
     async with service(store) as client:
         session = await create(client)
         await client.post(f"{session}/steps", json=body(1, 1))
-        store.leaving = True
         assert len((await client.get(f"{session}/history")).json()["history"]) == 1
+        store.leaving = True
         assert (await client.get(f"{session}/history")).status_code == 404
 
 
@@ -177,8 +177,7 @@ async def test_a_step_whose_client_went_away_while_it_was_saved_is_saved() -> No
         step = asyncio.create_task(client.post(f"{session}/steps", json={**W, "step": 1}))
         await store.saving.wait()
         step.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await step
+        assert (await step).status_code == 503  # as a server answers that stops
         store.go_on.set()
         again = await client.post(f"{session}/steps", json={**W, "step": 1})
         assert again.headers["idempotent-replayed"] == "true"
