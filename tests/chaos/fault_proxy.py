@@ -1,0 +1,149 @@
+"""A proxy that passes bytes on until a fault is due: then it delays, cuts, resets or swallows. It knows no protocol."""
+
+import asyncio
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal, Self, TypeAlias
+
+Side: TypeAlias = Literal["request", "answer"]
+Kind: TypeAlias = Literal["delay", "cut", "reset", "black hole"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """It strikes once, in place of the byte that comes after so many of that side, counted from `strike` on."""
+
+    kind: Kind
+    side: Side
+    after: int
+    seconds: float = 0.0
+    """How long a delay is. What was held back is passed on then, also where the one who sent it has gone."""
+
+
+class FaultProxy:
+    """Between clients and the server at `port`, in the event loop that entered it."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._fault: Fault | None = None
+        self._links: dict[_Link, asyncio.Task[None]] = {}
+        self.mute = False
+        """Swallow all answers."""
+        self.requests = bytearray()
+        """What came from clients since the last `strike`."""
+        self.passed = Counter[Side]()
+        """How many bytes passed since then."""
+
+    @property
+    def port(self) -> int:
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def has_struck(self) -> bool:
+        return self._fault is None
+
+    def strike(self, fault: Fault | None) -> None:
+        """The next fault; `None` to count alone."""
+        self._fault = fault
+        self.requests.clear()
+        self.passed.clear()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for link in self._links:
+            link.end(_reset)
+        await asyncio.gather(*self._links.values())
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        link = _Link(writer)
+        self._links[link] = task
+        try:
+            with suppress(ConnectionError):
+                upstream, link.server = await asyncio.open_connection("127.0.0.1", self._target)
+                await asyncio.gather(
+                    self._pump(reader, link, "request"), self._pump(upstream, link, "answer"), return_exceptions=True
+                )
+        finally:
+            link.end(_close)
+            del self._links[link]
+
+    async def _pump(self, reader: asyncio.StreamReader, link: "_Link", side: Side) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                if side == "request":
+                    self.requests += data
+                fault, through = self._passing(side, len(data))
+                await link.write(side, data[:through], self.mute)
+                if fault is not None:
+                    await link.suffer(fault)
+                    await link.write(side, data[through:], self.mute)
+        finally:
+            link.end(_close)
+
+    def _passing(self, side: Side, nbytes: int) -> tuple[Fault | None, int]:
+        """The fault that is due within so many bytes more, and how many pass before it."""
+        before = self.passed[side]
+        self.passed[side] += nbytes
+        fault = self._fault
+        if fault is None or fault.side != side or self.passed[side] <= fault.after:
+            return None, nbytes
+        self._fault = None
+        return fault, fault.after - before
+
+
+class _Link:
+    """The two connections of one client."""
+
+    def __init__(self, client: asyncio.StreamWriter) -> None:
+        self.client = client
+        self.server: asyncio.StreamWriter | None = None
+        self._silent = False
+
+    async def write(self, side: Side, data: bytes, mute: bool) -> None:
+        writer = self.server if side == "request" else self.client
+        if writer is not None and not self._silent and not (mute and side == "answer"):
+            writer.write(data)
+            await writer.drain()
+
+    async def suffer(self, fault: Fault) -> None:
+        match fault.kind:
+            case "delay":
+                await asyncio.sleep(fault.seconds)
+            case "black hole":
+                self._silent = True
+            case "cut":
+                self._silent = True
+                self.end(_close)
+            case "reset":
+                self._silent = True
+                self.end(_reset)
+
+    def end(self, how: Callable[[asyncio.WriteTransport], None]) -> None:
+        for writer in (self.client, self.server):
+            if writer is not None:
+                how(writer.transport)
+
+
+def _close(transport: asyncio.WriteTransport) -> None:
+    transport.close()
+
+
+def _reset(transport: asyncio.WriteTransport) -> None:
+    link = transport.get_extra_info("socket")
+    with suppress(OSError):  # it is closed already
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

@@ -1,0 +1,183 @@
+"""Lost, late and cut requests and answers: each step is done once, whatever becomes of what is on its way."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from itertools import product
+from pathlib import Path
+from typing import get_args
+
+import httpx2
+import pytest
+import redis.asyncio
+from optim_client import Client, _protocol
+from optim_client._protocol import Call, Request, Response
+
+from app.errors import StoreUnavailable
+from app.settings import Settings
+from app.store import open_store
+from app.store.redis import STAGED_MS, piece_keys, session_key
+from app.store.redis_client import Client as RedisClient
+from app.store.redis_scripts import SAVE
+from tests.chaos.fault_proxy import Fault, FaultProxy, Kind, Side
+from tests.chaos.trial import Trial
+from tests.durability.processes import servers
+from tests.durability.twin import Twin
+from tests.durability.wire import Wire
+from tests.servers import RedisServer
+
+ROWS = {"small": 8, "bulk": 60, "staged": 3_600}
+"""Of a twin: a step of 20 KB, one of 150 KB, which takes the lanes for large bodies, and one with a state of 13 MB, which
+leaves for the store while it is computed."""
+CLIENT_SECONDS = 0.25
+STORE_SECONDS = 0.25
+LATE = 1.3
+"""A delay, in timeouts."""
+STEPS_OF_ONE = 150
+TRIES = 30
+TOKEN = re.compile(SAVE.sha.encode() + rb".*?\r\n\$12\r\n([0-9a-f]{12})\r\n", re.DOTALL)
+"""Of a save on its way to Redis; each has its own."""
+FAULTS = list(product(get_args(Kind), get_args(Side)))
+
+Send = Callable[[Request], Response]
+
+
+@contextmanager
+def sending(way: str, port: int) -> Iterator[Send]:
+    """One of the client's two ways to the service, with its retries."""
+    transport = None if way == "lane" else httpx2.HTTPTransport()
+    with Client(f"http://127.0.0.1:{port}", timeout=CLIENT_SECONDS, max_retries=TRIES, transport=transport) as client:
+        yield lambda request: client._run(Call(request, lambda response: response))
+
+
+async def train_through_faults(
+    trial: Trial, proxy: FaultProxy, send: Send, port: int, size: str, count: int, seconds: float
+) -> None:
+    """Steps of twins, a fault in each, which sweep over all the bytes of a step; the twins are looked at directly."""
+    tried = Counter[str]()
+    number = 0
+    with Wire(port) as direct:
+        while number < count:
+            twin = await asyncio.to_thread(Twin, direct, hold_params=number % 2 == 0, rows=ROWS[size])
+            for _ in range(2):  # the second has state to replace
+                proxy.strike(None)
+                twin.take(await asyncio.to_thread(send, twin.request()))
+            passed = dict(proxy.passed)
+            for number in range(number, min(number + STEPS_OF_ONE, count)):
+                kind, side = FAULTS[number % len(FAULTS)]
+                after = int(passed[side] * (number + trial.random.random()) / count)
+                proxy.strike(Fault(kind, side, after, seconds=LATE * seconds))
+                twin.take(await asyncio.to_thread(send, twin.request()))
+                tried[f"{kind}s in {side}s" if proxy.has_struck else "faults that came too late"] += 1
+            number += 1
+            proxy.strike(None)
+            await asyncio.to_thread(twin.check, direct)
+    trial.tried.update(tried)
+
+
+@pytest.mark.requirement("R4")
+async def test_faults_between_client_and_service_lose_and_double_nothing(
+    trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_protocol, "FIRST_WAIT_SECONDS", 0.01)
+    counts = {"small": (12, 250), "bulk": (8, 150), "staged": (2, 100)}
+    async with AsyncExitStack() as stack:
+        (server,) = stack.enter_context(servers([f"lmdb:{tmp_path / 'store'}"], tmp_path))
+        runs = []
+        for way, (size, (quick, whole)) in product(("lane", "httpx"), counts.items()):
+            proxy = await stack.enter_async_context(FaultProxy(server.port))
+            send = stack.enter_context(sending(way, proxy.port))
+            count = trial.times(quick=quick // 2, whole=whole)
+            runs.append(train_through_faults(trial, proxy, send, server.port, size, count, CLIENT_SECONDS))
+        await asyncio.gather(*runs)
+
+
+class Patient:
+    """A client that tries again by its key at once, and takes no other refusal than that the store is away."""
+
+    def __init__(self, port: int, proxy: FaultProxy) -> None:
+        self._wire = Wire(port)
+        self._proxy = proxy
+
+    def send(self, request: Request) -> Response:
+        for _ in range(TRIES):
+            answer = self._wire.send(request)
+            if answer.status == 200:
+                sent = TOKEN.findall(self._proxy.requests)
+                assert len(sent) == len(set(sent)), "a save was sent twice"
+                return answer
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1"), answer.body
+        raise AssertionError("the store never came back")
+
+    def close(self) -> None:
+        self._wire.close()
+
+
+@pytest.mark.requirement("R4")
+async def test_faults_between_service_and_redis_lose_and_double_nothing(
+    trial: Trial, tmp_path: Path, own_redis: RedisServer
+) -> None:
+    counts = {"small": (16, 450), "bulk": (8, 350), "staged": (4, 200)}
+    async with AsyncExitStack() as stack:
+        proxies = [await stack.enter_async_context(FaultProxy(own_redis.port)) for _ in counts]
+        timeout = f"--store-timeout-seconds={STORE_SECONDS}"
+        started = servers([proxy.redis_url for proxy in proxies], tmp_path, options=[timeout])
+        (tmp_path / "direct").mkdir()
+        (direct,) = stack.enter_context(servers([own_redis.url], tmp_path / "direct"))
+        runs = []
+        for proxy, server, (size, (quick, whole)) in zip(
+            proxies, await asyncio.to_thread(stack.enter_context, started), counts.items(), strict=True
+        ):
+            client = Patient(server.port, proxy)
+            stack.callback(client.close)
+            count = trial.times(quick=quick, whole=whole)
+            runs.append(train_through_faults(trial, proxy, client.send, direct.port, size, count, STORE_SECONDS))
+        await asyncio.gather(*runs)
+    trial.tried["leftovers that expire"] = await leftovers(own_redis)
+
+
+async def leftovers(server: RedisServer) -> int:
+    """The pieces that no session has. Each must expire within the time of a save, and no piece that one has may."""
+    used: set[bytes] = set()
+    with server.client() as client:
+        async with open_store(Settings(store=server.url)) as store:
+            for key in client.scan_iter(session_key("*", "head")):
+                session_id = key.decode().partition("{")[2].partition("}")[0]
+                head = await store.load(session_id)
+                assert head
+                used |= {name.encode() for name in piece_keys(session_id, head.pieces)}
+        left = 0
+        for key in client.scan_iter("optim:*:piece:*"):
+            expires = client.pttl(key)
+            if key in used:
+                assert expires == -1
+            else:
+                assert 0 < expires <= STAGED_MS
+                left += 1
+        assert all(map(client.exists, used))
+    return left
+
+
+@pytest.mark.requirement("R4")
+async def test_what_redis_py_sends_again_is_sent_once(trial: Trial, own_redis: RedisServer) -> None:
+    """Its own client, as it comes, counts one increment twice where the answer is late: ours does not, and says so."""
+    async with FaultProxy(own_redis.port) as proxy:
+        plain = redis.asyncio.Redis(host="127.0.0.1", port=proxy.port, socket_timeout=STORE_SECONDS)
+        ours = RedisClient(proxy.redis_url, STORE_SECONDS)
+        ours.open()
+        await plain.ping()
+        await ours.ask(("PING",))
+        for number in range(trial.times(quick=3, whole=100)):
+            proxy.strike(Fault("delay", "answer", 0, seconds=LATE * STORE_SECONDS))
+            await plain.incr(f"theirs {number}")
+            proxy.strike(Fault("delay", "answer", 0, seconds=LATE * STORE_SECONDS))
+            with pytest.raises(StoreUnavailable, match="did not answer within"):
+                await ours.ask(("INCR", f"ours {number}"))
+            trial.tried["late answers to an increment"] += 1
+            trial.tried["increments by redis-py's client"] += int(await plain.get(f"theirs {number}"))
+            (count,) = await ours.ask(("GET", f"ours {number}"))
+            assert count == b"1"
+        await plain.aclose()
+        await ours.close()
