@@ -1,9 +1,7 @@
-"""Real servers for tests: Redis (or Valkey, which speaks the same), and a proxy that loses answers on demand."""
+"""A real Redis for tests (or Valkey, which speaks the same)."""
 
-import asyncio
 import shutil
 import socket
-import ssl
 import subprocess
 import time
 from contextlib import suppress
@@ -65,52 +63,3 @@ class RedisServer:
     def client(self) -> redis.Redis:
         """A plain, blocking client, to look at what is really there."""
         return redis.Redis(port=self.port, host="127.0.0.1", retry=Retry(NoBackoff(), 0), protocol=2)
-
-
-class Proxy:
-    """Stands between a client and a server, as its TLS where it has a context. Keeps what was asked; swallows the
-    answers while it is `mute`.
-    """
-
-    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
-        self._target = port
-        self._tls = tls
-        self.mute = False
-        self.requests = bytearray()
-
-    @property
-    def url(self) -> str:
-        return f"redis{'s' if self._tls else ''}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
-
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
-        self._tasks: set[asyncio.Task[None]] = set()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream, downstream = await asyncio.open_connection("127.0.0.1", self._target)
-        both = asyncio.gather(self._pump(reader, downstream, False), self._pump(upstream, writer, True))
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        try:
-            await both
-        finally:
-            self._tasks.discard(task)
-            writer.close()
-            downstream.close()
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool) -> None:
-        while data := await reader.read(1 << 16):
-            if not answers:
-                self.requests += data
-            if not (answers and self.mute):
-                writer.write(data)
-                await writer.drain()
-        writer.close()

@@ -49,9 +49,11 @@ def listening(
         server = uvicorn.Server(config)
         thread = Thread(target=partial(_serve, server, config, listener))
         thread.start()
-        yield listener.getsockname()
-        server.should_exit = True
-        thread.join()
+        try:
+            yield listener.getsockname()
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def _serve(server: uvicorn.Server, config: uvicorn.Config, listener: socket.socket) -> None:

@@ -18,7 +18,8 @@ from app.store import open_store
 from app.store import redis as redis_store
 from app.store.base import IncompatibleStore, VersionConflict
 from app.store.redis import head_key, history_key, tenant_key
-from tests.servers import Proxy, RedisServer
+from tests.chaos.fault_proxy import FaultProxy
+from tests.servers import RedisServer
 from tests.store.changes import DAY, change_of, row, saved, state_of
 from tests.store.places import RedisPlace
 
@@ -153,8 +154,8 @@ async def test_a_server_that_is_not_there_is_an_error_at_open(own_redis: RedisSe
 @pytest.mark.usefixtures("redis_url")
 async def test_an_answer_that_is_lost_leaves_the_save_done_once(redis_server: RedisServer) -> None:
     async with AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(Proxy(redis_server.port))
-        store = await stack.enter_async_context(open_store(Settings(store=proxy.url, store_timeout_seconds=0.2)))
+        proxy = await stack.enter_async_context(FaultProxy(redis_server.port))
+        store = await stack.enter_async_context(open_store(Settings(store=proxy.redis_url, store_timeout_seconds=0.2)))
         first = await saved(store, row=row(1))
         change = change_of(first, [b"one", b"new"], row=row(2))
         proxy.requests.clear()
@@ -172,8 +173,8 @@ async def test_an_answer_that_is_lost_leaves_the_save_done_once(redis_server: Re
 @pytest.mark.usefixtures("redis_url")
 async def test_a_stale_save_of_many_pieces_is_refused_before_they_are_sent(redis_server: RedisServer) -> None:
     async with AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(Proxy(redis_server.port))
-        store = await stack.enter_async_context(open_store(Settings(store=proxy.url)))
+        proxy = await stack.enter_async_context(FaultProxy(redis_server.port))
+        store = await stack.enter_async_context(open_store(Settings(store=proxy.redis_url)))
         head = await saved(store)
         with pytest.raises(VersionConflict):
             await saved(store, replace(head, token="lost"), [b"needle %d" % i for i in range(40)])
