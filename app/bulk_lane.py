@@ -160,6 +160,7 @@ class Http(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._watcher.cancel()
+        self._unset_keepalive_if_required()  # uvicorn does so where the connection was not reset
         self.bulk = None
         super().connection_lost(exc)
 

@@ -16,6 +16,8 @@ DEADLINES = {"head": 10.0, "body": 30.0, "answer": 30.0} if WHOLE else {"head": 
 """In seconds; in a whole run they are those that are documented."""
 LOOK_SECONDS = min(DEADLINES.values()) / 4
 """How late the service may look."""
+LATE_SECONDS = 5.0
+"""How late a closed connection may be seen on a busy machine."""
 LARGE = 5_000
 """Rows of a twin whose answer, of 6 MB, is more than the sockets hold."""
 
@@ -52,7 +54,7 @@ def test_slow_clients_are_let_go_and_others_steps_go_on(trial: Trial, tmp_path: 
         trial.tried[f"{kind} let go"] = len(crowd.lasted[kind])
         assert min(crowd.lasted[kind]) > 0.9 * DEADLINES[name]
         if WHOLE:
-            assert max(crowd.lasted[kind]) < DEADLINES[name] + LOOK_SECONDS + 2
+            assert max(crowd.lasted[kind]) < DEADLINES[name] + LOOK_SECONDS + LATE_SECONDS
         trial.measured[f"longest of {kind}"] = f"{max(crowd.lasted[kind]):.1f} s"
     trial.tried["others' steps meanwhile"] = len(meanwhile)
     trial.measured["others' p99 before"] = f"{1000 * p99(usual):.1f} ms"
