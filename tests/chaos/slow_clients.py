@@ -52,13 +52,16 @@ def not_taking(request: bytes) -> Client:
 
 
 class Crowd:
-    """`lasted` has, by kind, how long each connection stood until the service closed it, in seconds."""
+    """`lasted` has, by kind, how long each connection stood until the service closed it, in seconds.
 
-    def __init__(self, port: int) -> None:
+    They come one after the other within `spread` seconds: a crowd that came at once would also go at once.
+    """
+
+    def __init__(self, port: int, spread: float) -> None:
         self._port = port
-        self.attached = 0
+        self._spread = spread
+        self._came = 0
         self.lasted: defaultdict[str, list[float]] = defaultdict(list)
-        self.failed: BaseException | None = None
 
     @contextmanager
     def gathered(self, kinds: dict[str, list[Client]]) -> Iterator[None]:
@@ -66,10 +69,14 @@ class Crowd:
         loop = asyncio.new_event_loop()
         thread = Thread(target=loop.run_forever)
         thread.start()
-        clients = [self._come_back(kind, client) for kind, clients in kinds.items() for client in clients]
+        everybody = [(kind, client) for kind, clients in kinds.items() for client in clients]
+        clients = [
+            self._come_back(kind, client, self._spread * number / len(everybody))
+            for number, (kind, client) in enumerate(everybody)
+        ]
         running = asyncio.run_coroutine_threadsafe(_together(clients), loop)
         try:
-            while self.attached < len(clients) and not running.done():
+            while self._came < len(clients) and not running.done():
                 time.sleep(0.01)
             yield
         finally:
@@ -80,22 +87,29 @@ class Crowd:
             loop.close()
         assert running.cancelled(), running.exception()
 
-    async def _come_back(self, kind: str, client: Client) -> None:
+    async def _come_back(self, kind: str, client: Client, wait: float) -> None:
+        await asyncio.sleep(wait)
         while True:
-            link = socket.socket()
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)  # so that an answer soon waits on its side
-            link.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(link, ("127.0.0.1", self._port))
-            reader, writer = await asyncio.open_connection(sock=link)
-            self.attached += 1
+            reader, writer = await self._connected()
+            self._came += 1
             began = time.monotonic()
             try:
                 with suppress(ConnectionError):
                     await client(reader, writer)
                 self.lasted[kind].append(time.monotonic() - began)
             finally:
-                self.attached -= 1
                 writer.transport.abort()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        link = socket.socket()
+        try:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)  # so that an answer soon waits on its side
+            link.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(link, ("127.0.0.1", self._port))
+            return await asyncio.open_connection(sock=link)
+        except BaseException:
+            link.close()
+            raise
 
 
 async def _together(clients: list[Coroutine[Any, Any, None]]) -> None:
