@@ -16,7 +16,7 @@ def trial(request: pytest.FixtureRequest) -> Iterator[Trial]:
     [marker] = request.node.iter_markers("requirement")
     trial = Trial(" ".join(re.findall(r"\w+", request.node.name.removeprefix("test_").replace("_", " "))), marker.args)
     yield trial
-    if not request.node.stash[FAILED]:
+    if not request.node.stash.get(FAILED, True):  # nothing is there where the run was interrupted
         trial.end()
 
 
