@@ -117,12 +117,9 @@ class Sessions:
 
     async def history(self, tenant: str, session_id: str, after: int, limit: int) -> list[bytes]:
         """Rows of the history as JSON, oldest first."""
-        try:
-            rows = await self._store.history(session_id, after, limit)
-        except StateDamaged:
-            await self._head(tenant, session_id)  # it may be another's, who alone is told
-            raise
-        await self._head(tenant, session_id)  # afterwards: rows of a session that is gone by then are none
+        await self._head(tenant, session_id)
+        rows = await self._store.history(session_id, after, limit)
+        await self._head(tenant, session_id)  # again: rows of a session that is gone by then are none
         return rows
 
     async def load(self, tenant: str, session_id: str) -> Loaded:
