@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import errors
 from app.auth import Keys
@@ -69,7 +70,7 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     return app
 
 
-def from_environment() -> FastAPI:
+def from_environment() -> ASGIApp:
     """What a server process runs: the settings are in its environment."""
     settings = Settings()
     configure_logs(settings.log_level, settings.log_format)
@@ -78,7 +79,17 @@ def from_environment() -> FastAPI:
     app = create_app(settings)
     gc.collect()
     gc.freeze()  # modules and routes stay for good: to look through them again and again takes longer than many steps
-    return app
+    return _until_cancelled(app)
+
+
+def _until_cancelled(app: ASGIApp) -> ASGIApp:
+    """uvicorn cancels what is not done when the time to stop has passed. It is answered then: no error to be told."""
+
+    async def cancelled_quietly(scope: Scope, receive: Receive, send: Send) -> None:
+        with suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
+    return cancelled_quietly
 
 
 def _stop_after(supervisor: BaseProcess) -> None:

@@ -75,10 +75,10 @@ class Telemetry:
             try:
                 await self._app(scope, receive, send_with_id)
             except asyncio.CancelledError:  # the server stops, and OPTIM_SHUTDOWN_SECONDS have passed
-                if status:
-                    raise
-                late = self._answer_error(Overloaded("the service stops before this is done; send the request again"))
-                await late(scope, receive, send_with_id)
+                if not status:
+                    stopping = Overloaded("the service stops before this is done; send the request again")
+                    await self._answer_error(stopping)(scope, receive, send_with_id)
+                raise
             except Exception:
                 log.exception("request failed", method=scope["method"], path=scope["path"])
                 if status:
