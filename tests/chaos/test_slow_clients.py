@@ -16,6 +16,8 @@ DEADLINES = {"head": 10.0, "body": 30.0, "answer": 30.0} if WHOLE else {"head": 
 """In seconds; in a whole run they are those that are documented."""
 LOOK_SECONDS = min(DEADLINES.values()) / 4
 """How late the service may look."""
+THINK_SECONDS = 0.01
+"""What a training does between two steps."""
 LATE_SECONDS = 5.0
 """How late a closed connection may be seen on a busy machine."""
 LARGE = 5_000
@@ -34,7 +36,7 @@ def test_slow_clients_are_let_go_and_others_steps_go_on(trial: Trial, tmp_path: 
             normal, large = Twin(wire, hold_params=False), Twin(wire, hold_params=True, rows=LARGE)
             request = large.request()
             large.take(wire.send(request))
-            usual = steps(wire, normal, until=lambda done: len(done) >= trial.times(quick=20, whole=3_000))
+            usual = steps(wire, normal, until=lambda done: len(done) >= trial.times(quick=20, whole=1_000))
             crowd = Crowd(server.port, spread=DEADLINES["head"])
             slow: dict[str, list[Client]] = {
                 "heads": [dripping(b"POST /v1/sessions HTTP/1.1\r\nx-drop: ", b"x") for _ in range(count)],
@@ -79,6 +81,7 @@ def steps(wire: Wire, twin: Twin, until: Callable[[list[float]], bool]) -> list[
         answer = wire.send(request)
         took.append(time.perf_counter() - started)
         twin.take(answer)
+        time.sleep(THINK_SECONDS)
     return took
 
 
