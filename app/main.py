@@ -161,7 +161,8 @@ def _add_handlers(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
             path = getattr(request.scope.get("route"), "path", "")
-            allowed = ", ".join(method.upper() for method in request.app.openapi()["paths"].get(path, ["get"]))
+            methods = [method.upper() for method in request.app.openapi()["paths"].get(path, ["get"])]
+            allowed = ", ".join([*methods, *["HEAD"] * ("GET" in methods)])
             response = problem_response(errors.MethodNotAllowed(f"{request.method} is not for this path: {allowed}"))
             response.headers["Allow"] = allowed
             return response

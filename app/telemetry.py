@@ -48,7 +48,10 @@ class Metrics:
 
 
 class Telemetry:
-    """The outermost layer: whatever happens inside, a client gets an answer with a request id."""
+    """The outermost layer: whatever happens inside, a client gets an answer with a request id.
+
+    HEAD is asked as GET, and answered without the body (RFC 9110, section 9.3.2).
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, answer_error: Callable[[ServiceError], ASGIApp]) -> None:
         self._app = app
@@ -62,6 +65,9 @@ class Telemetry:
         started = time.perf_counter()
         request_id = _request_id(scope)
         status = 0
+        method = scope["method"]
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -69,6 +75,8 @@ class Telemetry:
                 status = message["status"]
                 added = {"x-request-id": request_id, **scope.get(HEADERS, {})}
                 message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in added.items())]
+            elif method == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
@@ -80,20 +88,20 @@ class Telemetry:
                     await self._answer_error(stopping)(scope, receive, send_with_id)
                 raise
             except Exception:
-                log.exception("request failed", method=scope["method"], path=scope["path"])
+                log.exception("request failed", method=method, path=scope["path"])
                 if status:
                     raise
                 failed = self._answer_error(ServiceError("an unexpected error; the log has it under the request id"))
                 await failed(scope, receive, send_with_id)
             finally:
-                self._record(scope, status, time.perf_counter() - started)
+                self._record(method, scope, status, time.perf_counter() - started)
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, method: str, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self._metrics.requests.labels(scope["method"], route, status).inc()
+        self._metrics.requests.labels(method, route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         write = log.debug if route in ("/livez", "/readyz", "/metrics") else log.info
-        write("request", method=scope["method"], route=route, status=status, ms=round(1000 * seconds, 2))
+        write("request", method=method, route=route, status=status, ms=round(1000 * seconds, 2))
 
 
 def _request_id(scope: Scope) -> str:

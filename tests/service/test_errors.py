@@ -218,8 +218,9 @@ def test_a_store_of_a_newer_version_is_no_reason_to_try_again() -> None:
 
 
 def test_a_method_that_a_path_does_not_take_is_answered_with_those_that_it_does(client: Client) -> None:
-    methods = {"/v1/sessions": "POST, GET", "/v1/sessions/0": "GET, PATCH, DELETE", "/livez": "GET", "/docs": "GET"}
-    for path, allowed in {**methods, "/openapi.json": "GET"}.items():
+    methods = {"/v1/sessions": "POST, GET, HEAD", "/v1/sessions/0": "GET, PATCH, DELETE, HEAD", "/livez": "GET, HEAD"}
+    alike = dict.fromkeys(("/docs", "/openapi.json"), "GET, HEAD")
+    for path, allowed in {**methods, **alike, "/v1/sessions/0/steps": "POST"}.items():
         answer = client.put(path)
         problem(answer, 405, "method_not_allowed")
         assert answer.headers["allow"] == allowed
