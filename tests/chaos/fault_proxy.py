@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -25,10 +26,11 @@ class Fault:
 
 
 class FaultProxy:
-    """Between clients and the server at `port`, in the event loop that entered it."""
+    """Between clients and the server at `port`, in the event loop that entered it; with a context it is their TLS."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = port
+        self._tls = tls
         self._fault: Fault | None = None
         self._links: dict[_Link, asyncio.Task[None]] = {}
         self.mute = False
@@ -44,7 +46,7 @@ class FaultProxy:
 
     @property
     def redis_url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis{'s' if self._tls else ''}://127.0.0.1:{self.port}/0"
 
     @property
     def has_struck(self) -> bool:
@@ -57,7 +59,7 @@ class FaultProxy:
         self.passed.clear()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -10,7 +10,8 @@ import trustme
 from app.errors import StoreUnavailable
 from app.settings import Settings
 from app.store import open_store
-from tests.servers import Proxy, RedisServer
+from tests.chaos.fault_proxy import FaultProxy
+from tests.servers import RedisServer
 from tests.store.changes import row, saved, state_of
 
 MIB = 1 << 20
@@ -33,9 +34,9 @@ async def url(redis_server: RedisServer, redis_url: str, authority: trustme.CA) 
     """A Redis that shows a certificate for 127.0.0.1, as its least user."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
-    async with Proxy(redis_server.port, context) as proxy:
+    async with FaultProxy(redis_server.port, context) as proxy:
         user = redis_url.partition("//")[2].partition("@")[0]
-        yield proxy.url.replace("//", f"//{user}@")
+        yield proxy.redis_url.replace("//", f"//{user}@")
 
 
 async def test_sessions_are_kept_behind_tls(url: str, authority_file: Path) -> None:
