@@ -5,6 +5,7 @@ import copy
 import pytest
 
 from tests.chaos import page
+from tests.chaos.requirements import REQUIREMENTS
 
 
 @pytest.fixture
@@ -22,3 +23,8 @@ def test_another_result_makes_another_page(text: str) -> None:
         {"requirements": ["R1"], "check": "x", "seed": 1, "seconds": 2, "tried": {"kills": 3}, "measured": {}}
     )
     assert page.filled(text, results) != text
+
+
+def test_each_requirement_was_tried() -> None:
+    tried = {name for result in page.load() for name in result["requirements"]}
+    assert tried == set(REQUIREMENTS)
