@@ -44,7 +44,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     },
     "UpdateSession": {"hyperparameters": {"lr": 0.0005}, "labels": {"phase": "fine-tuning"}},
     "Session": _SESSION,
-    "SessionList": {"sessions": [_SESSION], "unreadable": [], "next_cursor": None},
+    "SessionList": {"sessions": [_SESSION], "next_cursor": None},
     "Step": {"step": 42, "params": _PARAMS, "grads": {"w": [[0.01, -0.3]], "b": [0.2]}, "loss": 0.53},
     "StepAnswer": {
         "step": 42,

@@ -171,10 +171,11 @@ def components() -> dict[str, Document]:
                 "unreadable": {
                     "type": "array",
                     "items": _object({"id": text, "code": {"type": "string", "enum": sorted(ERRORS)}}),
-                    "description": "Those whose stored state is damaged, or was written by a newer version.",
+                    "description": "Where there are any: damaged ones, or such as a newer version wrote.",
                 },
                 "next_cursor": {"type": ["string", "null"]},
-            }
+            },
+            required=["sessions", "next_cursor"],
         ),
         "Tensor": _tensor(),
         "Step": _object(

@@ -57,13 +57,10 @@ async def list_sessions(
 ) -> Response:
     """Up to `limit` sessions; `next_cursor` is null where there are no more. A damaged one is named beside them."""
     page = await service.sessions.page(caller.tenant, limit, cursor)
-    return _json(
-        {
-            "sessions": [view(session) for session in page.sessions],
-            "unreadable": [{"id": lost.session_id, "code": lost.error.code} for lost in page.unreadable],
-            "next_cursor": page.last,
-        }
-    )
+    document: dict[str, Any] = {"sessions": [view(session) for session in page.sessions], "next_cursor": page.last}
+    if page.unreadable:
+        document["unreadable"] = [{"id": lost.session_id, "code": lost.error.code} for lost in page.unreadable]
+    return _json(document)
 
 
 @router.get(

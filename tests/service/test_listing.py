@@ -56,7 +56,7 @@ def test_a_damaged_session_is_named_beside_the_others_and_can_be_deleted() -> No
         problem(client.post("/v1/sessions", json={"optimizer": "sgd"}), 403, "quota_exceeded")
         problem(client.get(made[1]), 500, "state_damaged")
         assert client.delete(made[1]).status_code == 204
-        assert client.get("/v1/sessions").json()["unreadable"] == []
+        assert "unreadable" not in client.get("/v1/sessions").json()
 
 
 def test_a_damaged_session_of_another_tenant_is_not_found() -> None:
