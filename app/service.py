@@ -25,11 +25,11 @@ from app.telemetry import HEADERS, Metrics
 from app.wire.codec import Limits
 
 PATIENCE_SECONDS = (0.5, 1.5)
-"""How long a step waits for a place: by chance, so that those who came together do not come again together."""
+"""How long a request waits for a place: by chance, so that those who came together do not come again together."""
 
 
 class Places:
-    """The places for steps under way: taken before a large body is read, so that what waits is bounded.
+    """The places for requests that bring tensors: taken before a large body is read, so that what waits is bounded.
 
     Who finds none waits a moment for one. That also keeps clients who ask again at once from taking all of the event
     loop's time with refusals.
@@ -45,7 +45,7 @@ class Places:
             async with asyncio.timeout(random.uniform(*PATIENCE_SECONDS)):
                 await self._free.acquire()
         except TimeoutError:
-            raise Overloaded("all places for steps are taken; send the request again") from None
+            raise Overloaded("all places are taken; send the request again") from None
         try:
             yield
         finally:

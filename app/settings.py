@@ -90,8 +90,8 @@ class Settings(BaseSettings):
     max_waiting_steps: int = Field(
         default=256,
         ge=1,
-        description="Steps under way at once; one more waits a moment for a place, and is then answered 503 "
-        "`overloaded`.",
+        description="Steps, and uploads of parameters and states, under way at once; one more waits a moment for a "
+        "place, and is then answered 503 `overloaded`.",
     )
     rate_limit: str | None = Field(
         default=None,

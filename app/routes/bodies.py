@@ -1,6 +1,7 @@
 """Bodies in and out: one kept buffer in, a list of buffers out; nothing is joined."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 from fastapi import Request
 from starlette.background import BackgroundTask
@@ -10,21 +11,27 @@ from starlette.types import Receive, Scope, Send
 
 from app.bulk_lane import BULK_BYTES, EXTENSION, Body
 from app.errors import BodyTooLarge, MalformedHeader
+from app.service import Service
 from app.wire.codec import Buffer
 from optim_engine.buffers import BUFFERS
 
 LARGEST_WRITE = 1 << 20
 
 
-async def begun(request: Request, limit: int) -> None:
-    """Wait until the body is whole or a good part of it has come, so that who drips one takes no place from others.
+@asynccontextmanager
+async def tensors_body(request: Request, service: Service) -> AsyncIterator[memoryview]:
+    """The body of a request that brings tensors, and a place for it until its work is done.
 
-    Raises `BodyTooLarge`, before a byte is read where the length is announced.
+    The place is taken when the body is whole or a good part of it has come: who drips one takes none from others.
+    Raises `Overloaded`, and `BodyTooLarge` before a byte is read where the length is announced.
     """
+    limit = service.settings.max_body_bytes
     _announced(request, limit)
     body = _body(request)
     if body is not None:
         await body.begun()
+    async with service.places.taken():
+        yield await read_body(request, limit)
 
 
 async def read_body(request: Request, limit: int) -> memoryview:

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 
 from app.routes import openapi as schema
-from app.routes.bodies import BuffersResponse, read_body
+from app.routes.bodies import BuffersResponse, tensors_body
 from app.service import Has, Reader, Writer
 from app.wire.codecs import JSON, codec_accepted, codec_of
 
@@ -38,12 +38,13 @@ async def get_params(request: Request, session_id: str, service: Has, caller: Re
     responses=schema.answers(
         204, None, "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "body_too_large",
         "unsupported_media_type", "invalid_session", "tensor_mismatch", "state_damaged",
+        "overloaded",
     ),
 )  # fmt: skip
 async def put_params(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
     """The tensors that are named are replaced, others stay; moments and the step count stay as they are."""
     codec = codec_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
-    body = await read_body(request, service.settings.max_body_bytes)
-    params = await service.compute.run(lambda: codec.read_params(body, service.limits), len(body))
-    await service.sessions.hold(caller.tenant, session_id, params)
+    async with tensors_body(request, service) as body:
+        params = await service.compute.run(lambda: codec.read_params(body, service.limits), len(body))
+        await service.sessions.hold(caller.tenant, session_id, params)
     return Response(status_code=204)

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.errors import UnsupportedMediaType
 from app.routes import openapi as schema
-from app.routes.bodies import BuffersResponse, read_body
+from app.routes.bodies import BuffersResponse, tensors_body
 from app.service import Has, Reader, Writer
 from app.wire.codecs import SAFETENSORS, codec_accepted, codec_of
 from app.wire.state_file import StateFile, write_state
@@ -36,7 +36,7 @@ async def get_state(request: Request, session_id: str, service: Has, caller: Rea
     openapi_extra=schema.file_body(),
     responses=schema.answers(
         204, None, "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "body_too_large",
-        "unsupported_media_type", "invalid_state", "state_damaged",
+        "unsupported_media_type", "invalid_state", "state_damaged", "overloaded",
     ),
 )  # fmt: skip
 async def put_state(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
@@ -44,7 +44,7 @@ async def put_state(request: Request, session_id: str, service: Has, caller: Wri
     content_type = request.headers.get("content-type")
     if codec_of(content_type, request.headers.get("content-encoding")) is not SAFETENSORS:
         raise UnsupportedMediaType(f"a state is {SAFETENSORS.media_type}, not {content_type!r:.80}")
-    body = await read_body(request, service.settings.max_body_bytes)
-    file = await service.compute.run(lambda: StateFile(body, service.limits), len(body))
-    await service.sessions.restore(caller.tenant, session_id, file.state, file.fitted)
+    async with tensors_body(request, service) as body:
+        file = await service.compute.run(lambda: StateFile(body, service.limits), len(body))
+        await service.sessions.restore(caller.tenant, session_id, file.state, file.fitted)
     return Response(status_code=204)

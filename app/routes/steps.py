@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 from app.changes import StepRequest
 from app.errors import MalformedHeader
 from app.routes import openapi as schema
-from app.routes.bodies import BuffersResponse, begun, read_body
+from app.routes.bodies import BuffersResponse, tensors_body
 from app.service import Has, Writer
 from app.store.base import checksum_of
 from app.wire.codecs import codec_accepted, codec_of
@@ -33,10 +33,7 @@ async def take_step(request: Request, session_id: str, service: Has, caller: Wri
     codec = codec_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
     answer_codec = codec_accepted(request.headers.get("accept"), codec)
     key = idempotency_key(request.headers.get("idempotency-key"))
-    limit = service.settings.max_body_bytes
-    await begun(request, limit)
-    async with service.places.taken():
-        body = await read_body(request, limit)
+    async with tensors_body(request, service) as body:
         read, digest = await service.compute.run(
             lambda: (codec.read_step(body, service.limits), checksum_of(body)), len(body)
         )

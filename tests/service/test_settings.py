@@ -13,12 +13,12 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from app import cli
+from app import cli, service
 from app.main import create_app
 from app.settings import Settings
 from app.store.base import Head
 from app.store.memory import MemoryStore
-from tests.service.calls import W, binary_step, create, problem, serving, step, stepped
+from tests.service.calls import SAFETENSORS, W, binary_step, create, problem, serving, step, stepped
 from tests.service.test_errors import SlowStore
 
 TEXTS: dict[str, tuple[str, Any]] = {
@@ -238,6 +238,22 @@ async def test_a_step_that_finds_no_place_waits_for_one() -> None:
         store.go_on.set()
         answers = await asyncio.gather(*both)
     assert [answer.json()["step"] for answer in answers] == [1, 2]
+
+
+@pytest.mark.parametrize("upload", ["params", "state"])
+async def test_an_upload_takes_a_place_as_a_step_does(upload: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "PATIENCE_SECONDS", (0, 0))
+    store = SlowStore()
+    app = create_app(Settings(store="memory:", max_waiting_steps=1), store)
+    transport = httpx2.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
+        session = (await client.post("/v1/sessions", json={"optimizer": "sgd"})).headers["location"]
+        step = asyncio.create_task(client.post(f"{session}/steps", json=W))
+        await store.saving.wait()
+        refused = await client.put(f"{session}/{upload}", content=b"", headers={"content-type": SAFETENSORS})
+        store.go_on.set()
+        assert (await step).status_code == 200
+    problem(refused, 503, "overloaded")
 
 
 class CountingStore(MemoryStore):
