@@ -1,0 +1,49 @@
+"""What a server of bare sockets says in the service's place, and how a test asks it."""
+
+import json
+import socket
+from typing import Any
+
+import numpy as np
+
+from tests.client.documents import SESSION, stepped
+from tests.client.raw import Handler, RawServer, answer, answers, read_head
+
+SESSION_ANSWER = answer(json.dumps(SESSION).encode())
+LARGE = {"w": np.arange(5_000_000, dtype=np.float32)}
+
+
+def step_answer(params: Any, step: int = 42) -> bytes:
+    return answer(bytes(stepped(params, step=step).body))
+
+
+def named(link: socket.socket) -> None:
+    """Answers each request with the session that it asks for."""
+    while True:
+        path = read_head(link).split()[1].decode()
+        link.sendall(answer(json.dumps({**SESSION, "id": path.rpartition("/")[2]}).encode()))
+
+
+def session_then(handler: Handler) -> Handler:
+    """The session on the same connection, then what is about its step."""
+
+    def handle(link: socket.socket) -> None:
+        answers(SESSION_ANSWER)(link)
+        handler(link)
+
+    return handle
+
+
+def get(client: Any, session_id: str = "s-1") -> str:
+    return str(client.sessions.get(session_id).id)
+
+
+def assert_next_call_is_answered(client: Any, server: RawServer) -> None:
+    """On a connection of its own: what is left of a failed one is nobody's answer."""
+    before = server.connections
+    assert get(client, "next") == "next"
+    assert server.connections == before + 1
+
+
+def read_only_the_head(link: socket.socket) -> None:
+    read_head(link)
