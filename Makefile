@@ -18,7 +18,7 @@ demo: $(VENV)/.installed  ## watch a network learn through the service, killed h
 test: $(VENV)/.installed  ## every test, with a real Redis
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-chaos: $(VENV)/.installed  ## every check of docs/reliability.md, whole, some 45 minutes; ONLY="-k races" for a part
+chaos: $(VENV)/.installed  ## every check of docs/reliability.md, whole, about an hour; ONLY="-k races" for a part
 	CHAOS=whole $(BIN)/python -m pytest -s -m requirement $(ONLY)
 	$(BIN)/python -m tests.chaos.page
 

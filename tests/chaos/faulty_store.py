@@ -2,6 +2,7 @@
 counted, and at the chosen moment something happens to it. Knows nothing of sessions."""
 
 import errno
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -30,7 +31,7 @@ class Fault:
             self._strike()
 
 
-class Faulty:
+class Faulty(ABC):
     """What both stores add to theirs: a place for the fault that is due."""
 
     url: str
@@ -40,9 +41,9 @@ class Faulty:
         if self.fault is not None:
             self.fault.moment(name)
 
+    @abstractmethod
     def fail(self) -> None:
-        """The error that the store's library would raise."""
-        raise NotImplementedError
+        """Raise what the store's library would."""
 
 
 class FaultyLmdb(LmdbStore, Faulty):

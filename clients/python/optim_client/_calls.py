@@ -123,9 +123,8 @@ def _session(response: Response) -> SessionInfo:
 def _listed(response: Response) -> Page[SessionInfo]:
     page = json.loads(bytes(response.body))
     sessions = [SessionInfo.read(session) for session in page["sessions"]]
-    return Page(
-        sessions, page["next_cursor"], [lost["id"] for lost in page.get("unreadable", [])]
-    )  # services before it have none
+    unreadable = [lost["id"] for lost in page.get("unreadable", [])]
+    return Page(sessions, page["next_cursor"], unreadable)
 
 
 def _stepped(response: Response) -> Stepped:

@@ -181,8 +181,9 @@ def _chunked(incoming: _Incoming) -> Generator[memoryview, int, memoryview]:
         body += yield from incoming.exactly(length)
         if (yield from incoming.exactly(2)) != b"\r\n":
             raise BadAnswer(f"a chunk is longer than the {length} bytes that it announces")
-    while (yield from incoming.until(b"\r\n")):
-        pass  # a trailer
+    trailer = yield from incoming.until(b"\r\n")
+    while trailer:  # nobody asks for what they say; an empty line ends them
+        trailer = yield from incoming.until(b"\r\n")
     return memoryview(body)
 
 
