@@ -12,24 +12,29 @@ held and not inherited, because an event loop fills a buffer only for a protocol
 the lane fills the buffer its parser stands still; after the body a fresh one takes the next request. A body that no
 route asks for (it is answered 413, say) goes uvicorn's way, which drops it.
 
-uvicorn has no deadline for a request's head or body, nor for the taking of an answer, and no longest head, so they are
-here; and what is no HTTP is refused as everything else is. Knows no route and no setting's name.
+uvicorn has no deadline for a request's head or body, nor for the taking of an answer, no longest head, and begins all
+that comes at once, so they are here; and what is no HTTP is refused as everything else is. Knows no route and no
+setting's name.
 """
 
 import asyncio
 import socket
 import struct
 import uuid
+import weakref
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import httptools
 from uvicorn import Config
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.errors import MalformedBody, MalformedHeader, ServiceError
 from app.logs import log
+from app.pace import Pace
 from app.problems import problem_response
 
 EXTENSION = "optim.body"
@@ -47,6 +52,10 @@ SLOWEST_BYTES_PER_SECOND = 1 << 14
 class Connection(asyncio.BufferedProtocol):
     """What the event loop gives a connection's bytes to."""
 
+    _spare: ClassVar[list[memoryview]] = []
+    """Buffers that nothing is received into: most connections wait, and do so without one."""
+    _lent: memoryview | None = None
+
     def __init__(
         self,
         config: Config,
@@ -57,28 +66,44 @@ class Connection(asyncio.BufferedProtocol):
         head_seconds: float,
         body_seconds: float,
         answer_seconds: float,
+        pace: Pace,
     ) -> None:
         self._http = Http(config, server_state, app_state, _loop)
         self._http.head_seconds, self._http.body_seconds = head_seconds, body_seconds
         self._http.answer_seconds = answer_seconds
-        self._received = memoryview(bytearray(RECEIVE_BYTES))
+        self._http.pace = pace
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._http.connection_made(transport)  # type: ignore[arg-type]
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._http.bulk or self._received
+        if self._http.bulk is not None:
+            self._give_back()  # under TLS a buffer is asked for, and then there is nothing to receive
+            return self._http.bulk
+        if self._lent is None:
+            try:
+                self._lent = self._spare.pop()
+            except IndexError:
+                self._lent = memoryview(bytearray(RECEIVE_BYTES))
+        return self._lent
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._http.bulk is None:
-            self._http.data_received(self._received[:nbytes])  # type: ignore[arg-type]
-        else:
+        if self._lent is None:
             self._http.bulk_received(nbytes)
+        else:
+            self._http.data_received(self._lent[:nbytes])  # type: ignore[arg-type]
+            self._give_back()
+
+    def _give_back(self) -> None:
+        if self._lent is not None:
+            self._spare.append(self._lent)
+            self._lent = None
 
     def eof_received(self) -> None:
         self._http.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._give_back()
         self._http.connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -92,8 +117,9 @@ class Body:
     """A request's body, as a route sees it."""
 
     def __init__(self, http: "Http", cycle: RequestResponseCycle) -> None:
-        self._http = http
-        self._cycle = cycle
+        # Both know it: without these it would take a garbage collection to let go of each request and connection.
+        self._http: Http = weakref.proxy(http)
+        self._cycle: RequestResponseCycle = weakref.proxy(cycle)
 
     async def begun(self) -> None:
         """Wait until it is whole, or the client is gone, or `BULK_BYTES` of it have come: from then on it is quick."""
@@ -142,6 +168,7 @@ class Http(HttpToolsProtocol):
     head_seconds: float
     body_seconds: float
     answer_seconds: float
+    pace: Pace
     bulk: memoryview | None = None
     """What is to be filled of the buffer that a route gave."""
     _owed: Debt | None = None
@@ -183,6 +210,15 @@ class Http(HttpToolsProtocol):
         super().on_headers_complete()
         if not self.parser.should_upgrade():
             self.scope["extensions"] = {EXTENSION: Body(self, self.cycle)}  # type: ignore[dict-item]
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if not self.pace.begin(cycle.scope["path"], partial(self._start, cycle, app)):
+            self.flow.pause_reading()
+
+    def _start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._has_come(len(body))

@@ -18,17 +18,20 @@ from uvicorn.supervisors import Multiprocess
 
 from app.bulk_lane import Connection
 from app.logs import configure_logs, log
+from app.pace import Pace
 from app.settings import Settings
 from app.store import open_store
 from optim_engine.machine import fastest
 
 BACKLOG = 2048
-ACCEPTED_AT_ONCE = 16
+ACCEPTED_AT_ONCE = 64
 """New connections in one turn of the event loop."""
 HEALTHCHECK_SECONDS = 30
 """A worker that is silent for so long is killed. It is silent while it starts, which takes a busy machine a while."""
 KEEP_ALIVE_SECONDS = 75
 """How long a connection may be idle: longer than most training steps take between two requests."""
+URGENT = {"/livez", "/readyz"}
+"""What is asked of a service to know whether it must be started again: never behind its work."""
 CLIENT_SETTINGS = {"OPTIM_BASE_URL", "OPTIM_API_KEY"}
 
 
@@ -137,6 +140,7 @@ def _config(settings: Settings) -> uvicorn.Config:
             head_seconds=settings.head_seconds,
             body_seconds=settings.body_seconds,
             answer_seconds=settings.answer_seconds,
+            pace=Pace(URGENT),
         ),
         ssl_certfile=settings.ssl_certfile,
         ssl_keyfile=settings.ssl_keyfile,

@@ -5,9 +5,9 @@ Plain ASGI: the middleware that Starlette builds on hides disconnects and cancel
 
 import asyncio
 import os
+import random
 import re
 import time
-import uuid
 from collections.abc import Callable
 
 import structlog
@@ -111,4 +111,4 @@ def _request_id(scope: Scope) -> str:
             text: str = value.decode("latin-1")
             if REQUEST_ID.fullmatch(text):
                 return text
-    return uuid.uuid4().hex
+    return f"{random.getrandbits(128):032x}"

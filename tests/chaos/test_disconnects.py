@@ -7,7 +7,6 @@ import socket
 import struct
 import time
 import tracemalloc
-from collections.abc import Callable
 from contextlib import ExitStack
 
 import psutil
@@ -23,7 +22,7 @@ from tests.chaos.trial import Trial
 from tests.durability.twin import Twin
 from tests.durability.wire import Wire, bytes_of, half_sent
 from tests.servers import RedisServer
-from tests.service.sockets import TIMEOUT_SECONDS, listening
+from tests.service.sockets import TIMEOUT_SECONDS, listening, wait_until
 
 PLACES = 3
 LONGEST_BATCH_SECONDS = 0.008
@@ -129,13 +128,6 @@ def assert_places(port: int, twin: Twin) -> None:
         for link, rest in halves:
             link.sendall(rest)
             assert link.recv(1 << 10).startswith(b"HTTP/1.1 200 "), "there are fewer places"
-
-
-def wait_until(holds: Callable[[], bool], shown: Callable[[], object]) -> None:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, shown()
-        time.sleep(0.01)
 
 
 @pytest.mark.requirement("R9")

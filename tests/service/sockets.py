@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,9 +16,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from app.bulk_lane import Connection
+from app.pace import Pace
 
 TIMEOUT_SECONDS = 30.0
 DEADLINES = {"head_seconds": 60.0, "body_seconds": 60.0, "answer_seconds": 60.0}
+URGENT = "/urgent"
 HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) .*?\r\n\r\n", re.DOTALL)
 
 
@@ -33,7 +36,7 @@ def listening(
     """The address of a server that runs `app` until the block ends."""
     config = uvicorn.Config(
         app,
-        http=partial(Connection, **DEADLINES | deadlines),  # type: ignore[arg-type]
+        http=partial(Connection, **DEADLINES | deadlines, pace=Pace({URGENT})),  # type: ignore[arg-type]
         loop=loop,
         ws="none",
         log_config=None,
@@ -115,6 +118,13 @@ class Wire:
         data = self.socket.recv(1 << 16)
         assert data, f"closed after {self._read!r}"
         return data
+
+
+def wait_until(holds: Callable[[], bool], shown: Callable[[], object]) -> None:
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, shown()
+        time.sleep(0.01)
 
 
 def post(path: str, body: bytes, **headers: Any) -> bytes:

@@ -8,6 +8,7 @@ import select
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import ExitStack
 from hashlib import sha256
 from threading import Event
 
@@ -19,13 +20,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http import httptools_impl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.bulk_lane import BULK_BYTES, EXTENSION
+from app.bulk_lane import BULK_BYTES, EXTENSION, RECEIVE_BYTES, Body, Connection, Http
 from app.main import create_app
+from app.pace import BEGUN_IN_A_TURN
 from app.routes.bodies import read_body
 from app.settings import Settings
 from optim_engine.buffers import BUFFERS
-from tests.service.sockets import TIMEOUT_SECONDS, Wire, listening, post, post_chunked
+from tests.service.sockets import TIMEOUT_SECONDS, URGENT, Wire, listening, post, post_chunked, wait_until
 
 LARGE = bytes(range(256)) * (BULK_BYTES // 64)
 GONE: list[str] = []
@@ -145,6 +148,87 @@ def test_the_memory_of_a_body_is_used_again(address: tuple[str, int]) -> None:
             wire.send(post("/lane", LARGE))
             wire.answer()
         assert BUFFERS.idle_bytes == idle
+
+
+def test_what_comes_on_many_connections_at_once_is_not_mixed_up(address: tuple[str, int]) -> None:
+    bodies = [bytes([number]) * (RECEIVE_BYTES + 1000 * number) for number in range(8)]
+    with ExitStack() as stack:
+        wires = [stack.enter_context(Wire(address)) for _ in bodies]
+        for part in (slice(0, 100), slice(100, 1000), slice(1000, None)):
+            for wire, body in zip(wires, bodies, strict=True):
+                wire.send(post("/lane", body)[part])
+        assert [wire.answer()[1] for wire in wires] == [digest(body) for body in bodies]
+
+
+def test_a_connection_that_has_ended_is_gone_without_a_garbage_collection(address: tuple[str, int]) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with Wire(address) as wire:
+            for path in ("/lane", "/plain", "/unread"):
+                wire.send(post(path, LARGE))
+                wire.answer()
+            assert left() == {Connection, Http, Body, RequestResponseCycle}
+        wait_until(lambda: not left(), lambda: f"there is still {left()}")
+    finally:
+        gc.enable()
+
+
+def left() -> set[type]:
+    """What the lane has made, and still stands in memory."""
+    return {type(thing) for thing in gc.get_objects()} & {Connection, Http, Body, RequestResponseCycle}
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_who_asks_for_what_is_urgent_does_not_stand_behind_a_crowd(loop: str) -> None:
+    begun, is_sent = list[str](), Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            begun.append(scope["path"])
+            if scope["path"] == "/all-wait":
+                is_sent.wait(TIMEOUT_SECONDS)
+            await Response()(scope, receive, send)
+
+    with listening(app, loop) as address, ExitStack() as stack:
+        first, *crowd = (stack.enter_context(Wire(address)) for _ in range(50))
+        for wire in crowd:
+            wire.send(post("/", b""))
+            assert wire.answer() == (200, b"")
+        begun.clear()
+        first.send(post("/all-wait", b""))
+        wait_until(lambda: bool(begun), lambda: "nothing has begun")
+        for number, wire in enumerate(crowd, start=1):
+            wire.send(post(URGENT if wire is crowd[-1] else f"/{number}", b""))
+        is_sent.set()
+        assert [wire.answer() for wire in (first, *crowd)] == [(200, b"")] * 50
+    assert begun.index(URGENT) < 3 * BEGUN_IN_A_TURN
+    begun.remove(URGENT)
+    assert begun == ["/all-wait", *(f"/{number}" for number in range(1, 49))]
+
+
+def test_a_request_that_waits_its_turn_may_lose_its_connection_meanwhile() -> None:
+    is_sent = Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if scope["path"] == "/all-wait":
+                is_sent.wait(TIMEOUT_SECONDS)
+            await Response(digest(await Request(scope, receive).body()))(scope, receive, send)
+
+    with listening(app) as address, ExitStack() as stack:
+        first, *crowd = (stack.enter_context(Wire(address)) for _ in range(20))
+        first.send(post("/all-wait", b""))
+        for wire in crowd:
+            wire.send(post_chunked("/", [b"good"])[:-5] + b"and no chunk")
+        is_sent.set()
+        assert first.answer() == (200, digest(b""))
+        for wire in crowd:
+            assert wire.refusal()[1]["code"] == "malformed_body"
+            assert wire.is_closed()
+        with Wire(address) as wire:
+            wire.send(post("/", b"still there"))
+            assert wire.answer() == (200, digest(b"still there"))
 
 
 def test_100_continue_is_said_when_the_body_is_asked_for_and_not_before(address: tuple[str, int]) -> None:
