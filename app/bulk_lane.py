@@ -216,8 +216,7 @@ class Http(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def _start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
+        self.flow.resume_reading()
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:

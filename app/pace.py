@@ -35,7 +35,7 @@ class Pace:
 
     def _turn(self) -> None:
         self._begun = min(BEGUN_IN_A_TURN, len(self._waiting))
-        for _ in range(self._begun):
-            self._waiting.popleft()()
         if self._begun:
             asyncio.get_running_loop().call_soon(self._turn)
+        for _ in range(self._begun):
+            self._waiting.popleft()()
