@@ -43,6 +43,8 @@ BULK_BYTES = 1 << 16
 """Shorter bodies are read as cheaply by uvicorn. So much it reads ahead in any case."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RECEIVE_BYTES = 1 << 15
+FIRST_BYTES = 1 << 11
+"""On a new connection: mostly a head, so that a crowd's heads are read before its bodies."""
 LONGEST_HEAD = 1 << 16
 """Bytes, and what is received at once beyond them. Also of what follows a chunked body."""
 SLOWEST_BYTES_PER_SECOND = 1 << 14
@@ -85,7 +87,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._lent = self._spare.pop()
             except IndexError:
                 self._lent = memoryview(bytearray(RECEIVE_BYTES))
-        return self._lent
+        return self._lent[:FIRST_BYTES] if self._http.cycle is None else self._lent
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._lent is None:

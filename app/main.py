@@ -84,11 +84,11 @@ def from_environment() -> ASGIApp:
 def _collect_seldom() -> None:
     """A garbage collection stops everything. Modules and routes stay for good, and requests leave nothing to look for.
 
-    10,000 new objects are what about a hundred waiting requests are made of.
+    200,000 new objects are what more than a thousand waiting requests are made of.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000)
+    gc.set_threshold(200_000)
 
 
 def _until_cancelled(app: ASGIApp) -> ASGIApp:
@@ -134,7 +134,7 @@ def _service(settings: Settings, store: Store) -> Service:
         rate_limit=RateLimit(rate) if rate else None,
         places=Places(settings.max_waiting_steps),
         metrics=Metrics(),
-        limits=Limits(settings.max_tensors, settings.max_name_length, settings.max_dimensions),
+        limits=Limits(settings.max_tensors, settings.max_name_length, settings.max_dimensions, settings.max_json_depth),
     )
 
 

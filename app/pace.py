@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection
 
-BEGUN_IN_A_TURN = 4
+BEGUN_IN_A_TURN = 2
 """To begin one takes about half a millisecond of the loop's time; what is begun and waits takes none."""
 
 

@@ -73,8 +73,9 @@ class Settings(BaseSettings):
     )
     max_tensors: int = Field(default=10_000, ge=1, description="Most tensors in one session or body.")
     max_name_length: int = Field(default=256, ge=1, le=4096, description="Longest tensor name, in characters.")
-    max_dimensions: int = Field(
-        default=32, ge=1, le=32, description="Most dimensions of a tensor: so deep may JSON nest in it."
+    max_dimensions: int = Field(default=32, ge=1, le=32, description="Most dimensions of a tensor.")
+    max_json_depth: int = Field(
+        default=64, ge=1, le=1024, description="Most lists and objects in one another in a JSON body."
     )
     max_sessions: int | None = Field(
         default=None, ge=1, description="Most sessions of one tenant; one more is answered 403. None by default."

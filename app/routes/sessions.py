@@ -133,7 +133,7 @@ async def _read_document(request: Request, service: Service) -> Any:
     content_type = request.headers.get("content-type")
     if codec_of(content_type, request.headers.get("content-encoding")) is not JSON:
         raise UnsupportedMediaType(f"settings are {JSON.media_type}, not {content_type!r:.80}")
-    return read_json(await read_body(request, min(LARGEST_DOCUMENT, service.settings.max_body_bytes)))
+    return read_json(await read_body(request, min(LARGEST_DOCUMENT, service.settings.max_body_bytes)), service.limits)
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

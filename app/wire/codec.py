@@ -26,6 +26,7 @@ class Limits:
     max_tensors: int
     max_name_length: int
     max_dimensions: int = MAX_DIMENSIONS
+    max_json_depth: int = 64
 
     def check_name(self, name: str) -> None:
         if not 0 < len(name) <= self.max_name_length:

@@ -27,7 +27,7 @@ class JsonTensors(Codec):
     media_type = "application/json"
 
     def read_step(self, body: Buffer, limits: Limits) -> StepBody:
-        document = read_object(body, {"step", "params", "grads", "lr", "loss"})
+        document = read_object(body, {"step", "params", "grads", "lr", "loss"}, limits)
         params, params_forms = _read_tensors(document, "params", limits)
         grads, grads_forms = _read_tensors(document, "grads", limits)
         return StepBody(
@@ -44,7 +44,7 @@ class JsonTensors(Codec):
         return [_dumps({"step": answer["step"], "params": written, **answer})]
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
-        document = read_object(body, {"params"})
+        document = read_object(body, {"params"}, limits)
         if not document:
             raise MalformedBody("`params` is needed: an object with a tensor for each name")
         return _read_tensors(document, "params", limits)[0]
@@ -53,14 +53,14 @@ class JsonTensors(Codec):
         return [_dumps({"params": {name: _write_tensor(array, None) for name, array in params.items()}})]
 
 
-def read_json(body: Buffer) -> Any:
+def read_json(body: Buffer, limits: Limits) -> Any:
     """Any JSON value. Raises `MalformedBody`."""
-    return read_text(body, "the body")
+    return read_text(body, "the body", limits.max_json_depth)
 
 
-def read_object(body: Buffer, keys: set[str]) -> dict[str, Any]:
+def read_object(body: Buffer, keys: set[str], limits: Limits) -> dict[str, Any]:
     """A JSON object with none but those keys."""
-    document = read_json(body)
+    document = read_json(body, limits)
     if not isinstance(document, dict):
         raise MalformedBody("the body must be a JSON object")
     if unknown := document.keys() - keys:

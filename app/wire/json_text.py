@@ -5,6 +5,7 @@ against the text: each member has a colon, and there are no others but those wit
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,21 +13,48 @@ import orjson
 
 from app.errors import MalformedBody
 
+DEEPEST = 1024
+"""As orjson reads."""
 CHUNK_BYTES = 1 << 18
 ESCAPE = re.compile(rb"\\(?:(u003[aA])|.)", re.DOTALL)
 """In JSON a backslash stands within strings alone; the group is a colon that is written as an escape."""
 
 
-def read_text(text: bytes | memoryview, what: str) -> Any:
-    """Any JSON value; NaN and Infinity are not JSON. `what` is its name in the error. Raises `MalformedBody`."""
+def read_text(text: bytes | memoryview, what: str, deepest: int = DEEPEST) -> Any:
+    """Any JSON value that nests at most so deep; NaN and Infinity are not JSON. `what` is its name in the error.
+
+    Raises `MalformedBody`.
+    """
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise MalformedBody(f"{what} is not JSON: {error}") from None
+    if _nests_deeper(value, deepest):
+        raise MalformedBody(f"{what} has more than {deepest} lists and objects in one another")
     written = _colons_in(text)
     if written not in (_colons_of(value, every_list=every) for every in (False, True)):
         raise MalformedBody(f"{what} has a name twice in one of its objects: send each once")
     return value
+
+
+def _nests_deeper(value: Any, levels: int) -> bool:
+    """Along the first of each list of lists: where others nest deeper, it is no tensor, and refused as none."""
+    level = _nesting([value])
+    while level and levels:
+        below = []
+        for outer in level:
+            if isinstance(outer, dict):
+                below += _nesting(outer.values())
+            elif outer and isinstance(outer[0], (str, dict)):
+                below += _nesting(outer)
+            elif outer and isinstance(outer[0], list):
+                below.append(outer[0])
+        level, levels = below, levels - 1
+    return bool(level)
+
+
+def _nesting(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if isinstance(value, (dict, list))]
 
 
 def _colons_in(text: bytes | memoryview) -> int:

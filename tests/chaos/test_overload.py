@@ -65,7 +65,7 @@ def test_ten_times_the_capacity_is_refused_and_not_suffered(trial: Trial, tmp_pa
     trial.measured["/livez, slowest"] = f"{1000 * max(livez):.0f} ms"
     trial.measured["normal again after"] = f"{recovered:.1f} s"
     if WHOLE:
-        assert p99 < LIVEZ_SECONDS
+        assert max(livez) < LIVEZ_SECONDS
         assert recovered < NORMAL_SECONDS
 
 

@@ -39,6 +39,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "max_tensors": ("7", 7),
     "max_name_length": ("9", 9),
     "max_dimensions": ("3", 3),
+    "max_json_depth": ("9", 9),
     "max_sessions": ("4", 4),
     "max_state_bytes": ("1000", 1000),
     "compute_threads": ("2", 2),
@@ -71,6 +72,7 @@ WRONG: dict[str, list[str]] = {
     "max_tensors": ["0", "many"],
     "max_name_length": ["0", "4097"],
     "max_dimensions": ["0", "33"],
+    "max_json_depth": ["0", "1025"],
     "max_sessions": ["0", "few"],
     "max_state_bytes": ["0", "1GB"],
     "compute_threads": ["-1", "1025"],
@@ -216,6 +218,16 @@ def test_tensors_have_so_many_dimensions_and_no_more(binary: bool) -> None:
             )
             assert answer.status_code == status
         assert "3 dimensions, the limit is 2" in problem(answer, 400, "malformed_body")["detail"]
+
+
+def test_json_nests_so_deep_and_no_deeper() -> None:
+    with serving(max_json_depth=4) as client:
+        session = create(client)
+        stepped(client, session, params={"w": [[1.0]]}, grads={"w": [[1.0]]})
+        answer = step(client, session, params={"w": [[[1.0]]]}, grads={"w": [[[1.0]]]})
+        assert "more than 4 lists and objects" in problem(answer, 400, "malformed_body")["detail"]
+        answer = client.post("/v1/sessions", json={"optimizer": "adam", "metadata": {"a": {"b": {"c": {}}}}})
+        assert "more than 4 lists and objects" in problem(answer, 400, "malformed_body")["detail"]
 
 
 def test_a_place_is_free_again_after_a_step_whatever_became_of_it() -> None:

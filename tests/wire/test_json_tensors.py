@@ -126,7 +126,7 @@ REFUSED: dict[str, Any] = {
     "an empty list beside a full one": [[], [1]],
     "too deep": json.loads("[" * 33 + "1" + "]" * 33),
     "too deep and empty": json.loads("[" * 33 + "]" * 33),
-    "far too deep": json.loads("[" * 900 + "]" * 900),
+    "far too deep behind what is not": json.loads("[[1], " + "[" * 900 + "]" * 900 + "]"),
     "beyond float32": [1e39],
     "far beyond float32": [1e300],
     "below float32": [-1e39],

@@ -44,3 +44,23 @@ def test_what_nests_deep_is_read() -> None:
     assert read_text(b'{"a":' * 1000 + b"1" + b"}" * 1000, "it")
     with pytest.raises(MalformedBody, match="twice"):
         read_text(b"[" * 1000 + b'{"a": 1, "a": 2}' + b"]" * 1000, "it")
+
+
+@pytest.mark.parametrize(
+    ("text", "levels"),
+    [
+        ("1", 0),
+        ("[]", 1),
+        ("{}", 1),
+        ('{"a": [1, 2]}', 2),
+        ('{"a": 1, "b": {"c": [[[]]]}}', 5),
+        ('["a", [[{}]]]', 4),
+        ('[{}, [[{"a": []}]]]', 5),
+        ('{"a": {}, "b": [[1, 2], [3, 4]]}', 3),
+    ],
+)
+def test_what_nests_deeper_than_it_may_is_refused(text: str, levels: int) -> None:
+    assert read_text(text.encode(), "it", levels) == orjson.loads(text)
+    if levels:
+        with pytest.raises(MalformedBody, match=f"it has more than {levels - 1} lists and objects in one another"):
+            read_text(text.encode(), "it", levels - 1)
