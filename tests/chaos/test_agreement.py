@@ -2,6 +2,7 @@
 order: the stores must agree with one another to the bit, and with NumPy as far as its rounding goes."""
 
 import copy
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -37,6 +38,8 @@ tensors = st.sets(st.sampled_from(sorted(SHAPES)), min_size=1).map(sorted)
 rates = st.sampled_from([0.001, 0.1])
 seeds = st.integers(0, 1 << 32)
 OTHERS = 1 << 33
+KEYS = itertools.count()
+"""A key is for one step, although an older state came back meanwhile."""
 
 
 @dataclass
@@ -130,7 +133,7 @@ class Services(RuleBasedStateMachine):
     def take(self, data: st.DataObject, names: list[str], drawn: int, numbered: bool, keyed: bool) -> None:
         session = self.any_session(data)
         number = session.step + 1 if numbered else None
-        key = f"{drawn} {session.step}" if keyed or not numbered else None
+        key = str(next(KEYS)) if keyed or not numbered else None
         params, grads = values(session.unheld(names), drawn), values(names, drawn + 1)
         content = request(params, grads, number, key)
         answers = self.expect(200, "POST", [f"{path}/steps" for path in session.paths], **content)
