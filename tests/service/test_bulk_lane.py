@@ -8,7 +8,6 @@ import select
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack
 from hashlib import sha256
 from threading import Event
 
@@ -16,43 +15,16 @@ import pytest
 import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http import httptools_impl
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.bulk_lane import BULK_BYTES, EXTENSION, RECEIVE_BYTES, Body, Connection, Http
+from app.bulk_lane import BULK_BYTES, EXTENSION
 from app.main import create_app
-from app.pace import BEGUN_IN_A_TURN
-from app.routes.bodies import read_body
 from app.settings import Settings
 from optim_engine.buffers import BUFFERS
-from tests.service.sockets import TIMEOUT_SECONDS, URGENT, Wire, listening, post, post_chunked, wait_until
-
-LARGE = bytes(range(256)) * (BULK_BYTES // 64)
-GONE: list[str] = []
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the body's digest; `/plain` reads by ASGI alone, `/unread` reads nothing."""
-    if scope["type"] != "http":
-        return
-    request = Request(scope, receive)
-    try:
-        if scope["path"] == "/unread":
-            answer = b"unread"
-        else:
-            body = await request.body() if scope["path"] == "/plain" else await read_body(request, 1 << 30)
-            answer = digest(bytes(body))
-    except ClientDisconnect:
-        GONE.append(scope["path"])
-        return
-    await Response(answer)(scope, receive, send)
-
-
-def digest(body: bytes) -> bytes:
-    return sha256(body).hexdigest().encode()
+from tests.service.echo import GONE, LARGE, digest, echo
+from tests.service.sockets import TIMEOUT_SECONDS, Wire, listening, post, post_chunked
 
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])
@@ -148,94 +120,6 @@ def test_the_memory_of_a_body_is_used_again(address: tuple[str, int]) -> None:
             wire.send(post("/lane", LARGE))
             wire.answer()
         assert BUFFERS.idle_bytes == idle
-
-
-def test_connections_that_wait_share_one_receive_buffer(address: tuple[str, int]) -> None:
-    before = receive_buffers()
-    with ExitStack() as stack:
-        for _ in range(8):
-            wire = stack.enter_context(Wire(address))
-            wire.send(post("/lane", b"once"))
-            assert wire.answer() == (200, digest(b"once"))
-        assert receive_buffers() <= max(before, 1)
-
-
-def receive_buffers() -> int:
-    return sum(isinstance(thing, memoryview) and thing.nbytes == RECEIVE_BYTES for thing in gc.get_objects())
-
-
-def test_a_connection_that_has_ended_is_gone_without_a_garbage_collection(address: tuple[str, int]) -> None:
-    gc.collect()
-    gc.disable()
-    try:
-        with Wire(address) as wire:
-            for path in ("/lane", "/plain", "/unread"):
-                wire.send(post(path, LARGE))
-                wire.answer()
-            assert left() == {Connection, Http, Body, RequestResponseCycle}
-        wait_until(lambda: not left(), lambda: f"there is still {left()}")
-    finally:
-        gc.enable()
-
-
-def left() -> set[type]:
-    """What the lane has made, and still stands in memory."""
-    return {type(thing) for thing in gc.get_objects()} & {Connection, Http, Body, RequestResponseCycle}
-
-
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_who_asks_for_what_is_urgent_does_not_stand_behind_a_crowd(loop: str) -> None:
-    begun, is_sent = list[str](), Event()
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            begun.append(scope["path"])
-            if scope["path"] == "/all-wait":
-                is_sent.wait(TIMEOUT_SECONDS)
-            await Response()(scope, receive, send)
-
-    with listening(app, loop) as address, ExitStack() as stack:
-        first, *crowd = (stack.enter_context(Wire(address)) for _ in range(50))
-        for wire in crowd:
-            wire.send(post("/", b""))
-            assert wire.answer() == (200, b"")
-        begun.clear()
-        first.send(post("/all-wait", b""))
-        wait_until(lambda: bool(begun), lambda: "nothing has begun")
-        for number, wire in enumerate(crowd, start=1):
-            wire.send(post(URGENT if wire is crowd[-1] else f"/{number}", b""))
-        is_sent.set()
-        assert [wire.answer() for wire in (first, *crowd)] == [(200, b"")] * 50
-    assert begun.index(URGENT) < 4 * BEGUN_IN_A_TURN
-    begun.remove(URGENT)
-    assert begun == ["/all-wait", *(f"/{number}" for number in range(1, 49))]
-
-
-def test_a_request_that_waits_its_turn_may_lose_its_connection_meanwhile() -> None:
-    is_sent = Event()
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            if scope["path"] == "/all-wait":
-                is_sent.wait(TIMEOUT_SECONDS)
-            await Response(digest(await Request(scope, receive).body()))(scope, receive, send)
-
-    with listening(app) as address, ExitStack() as stack:
-        first, *crowd = (stack.enter_context(Wire(address)) for _ in range(20))
-        for wire in crowd:
-            wire.send(post("/", b""))
-            assert wire.answer() == (200, digest(b""))
-        first.send(post("/all-wait", b""))
-        for wire in crowd:
-            wire.send(post_chunked("/", [b"good"])[:-5] + b"and no chunk")
-        is_sent.set()
-        assert first.answer() == (200, digest(b""))
-        for wire in crowd:
-            assert wire.refusal()[1]["code"] == "malformed_body"
-            assert wire.is_closed()
-        with Wire(address) as wire:
-            wire.send(post("/", b"still there"))
-            assert wire.answer() == (200, digest(b"still there"))
 
 
 def test_100_continue_is_said_when_the_body_is_asked_for_and_not_before(address: tuple[str, int]) -> None:
