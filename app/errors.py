@@ -55,9 +55,15 @@ class MalformedBody(ServiceError):
 
 
 class MalformedHeader(ServiceError):
-    """A header or a query parameter is not what it must be."""
+    """A header is not what it must be."""
 
-    status, code, title = 400, "malformed_header", "A header or query parameter cannot be read"
+    status, code, title = 400, "malformed_header", "A header cannot be read"
+
+
+class MalformedQuery(ServiceError):
+    """A query parameter is unknown to the route, stands twice, or is not what it must be."""
+
+    status, code, title = 400, "malformed_query", "A query parameter is unknown or cannot be read"
 
 
 class Unauthenticated(ServiceError):

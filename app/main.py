@@ -58,6 +58,7 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
         version=version("optim-service"),
         summary="An optimizer you call over HTTP.",
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -163,8 +164,10 @@ def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def validation_error(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return problem_response(errors.MalformedHeader(f"{where}: {first['msg']}"))
+        name = first["loc"][1]
+        return problem_response(
+            errors.MalformedQuery(f"query parameter {name} is {first['input']!r:.80}: {first['msg']}")
+        )
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:

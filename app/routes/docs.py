@@ -1,14 +1,21 @@
-"""The page that lists every route, made of the OpenAPI schema."""
+"""The OpenAPI schema, and the page that lists every route, made of it."""
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, JSONResponse
 
 from app.routes.docs_page import render
+from app.routes.query import StrictRoute
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, route_class=StrictRoute)
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
 """A browser that is told so loads nothing else and runs nothing."""
+
+
+@router.get("/openapi.json")
+def openapi(request: Request) -> JSONResponse:
+    """Return the schema; not a coroutine, so that a thread makes it and no step waits."""
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs")

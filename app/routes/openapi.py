@@ -35,7 +35,7 @@ IDEMPOTENCY_KEY: Document = {
 _BINARY: Document = {"type": "string", "format": "binary"}
 _BINARY_FORMS: Document = {name: {"schema": _BINARY} for name in (SAFETENSORS.media_type, *SAFETENSORS.also)}
 METRICS = tuple(EXAMPLES["StepAnswer"]["metrics"])
-ALWAYS = ("internal_error",)
+ALWAYS = ("malformed_query", "internal_error")
 KEYED = ("unauthenticated", "forbidden", "rate_limited", "store_unavailable")
 
 

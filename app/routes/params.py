@@ -4,10 +4,11 @@ from fastapi import APIRouter, Request, Response
 
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
+from app.routes.query import StrictRoute
 from app.service import Has, Reader, Writer
 from app.wire.codecs import JSON, codec_accepted, codec_of
 
-router = APIRouter(tags=["params"])
+router = APIRouter(tags=["params"], route_class=StrictRoute)
 
 
 @router.get(

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query, Request, Response
 from app.errors import UnsupportedMediaType
 from app.routes import openapi as schema
 from app.routes.bodies import read_body
+from app.routes.query import StrictRoute
 from app.service import Has, Reader, Service, Writer
 from app.store.base import Head
 from app.wire.codecs import JSON, codec_of
 from app.wire.json_tensors import read_json
 from app.wire.session_json import read_changes, read_creation, view
 
-router = APIRouter(tags=["sessions"])
+router = APIRouter(tags=["sessions"], route_class=StrictRoute)
 
 ID = "^[0-9a-f]{32}$"
 ETAG = {"ETag": "Changes with every change of the session."}
@@ -30,14 +31,15 @@ LARGEST_DOCUMENT = 1 << 20
     openapi_extra=schema.json_body("CreateSession"),
     responses=schema.answers(
         201, "Session", "malformed_body", "quota_exceeded", "body_too_large", "unsupported_media_type",
-        "invalid_session", headers={"Location": "The session's path.", **ETAG},
+        "invalid_session", headers={"Location": "The session, relative to this path.", **ETAG},
     ),
 )  # fmt: skip
 async def create_session(request: Request, service: Has, caller: Writer) -> Response:
-    """A new session at step 0. Only `optimizer` is needed; what is not said gets PyTorch's default."""
+    """A new session at step 0. Only `optimizer` is needed. Defaults are PyTorch's, except that without `groups` tensors
+    named `*bias` get no weight decay."""
     wanted = read_creation(await _read_document(request, service))
     head, session = await service.sessions.create(caller.tenant, **wanted)
-    return _json(view(session), 201, {"Location": f"/v1/sessions/{session.id}", "ETag": _etag(head)})
+    return _json(view(session), 201, {"Location": f"sessions/{session.id}", "ETag": _etag(head)})
 
 
 @router.get(
@@ -45,8 +47,7 @@ async def create_session(request: Request, service: Has, caller: Writer) -> Resp
     operation_id="listSessions",
     summary="List sessions, newest first",
     responses=schema.answers(
-        200, "SessionList", "malformed_header",
-        "state_damaged",
+        200, "SessionList", "state_damaged",
     ),
 )  # fmt: skip
 async def list_sessions(
@@ -115,7 +116,7 @@ async def delete_session(session_id: str, service: Has, caller: Writer) -> Respo
     "/v1/sessions/{session_id}/history",
     operation_id="getHistory",
     summary="What each step did, oldest first",
-    responses=schema.answers(200, "History", "malformed_header", "session_not_found", "state_damaged"),
+    responses=schema.answers(200, "History", "session_not_found", "state_damaged"),
 )
 async def get_history(
     session_id: str,

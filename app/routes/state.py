@@ -5,11 +5,12 @@ from fastapi import APIRouter, Request, Response
 from app.errors import UnsupportedMediaType
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
+from app.routes.query import StrictRoute
 from app.service import Has, Reader, Writer
 from app.wire.codecs import SAFETENSORS, codec_accepted, codec_of
 from app.wire.state_file import StateFile, write_state
 
-router = APIRouter(tags=["state"])
+router = APIRouter(tags=["state"], route_class=StrictRoute)
 
 
 @router.get(

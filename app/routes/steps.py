@@ -6,11 +6,12 @@ from app.changes import StepRequest
 from app.errors import MalformedHeader
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
+from app.routes.query import StrictRoute
 from app.service import Has, Writer
 from app.store.base import checksum_of
 from app.wire.codecs import codec_accepted, codec_of
 
-router = APIRouter(tags=["steps"])
+router = APIRouter(tags=["steps"], route_class=StrictRoute)
 
 LONGEST_KEY = 255
 

@@ -16,7 +16,7 @@ CODECS: Mapping[str, Codec] = {name: codec for codec in (JSON, SAFETENSORS) for 
 
 def codec_of(content_type: str | None, content_encoding: str | None = None) -> Codec:
     """How a body is written. Raises `UnsupportedMediaType`."""
-    if content_encoding not in (None, "", "identity"):
+    if any(coding.strip().lower() not in ("", "identity") for coding in (content_encoding or "").split(",")):
         raise UnsupportedMediaType(f"Content-Encoding {content_encoding!r:.80} is not read: send the body as it is")
     codec = CODECS.get(_media_type(content_type or ""))
     if codec is None:

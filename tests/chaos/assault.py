@@ -92,7 +92,7 @@ class Assault:
         self.slowest = max(self.slowest, time.perf_counter() - started)
         self.statuses[answer.status] += 1
         if answer.status == 201:
-            await self._ask(Request("DELETE", answer.headers["location"], JSON, b""))
+            await self._ask(Request("DELETE", f"/v1/{answer.headers['location']}", JSON, b""))
         if answer.status >= 400:
             document = json.loads(answer.body)
             assert answer.headers["content-type"] == "application/problem+json"
@@ -101,7 +101,7 @@ class Assault:
 
     async def _created(self, *, hold_params: bool) -> str:
         settings = {"optimizer": "adamw", "on_non_finite": "skip", "hold_params": hold_params}
-        return (await self._must("POST", "/v1/sessions", settings)).headers["location"]
+        return f"/v1/{(await self._must('POST', '/v1/sessions', settings)).headers['location']}"
 
     async def _must(self, method: str, path: str, document: object = None) -> Answer:
         answer = await self._ask(Request(method, path, JSON, json.dumps(document).encode() if document else b""))

@@ -67,7 +67,7 @@ def filled(wire: Wire, trial: Trial) -> list[str]:
         made = tried(wire, Request("POST", "/v1/sessions", headers=JSON, body=settings), trial)
         if made.status != 201:
             return fillers
-        fillers.append(made.headers["location"])
+        fillers.append(f"/v1/{made.headers['location']}")
         if tried(wire, Request("PUT", f"{fillers[-1]}/params", headers=BINARY, body=params), trial).status != 204:
             return fillers
 

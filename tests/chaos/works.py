@@ -15,7 +15,7 @@ from app.store.base import Store
 from app.wire.codec import Limits
 from app.wire.state_file import StateFile
 from tests.bodies import encode
-from tests.service.calls import SAFETENSORS
+from tests.service.calls import SAFETENSORS, path_of
 
 SMALL, LARGE = 5, 400_000
 """Elements. The large one's state is 4.8 MB, several pieces that leave while the step is computed."""
@@ -61,7 +61,7 @@ class Work:
     async def start(self, client: httpx2.AsyncClient) -> str:
         """The path of a session that is where the change begins. All of one work begin at the same state."""
         answer = await client.post("/v1/sessions", json={"optimizer": "adamw", "hold_params": self.held})
-        session = str(answer.headers["location"])
+        session = path_of(answer)
         if self.held:
             await hold(self.size).send(client, session)
         answer = await a_step(1, self.size, held=self.held).send(client, session)

@@ -15,7 +15,7 @@ from optim_client._tensors import decode
 
 from tests.bodies import encode
 from tests.golden.cases import CASES, Case, Step
-from tests.service.calls import SAFETENSORS, serving
+from tests.service.calls import SAFETENSORS, path_of, serving
 
 FOLDER = Path(__file__).parent
 FORMS = {"json": "application/json", "bin": SAFETENSORS}
@@ -33,7 +33,7 @@ def write(folder: Path) -> None:
 def _write_steps(place: Path, case: Case) -> None:
     form = "bin" if case.binary else "json"
     with serving() as client:
-        session = client.post("/v1/sessions", json=case.settings).headers["location"]
+        session = path_of(client.post("/v1/sessions", json=case.settings))
         params = case.params
         for n, step in enumerate(case.steps, 1):
             sent = None if case.hold_params and n > 1 else params

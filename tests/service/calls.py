@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx2
 import numpy as np
@@ -70,7 +71,12 @@ def create(client: Client, optimizer: str = "adamw", **settings: Any) -> str:
     """The path of a new session."""
     answer = client.post("/v1/sessions", json={"optimizer": optimizer, **settings})
     assert answer.status_code == 201, answer.text
-    return str(answer.headers["location"])
+    return path_of(answer)
+
+
+def path_of(answer: httpx2.Response) -> str:
+    """Return the path of the session that was created; `Location` is relative to that of the request."""
+    return urljoin("/v1/sessions", answer.headers["location"])
 
 
 def step(client: Client, session: str, key: str | None = None, **body: Any) -> httpx2.Response:

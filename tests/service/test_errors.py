@@ -18,7 +18,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.store.base import Head, IncompatibleStore, Save, VersionConflict
 from app.store.memory import MemoryStore
-from tests.service.calls import SAFETENSORS, W, binary_step, create, problem, serving, step, stepped
+from tests.service.calls import SAFETENSORS, W, binary_step, create, path_of, problem, serving, step, stepped
 
 MARK = 123456.75
 """A value that is sent in arrays, and must not come back in an error."""
@@ -121,7 +121,7 @@ def overloaded(_: Path) -> httpx2.Response:
         app = create_app(Settings(store="memory:", max_waiting_steps=1), store)
         transport = httpx2.ASGITransport(app)
         async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://x") as c:
-            steps = (await c.post("/v1/sessions", json={"optimizer": "sgd"})).headers["location"] + "/steps"
+            steps = path_of(await c.post("/v1/sessions", json={"optimizer": "sgd"})) + "/steps"
             first = asyncio.create_task(c.post(steps, json=W))
             await store.saving.wait()
             second = await asyncio.wait_for(c.post(steps, json=MARKED), 30)
@@ -140,6 +140,7 @@ WAYS: dict[str, Callable[[Path], httpx2.Response]] = {
     "internal_error": lambda _: failing(RuntimeError(f"secret {MARK}")),
     "malformed_body": on_session(lambda c, s: step(c, s, grads={"w": [MARK, "x"]}, params={"w": [MARK, MARK]})),
     "malformed_header": on_session(lambda c, s: c.post(f"{s}/steps", json=MARKED, headers={"idempotency-key": '"'})),
+    "malformed_query": on_session(lambda c, s: c.post(f"{s}/steps?dry_run=true", json=MARKED)),
     "unauthenticated": lambda path: keyed(path, None),
     "forbidden": lambda path: keyed(path, "secret"),
     "quota_exceeded": on_session(lambda c, s: c.post("/v1/sessions", json={"optimizer": "sgd"}), max_sessions=1),

@@ -71,5 +71,5 @@ def test_only_the_last_rows_are_kept() -> None:
 
 @pytest.mark.parametrize("query", ["after=-2", "after=x", "limit=0", "limit=10001", "limit=1.5"])
 def test_a_page_that_cannot_be_meant_is_refused(client: Client, query: str) -> None:
-    refused = problem(client.get(f"{create(client)}/history?{query}"), 400, "malformed_header")
+    refused = problem(client.get(f"{create(client)}/history?{query}"), 400, "malformed_query")
     assert query.partition("=")[0] in refused["detail"]

@@ -37,7 +37,7 @@ def test_a_list_has_twenty_sessions_unless_asked_for_more(client: Client) -> Non
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=ten", "limit=", "cursor=yesterday", "cursor="])
 def test_a_page_that_cannot_be_meant_is_refused(client: Client, query: str) -> None:
-    refused = problem(client.get(f"/v1/sessions?{query}"), 400, "malformed_header")
+    refused = problem(client.get(f"/v1/sessions?{query}"), 400, "malformed_query")
     assert query.partition("=")[0] in refused["detail"]
 
 

@@ -14,7 +14,7 @@ from openapi_spec_validator import validate
 from app.errors import ERRORS
 from app.main import create_app
 from app.settings import Settings
-from tests.service.calls import create, stepped
+from tests.service.calls import create, path_of, stepped
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 SCHEMA: Any = create_app(Settings(store="memory:")).openapi()
@@ -142,7 +142,7 @@ class TestExamples:
         created = client.post("/v1/sessions", json=example_of("createSession"))
         assert created.status_code == 201
         assert created.json().keys() == answer_of("createSession", 201).keys()
-        changed = client.patch(created.headers["location"], json=example_of("updateSession"))
+        changed = client.patch(path_of(created), json=example_of("updateSession"))
         assert changed.status_code == 200
         assert changed.json().keys() == answer_of("updateSession").keys()
         listed = client.get("/v1/sessions").json()

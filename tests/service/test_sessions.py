@@ -3,11 +3,12 @@
 import time
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from httpx2 import Client
 
-from tests.service.calls import W, create, problem, serving, step, stepped
+from tests.service.calls import W, create, path_of, problem, serving, step, stepped
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "adamw": {
@@ -38,7 +39,7 @@ def test_only_the_optimizer_is_needed_and_the_answer_has_every_effective_value(c
     answer = client.post("/v1/sessions", json={"optimizer": optimizer})
     session = answer.json()
     assert answer.status_code == 201
-    assert answer.headers["location"] == f"/v1/sessions/{session['id']}"
+    assert answer.headers["location"] == f"sessions/{session['id']}"
     assert session.keys() == EFFECTIVE
     assert session["hyperparameters"] == DEFAULTS[optimizer]
     assert session["groups"] == [{"match": ["*bias"], "weight_decay": 0.0}]
@@ -47,7 +48,14 @@ def test_only_the_optimizer_is_needed_and_the_answer_has_every_effective_value(c
     assert (session["tensors"], session["warnings"], session["labels"]) == ({}, [], {})
     assert (session["ttl_seconds"], session["expires_at"]) == (None, None)
     assert session["created_at"] == session["updated_at"]
-    assert client.get(answer.headers["location"]).json() == session
+    assert client.get(path_of(answer)).json() == session
+
+
+@pytest.mark.parametrize("prefix", ["http://service", "https://proxy.example/optim", "http://[::1]:8000/a/b"])
+def test_a_location_leads_to_the_session_behind_a_prefix(client: Client, prefix: str) -> None:
+    answer = client.post("/v1/sessions", json={"optimizer": "sgd"})
+    session = urljoin(f"{prefix}/v1/sessions", answer.headers["location"])
+    assert session == f"{prefix}/v1/sessions/{answer.json()['id']}"
 
 
 def test_the_contract_s_own_example_is_taken_and_echoed(client: Client) -> None:
@@ -196,7 +204,7 @@ def test_a_session_that_is_as_it_was_is_not_sent_again(client: Client) -> None:
 
 def test_every_change_of_a_session_changes_its_etag(client: Client) -> None:
     answer = client.post("/v1/sessions", json={"optimizer": "sgd"})
-    session, tags = answer.headers["location"], {answer.headers["etag"]}
+    session, tags = path_of(answer), {answer.headers["etag"]}
     assert tags == {client.get(session).headers["etag"]}
     stepped(client, session, **W)
     tags.add(client.get(session).headers["etag"])

@@ -18,7 +18,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.store.base import Head
 from app.store.memory import MemoryStore
-from tests.service.calls import SAFETENSORS, W, binary_step, create, problem, serving, step, stepped
+from tests.service.calls import SAFETENSORS, W, binary_step, create, path_of, problem, serving, step, stepped
 from tests.service.test_errors import SlowStore
 
 TEXTS: dict[str, tuple[str, Any]] = {
@@ -244,7 +244,7 @@ async def test_a_step_that_finds_no_place_waits_for_one() -> None:
     app = create_app(Settings(store="memory:", max_waiting_steps=1), store)
     transport = httpx2.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
-        steps = (await client.post("/v1/sessions", json={"optimizer": "sgd"})).headers["location"] + "/steps"
+        steps = path_of(await client.post("/v1/sessions", json={"optimizer": "sgd"})) + "/steps"
         both = [asyncio.create_task(client.post(steps, json=W)) for _ in range(2)]
         await store.saving.wait()
         store.go_on.set()
@@ -259,7 +259,7 @@ async def test_an_upload_takes_a_place_as_a_step_does(upload: str, monkeypatch: 
     app = create_app(Settings(store="memory:", max_waiting_steps=1), store)
     transport = httpx2.ASGITransport(app)
     async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
-        session = (await client.post("/v1/sessions", json={"optimizer": "sgd"})).headers["location"]
+        session = path_of(await client.post("/v1/sessions", json={"optimizer": "sgd"}))
         step = asyncio.create_task(client.post(f"{session}/steps", json=W))
         await store.saving.wait()
         refused = await client.put(f"{session}/{upload}", content=b"", headers={"content-type": SAFETENSORS})

@@ -20,7 +20,7 @@ from app.settings import Settings
 from app.store.base import Head, Save
 from app.store.memory import MemoryStore
 from tests.bodies import encode
-from tests.service.calls import SAFETENSORS, W, bits, serving
+from tests.service.calls import SAFETENSORS, W, bits, path_of, serving
 from tests.service.test_errors import SlowStore
 
 
@@ -36,7 +36,7 @@ async def service(store: MemoryStore | None = None) -> AsyncIterator[httpx2.Asyn
 
 async def create(client: httpx2.AsyncClient, **settings: Any) -> str:
     answer = await client.post("/v1/sessions", json={"optimizer": "adamw", **settings})
-    return str(answer.headers["location"])
+    return path_of(answer)
 
 
 def body(number: int | None, value: float) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def test_a_small_step_of_a_large_session_does_not_keep_the_event_loop(monkeypatc
     monkeypatch.setattr(changes, "step", seen)
     large, small = {"large": np.ones(INLINE_BELOW, np.float32)}, {"small": np.float32([1, 2])}
     with serving() as client:
-        session = client.post("/v1/sessions", json={"optimizer": "adamw"}).headers["location"]
+        session = path_of(client.post("/v1/sessions", json={"optimizer": "adamw"}))
         for tensors in (small, large, small):
             content = encode({"params": tensors, "grads": tensors}, {})
             answer = client.post(f"{session}/steps", content=content, headers={"content-type": SAFETENSORS})

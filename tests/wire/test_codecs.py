@@ -19,7 +19,8 @@ from app.wire.codecs import JSON, SAFETENSORS, codec_accepted, codec_of
 )
 def test_a_body_is_read_as_its_media_type_says(content_type: str, codec: object) -> None:
     assert codec_of(content_type) is codec
-    assert codec_of(content_type, "identity") is codec
+    for coding in ("identity", "Identity", " IDENTITY ", "identity, Identity", ""):
+        assert codec_of(content_type, coding) is codec
 
 
 @pytest.mark.parametrize("content_type", [None, "", "text/plain", "application/*", "*/*", "json", "application/json2"])
@@ -28,7 +29,7 @@ def test_a_body_of_no_known_media_type_is_refused_with_those_that_are(content_ty
         codec_of(content_type)
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "zstd", "identity, gzip", "br"])
+@pytest.mark.parametrize("encoding", ["gzip", "zstd", "identity, gzip", "br", "GZIP", "identity;q=1"])
 def test_a_body_that_is_packed_is_refused(encoding: str) -> None:
     with pytest.raises(UnsupportedMediaType, match=encoding):
         codec_of("application/json", encoding)
