@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from app import plain
+from app.checksums import checksums_of, params_digest
 from app.errors import InvalidSession
 from app.pieces import Pieces
 from app.session import Answered, Session, write_config, write_document
@@ -15,7 +16,7 @@ from app.store.base import Head, HistoryRow, Piece, Save, Staging, new_token
 from optim_engine import OPTIMIZERS, Config, Outcome, State, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded
-from optim_engine.machine import Machine
+from optim_engine.machine import ALONE, Machine
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class StepAnswer:
     params: Arrays
     skipped: bool
     digest: str
+    params_digest: str
     metrics: Mapping[str, Any]
     replayed: bool = False
 
@@ -108,11 +110,13 @@ def step(
     session = replace(session, updated_at=time.time(), skipped_steps=session.skipped_steps + outcome.skipped)
     session = _at(session, outcome.state).with_digest(pieces)
     metrics = {name: plain.number(value) for name, value in vars(outcome.metrics).items()}
-    answer = Answered(session.step, request.key, request.body, request.lr, metrics, session.digest)
+    checksums = checksums_of(outcome.params, machine)
+    digest = params_digest(outcome.params, checksums, None if outcome.skipped else outcome.state.layout)
+    answer = Answered(session.step, request.key, request.body, request.lr, metrics, session.digest, digest)
     session = session.with_answer(answer, skipped=outcome.skipped)
     row = _history_row(session, outcome, metrics, request, started)
     saved = _head(session, cutting.version, cutting.token, pieces)
-    given = StepAnswer(session.step, outcome.params, outcome.skipped, session.digest, metrics)
+    given = StepAnswer(session.step, outcome.params, outcome.skipped, session.digest, digest, metrics)
     save = Save(saved, head, outcome.state.memory.data, row, staging=staging)
     return Change(save, session, outcome.state), given
 
@@ -129,7 +133,8 @@ def replay(session: Session, state: State, past: Answered, request: StepRequest)
         config = Config.parse(**past.config) if past.config else session.config
         scale = float(past.metrics["clip_scale"])
         params = reapply(config, state, request.params, request.grads, clip_scale=scale, lr=past.lr)
-    return StepAnswer(past.step, params, skipped, past.digest, past.metrics, replayed=True)
+    digest = params_digest(params, checksums_of(params, ALONE), None if skipped else state.layout)
+    return StepAnswer(past.step, params, skipped, past.digest, digest, past.metrics, replayed=True)
 
 
 def _head(session: Session, version: int, token: str, pieces: tuple[Piece, ...]) -> Head:

@@ -34,6 +34,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 class Answered:
     """A step request that was answered: what is needed to know it again, and to answer it again with the same bytes.
 
+    `params_digest` names the parameters that it was answered with; a document of an earlier version has none.
     `config` is what the step used, where the session's has changed since (`None`: it has not).
     """
 
@@ -43,6 +44,7 @@ class Answered:
     lr: float | None
     metrics: Mapping[str, Any]
     digest: str
+    params_digest: str | None = None
     config: Mapping[str, Any] | None = None
 
 

@@ -51,6 +51,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "params": {"w": [[0.098999, 0.20099801]], "b": [-0.0009999999]},
         "skipped": False,
         "digest": "e2c4a8f01b7d49c39d5f6a7788b0c1d2",
+        "params_digest": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
         "metrics": _METRICS,
     },
     "Params": {"params": _PARAMS},

@@ -188,7 +188,16 @@ def components() -> dict[str, Document]:
             },
             required=["grads"],
         ),
-        "StepAnswer": _object({"step": whole, "params": tensors, "skipped": flag, "digest": text, "metrics": metrics}),
+        "StepAnswer": _object(
+            {
+                "step": whole,
+                "params": tensors,
+                "skipped": flag,
+                "digest": text,
+                "params_digest": {"type": "string", "description": "Of these parameters: to compare, not to compute."},
+                "metrics": metrics,
+            }
+        ),
         "Params": _object({"params": tensors}),
         "History": _object({"history": {"type": "array", "items": _ref("HistoryRow")}}),
         "HistoryRow": _object(

@@ -40,7 +40,7 @@ async def take_step(request: Request, session_id: str, service: Has, caller: Wri
         )
         wanted = StepRequest(read.grads, digest, read.params, read.step, key, read.lr, read.loss)
         answer = await service.sessions.step(caller.tenant, session_id, wanted)
-        beside = {part: getattr(answer, part) for part in ("step", "skipped", "digest", "metrics")}
+        beside = {part: getattr(answer, part) for part in ("step", "skipped", "digest", "params_digest", "metrics")}
         buffers = await service.compute.run(
             lambda: answer_codec.write_answer(beside, answer.params, read.forms), len(body)
         )

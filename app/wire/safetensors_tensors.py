@@ -54,6 +54,7 @@ class SafetensorsTensors(Codec):
             "step": str(answer["step"]),
             "skipped": "true" if answer["skipped"] else "false",
             "digest": answer["digest"],
+            "params_digest": answer["params_digest"],
             "metrics": orjson.dumps(answer["metrics"]).decode(),
         }
         return write_file(metadata, ((f"params/{name}", array) for name, array in params.items()))

@@ -115,10 +115,16 @@ def test_reading_and_writing_copy_nothing() -> None:
 
 
 def test_an_answer_says_beside_the_parameters_what_became_of_the_step() -> None:
-    answer = {"step": 3, "skipped": True, "digest": "d", "metrics": {"lr": 0.1, "grad_norm": "NaN"}}
+    answer = {
+        "step": 3,
+        "skipped": True,
+        "digest": "d",
+        "params_digest": "p",
+        "metrics": {"lr": 0.1, "grad_norm": "NaN"},
+    }
     params, metadata = decode(joined(SAFETENSORS.write_answer(answer, {"w": np.float32([1])}, {})), "params")
     assert metadata.pop("metrics") == '{"lr":0.1,"grad_norm":"NaN"}'
-    assert metadata == {"step": "3", "skipped": "true", "digest": "d"}
+    assert metadata == {"step": "3", "skipped": "true", "digest": "d", "params_digest": "p"}
     assert bits(params) == bits({"w": np.float32([1])})
 
 
