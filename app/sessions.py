@@ -115,10 +115,15 @@ class Sessions:
         self._cache.drop_expired()
         return await self._store.sweep()
 
-    async def history(self, tenant: str, session_id: str, after: int, limit: int) -> list[bytes]:
-        """Rows of the history as JSON, oldest first."""
+    async def history(
+        self, tenant: str, session_id: str, after: int, limit: int, last: int | None = None
+    ) -> list[bytes]:
+        """Return rows of the history as JSON, oldest first: those after a step, or the `last` ones."""
         await self._head(tenant, session_id)
-        rows = await self._store.history(session_id, after, limit)
+        if last is None:
+            rows = await self._store.history(session_id, after, limit)
+        else:
+            rows = await self._store.latest(session_id, last)
         await self._head(tenant, session_id)  # again: rows of a session that is gone by then are none
         return rows
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
-from app.errors import UnsupportedMediaType
+from app.errors import MalformedQuery, UnsupportedMediaType
 from app.routes import openapi as schema
 from app.routes.bodies import read_body
 from app.routes.query import StrictRoute
@@ -19,6 +19,8 @@ router = APIRouter(tags=["sessions"], route_class=StrictRoute)
 
 ID = "^[0-9a-f]{32}$"
 ETAG = {"ETag": "Changes with every change of the session."}
+ROWS, MOST_ROWS = 1000, 10_000
+"""Of the history in one answer, unless told, and at most."""
 LARGEST_DOCUMENT = 1 << 20
 """Bytes of a request that says settings; tensors have a limit of their own."""
 
@@ -122,11 +124,16 @@ async def get_history(
     session_id: str,
     service: Has,
     caller: Reader,
-    after: Annotated[int, Query(ge=-1, le=2**53, description="Rows of later steps than this.")] = -1,
-    limit: Annotated[int, Query(ge=1, le=10_000, description="Rows in one answer.")] = 1000,
+    after: Annotated[int | None, Query(ge=-1, le=2**53, description="Rows of later steps than this.")] = None,
+    limit: Annotated[int | None, Query(ge=1, le=MOST_ROWS, description="Rows in one answer, else 1,000.")] = None,
+    last: Annotated[int | None, Query(ge=1, le=MOST_ROWS, description="The newest so many rows.")] = None,
 ) -> Response:
     """One row a step. A skipped step's row has the number of the step before it; rows of one number come together."""
-    rows = await service.sessions.history(caller.tenant, session_id, after, limit)
+    if last is not None and (after is not None or limit is not None):
+        raise MalformedQuery("`last` is the newest rows alone: send it without `after` and `limit`")
+    rows = await service.sessions.history(
+        caller.tenant, session_id, -1 if after is None else after, limit or ROWS, last
+    )
     return Response(b'{"history":[' + b",".join(rows) + b"]}", media_type="application/json")
 
 

@@ -241,6 +241,10 @@ class Store(ABC):
         """Rows of steps after `after`, oldest first: `limit` of them, and those that share the last one's step."""
 
     @abstractmethod
+    async def latest(self, session_id: str, count: int) -> list[bytes]:
+        """Return the newest `count` rows of the history, oldest first."""
+
+    @abstractmethod
     async def sweep(self) -> int:
         """Remove what has expired and what interrupted saves left over; say how many things went."""
 

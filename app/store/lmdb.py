@@ -230,6 +230,9 @@ class LmdbStore(Store):
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
         return await self._view(lambda txn: self._tables.history(txn, session_id, after, limit))
 
+    async def latest(self, session_id: str, count: int) -> list[bytes]:
+        return await self._view(lambda txn: self._tables.latest(txn, session_id, count))
+
     async def sweep(self) -> int:
         await asyncio.to_thread(self._opened().reader_check)
         dead, stale = await self._view(self._tables.leftovers)

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from app.errors import StateDamaged, StoreUnavailable
@@ -32,6 +33,8 @@ STAGED_SECONDS = 3600.0
 """How long a save of many pieces may take; what is older was left by a process that died."""
 
 LAST_NUMBER = (1 << 64) - 1
+ABOVE_ALL = b"\xff"
+"""What follows a session or tenant in a key is below: UTF-8 never has it, and no step is so great."""
 
 
 def digest(name: str) -> bytes:
@@ -94,13 +97,19 @@ class Tables:
             last = step
         return bodies
 
+    def latest(self, transaction: "Transaction", session_id: str, count: int) -> list[bytes]:
+        if self.held(transaction, session_id) is None:
+            return []
+        session = digest(session_id)
+        keys = (key for key in _descending(transaction, self.rows, session, ABOVE_ALL) if key != session)
+        return [bytes(transaction.get(key, b"", db=self.rows)) for key in islice(keys, count)][::-1]
+
     def is_listed(self, transaction: "Transaction", tenant: str, session_id: str) -> bool:
         return transaction.get(digest(tenant) + session_id.encode(), db=self.index) is not None
 
     def page(self, transaction: "Transaction", tenant: str, limit: int, before: str | None) -> list[Head | Unreadable]:
         heads: list[Head | Unreadable] = []
-        above_all = b"\xff"  # which UTF-8 never has
-        for key in _descending(transaction, self.index, digest(tenant), before.encode() if before else above_all):
+        for key in _descending(transaction, self.index, digest(tenant), before.encode() if before else ABOVE_ALL):
             if len(heads) >= limit:
                 break
             session_id = key[16:].decode()

@@ -87,6 +87,10 @@ class MemoryStore(Store):
             page = rows[start : bisect.bisect_left(rows, (page[-1][0] + 1,))]
         return [body for _, _, body in page]
 
+    async def latest(self, session_id: str, count: int) -> list[bytes]:
+        rows = self._rows[session_id] if self._held(session_id) else []
+        return [body for _, _, body in rows[max(0, len(rows) - count) :]]
+
     async def sweep(self) -> int:
         dead = [session_id for session_id, data in self._heads.items() if has_expired(data)]
         for session_id in dead:

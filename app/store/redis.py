@@ -194,6 +194,10 @@ class RedisStore(Store):
             page = [member for member in page if int(member[:16]) < last] + sharing
         return [member[32:] for member in page]
 
+    async def latest(self, session_id: str, count: int) -> list[bytes]:
+        (page,) = await self._redis.ask(("ZRANGE", history_key(session_id), -count, -1))
+        return [member[32:] for member in page]
+
     async def _ids(self, tenant: str, limit: int, before: str | None) -> list[str]:
         top = "+" if before is None else f"({before}"
         (ids,) = await self._redis.ask(("ZREVRANGEBYLEX", tenant_key(tenant), top, "-", "LIMIT", 0, limit))

@@ -69,7 +69,26 @@ def test_only_the_last_rows_are_kept() -> None:
         assert [row["step"] for row in rows(client, session)] == [3, 4, 5]
 
 
-@pytest.mark.parametrize("query", ["after=-2", "after=x", "limit=0", "limit=10001", "limit=1.5"])
+def test_the_last_rows_come_oldest_first(client: Client) -> None:
+    session = create(client, on_non_finite="skip")
+    assert rows(client, session, last=3) == []
+    w, bad = {"w": np.ones(2)}, {"w": np.array([1, np.inf])}
+    for grads in (w, w, bad, bad, w):
+        binary_step(client, session, grads, w)
+    assert rows(client, session, last=5) == rows(client, session, last=10_000) == rows(client, session)
+    assert rows(client, session, last=1) == rows(client, session)[-1:]
+    assert [(row["step"], row["skipped"]) for row in rows(client, session, last=2)] == [(2, True), (3, False)]
+
+
+@pytest.mark.parametrize("query", ["last=3&after=1", "last=3&after=-1", "limit=10&last=3", "last=3&limit=1000"])
+def test_last_goes_with_nothing_else(client: Client, query: str) -> None:
+    refused = problem(client.get(f"{create(client)}/history?{query}"), 400, "malformed_query")
+    assert "`last`" in refused["detail"]
+
+
+@pytest.mark.parametrize(
+    "query", ["last=0", "last=-1", "last=10001", "last=", "after=-2", "after=x", "limit=0", "limit=10001", "limit=1.5"]
+)
 def test_a_page_that_cannot_be_meant_is_refused(client: Client, query: str) -> None:
     refused = problem(client.get(f"{create(client)}/history?{query}"), 400, "malformed_query")
     assert query.partition("=")[0] in refused["detail"]

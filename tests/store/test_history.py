@@ -32,6 +32,16 @@ async def test_rows_that_share_a_step_are_never_cut_apart(store: Store) -> None:
     assert await store.history("session-1", 2, 4) == [b"row 3"]
 
 
+async def test_the_newest_rows_come_oldest_first(store: Store) -> None:
+    assert await store.latest("session-1", 3) == []
+    await _recorded(store, row(0, "skipped"), row(1), row(2, "a"), row(2, "b"), row(2, "c"))
+    assert await store.latest("session-1", 1) == [b"c"]
+    assert await store.latest("session-1", 2) == [b"b", b"c"]
+    assert await store.latest("session-1", 4) == [b"row 1", b"a", b"b", b"c"]
+    assert await store.latest("session-1", 10_000) == [b"skipped", b"row 1", b"a", b"b", b"c"]
+    assert await store.latest("session-2", 3) == []
+
+
 async def test_a_row_before_the_first_step_is_seen_from_below(store: Store) -> None:
     await _recorded(store, row(0, "skipped"), row(1))
     assert await store.history("session-1", -1, 10) == [b"skipped", b"row 1"]

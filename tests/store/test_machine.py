@@ -148,6 +148,11 @@ class Stores(RuleBasedStateMachine):
         page += [row for row in rows[limit:] if page and row[0] == page[-1][0]]
         self.expect([body for _, body in page], lambda store: store.history(name, after, limit))
 
+    @rule(name=names, count=st.integers(1, 3))
+    def latest(self, name: str, count: int) -> None:
+        rows = self.sessions[name].rows if name in self.sessions else []
+        self.expect([body for _, body in rows[-count:]], lambda store: store.latest(name, count))
+
     @invariant()
     def all_is_there(self) -> None:
         if not self.stores:

@@ -195,9 +195,14 @@ class AsyncSession(SessionState):
             await self._client._run(_calls.put_state(self.id, file))
         return await self.get()
 
-    async def history(self, *, after: int | None = None, limit: int | None = None) -> list[HistoryRow]:
-        """The steps after step `after`, oldest first: the first 1,000 of them, unless `limit` says otherwise."""
-        return await self._client._run(_calls.history(self.id, after, limit))
+    async def history(
+        self, *, after: int | None = None, limit: int | None = None, last: int | None = None
+    ) -> list[HistoryRow]:
+        """Return the steps after step `after`, oldest first: the first 1,000 of them, unless `limit` says otherwise.
+
+        `last` alone returns the newest so many instead.
+        """
+        return await self._client._run(_calls.history(self.id, after, limit, last))
 
 
 async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:

@@ -82,8 +82,9 @@ def put_state(session_id: str, file: BinaryIO) -> Call[None]:
     return Call(Request("PUT", _path(session_id, "state"), headers=_sends(SAFETENSORS), body=file), _nothing)
 
 
-def history(session_id: str, after: int | None, limit: int | None) -> Call[list[HistoryRow]]:
-    return Call(Request("GET", _path(session_id, "history"), query=_given(after=after, limit=limit)), _history)
+def history(session_id: str, after: int | None, limit: int | None, last: int | None = None) -> Call[list[HistoryRow]]:
+    query = _given(after=after, limit=limit, last=last)
+    return Call(Request("GET", _path(session_id, "history"), query=query), _history)
 
 
 def _path(session_id: str, *below: str) -> str:

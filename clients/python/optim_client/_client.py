@@ -191,9 +191,14 @@ class Session(SessionState):
             self._client._run(_calls.put_state(self.id, file))
         return self.get()
 
-    def history(self, *, after: int | None = None, limit: int | None = None) -> list[HistoryRow]:
-        """The steps after step `after`, oldest first: the first 1,000 of them, unless `limit` says otherwise."""
-        return self._client._run(_calls.history(self.id, after, limit))
+    def history(
+        self, *, after: int | None = None, limit: int | None = None, last: int | None = None
+    ) -> list[HistoryRow]:
+        """Return the steps after step `after`, oldest first: the first 1,000 of them, unless `limit` says otherwise.
+
+        `last` alone returns the newest so many instead.
+        """
+        return self._client._run(_calls.history(self.id, after, limit, last))
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
