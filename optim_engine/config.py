@@ -104,7 +104,7 @@ class Config:
         One given for the step stands in for the scheduled one, but not in groups that have an lr of their own. Raises
         `InvalidConfig` where one of them leaves the range of a float.
         """
-        factor = self.schedule.factor(step) if self.schedule else 1.0
+        factor = self.schedule.at(step) if self.schedule else 1.0
         rates: dict[int | None, float] = {None: self.hyperparameters.lr * factor if given is None else read_lr(given)}
         for i, group in enumerate(self.groups):
             rates[i] = self.hyperparameters_of(i).lr * factor if "lr" in group.overrides else rates[None]

@@ -1,8 +1,9 @@
-"""Schedules: what the learning rate is multiplied by at step s = 1, 2, …
+"""Schedules: what the learning rate is multiplied by at a schedule's own step s = 1, 2, …
 
-`min_factor` is the factor at the end of a decay, as a part of the whole: 0.1 ends at a tenth of lr. Sources: cosine is
-Loshchilov & Hutter 2017 (arXiv:1608.03983) without restarts, inverse_sqrt is Vaswani et al. 2017 (arXiv:1706.03762)
-scaled to 1 at its peak, warmup_stable_decay is Hu et al. 2024 (arXiv:2404.06395).
+s counts from `start_step`: the step after that one is s = 1, and so is each before. `min_factor` is the factor at the
+end of a decay, as a part of the whole: 0.1 ends at a tenth of lr. Sources: cosine is Loshchilov & Hutter 2017
+(arXiv:1608.03983) without restarts, inverse_sqrt is Vaswani et al. 2017 (arXiv:1706.03762) scaled to 1 at its peak,
+warmup_stable_decay is Hu et al. 2024 (arXiv:2404.06395).
 """
 
 import math
@@ -15,16 +16,39 @@ from optim_engine.errors import InvalidConfig
 from optim_engine.fields import Checked, integer, named, number, plain, read_fields
 
 
+@dataclass(frozen=True, kw_only=True)
 class Schedule(Checked, ABC):
     """A kind of schedule: its settings, and the factor at each step; the number of a step starts at 1."""
 
+    start_step: int = integer(0, at_least=0)
+
     @abstractmethod
     def factor(self, s: int) -> float:
-        """The factor at step `s`; infinite where it leaves the range of a float."""
+        """Return the factor at the schedule's own step `s`; infinite where it leaves the range of a float."""
+
+    @property
+    def end(self) -> float:
+        """The last s before the factor stays as it is for ever; infinite where there is none."""
+        return math.inf
+
+    def at(self, step: int) -> float:
+        """Return the factor at the session's step."""
+        return self.factor(self.step_of(step))
+
+    def step_of(self, step: int) -> int:
+        """Return the schedule's own step s at the session's step: 1 until it starts."""
+        return max(step - self.start_step, 1)
+
+    def is_over(self, step: int) -> bool:
+        """Return whether the factor stays as it is from the session's step on, because the end is past or it is 0."""
+        return self.step_of(step) > self.end or self.at(step) == 0.0
 
     def to_dict(self) -> dict[str, Any]:
+        """Return every setting; `start_step` only where it is not 0, because digests are made of this."""
         kind = next(name for name, cls in SCHEDULES.items() if cls is type(self))
-        return {"kind": kind, **plain(self)}
+        settings = plain(self)
+        start_step = settings.pop("start_step")
+        return {"kind": kind, **settings, **({"start_step": start_step} if start_step else {})}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +65,10 @@ class LinearWarmup(Schedule):
 
     warmup_steps: int = integer(at_least=1)
 
+    @property
+    def end(self) -> float:
+        return self.warmup_steps
+
     def factor(self, s: int) -> float:
         return min(1.0, s / self.warmup_steps)
 
@@ -51,6 +79,10 @@ class Cosine(Schedule):
 
     total_steps: int = integer(at_least=1)
     min_factor: float = number(0.0, at_least=0, at_most=1)
+
+    @property
+    def end(self) -> float:
+        return self.total_steps
 
     def factor(self, s: int) -> float:
         return _cosine(s, self.total_steps, self.min_factor)
@@ -68,6 +100,10 @@ class WarmupCosine(Schedule):
         super().__post_init__()
         if self.total_steps <= self.warmup_steps:
             raise InvalidConfig("total_steps", f"{self.total_steps} must be above warmup_steps ({self.warmup_steps})")
+
+    @property
+    def end(self) -> float:
+        return self.total_steps
 
     def factor(self, s: int) -> float:
         W, T = self.warmup_steps, self.total_steps
@@ -103,6 +139,10 @@ class Polynomial(Schedule):
     power: float = number(1.0, above=0)
     min_factor: float = number(0.0, at_least=0, at_most=1)
 
+    @property
+    def end(self) -> float:
+        return self.total_steps
+
     def factor(self, s: int) -> float:
         left = 1 - min(s - 1, self.total_steps) / self.total_steps
         return self.min_factor + (1 - self.min_factor) * math.pow(left, self.power)
@@ -127,6 +167,10 @@ class WarmupStableDecay(Schedule):
     stable_steps: int = integer(at_least=0)
     decay_steps: int = integer(at_least=1)
     min_factor: float = number(0.0, at_least=0, at_most=1)
+
+    @property
+    def end(self) -> float:
+        return self.warmup_steps + self.stable_steps + self.decay_steps
 
     def factor(self, s: int) -> float:
         if s <= self.warmup_steps:

@@ -167,8 +167,8 @@ def factor(schedule: Settings | None, s: int) -> float:
     """What lr is multiplied by at step s = 1, 2, …"""
     if schedule is None:
         return 1.0
-    settings = {name: value for name, value in schedule.items() if name != "kind"}
-    return FACTORS[schedule["kind"]](s, **settings)
+    settings = {name: value for name, value in schedule.items() if name not in {"kind", "start_step"}}
+    return FACTORS[schedule["kind"]](max(s - schedule.get("start_step", 0), 1), **settings)
 
 
 def cosine(s: int, total_steps: int, min_factor: float = 0.0) -> float:

@@ -56,6 +56,7 @@ def test_the_schema_of_a_schedule_says_what_is_needed_and_within_which_bounds() 
     schema = field_schema(SCHEDULES["cosine"])
     assert schema["required"] == ["total_steps"]
     assert schema["properties"] == {
+        "start_step": {"type": "integer", "minimum": 0, "maximum": 2**53, "default": 0},
         "total_steps": {"type": "integer", "minimum": 1, "maximum": 2**53},
         "min_factor": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.0},
     }

@@ -50,7 +50,7 @@ TABLE: list[tuple[dict[str, Any], dict[int, float]]] = [
 def factor(schedule: dict[str, Any], s: int) -> float:
     config = Config.parse("sgd", schedule=schedule)
     assert config.schedule is not None
-    return config.schedule.factor(s)
+    return config.schedule.at(s)
 
 
 @pytest.mark.parametrize(("schedule", "factors"), TABLE, ids=lambda x: x.get("kind"))
@@ -62,6 +62,52 @@ def test_the_factor_is_that_of_the_contract(schedule: dict[str, Any], factors: d
 def test_the_factor_is_the_oracles_at_every_step(schedule: dict[str, Any]) -> None:
     for s in [*range(1, 60), 1000]:
         assert factor(schedule, s) == pytest.approx(oracle.factor(schedule, s), rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("schedule", [schedule for schedule, _ in TABLE], ids=lambda x: x["kind"])
+def test_start_step_shifts_every_schedule_and_holds_its_first_factor(schedule: dict[str, Any]) -> None:
+    late = schedule | {"start_step": 50}
+    assert [factor(late, step) for step in (1, 49, 50, 51)] == [factor(schedule, 1)] * 4
+    assert factor(late, 50 + FAR) == factor(schedule, FAR)
+    for s in [*range(1, 60), 1000]:
+        assert factor(late, 50 + s) == factor(schedule, s)
+        assert factor(late, 50 + s) == pytest.approx(oracle.factor(late, 50 + s), rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("schedule", [schedule for schedule, _ in TABLE], ids=lambda x: x["kind"])
+def test_start_step_is_written_only_where_it_is_not_zero(schedule: dict[str, Any]) -> None:
+    plain = Config.parse("sgd", schedule=schedule).to_dict()["schedule"]
+    assert "start_step" not in plain
+    assert Config.parse("sgd", schedule=schedule | {"start_step": 0}).to_dict()["schedule"] == plain
+    assert Config.parse("sgd", schedule=schedule | {"start_step": 7}).to_dict()["schedule"] == plain | {"start_step": 7}
+
+
+@pytest.mark.parametrize("start_step", [-1, 1.5, "50", True, None, 2**53 + 1])
+def test_a_start_step_that_is_no_count_is_refused(start_step: Any) -> None:
+    with pytest.raises(InvalidConfig, match=r"schedule\.start_step: "):
+        Config.parse("sgd", schedule={"kind": "cosine", "total_steps": 10, "start_step": start_step})
+
+
+@pytest.mark.parametrize("schedule", [schedule for schedule, _ in TABLE], ids=lambda x: x["kind"])
+def test_a_schedule_is_over_once_its_factor_stays(schedule: dict[str, Any]) -> None:
+    read = Config.parse("sgd", schedule=schedule).schedule
+    assert read is not None
+    assert not read.is_over(1)
+    over = next((s for s in range(1, 100) if read.is_over(s)), None)
+    assert (over is None) == (schedule["kind"] in {"constant", "step", "exponential", "inverse_sqrt"})
+    if over is not None:
+        assert {read.at(s) for s in range(over, 200)} == {read.at(over)}
+        assert read.at(over - 1) != read.at(over) or over == read.end + 1
+        late = Config.parse("sgd", schedule=schedule | {"start_step": over - 1}).schedule
+        assert late is not None
+        assert not late.is_over(over)
+
+
+def test_a_schedule_is_over_where_its_factor_became_zero() -> None:
+    read = Config.parse("sgd", schedule={"kind": "exponential", "gamma": 0.5}).schedule
+    assert read is not None
+    assert not read.is_over(1000)
+    assert read.is_over(2000)
 
 
 def test_every_kind_is_in_the_table_and_has_an_oracle() -> None:
