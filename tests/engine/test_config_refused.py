@@ -114,7 +114,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"schedule": {"kind": "cosine"}}, "schedule.total_steps: is needed"),
     (
         {"schedule": {"kind": "constant", "total_steps": 9}},
-        "schedule.total_steps: there is no such setting here; there is none",
+        "schedule.total_steps: there is no such setting here; there is start_step",
     ),
     (
         {"schedule": {"kind": "cosine", "total_steps": 0}},
