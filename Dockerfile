@@ -35,7 +35,7 @@ USER 10001:10001
 WORKDIR /data
 EXPOSE 8000
 # Alive, not ready: a new container would not bring an absent Redis back. Traffic is what /readyz is for.
-# It asks itself, so whose certificate that is does not matter.
-HEALTHCHECK --interval=5s --timeout=5s --start-period=20s CMD ["python", "-c", "import http.client as h, os, ssl, sys; at = ('127.0.0.1', int(os.environ['OPTIM_PORT'])); c = h.HTTPSConnection(*at, timeout=4, context=ssl._create_unverified_context()) if os.environ.get('OPTIM_SSL_CERTFILE') else h.HTTPConnection(*at, timeout=4); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
+# It asks itself, so whose certificate that is does not matter. Kubernetes may put an address into OPTIM_PORT.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=20s CMD ["python", "-c", "import http.client as h, os, ssl, sys; p = os.environ['OPTIM_PORT']; at = ('127.0.0.1', int(p) if p.isdigit() else 8000); c = h.HTTPSConnection(*at, timeout=4, context=ssl._create_unverified_context()) if os.environ.get('OPTIM_SSL_CERTFILE') else h.HTTPConnection(*at, timeout=4); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["optim"]
 CMD ["serve"]

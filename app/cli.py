@@ -178,12 +178,23 @@ def import_state(session_id: SessionId, file: StateFile, url: Url = None) -> Non
         client.sessions.get(session_id).load_state(file)
 
 
+def _known_role(role: str) -> str:
+    if role not in keys_file.Role.__members__:
+        raise typer.BadParameter(f"unknown role {role!r:.80}; expected one of {', '.join(keys_file.Role.__members__)}")
+    return role
+
+
 @keys.command("create")
 def create_key(
     file: KeysPath,
     tenant: Annotated[str, typer.Option(metavar="NAME", help="Whose sessions the key sees.")] = "default",
     role: Annotated[
-        Literal["read", "write", "admin"], typer.Option(help="What it may do; each may do what those before it may.")
+        str,
+        typer.Option(
+            metavar="|".join(keys_file.Role.__members__),
+            callback=_known_role,
+            help="What it may do; each may do what those before it may.",
+        ),
     ] = "write",
     days: Annotated[int | None, typer.Option(min=1, max=36_500, help="It expires after so many days.")] = None,
 ) -> None:

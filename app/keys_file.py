@@ -7,6 +7,7 @@ the key's id, which may be seen. A change is written aside and moved into place:
 one. Knows nothing of requests.
 """
 
+import codecs
 import hashlib
 import os
 import secrets
@@ -66,7 +67,10 @@ def hash_of(secret: str) -> str:
 def read(path: Path) -> list[Key]:
     """The keys of a file. Raises `ValueError` for one that cannot be read, without a word of what is in it."""
     try:
-        keys = KeysFile.model_validate_json(path.read_bytes()).keys
+        text = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+        if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ValueError(f"OPTIM_API_KEYS_FILE={path} is UTF-16: save it as UTF-8")
+        keys = KeysFile.model_validate_json(text).keys
     except OSError as error:
         raise ValueError(f"OPTIM_API_KEYS_FILE={path} cannot be read: {error.strerror}") from error
     except ValidationError as error:

@@ -5,6 +5,7 @@ traceback from each worker.
 import asyncio
 import ipaddress
 import os
+import re
 import signal
 import socket
 import ssl
@@ -19,7 +20,7 @@ from uvicorn.supervisors import Multiprocess
 from app.bulk_lane import Connection
 from app.logs import configure_logs, log
 from app.pace import Pace
-from app.settings import Settings
+from app.settings import LINKED_ADDRESS, Settings
 from app.store import open_store
 from optim_engine.machine import fastest
 
@@ -33,6 +34,8 @@ KEEP_ALIVE_SECONDS = 75
 URGENT = {"/livez", "/readyz"}
 """What is asked of a service to know whether it must be started again: never behind its work."""
 CLIENT_SETTINGS = {"OPTIM_BASE_URL", "OPTIM_API_KEY"}
+SERVICE_LINK = re.compile(r"OPTIM_(SERVICE_(HOST|PORT(_.*)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
+"""The variables that Kubernetes puts into every pod of a namespace that has a Service named `optim`."""
 
 
 def serve(settings: Settings) -> None:
@@ -95,9 +98,15 @@ def _warn_of_open_doors(settings: Settings) -> None:
 
 def _warn_of_unknown_settings() -> None:
     known = {f"OPTIM_{name.upper()}" for name in Settings.model_fields} | CLIENT_SETTINGS
-    for name in os.environ:
-        if name.startswith("OPTIM_") and name not in known:
+    names = [name for name in os.environ if name.startswith("OPTIM_") and name not in known]
+    for name in names:
+        if not SERVICE_LINK.fullmatch(name):
             log.warning("there is no such setting; it is ignored", setting=name)
+    if any(map(SERVICE_LINK.fullmatch, names)) or LINKED_ADDRESS.fullmatch(os.environ.get("OPTIM_PORT", "").strip()):
+        log.warning(
+            "Kubernetes sets OPTIM_PORT and more for a Service named `optim`; they are ignored: "
+            "say `enableServiceLinks: false`, or give the Service another name; --port sets the port"
+        )
 
 
 def _allow_many_connections() -> None:

@@ -5,17 +5,25 @@ against this table.
 """
 
 import os
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, FilePath, field_validator
+from pydantic import Field, FilePath, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_PORT = 8000
 
 
 def default_store() -> str:
     """The embedded store in the user's data folder."""
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return f"lmdb:{Path(data) / 'optim-service'}"
+
+
+LINKED_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
+"""What Kubernetes says in `OPTIM_PORT`."""
+CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f\ufeff]")
 
 
 class Settings(BaseSettings):
@@ -29,7 +37,7 @@ class Settings(BaseSettings):
         "The default is `lmdb:` with `optim-service` in the user's data folder.",
     )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
-    port: int = Field(default=8000, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    port: int = Field(default=DEFAULT_PORT, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
     workers: int = Field(default=1, ge=1, le=256, description="Server processes; not with `memory:`.")
     api_keys_file: FilePath | None = Field(
         default=None,
@@ -123,6 +131,31 @@ class Settings(BaseSettings):
         default="info", description="The least that is logged."
     )
     log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_line(cls, value: Any, info: ValidationInfo) -> Any:
+        """Return the text without what files and secrets add at its ends: line breaks, a byte order mark, blanks.
+
+        A password may end with a blank.
+        """
+        if not isinstance(value, str):
+            return value
+        text = value.strip("\ufeff\r\n" if info.field_name == "ssl_keyfile_password" else "\ufeff\r\n\t ")
+        if CONTROL_CHARACTER.search(text):
+            raise ValueError("has a line break or another control character in it: give it in one line")
+        return text
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _own_port(cls, value: Any) -> Any:
+        """Return the default in the place of the address that Kubernetes gives of a Service named `optim`."""
+        return DEFAULT_PORT if isinstance(value, str) and LINKED_ADDRESS.fullmatch(value.strip()) else value
+
+    @field_validator("api_key_sha256", mode="before")
+    @classmethod
+    def _lower_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
 
     @field_validator("store")
     @classmethod

@@ -184,6 +184,29 @@ def test_the_first_line_says_where_and_on_what_it_serves_with_all_descriptors_an
     assert server.returncode == 0
 
 
+def test_a_kubernetes_service_of_our_name_is_no_setting() -> None:
+    links = {
+        "OPTIM_PORT": "tcp://10.96.12.7:8000",
+        "OPTIM_SERVICE_HOST": "10.96.12.7",
+        "OPTIM_SERVICE_PORT": "8000",
+        "OPTIM_SERVICE_PORT_HTTP": "8000",
+        "OPTIM_PORT_8000_TCP": "tcp://10.96.12.7:8000",
+        "OPTIM_PORT_8000_TCP_PROTO": "tcp",
+        "OPTIM_PORT_8000_TCP_PORT": "8000",
+        "OPTIM_PORT_8000_TCP_ADDR": "10.96.12.7",
+    }
+    command = [sys.executable, "-m", "app.cli", "serve", "--store=memory:", "--port=0", "--log-format=json"]
+    with subprocess.Popen(command, env=os.environ | links, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr
+            warning, line = json.loads(server.stderr.readline()), json.loads(server.stderr.readline())
+        finally:
+            server.terminate()
+            server.communicate(timeout=30)
+    assert "enableServiceLinks: false" in warning["event"]
+    assert line["event"] == "listening"
+
+
 def test_a_log_that_nobody_watches_has_no_colours(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log:
         command = [sys.executable, "-m", "app.cli", "serve", "--port=0", "--store=memory:"]
@@ -241,7 +264,11 @@ def test_keys_are_made_listed_and_revoked(optim: Optim, tmp_path: Path) -> None:
     ("flags", "status", "reason"),
     [
         (["--tenant", "a/b"], 1, "optim: tenant: String should match pattern"),
-        (["--role", "owner"], 2, "Invalid value for '--role': Value error, 'owner' is not one of"),
+        (
+            ["--role", "owner"],
+            2,
+            "'--role': unknown role 'owner'; expected one of read, write, admin",
+        ),
         (["--days", "0"], 2, "Invalid value for '--days': Input should be greater than or equal to 1"),
     ],
 )

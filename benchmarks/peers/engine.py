@@ -25,7 +25,7 @@ def engine(kernel: Kernel, threads: int) -> Session:
 def fused() -> Kernel:
     """Raises `RuntimeError` where it cannot run."""
     if (kernel := fastest()) is NUMPY:
-        raise RuntimeError("the fused kernel is missing: pip install 'optim-service[fused]'")
+        raise RuntimeError("the fused kernel is missing: pip install './[fused]' in the repository")
     return kernel
 
 

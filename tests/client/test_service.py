@@ -316,7 +316,10 @@ def ended(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_without_the_server_a_local_client_says_what_to_do() -> None:
     code = "import sys; sys.modules['app'] = None; import optim_client; optim_client.Client('memory:')"
-    assert "pip install optim-service, or give the URL of a service that runs elsewhere" in ended(code).stderr
+    assert (
+        "`pip install ./clients/python .` in a clone of its repository, or give the URL of a service"
+        in ended(code).stderr
+    )
 
 
 def test_importing_the_client_imports_nothing_of_the_server() -> None:

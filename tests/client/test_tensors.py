@@ -254,4 +254,4 @@ def test_without_ml_dtypes_a_bfloat16_answer_says_what_to_install() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "ImportError: params/w is bfloat16" in ended.stderr
-    assert "pip install 'optim-client[bfloat16]'" in ended.stderr
+    assert "pip install ml_dtypes" in ended.stderr

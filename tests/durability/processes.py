@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -22,12 +22,20 @@ STOP_SECONDS = 40.0
 
 class ServerProcess:
     """A server, and with `workers` its children: one group of processes, so that nothing of it is ever left behind.
-    `module` is what stands for `optim`, `options` are more flags of `serve`.
+    `module` is what stands for `optim`, `options` are more flags of `serve`, `environment` is the process's, else ours.
     """
 
     def __init__(
-        self, store: str, log: Path, workers: int = 1, options: Sequence[str] = (), *, module: str = "app.cli"
+        self,
+        store: str,
+        log: Path,
+        workers: int = 1,
+        options: Sequence[str] = (),
+        *,
+        module: str = "app.cli",
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._environment = environment
         self.port = free_port()
         self._command = [sys.executable, "-m", module, "serve", f"--store={store}", f"--port={self.port}"]
         self._command += [f"--workers={workers}", "--log-level=warning", *options]
@@ -45,7 +53,8 @@ class ServerProcess:
 
     def launch(self) -> None:
         """Start it, and do not wait until it listens."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("OPTIM_")}
+        given = os.environ if self._environment is None else self._environment
+        environment = {name: value for name, value in given.items() if not name.startswith("OPTIM_")}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

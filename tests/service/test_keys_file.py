@@ -28,6 +28,20 @@ def test_a_key_is_found_by_its_hash_and_never_written(file: Path) -> None:
     assert secret not in file.read_text()
 
 
+@pytest.mark.parametrize(("mark", "line_break"), [(b"\xef\xbb\xbf", b"\n"), (b"", b"\r\n"), (b"\xef\xbb\xbf", b"\r\n")])
+def test_a_file_that_windows_wrote_is_read(file: Path, mark: bytes, line_break: bytes) -> None:
+    _, key = keys_file.create(file, "lab", "write")
+    file.write_bytes(mark + file.read_bytes().replace(b"\n", line_break))
+    assert keys_file.read(file) == [key]
+
+
+def test_a_file_in_utf_16_is_refused_by_its_encoding(file: Path) -> None:
+    keys_file.create(file, "lab", "write")
+    file.write_bytes(file.read_text().encode("utf-16"))
+    with pytest.raises(ValueError, match="is UTF-16: save it as UTF-8"):
+        keys_file.read(file)
+
+
 def test_keys_are_hard_to_guess_and_all_different(file: Path) -> None:
     keys = {keys_file.create(file, "lab", "write")[0] for _ in range(20)}
     assert len(keys) == 20

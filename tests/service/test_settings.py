@@ -61,7 +61,7 @@ WRONG: dict[str, list[str]] = {
     "port": ["", "-1", "65536", "http"],
     "workers": ["0", "257", "two"],
     "api_keys_file": ["", "/nowhere/keys.json", "/"],
-    "api_key_sha256": ["", "secret", "0" * 63, "A" * 64],
+    "api_key_sha256": ["", "secret", "0" * 63, "sha256:" + "0" * 64],
     "insecure": ["", "maybe"],
     "ssl_certfile": ["", "/nowhere/cert.pem", "/"],
     "ssl_keyfile": ["", "/nowhere/key.pem", "/"],
@@ -143,6 +143,39 @@ def test_a_setting_is_read_from_its_flag_which_wins_and_is_there_for_the_server_
     assert result.exit_code == 0, result.output
     assert getattr(served[0], name) == value
     assert Settings() == served[0]
+
+
+@pytest.mark.parametrize("form", ["{}\n", "{}\r\n", "\ufeff{}", " {}\t\n", "\n{}\n\n"])
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_setting_drops_line_breaks_and_marks_around_it(name: str, form: str) -> None:
+    text, value = TEXTS[name]
+    form = form.replace(" ", "").replace("\t", "") if name == "ssl_keyfile_password" else form
+    os.environ[f"OPTIM_{name.upper()}"] = form.format(text)
+    assert getattr(Settings(), name) == value
+
+
+def test_a_password_keeps_its_blanks() -> None:
+    os.environ["OPTIM_SSL_KEYFILE_PASSWORD"] = " secret \n"
+    assert Settings().ssl_keyfile_password == " secret "
+
+
+@pytest.mark.parametrize("within", ["\n", "\r", "\x00", "\x1b", "\ufeff"])
+@pytest.mark.parametrize("name", ["store", "host", "ssl_keyfile_password", "rate_limit"])
+def test_a_control_character_within_a_setting_is_refused(name: str, within: str) -> None:
+    text, _ = TEXTS[name]
+    with pytest.raises(ValidationError, match="give it in one line"):
+        Settings(**{name: text[:3] + within + text[3:]})
+
+
+def test_a_key_hash_may_be_in_capitals() -> None:
+    assert Settings(api_key_sha256="AB" * 32).api_key_sha256 == "ab" * 32
+
+
+@pytest.mark.parametrize("address", ["tcp://10.96.12.7:8000", "tcp://[fd00::1]:8000", "udp://10.96.12.7:53"])
+def test_the_port_is_not_the_address_of_a_kubernetes_service(address: str) -> None:
+    os.environ["OPTIM_PORT"] = address
+    assert Settings().port == 8000
+    assert Settings(port="8897").port == 8897
 
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in WRONG.items() for text in texts])

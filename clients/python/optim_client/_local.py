@@ -96,6 +96,6 @@ def _create_app(store: str) -> Any:
     except (ImportError, AttributeError) as error:
         raise ImportError(
             f"Client({store!r}) runs the service in this process, and the service cannot be imported ({error}): "
-            "pip install optim-service, or give the URL of a service that runs elsewhere"
+            "`pip install ./clients/python .` in a clone of its repository, or give the URL of a service elsewhere"
         ) from error
     return create_app(settings(store=store))

@@ -32,7 +32,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 CODES: Mapping[str, str] = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 _BUFFERS = Buffers()
-_EXTRA = "pip install 'optim-client[bfloat16]'"
+_EXTRA = "pip install ml_dtypes"
 
 Arrays = dict[str, NDArray[Any]]
 ArraysLike = Mapping[str, ArrayLike]
