@@ -16,14 +16,24 @@ from typing import ClassVar, NamedTuple, Self, TypeAlias
 import xxhash
 
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
+from app.store.keys import Claim, KeyMemory, UsedKey
 
 PIECE_BYTES = 1 << 20
-FORMAT = 1
-"""The number of the stored form. A store that carries a higher one was written by a newer version: it is refused."""
+FORMAT = 2
+"""The number of the stored form. A store that carries a higher one was written by a newer version: it is refused. One
+that carries a lower one is marked anew when it is opened, and what is in it is read as it is."""
 
 
 class VersionConflict(Exception):
     """Compare-and-save found another head (or none) than the one that the change was made from."""
+
+
+class KeyUsed(VersionConflict):
+    """The session has used a key of the save before: `Store.used` tells what for."""
+
+
+class AlreadyCreated(VersionConflict):
+    """The session of a claim was created before, and is gone."""
 
 
 class Stamp(NamedTuple):
@@ -84,6 +94,11 @@ class Head:
         return Stamp(self.version, self.token)
 
     @property
+    def etag(self) -> str:
+        """The session's `ETag`: every save has another."""
+        return f'"{self.version}-{self.token}"'
+
+    @property
     def expired(self) -> bool:
         """By the wall clock of this machine."""
         return self.expires_at is not None and self.expires_at <= time.time()
@@ -140,7 +155,8 @@ class Save:
 
     `previous` is the head that the change was made from, `None` for a new session. `state` are the bytes of all pieces
     of `head`, one after the other; `None` where `previous` has all of them. Some of the pieces may have been given to
-    `staging` before. Rows of the history after step `forget_after` go.
+    `staging` before. Rows of the history after step `forget_after` go. The keys of `used` are known from then on.
+    `claimed` says that the id of a new session is that of a claim: it is made once, also where it is deleted again.
     """
 
     head: Head
@@ -149,6 +165,8 @@ class Save:
     row: HistoryRow | None = None
     forget_after: int | None = None
     staging: Staging | None = None
+    used: tuple[UsedKey, ...] = ()
+    claimed: bool = False
 
     def is_done(self, held: Stamp | None) -> bool:
         """Whether the store, which holds `held`, has this change already.
@@ -192,6 +210,7 @@ class Store(ABC):
 
     history_limit: int
     """How many of the latest rows of a session's history are kept."""
+    key_memory = KeyMemory()
 
     @abstractmethod
     async def open(self) -> None:
@@ -228,13 +247,30 @@ class Store(ABC):
     async def save(self, change: Save) -> None:
         """Do the change if the store holds `change.previous`, else raise `VersionConflict`.
 
+        Raises `KeyUsed` where a key of `change.used` is known, and `AlreadyCreated` where `change.claimed` and the
+        session was there before, not longer ago than claims are known.
+
         When it returns, the change is as durable as the store can make it. When it raises, the old state is whole, and
         nothing of `change.staging` needs to be discarded. The same `Save` given twice happens once.
         """
 
     @abstractmethod
-    async def delete(self, session_id: str) -> bool:
-        """Remove the session and all that belongs to it; say whether there was one."""
+    async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
+        """Remove the session and all that belongs to it; say whether there was one.
+
+        Raises `VersionConflict` where there is one, and it is not at `expected`.
+        """
+
+    @abstractmethod
+    async def used(self, session_id: str, digest: str) -> bytes | None:
+        """The row of a key that the session has used, `None` where that is not known (any more)."""
+
+    @abstractmethod
+    async def claim(self, claim: Claim) -> Claim:
+        """Keep the claim, unless there is one for that tenant and key; give back the one that is kept.
+
+        It is known for `key_memory.seconds` at least, and for as long as its session lives.
+        """
 
     @abstractmethod
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:

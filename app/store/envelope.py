@@ -5,7 +5,8 @@
     <document>
 
 The first line is plain, so that the Redis script, a sweep and a person can read it alone. The checksum covers all but
-itself; where it and the format stand never changes, so that a later format is told from damage.
+itself; where it and the format stand never changes, so that a later format is told from damage. Further words of the
+first line, members of the second and values of a piece are ignored: a later version of one format may add such.
 """
 
 import time
@@ -59,7 +60,7 @@ def decode(session_id: str, data: bytes) -> Head:
     if known["session_id"] != session_id:
         _refuse(session_id, f"is that of session {known['session_id']}")
     (version, token), expires_at = peek(session_id, data)
-    pieces = tuple(Piece(*piece) for piece in known["pieces"])
+    pieces = tuple(Piece(*piece[:3]) for piece in known["pieces"])
     return Head(session_id, known["tenant"], version, token, document, pieces, expires_at)
 
 
@@ -79,7 +80,7 @@ def listed(tenant: str, session_id: str, data: bytes | memoryview | None) -> lis
 def peek(session_id: str, data: bytes | memoryview) -> Label:
     """The first line of a head, of which `data` is at least the first `LABEL_BYTES`."""
     try:
-        _, _, version, token, expires = bytes(data[:LABEL_BYTES]).partition(b"\n")[0].decode().split(" ")
+        _, _, version, token, expires, *_ = bytes(data[:LABEL_BYTES]).partition(b"\n")[0].decode().split(" ")
         return Label(Stamp(int(version), token), None if expires == "-" else float(expires))
     except ValueError:
         _refuse(session_id, "has no readable first line")

@@ -22,8 +22,20 @@ import lmdb
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.settings import Settings
 from app.store import lmdb_length
-from app.store.base import FORMAT, Head, IncompatibleStore, Part, Save, Staging, Store, Unreadable, VersionConflict
+from app.store.base import (
+    FORMAT,
+    Head,
+    IncompatibleStore,
+    Part,
+    Save,
+    Staging,
+    Stamp,
+    Store,
+    Unreadable,
+    VersionConflict,
+)
 from app.store.group_commit import GroupCommit
+from app.store.keys import Claim
 from app.store.lmdb_tables import Tables, staging_key
 
 TRANSACTION_BYTES = 4 << 20
@@ -166,6 +178,8 @@ class LmdbStore(Store):
                 f"the store in {self.folder} has form {int(bytes(mark))}, of a newer version of this service; this one "
                 f"reads up to form {FORMAT}: run the newer version"
             )
+        elif int(bytes(mark)) < FORMAT:
+            txn.put(MARK, str(FORMAT).encode())
 
     async def close(self) -> None:
         environment, self._environment = self._environment, None
@@ -209,7 +223,8 @@ class LmdbStore(Store):
             rest = []
         try:
             await self._write(
-                lambda txn: self._tables.commit(txn, change, rest, jobs.keys(), self.history_limit), _size(rest)
+                lambda txn: self._tables.commit(txn, change, rest, jobs.keys(), self.history_limit, self.key_memory),
+                _size(rest),
             )
         except BaseException as error:
             if jobs and self._environment is not None:
@@ -224,8 +239,14 @@ class LmdbStore(Store):
             if isinstance(error := job.exception(), lmdb.Error):
                 raise self._translated(error) from error
 
-    async def delete(self, session_id: str) -> bool:
-        return await self._write(lambda txn: self._tables.delete(txn, session_id))
+    async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
+        return await self._write(lambda txn: self._tables.delete(txn, session_id, expected))
+
+    async def used(self, session_id: str, digest: str) -> bytes | None:
+        return await self._view(lambda txn: self._tables.used(txn, session_id, digest))
+
+    async def claim(self, claim: Claim) -> Claim:
+        return await self._write(lambda txn: self._tables.claim(txn, claim, self.key_memory))
 
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
         return await self._view(lambda txn: self._tables.history(txn, session_id, after, limit))
@@ -235,13 +256,15 @@ class LmdbStore(Store):
 
     async def sweep(self) -> int:
         await asyncio.to_thread(self._opened().reader_check)
-        dead, stale = await self._view(self._tables.leftovers)
+        dead, stale, claims = await self._view(lambda txn: self._tables.leftovers(txn, self.key_memory))
         swept = 0
         for row in dead:
             swept += await self._write(partial(self._tables.bury, row=row))
         for key in stale:
             with suppress(StateDamaged, IncompatibleStore):
                 swept += await self._write(partial(self._tables.unstage, key=key))
+        for claim in claims:
+            swept += await self._write(partial(self._tables.forget_claim, row=claim, memory=self.key_memory))
         return swept
 
     async def is_listed(self, tenant: str, session_id: str) -> bool:

@@ -6,22 +6,25 @@
     rows     digest(session) step version   a row of the history
              digest(session)                how many rows there are
     staging  digest(session) token          what a save has written before its last transaction: when, session, names
+    keys, claims                            as in the module `lmdb_keys`
 
 A digest stands for a name so that every name fits into a key: LMDB's have at most 511 bytes. A function that raises
 `VersionConflict` or a `ServiceError` has changed nothing.
 """
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from app.errors import StateDamaged, StoreUnavailable
+from app.store import lmdb_keys
 from app.store.base import Head, IncompatibleStore, Part, Save, Stamp, Unreadable, VersionConflict
 from app.store.envelope import decode, encode, has_expired, listed, peek
+from app.store.keys import Claim, KeyMemory
+from app.store.lmdb_rows import ascending, descending, digest, drop, number
 
 if TYPE_CHECKING:
     import lmdb
@@ -32,19 +35,8 @@ if TYPE_CHECKING:
 STAGED_SECONDS = 3600.0
 """How long a save of many pieces may take; what is older was left by a process that died."""
 
-LAST_NUMBER = (1 << 64) - 1
 ABOVE_ALL = b"\xff"
 """What follows a session or tenant in a key is below: UTF-8 never has it, and no step is so great."""
-
-
-def digest(name: str) -> bytes:
-    """The part of a key that stands for a session or a tenant."""
-    return blake2b(name.encode(), digest_size=16).digest()
-
-
-def number(value: int) -> bytes:
-    """A step, a version or a count, so that keys sort as numbers do."""
-    return min(max(value, 0), LAST_NUMBER).to_bytes(8, "big")
 
 
 def staging_key(session_id: str, token: str) -> bytes:
@@ -60,6 +52,8 @@ class Tables:
     pieces: "Table"
     rows: "Table"
     staging: "Table"
+    keys: "Table"
+    claims: "Table"
 
     # Reading
 
@@ -89,7 +83,7 @@ class Tables:
         if self.held(transaction, session_id) is None:
             return []
         session, bodies, last = digest(session_id), list[bytes](), b""
-        for key, body in _ascending(transaction, self.rows, session, number(after + 1)):
+        for key, body in ascending(transaction, self.rows, session, number(after + 1)):
             step = key[16:24]
             if len(bodies) >= limit and step != last:
                 break
@@ -101,7 +95,7 @@ class Tables:
         if self.held(transaction, session_id) is None:
             return []
         session = digest(session_id)
-        keys = (key for key in _descending(transaction, self.rows, session, ABOVE_ALL) if key != session)
+        keys = (key for key in descending(transaction, self.rows, session, ABOVE_ALL) if key != session)
         return [bytes(transaction.get(key, b"", db=self.rows)) for key in islice(keys, count)][::-1]
 
     def is_listed(self, transaction: "Transaction", tenant: str, session_id: str) -> bool:
@@ -109,20 +103,36 @@ class Tables:
 
     def page(self, transaction: "Transaction", tenant: str, limit: int, before: str | None) -> list[Head | Unreadable]:
         heads: list[Head | Unreadable] = []
-        for key in _descending(transaction, self.index, digest(tenant), before.encode() if before else ABOVE_ALL):
+        for key in descending(transaction, self.index, digest(tenant), before.encode() if before else ABOVE_ALL):
             if len(heads) >= limit:
                 break
             session_id = key[16:].decode()
             heads += listed(tenant, session_id, transaction.get(digest(session_id), db=self.heads))
         return heads
 
-    def leftovers(self, transaction: "Transaction") -> tuple[list[bytes], list[bytes]]:
-        """Rows of the index whose session is gone or has expired, and keys of staging that are too old."""
-        rows = (row for row, _ in _ascending(transaction, self.index, b""))
+    def used(self, transaction: "Transaction", session_id: str, key: str) -> bytes | None:
+        return lmdb_keys.row_of(transaction, self.keys, digest(session_id), key)
+
+    def leftovers(
+        self, transaction: "Transaction", memory: KeyMemory
+    ) -> tuple[list[bytes], list[bytes], list[tuple[bytes, bytes]]]:
+        """Rows of the index whose session is gone or has expired, keys of staging that are too old, and rows of claims
+        that are over.
+        """
+        rows = (row for row, _ in ascending(transaction, self.index, b""))
         dead = [row for row in rows if self._is_dead(transaction, row[16:].decode())]
         oldest = time.time() - STAGED_SECONDS
-        notes = _ascending(transaction, self.staging, b"")
-        return dead, [key for key, note in notes if float(bytes(note).partition(b"\n")[0]) < oldest]
+        notes = ascending(transaction, self.staging, b"")
+        stale = [key for key, note in notes if float(bytes(note).partition(b"\n")[0]) < oldest]
+        claims = ((key, bytes(value)) for key, value in ascending(transaction, self.claims, b""))
+        return dead, stale, [row for row in claims if self._is_over(transaction, row, memory)]
+
+    def _is_over(self, transaction: "Transaction", row: tuple[bytes, bytes], memory: KeyMemory) -> bool:
+        """Whether a row of the claims may go: an old one, if the session of its claim is dead."""
+        claim = lmdb_keys.claim_of(*row)
+        if claim is None:
+            return memory.is_old(float(row[1]))
+        return memory.is_old(claim.time) and self._is_dead(transaction, claim.session_id)
 
     def _is_dead(self, transaction: "Transaction", session_id: str) -> bool:
         data = transaction.get(digest(session_id), db=self.heads)
@@ -147,6 +157,7 @@ class Tables:
         rest: Sequence[Part],
         staged: Collection[str],
         history_limit: int,
+        memory: KeyMemory,
     ) -> None:
         """The last transaction of a save: the compare, the new head, and all that goes with it.
 
@@ -159,6 +170,8 @@ class Tables:
             raise StoreUnavailable(
                 f"session {head.session_id}: its save took over {STAGED_SECONDS:.0f} s; send it again"
             )
+        if not done:
+            lmdb_keys.check(transaction, self.keys, self.claims, change)
         transaction.delete(key, db=self.staging)
         if done:
             return
@@ -168,7 +181,9 @@ class Tables:
         for piece in change.obsolete:
             transaction.delete(session + piece.name.encode(), db=self.pieces)
         transaction.put(session, encode(head), db=self.heads)
-        transaction.put(digest(head.tenant) + head.session_id.encode(), b"", db=self.index)
+        if change.previous is None:
+            transaction.put(digest(head.tenant) + head.session_id.encode(), b"", db=self.index)
+        lmdb_keys.remember(transaction, self.keys, self.claims, change, memory)
         self._record(transaction, change, history_limit)
 
     def _noted(self, transaction: "Transaction", key: bytes) -> set[str]:
@@ -187,8 +202,24 @@ class Tables:
         session = digest(session_id)
         return sum(transaction.delete(session + name.encode(), db=self.pieces) for name in names if name not in named)
 
-    def delete(self, transaction: "Transaction", session_id: str) -> bool:
+    def claim(self, transaction: "Transaction", claim: Claim, memory: KeyMemory) -> Claim:
+        key = lmdb_keys.claim_key(claim)
+        held = transaction.get(key, db=self.claims)
+        if held is not None and not self._is_over(transaction, (key, bytes(held)), memory):
+            return Claim.decode(claim.tenant, claim.key, bytes(held))
+        transaction.put(key, claim.encode(), db=self.claims)
+        return claim
+
+    def forget_claim(self, transaction: "Transaction", row: tuple[bytes, bytes], memory: KeyMemory) -> int:
+        """Remove a row of the claims, if it is still there and over; count it."""
+        if bytes(transaction.get(row[0], b"", db=self.claims)) != row[1] or not self._is_over(transaction, row, memory):
+            return 0
+        return int(transaction.delete(row[0], db=self.claims))
+
+    def delete(self, transaction: "Transaction", session_id: str, expected: Stamp | None) -> bool:
         dead = self._is_dead(transaction, session_id)
+        if not dead and expected is not None and self.held(transaction, session_id) != expected:
+            raise VersionConflict(f"session {session_id} is no longer at {expected}")
         self._purge(transaction, session_id)
         return not dead
 
@@ -210,8 +241,8 @@ class Tables:
                 tenant = decode(session_id, bytes(data)).tenant
                 transaction.delete(digest(tenant) + session_id.encode(), db=self.index)
             transaction.delete(session, db=self.heads)
-        for table in (self.pieces, self.rows, self.staging):
-            _drop(transaction, table, session)
+        for table in (self.pieces, self.rows, self.staging, self.keys):
+            drop(transaction, table, session)
 
     def _put(self, transaction: "Transaction", session_id: str, parts: Sequence[Part]) -> None:
         session = digest(session_id)
@@ -223,45 +254,11 @@ class Tables:
         session = digest(change.head.session_id)
         count = int.from_bytes(transaction.get(session, b"", db=self.rows), "big")
         if change.forget_after is not None:
-            count -= _drop(transaction, self.rows, session, number(change.forget_after + 1))
+            count -= drop(transaction, self.rows, session, number(change.forget_after + 1))
         if change.row:
             key = session + number(change.row.step) + number(change.head.version)
             transaction.put(key, change.row.body, db=self.rows)
             count += 1
         if count > history_limit:
-            count -= _drop(transaction, self.rows, session, number(0), count - history_limit)
+            count -= drop(transaction, self.rows, session, number(0), count - history_limit)
         transaction.put(session, number(count), db=self.rows)
-
-
-def _ascending(
-    transaction: "Transaction", table: "Table", prefix: bytes, start: bytes = b""
-) -> Iterator[tuple[bytes, memoryview]]:
-    """Keys that begin with `prefix`, from `prefix + start` on, with their values."""
-    with transaction.cursor(table) as cursor:
-        found = cursor.set_range(prefix + start)
-        while found and (key := bytes(cursor.key())).startswith(prefix):
-            yield key, cursor.value()
-            found = cursor.next()
-
-
-def _descending(transaction: "Transaction", table: "Table", prefix: bytes, before: bytes) -> Iterator[bytes]:
-    """Keys that begin with `prefix` and are below `prefix + before`, the greatest first."""
-    with transaction.cursor(table) as cursor:
-        found = cursor.prev() if cursor.set_range(prefix + before) else cursor.last()
-        while found and (key := bytes(cursor.key())).startswith(prefix):
-            yield key
-            found = cursor.prev()
-
-
-def _drop(
-    transaction: "Transaction", table: "Table", prefix: bytes, start: bytes = b"", limit: int | None = None
-) -> int:
-    """Delete keys that begin with `prefix`, from `prefix + start` on, up to `limit`; count them."""
-    dropped = 0
-    with transaction.cursor(table) as cursor:
-        found = cursor.set_range(prefix + start)
-        while found and dropped != limit and bytes(cursor.key()).startswith(prefix):
-            cursor.delete()
-            dropped += 1
-            found = cursor.set_range(prefix + start)
-    return dropped

@@ -7,11 +7,15 @@ old state keeps the whole of it. Between two awaits nobody else runs: a save nee
 
 import asyncio
 import bisect
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Self
 
 from app.settings import Settings
-from app.store.base import Head, Save, Stamp, Store, Unreadable, VersionConflict
+from app.store.base import AlreadyCreated, Head, KeyUsed, Save, Stamp, Store, Unreadable, VersionConflict
 from app.store.envelope import decode, encode, has_expired, listed, peek
+from app.store.keys import TRIMMED, Claim, UsedKey
 
 Row = tuple[int, int, bytes]
 """Step, the version that wrote it, body: sorts as it is read."""
@@ -26,6 +30,11 @@ class MemoryStore(Store):
         self._tenants: dict[str, str] = {}
         self._pieces: dict[str, dict[str, memoryview]] = {}
         self._rows: dict[str, list[Row]] = {}
+        self._keys: dict[str, OrderedDict[str, tuple[float, bytes]]] = {}
+        """When each key of a session was used, and its row; the oldest first."""
+        self._claims: dict[tuple[str, str], Claim] = {}
+        self._created: dict[str, float] = {}
+        """When the sessions of claims were created."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -61,8 +70,13 @@ class MemoryStore(Store):
         session_id = change.head.session_id
         if change.is_done(self._held(session_id)):
             return
+        if change.claimed and session_id in self._created:
+            raise AlreadyCreated(f"session {session_id} was created before")
         if change.previous is None:
             self._remove(session_id)
+        self._use_keys(session_id, change.used)
+        if change.claimed:
+            self._created[session_id] = time.time()
         self._heads[session_id] = encode(change.head)
         self._tenants[session_id] = change.head.tenant
         if change.state is not None or change.previous is None:
@@ -74,10 +88,43 @@ class MemoryStore(Store):
             bisect.insort(rows, (change.row.step, change.head.version, change.row.body))
         del rows[: -self.history_limit]
 
-    async def delete(self, session_id: str) -> bool:
+    def _use_keys(self, session_id: str, used: Sequence[UsedKey]) -> None:
+        """Remember the keys of a save, and forget old ones. Raises `KeyUsed`, and has then changed nothing."""
+        keys = self._keys.setdefault(session_id, OrderedDict())
+        for key in used:
+            if key.digest in keys:
+                raise KeyUsed(f"session {session_id}: the key was used before")
+        now = time.time()
+        keys.update((key.digest, (now, key.row)) for key in used)
+        for _ in used and range(TRIMMED):
+            oldest, (used_at, _) = next(iter(keys.items()))
+            if not self.key_memory.may_forget(len(keys) - 1, used_at):
+                break
+            del keys[oldest]
+
+    async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
         data = self._heads.get(session_id)
+        is_there = data is not None and not has_expired(data)
+        if is_there and expected is not None and self._held(session_id) != expected:
+            raise VersionConflict(f"session {session_id} is no longer at {expected}")
         self._remove(session_id)
-        return data is not None and not has_expired(data)
+        return is_there
+
+    async def used(self, session_id: str, digest: str) -> bytes | None:
+        keys = self._keys.get(session_id)
+        known = keys and keys.get(digest)
+        return known[1] if known else None
+
+    async def claim(self, claim: Claim) -> Claim:
+        place = claim.tenant, claim.key
+        held = self._claims.get(place)
+        if held is None or self._is_over(held):
+            held = self._claims[place] = claim
+        return held
+
+    def _is_over(self, claim: Claim) -> bool:
+        data = self._heads.get(claim.session_id)
+        return self.key_memory.is_old(claim.time) and (data is None or has_expired(data))
 
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
         rows = self._rows[session_id] if self._held(session_id) else []
@@ -95,7 +142,11 @@ class MemoryStore(Store):
         dead = [session_id for session_id, data in self._heads.items() if has_expired(data)]
         for session_id in dead:
             self._remove(session_id)
-        return len(dead)
+        over = [place for place, claim in self._claims.items() if self._is_over(claim)]
+        for place in over:
+            del self._claims[place]
+        self._created = {name: at for name, at in self._created.items() if not self.key_memory.is_old(at)}
+        return len(dead) + len(over)
 
     def _held(self, session_id: str) -> Stamp | None:
         """The stamp of a session that is there and has not expired."""
@@ -106,7 +157,7 @@ class MemoryStore(Store):
         return None if label.expired else label.stamp
 
     def _remove(self, session_id: str) -> None:
-        for table in (self._heads, self._tenants, self._pieces, self._rows):
+        for table in (self._heads, self._tenants, self._pieces, self._rows, self._keys):
             table.pop(session_id, None)
 
     async def is_listed(self, tenant: str, session_id: str) -> bool:

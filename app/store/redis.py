@@ -1,12 +1,5 @@
 """Sessions in Redis (or Valkey). What a crash of Redis itself loses is what its append-only file is set to.
 
-    optim:{<session>}:head           string       an envelope
-    optim:{<session>}:piece:<name>   string       a piece's bytes
-    optim:{<session>}:history        sorted set   score: the step; member: step and version, 16 digits each, and the row
-    optim:tenant:<tenant>            sorted set   the tenant's session ids, all of score 0; some may be gone
-    optim:tenants                    set          the tenants that ever had a session
-    optim:format                     string       the format's number
-
 Fresh pieces go to names that nothing reads yet, and expire after an hour unless a save takes them; then one script
 does the save. Every name is unique, so that a piece which is there already is never written again: a save that comes
 twice must not put an expiry on what is in use.
@@ -15,9 +8,7 @@ twice must not put an expiry on what is in use.
 import asyncio
 import glob
 import logging
-import math
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Self, TypeVar
 
@@ -25,8 +16,10 @@ from app.errors import StateDamaged, StoreUnavailable
 from app.settings import Settings
 from app.store.base import (
     FORMAT,
+    AlreadyCreated,
     Head,
     IncompatibleStore,
+    KeyUsed,
     Part,
     Piece,
     Save,
@@ -36,40 +29,38 @@ from app.store.base import (
     Unreadable,
     VersionConflict,
 )
-from app.store.envelope import LABEL_BYTES, decode, encode, has_expired, listed, peek
+from app.store.envelope import LABEL_BYTES, decode, has_expired, listed, peek
+from app.store.keys import Claim
+from app.store.redis_claims import Claims
 from app.store.redis_client import Client, Command, Refused, Upload
+from app.store.redis_names import (
+    FORMAT_KEY,
+    TENANTS,
+    created_key,
+    head_key,
+    history_key,
+    keys_key,
+    piece_keys,
+    session_key,
+    tenant_key,
+)
+from app.store.redis_save import saved_keys, saved_values
 from app.store.redis_scripts import SAVE, UNLINK
 
 BATCH = 16
 """Pieces, or heads, in one pipeline: what a connection holds in memory at a time."""
 STAGED_MS = 3_600_000
 """How long a save may take, and how long the leftovers of one that was interrupted stay."""
-TENANTS = "optim:tenants"
-FORMAT_KEY = "optim:format"
+
+CONFLICTS: Mapping[bytes, tuple[type[VersionConflict], str]] = {
+    b"conflict": (VersionConflict, ": the store does not hold what the change was made from"),
+    b"used": (KeyUsed, ": the key was used before"),
+    b"created": (AlreadyCreated, " was created before"),
+}
+"""Why the script did not save."""
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
-
-
-def session_key(session_id: str, rest: str) -> str:
-    """A session's id stands in braces in each of its keys, so that a cluster keeps them together."""
-    return f"optim:{{{session_id}}}:{rest}"
-
-
-def head_key(session_id: str) -> str:
-    return session_key(session_id, "head")
-
-
-def history_key(session_id: str) -> str:
-    return session_key(session_id, "history")
-
-
-def piece_keys(session_id: str, pieces: Iterable[Piece]) -> list[str]:
-    return [session_key(session_id, f"piece:{piece.name}") for piece in pieces]
-
-
-def tenant_key(tenant: str) -> str:
-    return f"optim:tenant:{tenant}"
 
 
 class RedisStaging(Staging):
@@ -108,6 +99,7 @@ class RedisStore(Store):
 
     def __init__(self, client: Client, history_limit: int) -> None:
         self._redis = client
+        self._claims = Claims(client)
         self.history_limit = history_limit
 
     @classmethod
@@ -136,6 +128,8 @@ class RedisStore(Store):
                 f"this Redis has form {int(found)}, of a newer version of this service; this one reads up to form "
                 f"{FORMAT}: run the newer version"
             )
+        if int(found) < FORMAT:
+            await self._redis.ask(("SET", FORMAT_KEY, FORMAT))
 
     async def _warn(self) -> None:
         """Say in the log how this Redis may lose what was answered."""
@@ -222,32 +216,26 @@ class RedisStore(Store):
         index = [] if change.previous else [("ZADD", tenant_key(head.tenant), 0, head.session_id)]
         before = [*rest, *index, *(("SADD", TENANTS, head.tenant) for _ in index)]
         try:
-            outcome = await self._redis.run(SAVE, _save_keys(change), self._save_values(change), before, index, upload)
+            outcome = await self._redis.run(
+                SAVE,
+                saved_keys(change),
+                saved_values(change, self.history_limit, self.key_memory),
+                before,
+                index,
+                upload,
+            )
         except Refused:
             await self._unstage(change)
             raise
-        if outcome == b"conflict":
+        if outcome in CONFLICTS:
             await self._unstage(change)
-            raise VersionConflict(f"session {head.session_id}: the store does not hold what the change was made from")
+            kind, message = CONFLICTS[outcome]
+            raise kind(f"session {head.session_id}{message}")
         if outcome != b"done":
             lost = head.pieces[outcome]
             if change.previous and lost in change.previous.pieces:
                 lost.verify(head.session_id, None)
             raise StoreUnavailable(f"session {head.session_id}: piece {lost.name} expired before the save was done")
-
-    def _save_values(self, change: Save) -> Command:
-        head, row = change.head, change.row
-        return (
-            head.token,
-            *(change.previous.stamp if change.previous else ("", "")),
-            encode(head),
-            len(head.pieces),
-            "" if head.expires_at is None else _ms_left(head.expires_at),
-            "" if change.forget_after is None else change.forget_after,
-            "" if row is None else row.step,
-            "" if row is None else b"%016d%016d" % (row.step, head.version) + row.body,
-            self.history_limit,
-        )
 
     async def _unstage(self, change: Save) -> None:
         """Remove the fresh pieces of a save that failed, unless a head names them; what stays will expire."""
@@ -265,14 +253,17 @@ class RedisStore(Store):
         outcome = await self._redis.run(UNLINK, [head_key(session_id), *keys], [(data or b"")[:LABEL_BYTES]])
         return bool(outcome == b"done")
 
-    async def delete(self, session_id: str) -> bool:
+    async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
         while True:
             (data,) = await self._redis.ask(("GET", head_key(session_id)))
             if data is None or has_expired(data):
                 return False
+            if expected is not None and peek(session_id, data).stamp != expected:
+                raise VersionConflict(f"session {session_id} is no longer at {expected}")
             try:
                 head = decode(session_id, data)
-                keys = [head_key(session_id), history_key(session_id), *piece_keys(session_id, head.pieces)]
+                keys = [make(session_id) for make in (head_key, history_key, keys_key)]
+                keys += piece_keys(session_id, head.pieces)
             except (StateDamaged, IncompatibleStore):
                 head, keys = None, await self._scan(session_id)
             if await self._unlink(session_id, data, keys):
@@ -285,9 +276,17 @@ class RedisStore(Store):
         pattern, keys, cursor = glob.escape(session_key(session_id, "")) + "*", list[str](), 0
         while True:
             ((cursor, found),) = await self._redis.ask(("SCAN", cursor, "MATCH", pattern, "COUNT", 1000))
-            keys += [key.decode() for key in found]
+            keys += [key.decode() for key in found if key.decode() != created_key(session_id)]
             if int(cursor) == 0:
                 return keys
+
+    async def used(self, session_id: str, digest: str) -> bytes | None:
+        row: bytes | None
+        (row,) = await self._redis.ask(("HGET", keys_key(session_id), digest))
+        return row
+
+    async def claim(self, claim: Claim) -> Claim:
+        return await self._claims.keep(claim, self.key_memory)
 
     async def _forget(self, tenant: str, ids: Sequence[str]) -> int:
         """Take ids out of the index, but for those whose head has come meanwhile; count the rest."""
@@ -300,7 +299,7 @@ class RedisStore(Store):
         return len(ids) - len(back)
 
     async def sweep(self) -> int:
-        """Redis removes what has expired, all but the index."""
+        """Redis removes what has expired, all but the index and the claims."""
         (tenants,) = await self._redis.ask(("SMEMBERS", TENANTS))
         swept = 0
         for tenant in map(bytes.decode, tenants):
@@ -310,6 +309,7 @@ class RedisStore(Store):
                 gone = [session_id for session_id, there in zip(ids, found, strict=True) if not there]
                 swept += await self._forget(tenant, gone) if gone else 0
                 before = ids[-1]
+            swept += await self._claims.sweep(tenant, self.key_memory)
         return swept
 
     async def is_listed(self, tenant: str, session_id: str) -> bool:
@@ -333,17 +333,6 @@ def _set(session_id: str, part: Part) -> Command:
     """Harmless when it comes twice: the name is of this piece alone."""
     (key,) = piece_keys(session_id, [part[0]])
     return ("SET", key, part[1], "NX", "PX", STAGED_MS)
-
-
-def _ms_left(expires_at: float) -> int:
-    """How long Redis is to keep it. Not a time of day: Redis's clock may be another one, and far ahead of this."""
-    return math.ceil((expires_at - time.time()) * 1000)
-
-
-def _save_keys(change: Save) -> list[str]:
-    session_id = change.head.session_id
-    pieces = (*change.head.pieces, *change.obsolete)
-    return [head_key(session_id), history_key(session_id), *piece_keys(session_id, pieces)]
 
 
 def _info(answer: bytes) -> dict[str, str]:

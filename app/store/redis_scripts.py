@@ -1,4 +1,4 @@
-"""The two scripts that Redis runs, and nothing else does: each is one atomic change of one session.
+"""The scripts that Redis runs, and nothing else does: each is one atomic change, of one session or one claim.
 
 They check first and write last: Redis does not take back what a script wrote before it failed. The first write of
 `SAVE` is the one that Redis refuses when it is out of memory; after it, the rest is let through.
@@ -6,6 +6,8 @@ They check first and write last: Redis does not take back what a script wrote be
 
 import hashlib
 from dataclasses import dataclass, field
+
+from app.store.keys import TRIMMED
 
 
 @dataclass(frozen=True)
@@ -19,27 +21,63 @@ class Script:
         object.__setattr__(self, "sha", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
 
 
-SAVE = Script("""
--- KEYS: head, history, the pieces of the new head, the obsolete pieces
+SAVE = Script(
+    """
+-- KEYS: head, history, used keys, the mark that a claim's session was created, the pieces of the new head, the obsolete
+--       pieces
 -- ARGV: 1 token of the save  2 version and 3 token that the store must hold, or two empty strings  4 head
 --       5 number of the new head's pieces  6 ms to live, or empty  7 forget after this step, or empty
 --       8 step and 9 member of the history's row, or two empty strings  10 rows to keep
+--       11 ms for the mark, or empty  12 now  13 keys used up to then may go  14 keys to keep  15 the most keys
+--       16… the digest and the row of each key that is used up
 local version, token = string.match(redis.call('GETRANGE', KEYS[1], 0, 255), '^%S+ %S+ (%S+) (%S+)')
 if token == ARGV[1] then return 'done' end
 if (version or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then return 'conflict' end
-local last = 2 + tonumber(ARGV[5])
-for i = 3, last do
-  if redis.call('EXISTS', KEYS[i]) == 0 then return i - 3 end
+if ARGV[11] ~= '' and redis.call('EXISTS', KEYS[4]) == 1 then return 'created' end
+for i = 16, #ARGV, 2 do
+  if redis.call('HGET', KEYS[3], ARGV[i]) then return 'used' end
+end
+local last = 4 + tonumber(ARGV[5])
+for i = 5, last do
+  if redis.call('EXISTS', KEYS[i]) == 0 then return i - 5 end
 end
 redis.call('SET', KEYS[1], ARGV[4])
 if ARGV[7] ~= '' then redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. ARGV[7], '+inf') end
 if ARGV[8] ~= '' then redis.call('ZADD', KEYS[2], ARGV[8], ARGV[9]) end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[10]))
+if ARGV[11] ~= '' then redis.call('SET', KEYS[4], ARGV[12], 'PX', ARGV[11]) end
+if #ARGV > 15 then
+  local first, newest = string.match(redis.call('HGET', KEYS[3], 'numbers') or '', '^(%d+) (%d+)')
+  first, newest = tonumber(first or 1), tonumber(newest or 0)
+  for i = 16, #ARGV, 2 do
+    newest = newest + 1
+    redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1], newest, ARGV[12] .. ' ' .. ARGV[i])
+  end
+  for _ = 1, TRIMMED do
+    local used_at, digest = string.match(redis.call('HGET', KEYS[3], first) or '0 -', '^(%S+) (%S+)')
+    local followers, is_old = newest - first, tonumber(used_at) <= tonumber(ARGV[13])
+    if followers < tonumber(ARGV[15]) and (followers < tonumber(ARGV[14]) or not is_old) then break end
+    redis.call('HDEL', KEYS[3], first, digest)
+    first = first + 1
+  end
+  redis.call('HSET', KEYS[3], 'numbers', first .. ' ' .. newest)
+end
 for i = last + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
 for i = 1, last do
-  if ARGV[6] == '' then redis.call('PERSIST', KEYS[i]) else redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
+  if i ~= 4 then
+    if ARGV[6] == '' then redis.call('PERSIST', KEYS[i]) else redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
+  end
 end
 return 'done'
+""".replace("TRIMMED", str(TRIMMED))
+)
+
+CLAIM = Script("""
+-- KEYS: a tenant's claims    ARGV: 1 digest of the key  2 the claim, or empty: none  3 the claim that it may replace
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if held and held ~= ARGV[3] then return held end
+if ARGV[2] == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+return ARGV[2]
 """)
 
 UNLINK = Script("""

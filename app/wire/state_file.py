@@ -15,7 +15,7 @@ import orjson
 
 from app.errors import InvalidState
 from app.session import DTYPES, Session, digest_of
-from app.store.base import FORMAT, Piece, checksum_of, cut
+from app.store.base import Piece, checksum_of, cut
 from app.wire.codec import Buffer, Limits, checked_shape
 from app.wire.json_text import read_text
 from app.wire.safetensors_tensors import read_file, write_file
@@ -25,6 +25,8 @@ from optim_engine.arrays import Array
 from optim_engine.fields import LARGEST_INTEGER
 from optim_engine.layout import SLOTS
 
+FORMAT = 1
+"""The number of a file's form, which ages apart from that of stores."""
 DIGEST = re.compile("[0-9a-f]{32}")
 
 

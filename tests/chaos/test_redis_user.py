@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 from app.errors import StoreUnavailable
 from app.settings import Settings
 from app.store import open_store
+from app.store.keys import Claim, key_digest
 from app.store.redis import head_key, tenant_key
 from tests import redis_user
 from tests.chaos.trial import Trial
@@ -52,6 +53,7 @@ def live(url: str, admin: Redis) -> None:
         client.put(f"{session}/state", content=state, headers={"content-type": SAFETENSORS})
         client.get(f"{session}/params")
         client.get(f"{session}/history")
+        client.get(f"{session}/history", params={"last": 1})
         large = create(client)
         for _ in range(2):
             binary_step(client, large, LARGE, LARGE)
@@ -61,11 +63,13 @@ def live(url: str, admin: Redis) -> None:
         client.delete(f"/v1/sessions/{damaged}")
         client.delete(large)
     admin.zadd(tenant_key("default"), {"gone": 0})
-    assert asyncio.run(swept(url)) == 2
+    assert asyncio.run(swept(url)) == 3
 
 
 async def swept(url: str) -> int:
+    """Sweep a store that has an old claim."""
     async with open_store(Settings(store=url)) as store:
+        await store.claim(Claim("default", key_digest("key"), "gone", "", time=0.0))
         return await store.sweep()
 
 
@@ -138,4 +142,4 @@ def test_another_database_than_0_takes_one_command_more(own_redis: RedisServer, 
     with pytest.raises(StoreUnavailable, match="does not let this user"):
         asyncio.run(swept(url))
     admin.execute_command("ACL", "SETUSER", redis_user.NAME, "+select")
-    assert asyncio.run(swept(url)) == 0
+    assert asyncio.run(swept(url)) == 1

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.store.base import Head, HistoryRow, Piece, Save, Store, checksum_of, new_token
+from app.store.keys import UsedKey, key_digest
 
 DAY = 86_400.0
 
@@ -18,6 +19,8 @@ def change_of(
     expires_at: float | None = None,
     row: HistoryRow | None = None,
     forget_after: int | None = None,
+    used: Sequence[UsedKey] = (),
+    claimed: bool = False,
 ) -> Save:
     token = new_token()
     version = previous.version + 1 if previous else 1
@@ -32,7 +35,8 @@ def change_of(
     if previous:
         session_id, tenant = previous.session_id, previous.tenant
     head = Head(session_id, tenant, version, token, document, tuple(pieces), expires_at)
-    return Save(head, previous, memoryview(b"".join(parts)), row, forget_after)
+    state = memoryview(b"".join(parts))
+    return Save(head, previous, state, row, forget_after, used=tuple(used), claimed=claimed)
 
 
 async def saved(store: Store, previous: Head | None = None, *args: Any, **kwargs: Any) -> Head:
@@ -50,3 +54,7 @@ async def state_of(store: Store, head: Head) -> bytes:
 
 def row(step: int, body: str = "") -> HistoryRow:
     return HistoryRow(step, (body or f"row {step}").encode())
+
+
+def used(key: str, row: str = "") -> UsedKey:
+    return UsedKey(key_digest(key), (row or f"row of {key}").encode())

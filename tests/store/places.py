@@ -14,7 +14,7 @@ from app.settings import Settings
 from app.store import open_store
 from app.store.base import Store
 from app.store.lmdb import LmdbStore
-from app.store.lmdb_tables import digest
+from app.store.lmdb_rows import digest
 from app.store.memory import MemoryStore
 from app.store.redis import head_key, session_key
 from tests import redis_user

@@ -97,7 +97,7 @@ async def test_a_head_that_a_newer_version_wrote_is_refused_as_such(place: Place
     _, _, body = (await place.head("session-1")).split(b" ", 2)
     form = b"%d" % (FORMAT + 1)
     await place.put_head("session-1", b"%s %s %s" % (form, checksum_of(form + b" " + body).encode(), body))
-    with pytest.raises(IncompatibleStore, match="session-1 was written in form 2 by a newer version"):
+    with pytest.raises(IncompatibleStore, match=f"session-1 was written in form {FORMAT + 1} by a newer version"):
         await place.store.load("session-1")
     await place.put_head("session-1", encode(head))
     assert await place.store.load("session-1") == head

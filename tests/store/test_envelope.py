@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import StateDamaged
-from app.store.base import Head, Piece, Stamp
+from app.store.base import FORMAT, Head, Piece, Stamp, checksum_of
 from app.store.envelope import LABEL_BYTES, decode, encode, has_expired, peek
 
 texts = st.text(max_size=40)
@@ -24,17 +24,27 @@ heads = st.builds(
 GOLDEN_HEAD = Head(
     "0198b3c5", "acme", 42, "0123456789ab", b'{"step": 41}\n', (Piece("42-0123456789ab-0", 3, "c0ffee"),), 1.5e9
 )
-GOLDEN = (
-    b"1 8b626011afcfa4f6c37f3c1b61415c96 42 0123456789ab 1500000000.0\n"
+BODY = (
+    b" 42 0123456789ab 1500000000.0\n"
     b'{"session_id":"0198b3c5","tenant":"acme","pieces":[["42-0123456789ab-0",3,"c0ffee"]]}\n'
     b'{"step": 41}\n'
 )
+GOLDEN = b"2 34db552cbdba8cb17e6e95b4926da1bf" + BODY
+GOLDEN_1 = b"1 8b626011afcfa4f6c37f3c1b61415c96" + BODY
 
 
 def test_the_stored_form_is_what_earlier_versions_wrote() -> None:
     """Where this fails, `FORMAT` must rise, and the old form must still be read."""
     assert encode(GOLDEN_HEAD) == GOLDEN
-    assert decode("0198b3c5", GOLDEN) == GOLDEN_HEAD
+    assert decode("0198b3c5", GOLDEN) == decode("0198b3c5", GOLDEN_1) == GOLDEN_HEAD
+
+
+def test_what_a_later_version_adds_to_a_head_is_ignored() -> None:
+    label, about, document = GOLDEN.partition(b" ")[2].partition(b" ")[2].split(b"\n", 2)
+    more = about.replace(b'"c0ffee"', b'"c0ffee",7').replace(b"{", b'{"later":{},', 1)
+    body = b"\n".join([label + b" later", more, document])
+    checksum = checksum_of(b"%d %s" % (FORMAT, body)).encode()
+    assert decode("0198b3c5", b"%d %s %s" % (FORMAT, checksum, body)) == GOLDEN_HEAD
 
 
 @given(heads)

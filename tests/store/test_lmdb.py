@@ -15,6 +15,7 @@ from app.settings import Settings
 from app.store import lmdb as lmdb_store
 from app.store import lmdb_tables, open_store
 from app.store.base import FORMAT, IncompatibleStore, Save, Store, VersionConflict
+from app.store.keys import KeyMemory
 from app.store.lmdb import LmdbStore
 from tests.store.changes import change_of, row, saved, state_of
 from tests.store.places import LmdbPlace, place_at
@@ -103,7 +104,7 @@ async def test_a_store_of_a_newer_version_is_refused(folder: Path) -> None:
         pass
     with lmdb.open(str(folder)) as environment, environment.begin(write=True) as txn:
         txn.put(lmdb_store.MARK, b"%d" % (FORMAT + 1))
-    with pytest.raises(IncompatibleStore, match="has form 2, of a newer version"):
+    with pytest.raises(IncompatibleStore, match=f"has form {FORMAT + 1}, of a newer version"):
         await store_in(folder).open()
 
 
@@ -247,7 +248,7 @@ async def test_a_save_whose_pieces_were_swept_is_refused_whole(
     await store.sweep()
     names = [change.head.pieces[0].name]
     with pytest.raises(StoreUnavailable, match="send it again"):
-        await store._write(lambda txn: store._tables.commit(txn, change, change.fresh[1:], names, 10))
+        await store._write(lambda txn: store._tables.commit(txn, change, change.fresh[1:], names, 10, KeyMemory()))
     assert await state_of(store, head) == b"onetwo"
     await store.save(change)
     assert await state_of(store, change.head) == b"threefour"

@@ -22,10 +22,13 @@ from hypothesis.stateful import (
 from app.settings import Settings
 from app.store import open_store
 from app.store.base import Head, HistoryRow, Save, Store, VersionConflict
+from app.store.keys import KeyMemory, key_digest
 from tests.chaos.trial import Trial
-from tests.store.changes import DAY, change_of, state_of
+from tests.store.changes import DAY, change_of, state_of, used
 
 KEPT_ROWS = 4
+KEPT_KEYS = 2
+KEYS = ("k", "l", "m", "n")
 Answer = TypeVar("Answer")
 
 names = st.sampled_from(["a", "b", "ab", "c"])
@@ -33,6 +36,7 @@ tenants = st.sampled_from(["tenant-1", "tenant-2"])
 states = st.lists(st.sampled_from([b"", b"x", b"y", b"z" * 3000]), max_size=4)
 steps = st.integers(0, 5)
 maybe_rows = st.none() | steps
+maybe_keys = st.none() | st.sampled_from(KEYS)
 lifetimes = st.sampled_from([None, None, DAY, -1.0])
 
 
@@ -43,6 +47,7 @@ class Session:
     head: Head
     state: bytes
     rows: list[tuple[int, bytes]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
 
 
 class Stores(RuleBasedStateMachine):
@@ -65,6 +70,7 @@ class Stores(RuleBasedStateMachine):
         self.trial.tried["examples"] += 1
         for url in ("memory:", f"lmdb:{self.folder.name}", self.redis_url):
             self.stores.append(open_store(Settings(store=url, history_limit=KEPT_ROWS)))
+            self.stores[-1].key_memory = KeyMemory(count=KEPT_KEYS, seconds=0)
             self.runner.run(self.stores[-1].open())
 
     def teardown(self) -> None:
@@ -88,21 +94,42 @@ class Stores(RuleBasedStateMachine):
         self.trial.tried["calls to all three"] += 1
         assert self.every(call) == [answer] * 3
 
-    @rule(name=names, tenant=tenants, state=states, step=maybe_rows, lifetime=lifetimes)
-    def create(self, name: str, tenant: str, state: list[bytes], step: int | None, lifetime: float | None) -> None:
+    @rule(name=names, tenant=tenants, state=states, step=maybe_rows, lifetime=lifetimes, key=maybe_keys)
+    def create(
+        self, name: str, tenant: str, state: list[bytes], step: int | None, lifetime: float | None, key: str | None
+    ) -> None:
         change = change_of(
-            None, state, session_id=name, tenant=tenant, row=self.row(step), expires_at=_expiry(lifetime)
+            None,
+            state,
+            session_id=name,
+            tenant=tenant,
+            row=self.row(step),
+            expires_at=_expiry(lifetime),
+            used=[used(key)] if key else [],
         )
         self.save(change, b"".join(state), refused=name in self.sessions)
 
     @precondition(lambda self: self.sessions)
-    @rule(data=st.data(), state=states, step=maybe_rows, forget=maybe_rows, lifetime=lifetimes)
+    @rule(data=st.data(), state=states, step=maybe_rows, forget=maybe_rows, lifetime=lifetimes, key=maybe_keys)
     def update(
-        self, data: st.DataObject, state: list[bytes], step: int | None, forget: int | None, lifetime: float | None
+        self,
+        data: st.DataObject,
+        state: list[bytes],
+        step: int | None,
+        forget: int | None,
+        lifetime: float | None,
+        key: str | None,
     ) -> None:
         held = self.sessions[data.draw(st.sampled_from(sorted(self.sessions)))]
-        change = change_of(held.head, state, row=self.row(step), forget_after=forget, expires_at=_expiry(lifetime))
-        self.save(change, b"".join(state), refused=False)
+        change = change_of(
+            held.head,
+            state,
+            row=self.row(step),
+            forget_after=forget,
+            expires_at=_expiry(lifetime),
+            used=[used(key)] if key else [],
+        )
+        self.save(change, b"".join(state), refused=key in held.keys)
 
     @precondition(lambda self: self.saves)
     @rule(data=st.data())
@@ -164,6 +191,9 @@ class Stores(RuleBasedStateMachine):
                 self.expect(held.state, lambda store, held=held: state_of(store, held.head))
                 rows = [body for _, body in held.rows]
                 self.expect(rows, lambda store, name=name: store.history(name, -1, KEPT_ROWS))
+                for key in KEYS:
+                    row = used(key).row if key in held.keys else None
+                    self.expect(row, lambda store, name=name, key=key: store.used(name, key_digest(key)))
 
     def save(self, change: Save, state: bytes, refused: bool) -> None:
         self.saves.append(change)
@@ -175,7 +205,9 @@ class Stores(RuleBasedStateMachine):
         rows = [row for row in rows if change.forget_after is None or row[0] <= change.forget_after]
         rows += [(change.row.step, change.row.body)] if change.row else []
         rows.sort(key=lambda row: row[0])
-        self.sessions[name] = Session(change.head, state, rows[-KEPT_ROWS:])
+        keys = self.sessions[name].keys if change.previous else []
+        keys = keys + [key for key in KEYS if used(key) in change.used]
+        self.sessions[name] = Session(change.head, state, rows[-KEPT_ROWS:], keys[-KEPT_KEYS:])
         if change.head.expires_at is not None and change.head.expires_at < time.time():
             del self.sessions[name]
 

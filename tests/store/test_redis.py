@@ -16,7 +16,7 @@ from app.errors import StateDamaged, StoreUnavailable
 from app.settings import Settings
 from app.store import open_store
 from app.store import redis as redis_store
-from app.store.base import IncompatibleStore, VersionConflict
+from app.store.base import FORMAT, IncompatibleStore, VersionConflict
 from app.store.redis import head_key, history_key, tenant_key
 from tests.chaos.fault_proxy import FaultProxy
 from tests.servers import RedisServer
@@ -272,7 +272,9 @@ async def test_a_unix_socket_does_as_well(tmp_path: Path) -> None:
         server.kill()
 
 
-@pytest.mark.parametrize(("mark", "message"), [(b"2", "has form 2, of a newer version"), (b"x", "not of this service")])
+@pytest.mark.parametrize(
+    ("mark", "message"), [(b"%d" % (FORMAT + 1), "of a newer version"), (b"x", "not of this service")]
+)
 async def test_a_redis_of_a_newer_version_or_of_another_is_refused(redis_url: str, mark: bytes, message: str) -> None:
     with Redis.from_url(redis_url) as client:
         client.set("optim:format", mark)

@@ -181,6 +181,17 @@ async def test_deleting_removes_all_that_belongs_to_a_session(place: Place) -> N
     assert await state_of(store, other) == b"onetwo"
 
 
+async def test_a_session_that_moved_on_is_not_deleted(store: Store) -> None:
+    first = await saved(store)
+    second = await saved(store, first)
+    for stale in (first.stamp, second.stamp._replace(token=first.token)):
+        with pytest.raises(VersionConflict):
+            await store.delete("session-1", stale)
+    assert await store.load("session-1") == second
+    assert await store.delete("session-1", second.stamp) is True
+    assert await store.delete("session-1", second.stamp) is False
+
+
 async def test_a_deleted_name_starts_afresh(store: Store) -> None:
     await saved(store, row=row(1))
     await store.delete("session-1")

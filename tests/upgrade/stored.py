@@ -41,7 +41,7 @@ def write_lmdb(url: str, dump: Dump) -> None:
 
 
 def read_redis(url: str) -> Dump:
-    """By key: bytes, the members of a set, or those of a sorted set with their scores."""
+    """By key: bytes, the members of a set, those of a sorted set with their scores, or the fields of a hash."""
     with redis.Redis.from_url(url, protocol=2) as client:
         return {key.decode(): _value(client, key) for key in sorted(client.keys())}
 
@@ -54,6 +54,8 @@ def _value(client: redis.Redis, key: bytes) -> Any:
             return sorted(map(text, client.smembers(key)))
         case b"zset":
             return {text(member): score for member, score in client.zrange(key, 0, -1, withscores=True)}
+        case b"hash":
+            return {text(field): text(content) for field, content in client.hgetall(key).items()}
         case other:
             raise ValueError(f"{key!r} is a {other!r}, which no store writes")
 
@@ -65,6 +67,8 @@ def write_redis(url: str, dump: Dump) -> None:
                 client.set(key, b64decode(value))
             elif isinstance(value, list):
                 client.sadd(key, *map(b64decode, value))
+            elif all(isinstance(content, str) for content in value.values()):
+                client.hset(key, mapping={b64decode(field): b64decode(content) for field, content in value.items()})
             else:
                 client.zadd(key, {b64decode(member): score for member, score in value.items()})
 

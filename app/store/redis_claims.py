@@ -1,0 +1,44 @@
+"""Claims of ids in Redis: a hash for each tenant, for a claim is made before its session is there."""
+
+from app.store.keys import Claim, KeyMemory
+from app.store.redis_client import Client
+from app.store.redis_names import TENANTS, claims_key, head_key
+from app.store.redis_scripts import CLAIM
+
+
+class Claims:
+    """The claims of all tenants."""
+
+    def __init__(self, client: Client) -> None:
+        self._redis = client
+
+    async def keep(self, claim: Claim, memory: KeyMemory) -> Claim:
+        """Do what `Store.claim` promises."""
+        await self._redis.ask(("SADD", TENANTS, claim.tenant))
+        held = await self._put(claim.tenant, claim.key, claim.encode())
+        if await self._is_over(claim.tenant, claim.key, held, memory):
+            held = await self._put(claim.tenant, claim.key, claim.encode(), held)
+        return Claim.decode(claim.tenant, claim.key, held)
+
+    async def _put(self, tenant: str, key: str, data: bytes, replaced: bytes = b"") -> bytes:
+        """Put a claim, or nothing, where there is none, or the one that may be replaced; give back what is there."""
+        return bytes(await self._redis.run(CLAIM, [claims_key(tenant)], [key, data, replaced]))
+
+    async def _is_over(self, tenant: str, key: str, data: bytes, memory: KeyMemory) -> bool:
+        """Whether a claim may go: an old one, if its session is not there."""
+        claim = Claim.decode(tenant, key, data)
+        if not memory.is_old(claim.time):
+            return False
+        (there,) = await self._redis.ask(("EXISTS", head_key(claim.session_id)))
+        return not there
+
+    async def sweep(self, tenant: str, memory: KeyMemory) -> int:
+        """Remove those that are over; count them."""
+        swept, cursor = 0, 0
+        while True:
+            ((cursor, found),) = await self._redis.ask(("HSCAN", claims_key(tenant), cursor, "COUNT", 100))
+            for key, data in zip(found[::2], found[1::2], strict=True):
+                if await self._is_over(tenant, key.decode(), data, memory):
+                    swept += not await self._put(tenant, key.decode(), b"", data)
+            if int(cursor) == 0:
+                return swept

@@ -1,0 +1,53 @@
+"""Names of the keys in Redis.
+
+optim:{<session>}:head           string       an envelope
+optim:{<session>}:piece:<name>   string       a piece's bytes
+optim:{<session>}:history        sorted set   score: the step; member: step and version, 16 digits each, and the row
+optim:{<session>}:keys           hash         of each key that was used: digest → row, number → time and digest; and
+                                              numbers → the first and the last of these
+optim:{<session>}:created        string       for a day: the session of a claim was created
+optim:claims:<tenant>            hash         digest of a creation's key → claim
+optim:tenant:<tenant>            sorted set   the tenant's session ids, all of score 0; some may be gone
+optim:tenants                    set          the tenants that ever had a session
+optim:format                     string       the format's number
+"""
+
+from collections.abc import Iterable
+
+from app.store.base import Piece
+
+TENANTS = "optim:tenants"
+FORMAT_KEY = "optim:format"
+
+
+def session_key(session_id: str, rest: str) -> str:
+    """A session's id stands in braces in each of its keys, so that a cluster keeps them together."""
+    return f"optim:{{{session_id}}}:{rest}"
+
+
+def head_key(session_id: str) -> str:
+    return session_key(session_id, "head")
+
+
+def history_key(session_id: str) -> str:
+    return session_key(session_id, "history")
+
+
+def keys_key(session_id: str) -> str:
+    return session_key(session_id, "keys")
+
+
+def created_key(session_id: str) -> str:
+    return session_key(session_id, "created")
+
+
+def piece_keys(session_id: str, pieces: Iterable[Piece]) -> list[str]:
+    return [session_key(session_id, f"piece:{piece.name}") for piece in pieces]
+
+
+def tenant_key(tenant: str) -> str:
+    return f"optim:tenant:{tenant}"
+
+
+def claims_key(tenant: str) -> str:
+    return f"optim:claims:{tenant}"
