@@ -34,7 +34,7 @@ class Keys:
         """Raises `ValueError` for a file that cannot be read."""
         self._sole = [Key(sha256=sole_sha256, tenant=SOLE_TENANT, role=Role.admin.name)] if sole_sha256 else []
         self._path = path
-        self._needed = path is not None or sole_sha256 is not None
+        self.needed = path is not None or sole_sha256 is not None
         self._seen = _look(path)
         self._by_id = self._read()
         self._looked = time.monotonic()
@@ -42,7 +42,7 @@ class Keys:
 
     def caller(self, authorization: str | None, needed: Role) -> Caller:
         """Who sent that header. Raises `Unauthenticated`, and `Forbidden` where the role is not enough."""
-        if not self._needed:
+        if not self.needed:
             return Caller(SOLE_TENANT, Role.admin)
         if time.monotonic() >= self._looked + LOOK_SECONDS:
             self._look_again()

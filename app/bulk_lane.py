@@ -22,7 +22,6 @@ import socket
 import struct
 import uuid
 import weakref
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -32,10 +31,12 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.debt import Debt
 from app.errors import MalformedBody, MalformedHeader, ServiceError
 from app.logs import log
 from app.pace import Pace
 from app.problems import problem_response
+from app.request_head import check_version, origin_form, without_upgrade
 
 EXTENSION = "optim.body"
 """Where a route finds the `Body`: in the ASGI scope's extensions."""
@@ -47,8 +48,6 @@ FIRST_BYTES = 1 << 11
 """On a new connection: mostly a head, so that a crowd's heads are read before its bodies."""
 LONGEST_HEAD = 1 << 16
 """Bytes, and what is received at once beyond them. Also of what follows a chunked body."""
-SLOWEST_BYTES_PER_SECOND = 1 << 14
-"""A body may take a second longer for each so many bytes that have come, an answer for each that were taken."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -151,19 +150,6 @@ class Body:
         return True
 
 
-@dataclass(slots=True)
-class Debt:
-    """What a client owes since a moment: a head, a body, the taking of an answer."""
-
-    since: float
-    seconds: float
-    paid: int = 0
-    """Bytes: each makes it a little longer."""
-
-    def is_due(self, now: float) -> bool:
-        return now >= self.since + self.seconds + self.paid / SLOWEST_BYTES_PER_SECOND
-
-
 class Http(HttpToolsProtocol):
     """uvicorn's protocol, with a way around its parser, and deadlines for what a client owes."""
 
@@ -196,10 +182,41 @@ class Http(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._owed is None and self.timeout_keep_alive_task is not None:
             self._owes(self.head_seconds)  # it may be no head yet, but an empty line; and uvicorn waits no more
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            self._cannot_read(self._why(error))
         self._bytes_beside_bodies += len(data)
         if self._bytes_beside_bodies > LONGEST_HEAD and not self.transport.is_closing():
             self._cannot_read(f"the head is longer than {LONGEST_HEAD} bytes: shorten its header fields")
+
+    def _feed(self, data: bytes) -> None:
+        """Have the bytes parsed. The parser stops after a head that offers an upgrade: that head is read once more
+        without the offer, by a fresh parser, and the rest goes on there as it came.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as stop:
+                parsed = int(stop.args[0])
+            method, version = self.parser.get_method(), self.parser.get_http_version()
+            self.parser = self._fresh_parser()
+            self.parser.feed_data(without_upgrade(method, self.url, version, self.headers))
+            data = data[parsed:]
+
+    def _fresh_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        return parser
+
+    def _why(self, error: httptools.HttpParserError) -> str:
+        if isinstance(error.__context__, ServiceError):  # raised below, in a callback of the parser
+            return error.__context__.detail
+        if self.parser.get_method() == b"PRI":
+            return "HTTP/2 is not spoken here: send HTTP/1.1"
+        return f"this is not HTTP/1.1 ({error}): see the request line and the header fields"
 
     def on_message_begin(self) -> None:
         self._owes(self.head_seconds)
@@ -208,10 +225,15 @@ class Http(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise MalformedHeader("CONNECT is for proxies, and this is none")
+            return  # the head comes once more, without the offer
+        check_version(self.parser.get_http_version())
         self._owes(self.body_seconds)
+        self.url = origin_form(self.url, self.headers)
         super().on_headers_complete()
-        if not self.parser.should_upgrade():
-            self.scope["extensions"] = {EXTENSION: Body(self, self.cycle)}  # type: ignore[dict-item]
+        self.scope["extensions"] = {EXTENSION: Body(self, self.cycle)}  # type: ignore[dict-item]
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if not self.pace.begin(cycle.scope["path"], partial(self._start, cycle, app)):
@@ -226,6 +248,8 @@ class Http(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
         self._owed = None
         self._bytes_beside_bodies = 0
         super().on_message_complete()
@@ -237,8 +261,7 @@ class Http(HttpToolsProtocol):
         self.bulk = self.bulk[nbytes:]
         if not self.bulk:
             self.bulk = None
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self.parser = self._fresh_parser()
             self.on_message_complete()
 
     def pause_writing(self) -> None:
@@ -248,9 +271,6 @@ class Http(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._untaken = None
         super().resume_writing()
-
-    def send_400_response(self, msg: str) -> None:
-        self._cannot_read("this is not HTTP/1.1: see the request line and the header fields")
 
     def _cannot_read(self, why: str) -> None:
         """Refuse what has come, and all that follows it. A request that came before it is answered first."""

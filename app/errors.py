@@ -76,9 +76,9 @@ class Unauthenticated(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """The key is valid, its role is not enough."""
+    """The key is valid and its role is not enough, or the page of another site asks without one."""
 
-    status, code, title = 403, "forbidden", "This key may not do that"
+    status, code, title = 403, "forbidden", "Who asks may not do that"
 
 
 class QuotaExceeded(ServiceError):
@@ -127,6 +127,12 @@ class BodyTooLarge(ServiceError):
     """The body is longer than `OPTIM_MAX_BODY_BYTES`."""
 
     status, code, title = 413, "body_too_large", "The body is too large"
+
+
+class Misdirected(ServiceError):
+    """`Host` names another host than those that the service answers for."""
+
+    status, code, title = 421, "misdirected", "The request is for another host"
 
 
 class UnsupportedMediaType(ServiceError):

@@ -24,7 +24,10 @@ from app import errors
 from app.auth import Keys
 from app.cache import StateCache
 from app.compute import Compute
+from app.cors import cors
+from app.hosts import HostGate
 from app.logs import configure_logs, log
+from app.names import listed
 from app.problems import problem_response
 from app.quota import Quota
 from app.rate_limit import RateLimit
@@ -67,7 +70,7 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     for noun in (sessions, steps, params, state, health, docs):
         app.include_router(noun.router)
     _add_handlers(app)
-    app.add_middleware(Telemetry, metrics=service.metrics, answer_error=problem_response)
+    _add_layers(app, service)
     return app
 
 
@@ -148,6 +151,25 @@ async def _sweep(service: Service) -> None:
                 log.info("swept", removed=removed)
         except errors.ServiceError as error:
             log.warning("sweep failed", error=error.detail)
+
+
+def _add_layers(app: FastAPI, service: Service) -> None:
+    """Telemetry, and in it CORS, and in that the gate: each sees what is refused further in."""
+    settings = service.settings
+    origins = listed(settings.cors_origins)
+    with_cors = cors(origins)
+    app.add_middleware(
+        HostGate,
+        answer_error=problem_response,
+        allowed=listed(settings.allowed_hosts),
+        origins=origins,
+        has_keys=service.keys.needed,
+    )
+    if origins:
+        app.add_middleware(with_cors)
+    app.add_middleware(
+        Telemetry, metrics=service.metrics, answer_error=lambda error: with_cors(problem_response(error))
+    )
 
 
 def _add_handlers(app: FastAPI) -> None:

@@ -91,7 +91,8 @@ def _has_keys(settings: Settings) -> bool:
 
 def _warn_of_open_doors(settings: Settings) -> None:
     if settings.insecure:
-        log.warning("no API keys: whoever reaches this address may do everything")
+        hosts = settings.allowed_hosts or "none but loopback's: see OPTIM_ALLOWED_HOSTS"
+        log.warning("no API keys: whoever reaches this address may do everything", hosts=hosts)
     else:
         log.info("no API keys: whoever is on this machine may do everything, and nobody else reaches this address")
 

@@ -12,6 +12,8 @@ from typing import Any, Literal
 from pydantic import Field, FilePath, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.names import EVERY, Hosts, listed, origin
+
 DEFAULT_PORT = 8000
 
 
@@ -51,6 +53,16 @@ class Settings(BaseSettings):
     )
     insecure: bool = Field(
         default=False, description="Listen where other machines reach it, although there are no API keys."
+    )
+    allowed_hosts: str | None = Field(
+        default=None,
+        description="The hosts that the service answers for beside loopback's, without ports and with commas between: "
+        "`optim,10.1.2.3,*.example.org`, or `*` for any. With none, and with API keys, it answers for any.",
+    )
+    cors_origins: str | None = Field(
+        default=None,
+        description="The origins whose pages may use the service from a browser, with commas between, such as "
+        "`https://app.example.org`, or `*` for any. None by default.",
     )
     ssl_certfile: FilePath | None = Field(
         default=None,
@@ -156,6 +168,20 @@ class Settings(BaseSettings):
     @classmethod
     def _lower_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _known_hosts(cls, text: str | None) -> str | None:
+        Hosts(listed(text))
+        return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _known_origins(cls, text: str | None) -> str | None:
+        for name in listed(text):
+            if name != EVERY:
+                origin(name)
+        return text
 
     @field_validator("store")
     @classmethod

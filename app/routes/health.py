@@ -42,7 +42,7 @@ async def readyz(service: Has) -> dict[str, str]:
     operation_id="getMetrics",
     summary="Prometheus metrics",
     response_class=Response,
-    responses=schema.text_answer("Prometheus's text format.", "unauthenticated", "forbidden"),
+    responses=schema.text_answer("Prometheus's text format.", "unauthenticated", "forbidden", "misdirected"),
 )
 async def metrics(service: Has, _: Admin) -> Response:
     """Counts since the process started, of all tenants. Where there are keys, it needs one of the role `admin`."""

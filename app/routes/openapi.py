@@ -36,7 +36,7 @@ _BINARY: Document = {"type": "string", "format": "binary"}
 _BINARY_FORMS: Document = {name: {"schema": _BINARY} for name in (SAFETENSORS.media_type, *SAFETENSORS.also)}
 METRICS = tuple(EXAMPLES["StepAnswer"]["metrics"])
 ALWAYS = ("malformed_query", "internal_error")
-KEYED = ("unauthenticated", "forbidden", "rate_limited", "store_unavailable")
+KEYED = ("unauthenticated", "forbidden", "misdirected", "rate_limited", "store_unavailable")
 
 
 def json_body(name: str) -> Document:

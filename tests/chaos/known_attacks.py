@@ -24,7 +24,7 @@ class Attack(NamedTuple):
 
 def request(method: str, path: str, body: bytes = b"", fields: Mapping[str, str | bytes] | None = None) -> bytes:
     """A request with its length announced, unless the fields say how it comes."""
-    known: dict[str, str | bytes] = {"host": "x", "connection": "close"}
+    known: dict[str, str | bytes] = {"host": "localhost", "connection": "close"}
     if body and not {"content-length", "transfer-encoding"} & (fields or {}).keys():
         known["content-length"] = str(len(body))
     lines = [f"{method} {path} HTTP/1.1".encode()]
@@ -234,10 +234,11 @@ COMPRESSED: Mapping[str, Attack] = {
 
 def raw(line: str, *fields: bytes, body: bytes = b"") -> bytes:
     """A request whose head is not to be trusted."""
-    return b"\r\n".join([line.encode(), b"host: x", *fields, b"", body])
+    return b"\r\n".join([line.encode(), b"host: localhost", *fields, b"", body])
 
 
 CHUNKED = b"transfer-encoding: chunked"
+UPGRADE = b"content-type: application/json\r\nconnection: upgrade\r\nupgrade: h2c"
 JSON_FIELD = b"content-type: application/json"
 POST = "POST {s}/steps HTTP/1.1"
 GET = "GET {s} HTTP/1.1"
@@ -274,6 +275,20 @@ HEADS: Mapping[str, Attack] = {
         "a path with a line's end": raw("GET {s}\r HTTP/1.1"),
         "no path": raw("GET HTTP/1.1"),
         "a version that is none": raw("GET {s} HTTP/9.9"),
+        "HTTP/0.9": raw("GET {s}"),
+        "HTTP/0.9 by its name": raw("GET {s} HTTP/0.9"),
+        "HTTP/1.2": raw("GET {s} HTTP/1.2"),
+        "HTTP/2 as if it were HTTP/1": raw("GET {s} HTTP/2.0"),
+        "HTTP/3 as if it were HTTP/1": raw("GET {s} HTTP/3"),
+        "two hosts": raw(GET, b"host: localhost"),
+        "two hosts, one of them another's": raw(GET, b"host: evil.example"),
+        "no host": b"GET {s} HTTP/1.1\r\nx: y\r\n\r\n",
+        "an upgrade with two Content-Lengths": raw(
+            POST, UPGRADE, b"content-length: 2", b"content-length: 3", body=b"{}"
+        ),
+        "an upgrade with Content-Length and Transfer-Encoding": raw(
+            POST, UPGRADE, b"content-length: 2", CHUNKED, body=b"2\r\n{}\r\n0\r\n\r\n"
+        ),
         "HTTP/2 without being asked": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
         "a method that is none": raw("FROB {s} HTTP/1.1"),
@@ -287,6 +302,12 @@ HEADS: Mapping[str, Attack] = {
         "an idempotency key of 256 characters": request(
             "POST", STEPS, GOOD, {"content-type": JSON, "idempotency-key": f'"{"k" * 256}"'}
         ),
+    }.items()
+}
+
+QUERIES: Mapping[str, Attack] = {
+    name: Attack(sent, 400, "malformed_query")
+    for name, sent in {
         "a limit of 0": raw("GET /v1/sessions?limit=0 HTTP/1.1"),
         "a limit of 10^30": raw(f"GET /v1/sessions?limit={10**30} HTTP/1.1"),
         "a limit of 5,000 digits": raw(f"GET /v1/sessions?limit={'9' * 5000} HTTP/1.1"),
@@ -302,12 +323,11 @@ HEADS: Mapping[str, Attack] = {
 }
 
 PATHS: Mapping[str, Attack] = {
-    "HTTP/0.9": Attack(raw("GET {s}"), 200, None),
-} | {
     name: Attack(raw(f"{line} HTTP/1.1"), status, code)
     for name, line, status, code in (
         ("the path of a session", "GET {s}", 200, None),
-        ("an absolute path with another host", "GET http://evil.example{s}", 200, None),
+        ("an absolute path with another host", "GET http://evil.example{s}", 421, "misdirected"),
+        ("an absolute path with this host", "GET http://localhost:8000{s}", 200, None),
         ("a path in capitals", "GET /V1/SESSIONS", 404, "route_not_found"),
         ("two slashes", "GET //v1/sessions", 404, "route_not_found"),
         ("a slash at the end", "GET {s}/", 404, "route_not_found"),
@@ -336,6 +356,10 @@ CHUNKS: Mapping[str, Attack] = {
     "a chunk of 2^64 bytes": malformed(raw(POST, JSON_FIELD, CHUNKED, body=b"10000000000000000\r\n")),
     "a chunk of a negative length": malformed(raw(POST, JSON_FIELD, CHUNKED, body=b"-1\r\n")),
     "a chunk that is longer than it says": malformed(raw(POST, JSON_FIELD, CHUNKED, body=b"1\r\n{}\r\n0\r\n\r\n")),
+    "an upgrade with a coding that is almost chunked": malformed(raw(POST, UPGRADE, b"transfer-encoding: xchunked")),
+    "an upgrade with a request for its body": Attack(
+        raw(POST, UPGRADE, b"content-length: %d" % len(GOOD), body=GOOD + b"DELETE {s} HTTP/1.1\r\n\r\n"), 200, None
+    ),
     "a chunk with words behind its length": Attack(
         raw(POST, JSON_FIELD, CHUNKED, body=b"%x;a=b\r\n%s\r\n0\r\n\r\n" % (len(GOOD), GOOD)), 200, None
     ),
@@ -353,11 +377,16 @@ FIELDS: Mapping[str, Attack] = {
         ("Accept that refuses everything", {"accept": "*/*;q=0"}, 406, "not_acceptable"),
         ("Accept with a quality that is no number", {"accept": "application/json;q=nan"}, 406, "not_acceptable"),
         ("Accept of 10,000 kinds", {"accept": ", ".join(["a/b"] * 10_000)}, 406, "not_acceptable"),
-        # after the head of an upgrade the parser reads no body: what is refused is an empty one
-        ("an upgrade to another protocol", {"upgrade": "h2c", "connection": "upgrade"}, 400, "malformed_body"),
-        ("an upgrade to a websocket", {"upgrade": "websocket", "connection": "upgrade"}, 400, "malformed_body"),
+        ("an upgrade to another protocol", {"upgrade": "h2c", "connection": "upgrade"}, 200, None),
+        ("an upgrade to a websocket", {"upgrade": "websocket", "connection": "upgrade"}, 200, None),
         ("an expectation that nobody has", {"expect": "a miracle"}, 200, None),
-        ("a host that is another's", {"host": "evil.example"}, 200, None),
+        ("a host that is another's", {"host": "evil.example"}, 421, "misdirected"),
+        ("a host that begins as ours", {"host": "localhost.evil.example"}, 421, "misdirected"),
+        ("a host that is every address", {"host": "0.0.0.0:8000"}, 421, "misdirected"),
+        ("a host with a user", {"host": "localhost@evil.example"}, 400, "malformed_header"),
+        ("a host of no characters", {"host": ""}, 400, "malformed_header"),
+        ("a page of another site", {"origin": "https://evil.example"}, 403, "forbidden"),
+        ("a page of no site", {"origin": "null", "sec-fetch-site": "cross-site"}, 403, "forbidden"),
         ("a method to be taken instead", {"x-http-method-override": "DELETE"}, 200, None),
         ("a path to be taken instead", {"x-original-url": "/metrics", "x-forwarded-prefix": "/x"}, 200, None),
         ("a media type with a charset", {"content-type": "application/json; charset=utf-7"}, 200, None),
@@ -374,6 +403,7 @@ ATTACKS: Mapping[str, Attack] = {
         "JSON": TEXT,
         "compressed": COMPRESSED,
         "head": HEADS,
+        "query": QUERIES,
         "path": PATHS,
         "chunks": CHUNKS,
         "field": FIELDS,

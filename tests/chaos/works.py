@@ -93,7 +93,7 @@ async def service_on(store: Store) -> AsyncIterator[httpx2.AsyncClient]:
     """A service that has cached nothing, on a store that is open."""
     app = create_app(Settings(store="memory:"), store)
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://service", timeout=60) as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client:
         yield client
     app.state.service.compute.close()
 

@@ -108,7 +108,7 @@ def test_whatever_a_schema_says_is_text() -> None:
 
 async def test_the_server_sends_it_with_a_policy_that_forbids_the_rest(schema: Any) -> None:
     transport = httpx2.ASGITransport(create_app(Settings(store="memory:")))
-    async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.get("/docs")
         assert (await client.get("/openapi.json")).json() == schema
     assert answer.headers["content-type"] == "text/html; charset=utf-8"

@@ -70,7 +70,7 @@ class Exchange(httpx2.BaseTransport):
 @pytest.mark.parametrize("case", [name for name, case in CASES.items() if case.binary])
 def test_the_python_client_writes_these_requests_and_reads_these_answers(case: str) -> None:
     run = CASES[case]
-    with Client("http://service", transport=Exchange(case)) as client:
+    with Client("http://localhost", transport=Exchange(case)) as client:
         session, stale = (client.sessions.create(**run.settings) for _ in range(2))
         params = run.params
         for step, (_, expected) in zip(run.steps, exchanges(case), strict=True):

@@ -61,7 +61,7 @@ def serving(store: Store | None = None, /, **settings: Any) -> Iterator[Client]:
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())
         try:
-            with Client(transport=InThisThread(app, runner), base_url="http://service") as client:
+            with Client(transport=InThisThread(app, runner), base_url="http://localhost") as client:
                 yield client
         finally:
             runner.run(lifespan.__aexit__(None, None, None))

@@ -140,7 +140,7 @@ def post_chunked(path: str, parts: list[bytes]) -> bytes:
 def _head(path: str, headers: dict[str, Any]) -> bytes:
     lines = [
         f"POST {path} HTTP/1.1",
-        "host: x",
+        "host: localhost",
         *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items()),
     ]
     return "\r\n".join([*lines, "", ""]).encode()

@@ -88,7 +88,7 @@ def test_a_large_body_goes_around_the_parser() -> None:
     ids=["small", "large", "large, with 100-continue", "chunked"],
 )
 def test_a_body_that_has_hardly_begun_takes_no_place_from_others(begin: bytes) -> None:
-    begin = begin.replace(b"host: x", b"host: x\r\ncontent-type: application/octet-stream")
+    begin = begin.replace(b"host: localhost", b"host: localhost\r\ncontent-type: application/octet-stream")
     app = create_app(Settings(store="memory:", max_waiting_steps=1))
     with listening(app) as address, Wire(address) as slow, Wire(address) as other:
         slow.send(begin)
@@ -185,7 +185,7 @@ def test_the_time_in_which_the_service_does_not_read_is_not_the_clients(monkeypa
         await asyncio.sleep(0.8)
         await echo(scope, receive, send)
 
-    monkeypatch.setattr("app.bulk_lane.SLOWEST_BYTES_PER_SECOND", 1 << 40)
+    monkeypatch.setattr("app.debt.SLOWEST_BYTES_PER_SECOND", 1 << 40)
     with listening(busy, body_seconds=0.5) as address, Wire(address) as wire:
         wire.send(post("/lane", LARGE))
         assert wire.answer() == (200, digest(LARGE))
@@ -258,13 +258,13 @@ def test_a_client_that_does_not_take_its_answer_is_let_go_at_the_deadline(loop: 
     [
         b"\0\r\n\r\n",
         b"GET / FTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nhost: x\r\nx-a: a\0b\r\n\r\n",
-        b"GET / HTTP/1.1\r\nhost: x\r\nx-a: a\rb\r\n\r\n",
-        b"GET / HTTP/1.1\r\nhost: x\r\nx a: b\r\n\r\n",
-        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
-        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
-        b"GET / HTTP/1.1\r\nhost: x\r\nx-a: " + bytes(BULK_BYTES).replace(b"\0", b"a") * 2,
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nx-a: a\0b\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nx-a: a\rb\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nx a: b\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nx-a: " + bytes(BULK_BYTES).replace(b"\0", b"a") * 2,
         b"\r\n" * BULK_BYTES,
     ],
     ids=["zero", "ftp", "nul", "cr", "space", "minus", "two lengths", "length and chunks", "endless", "empty lines"],

@@ -120,7 +120,10 @@ def overloaded(_: Path) -> httpx2.Response:
         store = SlowStore()
         app = create_app(Settings(store="memory:", max_waiting_steps=1), store)
         transport = httpx2.ASGITransport(app)
-        async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://x") as c:
+        async with (
+            app.router.lifespan_context(app),
+            httpx2.AsyncClient(transport=transport, base_url="http://localhost") as c,
+        ):
             steps = path_of(await c.post("/v1/sessions", json={"optimizer": "sgd"})) + "/steps"
             first = asyncio.create_task(c.post(steps, json=W))
             await store.saving.wait()
@@ -154,6 +157,7 @@ WAYS: dict[str, Callable[[Path], httpx2.Response]] = {
         lambda c, s: step(c, s, params={"w": [MARK] * 999}, grads={"w": [MARK] * 999}), max_body_bytes=1024
     ),
     "unsupported_media_type": on_session(lambda c, s: c.post(f"{s}/steps", content=b"123456.75", headers=TEXT)),
+    "misdirected": with_client(lambda c: c.post("/v1/sessions", json=MARKED, headers={"host": "evil.example"})),
     "invalid_session": with_client(lambda c: c.post("/v1/sessions", json={"optimizer": [MARK]})),
     "tensor_mismatch": on_session(lambda c, s: step(c, s, params={"w": [MARK]}, grads={"w": [MARK]})),
     "non_finite": on_session(lambda c, s: binary_step(c, s, BAD, BAD)),
@@ -284,7 +288,7 @@ class Connection:
 
     def __init__(self, *messages: dict[str, Any], headers: dict[str, str]) -> None:
         self.messages = list(messages)
-        self.headers = headers
+        self.headers = {"host": "localhost", **headers}
         self.sent: list[Any] = []
 
     async def receive(self) -> dict[str, Any]:

@@ -56,7 +56,10 @@ def test_of_many_at_once_no_more_are_made_than_may_be(store_url: str) -> None:
     async def at_once() -> list[int]:
         app = create_app(Settings(store=store_url, max_sessions=5))
         transport = httpx2.ASGITransport(app)
-        async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://x") as c:
+        async with (
+            app.router.lifespan_context(app),
+            httpx2.AsyncClient(transport=transport, base_url="http://localhost") as c,
+        ):
             answers = await asyncio.gather(*(c.post("/v1/sessions", json=SGD) for _ in range(20)))
             return sorted(answer.status_code for answer in answers)
 

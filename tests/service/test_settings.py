@@ -29,6 +29,8 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "api_keys_file": (__file__, Path(__file__)),
     "api_key_sha256": ("0" * 64, "0" * 64),
     "insecure": ("True", True),
+    "allowed_hosts": ("optim,*.example.org", "optim,*.example.org"),
+    "cors_origins": ("https://app.example.org", "https://app.example.org"),
     "ssl_certfile": (__file__, Path(__file__)),
     "ssl_keyfile": (__file__, Path(__file__)),
     "ssl_keyfile_password": ("secret", "secret"),
@@ -63,6 +65,8 @@ WRONG: dict[str, list[str]] = {
     "api_keys_file": ["", "/nowhere/keys.json", "/"],
     "api_key_sha256": ["", "secret", "0" * 63, "sha256:" + "0" * 64],
     "insecure": ["", "maybe"],
+    "allowed_hosts": ["optim:8000", "http://optim", "*.*"],
+    "cors_origins": ["app.example.org", "https://app.example.org/", "null"],
     "ssl_certfile": ["", "/nowhere/cert.pem", "/"],
     "ssl_keyfile": ["", "/nowhere/key.pem", "/"],
     "max_body_bytes": ["0", "1023", "1MB"],
@@ -276,7 +280,10 @@ async def test_a_step_that_finds_no_place_waits_for_one() -> None:
     store = SlowStore()
     app = create_app(Settings(store="memory:", max_waiting_steps=1), store)
     transport = httpx2.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client,
+    ):
         steps = path_of(await client.post("/v1/sessions", json={"optimizer": "sgd"})) + "/steps"
         both = [asyncio.create_task(client.post(steps, json=W)) for _ in range(2)]
         await store.saving.wait()
@@ -291,7 +298,10 @@ async def test_an_upload_takes_a_place_as_a_step_does(upload: str, monkeypatch: 
     store = SlowStore()
     app = create_app(Settings(store="memory:", max_waiting_steps=1), store)
     transport = httpx2.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client,
+    ):
         session = path_of(await client.post("/v1/sessions", json={"optimizer": "sgd"}))
         step = asyncio.create_task(client.post(f"{session}/steps", json=W))
         await store.saving.wait()

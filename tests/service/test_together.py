@@ -29,7 +29,7 @@ async def service(store: MemoryStore | None = None) -> AsyncIterator[httpx2.Asyn
     app = create_app(Settings(store="memory:"), store)
     async with (
         app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://service") as client,
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost") as client,
     ):
         yield client
 

@@ -1,0 +1,19 @@
+"""A client's debt to the service: a head, a body or the taking of an answer, and when it is due."""
+
+from dataclasses import dataclass
+
+SLOWEST_BYTES_PER_SECOND = 1 << 14
+"""A body may take a second longer for each so many bytes that have come, an answer for each that were taken."""
+
+
+@dataclass(slots=True)
+class Debt:
+    """What a client owes since a moment."""
+
+    since: float
+    seconds: float
+    paid: int = 0
+    """Bytes: each makes it a little longer."""
+
+    def is_due(self, now: float) -> bool:
+        return now >= self.since + self.seconds + self.paid / SLOWEST_BYTES_PER_SECOND
