@@ -162,8 +162,9 @@ def _history_row(
 def _check_moments(session: Session, config: Config) -> None:
     """Refuse settings under which a tensor would need other moments than it has."""
     rule = OPTIMIZERS[config.optimizer]
+    groups = config.groups_of(session.layout.entries)
     for tensor, entry in session.layout.entries.items():
-        needed = rule.init(config.hyperparameters_of(config.group_of(tensor)))
+        needed = rule.init(config.hyperparameters_of(groups[tensor]))
         if session.counts[tensor] and set(entry.moments) != set(needed):
             raise InvalidSession(
                 f"tensor {tensor!r} has the moments ({', '.join(entry.moments)}), the new settings need "

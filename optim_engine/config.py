@@ -5,16 +5,15 @@ setting, or one that the optimizer does not have, is refused, never dropped.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Self, TypeAlias, get_args
 
 from optim_engine.clipping import Clip
 from optim_engine.errors import InvalidConfig
 from optim_engine.fields import named, number, plain, read_fields
-from optim_engine.groups import DEFAULT_GROUPS, Group, read_groups
+from optim_engine.groups import DEFAULT_GROUPS, Group, Grouping, read_groups
 from optim_engine.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from optim_engine.schedules import Schedule, read_schedule
 
@@ -81,22 +80,42 @@ class Config:
     def groups(self) -> tuple[Group, ...]:
         return DEFAULT_GROUPS if self.given_groups is None else self.given_groups
 
+    def groups_of(self, tensors: Collection[str], *, limited: bool = True) -> dict[str, int | None]:
+        """The index of the first group that matches each; `None` where none does.
+
+        A name is matched when it is first asked for, which may take a second where there are many names and patterns;
+        after that it takes a look. Where that is `limited`, patterns that would take longer raise `InvalidConfig`: give
+        it all tensors of a state then, also those that it knows.
+        """
+        return self._grouping.of(tensors, limited=limited)
+
     def group_of(self, tensor: str) -> int | None:
-        """The index of the first group that matches; `None` where none does."""
-        return next((i for i, group in enumerate(self.groups) if group.matches(tensor)), None)
+        """The same of one tensor."""
+        return self.groups_of([tensor])[tensor]
 
     def hyperparameters_of(self, group: int | None) -> Hyperparameters:
         """The effective hyperparameters of the tensors in that group."""
         return self.hyperparameters if group is None else self._of_groups[group]
 
     @cached_property
+    def _grouping(self) -> Grouping:
+        return Grouping(self.groups)
+
+    @cached_property
     def _of_groups(self) -> tuple[Hyperparameters, ...]:
         return tuple(replace(self.hyperparameters, **group.overrides) for group in self.groups)
 
-    def unmatched(self, tensors: Mapping[str, object]) -> list[str]:
+    def unmatched(self, tensors: Collection[str]) -> list[str]:
         """The patterns of given groups that match no tensor; none where there is no tensor yet."""
-        patterns = [p for group in self.given_groups or () for p in group.match] if tensors else []
-        return [p for p in patterns if not any(fnmatchcase(tensor, p) for tensor in tensors)]
+        return self._grouping.unmatched(tensors) if self.given_groups and tensors else []
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Made once: a step looks for its plan by it, and there may be hundreds of patterns."""
+        return hash(tuple(getattr(self, field.name) for field in fields(self)))
 
     def learning_rates(self, step: int, given: float | None = None) -> Mapping[int | None, float]:
         """The learning rate of each group (`None` is no group) at the step of that number.

@@ -1,18 +1,23 @@
 """Groups: tensors by name, and the hyperparameters that are theirs."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from optim_engine.errors import InvalidConfig
 from optim_engine.fields import plain, read_fields
+from optim_engine.globs import Globs, TooMuchWork
 from optim_engine.hyperparameters import Hyperparameters
 
 MOST_PATTERNS = 256
 """In all groups together: each tensor is held against each of them."""
 LONGEST_PATTERN = 1024
 """Characters."""
+MOST_WORK = 600_000_000
+"""Steps of `Globs.match` for a session's patterns and names: some seconds. Ordinary ones take a thousandth of it."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +27,51 @@ class Group:
     match: tuple[str, ...]
     overrides: Mapping[str, Any] = field(hash=False)
 
-    def matches(self, tensor: str) -> bool:
-        return any(fnmatchcase(tensor, pattern) for pattern in self.match)
-
     def to_dict(self) -> dict[str, Any]:
         return {"match": list(self.match), **plain(self.overrides)}
+
+
+class Grouping:
+    """Which tensors fall into which group: each name is matched once, and then known for as long as it is asked for."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self._patterns = [pattern for group in groups for pattern in group.match]
+        self._owners = [i for i, group in enumerate(groups) for _ in group.match]
+        self._matched: dict[str, int] = {}
+        """By name, the patterns that match it, a bit for each."""
+        self._work = 0
+        """What it took to find them."""
+
+    def of(self, tensors: Collection[str], *, limited: bool) -> dict[str, int | None]:
+        """The index of the first group that matches each; `None` where none does."""
+        matched = self._match(tensors, limited)
+        return {
+            tensor: self._owners[(bits & -bits).bit_length() - 1] if (bits := matched[tensor]) else None
+            for tensor in tensors
+        }
+
+    def unmatched(self, tensors: Collection[str]) -> list[str]:
+        """The patterns that match none of them."""
+        matched = self._match(tensors, limited=False)
+        some = reduce(or_, {matched[tensor] for tensor in tensors}, 0)
+        return [pattern for i, pattern in enumerate(self._patterns) if not some >> i & 1]
+
+    def _match(self, tensors: Collection[str], limited: bool) -> Mapping[str, int]:
+        known, work = self._matched, self._work
+        if len(known) > 2 * len(tensors):  # other tensors', by now
+            known, work = {}, 0
+        if new := [tensor for tensor in tensors if tensor not in known]:
+            try:
+                found, more = Globs(self._patterns).match(new, MOST_WORK - work if limited else math.inf)
+            except TooMuchWork:
+                raise InvalidConfig(
+                    "groups",
+                    f"{len(self._patterns)} patterns take too long to be held against {len(tensors)} names; use "
+                    "fewer or shorter ones, with fewer ? and [sets]",
+                ) from None
+            self._matched = known = {**known, **found}
+            self._work = work + more
+        return known
 
 
 DEFAULT_GROUPS = (Group(("*bias",), {"weight_decay": 0.0}),)

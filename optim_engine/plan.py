@@ -135,7 +135,8 @@ def plan_step(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str
 
 def _plan(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> Plan:
     specs = {name: layout.entries[name].spec if name in layout.entries else Spec.of(g) for name, g in grads.items()}
-    packs = _packs(config, specs, counts)
+    groups = config.groups_of({**layout.entries, **specs})
+    packs = _packs(specs, counts, groups)
     stepped: dict[str, Entry] = {}
     for group, tensors in packs:
         slots = _slots(config, group)
@@ -147,13 +148,15 @@ def _plan(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, in
     return Plan(after, runs, tuple(rest(touched, after.nbytes)))
 
 
-def _packs(config: Config, specs: Mapping[str, Spec], counts: Mapping[str, int]) -> list[tuple[int | None, list[str]]]:
+def _packs(
+    specs: Mapping[str, Spec], counts: Mapping[str, int], groups: Mapping[str, int | None]
+) -> list[tuple[int | None, list[str]]]:
     """Each run's group and tensors. The order follows from the names: sums over runs come out the same anywhere."""
     packs: dict[tuple[Any, ...], list[str]] = {}
     sizes: Counter[tuple[Any, ...]] = Counter()
     for tensor in sorted(specs):
         spec = specs[tensor]
-        alike = (config.group_of(tensor), counts[tensor], spec.dtype)
+        alike = (groups[tensor], counts[tensor], spec.dtype)
         if spec.size < PACK_BELOW:
             packs.setdefault((*alike, sizes[alike] // LARGEST_PACK), []).append(tensor)
             sizes[alike] += spec.size

@@ -63,12 +63,13 @@ def read_changes(document: Any) -> Callable[[Session], Session]:
 def view(session: Session) -> dict[str, Any]:
     """The session as it is answered, with every effective value."""
     config = session.config
+    groups = config.groups_of(session.layout.entries, limited=False)
     tensors = {
         name: {
             "shape": entry.spec.shape,
             "dtype": entry.spec.dtype.name,
             "step": session.counts[name],
-            "group": config.group_of(name),
+            "group": groups[name],
         }
         for name, entry in session.layout.entries.items()
     }

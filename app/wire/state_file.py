@@ -80,8 +80,12 @@ class StateFile:
 
     def _check_slots(self, config: Config, who_needs: str) -> None:
         """Whether the file has of each tensor what those settings need."""
+        try:
+            groups = config.groups_of(self._entries)
+        except EngineError as error:
+            raise InvalidState(str(error)) from None
         for name, entry in self._entries.items():
-            hyperparameters = config.hyperparameters_of(config.group_of(name))
+            hyperparameters = config.hyperparameters_of(groups[name])
             moments = OPTIMIZERS[config.optimizer].init(hyperparameters) if self._counts[name] else ()
             needed = {*moments, *(["params"] if config.hold_params else [])}
             if set(entry.slots) != needed:
