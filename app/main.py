@@ -31,6 +31,7 @@ from app.names import listed
 from app.problems import problem_response
 from app.quota import Quota
 from app.rate_limit import RateLimit
+from app.readiness import Readiness
 from app.routes import docs, health, openapi, params, sessions, state, steps
 from app.service import Places, Service
 from app.sessions import Sessions
@@ -127,6 +128,7 @@ def _service(settings: Settings, store: Store) -> Service:
     return Service(
         settings=settings,
         store=store,
+        readiness=Readiness(store),
         sessions=Sessions(
             store,
             compute,

@@ -18,6 +18,7 @@ from app.compute import Compute
 from app.errors import Overloaded
 from app.keys_file import Role
 from app.rate_limit import RateLimit
+from app.readiness import Readiness
 from app.sessions import Sessions
 from app.settings import Settings
 from app.store.base import Store
@@ -56,6 +57,7 @@ class Places:
 class Service:
     settings: Settings
     store: Store
+    readiness: Readiness
     sessions: Sessions
     compute: Compute
     keys: Keys

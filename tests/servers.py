@@ -38,20 +38,31 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
     def start(self) -> Self:
-        command = [redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        command += ["--appendonly", "yes", "--save", "", *self.options]
-        with (self.folder / "log").open("ab") as log:
-            # Signals as Python has them: a file that may not grow is an error to the server, and not its death.
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, restore_signals=False)
+        self.launch()
+        assert self._process
         deadline = time.monotonic() + 20
         while True:
             with suppress(redis.ConnectionError), self.client() as client:
                 client.ping()
                 return self
             if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
                 raise RuntimeError(f"no Redis: {(self.folder / 'log').read_text()}")
             time.sleep(0.01)
+
+    def launch(self) -> None:
+        """Start it, and do not wait until it answers."""
+        command = [redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        command += ["--appendonly", "yes", "--save", "", *self.options]
+        with (self.folder / "log").open("ab") as log:
+            # Signals as Python has them: a file that may not grow is an error to the server, and not its death.
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, restore_signals=False)
 
     def kill(self) -> None:
         """As a power cut would, but for what the operating system has taken already."""

@@ -26,12 +26,12 @@ async def livez() -> dict[str, str]:
 @router.get(
     "/readyz",
     operation_id="getReadiness",
-    summary="Whether the store is reachable",
+    summary="Whether the store can be written",
     responses=schema.answers(200, "Readiness", "store_unavailable", keyed=False),
 )
 async def readyz(service: Has) -> dict[str, str]:
-    """Asks the store; 503 where it does not answer."""
-    await service.store.ping()
+    """Writes to the store; 503 where that fails, or takes longer than two seconds."""
+    await service.readiness.check()
     scheme = service.settings.store.partition(":")[0]
     kernel = service.compute.machine.kernel.name
     return {"status": "ready", "store": scheme, "kernel": kernel, "version": version("optim-service")}

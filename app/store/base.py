@@ -222,7 +222,7 @@ class Store(ABC):
 
     @abstractmethod
     async def ping(self) -> None:
-        """Return if the store answers."""
+        """Return if the store can be written. What that leaves behind is bounded, and no session's."""
 
     @abstractmethod
     async def load(self, session_id: str) -> Head | None:

@@ -7,7 +7,6 @@ call runs on the event loop. The file is not a write map: a full disk is an erro
 
 import asyncio
 import errno
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -36,12 +35,18 @@ from app.store.base import (
 )
 from app.store.group_commit import GroupCommit
 from app.store.keys import Claim
+from app.store.lmdb_guard import Guard
 from app.store.lmdb_tables import Tables, staging_key
 
 TRANSACTION_BYTES = 4 << 20
 """LMDB keeps in memory what a transaction writes, until it commits: a little at a time stays in cache."""
 MARK = b"optim-service"
 """The key that tells our file from another's; its value is the format's number."""
+PROBE = b"optim-service probe"
+PROBE_BYTES = 1 << 16
+"""What `ping` writes under that key: LMDB finds room for a byte in a file that takes no session any more."""
+PING_SECONDS = 1.25
+"""What a probe waits for the disk: less than the two seconds in which `/readyz` answers."""
 READERS = 4
 """Threads that read, so that a small look need not wait for a large state."""
 MOST_READERS = 1024
@@ -94,6 +99,7 @@ class LmdbStore(Store):
         self.sync = sync
         self.history_limit = history_limit
         self._file = folder / "data.mdb"
+        self._guard = Guard(folder)
         self._environment: lmdb.Environment | None = None
 
     @classmethod
@@ -112,8 +118,23 @@ class LmdbStore(Store):
         await asyncio.to_thread(self._open)
 
     def _open(self) -> None:
-        environment = self._open_environment()
         try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._guard.opening():
+                environment = self._open_environment()
+        except OSError as error:
+            raise StoreUnavailable(f"cannot open the store in {self.folder}: {error}") from error
+        self._writer: GroupCommit[Transaction] = GroupCommit(
+            lambda: self._begin(environment), TRANSACTION_BYTES, (VersionConflict, ServiceError)
+        )
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._probe: Future[bool] | None = None
+        self._environment = environment
+
+    def _open_environment(self) -> lmdb.Environment:
+        environment = self._open_files()
+        try:
+            self._guard.hold()
             with (
                 environment.begin(write=True, buffers=True) as txn,
                 lmdb_length.checked(environment, txn, self._file),
@@ -121,21 +142,15 @@ class LmdbStore(Store):
                 self._check_format(txn)
                 self._tables = Tables(*(environment.open_db(field.name.encode(), txn=txn) for field in fields(Tables)))
             environment.reader_check()
-            self._inode = self._file.stat().st_ino
         except BaseException as error:
             environment.close()
             if isinstance(error, lmdb.Error):
                 raise self._translated(error) from error
             raise
-        self._writer: GroupCommit[Transaction] = GroupCommit(
-            lambda: self._begin(environment), TRANSACTION_BYTES, (VersionConflict, ServiceError)
-        )
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
-        self._environment = environment
+        return environment
 
-    def _open_environment(self) -> lmdb.Environment:
+    def _open_files(self) -> lmdb.Environment:
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return lmdb.open(
                 str(self.folder),
                 map_size=self.map_bytes,
@@ -147,25 +162,16 @@ class LmdbStore(Store):
             )
         except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
             raise IncompatibleStore(f"{self._file} is no store of this service, or is damaged") from error
-        except (lmdb.Error, OSError) as error:
+        except lmdb.Error as error:
             raise StoreUnavailable(f"cannot open the store in {self.folder}: {error}") from error
 
     @contextmanager
     def _begin(self, environment: lmdb.Environment) -> Iterator[Transaction]:
-        """A transaction that writes."""
+        """A transaction that writes, into the files that are there before and after it."""
         with environment.begin(write=True, buffers=True) as txn:
-            lmdb_length.note(txn, self._place().st_size)
+            lmdb_length.note(txn, self._guard.check())
             yield txn
-
-    def _place(self) -> os.stat_result:
-        """Raise `StoreUnavailable` for a file that was removed: it can still be written to, and is gone when closed."""
-        try:
-            place = self._file.stat()
-        except OSError as error:
-            raise StoreUnavailable(f"the store in {self.folder} was removed while it was open: {error}") from error
-        if place.st_ino != self._inode:
-            raise StoreUnavailable(f"the store in {self.folder} was replaced while it was open: restart the service")
-        return place
+        self._guard.check()
 
     def _check_format(self, txn: Transaction) -> None:
         mark = txn.get(MARK)
@@ -192,11 +198,23 @@ class LmdbStore(Store):
                     await asyncio.to_thread(environment.sync, True)
             finally:
                 environment.close()
+                self._guard.close()
 
     # The verbs
 
     async def ping(self) -> None:
-        await self._view(lambda txn: txn.get(MARK) and self._place())
+        """Write, or see that others do: a probe that waits behind their saves is no sign of a store that is stuck."""
+        environment = self._opened()
+        saved = environment.info()["last_txnid"]
+        if self._probe is None or self._probe.done():
+            self._probe = self._writer.submit(lambda txn: txn.put(PROBE, bytes(PROBE_BYTES)), PROBE_BYTES)
+        waiting = asyncio.wrap_future(self._probe)
+        waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # maybe nobody waits by then
+        await asyncio.wait([waiting], timeout=PING_SECONDS)
+        if waiting.done():
+            await self._finish(self._probe)
+        elif environment.info()["last_txnid"] == saved:
+            raise StoreUnavailable(f"the store in {self.folder} wrote nothing within {PING_SECONDS:g} s")
 
     async def load(self, session_id: str) -> Head | None:
         return await self._view(lambda txn: self._tables.head(txn, session_id))

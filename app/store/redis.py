@@ -35,6 +35,7 @@ from app.store.redis_claims import Claims
 from app.store.redis_client import Client, Command, Refused, Upload
 from app.store.redis_names import (
     FORMAT_KEY,
+    READY_KEY,
     TENANTS,
     created_key,
     head_key,
@@ -58,6 +59,9 @@ CONFLICTS: Mapping[bytes, tuple[type[VersionConflict], str]] = {
     b"created": (AlreadyCreated, " was created before"),
 }
 """Why the script did not save."""
+READY_MS = 60_000
+READY_SECONDS = 1.25
+"""What a probe waits for Redis: less than the two seconds in which `/readyz` answers."""
 
 log = logging.getLogger(__name__)
 Item = TypeVar("Item")
@@ -147,7 +151,7 @@ class RedisStore(Store):
         await self._redis.close()
 
     async def ping(self) -> None:
-        await self._redis.ask(("PING",))
+        await self._redis.ask(("SET", READY_KEY, 1, "PX", READY_MS), at_once_within=READY_SECONDS)
 
     # Reading
 

@@ -1,40 +1,36 @@
 """How Redis is asked: the one place that knows redis-py, its connections and its errors.
 
-redis-py gives the connections (addresses, TLS, users, the protocol); its pool and pipelines are left out, for their
-bookkeeping takes longer than a small answer of Redis. Nothing is sent twice: a write that got no answer may have been
-done. A call that is cut short closes its connection, so that nobody reads another's answer.
+Nothing is sent twice: a write that got no answer may have been done. redis-py's pipelines are left out, for their
+bookkeeping takes longer than a small answer of Redis.
 """
 
 import asyncio
-import re
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import Any, TypeAlias
-from urllib.parse import parse_qs, urlsplit
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.errors import StoreUnavailable
+from app.store.redis_pool import Pool
 from app.store.redis_scripts import Script
-
-CONNECTIONS = 32
-"""Of one process. A call beyond them waits for one to come free, as long as for an answer."""
-READ_BYTES = 1 << 18
 
 LARGEST_COPIED = 1 << 14
 """Bytes: a larger value is not copied on its way out."""
@@ -43,14 +39,25 @@ SENT_AT_ONCE = 16
 
 ADVICE: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (OutOfMemoryError, "is out of memory: raise its maxmemory or delete sessions"),
-    (ReadOnlyError, "is a read-only replica: name the primary in OPTIM_STORE"),
+    (ReadOnlyError, "is a read-only replica: unless a failover is under way, name the primary in OPTIM_STORE"),
+    (MasterDownError, "is a replica without its primary: unless a failover is under way, name the primary"),
     (BusyLoadingError, "is loading its data: try again in a moment"),
+    ((MovedError, AskError, TryAgainError, ClusterDownError), "is a cluster: name one primary in OPTIM_STORE"),
     (NoPermissionError, "does not let this user do what the store needs"),
     (AuthenticationError, "refuses the user or the password in OPTIM_STORE"),
     (ssl.SSLCertVerificationError, "shows a certificate that is not trusted: is its authority in ?ssl_ca_certs=PATH?"),
-    ((RedisTimeoutError, TimeoutError), "did not answer within OPTIM_STORE_TIMEOUT_SECONDS"),
+    ((RedisTimeoutError, TimeoutError), "did not answer within {limit}"),
     (Exception, "failed or cannot be reached"),
 )
+SAID = {
+    "MISCONF": "cannot write to its disk",
+    "NOREPLICAS": "has fewer replicas than its min-replicas-to-write",
+}
+"""The same, for errors that redis-py has no class for, by the word that they begin with."""
+ELSEWHERE = (
+    ReadOnlyError, MasterDownError, MovedError, AskError, TryAgainError, ClusterDownError, AuthenticationError
+)  # fmt: skip
+"""With these, and with those of `SAID`, a server says that it cannot be written: another may be at the address now."""
 
 Command: TypeAlias = Sequence[str | bytes | int | memoryview]
 
@@ -60,81 +67,45 @@ class Refused(StoreUnavailable):
 
 
 class Client:
-    """A pool of connections. It belongs to the event loop that opened it."""
+    """What the store asks of Redis. It belongs to the event loop that opened it."""
 
     def __init__(self, url: str, timeout: float) -> None:
-        self._timeout = timeout
-        address = _address(url)
-        self._connection_class: type[AbstractConnection] = address.pop("connection_class", Connection)
-        self._settings = {
-            **address,
-            "socket_timeout": None,  # the calls have one of their own
-            "socket_connect_timeout": timeout,
-            "retry": Retry(NoBackoff(), 0),
-            "protocol": 2,
-            "client_name": "optim-service",
-            "driver_info": None,
-            "socket_read_size": READ_BYTES,
-        }
-        self._places: asyncio.Semaphore | None = None
-        self._idle: list[AbstractConnection] = []
-        try:
-            connection = self._connection_class(**self._settings)
-            if isinstance(connection, SSLConnection):
-                connection.ssl_context.get()
-        except (TypeError, RedisError) as error:  # it names the parameter alone
-            raise ValueError(f"OPTIM_STORE: {error}") from None
-        except OSError as error:
-            raise ValueError(f"OPTIM_STORE: the files that its ssl_… name cannot be used: {error}") from None
+        self.pool = Pool(url, timeout)
 
     def open(self) -> None:
-        self._places = asyncio.Semaphore(CONNECTIONS)
+        self.pool.open()
 
     async def close(self) -> None:
-        self._places = None
-        while self._idle:
-            await self._idle.pop().disconnect()
+        await self.pool.close()
 
-    async def ask(self, *commands: Command) -> list[Any]:
+    async def ask(self, *commands: Command, at_once_within: float | None = None) -> list[Any]:
         """Send the commands together and return their answers, or raise `StoreUnavailable`.
 
-        They are not a transaction: those behind one that is answered by an error are done nevertheless.
+        They are not a transaction: those behind one that is answered by an error are done nevertheless. With
+        `at_once_within` they stand behind no other call, and have so many seconds.
         """
+        at_once = at_once_within is not None
+        seconds = min(self.pool.timeout, at_once_within or self.pool.timeout)
         try:
-            async with asyncio.timeout(self._timeout), self.connection() as connection:
+            async with self.pool.connection(seconds, at_once=at_once) as connection:
                 await connection.send_packed_command(_packed(connection, commands), check_health=False)
                 answers = [await _answer(connection) for _ in commands]
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(_explained(error)) from error
-        return _checked(answers)
+            limit = "OPTIM_STORE_TIMEOUT_SECONDS" if seconds == self.pool.timeout else f"{seconds:g} s"
+            raise StoreUnavailable(_explained(error, limit)) from error
+        return await self.checked(answers)
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AbstractConnection]:
-        """A connection that nobody else uses meanwhile."""
-        if self._places is None:
-            raise StoreUnavailable("the store is not open")
-        async with self._places:
-            connection = self._idle.pop() if self._idle else self._connection_class(**self._settings)
-            try:
-                if connection.is_connected and await connection.can_read():  # the end, for nothing else is due
-                    await connection.disconnect(nowait=True)
-                if not connection.is_connected:
-                    async with asyncio.timeout(self._timeout):
-                        await connection.connect()  # type: ignore[no-untyped-call]
-                yield connection
-            except RuntimeError as error:  # uvloop's, where the connection was reset since it was written to last
-                await connection.disconnect(nowait=True)
-                raise ConnectionResetError(str(error)) from error
-            except BaseException:
-                await connection.disconnect(nowait=True)
-                raise
-            if self._places is None:
-                await connection.disconnect()
-            else:
-                self._idle.append(connection)
+    async def checked(self, answers: list[Any]) -> list[Any]:
+        """Return the answers. Raises `Refused` for the first that is an error."""
+        for answer in answers:
+            if isinstance(answer, Exception):
+                if isinstance(answer, ELSEWHERE) or str(answer).startswith(tuple(SAID)):
+                    await self.pool.renew(self.pool.generation)
+                raise Refused(_explained(answer)) from answer
+        return answers
 
     def upload(self) -> "Upload":
-        return Upload(self, self._timeout)
+        return Upload(self)
 
     async def run(
         self,
@@ -166,9 +137,9 @@ class Upload:
     Values are not copied, and no more of them are under way than the sockets hold.
     """
 
-    def __init__(self, client: Client, timeout: float) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._timeout = timeout
+        self._timeout = client.pool.timeout
         self._waiting: asyncio.Queue[Command | None] = asyncio.Queue()
         self._sending: asyncio.Task[list[Any]] | None = None
 
@@ -187,11 +158,11 @@ class Upload:
             answers = await self._sending
         except (RedisError, OSError) as error:
             raise StoreUnavailable(_explained(error)) from error
-        return _checked(answers)[-len(commands) :]
+        return (await self._client.checked(answers))[-len(commands) :]
 
     async def _send(self) -> list[Any]:
         sent = 0
-        async with self._client.connection() as connection:
+        async with self._client.pool.connection() as connection:
             while commands := await self._next():
                 async with asyncio.timeout(self._timeout):
                     await connection.send_packed_command(_packed(connection, commands), check_health=False)
@@ -230,34 +201,8 @@ async def _answer(connection: AbstractConnection) -> Any:
         return error
 
 
-def _checked(answers: list[Any]) -> list[Any]:
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise Refused(_explained(answer)) from answer
-    return answers
-
-
-def _explained(error: Exception) -> str:
+def _explained(error: Exception, limit: str = "OPTIM_STORE_TIMEOUT_SECONDS") -> str:
     beneath = error.__context__  # redis-py makes one kind of all that goes wrong while it connects
     advice = next(advice for kind, advice in ADVICE if isinstance(error, kind) or isinstance(beneath, kind))
+    advice = SAID.get(str(error).partition(" ")[0], advice.format(limit=limit))
     return f"Redis {advice} ({error})" if str(error) else f"Redis {advice}"
-
-
-def _address(url: str) -> dict[str, Any]:
-    """What redis-py needs to connect. Raises `ValueError`, without the URL: it may hold a password."""
-    try:
-        parts = urlsplit(url)
-        database = parts.path.strip("/") if parts.scheme != "unix" else ""
-        settings = set(parse_qs(parts.query, strict_parsing=bool(parts.query)))
-        address = dict(parse_url(url))
-    except ValueError:
-        settings, database, address = set(), "?", {}
-    if not re.fullmatch(r"\d*", database) or not (address.get("host") or address.get("path")):
-        raise ValueError(
-            "OPTIM_STORE must be redis://[user:password@]host[:port][/database], rediss://… for TLS, "
-            "or unix:///path/of/socket[?db=database]"
-        )
-    for name in settings:
-        if name != "db" and not name.startswith("ssl_"):
-            raise ValueError(f"OPTIM_STORE: {name} is not taken from the URL; db and ssl_… are")
-    return address

@@ -10,6 +10,7 @@ optim:claims:<tenant>            hash         digest of a creation's key → cla
 optim:tenant:<tenant>            sorted set   the tenant's session ids, all of score 0; some may be gone
 optim:tenants                    set          the tenants that ever had a session
 optim:format                     string       the format's number
+optim:ready                      string       nothing: whether it can be written
 """
 
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from app.store.base import Piece
 
 TENANTS = "optim:tenants"
 FORMAT_KEY = "optim:format"
+READY_KEY = "optim:ready"
 
 
 def session_key(session_id: str, rest: str) -> str:

@@ -58,6 +58,15 @@ class FaultProxy:
         self.requests.clear()
         self.passed.clear()
 
+    def forget(self, *, reset: bool = False) -> None:
+        """All connections that there are, as a router does: what comes on them vanishes, or is answered by a reset."""
+        for link in self._links:
+            link.forget(reset)
+
+    def move(self, port: int) -> None:
+        """The address is that of another server; connections that there are stay with the old one."""
+        self._target = port
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         return self
@@ -114,8 +123,14 @@ class _Link:
         self.client = client
         self.server: asyncio.StreamWriter | None = None
         self._silent = False
+        self._resets = False
+
+    def forget(self, reset: bool) -> None:
+        self._silent, self._resets = True, reset
 
     async def write(self, side: Side, data: bytes, mute: bool) -> None:
+        if self._resets:
+            self.end(_reset)
         writer = self.server if side == "request" else self.client
         if writer is not None and not self._silent and not (mute and side == "answer"):
             writer.write(data)

@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 from app.bulk_lane import Http
 from app.main import create_app
 from app.settings import Settings
-from app.store.redis_client import CONNECTIONS, Client, Command
+from app.store.redis_client import Client, Command
+from app.store.redis_pool import CONNECTIONS
 from tests.chaos.trial import Trial
 from tests.durability.twin import Twin
 from tests.durability.wire import Wire, bytes_of, half_sent

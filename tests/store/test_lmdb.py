@@ -135,19 +135,6 @@ async def test_a_file_that_was_cut_short_is_refused(folder: Path, left: float, s
         await store_in(folder).open()
 
 
-async def test_a_file_that_was_removed_or_replaced_is_not_reported_as_ready(place: LmdbPlace, folder: Path) -> None:
-    await place.store.ping()
-    file = folder / "data.mdb"
-    file.rename(folder / "away")
-    with pytest.raises(StoreUnavailable, match="was removed while it was open"):
-        await place.store.ping()
-    file.write_bytes(b"")
-    with pytest.raises(StoreUnavailable, match="was replaced while it was open: restart the service"):
-        await place.store.ping()
-    (folder / "away").rename(file)
-    await place.store.ping()
-
-
 @pytest.mark.parametrize(("setting", "synced"), [({}, True), ({"lmdb_sync": "relaxed"}, False)])
 async def test_saves_are_synced_unless_that_is_relaxed(folder: Path, setting: dict[str, Any], synced: bool) -> None:
     async with store_in(folder, **setting) as store:

@@ -7,7 +7,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from app.errors import StateDamaged, StoreUnavailable
+from app.errors import StateDamaged
 from app.settings import Settings
 from app.store import open_store
 from app.store.base import Head, Store
@@ -76,11 +76,3 @@ async def test_a_compact_copy_is_whole(folder: Path, tmp_path: Path) -> None:
     assert length_of(tmp_path / "copy") < length_of(folder)
     async with store_in(tmp_path / "copy") as store:
         assert await state_of(store, head) == b"onetwo"
-
-
-async def test_nothing_is_saved_into_a_file_that_was_removed(folder: Path) -> None:
-    async with store_in(folder) as store:
-        head = await saved(store)
-        (folder / "data.mdb").unlink()
-        with pytest.raises(StoreUnavailable, match="was removed while it was open"):
-            await saved(store, head)

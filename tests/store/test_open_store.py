@@ -71,4 +71,4 @@ def test_the_settings_and_the_table_know_the_same_schemes() -> None:
 def test_rediss_is_tls() -> None:
     store = open_store(Settings(store="rediss://cache.example"))
     assert isinstance(store, RedisStore)
-    assert store._redis._connection_class is SSLConnection
+    assert store._redis.pool._connection_class is SSLConnection

@@ -239,15 +239,6 @@ async def test_more_calls_than_connections_wait_for_their_turn(place: RedisPlace
     assert len(ours) <= 32
 
 
-async def test_a_replica_is_refused_with_the_way_out(place: RedisPlace, redis: Redis) -> None:
-    head = await saved(place.store)
-    redis.replicaof("127.0.0.1", 1)
-    with pytest.raises(StoreUnavailable, match="read-only replica: name the primary"):
-        await saved(place.store, head)
-    redis.replicaof("NO", "ONE")
-    await saved(place.store, head)
-
-
 async def test_a_password_is_used_and_a_wrong_one_refused_without_naming_it(own_redis: RedisServer) -> None:
     with own_redis.client() as client:
         client.config_set("requirepass", "p%40ss")

@@ -198,7 +198,7 @@ async def test_what_is_staged_in_redis_expires(redis_url: str) -> None:
         head = await saved(store)
         change = await begun(store, change_of(head, [b"three", b"four"]))
         upload = staging_of(change).upload  # type: ignore[attr-defined]
-        await upload.finish(("PING",))
+        await upload.finish(("GET", "optim:none"))
         with Redis.from_url(redis_user.admin_s(redis_url)) as client:
             keys = redis_store.piece_keys("session-1", [piece for piece, _ in change.fresh])
             assert all(0 < client.pttl(key) <= redis_store.STAGED_MS for key in keys)

@@ -1,0 +1,157 @@
+"""Who has an LMDB folder open, and by which files, so that nobody writes beside the others' locks.
+
+LMDB's writers wait for one another in `lock.mdb`, and it trusts that nobody removes that file. Whoever opens a new one,
+or a new `data.mdb` by the old one, writes over what others write: what they were told is saved is gone. So each process
+holds a read lock on the folder, at a place that stands for the two files it has open. Who finds a lock at another place
+does not open the folder, and who finds other files than its own writes no more. The system lets go of the lock when the
+process ends, however it ends.
+"""
+
+import os
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from pathlib import Path
+
+from app.errors import StoreUnavailable
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be removed
+    HAS_LOCKS = False
+else:
+    HAS_LOCKS = hasattr(fcntl, "F_OFD_SETLK")  # of the open file, and not of the process as those of POSIX
+
+FLOCK = "hhqqi4x"
+"""The system's `struct flock`: type, what the start counts from, start, length, process."""
+PLACES = (1 << 62) - 1
+OPENING_SECONDS = 20.0
+"""How long to wait for a process that is just opening the folder."""
+WAY_OUT = "stop every service on this folder, then start again"
+
+
+class Guard:
+    """One of a process and folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._data, self._locks = folder / "data.mdb", folder / "lock.mdb"
+        self._inodes: tuple[int | None, int | None] = (None, None)
+        self._lock: int | None = None
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Open LMDB's files within this, one process at a time, and call `hold` then.
+
+        Raises `StoreUnavailable` where others have the folder open by files that are not there any more.
+        """
+        lock = os.open(self.folder, os.O_RDONLY) if HAS_LOCKS else None
+        try:
+            if lock is not None:
+                _wait_for_turn(lock, self.folder)
+            self._inodes = _inode(self._data), _inode(self._locks)
+            if lock is not None and _is_held(lock, besides=_place(self._inodes)):
+                raise StoreUnavailable(
+                    f"another process has the store in {self.folder} open, by a data.mdb or lock.mdb that was removed "
+                    f"or replaced since: {WAY_OUT}"
+                )
+            self._lock = lock
+            yield
+            if lock is not None:
+                _end_turn(lock)
+        except BaseException:
+            self.close()
+            raise
+
+    def hold(self) -> None:
+        """Say to others by which files the folder is open. Raises `StoreUnavailable` where they changed meanwhile."""
+        found = _inode(self._data), _inode(self._locks)
+        if any(old not in (None, new) for old, new in zip(self._inodes, found, strict=True)):
+            raise StoreUnavailable(f"the files in {self.folder} were replaced while they were opened: {WAY_OUT}")
+        self._inodes, place = found, _place(found)
+        if self._lock is not None and place is not None:
+            _hold(self._lock, place)
+
+    def close(self) -> None:
+        """Let go, once LMDB's files are closed."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+    def check(self) -> int:
+        """The size of `data.mdb`. Raises `StoreUnavailable` where a file is not the one that was opened: that can still
+        be written to, and is gone when it is closed.
+        """
+        data, locks = self._inodes
+        _expect(self._locks, locks)
+        return _expect(self._data, data).st_size
+
+    def is_held(self) -> bool:
+        """Whether any process has the folder open."""
+        if not HAS_LOCKS:
+            return False
+        lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            return _is_held(lock)
+        finally:
+            os.close(lock)
+
+
+def _inode(file: Path) -> int | None:
+    with suppress(FileNotFoundError):
+        return file.stat().st_ino
+    return None
+
+
+def _expect(file: Path, inode: int | None) -> os.stat_result:
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise StoreUnavailable(f"{file} was removed while the store was open: {WAY_OUT} ({error.strerror})") from error
+    if found.st_ino != inode:
+        raise StoreUnavailable(f"{file} was replaced while the store was open: {WAY_OUT}")
+    return found
+
+
+def _place(inodes: tuple[int | None, int | None]) -> int | None:
+    """Where a process that has these two files open holds its lock; nowhere without both."""
+    if None in inodes:
+        return None
+    name = blake2b(repr(inodes).encode(), digest_size=8).digest()
+    return 1 + int.from_bytes(name, "big") % PLACES
+
+
+def _wait_for_turn(lock: int, folder: Path) -> None:
+    until = time.monotonic() + OPENING_SECONDS
+    with suppress(OSError):  # of a file system that has no such locks
+        while True:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    break
+                time.sleep(0.01)
+        raise StoreUnavailable(f"another process has been opening the store in {folder} for {OPENING_SECONDS:.0f} s")
+
+
+def _end_turn(lock: int) -> None:
+    with suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_UN)
+
+
+def _hold(lock: int, place: int) -> None:
+    with suppress(OSError):
+        fcntl.fcntl(lock, fcntl.F_OFD_SETLK, struct.pack(FLOCK, fcntl.F_RDLCK, os.SEEK_SET, place, 1, 0))
+
+
+def _is_held(lock: int, besides: int | None = None) -> bool:
+    """Whether another holds a lock at any place but one."""
+    spans = [(0, 0)] if besides is None else [(0, besides), (besides + 1, 0)]  # a length of 0 goes on for ever
+    with suppress(OSError):
+        for start, length in spans:
+            question = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, start, length, 0)
+            if struct.unpack(FLOCK, fcntl.fcntl(lock, fcntl.F_OFD_GETLK, question))[0] != fcntl.F_UNLCK:
+                return True
+    return False

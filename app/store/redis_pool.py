@@ -1,0 +1,170 @@
+"""The connections to Redis: who may use one, and which are closed.
+
+redis-py gives the connections (addresses, TLS, users, the protocol); its pool is left out, for its bookkeeping takes
+longer than a small answer of Redis. A call that is cut short closes its connection, so that nobody reads another's
+answer.
+
+What goes wrong on one connection is expected of all that are as old: they are closed, those in use after their call,
+and the next call looks the address up and connects anew. So a failover that moves the address, and a router that forgot
+its connections, cost a call or two, and not one for each connection.
+"""
+
+import asyncio
+import math
+import re
+import socket
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from app.errors import StoreUnavailable
+
+CONNECTIONS = 32
+"""Of one process. A call beyond them waits for one to come free, as long as for an answer."""
+READ_BYTES = 1 << 18
+
+IDLE_SECONDS = 30.0
+"""A connection that was idle for longer is closed and not used: routers forget idle ones, the hasty after 60 s."""
+KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds of silence until the system asks for a sign of life, seconds between its questions, how many it asks; the
+first has two names."""
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """A connection of the pool, and when it was used last."""
+
+    connection: AbstractConnection
+    generation: int
+    used_at: float = 0.0
+
+
+class Pool:
+    """Up to `CONNECTIONS` of them. It belongs to the event loop that opened it."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self.timeout = timeout
+        address = _address(url)
+        self._connection_class: type[AbstractConnection] = address.pop("connection_class", Connection)
+        self._settings = {
+            **address,
+            "socket_timeout": None,  # the calls have one of their own
+            "socket_connect_timeout": timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "client_name": "optim-service",
+            "driver_info": None,
+            "socket_read_size": READ_BYTES,
+        }
+        if issubclass(self._connection_class, Connection):
+            self._settings |= {"socket_keepalive": True, "socket_keepalive_options": _socket_options(timeout)}
+        self._places: asyncio.Semaphore | None = None
+        self._idle: deque[Link] = deque()  # the one that was used last at the end
+        self.generation = 0
+        try:
+            connection = self._connection_class(**self._settings)
+            if isinstance(connection, SSLConnection):
+                connection.ssl_context.get()
+        except (TypeError, RedisError) as error:  # it names the parameter alone
+            raise ValueError(f"OPTIM_STORE: {error}") from None
+        except OSError as error:
+            raise ValueError(f"OPTIM_STORE: the files that its ssl_… name cannot be used: {error}") from None
+
+    def open(self) -> None:
+        self._places = asyncio.Semaphore(CONNECTIONS)
+
+    async def close(self) -> None:
+        self._places = None
+        while self._idle:
+            await self._idle.pop().connection.disconnect()
+
+    @asynccontextmanager
+    async def connection(
+        self, seconds: float | None = None, *, at_once: bool = False
+    ) -> AsyncIterator[AbstractConnection]:
+        """Yield a connection that nobody else uses meanwhile, for so many seconds, the wait for it counted in."""
+        if self._places is None:
+            raise StoreUnavailable("the store is not open")
+        generation = self.generation
+        try:
+            async with asyncio.timeout(seconds), nullcontext() if at_once else self._places:
+                generation = self.generation
+                link = await self._take()
+                try:
+                    await self._connect(link.connection)
+                    yield link.connection
+                except BaseException:
+                    await link.connection.disconnect(nowait=True)
+                    raise
+                await self._give_back(link)
+        except RuntimeError as error:  # uvloop's, where the connection was reset since it was written to last
+            await self.renew(generation)
+            raise ConnectionResetError(str(error)) from error
+        except (RedisError, OSError):
+            await self.renew(generation)
+            raise
+
+    async def _take(self) -> Link:
+        """Return the connection that was used last, or a new one; those that were idle for too long are closed."""
+        oldest = time.monotonic() - IDLE_SECONDS
+        while self._idle and self._idle[0].used_at < oldest:
+            await self._idle.popleft().connection.disconnect(nowait=True)
+        if self._idle:
+            return self._idle.pop()
+        return Link(self._connection_class(**self._settings), self.generation)
+
+    async def _connect(self, connection: AbstractConnection) -> None:
+        if connection.is_connected and await connection.can_read():  # the end, for nothing else is due
+            await connection.disconnect(nowait=True)
+        if not connection.is_connected:
+            async with asyncio.timeout(self.timeout):
+                await connection.connect()  # type: ignore[no-untyped-call]
+
+    async def _give_back(self, link: Link) -> None:
+        if self._places is None or link.generation != self.generation:
+            await link.connection.disconnect(nowait=True)
+        else:
+            link.used_at = time.monotonic()
+            self._idle.append(link)
+
+    async def renew(self, generation: int) -> None:
+        """Close all connections of the generation, unless that was done already; those in use after their call."""
+        if generation == self.generation:
+            self.generation += 1
+            while self._idle:
+                await self._idle.pop().connection.disconnect(nowait=True)
+
+
+def _socket_options(timeout: float) -> dict[int, int]:
+    """How the system finds out that a connection is dead, as far as it can: by silence, and by what nobody confirms."""
+    options = KEEP_ALIVE | {"TCP_USER_TIMEOUT": math.ceil(timeout * 1000)}
+    return {getattr(socket, name): value for name, value in options.items() if hasattr(socket, name)}
+
+
+def _address(url: str) -> dict[str, Any]:
+    """What redis-py needs to connect. Raises `ValueError`, without the URL: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        database = parts.path.strip("/") if parts.scheme != "unix" else ""
+        settings = set(parse_qs(parts.query, strict_parsing=bool(parts.query)))
+        address = dict(parse_url(url))
+    except ValueError:
+        settings, database, address = set(), "?", {}
+    if not re.fullmatch(r"\d*", database) or not (address.get("host") or address.get("path")):
+        raise ValueError(
+            "OPTIM_STORE must be redis://[user:password@]host[:port][/database], rediss://… for TLS, "
+            "or unix:///path/of/socket[?db=database]"
+        )
+    for name in settings:
+        if name != "db" and not name.startswith("ssl_"):
+            raise ValueError(f"OPTIM_STORE: {name} is not taken from the URL; db and ssl_… are")
+    return address
