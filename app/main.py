@@ -26,6 +26,7 @@ from app.cache import StateCache
 from app.compute import Compute
 from app.cors import cors
 from app.hosts import HostGate
+from app.listing import Listing
 from app.logs import configure_logs, log
 from app.names import listed
 from app.problems import problem_response
@@ -135,6 +136,7 @@ def _service(settings: Settings, store: Store) -> Service:
             StateCache(settings.state_cache_bytes),
             Quota(store, settings.max_sessions, settings.max_state_bytes),
         ),
+        listing=Listing(store, compute),
         compute=compute,
         keys=Keys(settings.api_keys_file, settings.api_key_sha256),
         rate_limit=RateLimit(rate) if rate else None,

@@ -17,6 +17,7 @@ from app.auth import Caller, Keys
 from app.compute import Compute
 from app.errors import Overloaded
 from app.keys_file import Role
+from app.listing import Listing
 from app.rate_limit import RateLimit
 from app.readiness import Readiness
 from app.sessions import Sessions
@@ -59,6 +60,7 @@ class Service:
     store: Store
     readiness: Readiness
     sessions: Sessions
+    listing: Listing
     compute: Compute
     keys: Keys
     rate_limit: RateLimit | None

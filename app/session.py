@@ -3,7 +3,8 @@
 Knows no HTTP and no store's insides. The document is JSON with a format number; the state's bytes are not in it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -101,6 +102,15 @@ class Session:
         return replace(self, digest=digest_of(self.config, self.step, self.layout, self.counts, pieces))
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A session as a list has it: without its layout and counts, which may be large, but for its tensors' names."""
+
+    session: Session
+    tensors: Sequence[str]
+    state_bytes: int
+
+
 def digest_of(config: Config, step: int, layout: Layout, counts: Mapping[str, int], pieces: Sequence[Piece]) -> str:
     """The name of a whole state: settings, counts, and by their checksums the bytes. 32 hexadecimal digits."""
     whole = {
@@ -134,6 +144,19 @@ def write_document(session: Session) -> bytes:
 
 def read_document(head: Head) -> Session:
     """The session of a head. Raises `StateDamaged` for one that cannot be read or that a newer version wrote."""
+    with _reading(head) as document:
+        return _read_session(head, document, *_read_tensors(document["tensors"]))
+
+
+def read_listed(head: Head) -> Listed:
+    """The same for a list."""
+    with _reading(head) as document:
+        session = _read_session(head, document, Layout({}), {})
+        return Listed(session, [row[0] for row in document["tensors"]], head.state_bytes)
+
+
+@contextmanager
+def _reading(head: Head) -> Iterator[Any]:
     try:
         document = orjson.loads(head.document)
         if document["format"] > FORMAT:
@@ -141,26 +164,29 @@ def read_document(head: Head) -> Session:
                 f"session {head.session_id} has format {document['format']}, this version reads up to {FORMAT}; "
                 "run the version that wrote it"
             )
-        layout, counts = _read_tensors(document["tensors"])
-        return Session(
-            id=head.session_id,
-            tenant=head.tenant,
-            config=Config.parse(**document["config"]),
-            created_at=document["created_at"],
-            updated_at=document["updated_at"],
-            ttl_seconds=document["ttl_seconds"],
-            labels=document["labels"],
-            step=document["step"],
-            skipped_steps=document["skipped_steps"],
-            layout=layout,
-            counts=counts,
-            digest=document["digest"],
-            applied=document["applied"] and Answered(**document["applied"]),
-            skipped=document["skipped"] and Answered(**document["skipped"]),
-            keys=tuple(UsedKey(*used) for used in document["keys"]),
-        )
+        yield document
     except (ValueError, KeyError, TypeError) as error:
         raise StateDamaged(f"session {head.session_id}: its document cannot be read: {error!r}") from error
+
+
+def _read_session(head: Head, document: Any, layout: Layout, counts: Mapping[str, int]) -> Session:
+    return Session(
+        id=head.session_id,
+        tenant=head.tenant,
+        config=Config.parse(**document["config"]),
+        created_at=document["created_at"],
+        updated_at=document["updated_at"],
+        ttl_seconds=document["ttl_seconds"],
+        labels=document["labels"],
+        step=document["step"],
+        skipped_steps=document["skipped_steps"],
+        layout=layout,
+        counts=counts,
+        digest=document["digest"],
+        applied=document["applied"] and Answered(**document["applied"]),
+        skipped=document["skipped"] and Answered(**document["skipped"]),
+        keys=tuple(UsedKey(*used) for used in document["keys"]),
+    )
 
 
 def write_config(config: Config) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from app import changes
@@ -20,7 +20,7 @@ from app.errors import QuotaExceeded, ServiceError, SessionBusy, SessionNotFound
 from app.quota import Quota
 from app.replay import Asked, answered
 from app.session import Session, read_document
-from app.store.base import PIECE_BYTES, Head, IncompatibleStore, Store, Unreadable, VersionConflict, new_token
+from app.store.base import PIECE_BYTES, Head, IncompatibleStore, Store, VersionConflict, new_token
 from optim_engine import Config, EngineError, State
 from optim_engine.arrays import Arrays
 
@@ -31,14 +31,6 @@ TRIES = 8
 LARGE = 4 * PIECE_BYTES
 """Bytes of a step's arrays and state: from here on its pieces are many, and a look into the store costs little beside
 the work that it may save."""
-
-
-class Page(NamedTuple):
-    """A part of a list; `last` is the id that the next part comes after, `None` where there is none."""
-
-    sessions: list[Session]
-    unreadable: list[Unreadable]
-    last: str | None
 
 
 class Sessions:
@@ -78,16 +70,6 @@ class Sessions:
         if head is None or head.tenant != tenant:
             raise _not_found(session_id)
         return head
-
-    async def page(self, tenant: str, limit: int, before: str | None) -> Page:
-        """Up to `limit` of the tenant's sessions, newest first."""
-        heads = await self._store.list(tenant, limit + 1, before)
-        read = [_read_listed(head) for head in heads[:limit]]
-        return Page(
-            [session for session in read if isinstance(session, Session)],
-            [session for session in read if isinstance(session, Unreadable)],
-            heads[limit - 1].session_id if len(heads) > limit else None,
-        )
 
     async def update(
         self, tenant: str, session_id: str, new_settings: Callable[[Session], Session]
@@ -266,15 +248,6 @@ class Sessions:
 
 def _not_found(session_id: str) -> SessionNotFound:
     return SessionNotFound(f"there is no session {session_id!r:.80}; it never was, has expired or was deleted")
-
-
-def _read_listed(head: Head | Unreadable) -> Session | Unreadable:
-    if isinstance(head, Unreadable):
-        return head
-    try:
-        return read_document(head)
-    except StateDamaged as error:
-        return Unreadable(head.session_id, error)
 
 
 def _asked(request: StepRequest) -> Asked:

@@ -26,6 +26,10 @@ _SESSION: dict[str, Any] = {
     "updated_at": "2026-11-20T12:05:31.250Z",
     "expires_at": None,
 }  # fmt: skip
+_SUMMARY: dict[str, Any] = {name: value for name, value in _SESSION.items() if name != "tensors"} | {
+    "tensor_count": 1,
+    "state_bytes": 72,
+}
 _PARAMS: dict[str, Any] = {"w": [[0.1, 0.2]], "b": [0.0]}
 _METRICS: dict[str, Any] = {
     "lr": 0.001, "grad_norm": 0.36069379233022786, "update_norm": 0.0017314779939175224,
@@ -44,7 +48,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     },
     "UpdateSession": {"hyperparameters": {"lr": 0.0005}, "labels": {"phase": "fine-tuning"}},
     "Session": _SESSION,
-    "SessionList": {"sessions": [_SESSION], "next_cursor": None},
+    "SessionList": {"sessions": [_SUMMARY], "next_cursor": None},
     "Step": {"step": 42, "params": _PARAMS, "grads": {"w": [[0.01, -0.3]], "b": [0.2]}, "loss": 0.53},
     "StepAnswer": {
         "step": 42,

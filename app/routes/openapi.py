@@ -122,6 +122,21 @@ def components() -> dict[str, Document]:
             "description": "In which what the session holds as float32 may travel. Needs `hold_params`.",
         },
     }
+    session = {
+        **dict.fromkeys(("id", "optimizer", "on_non_finite", "digest", "created_at", "updated_at"), text),
+        "hyperparameters": {"type": "object"},
+        "groups": {"type": "array", "items": _ref("Group")},
+        "schedule": {"type": ["object", "null"]},
+        "clip": {"type": ["object", "null"]},
+        "hold_params": flag,
+        "wire_dtype": {"type": ["string", "null"]},
+        "step": whole,
+        "skipped_steps": whole,
+        "warnings": {"type": "array", "items": text},
+        "ttl_seconds": {"type": ["number", "null"]},
+        "labels": {"type": "object", "additionalProperties": text},
+        "expires_at": {"type": ["string", "null"]},
+    }
     return {
         "CreateSession": _object({**fixed, **settings}, required=["optimizer"]),
         "UpdateSession": _object(
@@ -140,23 +155,9 @@ def components() -> dict[str, Document]:
             "description": "Patterns on the tensors' names, and the hyperparameters that are theirs.",
         },
         "Session": _object(
-            {
-                **dict.fromkeys(("id", "optimizer", "on_non_finite", "digest", "created_at", "updated_at"), text),
-                "hyperparameters": {"type": "object"},
-                "groups": {"type": "array", "items": _ref("Group")},
-                "schedule": {"type": ["object", "null"]},
-                "clip": {"type": ["object", "null"]},
-                "hold_params": flag,
-                "wire_dtype": {"type": ["string", "null"]},
-                "step": whole,
-                "skipped_steps": whole,
-                "tensors": {"type": "object", "additionalProperties": _ref("SeenTensor")},
-                "warnings": {"type": "array", "items": text},
-                "ttl_seconds": {"type": ["number", "null"]},
-                "labels": {"type": "object", "additionalProperties": text},
-                "expires_at": {"type": ["string", "null"]},
-            }
+            {**session, "tensors": {"type": "object", "additionalProperties": _ref("SeenTensor")}},
         ),
+        "SessionSummary": _object({**session, "tensor_count": whole, "state_bytes": whole}),
         "SeenTensor": _object(
             {
                 "shape": {"type": "array", "items": whole},
@@ -167,7 +168,7 @@ def components() -> dict[str, Document]:
         ),
         "SessionList": _object(
             {
-                "sessions": {"type": "array", "items": _ref("Session")},
+                "sessions": {"type": "array", "items": _ref("SessionSummary")},
                 "unreadable": {
                     "type": "array",
                     "items": _object({"id": text, "code": {"type": "string", "enum": sorted(ERRORS)}}),

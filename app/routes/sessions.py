@@ -6,6 +6,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from app.errors import MalformedQuery, UnsupportedMediaType
+from app.listing import Filter
 from app.routes import openapi as schema
 from app.routes.bodies import read_body
 from app.routes.query import StrictRoute
@@ -13,7 +14,8 @@ from app.service import Has, Reader, Service, Writer
 from app.store.base import Head
 from app.wire.codecs import JSON, codec_of
 from app.wire.json_tensors import read_json
-from app.wire.session_json import read_changes, read_creation, view
+from app.wire.session_json import read_changes, read_creation, summary, view
+from optim_engine.hyperparameters import HYPERPARAMETERS
 
 router = APIRouter(tags=["sessions"], route_class=StrictRoute)
 
@@ -48,19 +50,25 @@ async def create_session(request: Request, service: Has, caller: Writer) -> Resp
     "/v1/sessions",
     operation_id="listSessions",
     summary="List sessions, newest first",
-    responses=schema.answers(
-        200, "SessionList", "state_damaged",
-    ),
-)  # fmt: skip
+    responses=schema.answers(200, "SessionList", "state_damaged"),
+)
 async def list_sessions(
     service: Has,
     caller: Reader,
+    label: Annotated[
+        list[str], Query(default_factory=list, description="`name:value`; of several, a session must have all.")
+    ],
     limit: Annotated[int, Query(ge=1, le=100, description="Sessions in one answer.")] = 20,
     cursor: Annotated[str | None, Query(pattern=ID, description="`next_cursor` of the answer before.")] = None,
+    optimizer: Annotated[str | None, Query(description="The optimizer that they have.")] = None,
 ) -> Response:
-    """Up to `limit` sessions; `next_cursor` is null where there are no more. A damaged one is named beside them."""
-    page = await service.sessions.page(caller.tenant, limit, cursor)
-    document: dict[str, Any] = {"sessions": [view(session) for session in page.sessions], "next_cursor": page.last}
+    """Up to `limit` sessions, without their tensors; `next_cursor` is null where there are no more.
+
+    A page of a filter may have fewer, or none, while `next_cursor` leads on. A damaged session is named beside them.
+    """
+    page = await service.listing.page(caller.tenant, limit, cursor, _filter(label, optimizer))
+    sessions = await service.compute.run(lambda: [summary(listed) for listed in page.sessions], page.work)
+    document: dict[str, Any] = {"sessions": sessions, "next_cursor": page.last}
     if page.unreadable:
         document["unreadable"] = [{"id": lost.session_id, "code": lost.error.code} for lost in page.unreadable]
     return _json(document)
@@ -135,6 +143,18 @@ async def get_history(
         caller.tenant, session_id, -1 if after is None else after, limit or ROWS, last
     )
     return Response(b'{"history":[' + b",".join(rows) + b"]}", media_type="application/json")
+
+
+def _filter(labels: list[str], optimizer: str | None) -> Filter:
+    """Raise `MalformedQuery` for one that no session can fit."""
+    for label in labels:
+        if ":" not in label:
+            raise MalformedQuery(f"query parameter label is {label!r:.80}: it must be name:value, such as run:mnist-3")
+    if optimizer is not None and optimizer not in HYPERPARAMETERS:
+        raise MalformedQuery(
+            f"query parameter optimizer is {optimizer!r:.80}; expected one of {', '.join(HYPERPARAMETERS)}"
+        )
+    return Filter(labels, optimizer)
 
 
 async def _read_document(request: Request, service: Service) -> Any:

@@ -3,13 +3,13 @@
 What the settings may be is decided by the engine (`optim_engine.config`); here is what stands around them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from app import plain
 from app.errors import InvalidSession
-from app.session import Session, write_config
+from app.session import Listed, Session, write_config
 from optim_engine import Config
 from optim_engine.fields import named
 
@@ -73,6 +73,17 @@ def view(session: Session) -> dict[str, Any]:
         }
         for name, entry in session.layout.entries.items()
     }
+    return _written(session, tensors, {"tensors": tensors})
+
+
+def summary(listed: Listed) -> dict[str, Any]:
+    """Return the session as a list has it: how many tensors there are, and how large its state is."""
+    about = {"tensor_count": len(listed.tensors), "state_bytes": listed.state_bytes}
+    return _written(listed.session, listed.tensors, about)
+
+
+def _written(session: Session, names: Collection[str], tensors: Mapping[str, Any]) -> dict[str, Any]:
+    config = session.config
     return {
         "id": session.id,
         **config.to_dict(),
@@ -80,8 +91,8 @@ def view(session: Session) -> dict[str, Any]:
         "step": session.step,
         "skipped_steps": session.skipped_steps,
         "digest": session.digest,
-        "tensors": tensors,
-        "warnings": [f"groups: the pattern {p!r} matches no tensor" for p in config.unmatched(tensors)],
+        **tensors,
+        "warnings": [f"groups: the pattern {p!r} matches no tensor" for p in config.unmatched(names)],
         "ttl_seconds": session.ttl_seconds,
         "labels": session.labels,
         "created_at": plain.instant(session.created_at),

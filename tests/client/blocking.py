@@ -2,7 +2,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from optim_client import AsyncClient, AsyncSession, AsyncSessions, Page
@@ -19,13 +19,17 @@ class Blocking:
         return self._wrap(getattr(self._target, name))
 
     def __iter__(self) -> Iterator[Any]:
-        pages = aiter(self._target)
+        return self._all(aiter(self._target))
+
+    def _all(self, pages: AsyncIterator[Any]) -> Iterator[Any]:
         while (session := self._runner.run(anext(pages, None))) is not None:
             yield self._wrap(session)
 
     def _wrap(self, value: Any) -> Any:
         if isinstance(value, ASYNC):
             return Blocking(value, self._runner)
+        if isinstance(value, AsyncIterator):
+            return self._all(value)
         if isinstance(value, Page):
             return dataclasses.replace(value, sessions=[self._wrap(session) for session in value.sessions])
         if asyncio.iscoroutinefunction(value):

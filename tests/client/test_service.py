@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import ml_dtypes
@@ -99,6 +100,7 @@ def test_a_session_lives_from_its_creation_to_its_deletion(client: Any) -> None:
     assert again.info.tensors["encoder/0/weight"].shape == (3, 5)
     assert again.info.tensors["scale"].shape == ()
     assert [row.step for row in session.history()] == [1, 2, 3]
+    assert [row.step for row in session.history(last=2)] == [2, 3]
     assert [(row.step, row.loss, row.grad_norm) for row in session.history(after=2, limit=1)] == [
         (3, 1 / 3, session.metrics.grad_norm)
     ]
@@ -122,6 +124,30 @@ def test_sessions_are_listed_page_by_page_newest_first(client: Any) -> None:
     assert [session.id for session in client.sessions][:3] == made[::-1]
     client.sessions.delete(made[0])
     assert made[0] not in [session.id for session in client.sessions]
+
+
+def test_sessions_are_found_by_label_and_optimizer(client: Any) -> None:
+    labels = {"run": f"at 12:30 & later {uuid4()}", "team": str(uuid4())}
+    made = [client.sessions.create(name, lr=0.1, labels=labels).id for name in ("sgd", "adamw")]
+    client.sessions.create("sgd", lr=0.1, labels={"run": "at 12"})
+    assert [session.id for session in client.sessions.find(labels=labels)] == made[::-1]
+    assert [session.id for session in client.sessions.find(labels={"team": labels["team"]}, optimizer="sgd")] == made[
+        :1
+    ]
+    page = client.sessions.list(labels={"run": labels["run"]}, optimizer="adamw", limit=1)
+    assert [session.id for session in page.sessions] == made[1:]
+    assert list(client.sessions.find(labels={"run": "none"})) == []
+
+
+def test_a_listed_session_has_its_size_and_get_its_tensors(client: Any) -> None:
+    labels = {"run": str(uuid4())}
+    session = client.sessions.create("adamw", lr=0.01, labels=labels)
+    train(session, some_params(), range(1, 2))
+    (listed,) = client.sessions.find(labels=labels)
+    assert (dict(listed.info.tensors), listed.info.tensor_count) == ({}, len(some_params()))
+    assert listed.info.state_bytes > 0
+    read = listed.get()
+    assert (len(read.tensors), read.tensor_count, read.state_bytes) == (len(some_params()), len(some_params()), None)
 
 
 def test_held_parameters_are_given_once_and_stepped_with_grads_alone(client: Any, unbroken: dict[str, Any]) -> None:

@@ -79,6 +79,12 @@ def path_of(answer: httpx2.Response) -> str:
     return urljoin("/v1/sessions", answer.headers["location"])
 
 
+def summary_of(session: Mapping[str, Any], state_bytes: int) -> dict[str, Any]:
+    """Return the session as a list has it."""
+    rest = {name: value for name, value in session.items() if name != "tensors"}
+    return {**rest, "tensor_count": len(session["tensors"]), "state_bytes": state_bytes}
+
+
 def step(client: Client, session: str, key: str | None = None, **body: Any) -> httpx2.Response:
     headers = {} if key is None else {"idempotency-key": f'"{key}"'}
     return client.post(f"{session}/steps", json=body, headers=headers)

@@ -39,7 +39,9 @@ def test_an_unknown_parameter_takes_no_step_and_deletes_nothing(client: Client) 
 
 def test_a_refusal_names_the_parameter_and_those_there_are(client: Client) -> None:
     refused = problem(client.get("/v1/sessions?limits=1"), 400, "malformed_query")
-    assert refused["detail"].startswith("there is no query parameter 'limits' here; there is limit, cursor")
+    assert refused["detail"].startswith(
+        "there is no query parameter 'limits' here; there is label, limit, cursor, optimizer"
+    )
 
 
 @pytest.mark.parametrize("query", ["limit=1&limit=1", "limit=1&limit=2", "limit=1&cursor=&limit=1"])

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self, TypeVar, Unpack
 
@@ -119,8 +119,19 @@ class AsyncSessions:
     async def get(self, session_id: str) -> "AsyncSession":
         return self._session(await self._client._run(_calls.get(session_id)))
 
-    async def list(self, *, limit: int | None = None, cursor: str | None = None) -> Page["AsyncSession"]:
-        page = await self._client._run(_calls.list_sessions(limit, cursor))
+    async def list(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        optimizer: str | None = None,
+    ) -> Page["AsyncSession"]:
+        """Return a page of the sessions that have all of these labels and that optimizer, newest first.
+
+        A page may be empty and have a `next_cursor`; `find` follows those.
+        """
+        page = await self._client._run(_calls.list_sessions(limit, cursor, labels, optimizer))
         return Page([self._session(info) for info in page.sessions], page.next_cursor, page.unreadable)
 
     async def update(self, session_id: str, **changes: Unpack[Changes]) -> "AsyncSession":
@@ -129,14 +140,20 @@ class AsyncSessions:
     async def delete(self, session_id: str) -> None:
         await self._client._run(_calls.delete(session_id))
 
-    async def __aiter__(self) -> AsyncIterator["AsyncSession"]:
-        page = await self.list()
+    async def find(
+        self, *, labels: Mapping[str, str] | None = None, optimizer: str | None = None
+    ) -> AsyncIterator["AsyncSession"]:
+        """Return the sessions that have all of these labels and that optimizer, newest first, as they are asked for."""
+        page = await self.list(labels=labels, optimizer=optimizer)
         for session in page.sessions:
             yield session
         while page.next_cursor is not None:
-            page = await self.list(cursor=page.next_cursor)
+            page = await self.list(cursor=page.next_cursor, labels=labels, optimizer=optimizer)
             for session in page.sessions:
                 yield session
+
+    def __aiter__(self) -> AsyncIterator["AsyncSession"]:
+        return self.find()
 
     def _session(self, info: SessionInfo) -> "AsyncSession":
         return AsyncSession(self._client, info)

@@ -38,8 +38,12 @@ def create(optimizer: str, settings: Settings) -> Call[SessionInfo]:
     return Call(Request("POST", "/v1/sessions", headers=_sends(JSON), body=body, repeatable=False), _session)
 
 
-def list_sessions(limit: int | None, cursor: str | None) -> Call[Page[SessionInfo]]:
-    return Call(Request("GET", "/v1/sessions", query=_given(limit=limit, cursor=cursor)), _listed)
+def list_sessions(
+    limit: int | None, cursor: str | None, labels: Mapping[str, str] | None = None, optimizer: str | None = None
+) -> Call[Page[SessionInfo]]:
+    label = [f"{name}:{value}" for name, value in (labels or {}).items()]
+    query = _given(limit=limit, cursor=cursor, label=label or None, optimizer=optimizer)
+    return Call(Request("GET", "/v1/sessions", query=query), _listed)
 
 
 def get(session_id: str) -> Call[SessionInfo]:

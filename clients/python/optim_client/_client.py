@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Self, TypeVar, Unpack
 
@@ -118,8 +118,19 @@ class Sessions:
     def get(self, session_id: str) -> "Session":
         return self._session(self._client._run(_calls.get(session_id)))
 
-    def list(self, *, limit: int | None = None, cursor: str | None = None) -> Page["Session"]:
-        page = self._client._run(_calls.list_sessions(limit, cursor))
+    def list(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        optimizer: str | None = None,
+    ) -> Page["Session"]:
+        """Return a page of the sessions that have all of these labels and that optimizer, newest first.
+
+        A page may be empty and have a `next_cursor`; `find` follows those.
+        """
+        page = self._client._run(_calls.list_sessions(limit, cursor, labels, optimizer))
         return Page([self._session(info) for info in page.sessions], page.next_cursor, page.unreadable)
 
     def update(self, session_id: str, **changes: Unpack[Changes]) -> "Session":
@@ -128,12 +139,16 @@ class Sessions:
     def delete(self, session_id: str) -> None:
         self._client._run(_calls.delete(session_id))
 
-    def __iter__(self) -> Iterator["Session"]:
-        page = self.list()
+    def find(self, *, labels: Mapping[str, str] | None = None, optimizer: str | None = None) -> Iterator["Session"]:
+        """Return the sessions that have all of these labels and that optimizer, newest first, as they are asked for."""
+        page = self.list(labels=labels, optimizer=optimizer)
         yield from page.sessions
         while page.next_cursor is not None:
-            page = self.list(cursor=page.next_cursor)
+            page = self.list(cursor=page.next_cursor, labels=labels, optimizer=optimizer)
             yield from page.sessions
+
+    def __iter__(self) -> Iterator["Session"]:
+        return self.find()
 
     def _session(self, info: SessionInfo) -> "Session":
         return Session(self._client, info)

@@ -113,7 +113,7 @@ class _Service:
         assert isinstance(body, Sequence)
         length = sum(map(len, body))
         headers = {**self._headers, **request.headers} | ({"content-length": str(length)} if length else {})
-        query = f"?{urlencode(request.query)}" if request.query else ""
+        query = f"?{urlencode(request.query, doseq=True)}" if request.query else ""
         return [_http1.head(request.method, f"{self._prefix}{request.path}{query}", headers), *body]
 
     def connect(self, seconds: float | None) -> socket.socket:

@@ -35,7 +35,7 @@ class Request:
 
     method: str
     path: str
-    query: Mapping[str, str | int] = field(default_factory=dict)
+    query: Mapping[str, str | int | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | Sequence[Buffer] | BinaryIO = b""
     into: BinaryIO | None = None

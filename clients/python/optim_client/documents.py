@@ -28,7 +28,8 @@ class TensorInfo:
 class SessionInfo:
     """A session as the service describes it, with every effective setting.
 
-    `step` is the number of the last step, `digest` names the whole state: sessions with one digest step alike.
+    `step` is the number of the last step, `digest` names the whole state: sessions with one digest step alike. A list
+    of sessions leaves `tensors` out, so that it is empty there: `get()` has them. `state_bytes` is told in lists alone.
     """
 
     id: str
@@ -50,14 +51,19 @@ class SessionInfo:
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None
+    tensor_count: int = 0
+    state_bytes: int | None = None
 
     @classmethod
     def read(cls, document: Document) -> Self:
         expires_at = document["expires_at"]
+        tensors = {name: TensorInfo.read(tensor) for name, tensor in document.get("tensors", {}).items()}
         return cls(
             **{name: document[name] for name in _AS_THEY_ARE},
             wire_dtype=document.get("wire_dtype"),  # services before it do not say so
-            tensors={name: TensorInfo.read(tensor) for name, tensor in document["tensors"].items()},
+            tensors=tensors,
+            tensor_count=document.get("tensor_count", len(tensors)),
+            state_bytes=document.get("state_bytes"),
             created_at=datetime.fromisoformat(document["created_at"]),
             updated_at=datetime.fromisoformat(document["updated_at"]),
             expires_at=datetime.fromisoformat(expires_at) if expires_at else None,
