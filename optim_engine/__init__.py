@@ -8,6 +8,7 @@ params, state = outcome.params, outcome.state
 
 from optim_engine.averages import Average
 from optim_engine.config import Config
+from optim_engine.edits import Edits
 from optim_engine.errors import EngineError, InvalidConfig, NonFinite, TensorMismatch
 from optim_engine.jobs import Filled
 from optim_engine.layout import Entry, Layout, Spec
@@ -21,6 +22,7 @@ __all__ = [
     "SCHEDULES",
     "Average",
     "Config",
+    "Edits",
     "EngineError",
     "Entry",
     "Filled",

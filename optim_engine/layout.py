@@ -53,7 +53,11 @@ class Spec:
         other = Spec.of(got)
         if self not in (other, Spec.held(got, wire_dtype)):
             raise TensorMismatch(
-                tensor, f"{role} is {other}, the session has it as {self}", expected=str(self), got=str(other)
+                tensor,
+                f"{role} is {other}, the session has it as {self}: send it so, or PATCH …/tensors with `remove` first, "
+                "and it begins anew",
+                expected=str(self),
+                got=str(other),
             )
 
 

@@ -69,7 +69,10 @@ class StateFile:
     def _check_known(self, name: str, entry: Entry) -> None:
         theirs = self._entries.get(name)
         if theirs is None:
-            raise InvalidState(f"tensor {name!r} of the session is not in the file", tensor=name)
+            raise InvalidState(
+                f"tensor {name!r} of the session is not in the file; PATCH …/tensors with `remove` forgets it",
+                tensor=name,
+            )
         if theirs.spec != entry.spec:
             raise InvalidState(
                 f"tensor {name!r} is {theirs.spec} in the file, {entry.spec} in the session",

@@ -1,0 +1,69 @@
+"""Edits of a state's tensors: some get other names, some are forgotten, some begin anew."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from optim_engine.errors import TensorMismatch
+from optim_engine.layout import Entry, Layout
+from optim_engine.state import State
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What becomes of tensors, by the names that they have so far; all at once, so that two may change names.
+
+    One that is reset keeps its shape, dtype and parameter; its count and its moments begin anew.
+    """
+
+    rename: Mapping[str, str] = field(default_factory=dict)
+    remove: Sequence[str] = ()
+    reset: Sequence[str] = ()
+
+    def apply(self, state: State) -> State:
+        """Return the state with the edits made; what is left stands in the order in which it stood.
+
+        Raises `TensorMismatch` for a name that the state does not know or that stands here twice, and where two
+        tensors would have one name.
+        """
+        self._check(state)
+        reset = frozenset(self.reset)
+        old_names = {new: old for old, new in self.names(state.entries).items()}
+        entries, counts = dict[str, Entry](), dict[str, int]()
+        for new, old in old_names.items():
+            entry = state.entries[old]
+            entries[new] = _begun_anew(entry) if old in reset else entry
+            counts[new] = 0 if old in reset else state.counts[old]
+        edited = State.allocate(state.t, Layout(entries), counts)
+        for slot, tensor, array in edited.arrays():
+            array[...] = state.array(old_names[tensor], slot)
+        return edited
+
+    def names(self, tensors: Mapping[str, object]) -> dict[str, str]:
+        """Return the new name of each of the tensors that stay, by its old one."""
+        removed = frozenset(self.remove)
+        return {name: self.rename.get(name, name) for name in tensors if name not in removed}
+
+    def _check(self, state: State) -> None:
+        seen: dict[str, str] = {}
+        for name, verb in self._verbs():
+            if name not in state.entries:
+                raise TensorMismatch(name, f"is to be {verb}, and the session has no such tensor: read the session")
+            if name in seen:
+                raise TensorMismatch(name, f"is to be {seen[name]} and to be {verb}: name it once")
+            seen[name] = verb
+        taken: dict[str, str] = {}
+        for old, new in self.names(state.entries).items():
+            if new in taken:
+                both = f"{taken[new]!r:.80} and {old!r:.80}"
+                raise TensorMismatch(new, f"would be the name of two tensors, {both}: rename or remove one of them")
+            taken[new] = old
+
+    def _verbs(self) -> Iterator[tuple[str, str]]:
+        """Each name, with what is to become of it."""
+        yield from ((name, "renamed") for name in self.rename)
+        yield from ((name, "removed") for name in self.remove)
+        yield from ((name, "reset") for name in self.reset)
+
+
+def _begun_anew(entry: Entry) -> Entry:
+    return Entry(entry.spec, tuple(slot for slot in entry.slots if slot == "params"))
