@@ -12,7 +12,7 @@ $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable clients/python --editable . --group test --group check
 	touch $@
 
-demo: $(VENV)/.installed  ## watch a network learn through the service, killed half-way
+demo: $(VENV)/.installed  ## watch a network learn through the service, killed in the middle of a step
 	$(BIN)/optim demo
 
 test: $(VENV)/.installed  ## every test, with a real Redis

@@ -44,6 +44,11 @@ KeysPath = Annotated[
 StateFile = Annotated[Path, typer.Argument(metavar="FILE", help="The state, in the safetensors format.")]
 
 
+def _client(url: str | None) -> Client:
+    """Try three times: a person waits."""
+    return Client(url, max_retries=2)
+
+
 def main() -> None:
     """The entry point. A refusal is one line on standard error and exit status 1."""
     try:
@@ -129,7 +134,7 @@ app.command("serve")(_with_settings_as_flags(serve))
 def demo(url: Url = None) -> None:
     """Watch a network learn.
 
-    Its optimizer is a service that the demo starts, kills half-way and starts again; with --url one that runs already.
+    Its optimizer is a service that the demo starts, kills in a step and starts again; with --url one that runs already.
     """
     raise typer.Exit(run_demo(url))
 
@@ -137,7 +142,7 @@ def demo(url: Url = None) -> None:
 @sessions.command("list")
 def list_sessions(url: Url = None) -> None:
     """One line a session, newest first."""
-    with Client(url) as client:
+    with _client(url) as client:
         page = client.sessions.list()
         while True:
             for info in (session.info for session in page.sessions):
@@ -152,7 +157,7 @@ def list_sessions(url: Url = None) -> None:
 @sessions.command()
 def show(session_id: SessionId, url: Url = None) -> None:
     """The session as JSON."""
-    with Client(url) as client:
+    with _client(url) as client:
         info = client.sessions.get(session_id).info
         typer.echo(orjson.dumps(asdict(info), option=orjson.OPT_INDENT_2))
 
@@ -160,21 +165,21 @@ def show(session_id: SessionId, url: Url = None) -> None:
 @sessions.command()
 def delete(session_id: SessionId, url: Url = None) -> None:
     """Delete the session, its state and its history."""
-    with Client(url) as client:
+    with _client(url) as client:
         client.sessions.delete(session_id)
 
 
 @sessions.command()
 def export(session_id: SessionId, file: StateFile, url: Url = None) -> None:
     """Download the session's whole state into a file."""
-    with Client(url) as client:
+    with _client(url) as client:
         client.sessions.get(session_id).save_state(file)
 
 
 @sessions.command("import")
 def import_state(session_id: SessionId, file: StateFile, url: Url = None) -> None:
     """Upload a state file into the session."""
-    with Client(url) as client:
+    with _client(url) as client:
         client.sessions.get(session_id).load_state(file)
 
 

@@ -1,11 +1,17 @@
-"""The demo: train through the service, kill it half-way, and see that every number is that of an unbroken local run."""
+"""The demo: train through the service, kill it in the middle of a step, see that the numbers are an unbroken run's."""
 
+import logging
 import os
+import random
 import shutil
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from optim_client import Client, OptimError
@@ -18,6 +24,10 @@ from app.demo.server import Server, ServerFailed
 from app.demo.training import OPTIMIZER, STEPS, first_difference
 
 TARGET = 0.95
+STEP_SECONDS = 0.004
+"""About how long a step takes, with its gradients."""
+ANSWER_SECONDS = 0.1
+"""Long enough for an answer that was on its way."""
 
 
 class RunFailed(Exception):
@@ -28,6 +38,7 @@ def demo(url: str | None = None) -> int:
     """Train through the service at `url`, or through a server of the demo's own; return the exit code."""
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # no end of the demo leaves its server behind
+    logging.getLogger("optim_client").addHandler(logging.NullHandler())  # the demo says itself that it waits
     try:
         _demo(console, url)
     except KeyboardInterrupt:
@@ -45,7 +56,9 @@ def _demo(console: Console, url: str | None) -> None:
         server = None if url else stack.enter_context(Server())
         at = server.url if server else str(url).rstrip("/")
         display = Display(console, STEPS)
-        run = RemoteRun(stack.enter_context(Client(at)), STEPS, display.show)
+        client = stack.enter_context(Client(at))
+        client.with_options(max_retries=0).sessions.list(limit=1)  # who gives a wrong address need not wait
+        run = RemoteRun(client, STEPS, display.show)
         parameters = sum(tensor.size for tensor in network.init().values())
         display.say("session", f"{run.session.id} at {at}: {OPTIMIZER}, {parameters:,} parameters")
         with display:
@@ -58,18 +71,42 @@ def _demo(console: Console, url: str | None) -> None:
 
 
 def crash(run: RemoteRun, server: Server, display: Display) -> float:
-    """End the server as a crash would, start it again, see that nothing is lost; the seconds that it took."""
-    done = len(run.points)
-    display.say("kill -9", f"the server, after step {done}", "bold red")
+    """End the server in the middle of a step, start it again, see that the step is done once; the seconds it took."""
+    while True:
+        step = len(run.points) + 1
+        training = _started(partial(run.until, step))
+        time.sleep(random.uniform(0, STEP_SECONDS))
+        server.pause()
+        if not wait([training], ANSWER_SECONDS).done:
+            break
+        server.resume()  # the answer was quicker
+    display.say("kill -9", f"the server, in the middle of step {step}: sent, and not answered", "bold red")
     began = time.monotonic()
     server.kill()
     server.start()
-    found = run.session.get().step
-    if found != done:
-        raise RunFailed(f"the session came back at step {found}, not at step {done}")
+    training.result()
     away = time.monotonic() - began
-    display.say("restart", f"{away:.1f} s later the session is at step {found}; training goes on")
+    found = run.session.get().step
+    if found != step:
+        raise RunFailed(f"the session came back at step {found}, not at step {step}")
+    display.say("restart", f"{away:.1f} s later step {step} is answered, and done once; training goes on")
     return away
+
+
+def _started(work: Callable[[], None]) -> Future[None]:
+    """Do it in a thread that keeps nobody from leaving."""
+    future = Future[None]()
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def _judge(run: RemoteRun, display: Display) -> None:

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -48,6 +49,14 @@ class Server:
                 raise ServerFailed(f"the server did not come up; it said:\n{self._log.read_text()}")
             time.sleep(0.02)
 
+    def pause(self) -> None:
+        """Stop it where it is, whatever it is about."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after a pause."""
+        self._signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End it as a crash does: `kill -9`, no word of warning."""
         if self._process is not None:
@@ -74,6 +83,10 @@ class Server:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    def _signal(self, signum: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(signum)
 
     def _ready(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=1)

@@ -48,12 +48,13 @@ def main() -> None:
         run = RemoteRun(client, STEPS, quiet.show)
         run.until(STEPS // 2)
         away = crash(run, server, quiet)
+        crashed = len(run.points)
         run.until(STEPS)
     train, test = digits.load()
     if step := first_difference(run.points, train):
         raise SystemExit(f"not equal to the run without a service from step {step} on: nothing to be drawn")
     picture = Path(__file__).with_name("demo.svg")
-    picture.write_text(draw(run.points, test, STEPS // 2, away), encoding="utf-8")
+    picture.write_text(draw(run.points, test, crashed, away), encoding="utf-8")
     print(picture)
 
 
@@ -73,7 +74,7 @@ def draw(points: Sequence[Point], test: digits.Digits, crashed: int, away: float
     accuracies = [(point.step, network.accuracy(point.params, test)) for point in points[4::5]]
     parts = [
         f'<rect class="card" x="0.5" y="0.5" width="{WIDTH - 1}" height="{HEIGHT - 1}" rx="8"/>',
-        _text(24, 34, "title", "A network learns through the service; the server is killed half-way"),
+        _text(24, 34, "title", "A network learns through the service; the server is killed in the middle of a step"),
         _text(24, 57, "", "hand-written digits, AdamW behind HTTP, every step durable and applied exactly once"),
         *_axis("loss of each batch, and its running average", LOSS_TOP, loss_y, (0.01, 0.1, 1)),
         *_axis("accuracy on unseen images", ACCURACY_TOP, accuracy_y, (0, 0.5, 1)),
@@ -84,9 +85,9 @@ def draw(points: Sequence[Point], test: digits.Digits, crashed: int, away: float
         _line("accuracy", [(x(step), accuracy_y(accuracy)) for step, accuracy in accuracies]),
         f'<path class="crash" d="M{x(crashed):.1f} {LOSS_TOP}V{ACCURACY_BOTTOM}"/>',
         f'<rect class="behind" x="{x(crashed) + 4:.1f}" y="{LOSS_TOP}" width="{RIGHT - x(crashed):.1f}" height="84"/>',
-        _text(x(crashed) + 10, LOSS_TOP + 16, "label kill", f"kill -9 after step {crashed}"),
-        _text(x(crashed) + 10, LOSS_TOP + 35, "", f"{away:.1f} s later the session is at step {crashed}"),
-        _text(x(crashed) + 10, LOSS_TOP + 54, "", f"and goes on: all {last:,} steps equal, to the bit,"),
+        _text(x(crashed) + 10, LOSS_TOP + 16, "label kill", f"kill -9 in the middle of step {crashed}"),
+        _text(x(crashed) + 10, LOSS_TOP + 35, "", f"{away:.1f} s later the step is answered, and done once;"),
+        _text(x(crashed) + 10, LOSS_TOP + 54, "", f"training goes on: all {last:,} steps equal, to the bit,"),
         _text(x(crashed) + 10, LOSS_TOP + 73, "", "those of an unbroken run without a service"),
         _text(RIGHT - 6, accuracy_y(accuracies[-1][1]) + 22, "label end", f"{accuracies[-1][1]:.3f}"),
     ]

@@ -1,5 +1,6 @@
 """What is sent for each verb, and what becomes of the session's known step."""
 
+import io
 import json
 import math
 import re
@@ -23,7 +24,7 @@ W = {"w": np.float32([1, 2])}
 
 def sent(settings: Any) -> Any:
     request = _calls.create("adamw", settings).request
-    assert request.headers == {"content-type": "application/json"}
+    assert request.headers["content-type"] == "application/json"
     assert isinstance(request.body, bytes)
     return json.loads(request.body)
 
@@ -69,13 +70,16 @@ def test_an_update_sends_null_where_none_is_given() -> None:
     assert json.loads(request.body) == {"schedule": None, "hyperparameters": {"lr": 0.1}}
 
 
-def test_only_a_creation_is_not_repeatable() -> None:
-    calls = [
-        _calls.create("sgd", {}), _calls.get("s"), _calls.update("s", {}), _calls.delete("s"), _calls.params("s"),
-        _calls.step("s", 1, None, W, None, None), _calls.put_params("s", W), _calls.list_sessions(None, None),
-        _calls.history("s", None, None), _calls.ready(),
+def test_whatever_changes_something_carries_a_key_of_its_own() -> None:
+    writes = [
+        _calls.create("sgd", {}), _calls.update("s", {}), _calls.delete("s"), _calls.put_params("s", W),
+        _calls.put_state("s", io.BytesIO()), _calls.step("s", 1, None, W, None, None),
     ]  # fmt: skip
-    assert [call.request.repeatable for call in calls] == [False] + [True] * 9
+    keys = [call.request.headers["idempotency-key"] for call in writes]
+    assert all(re.fullmatch('"[0-9a-f]{32}"', key) for key in keys)
+    assert len(set(keys)) == len(writes)
+    reads = [_calls.get("s"), _calls.params("s"), _calls.list_sessions(None, None), _calls.history("s", None, None)]
+    assert not any("idempotency-key" in call.request.headers for call in [*reads, _calls.ready()])
 
 
 def test_an_id_cannot_lead_to_another_path() -> None:

@@ -1,6 +1,7 @@
 """Which error an answer becomes."""
 
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -96,4 +97,51 @@ def test_what_a_proxy_says_becomes_an_error_too(status: int, kind: type[APIStatu
 
 def test_a_proxys_page_is_quoted_in_one_line() -> None:
     error = status_error(502, {}, b"<html>\n  <h1>Bad Gateway</h1>\n</html>")
-    assert str(error) == "not an answer of the service: '<html> <h1>Bad Gateway</h1> </html>' (502)"
+    assert (
+        str(error) == "a proxy answered and not the service, its page says '<html> <h1>Bad Gateway</h1> </html>' (502)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "said"),
+    [
+        (301, "https://example.org/v1/sessions", "a redirect to 'https://example.org/v1/sessions'"),
+        (308, "/optim/v1/sessions", "a redirect to '/optim/v1/sessions'"),
+        (302, "https://login.example/?state=secret", "a redirect to 'https://login.example/'"),
+    ],
+)
+def test_a_redirect_names_its_target_and_what_to_do(status: int, location: str, said: str) -> None:
+    message = str(status_error(status, {"location": location}, b"<html>moved"))
+    assert said in message
+    assert "set base_url to the address that leads to the service itself" in message
+    assert "secret" not in message
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"), [(413, "client_max_body_size"), (504, "proxy_read_timeout"), (407, "HTTPS_PROXY")]
+)
+def test_what_a_proxy_refuses_is_said_to_be_the_proxys(status: int, hint: str) -> None:
+    for body in (b"<html>nginx</html>", b""):
+        message = str(status_error(status, {}, body))
+        assert message.startswith("a proxy answered and not the service")
+        assert hint in message
+
+
+def test_a_missing_key_names_the_variable_and_a_proxys_password_does_not() -> None:
+    assert "OPTIM_API_KEY" in str(error_of(ERRORS["unauthenticated"]("no key")))
+    assert "OPTIM_API_KEY" not in str(status_error(401, {"www-authenticate": "Basic"}, b"no"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        status_error(409, HEADERS, b'{"code": "step_conflict", "detail": "behind", "current_step": 7}'),
+        status_error(502, {}, b""),
+        errors.APITimeoutError("late", sent=False),
+        errors.StepMismatch("s-1", 5, 10),
+        errors.InvalidAnswer("no JSON"),
+    ],
+)
+def test_an_error_travels_between_processes(error: errors.OptimError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

@@ -46,7 +46,7 @@ def test_an_array_does_not_change_while_later_answers_arrive(connect: Connect) -
 
 
 def test_memory_is_used_again_once_nobody_looks_at_it(connect: Connect) -> None:
-    with RawServer(answers(SESSION_ANSWER, *[step_answer(LARGE)] * 3)) as server:
+    with RawServer(answers(SESSION_ANSWER, *[step_answer(LARGE, step) for step in (42, 43, 44)])) as server:
         session = connect(server.url, max_retries=0).sessions.get("s-1")
         places = [session.step(grads=LARGE)["w"].ctypes.data for _ in range(3)]
     assert len(set(places)) == 1

@@ -18,9 +18,49 @@ from tests.client.raw import RawServer, answer, answers, read_request, until_clo
 from tests.client.raw_service import LARGE, SESSION_ANSWER, get, named, step_answer
 
 
-def test_a_key_with_a_line_break_is_refused_and_not_shown(connect: Connect) -> None:
+@pytest.mark.parametrize("key", ["sec\nret", "sec\r\nret", "sec ret", "sécret", "sec\0ret", "secret\nsecret\n"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(connect: Connect, key: str) -> None:
     with pytest.raises(ValueError, match="api_key holds a line break") as raised:
-        connect("http://127.0.0.1:1", api_key="secret\n")
+        connect("http://127.0.0.1:1", api_key=key)
+    assert "ret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {}\t", "\ufeff{}", "\ufeff{}\r\n"])
+def test_what_files_and_secrets_put_around_a_value_is_no_part_of_it(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, around: str
+) -> None:
+    asked: list[bytes] = []
+
+    def ask(link: socket.socket) -> None:
+        asked.append(read_request(link))
+        link.sendall(SESSION_ANSWER)
+
+    with RawServer(ask, ask) as server:
+        monkeypatch.setenv("OPTIM_BASE_URL", around.format(server.url))
+        monkeypatch.setenv("OPTIM_API_KEY", around.format("secret"))
+        get(connect())
+        get(connect(around.format(server.url), api_key=around.format("secret")))
+    assert [b"\r\nauthorization: Bearer secret\r\n" in head for head in asked] == [True, True]
+
+
+@pytest.mark.parametrize("empty", ["", "\n", "\ufeff"])
+def test_a_value_that_is_empty_is_none(connect: Connect, monkeypatch: pytest.MonkeyPatch, empty: str) -> None:
+    asked: list[bytes] = []
+
+    def ask(link: socket.socket) -> None:
+        asked.append(read_request(link))
+        link.sendall(SESSION_ANSWER)
+
+    with RawServer(ask) as server:
+        monkeypatch.setenv("OPTIM_API_KEY", empty)
+        get(connect(server.url, api_key=empty))
+    assert b"authorization" not in asked[0]
+
+
+@pytest.mark.parametrize("url", ["http://user:secret@", "redis://user:secret@host", "http://user:secret@ho\nst"])
+def test_an_address_that_is_refused_is_shown_without_its_password(connect: Connect, url: str) -> None:
+    with pytest.raises(ValueError, match="base_url") as raised:
+        connect(url)
     assert "secret" not in str(raised.value)
 
 

@@ -1,30 +1,39 @@
-"""The rules of `_protocol.py`, without a socket or a clock."""
+"""The rules of `_protocol.py`, without a socket, by a clock that moves with the waits alone."""
 
 import dataclasses
+import logging
+import math
 
 import pytest
 from optim_client import APIConnectionError, APIStatusError, InvalidAnswer, OptimError, StepConflict
-from optim_client._protocol import Call, Outcome, Request, Response, perform
+from optim_client._protocol import Call, Outcome, Patience, Request, Response, perform
 
-REPEATABLE = Request("POST", "/v1/sessions/s/steps", headers={"idempotency-key": '"k"'})
-CREATE = Request("POST", "/v1/sessions", repeatable=False)
+STEP = Request("POST", "/v1/sessions/s/steps", headers={"idempotency-key": '"k"'})
 DELETE = Request("DELETE", "/v1/sessions/s")
 DONE = Response(200, {}, b"done")
 LOST = APIConnectionError("no answer")
 REFUSED = APIConnectionError("no connection", sent=False)
+TWICE = Patience(math.inf, 2)
+FOR_120_SECONDS = Patience(120)
 
 
-def answer(status: int, **headers: str) -> Response:
-    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, b"")
+def answer(status: int, body: bytes = b"", /, **headers: str) -> Response:
+    return Response(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+
+
+BUSY = answer(409, b'{"code": "session_busy", "detail": "busy"}')
 
 
 def play(
-    request: Request, *outcomes: Outcome, max_retries: int = 2, random: float = 0.0
+    request: Request, *outcomes: Outcome, patience: Patience = TWICE, random: float = 0.0, seconds: float = 0.0
 ) -> tuple[list[float], bytes | OptimError]:
-    """The pauses before each try, and what came of it; every outcome must have been asked for."""
-    conversation = perform(Call(request, lambda response: response.body), max_retries, lambda: random)
+    """The pauses before each try, and what came of it; each outcome must be asked for. A try takes `seconds`."""
+    now = 1000.0
+    call = Call(request, lambda response: bytes(response.body))
+    conversation = perform(call, patience, lambda: now, lambda: random)
     pauses = [next(conversation)]
     for number, outcome in enumerate(outcomes, 1):
+        now += pauses[-1] + seconds
         try:
             pauses.append(conversation.send(outcome))
         except StopIteration as end:
@@ -39,58 +48,89 @@ def play(
 
 
 def test_a_success_is_taken_at_once() -> None:
-    assert play(REPEATABLE, DONE) == ([0], b"done")
+    assert play(STEP, DONE) == ([0], b"done")
 
 
-@pytest.mark.parametrize("bad", [LOST, REFUSED, *map(answer, (408, 409, 429, 500, 502, 503, 504, 599))])
+@pytest.mark.parametrize("bad", [LOST, REFUSED, BUSY, *map(answer, (408, 429, 500, 502, 503, 504, 599))])
 def test_what_may_pass_is_tried_again(bad: Outcome) -> None:
-    assert play(REPEATABLE, bad, DONE) == ([0, 0.5], b"done")
+    assert play(STEP, bad, DONE) == ([0, 0.5], b"done")
+    assert play(STEP, bad, DONE, patience=FOR_120_SECONDS) == ([0, 0.5], b"done")
 
 
-@pytest.mark.parametrize("status", [301, 304, 400, 401, 403, 404, 405, 406, 413, 415, 422])
+@pytest.mark.parametrize("status", [301, 304, 400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 421, 422, 501, 505])
 def test_what_stays_wrong_is_not_tried_again(status: int) -> None:
-    pauses, error = play(REPEATABLE, answer(status))
+    pauses, error = play(STEP, answer(status), patience=FOR_120_SECONDS)
     assert pauses == [0]
     assert isinstance(error, APIStatusError)
     assert error.status == status
 
 
+def test_a_connection_that_can_never_be_is_not_tried_again() -> None:
+    untrusted = APIConnectionError("certificate verify failed", sent=False, may_pass=False)
+    assert play(STEP, untrusted, patience=FOR_120_SECONDS) == ([0], untrusted)
+
+
 def test_after_two_retries_the_last_error_is_raised() -> None:
-    pauses, error = play(REPEATABLE, LOST, answer(503), answer(500))
+    pauses, error = play(STEP, LOST, answer(503), answer(500))
     assert pauses == [0, 0.5, 1]
     assert isinstance(error, APIStatusError)
     assert error.status == 500
 
 
 def test_without_retries_the_first_error_is_raised() -> None:
-    assert play(REPEATABLE, LOST, max_retries=0) == ([0], LOST)
+    assert play(STEP, LOST, patience=Patience(math.inf, 0)) == ([0], LOST)
+    assert play(STEP, LOST, patience=Patience(0)) == ([0], LOST)
 
 
-def test_waits_double_up_to_eight_seconds() -> None:
-    pauses, _ = play(REPEATABLE, *[LOST] * 8, max_retries=7)
-    assert pauses == [0, 0.5, 1, 2, 4, 8, 8, 8]
+def test_waits_double_up_to_four_seconds() -> None:
+    pauses, _ = play(STEP, *[LOST] * 8, patience=Patience(math.inf, 7))
+    assert pauses == [0, 0.5, 1, 2, 4, 4, 4, 4]
 
 
-def test_chance_shortens_a_wait_by_up_to_a_quarter() -> None:
-    assert play(REPEATABLE, LOST, DONE, random=1.0)[0] == [0, 0.375]
-    assert play(REPEATABLE, LOST, DONE, random=0.5)[0] == [0, 0.4375]
+def test_trying_goes_on_until_the_time_is_over_and_once_more_at_its_end() -> None:
+    pauses, error = play(STEP, *[LOST] * 34, patience=FOR_120_SECONDS)
+    assert error is LOST
+    assert sum(pauses) == 120
+    assert pauses[:6] == [0, 0.5, 1, 2, 4, 4]
+    assert pauses[-2:] == [4, 0.5]
 
 
+def test_the_time_of_the_tries_themselves_counts() -> None:
+    pauses, error = play(STEP, LOST, LOST, patience=FOR_120_SECONDS, seconds=60)
+    assert (pauses, error) == ([0, 0.5], LOST)
+
+
+def test_whichever_limit_comes_first_ends_it() -> None:
+    assert play(STEP, LOST, LOST, patience=Patience(120, 1))[0] == [0, 0.5]
+    assert play(STEP, LOST, LOST, LOST, patience=Patience(1, 9))[0] == [0, 0.5, 0.5]
+
+
+def test_chance_shortens_a_wait_by_up_to_a_half() -> None:
+    assert play(STEP, LOST, DONE, random=1.0)[0] == [0, 0.25]
+    assert play(STEP, LOST, DONE, random=0.5)[0] == [0, 0.375]
+
+
+@pytest.mark.parametrize("patience", [TWICE, FOR_120_SECONDS])
 @pytest.mark.parametrize(("said", "seconds"), [("0", 0), ("3", 3), ("120", 120)])
-def test_retry_after_is_obeyed(said: str, seconds: float) -> None:
-    assert play(REPEATABLE, answer(429, retry_after=said), DONE) == ([0, seconds], b"done")
+def test_retry_after_is_obeyed(patience: Patience, said: str, seconds: float) -> None:
+    assert play(STEP, answer(429, retry_after=said), DONE, patience=patience) == ([0, seconds], b"done")
 
 
-def test_a_retry_after_of_more_than_two_minutes_is_left_to_the_caller() -> None:
-    pauses, error = play(REPEATABLE, answer(503, retry_after="121"))
+@pytest.mark.parametrize(("patience", "said"), [(TWICE, "121"), (FOR_120_SECONDS, "121"), (Patience(5), "6")])
+def test_a_retry_after_that_is_too_long_is_left_to_the_caller(patience: Patience, said: str) -> None:
+    pauses, error = play(STEP, answer(503, retry_after=said), patience=patience)
     assert pauses == [0]
     assert isinstance(error, APIStatusError)
 
 
+def test_who_is_patient_waits_for_a_long_retry_after() -> None:
+    assert play(STEP, answer(503, retry_after="600"), DONE, patience=Patience(3600))[0] == [0, 600]
+
+
 def test_a_retry_after_date_counts_from_the_answers_own_date() -> None:
     dates = {"retry_after": "Fri, 20 Nov 2026 12:00:07 GMT", "date": "Fri, 20 Nov 2026 12:00:00 GMT"}
-    assert play(REPEATABLE, answer(503, **dates), DONE)[0] == [0, 7]
-    assert play(REPEATABLE, answer(503, date=dates["retry_after"], retry_after=dates["date"]), DONE)[0] == [0, 0]
+    assert play(STEP, answer(503, **dates), DONE)[0] == [0, 7]
+    assert play(STEP, answer(503, date=dates["retry_after"], retry_after=dates["date"]), DONE)[0] == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -105,30 +145,21 @@ def test_a_retry_after_date_counts_from_the_answers_own_date() -> None:
     ],
 )
 def test_a_retry_after_that_says_nothing_is_passed_over(headers: dict[str, str]) -> None:
-    assert play(REPEATABLE, answer(503, **headers), DONE)[0] == [0, 0.5]
+    assert play(STEP, answer(503, **headers), DONE)[0] == [0, 0.5]
 
 
 def test_x_should_retry_overrules_the_status() -> None:
-    assert play(REPEATABLE, answer(422, x_should_retry="true"), DONE) == ([0, 0.5], b"done")
-    assert play(REPEATABLE, answer(503, x_should_retry="false", retry_after="1"))[0] == [0]
-    assert play(CREATE, answer(500, x_should_retry="true"), DONE) == ([0, 0.5], b"done")
+    assert play(STEP, answer(422, x_should_retry="true"), DONE) == ([0, 0.5], b"done")
+    assert play(STEP, answer(503, x_should_retry="false", retry_after="1"))[0] == [0]
 
 
 def test_a_step_conflict_is_raised_at_once() -> None:
     body = b'{"code": "step_conflict", "detail": "step 3 is not the next one", "current_step": 7}'
-    _, error = play(REPEATABLE, Response(409, {"x-should-retry": "false"}, body))
-    assert isinstance(error, StepConflict)
-    assert error.current_step == 7
-
-
-@pytest.mark.parametrize("never_done", [REFUSED, answer(429), answer(503)])
-def test_a_creation_is_tried_again_where_nothing_was_created(never_done: Outcome) -> None:
-    assert play(CREATE, never_done, DONE) == ([0, 0.5], b"done")
-
-
-@pytest.mark.parametrize("doubtful", [LOST, answer(408), answer(409), answer(500), answer(502), answer(504)])
-def test_a_creation_that_may_have_happened_is_not_tried_again(doubtful: Outcome) -> None:
-    assert play(CREATE, doubtful)[0] == [0]
+    for headers in ({}, {"x-should-retry": "false"}):
+        pauses, error = play(STEP, Response(409, headers, body), patience=FOR_120_SECONDS)
+        assert pauses == [0]
+        assert isinstance(error, StepConflict)
+        assert error.current_step == 7
 
 
 def test_a_deletion_that_finds_nothing_the_second_time_is_done() -> None:
@@ -150,7 +181,50 @@ def test_a_success_that_cannot_be_read_says_so(error: Exception) -> None:
     def read(_: Response) -> None:
         raise error
 
-    conversation = perform(Call(DELETE, read), 2)
+    conversation = perform(Call(DELETE, read), TWICE)
     next(conversation)
     with pytest.raises(InvalidAnswer, match="DELETE /v1/sessions/s: the answer cannot be read"):
         conversation.send(DONE)
+
+
+@pytest.mark.parametrize("request_", [STEP, DELETE, Request("GET", "/readyz")])
+def test_a_page_with_a_success_is_no_answer(request_: Request) -> None:
+    page = Response(200, {"content-type": "text/html; charset=utf-8"}, b"<html>\n <h1>Please log in</h1>")
+    _, error = play(request_, page, patience=FOR_120_SECONDS)
+    assert isinstance(error, InvalidAnswer)
+    assert "login page" in str(error)
+    assert "'<html> <h1>Please log in</h1>'" in str(error)
+
+
+def test_the_log_says_once_that_it_waits_and_once_that_it_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    play(STEP, REFUSED, LOST, answer(503), DONE, patience=FOR_120_SECONDS)
+    assert [(record.name, record.levelno) for record in caplog.records] == [("optim_client", logging.WARNING)] * 2
+    waiting, going_on = (record.getMessage() for record in caplog.records)
+    assert waiting == "no connection; trying again, for 120 s"
+    assert going_on == "POST /v1/sessions/s/steps: answered after 3.5 s, at try 4"
+
+
+def test_the_log_names_the_call_that_was_refused_for_now(caplog: pytest.LogCaptureFixture) -> None:
+    play(STEP, BUSY, DONE)
+    assert caplog.messages[0] == "POST /v1/sessions/s/steps: busy (409 session_busy); trying again, 2 times"
+
+
+def test_the_log_is_silent_where_nothing_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    play(STEP, DONE)
+    play(STEP, answer(422))
+    play(STEP, LOST, patience=Patience(math.inf, 0))
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("patience", "words"),
+    [
+        (Patience(120), "for 120 s"),
+        (Patience(0.5), "for 0.5 s"),
+        (Patience(math.inf, 2), "2 times"),
+        (Patience(60, 5), "5 times or for 60 s"),
+        (Patience(math.inf), "until it works"),
+    ],
+)
+def test_patience_is_said_in_words(patience: Patience, words: str) -> None:
+    assert str(patience) == words

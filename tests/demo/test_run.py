@@ -49,7 +49,12 @@ def test_a_run_whose_server_is_killed_half_way_equals_the_local_run_to_the_bit(t
         "hidden.bias",
         "output.bias",
     }
-    assert re.search(r"kill -9 +the server, after step 30\nrestart +[\d.]+ s later .* at step 30;", screen.getvalue())
+    said = re.search(
+        r"kill -9 +the server, in the middle of step (\d+): .*\nrestart +[\d.]+ s later step (\d+) is answered",
+        screen.getvalue(),
+    )
+    assert said
+    assert said[1] == said[2]
 
 
 def test_without_a_terminal_it_prints_plain_lines(temporary: Path) -> None:
@@ -65,7 +70,7 @@ def test_without_a_terminal_it_prints_plain_lines(temporary: Path) -> None:
 def test_a_service_that_is_not_there_is_said_in_one_line() -> None:
     demo = subprocess.run(_command("--url", "http://127.0.0.1:9"), capture_output=True, text=True, check=False)
     assert demo.returncode == 1
-    assert re.search(r"\nfailed +POST http://127.0.0.1:9/v1/sessions: no connection .*\n$", demo.stdout)
+    assert re.search(r"\nfailed +GET http://127.0.0.1:9/v1/sessions: no connection .*\n$", demo.stdout)
     assert demo.stderr == ""
 
 

@@ -2,17 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Self, TypeVar, Unpack
+from typing import Self, TypeVar, Unpack
 
 import httpx2
 
-from optim_client import _calls, _http, _local
-from optim_client._async_lane import AsyncLane
+from optim_client import _calls, _http
+from optim_client._async_links import AsyncLinks
 from optim_client._files import replacing, sync
-from optim_client._lane import leads_to
-from optim_client._protocol import Call, Outcome, Request, perform
+from optim_client._options import Options
+from optim_client._protocol import Call, perform
 from optim_client._state import SessionState
 from optim_client._tensors import Arrays, ArraysLike
 from optim_client.documents import HistoryRow, Page, SessionInfo
@@ -22,11 +22,12 @@ from optim_client.settings import Changes, Settings
 T = TypeVar("T")
 
 
-class AsyncClient(_http.Options):
+class AsyncClient(Options):
     """A connection to the service at `base_url`, or to one of its own in this process (`"memory:"`, `"lmdb:PATH"`).
 
-    `timeout` is in seconds without progress. `transport`, of HTTPX, replaces the connections, for a proxy, a socket or
-    certificates.
+    `timeout` is in seconds without progress. A call that fails and may succeed later is tried again for
+    `retry_seconds`; with `max_retries` so many times instead, and with both until the first of them is used up.
+    `transport`, of HTTPX, replaces the connections, for a proxy, a socket or certificates.
     Close it, or use it in an `async with`.
     """
 
@@ -36,17 +37,12 @@ class AsyncClient(_http.Options):
         *,
         api_key: str | None = None,
         timeout: _http.Timeout = _http.DEFAULT_TIMEOUT,
-        max_retries: int = _http.DEFAULT_MAX_RETRIES,
+        retry_seconds: float | None = None,
+        max_retries: int | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        super().__init__(timeout, max_retries)
-        url = _http.base_url(base_url)
-        if _local.is_local(url):
-            url, transport = _local.URL, _local.AsyncTransport(url)
-        headers = _http.headers(api_key)
-        self._pool = httpx2.AsyncClient(base_url=url, headers=headers, transport=transport)
-        direct = transport is None and leads_to(self._pool.base_url)
-        self._lane = AsyncLane(self._pool.base_url, headers) if direct else None
+        super().__init__(timeout, retry_seconds, max_retries)
+        self._links = AsyncLinks(_http.base_url(base_url), _http.headers(api_key), transport)
 
     @property
     def sessions(self) -> "AsyncSessions":
@@ -61,9 +57,7 @@ class AsyncClient(_http.Options):
         return True
 
     async def close(self) -> None:
-        await self._pool.aclose()
-        if self._lane is not None:
-            self._lane.close()
+        await self._links.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -72,38 +66,16 @@ class AsyncClient(_http.Options):
         await self.close()
 
     async def _run(self, call: Call[T]) -> T:
-        conversation = perform(call, self.max_retries)
+        conversation = perform(call, self.patience)
         try:
             pause = next(conversation)
             while True:
                 if pause:
                     await asyncio.sleep(pause)
-                pause = conversation.send(await self._try(call.request))
+                pause = conversation.send(await self._links.exchange(call.request, self.limits))
         except StopIteration as end:
             result: T = end.value
             return result
-
-    async def _try(self, request: Request) -> Outcome:
-        if self._lane is None or not self._lane.takes(request):
-            return await self._try_httpx(request)
-        return await self._lane.exchange(request, httpx2.Timeout(self.timeout))
-
-    async def _try_httpx(self, request: Request) -> Outcome:
-        try:
-            async with self._pool.stream(
-                request.method,
-                request.path,
-                params=request.query,
-                headers=_http.headers_of(request),
-                content=_http.whole(request.body) if isinstance(request.body, Sequence) else _chunks(request.body),
-                timeout=self.timeout,
-            ) as response:
-                if request.into is None or not response.is_success:
-                    return _http.answer(response, await response.aread())
-                await _write(request.into, response)
-                return _http.answer(response, b"")
-        except httpx2.RequestError as error:
-            return _http.connection_error(error)
 
 
 class AsyncSessions:
@@ -113,11 +85,11 @@ class AsyncSessions:
         self._client = client
 
     async def create(self, optimizer: str, **settings: Unpack[Settings]) -> "AsyncSession":
-        """Start a session. After a lost answer this is not tried again: it might have been created."""
-        return self._session(await self._client._run(_calls.create(optimizer, settings)))
+        """Start a session."""
+        return self._session(*await self._client._run(_calls.tagged(_calls.create(optimizer, settings))))
 
     async def get(self, session_id: str) -> "AsyncSession":
-        return self._session(await self._client._run(_calls.get(session_id)))
+        return self._session(*await self._client._run(_calls.tagged(_calls.get(session_id))))
 
     async def list(
         self,
@@ -135,7 +107,7 @@ class AsyncSessions:
         return Page([self._session(info) for info in page.sessions], page.next_cursor, page.unreadable)
 
     async def update(self, session_id: str, **changes: Unpack[Changes]) -> "AsyncSession":
-        return self._session(await self._client._run(_calls.update(session_id, changes)))
+        return self._session(*await self._client._run(_calls.tagged(_calls.update(session_id, changes))))
 
     async def delete(self, session_id: str) -> None:
         await self._client._run(_calls.delete(session_id))
@@ -155,15 +127,15 @@ class AsyncSessions:
     def __aiter__(self) -> AsyncIterator["AsyncSession"]:
         return self.find()
 
-    def _session(self, info: SessionInfo) -> "AsyncSession":
-        return AsyncSession(self._client, info)
+    def _session(self, info: SessionInfo, etag: str | None = None) -> "AsyncSession":
+        return AsyncSession(self._client, info, etag)
 
 
 class AsyncSession(SessionState):
     """One training run's optimizer: made by `client.sessions`. One step at a time, from one place at a time."""
 
-    def __init__(self, client: AsyncClient, info: SessionInfo) -> None:
-        super().__init__(info)
+    def __init__(self, client: AsyncClient, info: SessionInfo, etag: str | None = None) -> None:
+        super().__init__(info, etag)
         self._client = client
 
     async def step(
@@ -183,22 +155,22 @@ class AsyncSession(SessionState):
 
     async def get(self) -> SessionInfo:
         """Learn the session anew: after a `StepConflict`, or for `info.tensors` and `info.warnings`."""
-        return self._learned(await self._client._run(_calls.get(self.id)))
+        return self._learned(await self._client._run(self._tied(_calls.get(self.id))))
 
     async def update(self, **changes: Unpack[Changes]) -> SessionInfo:
         """Change settings from the next step on."""
-        return self._changed(await self._client._run(_calls.update(self.id, changes)))
+        return self._changed(await self._client._run(self._tied(_calls.update(self.id, changes))))
 
     async def delete(self) -> None:
-        await self._client._run(_calls.delete(self.id))
+        await self._client._run(self._tied(_calls.delete(self.id)))
 
     async def params(self) -> Arrays:
         """The parameters of a session that holds them."""
-        return await self._client._run(_calls.params(self.id))
+        return await self._client._run(self._tied(_calls.params(self.id)))
 
     async def put_params(self, params: ArraysLike) -> None:
         """Give the parameters to a session that holds them."""
-        await self._client._run(_calls.put_params(self.id, params))
+        await self._client._run(self._tied(_calls.put_params(self.id, params)))
 
     async def save_state(self, path: str | os.PathLike[str]) -> None:
         """Download the whole state into a file, which is replaced wholly or not at all."""
@@ -209,7 +181,7 @@ class AsyncSession(SessionState):
     async def load_state(self, path: str | os.PathLike[str]) -> SessionInfo:
         """Upload a saved state into this session, which goes on from the step in the file."""
         with await asyncio.to_thread(Path(path).open, "rb") as file:
-            await self._client._run(_calls.put_state(self.id, file))
+            await self._client._run(self._tied(_calls.put_state(self.id, file)))
         return await self.get()
 
     async def history(
@@ -220,16 +192,3 @@ class AsyncSession(SessionState):
         `last` alone returns the newest so many instead.
         """
         return await self._client._run(_calls.history(self.id, after, limit, last))
-
-
-async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
-    file.seek(0)
-    while chunk := await asyncio.to_thread(file.read, _http.CHUNK_BYTES):
-        yield chunk
-
-
-async def _write(file: BinaryIO, response: httpx2.Response) -> None:
-    file.seek(0)
-    file.truncate()
-    async for chunk in response.aiter_bytes(_http.CHUNK_BYTES):
-        await asyncio.to_thread(file.write, chunk)

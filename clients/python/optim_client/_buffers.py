@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from optim_client import _fork
+
 SMALLEST_KEPT_BYTES = 1 << 16
 MOST_KEPT_BYTES = 1 << 29
 
@@ -21,6 +23,11 @@ class Buffers:
     def __init__(self, limit: int = MOST_KEPT_BYTES) -> None:
         self._limit = limit
         self._idle: list[Memory] = []
+        self._lock = threading.Lock()
+        _fork.follow(self)
+
+    def after_fork(self) -> None:
+        """Take a lock that nobody holds; a child's memory is its own already."""
         self._lock = threading.Lock()
 
     def take(self, nbytes: int) -> Memory:

@@ -3,8 +3,8 @@
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -17,6 +17,8 @@ from optim_client.settings import Changes, Settings, document
 JSON = "application/json"
 SAFETENSORS = "application/vnd.safetensors"
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
@@ -27,6 +29,13 @@ class Stepped:
     skipped: bool
     digest: str
     metrics: Metrics
+    params_digest: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def tagged(call: Call[T]) -> Call[tuple[T, str | None]]:
+    """The same call, its result beside the answer's `ETag`; `None` where that cannot be asked for again."""
+    return Call(call.request, lambda response: (call.read(response), _etag(response)))
 
 
 def ready() -> Call[None]:
@@ -35,7 +44,7 @@ def ready() -> Call[None]:
 
 def create(optimizer: str, settings: Settings) -> Call[SessionInfo]:
     body = _json({"optimizer": optimizer, **document(settings)})
-    return Call(Request("POST", "/v1/sessions", headers=_sends(JSON), body=body, repeatable=False), _session)
+    return Call(Request("POST", "/v1/sessions", headers=_writes(JSON), body=body), _session)
 
 
 def list_sessions(
@@ -52,11 +61,11 @@ def get(session_id: str) -> Call[SessionInfo]:
 
 def update(session_id: str, changes: Changes) -> Call[SessionInfo]:
     body = _json(document(changes))
-    return Call(Request("PATCH", _path(session_id), headers=_sends(JSON), body=body), _session)
+    return Call(Request("PATCH", _path(session_id), headers=_writes(JSON), body=body), _session)
 
 
 def delete(session_id: str) -> Call[None]:
-    return Call(Request("DELETE", _path(session_id)), _nothing)
+    return Call(Request("DELETE", _path(session_id), headers=_key()), _nothing)
 
 
 def step(
@@ -65,8 +74,9 @@ def step(
     tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}
     scalars = {name: repr(float(value)) for name, value in _given(loss=loss, lr=lr).items()}
     body = encode(tensors, {"step": str(number), **scalars})
-    headers = {**_sends(SAFETENSORS), **_accepts(SAFETENSORS), "idempotency-key": f'"{uuid.uuid4().hex}"'}
-    return Call(Request("POST", _path(session_id, "steps"), headers=headers, body=body), _stepped)
+    headers = {**_writes(SAFETENSORS), **_accepts(SAFETENSORS)}
+    call = Call(Request("POST", _path(session_id, "steps"), headers=headers, body=body), _stepped)
+    return call.then(lambda answer: _of_step(number, answer))
 
 
 def params(session_id: str) -> Call[Arrays]:
@@ -75,7 +85,7 @@ def params(session_id: str) -> Call[Arrays]:
 
 def put_params(session_id: str, params: ArraysLike) -> Call[None]:
     body = encode({"params": params}, {})
-    return Call(Request("PUT", _path(session_id, "params"), headers=_sends(SAFETENSORS), body=body), _nothing)
+    return Call(Request("PUT", _path(session_id, "params"), headers=_writes(SAFETENSORS), body=body), _nothing)
 
 
 def state(session_id: str, into: BinaryIO) -> Call[None]:
@@ -83,7 +93,7 @@ def state(session_id: str, into: BinaryIO) -> Call[None]:
 
 
 def put_state(session_id: str, file: BinaryIO) -> Call[None]:
-    return Call(Request("PUT", _path(session_id, "state"), headers=_sends(SAFETENSORS), body=file), _nothing)
+    return Call(Request("PUT", _path(session_id, "state"), headers=_writes(SAFETENSORS), body=file), _nothing)
 
 
 def history(session_id: str, after: int | None, limit: int | None, last: int | None = None) -> Call[list[HistoryRow]]:
@@ -95,8 +105,19 @@ def _path(session_id: str, *below: str) -> str:
     return "/".join(["/v1/sessions", quote(session_id, safe=""), *below])
 
 
-def _sends(media_type: str) -> dict[str, str]:
-    return {"content-type": media_type}
+def _writes(media_type: str) -> dict[str, str]:
+    return {"content-type": media_type, **_key()}
+
+
+def _key() -> dict[str, str]:
+    """One for all tries of a call, so that it happens once."""
+    return {"idempotency-key": f'"{uuid.uuid4().hex}"'}
+
+
+def _etag(response: Response) -> str | None:
+    """A weak one (a proxy compressed the answer) never fulfils `If-Match`."""
+    etag = response.headers.get("etag", "")
+    return etag if etag.startswith('"') else None
 
 
 def _accepts(media_type: str) -> dict[str, str]:
@@ -136,7 +157,17 @@ def _stepped(response: Response) -> Stepped:
     params, metadata = decode(response.body, "params")
     skipped = json.loads(metadata["skipped"])
     metrics = Metrics.read(json.loads(metadata["metrics"]))
-    return Stepped(params, int(metadata["step"]), skipped, metadata["digest"], metrics)
+    warnings = json.loads(metadata.get("warnings", "[]"))
+    return Stepped(
+        params, int(metadata["step"]), skipped, metadata["digest"], metrics, metadata.get("params_digest"), warnings
+    )
+
+
+def _of_step(number: int, answer: Stepped) -> Stepped:
+    """The answer to that step, or an error: parameters of another one are nobody's."""
+    if answer.step != (number - 1 if answer.skipped else number):
+        raise ValueError(f"it is about step {answer.step}, and step {number} was sent")
+    return answer
 
 
 def _params(response: Response) -> Arrays:

@@ -2,16 +2,17 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Self, TypeVar, Unpack
+from typing import Self, TypeVar, Unpack
 
 import httpx2
 
-from optim_client import _calls, _http, _local
+from optim_client import _calls, _http
 from optim_client._files import replacing
-from optim_client._lane import Lane, leads_to
-from optim_client._protocol import Call, Outcome, Request, perform
+from optim_client._links import Links
+from optim_client._options import Options
+from optim_client._protocol import Call, perform
 from optim_client._state import SessionState
 from optim_client._tensors import Arrays, ArraysLike
 from optim_client.documents import HistoryRow, Page, SessionInfo
@@ -21,11 +22,12 @@ from optim_client.settings import Changes, Settings
 T = TypeVar("T")
 
 
-class Client(_http.Options):
+class Client(Options):
     """A connection to the service at `base_url`, or to one of its own in this process (`"memory:"`, `"lmdb:PATH"`).
 
-    `timeout` is in seconds without progress. `transport`, of HTTPX, replaces the connections, for a proxy, a socket or
-    certificates.
+    `timeout` is in seconds without progress. A call that fails and may succeed later is tried again for
+    `retry_seconds`; with `max_retries` so many times instead, and with both until the first of them is used up.
+    `transport`, of HTTPX, replaces the connections, for a proxy, a socket or certificates.
     Close it, or use it in a `with`.
     """
 
@@ -35,17 +37,12 @@ class Client(_http.Options):
         *,
         api_key: str | None = None,
         timeout: _http.Timeout = _http.DEFAULT_TIMEOUT,
-        max_retries: int = _http.DEFAULT_MAX_RETRIES,
+        retry_seconds: float | None = None,
+        max_retries: int | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        super().__init__(timeout, max_retries)
-        url = _http.base_url(base_url)
-        if _local.is_local(url):
-            url, transport = _local.URL, _local.Transport(url)
-        headers = _http.headers(api_key)
-        self._pool = httpx2.Client(base_url=url, headers=headers, transport=transport)
-        direct = transport is None and leads_to(self._pool.base_url)
-        self._lane = Lane(self._pool.base_url, headers) if direct else None
+        super().__init__(timeout, retry_seconds, max_retries)
+        self._links = Links(_http.base_url(base_url), _http.headers(api_key), transport)
 
     @property
     def sessions(self) -> "Sessions":
@@ -60,9 +57,7 @@ class Client(_http.Options):
         return True
 
     def close(self) -> None:
-        self._pool.close()
-        if self._lane is not None:
-            self._lane.close()
+        self._links.close()
 
     def __enter__(self) -> Self:
         return self
@@ -71,38 +66,16 @@ class Client(_http.Options):
         self.close()
 
     def _run(self, call: Call[T]) -> T:
-        conversation = perform(call, self.max_retries)
+        conversation = perform(call, self.patience)
         try:
             pause = next(conversation)
             while True:
                 if pause:  # even a sleep of 0 costs as much as the rest of a small step
                     time.sleep(pause)
-                pause = conversation.send(self._try(call.request))
+                pause = conversation.send(self._links.exchange(call.request, self.limits))
         except StopIteration as end:
             result: T = end.value
             return result
-
-    def _try(self, request: Request) -> Outcome:
-        if self._lane is None or not self._lane.takes(request):
-            return self._try_httpx(request)
-        return self._lane.exchange(request, httpx2.Timeout(self.timeout))
-
-    def _try_httpx(self, request: Request) -> Outcome:
-        try:
-            with self._pool.stream(
-                request.method,
-                request.path,
-                params=request.query,
-                headers=_http.headers_of(request),
-                content=_http.whole(request.body) if isinstance(request.body, Sequence) else _chunks(request.body),
-                timeout=self.timeout,
-            ) as response:
-                if request.into is None or not response.is_success:
-                    return _http.answer(response, response.read())
-                _write(request.into, response)
-                return _http.answer(response, b"")
-        except httpx2.RequestError as error:
-            return _http.connection_error(error)
 
 
 class Sessions:
@@ -112,11 +85,11 @@ class Sessions:
         self._client = client
 
     def create(self, optimizer: str, **settings: Unpack[Settings]) -> "Session":
-        """Start a session. After a lost answer this is not tried again: it might have been created."""
-        return self._session(self._client._run(_calls.create(optimizer, settings)))
+        """Start a session."""
+        return self._session(*self._client._run(_calls.tagged(_calls.create(optimizer, settings))))
 
     def get(self, session_id: str) -> "Session":
-        return self._session(self._client._run(_calls.get(session_id)))
+        return self._session(*self._client._run(_calls.tagged(_calls.get(session_id))))
 
     def list(
         self,
@@ -134,7 +107,7 @@ class Sessions:
         return Page([self._session(info) for info in page.sessions], page.next_cursor, page.unreadable)
 
     def update(self, session_id: str, **changes: Unpack[Changes]) -> "Session":
-        return self._session(self._client._run(_calls.update(session_id, changes)))
+        return self._session(*self._client._run(_calls.tagged(_calls.update(session_id, changes))))
 
     def delete(self, session_id: str) -> None:
         self._client._run(_calls.delete(session_id))
@@ -150,15 +123,15 @@ class Sessions:
     def __iter__(self) -> Iterator["Session"]:
         return self.find()
 
-    def _session(self, info: SessionInfo) -> "Session":
-        return Session(self._client, info)
+    def _session(self, info: SessionInfo, etag: str | None = None) -> "Session":
+        return Session(self._client, info, etag)
 
 
 class Session(SessionState):
     """One training run's optimizer: made by `client.sessions`. One step at a time, from one place at a time."""
 
-    def __init__(self, client: Client, info: SessionInfo) -> None:
-        super().__init__(info)
+    def __init__(self, client: Client, info: SessionInfo, etag: str | None = None) -> None:
+        super().__init__(info, etag)
         self._client = client
 
     def step(
@@ -178,22 +151,22 @@ class Session(SessionState):
 
     def get(self) -> SessionInfo:
         """Learn the session anew: after a `StepConflict`, or for `info.tensors` and `info.warnings`."""
-        return self._learned(self._client._run(_calls.get(self.id)))
+        return self._learned(self._client._run(self._tied(_calls.get(self.id))))
 
     def update(self, **changes: Unpack[Changes]) -> SessionInfo:
         """Change settings from the next step on."""
-        return self._changed(self._client._run(_calls.update(self.id, changes)))
+        return self._changed(self._client._run(self._tied(_calls.update(self.id, changes))))
 
     def delete(self) -> None:
-        self._client._run(_calls.delete(self.id))
+        self._client._run(self._tied(_calls.delete(self.id)))
 
     def params(self) -> Arrays:
         """The parameters of a session that holds them."""
-        return self._client._run(_calls.params(self.id))
+        return self._client._run(self._tied(_calls.params(self.id)))
 
     def put_params(self, params: ArraysLike) -> None:
         """Give the parameters to a session that holds them."""
-        self._client._run(_calls.put_params(self.id, params))
+        self._client._run(self._tied(_calls.put_params(self.id, params)))
 
     def save_state(self, path: str | os.PathLike[str]) -> None:
         """Download the whole state into a file, which is replaced wholly or not at all."""
@@ -203,7 +176,7 @@ class Session(SessionState):
     def load_state(self, path: str | os.PathLike[str]) -> SessionInfo:
         """Upload a saved state into this session, which goes on from the step in the file."""
         with Path(path).open("rb") as file:
-            self._client._run(_calls.put_state(self.id, file))
+            self._client._run(self._tied(_calls.put_state(self.id, file)))
         return self.get()
 
     def history(
@@ -214,15 +187,3 @@ class Session(SessionState):
         `last` alone returns the newest so many instead.
         """
         return self._client._run(_calls.history(self.id, after, limit, last))
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    file.seek(0)
-    while chunk := file.read(_http.CHUNK_BYTES):
-        yield chunk
-
-
-def _write(file: BinaryIO, response: httpx2.Response) -> None:
-    file.seek(0)
-    file.truncate()
-    file.writelines(response.iter_bytes(_http.CHUNK_BYTES))

@@ -15,9 +15,10 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
-from optim_client import _http, _http1
+from optim_client import _fork, _http, _http1, _request_ids
 from optim_client._buffers import Buffers
 from optim_client._protocol import Buffer, Outcome, Request
+from optim_client._request_ids import RequestIds
 
 CONNECTIONS = 100
 """As many as HTTPX opens at once."""
@@ -35,13 +36,25 @@ def leads_to(url: httpx2.URL) -> bool:
 class Lane:
     """Connections to one service, for many threads; each carries one request at a time."""
 
-    def __init__(self, url: httpx2.URL, headers: Mapping[str, str]) -> None:
-        self._service = _Service(url, headers)
+    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds) -> None:
+        self._service = _Service(url, headers, ids)
         self._buffers = Buffers()
+        self._closed = False
+        self._start()
+        _fork.follow(self)
+
+    def _start(self) -> None:
         self._idle: list[Connection] = []
+        self._taken: set[Connection] = set()
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(CONNECTIONS)
-        self._closed = False
+
+    def after_fork(self) -> None:
+        """Leave every connection to the parent: only the descriptors of this process are closed."""
+        inherited = [*self._idle, *self._taken]
+        self._start()
+        for connection in inherited:
+            connection.close()
 
     def takes(self, request: Request) -> bool:
         """Not files; and nothing more once the service, or a balancer before it, keeps cookies."""
@@ -49,7 +62,8 @@ class Lane:
 
     def exchange(self, request: Request, limits: httpx2.Timeout) -> Outcome:
         """One try: the answer, or why there is none."""
-        if not self._places.acquire(timeout=limits.pool):
+        places = self._places
+        if not places.acquire(timeout=limits.pool):
             return self.no_place(request)
         try:
             connection = self.take()
@@ -58,7 +72,7 @@ class Lane:
             finally:
                 self.give_back(connection)
         finally:
-            self._places.release()
+            places.release()
 
     def no_place(self, request: Request) -> Outcome:
         where = self._service.where(request)
@@ -71,14 +85,15 @@ class Lane:
                 if self._closed:
                     raise RuntimeError("the client is closed")
                 connection = self._idle.pop() if self._idle else None
-            if connection is None:
-                return Connection(self._service, self._buffers)
-            if connection.stands():
+            if connection is None or connection.stands():
+                connection = connection or Connection(self._service, self._buffers)
+                self._taken.add(connection)
                 return connection
             connection.close()
 
     def give_back(self, connection: "Connection") -> None:
         """Kept only after a whole answer: what failed or was given up may have another one on its way."""
+        self._taken.discard(connection)
         with self._lock:
             if connection.reusable and not self._closed:
                 self._idle.append(connection)
@@ -96,7 +111,8 @@ class Lane:
 class _Service:
     """Where it is, and what every request to it carries."""
 
-    def __init__(self, url: httpx2.URL, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds) -> None:
+        self.ids = ids
         self._origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
         self._prefix = url.raw_path.decode("ascii").rstrip("/")
         self._headers = {"host": url.netloc.decode("ascii"), "accept-encoding": "identity", **headers}
@@ -108,11 +124,13 @@ class _Service:
     def where(self, request: Request) -> str:
         return f"{request.method} {self._origin}{self._prefix}{request.path}"
 
-    def bytes_of(self, request: Request) -> Sequence[Buffer]:
+    def bytes_of(self, request: Request, request_id: str) -> Sequence[Buffer]:
         body = [request.body] if isinstance(request.body, bytes) else request.body
         assert isinstance(body, Sequence)
         length = sum(map(len, body))
-        headers = {**self._headers, **request.headers} | ({"content-length": str(length)} if length else {})
+        headers = {**self._headers, **request.headers, _request_ids.HEADER: request_id}
+        if length:
+            headers["content-length"] = str(length)
         query = f"?{urlencode(request.query, doseq=True)}" if request.query else ""
         return [_http1.head(request.method, f"{self._prefix}{request.path}{query}", headers), *body]
 
@@ -150,11 +168,14 @@ class Connection:
             link = self._socket or self._connect(limits.connect)
         except OSError as error:
             return _http.no_answer(self._service.where(request), error, sent=False)
+        request_id = self._service.ids.new()
         try:
-            all_sent = self._send(link, self._service.bytes_of(request), limits.write)
+            all_sent = self._send(link, self._service.bytes_of(request, request_id), limits.write)
             answer = self._receive(link, limits.read)
         except (OSError, _http1.BadAnswer) as error:
             return _http.no_answer(self._service.where(request), error, sent=True)
+        if other := self._service.ids.foreign(request_id, answer.response.status, answer.response.headers):
+            return _http.foreign_answer(self._service.where(request), request_id, other)
         self._whole = all_sent and answer.reusable
         self._used = time.monotonic()
         self._service.sets_cookies |= "set-cookie" in answer.response.headers

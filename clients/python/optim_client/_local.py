@@ -13,6 +13,10 @@ from typing import Any
 import httpx2
 
 URL = "http://localhost"
+FORKED = (
+    "the service of this client runs in the process that made the client, and this process was forked from it: "
+    "start the service with `optim serve` and give its URL to the processes that share it"
+)
 
 
 def is_local(url: str) -> bool:

@@ -1,31 +1,44 @@
-"""What is sent, what is tried again, and how long that waits. No socket, no clock, no file: drivers have those.
+"""Calls: their requests and answers, and the rules of trying again. No socket, no file: drivers have those.
 
 `perform` is a conversation. It says how many seconds to wait before the request is sent (again), and is told the
 `Response`, or the `APIConnectionError` that came instead. It ends with the call's result or its error.
 
-Tried again: no answer, 408, 409, 429 and everything from 500 on; `x-should-retry` overrules that in both directions.
-Each call is made so that this is safe (a step carries one `Idempotency-Key` over all its tries), but for one:
-`repeatable=False` marks the creation of a session, which could happen twice.
+Tried again: no answer, 408, 429, a 409 that says `session_busy`, and everything from 500 on but 501 and 505;
+`x-should-retry` overrules that in both directions. Every call is made so that this is safe: what changes something
+carries one `Idempotency-Key` over all its tries. Trying goes on for a time and not for a count, for a restart of the
+service takes a time; the log says when the waiting begins, and when it has ended.
 """
 
+import logging
+import math
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from random import random as uniform
 from typing import BinaryIO, Generic, TypeVar
 
-from optim_client.errors import APIConnectionError, InvalidAnswer, status_error
+from optim_client.errors import (
+    APIConnectionError,
+    APIStatusError,
+    InvalidAnswer,
+    excerpt,
+    status_error,
+)
 
 FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 8.0
+LONGEST_WAIT_SECONDS = 4.0
 LONGEST_RETRY_AFTER_SECONDS = 120.0
-NEVER_DONE_STATUSES = frozenset({429, 503})
+"""Where there is no time limit: a longer one is left to the caller."""
+NEVER_MENDED_STATUSES = frozenset({501, 505})
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 Buffer = bytes | memoryview
 """Memory views are of single bytes."""
+
+log = logging.getLogger("optim_client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +52,6 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | Sequence[Buffer] | BinaryIO = b""
     into: BinaryIO | None = None
-    repeatable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,57 +78,99 @@ class Call(Generic[T]):
         return Call(self.request, lambda response: use(self.read(response)))
 
 
-def perform(call: Call[T], max_retries: int, random: Callable[[], float] = uniform) -> Generator[float, Outcome, T]:
-    """Make the call, trying again up to `max_retries` times."""
-    pause, tries = 0.0, 0
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a call is tried again: for so many seconds since it began, and so many times. Either may be infinite."""
+
+    seconds: float
+    retries: float = math.inf
+
+    def __str__(self) -> str:
+        times = [] if self.retries == math.inf else [f"{self.retries:.0f} times"]
+        seconds = [] if self.seconds == math.inf else [f"for {self.seconds:g} s"]
+        return " or ".join([*times, *seconds]) or "until it works"
+
+
+def perform(
+    call: Call[T],
+    patience: Patience,
+    clock: Callable[[], float] = time.monotonic,
+    random: Callable[[], float] = uniform,
+) -> Generator[float, Outcome, T]:
+    """Make the call, trying again as long as there is patience."""
+    pause, tries, began = 0.0, 0, clock()
     while True:
         outcome = yield pause
+        tries += 1
         if isinstance(outcome, Response) and _is_done(call.request, outcome, tries):
+            if tries > 1:
+                log.warning("%s: answered after %.1f s, at try %d", _name(call), clock() - began, tries)
             return _read(call, outcome)
-        again = _pause(call.request, outcome, tries, random) if tries < max_retries else None
+        error = outcome if isinstance(outcome, APIConnectionError) else _error(outcome)
+        left = patience.seconds - (clock() - began)
+        again = _pause(outcome, error, tries, left, random) if tries <= patience.retries else None
         if again is None:
-            raise (
-                outcome
-                if isinstance(outcome, APIConnectionError)
-                else status_error(outcome.status, outcome.headers, bytes(outcome.body))
-            )
-        pause, tries = again, tries + 1
+            raise error
+        if tries == 1:
+            said = str(error) if isinstance(error, APIConnectionError) else f"{_name(call)}: {error}"
+            log.warning("%s; trying again, %s", said, patience)
+        pause = again
+
+
+def _name(call: Call[T]) -> str:
+    return f"{call.request.method} {call.request.path}"
+
+
+def _error(response: Response) -> APIStatusError:
+    return status_error(response.status, response.headers, bytes(response.body))
 
 
 def _is_done(request: Request, response: Response, tries: int) -> bool:
     """A deletion whose first answer was lost finds nothing the second time: it is done too."""
-    return 200 <= response.status < 300 or (request.method == "DELETE" and response.status == 404 and tries > 0)
+    return 200 <= response.status < 300 or (request.method == "DELETE" and response.status == 404 and tries > 1)
 
 
 def _read(call: Call[T], response: Response) -> T:
+    """A page is nobody's answer, whatever the call wants: a login page comes with a success, too."""
+    kind = response.headers.get("content-type", "")
+    if kind.startswith("text/"):
+        said = excerpt(bytes(response.body[:1000]))
+        raise InvalidAnswer(
+            f"{_name(call)}: a page ({kind}) came and not the service's answer: is it a proxy's login page, or is "
+            f"base_url not the service's? It says {said!r}"
+        )
     try:
         return call.read(response)
     except (ValueError, KeyError, TypeError) as error:
-        raise InvalidAnswer(
-            f"{call.request.method} {call.request.path}: the answer cannot be read: {error!r}"
-        ) from error
+        raise InvalidAnswer(f"{_name(call)}: the answer cannot be read: {error!r}") from error
 
 
-def _pause(request: Request, outcome: Outcome, tries: int, random: Callable[[], float]) -> float | None:
-    """Seconds until the next try; `None` where there must not be one."""
-    backoff: float = min(FIRST_WAIT_SECONDS * 2**tries, LONGEST_WAIT_SECONDS) * (1 - 0.25 * random())
-    if isinstance(outcome, APIConnectionError):
-        return backoff if request.repeatable or not outcome.sent else None
-    if not _may_retry(request, outcome):
+def _pause(
+    outcome: Outcome,
+    error: APIConnectionError | APIStatusError,
+    tries: int,
+    left: float,
+    random: Callable[[], float],
+) -> float | None:
+    """Seconds until the next try; `None` where there must not be one. The last try is at the end of what is left."""
+    if left <= 0 or not _may_retry(outcome, error):
         return None
-    asked = _retry_after(outcome.headers)
-    if asked is None:
-        return backoff
-    return asked if asked <= LONGEST_RETRY_AFTER_SECONDS else None
+    asked = _retry_after(outcome.headers) if isinstance(outcome, Response) else None
+    if asked is not None:
+        return asked if asked <= (LONGEST_RETRY_AFTER_SECONDS if left == math.inf else left) else None
+    wait: float = min(FIRST_WAIT_SECONDS * 2.0 ** min(tries - 1, 16), LONGEST_WAIT_SECONDS)
+    return min(wait * (1 - 0.5 * random()), left)
 
 
-def _may_retry(request: Request, response: Response) -> bool:
-    said = response.headers.get("x-should-retry")
+def _may_retry(outcome: Outcome, error: APIConnectionError | APIStatusError) -> bool:
+    if isinstance(error, APIConnectionError):
+        return error.may_pass
+    said = outcome.headers.get("x-should-retry") if isinstance(outcome, Response) else None
     if said in {"true", "false"}:
         return said == "true"
-    if not request.repeatable:
-        return response.status in NEVER_DONE_STATUSES
-    return response.status in {408, 409, 429} or response.status >= 500
+    if error.status == 409:
+        return error.code == "session_busy"
+    return error.status in {408, 429} or (error.status >= 500 and error.status not in NEVER_MENDED_STATUSES)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

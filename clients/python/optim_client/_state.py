@@ -1,23 +1,37 @@
 """What a client knows of its session between two calls. No I/O: the sync and the async session inherit it."""
 
+import logging
 from dataclasses import replace
+from typing import TypeVar
 
 from optim_client import _calls
 from optim_client._protocol import Call
 from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
 from optim_client.documents import Metrics, SessionInfo
 
+CONDITIONAL = frozenset({"PUT", "PATCH", "DELETE"})
+MOST_WARNINGS = 100
+"""So many different ones of a session are logged."""
+
+T = TypeVar("T")
+
+log = logging.getLogger("optim_client")
+
 
 class SessionState:
     """`info.step` and `info.digest` follow every step; the rest of `info` is as of the last `get()`.
 
-    `metrics` and `skipped` are of the last step that this client made.
+    `metrics`, `skipped`, `warnings` and `params_digest` are of the last step that this client made.
     """
 
-    def __init__(self, info: SessionInfo) -> None:
+    def __init__(self, info: SessionInfo, etag: str | None = None) -> None:
         self.info = info
         self.metrics: Metrics | None = None
         self.skipped = False
+        self.warnings: list[str] = []
+        self.params_digest: str | None = None
+        self._etag = etag
+        self._logged: set[str] = set()
 
     @property
     def id(self) -> str:
@@ -29,6 +43,20 @@ class SessionState:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.info.optimizer} at step {self.info.step}>"
+
+    def _tied(self, call: Call[T]) -> Call[T]:
+        """Let the call change the session only as this client knows it, and learn what it is from then on."""
+        request = call.request
+        if self._etag is not None and request.method in CONDITIONAL:
+            request = replace(request, headers={**request.headers, "if-match": self._etag})
+
+        def learn(answer: tuple[T, str | None]) -> T:
+            result, etag = answer
+            if etag is not None or request.method != "GET":
+                self._etag = etag
+            return result
+
+        return _calls.tagged(replace(call, request=request)).then(learn)
 
     def _learned(self, info: SessionInfo) -> SessionInfo:
         self.info = info
@@ -46,16 +74,25 @@ class SessionState:
         names, wire_dtype = list(grads), self.info.wire_dtype
         sent = narrowed(grads, wire_dtype) if wire_dtype else grads
         call = _calls.step(self.id, self.info.step + 1, params, sent, loss, lr)
-        taken = call.then(lambda answer: self._stepped(answer, names))
+        taken = self._tied(call.then(lambda answer: self._stepped(answer, names)))
         return taken.then(lambda after: widened(after, grads)) if wire_dtype else taken
 
     def _stepped(self, answer: _calls.Stepped, names: list[str]) -> Arrays:
         """The parameters in the order of the gradients; on the wire they have another."""
         params = {name: answer.params[name] for name in names}
         self.metrics, self.skipped = answer.metrics, answer.skipped
+        self.warnings, self.params_digest = answer.warnings, answer.params_digest
         self.info = replace(
             self.info,
             step=self.info.step if answer.skipped else answer.step,
             digest=answer.digest,
         )
+        self._log(answer.warnings)
         return params
+
+    def _log(self, warnings: list[str]) -> None:
+        """Each different one once."""
+        for warning in warnings:
+            if warning not in self._logged and len(self._logged) < MOST_WARNINGS:
+                self._logged.add(warning)
+                log.warning("session %s, step %d: %s", self.id, self.info.step, warning)

@@ -2,23 +2,27 @@
 
     OptimError
     ├── APIConnectionError            no answer
-    │   └── APITimeoutError
+    │   ├── APITimeoutError
+    │   └── ForeignAnswer             the answer to another request
     ├── InvalidAnswer                 a success whose body is not the service's
+    ├── StepMismatch                  `sessions.get(id, step=…)` found the session at another step
     └── APIStatusError                an answer that says no; a class a family, told apart by `code`
-        ├── BadRequest  Authentication  BodyTooLarge  RateLimited
+        ├── BadRequest           ── MalformedQuery
+        ├── Authentication  PreconditionFailed  BodyTooLarge  Misdirected  RateLimited
         ├── PermissionDenied     ── QuotaExceeded
         ├── NotFound             ── SessionNotFound
-        ├── Conflict             ── StepConflict  SessionBusy
+        ├── Conflict             ── StepConflict  ParamsConflict  SessionBusy
         ├── UnprocessableEntity  ── InvalidSession  TensorMismatch  NonFinite  IdempotencyMismatch  InvalidState
         ├── ServiceUnavailable   ── Overloaded  StoreUnavailable
-        └── InternalServerError  ── StateDamaged
+        └── InternalServerError  ── StateDamaged  ReplayDiffers
 
 Wrong arguments are not in it: they raise `TypeError` or `ValueError` before anything is sent.
 """
 
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Self
 
 STANDARD_MEMBERS = frozenset({"type", "title", "status", "detail", "code"})
 EXCERPT_LENGTH = 200
@@ -32,19 +36,42 @@ class APIConnectionError(OptimError):
     """No answer came. Unless `sent` is false the service may have done what was asked.
 
     After a `step` that ended so, call `step` again with the same arguments: it is applied once, whatever happened.
+    `may_pass` is false where waiting mends nothing: a certificate that is not trusted.
     """
 
-    def __init__(self, message: str, *, sent: bool = True) -> None:
+    def __init__(self, message: str, *, sent: bool = True, may_pass: bool = True) -> None:
         super().__init__(message)
         self.sent = sent
+        self.may_pass = may_pass
 
 
 class APITimeoutError(APIConnectionError):
     """No answer came in time."""
 
 
+class ForeignAnswer(APIConnectionError):
+    """The answer to another request came, and was not looked at: two processes or a proxy mix up a connection."""
+
+
 class InvalidAnswer(OptimError):
     """The answer was a success and cannot be read: is `base_url` really an Optim Service?"""
+
+
+class StepMismatch(OptimError):
+    """The session is at another step than the parameters that are to go on with it."""
+
+    def __init__(self, session_id: str, wanted: int, current_step: int) -> None:
+        super().__init__(
+            f"session {session_id} is at step {current_step}, not at step {wanted}: parameters of step {wanted} do not "
+            f"belong to its moments. Go on from the parameters of step {current_step}, or get the session without a "
+            f"step and load_state() the state that was saved at step {wanted}"
+        )
+        self.session_id = session_id
+        self.wanted = wanted
+        self.current_step = current_step
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, int, int]]:
+        return type(self), (self.session_id, self.wanted, self.current_step)
 
 
 class APIStatusError(OptimError):
@@ -68,20 +95,34 @@ class APIStatusError(OptimError):
     ) -> None:
         said = f"{status} {code}" if code else f"{status}"
         request = f", request {request_id}" if request_id else ""
-        super().__init__(f"{detail} ({said}{request}){self.hint}")
+        super().__init__(f"{detail} ({said}{request}){self.hint if code else ''}")
         self.detail = detail
         self.status = status
         self.code = code
         self.request_id = request_id
         self.fields: Mapping[str, Any] = fields or {}
 
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        """Travel from a worker process to who asked it."""
+        fields = dict(self.fields)
+        again = partial(
+            type(self), self.detail, status=self.status, code=self.code, request_id=self.request_id, fields=fields
+        )
+        return again, ()
+
 
 class BadRequest(APIStatusError):
     """The bytes or a header could not be read."""
 
 
+class MalformedQuery(BadRequest):
+    """A query parameter is unknown, or its value is none."""
+
+
 class Authentication(APIStatusError):
     """No API key, or one that is unknown or expired: pass `api_key` or set `OPTIM_API_KEY`."""
+
+    hint = "; the key is api_key=… or the environment's OPTIM_API_KEY"
 
 
 class PermissionDenied(APIStatusError):
@@ -119,6 +160,25 @@ class StepConflict(Conflict):
     @property
     def applied_as_step(self) -> int | None:
         return self.fields.get("applied_as_step")
+
+
+class ParamsConflict(Conflict):
+    """The parameters of a step are not those that were answered last, and the session rejects such.
+
+    `tensor` is the first one that differs. They are of another step, or were changed in between.
+    """
+
+    hint = "; session.update(on_other_params='accept') takes parameters from elsewhere"
+
+    @property
+    def tensor(self) -> str | None:
+        return self.fields.get("tensor")
+
+
+class PreconditionFailed(APIStatusError):
+    """The session has changed since this client saw it last: a step, or other settings. Nothing was done."""
+
+    hint = "; session.get() learns the session anew, then decide whether the call is still right"
 
 
 class SessionBusy(Conflict):
@@ -173,6 +233,10 @@ class InvalidState(UnprocessableEntity):
     """A state file does not fit this session, or is not what its digest says."""
 
 
+class Misdirected(APIStatusError):
+    """The service does not answer to the name in `base_url` (`OPTIM_ALLOWED_HOSTS`)."""
+
+
 class RateLimited(APIStatusError):
     """Too many requests."""
 
@@ -197,7 +261,12 @@ class StateDamaged(InternalServerError):
     """What the store holds is not what was written; the service refuses to go on with it."""
 
 
+class ReplayDiffers(InternalServerError):
+    """The step was applied, and its answer cannot be made again as it was; `session.get()` tells the session's step."""
+
+
 BY_CODE: Mapping[str, type[APIStatusError]] = {
+    "malformed_query": MalformedQuery,
     "quota_exceeded": QuotaExceeded,
     "session_not_found": SessionNotFound,
     "step_conflict": StepConflict,
@@ -219,10 +288,20 @@ BY_STATUS: Mapping[int, type[APIStatusError]] = {
     403: PermissionDenied,
     404: NotFound,
     409: Conflict,
+    412: PreconditionFailed,
     413: BodyTooLarge,
+    421: Misdirected,
     422: UnprocessableEntity,
     429: RateLimited,
     503: ServiceUnavailable,
+}
+
+
+PROXY_HINTS: Mapping[int, str] = {
+    401: "; it wants a password, which base_url can hold: https://user:password@…",
+    407: "; it wants a password, which HTTPS_PROXY can hold: http://user:password@…",
+    413: "; the proxy takes no body as large as that: raise its limit (client_max_body_size of nginx)",
+    504: "; the service took longer than the proxy waits: raise its limit (proxy_read_timeout of nginx)",
 }
 
 
@@ -232,12 +311,18 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes) -> APISta
     code = problem.get("code")
     kind = BY_CODE.get(str(code)) or BY_STATUS.get(status)
     return (kind or (InternalServerError if status >= 500 else APIStatusError))(
-        str(problem.get("detail") or problem.get("title") or _excerpt(body)),
+        str(problem.get("detail") or problem.get("title") or _not_the_service(status, headers, body)),
         status=status,
         code=code if isinstance(code, str) else None,
         request_id=headers.get("x-request-id"),
         fields={name: value for name, value in problem.items() if name not in STANDARD_MEMBERS},
     )
+
+
+def excerpt(body: bytes) -> str:
+    """The beginning of a text, in one line."""
+    text = " ".join(body[: 4 * EXCERPT_LENGTH].decode(errors="replace").split())
+    return text[:EXCERPT_LENGTH]
 
 
 def _problem(body: bytes) -> dict[str, Any]:
@@ -248,6 +333,14 @@ def _problem(body: bytes) -> dict[str, Any]:
     return problem if isinstance(problem, dict) else {}
 
 
-def _excerpt(body: bytes) -> str:
-    text = " ".join(body[: 4 * EXCERPT_LENGTH].decode(errors="replace").split())
-    return f"not an answer of the service: {text[:EXCERPT_LENGTH]!r}" if text else "an answer without a body"
+def _not_the_service(status: int, headers: Mapping[str, str], body: bytes) -> str:
+    """What to say of an answer that is none of the service's: it came from a proxy, or from something else."""
+    location = headers.get("location", "").partition("?")[0]
+    if 300 <= status < 400 and location:
+        return (
+            f"a redirect to {location!r}, which a client does not follow: "
+            "set base_url to the address that leads to the service itself"
+        )
+    text = excerpt(body)
+    page = f"its page says {text!r}" if text else "without a word"
+    return f"a proxy answered and not the service, {page}{PROXY_HINTS.get(status, '')}"

@@ -1,0 +1,224 @@
+"""Programs that fork: `python -m tests.client.forking NAME URL`. Each prints `right`, or what was wrong."""
+
+import asyncio
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import psutil
+from optim_client import AsyncClient, Client
+
+STEPS = 100
+HANG_SECONDS = 60
+
+
+def same_values(url: str) -> None:
+    """Three processes step a session each over one client: zero gradients leave each its own value."""
+    client = Client(url, max_retries=0)
+    sessions = [client.sessions.create("sgd", lr=0.1) for _ in range(3)]
+    children = [forked(lambda own=own: stay(sessions[own], own)) for own in (1, 2)]
+    stay(sessions[0], 0)
+    for child in children:
+        joined(child)
+    for session in sessions:
+        expect(client.sessions.get(session.id).info.step, STEPS)
+    client.close()
+
+
+def same_values_async(url: str) -> None:
+    """The same for the async client, in an event loop of each process."""
+    client = AsyncClient(url, max_retries=0)
+
+    async def created() -> list[Any]:
+        return [await client.sessions.create("sgd", lr=0.1) for _ in range(3)]
+
+    async def stay_async(session: Any, own: int) -> None:
+        for _ in range(STEPS):
+            got = await session.step(value(own), value(0))
+            expect(got["w"].tolist(), value(own)["w"].tolist())
+
+    sessions = asyncio.run(created())
+    children = [forked(lambda own=own: asyncio.run(stay_async(sessions[own], own))) for own in (1, 2)]
+    asyncio.run(stay_async(sessions[0], 0))
+    for child in children:
+        joined(child)
+
+
+def locks_held(url: str) -> None:
+    """Every lock of the client is held by another thread while the process forks."""
+    client = Client(url, max_retries=0)
+    session = client.sessions.create("sgd", lr=0.1)
+    lane: Any = client._links._lane
+    locks = [lane._lock, lane._buffers._lock, client._links._lock, *(lane._places for _ in range(100))]
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        for lock in locks:
+            lock.acquire()
+        held.set()
+        done.wait()
+        for lock in locks:
+            lock.release()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    child = forked(lambda: stay(session, 1))
+    joined(child)
+    done.set()
+    holder.join()
+    client.sessions.get(session.id)
+
+
+def threads_under_way(url: str) -> None:
+    """Other threads make calls all the time, while the process forks again and again."""
+    client = Client(url, max_retries=0)
+    over = threading.Event()
+    wrong: list[object] = []
+
+    def work(own: int) -> None:
+        try:
+            session = client.sessions.create("sgd", lr=0.1)
+            while not over.is_set():
+                stay(session, own, steps=1)
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(own,)) for own in range(4)]
+    for thread in threads:
+        thread.start()
+    session = client.sessions.create("sgd", lr=0.1)
+    for _ in range(5):
+        joined(forked(lambda: stay(client.sessions.create("sgd", lr=0.1), 9, steps=20)))
+        stay(session, 8, steps=20)
+    over.set()
+    for thread in threads:
+        thread.join()
+    expect(wrong, [])
+
+
+def files(url: str) -> None:
+    """State files, which go by HTTPX and its connections."""
+    client = Client(url, max_retries=0)
+    session = client.sessions.create("sgd", lr=0.1)
+    stay(session, 1, steps=1)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def save(name: str) -> None:
+            for _ in range(20):
+                session.save_state(Path(folder, name))
+
+        save("before")
+        child = forked(lambda: save("child"))
+        save("parent")
+        joined(child)
+        expect(Path(folder, "child").read_bytes(), Path(folder, "parent").read_bytes())
+
+
+def descriptors(url: str) -> None:
+    """A child keeps no connection of the lane open: else the service could not see the parent close it."""
+    client = Client(url, max_retries=0)
+    client.ready()
+
+    def connections() -> int:
+        return len(psutil.Process().net_connections("tcp"))
+
+    expect(connections(), 1)
+    joined(forked(lambda: expect(connections(), 0)))
+    expect(connections(), 1)
+
+
+def connection_is_left(url: str) -> None:
+    """A child ends as scripts do and as `multiprocessing` does; the parent's connection stands."""
+    client = Client(url, max_retries=0)
+    client.sessions.get("s-1")
+    joined(forked(lambda: None))
+    joined(forked(client.close))
+    joined(forked(lambda: None, exit_=sys.exit))
+    client.sessions.get("s-1")
+    client.close()
+
+
+def in_process(store: str) -> None:
+    """The service runs in the parent: the child is told so, at once, and harms nobody."""
+    with Client(store) as client:
+        session = client.sessions.create("sgd", lr=0.1)
+        for leave in (os._exit, sys.exit):
+            joined(forked(lambda: refused(lambda: stay(session, 1), "`optim serve`"), exit_=leave))
+            joined(forked(client.close, exit_=leave))
+        stay(session, 1)
+
+
+def in_process_async(store: str) -> None:
+    """The same for the async client."""
+    client = AsyncClient(store)
+    session = asyncio.run(client.sessions.create("sgd", lr=0.1))
+    joined(forked(lambda: refused(lambda: asyncio.run(session.get()), "`optim serve`")))
+    asyncio.run(session.get())
+
+
+def own_transport(url: str) -> None:
+    """A transport of the user's cannot be opened anew."""
+    client = Client(url, transport=httpx2.HTTPTransport())
+    client.ready()
+    joined(forked(lambda: refused(client.ready, "make a client in each process")))
+    expect(client.ready(), True)
+
+
+def value(own: float) -> dict[str, Any]:
+    return {"w": np.full(20_000, own, np.float32)}
+
+
+def stay(session: Any, own: int, steps: int = STEPS) -> None:
+    for _ in range(steps):
+        got = session.step(value(own), value(0))
+        if not (got["w"] == own).all():
+            raise AssertionError(f"sent {own}, got {got['w']}")
+
+
+def expect(got: object, wanted: object) -> None:
+    if got != wanted:
+        raise AssertionError(f"{got} is not {wanted}")
+
+
+def refused(call: Callable[[], object], word: str) -> None:
+    try:
+        call()
+    except RuntimeError as error:
+        if word in str(error):
+            return
+        raise
+    raise AssertionError("not refused")
+
+
+def forked(work: Callable[[], object], exit_: Callable[[int], object] = os._exit) -> int:
+    """Do the work in a forked process; return its id."""
+    child = os.fork()
+    if child:
+        return child
+    watchdog = threading.Timer(HANG_SECONDS, os._exit, (2,))
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        work()
+    except BaseException as error:
+        print(f"child: {error!r}", flush=True)
+        os._exit(1)
+    exit_(0)
+    raise AssertionError
+
+
+def joined(child: int) -> None:
+    expect(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
+
+
+if __name__ == "__main__":
+    name, url = sys.argv[1:]
+    globals()[name](url)
+    print("right")
