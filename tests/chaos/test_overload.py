@@ -15,6 +15,7 @@ from optim_client._protocol import Request
 from tests.chaos.trial import WHOLE, Trial
 from tests.durability.processes import ServerProcess
 from tests.durability.wire import JSON, Wire, bytes_of
+from tests.reaper import tied
 
 TIMES = 10
 NUMBERS = 20_000
@@ -97,7 +98,7 @@ def count(wire: Wire) -> int:
 
 def load(server: ServerProcess, connections: int, rate: float, seconds: int, file: Path) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "tests.chaos.load", str(server.port), str(connections), str(rate), str(seconds)]
-    return subprocess.Popen([*command, str(file)], stdout=subprocess.PIPE, text=True)
+    return tied([*command, str(file)], stdout=subprocess.PIPE, text=True)
 
 
 def seen(process: "subprocess.Popen[str]") -> dict[str, int]:

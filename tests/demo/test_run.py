@@ -19,6 +19,7 @@ from app.demo.remote import RemoteRun
 from app.demo.run import crash
 from app.demo.server import Server
 from app.demo.training import first_difference
+from tests.reaper import tied
 
 STEPS = 60
 
@@ -76,7 +77,7 @@ def test_a_service_that_is_not_there_is_said_in_one_line() -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_demo_that_is_stopped_takes_its_server_and_its_folder_along(signum: signal.Signals, temporary: Path) -> None:
-    with subprocess.Popen(_command(), stdout=subprocess.PIPE, text=True) as demo:
+    with tied(_command(), stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         url = next(match[1] for line in demo.stdout if (match := re.search(r" at (http://\S+):", line)))
         demo.send_signal(signum)

@@ -11,6 +11,7 @@ import pytest
 from optim_client import Client
 
 from tests.docs.blocks import DOCUMENTS, ROOT, blocks, name_of, read, rows
+from tests.reaper import tied
 
 
 def run(program: str, url: str, path: str = os.environ["PATH"]) -> str:
@@ -38,7 +39,7 @@ def test_a_run_that_was_killed_goes_on(url: str) -> None:
     program = [sys.executable, "examples/resume.py"]
     environment = os.environ | {"OPTIM_BASE_URL": url}
     with (
-        subprocess.Popen(program, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as killed,
+        tied(program, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as killed,
         Client(url) as client,
     ):
         while not any(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.reaper import tied
 from tests.servers import free_port
 
 START_SECONDS = 60.0
@@ -56,7 +57,7 @@ class ServerProcess:
         given = os.environ if self._environment is None else self._environment
         environment = {name: value for name, value in given.items() if not name.startswith("OPTIM_")}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = tied(
                 self._command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 

@@ -23,6 +23,7 @@ from app.store.base import Store
 from app.store.lmdb import TRANSACTION_BYTES, LmdbStore
 from app.store.memory import MemoryStore
 from tests.chaos.fault_proxy import FaultProxy
+from tests.reaper import tied
 from tests.servers import RedisServer
 from tests.service.sockets import listening
 from tests.store.changes import saved
@@ -171,7 +172,7 @@ with environment.begin(write=True):
     print("locked", flush=True)
     sys.stdin.readline()
 """
-    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with tied([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         yield process
         process.kill()
 

@@ -23,6 +23,7 @@ from optim_client import APIConnectionError, AsyncClient, Client
 from app import serve
 from app.settings import Settings
 from tests.docs.blocks import read
+from tests.reaper import tied
 
 LARGE = {"w": np.ones(1 << 20, np.float32)}
 """Goes through the bulk lane, both ways."""
@@ -51,7 +52,7 @@ def started(authority: Authority, folder: Path, workers: int = 1) -> Iterator[st
     log = folder / "log"
     command = [sys.executable, "-m", "app.cli", "serve", "--port=0", f"--store=lmdb:{folder / 'store'}"]
     command += [f"--workers={workers}", f"--ssl-certfile={authority.certificate}", f"--ssl-keyfile={authority.key}"]
-    with log.open("wb") as stream, subprocess.Popen(command, stderr=stream) as server:
+    with log.open("wb") as stream, tied(command, stderr=stream) as server:
         try:
             while not (found := re.findall(r"listening url=(\S+)", log.read_text())):
                 assert server.poll() is None, log.read_text()

@@ -6,7 +6,6 @@ A route that is new fails here until its row is written.
 import hashlib
 import json
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from app import auth
 from app.main import create_app
 from app.settings import Settings
 from tests.chaos.trial import Trial
+from tests.reaper import tied
 from tests.service.calls import SAFETENSORS, W, create, problem, serving, stepped
 
 JSON = "application/json"
@@ -207,7 +207,7 @@ def test_no_key_is_in_any_log(tmp_path: Path, trial: Trial) -> None:
     file, log = tmp_path / "keys.json", tmp_path / "log"
     file.write_text(written(*KEYS))
     command = [sys.executable, "-m", "app.cli", "serve", "--store=memory:", "--port=0", "--log-level=debug"]
-    with log.open("wb") as stream, subprocess.Popen([*command, f"--api-keys-file={file}"], stderr=stream) as server:
+    with log.open("wb") as stream, tied([*command, f"--api-keys-file={file}"], stderr=stream) as server:
         try:
             url = re.findall(r"url=(\S+)", waited_for(log, "listening"))[0]
             with Client(base_url=url, headers={"authorization": "Bearer owner-secret"}) as client:

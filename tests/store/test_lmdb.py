@@ -17,6 +17,7 @@ from app.store import lmdb_tables, open_store
 from app.store.base import FORMAT, IncompatibleStore, Save, Store, VersionConflict
 from app.store.keys import KeyMemory
 from app.store.lmdb import LmdbStore
+from tests.reaper import tied
 from tests.store.changes import change_of, row, saved, state_of
 from tests.store.places import LmdbPlace, place_at
 
@@ -48,7 +49,7 @@ def small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
 def _another_process(folder: Path, code: str) -> subprocess.Popen[bytes]:
     """One that has the same file open, and has run `code` when this returns."""
     script = f"import lmdb, sys, time\nstore = lmdb.open({str(folder)!r}, map_size=1 << 40, max_dbs=9)\n{code}"
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    process = tied([sys.executable, "-c", script], stdout=subprocess.PIPE)
     assert process.stdout
     assert process.stdout.readline() == b"ready\n"
     return process

@@ -16,6 +16,7 @@ from app.store import open_store
 from app.store.base import Store
 from app.store.lmdb import LmdbStore
 from app.store.lmdb_guard import Guard
+from tests.reaper import tied
 from tests.store.changes import saved, state_of
 from tests.store.places import LmdbPlace, place_at
 
@@ -42,7 +43,7 @@ asyncio.run(main())
 def another(folder: Path, session_id: str = "another") -> "subprocess.Popen[str]":
     """A process that opens the store, saves, and keeps it open until its standard input ends."""
     command = [sys.executable, "-c", OPEN_AND_SAVE, str(folder), session_id]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return tied(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def said_by(process: "subprocess.Popen[str]") -> str:

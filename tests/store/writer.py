@@ -14,6 +14,7 @@ import uvloop
 from app.settings import Settings
 from app.store import open_store
 from app.store.base import VersionConflict
+from tests.reaper import tied
 from tests.store.changes import change_of, row
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ def parts_of(version: int, pieces: int) -> list[bytes]:
 
 def start(url: str, session_id: str, pieces: int = 1, count: int | None = None) -> subprocess.Popen[bytes]:
     arguments = [url, session_id, str(pieces), *([] if count is None else [str(count)])]
-    return subprocess.Popen([sys.executable, "-m", "tests.store.writer", *arguments], stdout=subprocess.PIPE, cwd=ROOT)
+    return tied([sys.executable, "-m", "tests.store.writer", *arguments], stdout=subprocess.PIPE, cwd=ROOT)
 
 
 async def write(url: str, session_id: str, pieces: int, count: int | None) -> None:

@@ -1,0 +1,64 @@
+"""Processes of tests that end with the run that started them, however it ends: also by `kill -9`.
+
+A process of its own is told of each by a pipe. When the pipe ends, so has the run, and it kills what is left of them.
+This needs nothing of the system but pipes, and no thread or fixture of the run.
+"""
+
+import atexit
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import psutil
+
+_reaper: "subprocess.Popen[bytes] | None" = None
+
+
+def tied(command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
+    """A process as `subprocess.Popen` starts it, which does not outlive this one by more than a moment."""
+    reaper = _running()
+    process = subprocess.Popen(command, **options)
+    with suppress(psutil.NoSuchProcess):  # it has ended already
+        assert reaper.stdin
+        reaper.stdin.write(b"%d %r\n" % (process.pid, psutil.Process(process.pid).create_time()))
+        reaper.stdin.flush()
+    return process
+
+
+def _running() -> "subprocess.Popen[bytes]":
+    """The reaper of this process."""
+    global _reaper  # noqa: PLW0603
+    if _reaper is None:
+        _reaper = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the run
+        )
+        atexit.register(_reaper.communicate)
+    return _reaper
+
+
+def reap(lines: Iterable[bytes]) -> None:
+    """Kill those that still run, with all that they started, once the lines have ended."""
+    for pid, created in [(int(pid), float(created)) for pid, created in map(bytes.split, lines)]:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if process.create_time() != created:  # another that has its number
+                continue
+            for child in process.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+            process.kill()
+            continue
+        with suppress(ProcessLookupError, PermissionError):  # its group may outlive it
+            os.killpg(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    reap(sys.stdin.buffer)
