@@ -46,11 +46,17 @@ from optim_engine import EngineError
 
 def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     """The ASGI application. A store that is given is opened and closed like the settings' own."""
-    service = _service(settings, store or open_store(settings))
+    return _app(settings, store or open_store(settings), warns=True)
+
+
+def _app(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
+    service = _service(settings, store)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with service.store:
+            for warning in await service.store.warnings() if warns else ():
+                log.warning(warning)
             sweeper = asyncio.create_task(_sweep(service))
             yield
             sweeper.cancel()
@@ -82,7 +88,7 @@ def from_environment() -> ASGIApp:
     configure_logs(settings.log_level, settings.log_format)
     if (supervisor := parent_process()) is not None:
         Thread(target=_stop_after, args=(supervisor,), daemon=True).start()
-    app = create_app(settings)
+    app = _app(settings, open_store(settings), warns=False)  # `serve` did, once for all server processes
     _collect_seldom()
     return _until_cancelled(app)
 

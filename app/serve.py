@@ -18,6 +18,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from app.bulk_lane import Connection
+from app.file_modes import loose
 from app.logs import configure_logs, log
 from app.pace import Pace
 from app.settings import LINKED_ADDRESS, Settings
@@ -52,6 +53,7 @@ def serve(settings: Settings) -> None:
     config = _config(settings)
     config.load()
     asyncio.run(_open_and_close(settings))
+    _warn_of_loose_files(settings)
     with _listener(settings) as listener:
         log.info(
             "listening",
@@ -167,8 +169,16 @@ def _config(settings: Settings) -> uvicorn.Config:
 
 
 async def _open_and_close(settings: Settings) -> None:
-    async with open_store(settings):
-        pass
+    """Say what should be known of the store, once: the server processes do not."""
+    async with open_store(settings) as store:
+        for warning in await store.warnings():
+            log.warning(warning)
+
+
+def _warn_of_loose_files(settings: Settings) -> None:
+    files = (settings.api_keys_file, settings.ssl_keyfile or settings.ssl_certfile)  # the key may be in the latter
+    for warning in loose([file for file in files if file is not None]):
+        log.warning(warning)
 
 
 def _listener(settings: Settings) -> socket.socket:

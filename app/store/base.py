@@ -224,6 +224,10 @@ class Store(ABC):
     async def ping(self) -> None:
         """Return if the store can be written. What that leaves behind is bounded, and no session's."""
 
+    async def warnings(self) -> list[str]:
+        """What an operator should know of the place where things are kept. To be asked once it is open."""
+        return []
+
     @abstractmethod
     async def load(self, session_id: str) -> Head | None:
         """The head, or `None` where there is none or it has expired.

@@ -19,6 +19,7 @@ from typing import Self, TypeAlias, TypeVar
 import lmdb
 
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
+from app.file_modes import loose
 from app.settings import Settings
 from app.store import lmdb_length
 from app.store.base import (
@@ -199,6 +200,10 @@ class LmdbStore(Store):
             finally:
                 environment.close()
                 self._guard.close()
+
+    async def warnings(self) -> list[str]:
+        """Whom the folder and its files let in."""
+        return await asyncio.to_thread(loose, (self.folder, *self._guard.files))
 
     # The verbs
 

@@ -37,7 +37,7 @@ class Guard:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._data, self._locks = folder / "data.mdb", folder / "lock.mdb"
+        self.files = self._data, self._locks = folder / "data.mdb", folder / "lock.mdb"
         self._inodes: tuple[int | None, int | None] = (None, None)
         self._lock: int | None = None
 

@@ -7,12 +7,12 @@ twice must not put an expiry on what is in use.
 
 import asyncio
 import glob
-import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Self, TypeVar
 
 from app.errors import StateDamaged, StoreUnavailable
+from app.file_modes import loose
 from app.settings import Settings
 from app.store.base import (
     FORMAT,
@@ -63,7 +63,6 @@ READY_MS = 60_000
 READY_SECONDS = 1.25
 """What a probe waits for Redis: less than the two seconds in which `/readyz` answers."""
 
-log = logging.getLogger(__name__)
 Item = TypeVar("Item")
 
 
@@ -116,7 +115,6 @@ class RedisStore(Store):
         self._redis.open()
         try:
             await self._check_format()
-            await self._warn()
         except BaseException:
             await self.close()
             raise
@@ -135,17 +133,18 @@ class RedisStore(Store):
         if int(found) < FORMAT:
             await self._redis.ask(("SET", FORMAT_KEY, FORMAT))
 
-    async def _warn(self) -> None:
-        """Say in the log how this Redis may lose what was answered."""
+    async def warnings(self) -> list[str]:
+        """How this Redis may lose what was answered, and whom the key of its client lets in."""
+        warnings = loose(self._redis.pool.secret_files)
         try:
             memory, disk = map(_info, await self._redis.ask(("INFO", "memory"), ("INFO", "persistence")))
         except Refused as refusal:
-            log.warning("whether this Redis may lose steps cannot be looked at: %s", refusal.detail)
-            return
+            return [*warnings, f"whether this Redis may lose steps cannot be looked at: {refusal.detail}"]
         if memory.get("maxmemory", "0") != "0" and memory.get("maxmemory_policy") != "noeviction":
-            log.warning("this Redis drops keys when its memory is full: set its maxmemory-policy to noeviction")
+            warnings.append("this Redis drops keys when its memory is full: set its maxmemory-policy to noeviction")
         if disk.get("aof_enabled", "0") == "0":
-            log.warning("this Redis has no append-only file: if it crashes, steps that were answered are lost")
+            warnings.append("this Redis has no append-only file: if it crashes, steps that were answered are lost")
+        return warnings
 
     async def close(self) -> None:
         await self._redis.close()

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -78,6 +79,12 @@ class Pool:
             raise ValueError(f"OPTIM_STORE: {error}") from None
         except OSError as error:
             raise ValueError(f"OPTIM_STORE: the files that its ssl_… name cannot be used: {error}") from None
+
+    @property
+    def secret_files(self) -> list[Path]:
+        """Where the private key is that Redis is shown."""
+        key = self._settings.get("ssl_keyfile")
+        return [Path(key)] if key else []
 
     def open(self) -> None:
         self._places = asyncio.Semaphore(CONNECTIONS)

@@ -1,7 +1,6 @@
 """What only Redis can do to a store: forget scripts, run out of memory, go away, answer too late or not at all."""
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -273,21 +272,12 @@ async def test_a_redis_of_a_newer_version_or_of_another_is_refused(redis_url: st
         await open_store(Settings(store=redis_url)).open()
 
 
-async def test_a_redis_that_may_lose_steps_is_warned_about(
-    own_redis: RedisServer, redis: Redis, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def warnings() -> list[str]:
-        caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            await (store := open_store(Settings(store=own_redis.url))).open()
-        await store.close()
-        return caplog.messages
-
-    assert await warnings() == []
+async def test_a_redis_that_may_lose_steps_is_warned_about(place: RedisPlace, redis: Redis) -> None:
+    assert await place.store.warnings() == []
     redis.config_set("appendonly", "no")
     redis.config_set("maxmemory", "1gb")
     redis.config_set("maxmemory-policy", "allkeys-lru")
-    memory, disk = await warnings()
+    memory, disk = await place.store.warnings()
     assert "noeviction" in memory
     assert "no append-only file" in disk
 

@@ -1,0 +1,29 @@
+"""Whom the files that hold secrets and sessions let in, besides their owner."""
+
+import os
+import shlex
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def loose(files: Iterable[Path]) -> list[str]:
+    """A line for each file or folder that others may read or write, with the command that keeps them out."""
+    if os.name != "posix":  # modes say nothing of who comes in
+        return []
+    return [line for file in files if (line := _told(file))]
+
+
+def _told(file: Path) -> str | None:
+    try:
+        mode = file.stat().st_mode
+    except OSError:  # whoever opens it says so
+        return None
+    may = [word for word, bits in (("read", 0o044), ("written", 0o022)) if mode & bits]
+    if not may:
+        return None
+    right = 0o700 if stat.S_ISDIR(mode) else 0o600
+    return (
+        f"{file} may be {' and '.join(may)} by other users of this machine (its mode is {stat.S_IMODE(mode):04o}): "
+        f"run chmod {right:o} {shlex.quote(str(file))}"
+    )

@@ -1,0 +1,75 @@
+"""Files that others may read or write are told of at the start, once, with the command that keeps them out."""
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app.file_modes import loose
+from app.settings import Settings
+from app.store import open_store
+from tests.durability.processes import ServerProcess
+from tests.servers import RedisServer
+
+NO_KEYS = json.dumps({"keys": []})
+
+
+@pytest.mark.parametrize(
+    ("mode", "may"), [(0o640, "read"), (0o604, "read"), (0o620, "written"), (0o666, "read and written")]
+)
+def test_a_file_that_others_may_use_is_told_with_the_way_out(tmp_path: Path, mode: int, may: str) -> None:
+    file = tmp_path / "a file"
+    file.write_text("")
+    file.chmod(mode)
+    (line,) = loose([file])
+    assert line.startswith(
+        f"{file} may be {may} by other users of this machine (its mode is {mode:04o}): run chmod 600"
+    )
+    subprocess.run(shlex.split(line.partition(": run ")[2]), check=True)
+    assert loose([file]) == []
+
+
+def test_what_its_owner_alone_may_use_is_not_told(tmp_path: Path) -> None:
+    for mode in (0o700, 0o711, 0o600, 0o400):
+        tmp_path.chmod(mode)
+        assert loose([tmp_path]) == []
+    tmp_path.chmod(0o700)
+    assert loose([tmp_path / "none"]) == []
+
+
+async def test_a_store_tells_of_its_folder_and_files(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    async with open_store(Settings(store=f"lmdb:{folder}")) as store:
+        assert await store.warnings() == []
+        folder.chmod(0o755)
+        (folder / "data.mdb").chmod(0o644)
+        (folder / "lock.mdb").chmod(0o660)
+        assert [line.partition(": run ")[2] for line in await store.warnings()] == [
+            f"chmod 700 {folder}", f"chmod 600 {folder / 'data.mdb'}", f"chmod 600 {folder / 'lock.mdb'}"
+        ]  # fmt: skip
+
+
+def warnings_of(store: str, folder: Path, *options: str) -> list[str]:
+    """What a service with two server processes has said until it answers."""
+    server = ServerProcess(store, folder / "log", 2, ["--log-format=json", *options])
+    server.start()
+    server.kill()
+    return [json.loads(line)["event"] for line in server.log().splitlines()]
+
+
+def test_each_is_told_once_however_many_processes_serve(tmp_path: Path) -> None:
+    folder, keys = tmp_path / "store", tmp_path / "keys.json"
+    folder.mkdir(mode=0o755)
+    keys.write_text(NO_KEYS)
+    keys.chmod(0o644)
+    warnings = warnings_of(f"lmdb:{folder}", tmp_path, f"--api-keys-file={keys}")
+    assert [line.partition(": run ")[2] for line in warnings] == [f"chmod 700 {folder}", f"chmod 600 {keys}"]
+
+
+def test_a_redis_without_an_append_only_file_is_told_once(own_redis: RedisServer, tmp_path: Path) -> None:
+    with own_redis.client() as admin:
+        admin.config_set("appendonly", "no")
+    (line,) = warnings_of(own_redis.url, tmp_path)
+    assert "no append-only file" in line
