@@ -1,6 +1,7 @@
 """Documents as the contract shows them."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from optim_client._protocol import Response
@@ -40,6 +41,17 @@ ROW = {
 }
 
 
-def stepped(params: ArraysLike, step: int, *, skipped: bool = False, digest: str = "d") -> Response:
+def stepped(
+    params: ArraysLike,
+    step: int,
+    *,
+    skipped: bool = False,
+    digest: str = "d",
+    params_digest: str | None = None,
+    warnings: Sequence[str] = (),
+) -> Response:
+    """The answer to a step; services before them send neither `params_digest` nor `warnings`."""
     metadata = {"step": str(step), "skipped": json.dumps(skipped), "digest": digest, "metrics": json.dumps(METRICS)}
+    metadata |= {} if params_digest is None else {"params_digest": params_digest}
+    metadata |= {"warnings": json.dumps(warnings)} if warnings else {}
     return Response(200, {}, encode({"params": params}, metadata))

@@ -1,11 +1,8 @@
 """Both clients against a real server that misbehaves on purpose: what is sent again, raised, and written."""
 
 import asyncio
-import functools
 import json
 import math
-import re
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,10 +16,7 @@ from optim_client import (
     APITimeoutError,
     AsyncClient,
     Client,
-    ForeignAnswer,
     InternalServerError,
-    InvalidAnswer,
-    NotFound,
     StepConflict,
     _protocol,
 )
@@ -30,8 +24,6 @@ from optim_client._protocol import Patience
 
 from tests.client.conftest import Connect
 from tests.client.documents import SESSION, stepped
-from tests.client.raw import RawServer, read_head
-from tests.client.raw import answer as raw_answer
 from tests.client.scripted import DROP, Answer, ScriptedServer
 
 W = {"w": np.float32([1, 2])}
@@ -149,64 +141,6 @@ def test_a_creation_whose_answer_was_lost_is_sent_again_with_its_key(connect: Co
     assert len({(seen.method, seen.path, seen.headers["idempotency-key"], seen.body) for seen in server.seen}) == 1
 
 
-def test_each_try_has_a_request_id_of_its_own(connect: Connect) -> None:
-    with ScriptedServer(SESSION_ANSWER, DROP, BUSY, SESSION_ANSWER) as server:
-        client = connect(server.url)
-        session_of(client)
-        session_of(client)
-    ids = [seen.headers["x-request-id"] for seen in server.seen]
-    assert len(set(ids)) == 4
-    assert all(re.fullmatch("optim-client-[0-9a-f]{16}-[1-9][0-9]*", one) for one in ids)
-
-
-def echo(link: socket.socket, **changed: str) -> None:
-    """Answers with the id that was sent, or another one, to each request."""
-    while True:
-        head = read_head(link)
-        own = re.search(rb"x-request-id: (\S+)", head)
-        assert own
-        sent = changed.get("id", own[1].decode())
-        link.sendall(raw_answer(SESSION_ANSWER.body, "200 OK", f"X-Request-ID: {sent}"))
-
-
-def test_an_answer_to_another_request_of_this_library_is_not_taken(connect: Connect) -> None:
-    other = functools.partial(echo, id="optim-client-0123456789abcdef-7")
-    with RawServer(other, other, echo) as server:
-        with pytest.raises(ForeignAnswer, match="is for request optim-client-0123456789abcdef-7"):
-            connect(server.url, max_retries=0).sessions.get("s-1")
-        assert session_of(connect(server.url)).id == "s-1"  # at the second try, on a connection of its own
-    assert server.connections == 3
-
-
-def test_once_ids_come_back_an_answer_with_another_one_is_not_taken(connect: Connect) -> None:
-    def once(link: socket.socket) -> None:
-        own = re.search(rb"x-request-id: (\S+)", read_head(link))
-        assert own
-        link.sendall(raw_answer(SESSION_ANSWER.body, "200 OK", f"X-Request-ID: {own[1].decode()}"))
-        echo(link, id="7f1f0ad0")
-
-    with RawServer(once) as server:
-        client = connect(server.url, max_retries=0)
-        assert session_of(client).id == "s-1"
-        with pytest.raises(ForeignAnswer):
-            session_of(client)
-
-
-def test_a_proxy_may_put_its_own_request_ids_in_the_place_of_ours(connect: Connect) -> None:
-    with RawServer(functools.partial(echo, id="7f1f0ad0")) as server:
-        client = connect(server.url, max_retries=0)
-        assert [session_of(client).id for _ in range(3)] == ["s-1"] * 3
-
-
-def test_parameters_of_another_step_are_not_taken(connect: Connect) -> None:
-    with ScriptedServer(SESSION_ANSWER, Answer(body=stepped(W, step=43).body), STEPPED) as server:
-        session = session_of(connect(server.url))
-        with pytest.raises(InvalidAnswer, match="it is about step 43, and step 42 was sent"):
-            session.step(W, W)
-        assert session.info.step == 41
-        session.step(W, W)
-
-
 def test_a_client_says_that_it_waits_and_that_it_goes_on(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     with ScriptedServer(DROP, BUSY, SESSION_ANSWER) as server:
         session_of(connect(server.url))
@@ -214,25 +148,6 @@ def test_a_client_says_that_it_waits_and_that_it_goes_on(connect: Connect, caplo
     assert caplog.messages[0].startswith(f"GET {server.url}/v1/sessions/s-1: no answer (")
     assert caplog.messages[0].endswith("; trying again, for 120 s")
     assert caplog.messages[1].startswith("GET /v1/sessions/s-1: answered after ")
-
-
-@pytest.mark.parametrize("page", ["text/html", "text/plain; charset=utf-8"])
-def test_a_login_page_is_no_answer_to_any_call(connect: Connect, page: str, tmp_path: Path) -> None:
-    (tmp_path / "state").write_bytes(b"old")
-    login = Answer(200, b"<html>Please log in</html>", {"Content-Type": page})
-    with ScriptedServer(SESSION_ANSWER, *[login] * 6) as server:
-        session = session_of(connect(server.url))
-        for call in (
-            session.get,
-            session.delete,
-            lambda: session.put_params(W),
-            lambda: session.save_state(tmp_path / "state"),
-            lambda: session.load_state(tmp_path / "state"),
-            lambda: session.step(W, W),
-        ):
-            with pytest.raises(InvalidAnswer, match="login page"):
-                call()
-    assert (tmp_path / "state").read_bytes() == b"old"
 
 
 def test_a_deletion_whose_answer_was_lost_is_done(connect: Connect) -> None:
@@ -248,15 +163,6 @@ def test_a_conflict_is_raised_at_once_and_changes_nothing(connect: Connect) -> N
         with pytest.raises(StepConflict, match="request r1") as raised:
             session.step(W, W)
     assert (raised.value.current_step, session.info.step, len(server.seen)) == (50, 41, 2)
-
-
-def test_another_service_at_the_address_is_told_apart(connect: Connect) -> None:
-    with ScriptedServer(Answer(body=b"<html>hello"), Answer(404, b"<html>nothing")) as server:
-        client = connect(server.url)
-        with pytest.raises(InvalidAnswer, match="GET /v1/sessions/s-1"):
-            client.sessions.get("s-1")
-        with pytest.raises(NotFound, match="nothing"):
-            client.sessions.get("s-1")
 
 
 def test_every_request_says_who_asks(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

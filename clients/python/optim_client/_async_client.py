@@ -16,8 +16,10 @@ from optim_client._protocol import Call, perform
 from optim_client._state import SessionState
 from optim_client._tensors import Arrays, ArraysLike
 from optim_client.documents import HistoryRow, Page, SessionInfo
-from optim_client.errors import APIConnectionError, ServiceUnavailable
+from optim_client.errors import APIConnectionError, ServiceUnavailable, StepMismatch
 from optim_client.settings import Changes, Settings
+
+HISTORY_PAGE = 1000
 
 T = TypeVar("T")
 
@@ -41,8 +43,8 @@ class AsyncClient(Options):
         max_retries: int | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        super().__init__(timeout, retry_seconds, max_retries)
-        self._links = AsyncLinks(_http.base_url(base_url), _http.headers(api_key), transport)
+        super().__init__(_http.base_url(base_url), transport, timeout, retry_seconds, max_retries)
+        self._links = AsyncLinks(self.base_url, _http.headers(api_key), transport)
 
     @property
     def sessions(self) -> "AsyncSessions":
@@ -88,8 +90,12 @@ class AsyncSessions:
         """Start a session."""
         return self._session(*await self._client._run(_calls.tagged(_calls.create(optimizer, settings))))
 
-    async def get(self, session_id: str) -> "AsyncSession":
-        return self._session(*await self._client._run(_calls.tagged(_calls.get(session_id))))
+    async def get(self, session_id: str, *, step: int | None = None) -> "AsyncSession":
+        """Return the session as it is now; with `step`, only if that is its step, else raise `StepMismatch`."""
+        session = self._session(*await self._client._run(_calls.tagged(_calls.get(session_id))))
+        if step is not None and session.info.step != step:
+            raise StepMismatch(session_id, step, session.info.step)
+        return session
 
     async def list(
         self,
@@ -137,6 +143,11 @@ class AsyncSession(SessionState):
     def __init__(self, client: AsyncClient, info: SessionInfo, etag: str | None = None) -> None:
         super().__init__(info, etag)
         self._client = client
+
+    @property
+    def client(self) -> AsyncClient:
+        """The client that it was made by, or that it came with by pickle: to be closed."""
+        return self._client
 
     async def step(
         self,
@@ -187,8 +198,16 @@ class AsyncSession(SessionState):
     async def history(
         self, *, after: int | None = None, limit: int | None = None, last: int | None = None
     ) -> list[HistoryRow]:
-        """Return the steps after step `after`, oldest first: the first 1,000 of them, unless `limit` says otherwise.
+        """Return the steps after step `after`, oldest first: all that are kept, or at least the oldest `limit` of them.
 
         `last` alone returns the newest so many instead.
         """
-        return await self._client._run(_calls.history(self.id, after, limit, last))
+        if limit is not None or last is not None:
+            return await self._client._run(_calls.history(self.id, after, limit, last))
+        rows: list[HistoryRow] = []
+        while True:
+            page = await self._client._run(_calls.history(self.id, after, HISTORY_PAGE, None))
+            rows += page
+            if len(page) < HISTORY_PAGE:
+                return rows
+            after = page[-1].step  # all rows of a step come in one page

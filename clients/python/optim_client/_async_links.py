@@ -49,12 +49,15 @@ class AsyncLinks:
         if self._lane is not None and self._lane.takes(request):
             return await self._lane.exchange(request, limits)
         request_id = self._ids.new()
+        headers = {**_http.headers_of(request), _request_ids.HEADER: request_id}
+        if self._lane is not None and _http.is_of_a_file(request):
+            headers["connection"] = "close"  # nothing is left in a loop that may end without a word
         try:
             async with self._httpx().stream(
                 request.method,
                 request.path,
                 params=request.query,
-                headers={**_http.headers_of(request), _request_ids.HEADER: request_id},
+                headers=headers,
                 content=_http.whole(request.body) if isinstance(request.body, Sequence) else _chunks(request.body),
                 timeout=limits,
             ) as response:

@@ -16,8 +16,10 @@ from optim_client._protocol import Call, perform
 from optim_client._state import SessionState
 from optim_client._tensors import Arrays, ArraysLike
 from optim_client.documents import HistoryRow, Page, SessionInfo
-from optim_client.errors import APIConnectionError, ServiceUnavailable
+from optim_client.errors import APIConnectionError, ServiceUnavailable, StepMismatch
 from optim_client.settings import Changes, Settings
+
+HISTORY_PAGE = 1000
 
 T = TypeVar("T")
 
@@ -41,8 +43,8 @@ class Client(Options):
         max_retries: int | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        super().__init__(timeout, retry_seconds, max_retries)
-        self._links = Links(_http.base_url(base_url), _http.headers(api_key), transport)
+        super().__init__(_http.base_url(base_url), transport, timeout, retry_seconds, max_retries)
+        self._links = Links(self.base_url, _http.headers(api_key), transport)
 
     @property
     def sessions(self) -> "Sessions":
@@ -88,8 +90,12 @@ class Sessions:
         """Start a session."""
         return self._session(*self._client._run(_calls.tagged(_calls.create(optimizer, settings))))
 
-    def get(self, session_id: str) -> "Session":
-        return self._session(*self._client._run(_calls.tagged(_calls.get(session_id))))
+    def get(self, session_id: str, *, step: int | None = None) -> "Session":
+        """Return the session as it is now; with `step`, only if that is its step, else raise `StepMismatch`."""
+        session = self._session(*self._client._run(_calls.tagged(_calls.get(session_id))))
+        if step is not None and session.info.step != step:
+            raise StepMismatch(session_id, step, session.info.step)
+        return session
 
     def list(
         self,
@@ -133,6 +139,11 @@ class Session(SessionState):
     def __init__(self, client: Client, info: SessionInfo, etag: str | None = None) -> None:
         super().__init__(info, etag)
         self._client = client
+
+    @property
+    def client(self) -> Client:
+        """The client that it was made by, or that it came with by pickle: to be closed."""
+        return self._client
 
     def step(
         self,
@@ -182,8 +193,16 @@ class Session(SessionState):
     def history(
         self, *, after: int | None = None, limit: int | None = None, last: int | None = None
     ) -> list[HistoryRow]:
-        """Return the steps after step `after`, oldest first: the first 1,000 of them, unless `limit` says otherwise.
+        """Return the steps after step `after`, oldest first: all that are kept, or at least the oldest `limit` of them.
 
         `last` alone returns the newest so many instead.
         """
-        return self._client._run(_calls.history(self.id, after, limit, last))
+        if limit is not None or last is not None:
+            return self._client._run(_calls.history(self.id, after, limit, last))
+        rows: list[HistoryRow] = []
+        while True:
+            page = self._client._run(_calls.history(self.id, after, HISTORY_PAGE, None))
+            rows += page
+            if len(page) < HISTORY_PAGE:
+                return rows
+            after = page[-1].step  # all rows of a step come in one page

@@ -74,6 +74,11 @@ def _shown(url: str) -> str:
     return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
+def is_of_a_file(request: Request) -> bool:
+    """Whether its body comes from a file, or its answer goes into one."""
+    return request.into is not None or not isinstance(request.body, Sequence)
+
+
 def headers_of(request: Request) -> dict[str, str]:
     """A file is sent in pieces, its length said in advance."""
     if isinstance(request.body, Sequence):

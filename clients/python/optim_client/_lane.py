@@ -58,7 +58,7 @@ class Lane:
 
     def takes(self, request: Request) -> bool:
         """Not files; and nothing more once the service, or a balancer before it, keeps cookies."""
-        return isinstance(request.body, Sequence) and request.into is None and not self._service.sets_cookies
+        return not _http.is_of_a_file(request) and not self._service.sets_cookies
 
     def exchange(self, request: Request, limits: httpx2.Timeout) -> Outcome:
         """One try: the answer, or why there is none."""
@@ -194,6 +194,10 @@ class Connection:
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
+
+    def __del__(self) -> None:
+        """A client that came by pickle has nobody to close it."""
+        self.close()
 
     def _connect(self, seconds: float | None) -> socket.socket:
         self._socket = self._service.connect(seconds)

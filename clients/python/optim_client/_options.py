@@ -1,25 +1,43 @@
-"""What a client is told about trying: how long for an answer, and how long again."""
+"""A client's options: where the service is, how long a call waits for its answer, and how long it is tried again."""
 
 import math
-from typing import Self
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Self
 
 import httpx2
 
-from optim_client._http import Timeout
+from optim_client import _http, _local
 from optim_client._protocol import Patience
 
 DEFAULT_RETRY_SECONDS = 120.0
 
 
 class Options:
-    """`max_retries` alone counts and looks at no clock; where neither is given, it is 120 seconds."""
+    """`max_retries` alone counts and looks at no clock; where neither is given, it is 120 seconds.
 
-    def __init__(self, timeout: Timeout, retry_seconds: float | None, max_retries: int | None) -> None:
+    A pickle holds the address and the options, never the key.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        transport: object,
+        timeout: _http.Timeout,
+        retry_seconds: float | None,
+        max_retries: int | None,
+    ) -> None:
+        self.base_url = url
+        self._has_transport = transport is not None
         self.limits = httpx2.Timeout(timeout)
         self.patience = _patience(retry_seconds, max_retries)
 
     def with_options(
-        self, *, timeout: Timeout | None = None, retry_seconds: float | None = None, max_retries: int | None = None
+        self,
+        *,
+        timeout: _http.Timeout | None = None,
+        retry_seconds: float | None = None,
+        max_retries: int | None = None,
     ) -> Self:
         """The same client, over the same connections, with other options; closing one closes both.
 
@@ -32,6 +50,33 @@ class Options:
         if retry_seconds is not None or max_retries is not None:
             other.patience = _patience(retry_seconds, max_retries)
         return other
+
+    def __copy__(self) -> Self:
+        return self.with_options()
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        """Connections are not doubled: a copy in the same process is the same client."""
+        return self.with_options()
+
+    def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
+        """Go to another process, which takes the key from its own OPTIM_API_KEY."""
+        if _local.is_local(self.base_url):
+            raise TypeError(
+                f"a client of {self.base_url!r} cannot be pickled, for its service runs in this process: start the "
+                "service with `optim serve` and give its URL"
+            )
+        if self._has_transport or _http.url_of(self.base_url).userinfo:
+            raise TypeError(
+                "a client with transport=… or with a password in its base_url cannot be pickled: send session.id, and "
+                "make a client at the other side"
+            )
+        return partial(
+            type(self),
+            self.base_url,
+            timeout=self.limits,
+            retry_seconds=self.patience.seconds,
+            max_retries=None if self.patience.retries == math.inf else int(self.patience.retries),
+        ), ()
 
 
 def _patience(retry_seconds: float | None, max_retries: int | None) -> Patience:

@@ -1,0 +1,131 @@
+"""Clients and sessions that go to other processes, into copies, and into other event loops."""
+
+import asyncio
+import copy
+import multiprocessing
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from optim_client import AsyncClient, Client
+from optim_client._protocol import Patience
+
+from app.demo.server import Server
+from tests.client.conftest import Connect
+from tests.client.documents import SESSION
+from tests.client.raw import RawServer, read_request
+from tests.client.raw_service import SESSION_ANSWER
+from tests.client.scripted import Answer, ScriptedServer
+
+W = {"w": np.float32([1, 2])}
+KINDS: list[Any] = [Client, AsyncClient]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+def step_elsewhere(pickled: bytes) -> tuple[int, list[float]]:
+    """What a worker does with a session that it was sent."""
+    session = pickle.loads(pickled)
+    with session.client:
+        return session.info.step, session.step(W, W)["w"].tolist()
+
+
+def test_a_session_is_stepped_in_another_process(server: Server) -> None:
+    with Client(server.url) as client, multiprocessing.get_context("spawn").Pool(1) as pool:
+        session = client.sessions.create("sgd", lr=0.5)
+        session.step(W, W)
+        assert pool.apply(step_elsewhere, (pickle.dumps(session),)) == (1, [0.5, 1.0])
+        assert session.get().step == 2
+
+
+def test_a_session_travels_with_what_is_known_of_it_and_without_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def ask(link: Any) -> None:
+        for _ in range(2):
+            asked.append(read_request(link))
+            link.sendall(SESSION_ANSWER)
+
+    with RawServer(ask, ask) as server:
+        with Client(server.url, api_key="secret-1", timeout=7, retry_seconds=30, max_retries=4) as client:
+            session = client.sessions.get("s-1")
+            pickled = pickle.dumps(session)
+        assert b"secret-1" not in pickled
+        monkeypatch.setenv("OPTIM_API_KEY", "secret-2")
+        again = pickle.loads(pickled)
+        with again.client:
+            assert (again.id, again.info) == (session.id, session.info)
+            assert again.client.base_url == server.url
+            assert (again.client.limits, again.client.patience) == (httpx2.Timeout(7), Patience(30, 4))
+            again.get()
+    assert [b"Bearer secret-1" in asked[0], b"Bearer secret-2" in asked[1]] == [True, True]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "options", [{}, {"max_retries": 0}, {"max_retries": 3}, {"retry_seconds": 9}, {"timeout": httpx2.Timeout(None)}]
+)
+def test_a_client_travels_with_its_options(kind: Any, options: dict[str, Any]) -> None:
+    client = kind("http://127.0.0.1:1/optim", **options)
+    again = pickle.loads(pickle.dumps(client))
+    assert type(again) is kind
+    assert (again.base_url, again.limits, again.patience) == (client.base_url, client.limits, client.patience)
+
+
+@pytest.mark.parametrize("store", ["memory:", "lmdb:{folder}/store"])
+def test_a_service_in_the_process_cannot_travel(connect: Connect, store: str, tmp_path: Path) -> None:
+    client = connect(store.format(folder=tmp_path))
+    session = client.sessions.create("sgd")
+    for thing in (getattr(client, "_target", client), getattr(session, "_target", session)):
+        with pytest.raises(TypeError, match="`optim serve`"):
+            pickle.dumps(thing)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_holds_a_secret_or_a_transport_cannot_travel(kind: Any) -> None:
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(200))
+    for client in (kind("http://user:secret@host"), kind("http://host", transport=transport)):
+        with pytest.raises(TypeError, match=r"send session\.id") as raised:
+            pickle.dumps(client)
+        assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_in_the_same_process_is_a_session_of_the_same_client(copied: Any) -> None:
+    answers = [Answer(body=SESSION_ANSWER.partition(b"\r\n\r\n")[2])] * 2
+    with ScriptedServer(*answers) as server, Client(server.url, api_key="secret") as client:
+        session = client.sessions.get("s-1")
+        again = copied(session)
+        assert again.info == session.info
+        assert again.get().id == SESSION["id"]
+    assert [seen.headers["authorization"] for seen in server.seen] == ["Bearer secret"] * 2
+
+
+def test_an_async_client_serves_one_event_loop_after_the_other(server: Server, tmp_path: Path) -> None:
+    client = AsyncClient(server.url)
+
+    async def work() -> int:
+        session = await client.sessions.create("sgd", lr=0.5)
+        await asyncio.gather(*(client.sessions.get(session.id) for _ in range(150)))
+        await session.step(W, W)
+        for _ in range(2):
+            await session.save_state(tmp_path / "state")  # by HTTPX
+        return (await session.load_state(tmp_path / "state")).step
+
+    assert [asyncio.run(work()) for _ in range(3)] == [1, 1, 1]
+    asyncio.run(client.close())
+
+
+def test_an_async_client_that_is_closed_says_so(tmp_path: Path) -> None:
+    client = AsyncClient("http://127.0.0.1:1")
+    asyncio.run(client.close())
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        asyncio.run(client.ready())

@@ -1,0 +1,118 @@
+"""Whose answer it is: answers to other requests, steps and services are not taken."""
+
+import functools
+import json
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from optim_client import ForeignAnswer, InvalidAnswer, NotFound, _protocol
+
+from tests.client.conftest import Connect
+from tests.client.documents import SESSION, stepped
+from tests.client.raw import RawServer, read_head
+from tests.client.raw import answer as raw_answer
+from tests.client.scripted import DROP, Answer, ScriptedServer
+
+W = {"w": np.float32([1, 2])}
+SESSION_ANSWER = Answer(body=json.dumps(SESSION).encode())
+BUSY = Answer(503, b'{"code": "overloaded", "detail": "busy"}', {"Retry-After": "0"})
+STEPPED = Answer(body=stepped(W, step=42).body)
+
+
+def session_of(client: Any) -> Any:
+    return client.sessions.get("s-1")
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_protocol, "FIRST_WAIT_SECONDS", 0.01)
+
+
+def test_each_try_has_a_request_id_of_its_own(connect: Connect) -> None:
+    with ScriptedServer(SESSION_ANSWER, DROP, BUSY, SESSION_ANSWER) as server:
+        client = connect(server.url)
+        session_of(client)
+        session_of(client)
+    ids = [seen.headers["x-request-id"] for seen in server.seen]
+    assert len(set(ids)) == 4
+    assert all(re.fullmatch("optim-client-[0-9a-f]{16}-[1-9][0-9]*", one) for one in ids)
+
+
+def echo(link: socket.socket, **changed: str) -> None:
+    """Answers with the id that was sent, or another one, to each request."""
+    while True:
+        head = read_head(link)
+        own = re.search(rb"x-request-id: (\S+)", head)
+        assert own
+        sent = changed.get("id", own[1].decode())
+        link.sendall(raw_answer(SESSION_ANSWER.body, "200 OK", f"X-Request-ID: {sent}"))
+
+
+def test_an_answer_to_another_request_of_this_library_is_not_taken(connect: Connect) -> None:
+    other = functools.partial(echo, id="optim-client-0123456789abcdef-7")
+    with RawServer(other, other, echo) as server:
+        with pytest.raises(ForeignAnswer, match="is for request optim-client-0123456789abcdef-7"):
+            connect(server.url, max_retries=0).sessions.get("s-1")
+        assert session_of(connect(server.url)).id == "s-1"  # at the second try, on a connection of its own
+    assert server.connections == 3
+
+
+def test_once_ids_come_back_an_answer_with_another_one_is_not_taken(connect: Connect) -> None:
+    def once(link: socket.socket) -> None:
+        own = re.search(rb"x-request-id: (\S+)", read_head(link))
+        assert own
+        link.sendall(raw_answer(SESSION_ANSWER.body, "200 OK", f"X-Request-ID: {own[1].decode()}"))
+        echo(link, id="7f1f0ad0")
+
+    with RawServer(once) as server:
+        client = connect(server.url, max_retries=0)
+        assert session_of(client).id == "s-1"
+        with pytest.raises(ForeignAnswer):
+            session_of(client)
+
+
+def test_a_proxy_may_put_its_own_request_ids_in_the_place_of_ours(connect: Connect) -> None:
+    with RawServer(functools.partial(echo, id="7f1f0ad0")) as server:
+        client = connect(server.url, max_retries=0)
+        assert [session_of(client).id for _ in range(3)] == ["s-1"] * 3
+
+
+def test_parameters_of_another_step_are_not_taken(connect: Connect) -> None:
+    with ScriptedServer(SESSION_ANSWER, Answer(body=stepped(W, step=43).body), STEPPED) as server:
+        session = session_of(connect(server.url))
+        with pytest.raises(InvalidAnswer, match="it is about step 43, and step 42 was sent"):
+            session.step(W, W)
+        assert session.info.step == 41
+        session.step(W, W)
+
+
+def test_another_service_at_the_address_is_told_apart(connect: Connect) -> None:
+    with ScriptedServer(Answer(body=b"<html>hello"), Answer(404, b"<html>nothing")) as server:
+        client = connect(server.url)
+        with pytest.raises(InvalidAnswer, match="GET /v1/sessions/s-1"):
+            client.sessions.get("s-1")
+        with pytest.raises(NotFound, match="nothing"):
+            client.sessions.get("s-1")
+
+
+@pytest.mark.parametrize("page", ["text/html", "text/plain; charset=utf-8"])
+def test_a_login_page_is_no_answer_to_any_call(connect: Connect, page: str, tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(b"old")
+    login = Answer(200, b"<html>Please log in</html>", {"Content-Type": page})
+    with ScriptedServer(SESSION_ANSWER, *[login] * 6) as server:
+        session = session_of(connect(server.url))
+        for call in (
+            session.get,
+            session.delete,
+            lambda: session.put_params(W),
+            lambda: session.save_state(tmp_path / "state"),
+            lambda: session.load_state(tmp_path / "state"),
+            lambda: session.step(W, W),
+        ):
+            with pytest.raises(InvalidAnswer, match="login page"):
+                call()
+    assert (tmp_path / "state").read_bytes() == b"old"
