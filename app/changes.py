@@ -9,10 +9,12 @@ import orjson
 
 from app import plain
 from app.checksums import checksums_of, params_digest
-from app.errors import InvalidSession
+from app.errors import InvalidSession, ReplayDiffers
+from app.once import Done, Once
 from app.pieces import Pieces
 from app.session import Answered, Session, write_config, write_document
 from app.store.base import Head, HistoryRow, Piece, Save, Staging, new_token
+from app.store.keys import UsedKey
 from optim_engine import OPTIMIZERS, Config, Outcome, State, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded
@@ -21,20 +23,19 @@ from optim_engine.machine import ALONE, Machine
 
 @dataclass(frozen=True)
 class StepRequest:
-    """One step, as it was asked for. `body` is the digest of the request's bytes."""
+    """One step, as it was asked for."""
 
     grads: Arrays
-    body: str
+    once: Once
     params: Arrays = field(default_factory=dict)
     step: int | None = None
-    key: str | None = None
     lr: float | None = None
     loss: float | None = None
 
 
 @dataclass(frozen=True)
 class StepAnswer:
-    """What a step is answered with; the same, array for array, when it is replayed."""
+    """What a step is answered with; the same, array for array, when it is replayed. `etag` is the session's now."""
 
     step: int
     params: Arrays
@@ -42,6 +43,7 @@ class StepAnswer:
     digest: str
     params_digest: str
     metrics: Mapping[str, Any]
+    etag: str
     replayed: bool = False
 
     @property
@@ -63,29 +65,31 @@ def nbytes_of(*groups: Arrays) -> int:
     return sum(array.nbytes for arrays in groups for array in arrays.values())
 
 
-def create(session: Session) -> Change:
-    """A session that was not there before."""
+def create(session: Session, *, claimed: bool) -> Change:
+    """A session that was not there before; `claimed`: nor will be again, where its id was claimed for it."""
     session = session.with_digest([])
-    return Change(Save(_head(session, 1, new_token(), ()), None), session)
+    return Change(Save(_head(session, 1, new_token(), ()), None, claimed=claimed), session)
 
 
-def settings(head: Head, old: Session, new: Session) -> Change:
+def settings(head: Head, old: Session, new: Session, once: Once) -> Change:
     """Other settings, the same state. A step that was answered before is replayed with those that it used."""
     _check_moments(old, new.config)
     applied = old.applied and replace(old.applied, config=old.applied.config or write_config(old.config))
-    new = replace(new, updated_at=time.time(), applied=applied).with_digest(head.pieces)
-    return Change(Save(_head(new, head.version + 1, new_token(), head.pieces), head), new)
+    new = replace(new, updated_at=time.time(), applied=applied, old_keys={}).with_digest(head.pieces)
+    saved = _head(new, head.version + 1, new_token(), head.pieces)
+    return Change(Save(saved, head, used=_used(old, once, Done(once.request))), new)
 
 
-def replacement(head: Head, old: Session, new: Session, state: State, *, keep: bool) -> Change:
+def replacement(head: Head, old: Session, new: Session, state: State, once: Once, *, keep: bool) -> Change:
     """Another state in the place of the session's. What was answered before can no longer be answered again."""
     cutting = Pieces(head, Staging(new_token()), keep=keep)
     pieces = cutting.of(state.memory)
-    new = replace(new, updated_at=time.time(), applied=None, skipped=None)
+    new = replace(new, updated_at=time.time(), applied=None, skipped=None, old_keys={})
     new = _at(new, state).with_digest(pieces)
     forget = state.t if state.t < old.step else None
     saved = _head(new, cutting.version, cutting.token, pieces)
-    return Change(Save(saved, head, state.memory.data, forget_after=forget), new, state)
+    used = _used(old, once, Done(once.request))
+    return Change(Save(saved, head, state.memory.data, forget_after=forget, used=used), new, state)
 
 
 def step(
@@ -107,22 +111,27 @@ def step(
         session.config, state, request.params, request.grads, lr=request.lr, filled=filled, machine=machine
     )
     pieces = cutting.of(outcome.state.memory)
-    session = replace(session, updated_at=time.time(), skipped_steps=session.skipped_steps + outcome.skipped)
+    once, old, skips = request.once, session, session.skipped_steps + outcome.skipped
+    session = replace(session, updated_at=time.time(), skipped_steps=skips, old_keys={})
     session = _at(session, outcome.state).with_digest(pieces)
     metrics = {name: plain.number(value) for name, value in vars(outcome.metrics).items()}
     checksums = checksums_of(outcome.params, machine)
     digest = params_digest(outcome.params, checksums, None if outcome.skipped else outcome.state.layout)
-    answer = Answered(session.step, request.key, request.body, request.lr, metrics, session.digest, digest)
+    answer = Answered(session.step, once.key, once.request, request.lr, metrics, session.digest, digest)
     session = session.with_answer(answer, skipped=outcome.skipped)
     row = _history_row(session, outcome, metrics, request, started)
     saved = _head(session, cutting.version, cutting.token, pieces)
-    given = StepAnswer(session.step, outcome.params, outcome.skipped, session.digest, digest, metrics)
-    save = Save(saved, head, outcome.state.memory.data, row, staging=staging)
+    given = StepAnswer(session.step, outcome.params, outcome.skipped, session.digest, digest, metrics, saved.etag)
+    used = _used(old, once, Done(once.request, session.step, outcome.skipped))
+    save = Save(saved, head, outcome.state.memory.data, row, staging=staging, used=used)
     return Change(save, session, outcome.state), given
 
 
-def replay(session: Session, state: State, past: Answered, request: StepRequest) -> StepAnswer:
-    """The answer that `past` was, with the parameters made once more from the request and what was saved."""
+def replay(head: Head, session: Session, state: State, past: Answered, request: StepRequest) -> StepAnswer:
+    """Return the answer that `past` was, with the parameters made once more from the request and what was saved.
+
+    Raises `ReplayDiffers` where they are not those that were answered.
+    """
     skipped = past is session.skipped
     params: Arrays
     if session.config.hold_params:
@@ -134,7 +143,21 @@ def replay(session: Session, state: State, past: Answered, request: StepRequest)
         scale = float(past.metrics["clip_scale"])
         params = reapply(config, state, request.params, request.grads, clip_scale=scale, lr=past.lr)
     digest = params_digest(params, checksums_of(params, ALONE), None if skipped else state.layout)
-    return StepAnswer(past.step, params, skipped, past.digest, digest, past.metrics, replayed=True)
+    if past.params_digest not in {None, digest}:
+        raise ReplayDiffers(
+            f"step {past.step} was answered with parameters of digest {past.params_digest}, made again they have "
+            f"{digest}: do they come from another kind of machine, or version? Take the parameters that you had, or "
+            "put a saved state back",
+            expected=past.params_digest,
+            got=digest,
+        )
+    return StepAnswer(past.step, params, skipped, past.digest, digest, past.metrics, head.etag, replayed=True)
+
+
+def _used(old: Session, once: Once, done: Done) -> tuple[UsedKey, ...]:
+    """Return the keys that a save uses up: the request's, after those of a document of format 1."""
+    keys = [kept.used(key) for key, kept in old.old_keys.items() if key is not None]
+    return (*keys, *([] if once.key is None else [done.used(once.key)]))
 
 
 def _head(session: Session, version: int, token: str, pieces: tuple[Piece, ...]) -> Head:

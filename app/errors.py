@@ -123,6 +123,12 @@ class SessionBusy(ServiceError):
     status, code, title, retry_after, should_retry = 409, "session_busy", "The session is busy", 1, True
 
 
+class PreconditionFailed(ServiceError):
+    """`If-Match` names another state of the session than it has by now; nothing was changed."""
+
+    status, code, title = 412, "precondition_failed", "The session is another one by now"
+
+
 class BodyTooLarge(ServiceError):
     """The body is longer than `OPTIM_MAX_BODY_BYTES`."""
 
@@ -191,6 +197,12 @@ class StateDamaged(ServiceError):
     """What the store holds is not what was written: refused, never started afresh."""
 
     status, code, title, should_retry = 500, "state_damaged", "The stored state is damaged", False
+
+
+class ReplayDiffers(ServiceError):
+    """A step that was answered before would be answered with other parameters now: refused, never silent."""
+
+    status, code, title, should_retry = 500, "replay_differs", "The answer cannot be made again as it was", False
 
 
 class Overloaded(ServiceError):

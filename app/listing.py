@@ -12,7 +12,7 @@ from functools import partial
 from app.compute import Compute
 from app.errors import StateDamaged
 from app.session import Listed, read_listed
-from app.store.base import Head, Store, Unreadable
+from app.store.base import Head, IncompatibleStore, Store, Unreadable
 
 BATCH = 16
 """Heads that are read from the store at a time."""
@@ -86,7 +86,7 @@ class Listing:
             return head
         try:
             return await self._compute.run(partial(read_listed, head), len(head.document))
-        except StateDamaged as error:
+        except (StateDamaged, IncompatibleStore) as error:
             return Unreadable(head.session_id, error)
 
 

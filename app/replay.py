@@ -1,48 +1,50 @@
-"""Exactly once: whether a step request is new, was answered already, or can never be answered.
+"""Exactly once: a write is new, was done before, or can never be answered again.
 
-No I/O and no clock: a session and a request in, a decision out.
+No I/O and no clock: a session, a request and what is known of its key in, a decision out. Of a step:
 
-    the key of the last applied or skipped step     same body → its answer again    another body → refused
-    an older key                                    refused: it was applied as step n, or another body
-    the number of the last applied or skipped step  same body → its answer again
+    the key of the last applied or skipped step     same request → its answer again    another one → refused
+    an older key                                    refused: it was applied as step n, or another request
+    the number of the last applied or skipped step  same request → its answer again
     a number that is not the next one               refused: the session is at step t
 
-A key that is known decides; the number decides where there is no key, or a new one.
+A key that is known decides; the number decides where there is no key, or a new one. `If-Match` is looked at afterwards.
 """
 
-from dataclasses import dataclass
-
 from app.errors import IdempotencyMismatch, StepConflict
+from app.once import Done, Once
 from app.session import Answered, Session
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What of a step request decides: the number it wants, its idempotency key, and the digest of its body."""
+def is_repeated(session: Session, once: Once, known: Done | None) -> bool:
+    """Tell whether a write that is no step was done before. Raises `IdempotencyMismatch`.
 
-    step: int | None
-    key: str | None
-    body: str
+    `known` is what the store knows of its key.
+    """
+    done = known or session.old_keys.get(once.key)
+    if done is not None and done.request != once.request:
+        raise mismatch(once, done)
+    return done is not None
 
 
-def answered(session: Session, asked: Asked) -> Answered | None:
-    """The answer that this request got before; `None` where it is new and the session's next step.
+def earlier_answer(session: Session, step: int | None, once: Once, known: Done | None) -> Answered | None:
+    """Return the answer that a step request got before; `None` where it is new and the session's next step.
 
-    Raises `IdempotencyMismatch` and `StepConflict`.
+    `step` is the number that it wants, `known` what the store knows of its key. Raises `IdempotencyMismatch` and
+    `StepConflict`.
     """
     kept = [past for past in (session.skipped, session.applied) if past is not None]
     for past in kept:
-        if asked.key is not None and asked.key == past.key:
-            if asked.body != past.body:
-                raise _mismatch(asked.key, past.step)
+        if once.key is not None and once.key == past.key:
+            if not once.is_step_of(past.body):
+                raise mismatch(once, Done(past.body, past.step))
             return past
-    _refuse_older_key(session, asked)
+    _refuse_older_key(session, once, known or session.old_keys.get(once.key))
     for past in kept:
-        if asked.body == past.body and asked.step == _number(session, past):
+        if once.is_step_of(past.body) and step == _number(session, past):
             return past
-    if asked.step is not None and asked.step != session.step + 1:
+    if step is not None and step != session.step + 1:
         raise StepConflict(
-            f"step {asked.step} is not the next one: the session is at step {session.step}; "
+            f"step {step} is not the next one: the session is at step {session.step}; "
             f"read the session, and send step {session.step + 1}",
             current_step=session.step,
         )
@@ -50,23 +52,26 @@ def answered(session: Session, asked: Asked) -> Answered | None:
 
 
 def _number(session: Session, past: Answered) -> int:
-    """The number that a request gave to be what `past` answered: a skipped step has none, it asked for the next."""
+    """Return the number that the request of `past` gave: a skipped step has none, it asked for the next."""
     return past.step + 1 if past is session.skipped else past.step
 
 
-def _refuse_older_key(session: Session, asked: Asked) -> None:
-    for used in session.keys:
-        if used.key == asked.key:
-            if used.body != asked.body:
-                raise _mismatch(used.key, used.step)
-            what = "was skipped after" if used.skipped else "became"
-            raise StepConflict(
-                f"this request {what} step {used.step}; the session is at step {session.step} now and can no longer "
-                "give its answer: read the session",
-                current_step=session.step,
-                **({"skipped": True} if used.skipped else {"applied_as_step": used.step}),
-            )
+def _refuse_older_key(session: Session, once: Once, done: Done | None) -> None:
+    if done is None:
+        return
+    if not once.is_step_of(done.request):
+        raise mismatch(once, done)
+    what = "was skipped after" if done.skipped else "became"
+    raise StepConflict(
+        f"this request {what} step {done.step}; the session is at step {session.step} now and can no longer "
+        "give its answer: read the session",
+        current_step=session.step,
+        **({"skipped": True} if done.skipped else {"applied_as_step": done.step}),
+    )
 
 
-def _mismatch(key: str, step: int) -> IdempotencyMismatch:
-    return IdempotencyMismatch(f"key {key!r} was used for step {step} with another body; use a new key", step=step)
+def mismatch(once: Once, done: Done | None) -> IdempotencyMismatch:
+    """Return the refusal of a key that another request has used."""
+    step = done and done.step
+    used = "for another request" if step is None else f"for step {step} with another body"
+    return IdempotencyMismatch(f"key {once.key!r} was used {used}; use a new key", step=step)

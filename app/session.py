@@ -5,7 +5,7 @@ Knows no HTTP and no store's insides. The document is JSON with a format number;
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -16,11 +16,9 @@ import numpy as np
 import orjson
 
 from app.errors import InvalidSession, StateDamaged
-from app.store.base import FORMAT, Head, Piece
-from optim_engine import Config, Entry, Layout, Spec
-
-KEYS_KEPT = 64
-"""How many of a session's idempotency keys are remembered."""
+from app.once import Done
+from app.store.base import FORMAT, Head, IncompatibleStore, Piece
+from optim_engine import Config, EngineError, Entry, Layout, Spec
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "float64": np.dtype(np.float64),
@@ -49,16 +47,6 @@ class Answered:
     config: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UsedKey:
-    """An idempotency key, the digest of its body, and the step that it became (or, skipped, that it came after)."""
-
-    key: str
-    step: int
-    body: str
-    skipped: bool
-
-
 @dataclass(frozen=True)
 class Session:
     """One training run's optimizer, but for the bytes of its state. A value: a change makes the next one."""
@@ -79,7 +67,8 @@ class Session:
     """The last applied step; `None` once something else has replaced what it led to."""
     skipped: Answered | None = None
     """The last skipped step, until a later one is applied."""
-    keys: tuple[UsedKey, ...] = ()
+    old_keys: Mapping[str | None, Done] = field(default_factory=dict)
+    """The keys that a document of format 1 has, until the session's next save gives them to the store."""
 
     @property
     def expires_at(self) -> float | None:
@@ -91,12 +80,10 @@ class Session:
             raise InvalidSession("the session holds no parameters; create it with `hold_params` true")
 
     def with_answer(self, answer: Answered, *, skipped: bool) -> "Session":
-        """The session with a step request answered, and its key remembered."""
-        used = [] if answer.key is None else [UsedKey(answer.key, answer.step, answer.body, skipped)]
-        keys = (*self.keys, *used)[-KEYS_KEPT:]
+        """The session with a step request answered."""
         if skipped:
-            return replace(self, skipped=answer, keys=keys)
-        return replace(self, applied=answer, skipped=None, keys=keys)
+            return replace(self, skipped=answer)
+        return replace(self, applied=answer, skipped=None)
 
     def with_digest(self, pieces: Sequence[Piece]) -> "Session":
         return replace(self, digest=digest_of(self.config, self.step, self.layout, self.counts, pieces))
@@ -137,13 +124,16 @@ def write_document(session: Session) -> bytes:
         "digest": session.digest,
         "applied": session.applied,
         "skipped": session.skipped,
-        "keys": [[used.key, used.step, used.body, used.skipped] for used in session.keys],
     }
     return orjson.dumps(document)
 
 
 def read_document(head: Head) -> Session:
-    """The session of a head. Raises `StateDamaged` for one that cannot be read or that a newer version wrote."""
+    """Return the session of a head. Members that this version does not know are ignored, for a later one may add such.
+
+    Raises `StateDamaged` for one that cannot be read, and `IncompatibleStore` for one of a newer version: its format is
+    higher, or its settings are unknown here, without which its steps would be others.
+    """
     with _reading(head) as document:
         return _read_session(head, document, *_read_tensors(document["tensors"]))
 
@@ -160,12 +150,12 @@ def _reading(head: Head) -> Iterator[Any]:
     try:
         document = orjson.loads(head.document)
         if document["format"] > FORMAT:
-            raise StateDamaged(
+            raise IncompatibleStore(
                 f"session {head.session_id} has format {document['format']}, this version reads up to {FORMAT}; "
                 "run the version that wrote it"
             )
         yield document
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         raise StateDamaged(f"session {head.session_id}: its document cannot be read: {error!r}") from error
 
 
@@ -173,7 +163,7 @@ def _read_session(head: Head, document: Any, layout: Layout, counts: Mapping[str
     return Session(
         id=head.session_id,
         tenant=head.tenant,
-        config=Config.parse(**document["config"]),
+        config=_read_config(head, document["config"]),
         created_at=document["created_at"],
         updated_at=document["updated_at"],
         ttl_seconds=document["ttl_seconds"],
@@ -183,10 +173,34 @@ def _read_session(head: Head, document: Any, layout: Layout, counts: Mapping[str
         layout=layout,
         counts=counts,
         digest=document["digest"],
-        applied=document["applied"] and Answered(**document["applied"]),
-        skipped=document["skipped"] and Answered(**document["skipped"]),
-        keys=tuple(UsedKey(*used) for used in document["keys"]),
+        applied=_read_answered(document["applied"]),
+        skipped=_read_answered(document["skipped"]),
+        old_keys=_read_old_keys(document.get("keys", ())),
     )
+
+
+def _read_config(head: Head, settings: Mapping[str, Any]) -> Config:
+    try:
+        return Config.parse(**settings)
+    except (TypeError, EngineError) as error:
+        raise IncompatibleStore(
+            f"session {head.session_id} has settings that this version cannot read ({error}); run the version that "
+            "wrote it"
+        ) from error
+
+
+_ANSWERED = frozenset(field.name for field in fields(Answered))
+
+
+def _read_answered(document: Mapping[str, Any] | None) -> Answered | None:
+    if document is None:
+        return None
+    return Answered(**{name: value for name, value in document.items() if name in _ANSWERED})
+
+
+def _read_old_keys(rows: Sequence[Sequence[Any]]) -> dict[str | None, Done]:
+    """Return the keys of a document of format 1: rows of key, step, digest of the body, and if it was skipped."""
+    return {row[0]: Done(row[2], row[1], row[3]) for row in rows}
 
 
 def write_config(config: Config) -> dict[str, Any]:
@@ -222,5 +236,6 @@ def _written_tensors(layout: Layout, counts: Mapping[str, int]) -> orjson.Fragme
 
 
 def _read_tensors(rows: Sequence[Sequence[Any]]) -> tuple[Layout, dict[str, int]]:
-    entries = {name: Entry(Spec(tuple(shape), DTYPES[dtype]), tuple(slots)) for name, shape, dtype, slots, _ in rows}
+    known = (row[:4] for row in rows)
+    entries = {name: Entry(Spec(tuple(shape), DTYPES[dtype]), tuple(slots)) for name, shape, dtype, slots in known}
     return Layout(entries), {row[0]: row[4] for row in rows}

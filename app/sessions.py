@@ -8,8 +8,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from app import changes
@@ -17,10 +16,21 @@ from app.cache import Loaded, StateCache
 from app.changes import Change, StepAnswer, StepRequest, nbytes_of
 from app.compute import Compute
 from app.errors import QuotaExceeded, ServiceError, SessionBusy, SessionNotFound, StateDamaged
+from app.once import Done, Once
 from app.quota import Quota
-from app.replay import Asked, answered
+from app.replay import earlier_answer, is_repeated, mismatch
 from app.session import Session, read_document
-from app.store.base import PIECE_BYTES, Head, IncompatibleStore, Store, VersionConflict, new_token
+from app.store.base import (
+    PIECE_BYTES,
+    AlreadyCreated,
+    Head,
+    IncompatibleStore,
+    KeyUsed,
+    Store,
+    VersionConflict,
+    new_token,
+)
+from app.store.keys import Claim, key_digest
 from optim_engine import Config, EngineError, State
 from optim_engine.arrays import Arrays
 
@@ -31,6 +41,14 @@ TRIES = 8
 LARGE = 4 * PIECE_BYTES
 """Bytes of a step's arrays and state: from here on its pieces are many, and a look into the store costs little beside
 the work that it may save."""
+
+
+class Written(NamedTuple):
+    """What a write comes to: the session as it is now; `replayed` says that the write was done before."""
+
+    head: Head
+    session: Session
+    replayed: bool = False
 
 
 class Sessions:
@@ -44,15 +62,51 @@ class Sessions:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def create(
-        self, tenant: str, config: Config, *, ttl_seconds: float | None = None, labels: Mapping[str, str] | None = None
-    ) -> tuple[Head, Session]:
-        """A new session, at step 0."""
-        now = time.time()
-        session = Session(_new_id(), tenant, config, now, now, ttl_seconds, labels or {})
-        change = changes.create(session)
-        async with self._quota.room(change.save):
-            await self._store.save(change.save)
-        return change.save.head, change.session
+        self,
+        tenant: str,
+        config: Config,
+        once: Once,
+        *,
+        ttl_seconds: float | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Written:
+        """Make a session, at step 0."""
+
+        async def make(session_id: str) -> Change:
+            now = time.time()
+            session = Session(session_id, tenant, config, now, now, ttl_seconds, labels or {})
+            return changes.create(session, claimed=once.key is not None)
+
+        return await self._create(tenant, once, make)
+
+    async def _create(self, tenant: str, once: Once, make: Callable[[str], Awaitable[Change]]) -> Written:
+        """Save what `make` makes of a new id. With a key, the id is claimed first: sent again, it is the same session.
+
+        Raises `IdempotencyMismatch`, `PreconditionFailed`, and `SessionNotFound` where the key's session is gone.
+        """
+        if once.key is None:
+            once.check(None)
+            change = await make(_new_id())
+            await self._save(change)
+            return Written(change.save.head, change.session)
+        claim = Claim(tenant, key_digest(once.key), _new_id(), once.request, time.time())
+        claim = await self._store.claim(claim)
+        if claim.request != once.request:
+            raise mismatch(once, None)
+
+        async def attempt() -> Written:
+            head = await self._store.load(claim.session_id)
+            if head is not None:
+                return Written(head, read_document(head), replayed=True)
+            once.check(None)
+            change = await make(claim.session_id)
+            try:
+                await self._save(change)
+            except AlreadyCreated:
+                raise _not_found(claim.session_id) from None
+            return Written(change.save.head, change.session)
+
+        return await self._retried(claim.session_id, attempt)
 
     async def get(self, tenant: str, session_id: str) -> tuple[Head, Session]:
         """The session. Raises `SessionNotFound`."""
@@ -72,25 +126,66 @@ class Sessions:
         return head
 
     async def update(
-        self, tenant: str, session_id: str, new_settings: Callable[[Session], Session]
-    ) -> tuple[Head, Session]:
+        self, tenant: str, session_id: str, new_settings: Callable[[Session], Session], once: Once
+    ) -> Written:
         """Change settings; from the next step on. A step that was answered before is replayed with the old ones."""
 
-        async def attempt() -> tuple[Head, Session]:
+        async def make(head: Head, old: Session) -> Change:
+            return changes.settings(head, old, new_settings(old), once)
+
+        return await self._write(tenant, session_id, once, make)
+
+    async def _write(
+        self, tenant: str, session_id: str, once: Once, make: Callable[[Head, Session], Awaitable[Change]]
+    ) -> Written:
+        """Save what `make` makes of the session, once. Every write but a step, a creation and a deletion goes this way.
+
+        Raises `IdempotencyMismatch` and `PreconditionFailed`.
+        """
+
+        async def attempt() -> Written:
+            known = await self._known(session_id, once)
             head, old = await self.get(tenant, session_id)
-            change = changes.settings(head, old, new_settings(old))
+            if is_repeated(old, once, known):
+                return Written(head, old, replayed=True)
+            once.check(head)
+            change = await make(head, old)
             await self._save(change)
-            return change.save.head, change.session
+            return Written(change.save.head, change.session)
 
         return await self._retried(session_id, attempt)
 
-    async def delete(self, tenant: str, session_id: str) -> None:
-        """Remove the session, its state and its history; a damaged one goes too. Raises `SessionNotFound`."""
-        with suppress(StateDamaged):
-            await self._head(tenant, session_id)
-        self._cache.drop(session_id)
-        if not await self._store.delete(session_id):
-            raise _not_found(session_id)  # another was quicker: of two who delete it, one did
+    async def _known(self, session_id: str, once: Once) -> Done | None:
+        """Return what the store knows of a request's key. To be asked before the head is loaded: so a step that comes
+        in between is seen in either."""
+        if once.key is None:
+            return None
+        row = await self._store.used(session_id, key_digest(once.key))
+        return None if row is None else Done.read(row)
+
+    async def delete(self, tenant: str, session_id: str, once: Once) -> None:
+        """Remove the session, its state and its history; a damaged one goes too, unless there is an `If-Match`.
+
+        Raises `SessionNotFound`, `IdempotencyMismatch` and `PreconditionFailed`.
+        """
+
+        async def attempt() -> None:
+            known = await self._known(session_id, once)
+            expected = None
+            try:
+                head = await self._head(tenant, session_id)
+                if known is not None:
+                    raise mismatch(once, known)  # what deletes a session leaves no key
+                once.check(head)
+                expected = head.stamp
+            except StateDamaged:
+                if once.if_match is not None:
+                    raise
+            self._cache.drop(session_id)
+            if not await self._store.delete(session_id, expected if once.if_match else None):
+                raise _not_found(session_id)  # another was quicker: of two who delete it, one did
+
+        await self._retried(session_id, attempt, locked=False)
 
     async def sweep(self) -> int:
         """Remove what has expired, here and in the store; say how many things went from there."""
@@ -118,34 +213,34 @@ class Sessions:
 
         return await self._retried(session_id, attempt, locked=False)
 
-    async def hold(self, tenant: str, session_id: str, params: Arrays) -> None:
+    async def hold(self, tenant: str, session_id: str, params: Arrays, once: Once) -> Written:
         """Hold these parameters from now on; steps before are not replayed. Raises the engine's `TensorMismatch`."""
 
-        async def attempt() -> None:
-            head, old = await self.get(tenant, session_id)
+        async def make(head: Head, old: Session) -> Change:
             old.check_holds()
             state = await self._state(head, old)
 
             def work() -> Change:
                 held = state.with_params(params, old.config.wire_dtype)
-                return changes.replacement(head, old, old, held, keep=True)
+                return changes.replacement(head, old, old, held, once, keep=True)
 
-            await self._save(await self._compute.run(work, head.state_bytes + nbytes_of(params)))
+            return await self._compute.run(work, head.state_bytes + nbytes_of(params))
 
-        await self._retried(session_id, attempt)
+        return await self._write(tenant, session_id, once, make)
 
-    async def restore(self, tenant: str, session_id: str, state: State, fitted: Callable[[Session], Session]) -> None:
+    async def restore(
+        self, tenant: str, session_id: str, state: State, fitted: Callable[[Session], Session], once: Once
+    ) -> Written:
         """Put `state` in place of the session's, be that damaged; steps before are not replayed.
 
         `fitted` is what the session is with it, or raises.
         """
 
-        async def attempt() -> None:
-            head, old = await self.get(tenant, session_id)
-            work = lambda: changes.replacement(head, old, fitted(old), state, keep=False)  # noqa: E731
-            await self._save(await self._compute.run(work, state.memory.nbytes))
+        async def make(head: Head, old: Session) -> Change:
+            work = lambda: changes.replacement(head, old, fitted(old), state, once, keep=False)  # noqa: E731
+            return await self._compute.run(work, state.memory.nbytes)
 
-        await self._retried(session_id, attempt)
+        return await self._write(tenant, session_id, once, make)
 
     async def step(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
         """One optimizer step, exactly once; the module `replay` says what that means."""
@@ -169,8 +264,9 @@ class Sessions:
         if nbytes >= LARGE:
             return None
         try:
-            if answered(known.session, _asked(request)) is not None:
+            if earlier_answer(known.session, request.step, request.once, None) is not None:
                 return None
+            request.once.check(known.head)
             machine = self._compute.machine
             work = lambda: changes.step(known.head, known.session, known.state, request, machine)  # noqa: E731
             change, answer = await self._compute.run(work, nbytes)
@@ -178,21 +274,24 @@ class Sessions:
             return None
         try:
             await self._save(change)
+        except (KeyUsed, QuotaExceeded):
+            return None
         except VersionConflict:
             self._cache.drop(session_id)
             raise
-        except QuotaExceeded:
-            return None
         return answer
 
     async def _step_seen(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
         """A step from the head that the store has; of a large one, pieces are written while it is computed."""
+        done = await self._known(session_id, request.once)
         head, session = await self.get(tenant, session_id)
-        past = answered(session, _asked(request))
+        past = earlier_answer(session, request.step, request.once, done)
+        if past is None:
+            request.once.check(head)
         state = await self._state(head, session)
         nbytes = _nbytes(head, request)
         if past is not None:
-            return await self._compute.run(lambda: changes.replay(session, state, past, request), nbytes)
+            return await self._compute.run(lambda: changes.replay(head, session, state, past, request), nbytes)
         machine = self._compute.machine
         staging = self._store.stage(session_id, new_token()) if nbytes >= LARGE else None
         try:
@@ -248,10 +347,6 @@ class Sessions:
 
 def _not_found(session_id: str) -> SessionNotFound:
     return SessionNotFound(f"there is no session {session_id!r:.80}; it never was, has expired or was deleted")
-
-
-def _asked(request: StepRequest) -> Asked:
-    return Asked(request.step, request.key, request.body)
 
 
 def _nbytes(head: Head, request: StepRequest) -> int:

@@ -27,10 +27,29 @@ IDEMPOTENCY_KEY: Document = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Names this step for ever: sent again with the same body, it is answered again and not taken again.",
+    "description": "Names this request: sent again, with the same method, path and body, it changes nothing. The last "
+    "4,096 keys of a session are known, and older ones for 24 hours within its last 100,000; that of a creation for 24 "
+    "hours at least, and as long as its session lives.",
     "schema": {"type": "string", "maxLength": 257},
     "example": '"9f0c7c6e-step-42"',
 }
+IF_MATCH: Document = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "ETags, with commas between them, or `*`: where the session has none of them by now, the answer is "
+    "412 and nothing is changed. Whoever sends the same request again with its key gets its answer all the same.",
+    "schema": {"type": "string"},
+    "example": '"7-0123456789ab"',
+}
+ONCE: Document = {"parameters": [IDEMPOTENCY_KEY, IF_MATCH]}
+"""For `openapi_extra` of every write."""
+WRITES = ("malformed_header", "precondition_failed", "idempotency_mismatch")
+"""What every write may be refused for."""
+REPLAYED = {"Idempotent-Replayed": "`true` where the request had been answered before."}
+ETAG = {"ETag": "Changes with every change of the session."}
+WRITTEN = REPLAYED | ETAG
+"""The headers of a write's answer."""
 
 _BINARY: Document = {"type": "string", "format": "binary"}
 _BINARY_FORMS: Document = {name: {"schema": _BINARY} for name in (SAFETENSORS.media_type, *SAFETENSORS.also)}
@@ -61,6 +80,13 @@ def answers(
     """The successful answer, and one for each status that the codes stand for."""
     content = {JSON.media_type: {"schema": _ref(name)}} if name else None
     return _answers(status, content, codes, headers, keyed)
+
+
+def written(
+    status: int, name: str | None, *codes: str, headers: Mapping[str, str] | None = None, has_etag: bool = True
+) -> dict[int | str, Document]:
+    """The same for a write; one that leaves no session has no ETag and is not answered again."""
+    return answers(status, name, *WRITES, *codes, headers={**(headers or {}), **(WRITTEN if has_etag else {})})
 
 
 def tensor_answers(name: str, *codes: str, headers: Mapping[str, str] | None = None) -> dict[int | str, Document]:

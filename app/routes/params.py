@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
+from app.routes.once import headers_of, read_once
 from app.routes.query import StrictRoute
 from app.service import Has, Reader, Writer
 from app.wire.codecs import JSON, codec_accepted, codec_of
@@ -35,8 +36,8 @@ async def get_params(request: Request, session_id: str, service: Has, caller: Re
     status_code=204,
     operation_id="putParams",
     summary="Set held parameters",
-    openapi_extra=schema.tensor_body("Params"),
-    responses=schema.answers(
+    openapi_extra=schema.tensor_body("Params") | schema.ONCE,
+    responses=schema.written(
         204, None, "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "body_too_large",
         "unsupported_media_type", "invalid_session", "tensor_mismatch", "state_damaged",
         "overloaded",
@@ -45,7 +46,10 @@ async def get_params(request: Request, session_id: str, service: Has, caller: Re
 async def put_params(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
     """The tensors that are named are replaced, others stay; moments and the step count stay as they are."""
     codec = codec_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
+    conditions = read_once(request)
     async with tensors_body(request, service) as body:
-        params = await service.compute.run(lambda: codec.read_params(body, service.limits), len(body))
-        await service.sessions.hold(caller.tenant, session_id, params)
-    return Response(status_code=204)
+        params, once = await service.compute.run(
+            lambda: (codec.read_params(body, service.limits), conditions.with_body(body)), len(body)
+        )
+        written = await service.sessions.hold(caller.tenant, session_id, params, once)
+    return Response(status_code=204, headers=headers_of(written))

@@ -7,11 +7,12 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.errors import MalformedQuery, UnsupportedMediaType
 from app.listing import Filter
+from app.once import Once
 from app.routes import openapi as schema
 from app.routes.bodies import read_body
+from app.routes.once import headers_of, read_once
 from app.routes.query import StrictRoute
 from app.service import Has, Reader, Service, Writer
-from app.store.base import Head
 from app.wire.codecs import JSON, codec_of
 from app.wire.json_tensors import read_json
 from app.wire.session_json import read_changes, read_creation, summary, view
@@ -20,7 +21,6 @@ from optim_engine.hyperparameters import HYPERPARAMETERS
 router = APIRouter(tags=["sessions"], route_class=StrictRoute)
 
 ID = "^[0-9a-f]{32}$"
-ETAG = {"ETag": "Changes with every change of the session."}
 ROWS, MOST_ROWS = 1000, 10_000
 """Of the history in one answer, unless told, and at most."""
 LARGEST_DOCUMENT = 1 << 20
@@ -32,18 +32,20 @@ LARGEST_DOCUMENT = 1 << 20
     status_code=201,
     operation_id="createSession",
     summary="Create a session",
-    openapi_extra=schema.json_body("CreateSession"),
-    responses=schema.answers(
-        201, "Session", "malformed_body", "quota_exceeded", "body_too_large", "unsupported_media_type",
-        "invalid_session", headers={"Location": "The session, relative to this path.", **ETAG},
+    openapi_extra=schema.json_body("CreateSession") | schema.ONCE,
+    responses=schema.written(
+        201, "Session", "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "body_too_large",
+        "unsupported_media_type", "invalid_session", "state_damaged",
+        headers={"Location": "The session, relative to this path."},
     ),
 )  # fmt: skip
 async def create_session(request: Request, service: Has, caller: Writer) -> Response:
     """A new session at step 0. Only `optimizer` is needed. Defaults are PyTorch's, except that without `groups` tensors
     named `*bias` get no weight decay."""
-    wanted = read_creation(await _read_document(request, service))
-    head, session = await service.sessions.create(caller.tenant, **wanted)
-    return _json(view(session), 201, {"Location": f"sessions/{session.id}", "ETag": _etag(head)})
+    document, once = await _read_document(request, service)
+    written = await service.sessions.create(caller.tenant, once=once, **read_creation(document))
+    location = {"Location": f"sessions/{written.session.id}"}
+    return _json(view(written.session), 201, location | headers_of(written))
 
 
 @router.get(
@@ -80,33 +82,33 @@ async def list_sessions(
     summary="Read a session",
     responses=schema.answers(
         200, "Session", "session_not_found", "state_damaged",
-        headers=ETAG,
+        headers=schema.ETAG,
     ) | {304: {"description": "As it was: `If-None-Match` named this ETag."}},
     openapi_extra={"parameters": [schema.IF_NONE_MATCH]},
 )  # fmt: skip
 async def get_session(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
     """The session with every effective setting, and each tensor that it has seen."""
     head, session = await service.sessions.get(caller.tenant, session_id)
-    if _is_known(_etag(head), request.headers.get("if-none-match", "")):
-        return Response(status_code=304, headers={"ETag": _etag(head)})
-    return _json(view(session), headers={"ETag": _etag(head)})
+    if _is_known(head.etag, request.headers.get("if-none-match", "")):
+        return Response(status_code=304, headers={"ETag": head.etag})
+    return _json(view(session), headers={"ETag": head.etag})
 
 
 @router.patch(
     "/v1/sessions/{session_id}",
     operation_id="updateSession",
     summary="Change settings from the next step on",
-    openapi_extra=schema.json_body("UpdateSession"),
-    responses=schema.answers(
+    openapi_extra=schema.json_body("UpdateSession") | schema.ONCE,
+    responses=schema.written(
         200, "Session", "malformed_body", "session_not_found", "session_busy",
-        "body_too_large", "unsupported_media_type", "invalid_session", "state_damaged", headers=ETAG,
+        "body_too_large", "unsupported_media_type", "invalid_session", "state_damaged",
     ),
 )  # fmt: skip
 async def update_session(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
     """A merge (RFC 7396): keys that are not named stay, `null` puts a default back."""
-    changes = read_changes(await _read_document(request, service))
-    head, session = await service.sessions.update(caller.tenant, session_id, changes)
-    return _json(view(session), headers={"ETag": _etag(head)})
+    document, once = await _read_document(request, service)
+    written = await service.sessions.update(caller.tenant, session_id, read_changes(document), once)
+    return _json(view(written.session), headers=headers_of(written))
 
 
 @router.delete(
@@ -114,11 +116,12 @@ async def update_session(request: Request, session_id: str, service: Has, caller
     status_code=204,
     operation_id="deleteSession",
     summary="Delete a session",
-    responses=schema.answers(204, None, "session_not_found"),
+    openapi_extra=schema.ONCE,
+    responses=schema.written(204, None, "session_not_found", "session_busy", "state_damaged", has_etag=False),
 )
-async def delete_session(session_id: str, service: Has, caller: Writer) -> Response:
-    """The session, its state and its history, for good."""
-    await service.sessions.delete(caller.tenant, session_id)
+async def delete_session(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
+    """The session, its state and its history, for good. Sent again it is 404."""
+    await service.sessions.delete(caller.tenant, session_id, read_once(request))
     return Response(status_code=204)
 
 
@@ -157,11 +160,14 @@ def _filter(labels: list[str], optimizer: str | None) -> Filter:
     return Filter(labels, optimizer)
 
 
-async def _read_document(request: Request, service: Service) -> Any:
+async def _read_document(request: Request, service: Service) -> tuple[Any, Once]:
+    """Return the settings of a body, and what the request says of being done once."""
+    once = read_once(request)
     content_type = request.headers.get("content-type")
     if codec_of(content_type, request.headers.get("content-encoding")) is not JSON:
         raise UnsupportedMediaType(f"settings are {JSON.media_type}, not {content_type!r:.80}")
-    return read_json(await read_body(request, min(LARGEST_DOCUMENT, service.settings.max_body_bytes)), service.limits)
+    body = await read_body(request, min(LARGEST_DOCUMENT, service.settings.max_body_bytes))
+    return read_json(body, service.limits), once.with_body(body)
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -171,7 +177,3 @@ def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) 
 def _is_known(etag: str, header: str) -> bool:
     """Whether `If-None-Match` has that ETag; a proxy that compresses may have made it a weak one."""
     return etag in (tag.strip().removeprefix("W/") for tag in header.split(","))
-
-
-def _etag(head: Head) -> str:
-    return f'"{head.version}-{head.token}"'

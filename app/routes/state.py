@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request, Response
 from app.errors import UnsupportedMediaType
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
+from app.routes.once import headers_of, read_once
 from app.routes.query import StrictRoute
 from app.service import Has, Reader, Writer
 from app.wire.codecs import SAFETENSORS, codec_accepted, codec_of
@@ -34,8 +35,8 @@ async def get_state(request: Request, session_id: str, service: Has, caller: Rea
     status_code=204,
     operation_id="putState",
     summary="Upload a state",
-    openapi_extra=schema.file_body(),
-    responses=schema.answers(
+    openapi_extra=schema.file_body() | schema.ONCE,
+    responses=schema.written(
         204, None, "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "body_too_large",
         "unsupported_media_type", "invalid_state", "state_damaged", "overloaded",
     ),
@@ -45,7 +46,10 @@ async def put_state(request: Request, session_id: str, service: Has, caller: Wri
     content_type = request.headers.get("content-type")
     if codec_of(content_type, request.headers.get("content-encoding")) is not SAFETENSORS:
         raise UnsupportedMediaType(f"a state is {SAFETENSORS.media_type}, not {content_type!r:.80}")
+    conditions = read_once(request)
     async with tensors_body(request, service) as body:
-        file = await service.compute.run(lambda: StateFile(body, service.limits), len(body))
-        await service.sessions.restore(caller.tenant, session_id, file.state, file.fitted)
-    return Response(status_code=204)
+        file, once = await service.compute.run(
+            lambda: (StateFile(body, service.limits), conditions.with_body(body)), len(body)
+        )
+        written = await service.sessions.restore(caller.tenant, session_id, file.state, file.fitted, once)
+    return Response(status_code=204, headers=headers_of(written))

@@ -39,6 +39,6 @@ def test_every_key_that_redis_holds_has_a_row(own_redis: RedisServer, tmp_path: 
         with own_redis.client() as admin:
             keys = set(map(bytes.decode, admin.keys()))
     named = set(re.findall(r"^\| `(optim:\S+)` \|", read("docs/stores.md"), re.MULTILINE))
-    general = {session.id: "<session>", "tenant:default": "tenant:<tenant>"}
+    general = {session.id: "<session>", "tenant:default": "tenant:<tenant>", "claims:default": "claims:<tenant>"}
     found = {re.sub("|".join(general), lambda part: general[part[0]], key) for key in keys}
     assert {re.sub(r"piece:.*", "piece:<name>", key) for key in found} == named

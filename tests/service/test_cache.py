@@ -14,6 +14,7 @@ from app.cache import StateCache
 from app.changes import StepRequest
 from app.compute import Compute
 from app.errors import SessionNotFound, StepConflict
+from app.once import Once
 from app.quota import Quota
 from app.sessions import LARGE, Sessions
 from app.settings import Settings
@@ -56,9 +57,10 @@ def sessions_on(store: Store) -> Sessions:
 
 def request(step: int | None, value: float = 1.0, *, size: int = 2) -> StepRequest:
     grads, params = {"w": np.full(size, value, np.float32)}, {"w": np.ones(size, np.float32)}
-    return StepRequest(grads, f"{step} {value} {size}", params, step)
+    return StepRequest(grads, Once("POST …/steps", f"{step} {value} {size}"), params, step)
 
 
+CREATION = Once("POST /v1/sessions")
 SKIPS = Config.parse("adamw", on_non_finite="skip")
 
 
@@ -81,7 +83,7 @@ def other(store: Counting) -> Sessions:
 @pytest.fixture
 async def known(one: Sessions) -> str:
     """A session that `one` has stepped twice."""
-    _, session = await one.create("tenant", Config.parse("adamw"))
+    _, session, _ = await one.create("tenant", Config.parse("adamw"), CREATION)
     for step in (1, 2):
         await one.step("tenant", session.id, request(step))
     return session.id
@@ -106,7 +108,7 @@ async def test_of_two_that_take_turns_each_looks_once_and_steps_as_one_alone(
     store: Counting, one: Sessions, other: Sessions, known: str, numbered: bool
 ) -> None:
     alone = sessions_on(MemoryStore(10))
-    _, session = await alone.create("tenant", Config.parse("adamw"))
+    _, session, _ = await alone.create("tenant", Config.parse("adamw"), CREATION)
     for step in (1, 2):
         await alone.step("tenant", session.id, request(step))
     await other.load("tenant", known)
@@ -122,7 +124,7 @@ async def test_of_two_that_take_turns_each_looks_once_and_steps_as_one_alone(
 
 
 async def test_a_session_that_another_deleted_is_not_found(one: Sessions, other: Sessions, known: str) -> None:
-    await other.delete("tenant", known)
+    await other.delete("tenant", known, Once("DELETE …"))
     for _ in range(2):
         with pytest.raises(SessionNotFound):
             await one.step("tenant", known, request(3))
@@ -134,14 +136,17 @@ async def test_anothers_session_is_not_found_though_it_is_here(one: Sessions, kn
 
 
 async def test_a_session_that_has_expired_here_is_not_found(one: Sessions, known: str) -> None:
-    await one.update("tenant", known, lambda old: replace(old, ttl_seconds=-1.0))
+    await one.update("tenant", known, lambda old: replace(old, ttl_seconds=-1.0), Once("PATCH …"))
     with pytest.raises(SessionNotFound):
         await one.step("tenant", known, request(3))
 
 
 async def test_settings_that_another_changed_are_used(one: Sessions, other: Sessions, known: str) -> None:
     await other.update(
-        "tenant", known, lambda old: replace(old, config=Config.parse("adamw", hyperparameters={"lr": 0.5}))
+        "tenant",
+        known,
+        lambda old: replace(old, config=Config.parse("adamw", hyperparameters={"lr": 0.5})),
+        Once("PATCH …"),
     )
     answer = await one.step("tenant", known, request(3))
     assert answer.metrics["lr"] == 0.5
@@ -152,12 +157,12 @@ async def test_a_gradient_that_is_refused_here_may_be_skipped_by_now(
 ) -> None:
     with pytest.raises(NonFinite):
         await one.step("tenant", known, request(3, np.nan))
-    await other.update("tenant", known, lambda old: replace(old, config=SKIPS))
+    await other.update("tenant", known, lambda old: replace(old, config=SKIPS), Once("PATCH …"))
     assert (await one.step("tenant", known, request(3, np.nan))).skipped
 
 
 async def test_a_skipped_step_is_saved_from_what_is_here(store: Counting, one: Sessions, known: str) -> None:
-    await one.update("tenant", known, lambda old: replace(old, config=SKIPS))
+    await one.update("tenant", known, lambda old: replace(old, config=SKIPS), Once("PATCH …"))
     store.counted()
     assert (await one.step("tenant", known, request(3, np.nan))).skipped
     assert store.counted() == (0, 0, 1)
@@ -187,7 +192,7 @@ async def test_a_number_that_is_behind_here_may_be_the_next_elsewhere(
         await one.step("tenant", known, request(step))
     with pytest.raises(StepConflict):
         await one.step("tenant", known, request(3, 2.0))
-    await other.restore("tenant", known, old.state, lambda session: session)
+    await other.restore("tenant", known, old.state, lambda session: session, Once("PUT …/state"))
     assert (await one.step("tenant", known, request(3, 2.0))).step == 3
 
 
@@ -206,7 +211,7 @@ SIZE = LARGE // 4
 
 
 async def _stepped(sessions: Sessions, steps: int = 2) -> str:
-    _, session = await sessions.create("tenant", Config.parse("adamw"))
+    _, session, _ = await sessions.create("tenant", Config.parse("adamw"), CREATION)
     for step in range(1, steps + 1):
         await sessions.step("tenant", session.id, request(step, step / 3, size=SIZE))
     return session.id
@@ -279,11 +284,11 @@ async def test_a_large_step_that_fails_or_is_cancelled_late_leaves_nothing(
 async def test_what_has_expired_leaves_the_memory_too() -> None:
     cache, store = StateCache(1 << 30), MemoryStore(10)
     sessions = Sessions(store, Compute(1), cache, Quota(store))
-    _, stays = await sessions.create("tenant", Config.parse("adamw"))
+    _, stays, _ = await sessions.create("tenant", Config.parse("adamw"), CREATION)
     await sessions.step("tenant", stays.id, request(1))
-    _, goes = await sessions.create("tenant", Config.parse("adamw"), ttl_seconds=60)
+    _, goes, _ = await sessions.create("tenant", Config.parse("adamw"), CREATION, ttl_seconds=60)
     await sessions.step("tenant", goes.id, request(1))
-    await sessions.update("tenant", goes.id, lambda session: replace(session, ttl_seconds=1e-6))
+    await sessions.update("tenant", goes.id, lambda session: replace(session, ttl_seconds=1e-6), Once("PATCH …"))
     assert await store.load(goes.id) is None
     assert await sessions.sweep() == 1
     assert (cache.newest(goes.id), cache.newest(stays.id) is None) == (None, False)

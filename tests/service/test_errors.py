@@ -3,7 +3,9 @@
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,14 @@ class DamagedStore(MemoryStore):
         for pieces in self._pieces.values():
             for name, data in pieces.items():
                 pieces[name] = bytes(len(data))
+
+
+class ForgedStore(MemoryStore):
+    """Says of each step that it was answered with other parameters."""
+
+    async def save(self, change: Save) -> None:
+        document = re.sub(rb'"params_digest":"[0-9a-f]{32}"', b'"params_digest":"another"', change.head.document)
+        await super().save(replace(change, head=replace(change.head, document=document)))
 
 
 class SlowStore(MemoryStore):
@@ -153,6 +163,9 @@ WAYS: dict[str, Callable[[Path], httpx2.Response]] = {
     "not_acceptable": on_session(lambda c, s: c.post(f"{s}/steps", json=MARKED, headers={"accept": "text/html"})),
     "step_conflict": on_session(lambda c, s: step(c, s, **MARKED, step=7)),
     "session_busy": on_session(lambda c, s: step(c, s, **MARKED), BusyStore),
+    "precondition_failed": on_session(
+        lambda c, s: c.post(f"{s}/steps", json=MARKED, headers={"if-match": '"1-0123456789ab"'})
+    ),
     "body_too_large": on_session(
         lambda c, s: step(c, s, params={"w": [MARK] * 999}, grads={"w": [MARK] * 999}), max_body_bytes=1024
     ),
@@ -167,6 +180,7 @@ WAYS: dict[str, Callable[[Path], httpx2.Response]] = {
     ),
     "rate_limited": with_client(rate_limited, rate_limit="1/hour"),
     "state_damaged": on_session(lambda c, s: step(c, s, **MARKED), DamagedStore, state_cache_bytes=0),
+    "replay_differs": on_session(lambda c, s: step(c, s, "one", **W), ForgedStore, state_cache_bytes=0),
     "overloaded": overloaded,
     "store_unavailable": lambda _: failing(StoreUnavailable("the store does not answer")),
 }
@@ -208,7 +222,7 @@ def test_what_may_be_tried_again_says_when(code: str, answer: httpx2.Response) -
 
 
 def test_what_a_retry_cannot_mend_says_so(code: str, answer: httpx2.Response) -> None:
-    hopeless = {"step_conflict": "false", "state_damaged": "false", "session_busy": "true"}
+    hopeless = {"step_conflict": "false", "state_damaged": "false", "replay_differs": "false", "session_busy": "true"}
     assert answer.headers.get("x-should-retry") == hopeless.get(code)
 
 

@@ -15,7 +15,7 @@ import orjson
 import pytest
 from httpx2 import Client
 
-from app.session import KEYS_KEPT
+from app.store.keys import KeyMemory
 from app.store.memory import MemoryStore
 from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, create, problem, read_binary, serving
@@ -363,17 +363,18 @@ def test_the_first_of_two_skips_is_not_answered_again_but_known(run: Run) -> Non
     check(run, {}, ("a", 1, 1), MISMATCH)
 
 
-def test_the_last_64_keys_are_known_and_older_ones_may_be_forgotten() -> None:
+def test_old_keys_are_known_for_as_long_as_the_store_knows_them() -> None:
     store = MemoryStore(100)
+    store.key_memory = KeyMemory(count=8, seconds=0)
     run = Run(lambda: serving(store), FORMS["binary sent"])
     run.create()
-    for number in range(1, KEYS_KEPT + 2):
-        run.sent(f"key {number}", None, number)
+    for number in range(1, 10):
+        run.sent(f"key {number}", number, number)
     run.restart()
-    for number in range(2, KEYS_KEPT + 1):
+    for number in range(2, 9):
         late = Expected(refused="step_conflict", applied_as_step=number)
-        check(run, {}, (f"key {number}", None, number), late)
-    assert KEYS_KEPT >= 64
+        check(run, {}, (f"key {number}", number, number), late)
+        check(run, {}, (f"key {number}", None, number), MISMATCH)
     check(run, {}, ("key 1", None, 1), STEP)
     run.stop()
 
