@@ -21,7 +21,7 @@ import asyncio
 import socket
 import struct
 import uuid
-import weakref
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
@@ -36,13 +36,9 @@ from app.errors import MalformedBody, MalformedHeader, ServiceError
 from app.logs import log
 from app.pace import Pace
 from app.problems import problem_response
+from app.request_body import EXTENSION, Body
 from app.request_head import check_version, origin_form, without_upgrade
 
-EXTENSION = "optim.body"
-"""Where a route finds the `Body`: in the ASGI scope's extensions."""
-BULK_BYTES = 1 << 16
-"""Shorter bodies are read as cheaply by uvicorn. So much it reads ahead in any case."""
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 RECEIVE_BYTES = 1 << 15
 FIRST_BYTES = 1 << 11
 """On a new connection: mostly a head, so that a crowd's heads are read before its bodies."""
@@ -78,9 +74,9 @@ class Connection(asyncio.BufferedProtocol):
         self._http.connection_made(transport)  # type: ignore[arg-type]
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if self._http.bulk is not None:
+        if self._http.bulk is not None or self._http.unwanted:
             self._give_back()  # under TLS a buffer is asked for, and then there is nothing to receive
-            return self._http.bulk
+            return self._http.bulk or memoryview(bytearray(min(self._http.unwanted, RECEIVE_BYTES)))
         if self._lent is None:
             try:
                 self._lent = self._spare.pop()
@@ -90,7 +86,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._lent is None:
-            self._http.bulk_received(nbytes)
+            self._http.body_received(nbytes)
         else:
             self._http.data_received(self._lent[:nbytes])  # type: ignore[arg-type]
             self._give_back()
@@ -114,42 +110,6 @@ class Connection(asyncio.BufferedProtocol):
         self._http.resume_writing()
 
 
-class Body:
-    """A request's body, as a route sees it."""
-
-    def __init__(self, http: "Http", cycle: RequestResponseCycle) -> None:
-        # Both know it: without these it would take a garbage collection to let go of each request and connection.
-        self._http: Http = weakref.proxy(http)
-        self._cycle: RequestResponseCycle = weakref.proxy(cycle)
-
-    async def begun(self) -> None:
-        """Wait until it is whole, or the client is gone, or `BULK_BYTES` of it have come: from then on it is quick."""
-        cycle = self._cycle
-        if cycle.more_body and cycle.waiting_for_100_continue:
-            cycle.transport.write(CONTINUE)
-            cycle.waiting_for_100_continue = False
-        while cycle.more_body and not cycle.disconnected and len(cycle.body) < BULK_BYTES:
-            cycle.message_event.clear()
-            await cycle.message_event.wait()
-        cycle.message_event.set()  # for who receives it
-
-    def receive_into(self, buffer: memoryview) -> bool:
-        """Have the body received into `buffer`, which has its length: the next ASGI `receive` waits until it is full.
-
-        Only for one whose length is announced. False where all of it came before it was asked for, or the client is
-        gone: then `receive` goes its usual way.
-        """
-        cycle = self._cycle
-        if not cycle.more_body or cycle.disconnected:
-            return False
-        position = len(cycle.body)
-        buffer[:position] = cycle.body
-        cycle.body = bytearray()
-        cycle.message_event.clear()
-        self._http.bulk = buffer[position:]
-        return True
-
-
 class Http(HttpToolsProtocol):
     """uvicorn's protocol, with a way around its parser, and deadlines for what a client owes."""
 
@@ -158,7 +118,8 @@ class Http(HttpToolsProtocol):
     answer_seconds: float
     pace: Pace
     bulk: memoryview | None = None
-    """What is to be filled of the buffer that a route gave."""
+    count: Callable[[int], None]
+    unwanted: int = 0
     _owed: Debt | None = None
     """The head or the body that has not come whole; `None` between requests."""
     _untaken: Debt | None = None
@@ -253,13 +214,21 @@ class Http(HttpToolsProtocol):
         self._owed = None
         self._bytes_beside_bodies = 0
         super().on_message_complete()
+        if self.cycle.response_complete and self.timeout_keep_alive_task is None:  # it was answered before it was whole
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
-    def bulk_received(self, nbytes: int) -> None:
-        """So many bytes more of the buffer are filled."""
-        assert self.bulk is not None
+    def body_received(self, nbytes: int) -> None:
+        """Go on after so many bytes of a body have come around the parser."""
+        self._unset_keepalive_if_required()
         self._has_come(nbytes)
-        self.bulk = self.bulk[nbytes:]
-        if not self.bulk:
+        if self.bulk is None:
+            self.unwanted -= nbytes
+        else:
+            self.bulk = self.bulk[nbytes:]
+            self.count(nbytes)
+        if not (self.bulk or self.unwanted):
             self.bulk = None
             self.parser = self._fresh_parser()
             self.on_message_complete()

@@ -14,6 +14,14 @@ class Debt:
     seconds: float
     paid: int = 0
     """Bytes: each makes it a little longer."""
+    _seen: int = 0
+    _moved: float = 0.0
+    """When it was last seen that more had been paid."""
 
     def is_due(self, now: float) -> bool:
-        return now >= self.since + self.seconds + self.paid / SLOWEST_BYTES_PER_SECOND
+        """Say whether it is late: all of it, or, where nothing more is paid, the next byte."""
+        if self.paid != self._seen:
+            self._seen, self._moved = self.paid, now
+        return now >= max(self.since, self._moved) + self.seconds or (
+            now >= self.since + self.seconds + self.paid / SLOWEST_BYTES_PER_SECOND
+        )

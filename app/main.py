@@ -21,7 +21,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import errors
+from app.admission import Places
 from app.auth import Keys
+from app.body_memory import BodyMemory
 from app.cache import StateCache
 from app.compute import Compute
 from app.cors import cors
@@ -34,7 +36,7 @@ from app.quota import Quota
 from app.rate_limit import RateLimit
 from app.readiness import Readiness
 from app.routes import docs, health, openapi, params, sessions, state, steps
-from app.service import Places, Service
+from app.service import Service
 from app.sessions import Sessions
 from app.settings import Settings
 from app.store import open_store
@@ -131,6 +133,7 @@ class _Application(FastAPI):
 
 def _service(settings: Settings, store: Store) -> Service:
     compute = Compute(settings.compute_threads)
+    keys = Keys(settings.api_keys_file, settings.api_key_sha256)
     rate = settings.rate_limit
     return Service(
         settings=settings,
@@ -144,12 +147,18 @@ def _service(settings: Settings, store: Store) -> Service:
         ),
         listing=Listing(store, compute),
         compute=compute,
-        keys=Keys(settings.api_keys_file, settings.api_key_sha256),
+        keys=keys,
         rate_limit=RateLimit(rate) if rate else None,
-        places=Places(settings.max_waiting_steps),
+        places=_places(settings.max_waiting_steps, keys.needed),
+        bodies=BodyMemory(settings.max_waiting_bytes),
         metrics=Metrics(),
         limits=Limits(settings.max_tensors, settings.max_name_length, settings.max_dimensions, settings.max_json_depth),
     )
+
+
+def _places(count: int, has_tenants: bool) -> Places:
+    """Return the places, of which an eighth is kept from a tenant alone where there can be another."""
+    return Places(count, min(count - 1, max(1, count // 8)) if has_tenants else 0)
 
 
 async def _sweep(service: Service) -> None:

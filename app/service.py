@@ -4,18 +4,15 @@ The dependencies are coroutines although they wait for nothing: FastAPI runs oth
 all that they do.
 """
 
-import asyncio
-import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from app.admission import Places
 from app.auth import Caller, Keys
+from app.body_memory import BodyMemory
 from app.compute import Compute
-from app.errors import Overloaded
 from app.keys_file import Role
 from app.listing import Listing
 from app.rate_limit import RateLimit
@@ -25,33 +22,6 @@ from app.settings import Settings
 from app.store.base import Store
 from app.telemetry import HEADERS, Metrics
 from app.wire.codec import Limits
-
-PATIENCE_SECONDS = (0.5, 1.5)
-"""How long a request waits for a place: by chance, so that those who came together do not come again together."""
-
-
-class Places:
-    """The places for requests that bring tensors: taken before a large body is read, so that what waits is bounded.
-
-    Who finds none waits a moment for one. That also keeps clients who ask again at once from taking all of the event
-    loop's time with refusals.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._free = asyncio.Semaphore(count)
-
-    @asynccontextmanager
-    async def taken(self) -> AsyncIterator[None]:
-        """One of them. Raises `Overloaded`."""
-        try:
-            async with asyncio.timeout(random.uniform(*PATIENCE_SECONDS)):
-                await self._free.acquire()
-        except TimeoutError:
-            raise Overloaded("all places are taken; send the request again") from None
-        try:
-            yield
-        finally:
-            self._free.release()
 
 
 @dataclass(frozen=True)
@@ -65,6 +35,7 @@ class Service:
     keys: Keys
     rate_limit: RateLimit | None
     places: Places
+    bodies: BodyMemory
     metrics: Metrics
     limits: Limits
 

@@ -114,6 +114,13 @@ class Sessions:
         cached = self._cache.get(head)
         return head, cached.session if cached else read_document(head)
 
+    async def known(self, tenant: str, session_id: str) -> Session:
+        """Return the session as this process saw it last, or as the store has it. Raises `SessionNotFound`."""
+        seen = self._cache.newest(session_id)
+        if seen is not None and seen.head.tenant == tenant and not seen.head.expired:
+            return seen.session
+        return (await self.get(tenant, session_id))[1]
+
     async def _head(self, tenant: str, session_id: str) -> Head:
         try:
             head = await self._store.load(session_id)

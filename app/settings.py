@@ -83,13 +83,13 @@ class Settings(BaseSettings):
         default=30.0,
         gt=0,
         description="How long a request's body may take to come, in seconds, and one more for each 16 KiB that have "
-        "come; then the connection is closed.",
+        "come, and how long nothing of it may come; then the connection is closed.",
     )
     answer_seconds: float = Field(
         default=30.0,
         gt=0,
         description="How long a client may take for what waits of an answer, in seconds, and one more for each 16 KiB "
-        "that it has taken; then the connection is closed.",
+        "that it has taken, and how long it may take nothing; then the connection is closed.",
     )
     max_tensors: int = Field(default=10_000, ge=1, description="Most tensors in one session or body.")
     max_name_length: int = Field(default=256, ge=1, le=4096, description="Longest tensor name, in characters.")
@@ -112,7 +112,13 @@ class Settings(BaseSettings):
         default=256,
         ge=1,
         description="Steps, and uploads of parameters and states, under way at once; one more waits a moment for a "
-        "place, and is then answered 503 `overloaded`.",
+        "place, and is then answered 503 `overloaded`. A tenant alone has seven eighths of them.",
+    )
+    max_waiting_bytes: int = Field(
+        default=4 << 30,
+        ge=1 << 16,
+        description="Memory for the bodies of requests under way, in bytes; where more would be held, the body that "
+        "comes slowest is answered 503 `overloaded`. One that is longer alone is answered 413.",
     )
     rate_limit: str | None = Field(
         default=None,

@@ -1,6 +1,6 @@
 """Bodies in and out: one kept buffer in, a list of buffers out; nothing is joined."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import Request
@@ -9,9 +9,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.bulk_lane import BULK_BYTES, EXTENSION, Body
-from app.errors import BodyTooLarge, MalformedHeader
+from app.errors import BodyTooLarge, MalformedHeader, Overloaded
+from app.request_body import BULK_BYTES, EXTENSION, Body
 from app.service import Service
+from app.session import Session
 from app.wire.codec import Buffer
 from optim_engine.buffers import BUFFERS
 
@@ -19,37 +20,71 @@ LARGEST_WRITE = 1 << 20
 
 
 @asynccontextmanager
-async def tensors_body(request: Request, service: Service) -> AsyncIterator[memoryview]:
-    """The body of a request that brings tensors, and a place for it until its work is done.
+async def tensors_body(
+    request: Request,
+    service: Service,
+    tenant: str,
+    session_id: str,
+    check: Callable[[Session], None] = lambda session: None,
+) -> AsyncIterator[memoryview]:
+    """Read the body of a request that brings tensors to a session, and hold a place until its work is done.
 
-    The place is taken when the body is whole or a good part of it has come: who drips one takes none from others.
-    Raises `Overloaded`, and `BodyTooLarge` before a byte is read where the length is announced.
+    Raises `Overloaded`, and, before a large body is read, `BodyTooLarge` where its length is announced, what `check`
+    raises of the session, and `SessionNotFound`.
     """
-    limit = service.settings.max_body_bytes
-    _announced(request, limit)
-    body = _body(request)
-    if body is not None:
-        await body.begun()
-    async with service.places.taken():
+    limit = min(service.settings.max_body_bytes, service.settings.max_waiting_bytes)
+    if _is_large(request, limit):
+        check(await service.sessions.known(tenant, session_id))
+    async with whole_body(request, service, tenant, limit) as body, service.places.taken(tenant):
+        yield body
+
+
+@asynccontextmanager
+async def whole_body(request: Request, service: Service, tenant: str, limit: int) -> AsyncIterator[memoryview]:
+    """Read the body, and count the memory of a large one until it is no longer needed. Raises as `tensors_body`."""
+    if not _is_large(request, limit):
         yield await read_body(request, limit)
+        return
+    with service.bodies.arrival(tenant) as arrival:
+        yield await arrival.read(read_body(request, limit, arrival.grow))
 
 
-async def read_body(request: Request, limit: int) -> memoryview:
-    """The whole body. Raises `BodyTooLarge`, before a byte is read where the length is announced."""
+async def read_body(request: Request, limit: int, count: Callable[[int], None] = lambda nbytes: None) -> memoryview:
+    """Read the whole body. Raises `BodyTooLarge`, before a byte is read where the length is announced."""
     length = _announced(request, limit)
     if length is None:
-        return await _read_chunks(request, limit)
-    buffer = BUFFERS.take(length).data
+        return await _read_chunks(request, limit, count)
     body = _body(request)
-    if length >= BULK_BYTES and body is not None and body.receive_into(buffer):
-        if (await request.receive())["type"] == "http.disconnect":
+    if length >= BULK_BYTES and body is not None:
+        await body.begun()
+    buffer = _buffer(length)
+    if length >= BULK_BYTES and body is not None and body.receive_into(buffer, count):
+        try:
+            message = await request.receive()
+        finally:
+            body.drop()
+        if message["type"] == "http.disconnect":
             raise ClientDisconnect
         return buffer
+    count(length)
     position = 0
     async for chunk in request.stream():
         buffer[position : position + len(chunk)] = chunk
         position += len(chunk)
     return buffer[:position]
+
+
+def _buffer(nbytes: int) -> memoryview:
+    try:
+        return BUFFERS.take(nbytes).data
+    except MemoryError:
+        raise Overloaded(f"there is no memory for a body of {nbytes} bytes; send the request again") from None
+
+
+def _is_large(request: Request, limit: int) -> bool:
+    """Say whether the body goes the large ones' way: what is not announced may be."""
+    length = _announced(request, limit)
+    return length is None or length >= BULK_BYTES
 
 
 def _announced(request: Request, limit: int) -> int | None:
@@ -68,10 +103,11 @@ def _body(request: Request) -> Body | None:
     return body
 
 
-async def _read_chunks(request: Request, limit: int) -> memoryview:
+async def _read_chunks(request: Request, limit: int, count: Callable[[int], None]) -> memoryview:
     body = bytearray()
     async for chunk in request.stream():
         _check(len(body) + len(chunk), limit)
+        count(len(chunk))
         body += chunk
     return memoryview(body)
 

@@ -7,6 +7,7 @@ from app.routes.bodies import BuffersResponse, tensors_body
 from app.routes.once import headers_of, read_once
 from app.routes.query import StrictRoute
 from app.service import Has, Reader, Writer
+from app.session import Session
 from app.wire.codecs import JSON, codec_accepted, codec_of
 
 router = APIRouter(tags=["params"], route_class=StrictRoute)
@@ -47,7 +48,7 @@ async def put_params(request: Request, session_id: str, service: Has, caller: Wr
     """The tensors that are named are replaced, others stay; moments and the step count stay as they are."""
     codec = codec_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
     conditions = read_once(request)
-    async with tensors_body(request, service) as body:
+    async with tensors_body(request, service, caller.tenant, session_id, Session.check_holds) as body:
         params, once = await service.compute.run(
             lambda: (codec.read_params(body, service.limits), conditions.with_body(body)), len(body)
         )

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
+from app.auth import Caller
 from app.errors import MalformedQuery, UnsupportedMediaType
 from app.listing import Filter
 from app.once import Once
 from app.routes import openapi as schema
-from app.routes.bodies import read_body
+from app.routes.bodies import whole_body
 from app.routes.once import headers_of, read_once
 from app.routes.query import StrictRoute
 from app.service import Has, Reader, Service, Writer
@@ -42,7 +43,7 @@ LARGEST_DOCUMENT = 1 << 20
 async def create_session(request: Request, service: Has, caller: Writer) -> Response:
     """A new session at step 0. Only `optimizer` is needed. Defaults are PyTorch's, except that without `groups` tensors
     named `*bias` get no weight decay."""
-    document, once = await _read_document(request, service)
+    document, once = await _read_document(request, service, caller)
     written = await service.sessions.create(caller.tenant, once=once, **read_creation(document))
     location = {"Location": f"sessions/{written.session.id}"}
     return _json(view(written.session), 201, location | headers_of(written))
@@ -106,7 +107,7 @@ async def get_session(request: Request, session_id: str, service: Has, caller: R
 )  # fmt: skip
 async def update_session(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
     """A merge (RFC 7396): keys that are not named stay, `null` puts a default back."""
-    document, once = await _read_document(request, service)
+    document, once = await _read_document(request, service, caller)
     written = await service.sessions.update(caller.tenant, session_id, read_changes(document), once)
     return _json(view(written.session), headers=headers_of(written))
 
@@ -160,14 +161,15 @@ def _filter(labels: list[str], optimizer: str | None) -> Filter:
     return Filter(labels, optimizer)
 
 
-async def _read_document(request: Request, service: Service) -> tuple[Any, Once]:
+async def _read_document(request: Request, service: Service, caller: Caller) -> tuple[Any, Once]:
     """Return the settings of a body, and what the request says of being done once."""
     once = read_once(request)
     content_type = request.headers.get("content-type")
     if codec_of(content_type, request.headers.get("content-encoding")) is not JSON:
         raise UnsupportedMediaType(f"settings are {JSON.media_type}, not {content_type!r:.80}")
-    body = await read_body(request, min(LARGEST_DOCUMENT, service.settings.max_body_bytes))
-    return read_json(body, service.limits), once.with_body(body)
+    limit = min(LARGEST_DOCUMENT, service.settings.max_body_bytes)
+    async with whole_body(request, service, caller.tenant, limit) as body:
+        return read_json(body, service.limits), once.with_body(body)
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

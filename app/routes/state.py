@@ -47,7 +47,7 @@ async def put_state(request: Request, session_id: str, service: Has, caller: Wri
     if codec_of(content_type, request.headers.get("content-encoding")) is not SAFETENSORS:
         raise UnsupportedMediaType(f"a state is {SAFETENSORS.media_type}, not {content_type!r:.80}")
     conditions = read_once(request)
-    async with tensors_body(request, service) as body:
+    async with tensors_body(request, service, caller.tenant, session_id) as body:
         file, once = await service.compute.run(
             lambda: (StateFile(body, service.limits), conditions.with_body(body)), len(body)
         )

@@ -30,7 +30,7 @@ async def take_step(request: Request, session_id: str, service: Has, caller: Wri
     codec = codec_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
     answer_codec = codec_accepted(request.headers.get("accept"), codec)
     conditions = read_once(request)
-    async with tensors_body(request, service) as body:
+    async with tensors_body(request, service, caller.tenant, session_id) as body:
         read, once = await service.compute.run(
             lambda: (codec.read_step(body, service.limits), conditions.with_body(body)), len(body)
         )

@@ -6,7 +6,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.bulk_lane import BULK_BYTES
+from app.request_body import BULK_BYTES
 from app.routes.bodies import read_body
 
 LARGE = bytes(range(256)) * (BULK_BYTES // 64)

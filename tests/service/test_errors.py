@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from httpx2 import Client
 
-from app import service
+from app import admission
 from app.errors import ERRORS, StoreUnavailable
 from app.main import create_app
 from app.settings import Settings
@@ -143,7 +143,7 @@ def overloaded(_: Path) -> httpx2.Response:
             return second
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "PATIENCE_SECONDS", (0, 0))
+        patch.setattr(admission, "PATIENCE_SECONDS", (0, 0))
         return asyncio.run(both())
 
 

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from app import cli, service
+from app import admission, cli
 from app.main import create_app
 from app.settings import Settings
 from app.store.base import Head
@@ -46,6 +46,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "max_state_bytes": ("1000", 1000),
     "compute_threads": ("2", 2),
     "max_waiting_steps": ("5", 5),
+    "max_waiting_bytes": ("1048576", 1048576),
     "rate_limit": ("100/second", "100/second"),
     "state_cache_bytes": ("0", 0),
     "history_limit": ("11", 11),
@@ -81,6 +82,7 @@ WRONG: dict[str, list[str]] = {
     "max_state_bytes": ["0", "1GB"],
     "compute_threads": ["-1", "1025"],
     "max_waiting_steps": ["0"],
+    "max_waiting_bytes": ["0", "65535", "1GB"],
     "rate_limit": ["", "100", "0/second", "often", "100/fortnight", "1.5/second"],
     "state_cache_bytes": ["-1"],
     "history_limit": ["0"],
@@ -294,7 +296,7 @@ async def test_a_step_that_finds_no_place_waits_for_one() -> None:
 
 @pytest.mark.parametrize("upload", ["params", "state"])
 async def test_an_upload_takes_a_place_as_a_step_does(upload: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "PATIENCE_SECONDS", (0, 0))
+    monkeypatch.setattr(admission, "PATIENCE_SECONDS", (0, 0))
     store = SlowStore()
     app = create_app(Settings(store="memory:", max_waiting_steps=1), store)
     transport = httpx2.ASGITransport(app)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.bulk_lane import BULK_BYTES
+from app.request_body import BULK_BYTES
 from tests.service.echo import LARGE, digest, echo
 from tests.service.sockets import Wire, listening, post, post_chunked
 
