@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import httpx2
 
@@ -14,7 +14,8 @@ from optim_client._files import replacing, sync
 from optim_client._options import Options
 from optim_client._protocol import Call, perform
 from optim_client._state import SessionState
-from optim_client._tensors import Arrays, ArraysLike
+from optim_client._tensors import Arrays, ArraysLike, GradsLike
+from optim_client._trees import Tree, TreeT
 from optim_client.documents import HistoryRow, Page, SessionInfo
 from optim_client.errors import APIConnectionError, ServiceUnavailable, StepMismatch
 from optim_client.settings import Changes, Settings
@@ -149,15 +150,38 @@ class AsyncSession(SessionState):
         """The client that it was made by, or that it came with by pickle: to be closed."""
         return self._client
 
+    @overload
     async def step(
         self,
         params: ArraysLike | None = None,
-        grads: ArraysLike | None = None,
+        grads: GradsLike | None = None,
         *,
         loss: float | None = None,
         lr: float | None = None,
-    ) -> Arrays:
-        """One optimizer step: the new parameters, in the dtypes and shapes of the old. `lr` is for this step alone.
+    ) -> Arrays: ...
+
+    @overload
+    async def step(
+        self,
+        params: Tree | None = None,
+        grads: Tree | None = None,
+        *,
+        loss: float | None = None,
+        lr: float | None = None,
+    ) -> Any: ...
+
+    async def step(
+        self,
+        params: Tree | None = None,
+        grads: Tree | None = None,
+        *,
+        loss: float | None = None,
+        lr: float | None = None,
+    ) -> Any:
+        """Take one optimizer step; return the new parameters, in the dtypes, shapes and structure of the old.
+
+        `params` and `grads` are mappings of names to arrays, or trees of them, whose names are their paths: `a/b/0`.
+        A parameter whose gradient is `None` or left out comes back as it was given. `lr` is for this step alone.
 
         A session that holds its parameters is stepped with `step(grads=…)`; with a `wire_dtype`, float32 gradients are
         sent in that, and the parameters come back in it, as float32 again.
@@ -175,13 +199,19 @@ class AsyncSession(SessionState):
     async def delete(self) -> None:
         await self._client._run(self._tied(_calls.delete(self.id)))
 
-    async def params(self) -> Arrays:
-        """The parameters of a session that holds them."""
-        return await self._client._run(self._tied(_calls.params(self.id)))
+    @overload
+    async def params(self) -> Arrays: ...
 
-    async def put_params(self, params: ArraysLike) -> None:
+    @overload
+    async def params(self, like: TreeT) -> TreeT: ...
+
+    async def params(self, like: Tree | None = None) -> Any:
+        """Return the parameters of a session that holds them, by name, or in the structure of the tree `like`."""
+        return await self._client._run(self._params(like))
+
+    async def put_params(self, params: Tree) -> None:
         """Give the parameters to a session that holds them."""
-        await self._client._run(self._tied(_calls.put_params(self.id, params)))
+        await self._client._run(self._put_params(params))
 
     async def save_state(self, path: str | os.PathLike[str]) -> None:
         """Download the whole state into a file, which is replaced wholly or not at all."""

@@ -2,11 +2,13 @@
 
 import logging
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from optim_client import _calls
+from optim_client._halves import Loss
 from optim_client._protocol import Call
 from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
+from optim_client._trees import Tree, flattened, rebuilt
 from optim_client.documents import Metrics, SessionInfo
 
 CONDITIONAL = frozenset({"PUT", "PATCH", "DELETE"})
@@ -32,6 +34,7 @@ class SessionState:
         self.params_digest: str | None = None
         self._etag = etag
         self._logged: set[str] = set()
+        self._has_lost = False
 
     @property
     def id(self) -> str:
@@ -66,19 +69,36 @@ class SessionState:
         """The known step stays: had another client stepped, the parameters here would not belong to the new one."""
         return self._learned(replace(info, step=self.info.step))
 
-    def _step(
-        self, params: ArraysLike | None, grads: ArraysLike | None, loss: float | None, lr: float | None
-    ) -> Call[Arrays]:
+    def _step(self, params: Tree | None, grads: Tree | None, loss: float | None, lr: float | None) -> Call[Any]:
+        """Step what has a gradient; what has none, or `None`, stays as it was given."""
         if grads is None:
             raise TypeError("step() needs grads: step(params, grads), or step(grads=…) where the session holds params")
-        names, wire_dtype = list(grads), self.info.wire_dtype
-        sent = narrowed(grads, wire_dtype) if wire_dtype else grads
-        call = _calls.step(self.id, self.info.step + 1, params, sent, loss, lr)
-        taken = self._tied(call.then(lambda answer: self._stepped(answer, names)))
-        return taken.then(lambda after: widened(after, grads)) if wire_dtype else taken
+        given = {} if params is None else flattened("params", params)
+        sent = {name: grad for name, grad in flattened("grads", grads).items() if grad is not None}
+        if not sent:
+            raise ValueError("step() has no gradient: grads is empty, or None is all that is in it")
+        beside = None if params is None else {name: given[name] for name in sent if given.get(name) is not None}
+        call = _calls.step(self.id, self.info.step + 1, beside, self._narrowed(sent), loss, lr)
+        taken = self._tied(call.then(lambda answer: self._stepped(answer, list(sent))))
+        if self.info.wire_dtype:
+            taken = taken.then(lambda after: widened(after, sent))
+        whole = grads if params is None or not sent.keys() <= given.keys() else params
+        return taken.then(lambda after: rebuilt(whole, after.get))
+
+    def _narrowed(self, grads: ArraysLike) -> ArraysLike:
+        """As they travel. The first loss is logged, and none is looked for after it."""
+        wire_dtype = self.info.wire_dtype
+        if not wire_dtype:
+            return grads
+        lost = None if self._has_lost else dict[str, Loss]()
+        sent = narrowed(grads, wire_dtype, lost)
+        if lost:
+            self._has_lost = True
+            name, loss = next(iter(lost.items()))
+            log.warning("session %s: of grads[%r], %s on the way in %s", self.id, name, loss, wire_dtype)
+        return sent
 
     def _stepped(self, answer: _calls.Stepped, names: list[str]) -> Arrays:
-        """The parameters in the order of the gradients; on the wire they have another."""
         params = {name: answer.params[name] for name in names}
         self.metrics, self.skipped = answer.metrics, answer.skipped
         self.warnings, self.params_digest = answer.warnings, answer.params_digest
@@ -89,6 +109,14 @@ class SessionState:
         )
         self._log(answer.warnings)
         return params
+
+    def _put_params(self, params: Tree) -> Call[None]:
+        given = {name: value for name, value in flattened("params", params).items() if value is not None}
+        return self._tied(_calls.put_params(self.id, given))
+
+    def _params(self, like: Tree | None) -> Call[Any]:
+        held = self._tied(_calls.params(self.id))
+        return held if like is None else held.then(lambda params: rebuilt(like, params.get))
 
     def _log(self, warnings: list[str]) -> None:
         """Each different one once."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from optim_client._buffers import Buffers
+from optim_client._halves import Loss, narrow
 from optim_client._protocol import Buffer
 
 try:
@@ -36,6 +37,7 @@ _EXTRA = "pip install ml_dtypes"
 
 Arrays = dict[str, NDArray[Any]]
 ArraysLike = Mapping[str, ArrayLike]
+GradsLike = Mapping[str, ArrayLike | None]
 
 
 def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> list[Buffer]:
@@ -57,13 +59,23 @@ def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> li
     return [len(text).to_bytes(8, "little") + text, *(arrays[name].reshape(-1).view("u1").data for name in names)]
 
 
-def narrowed(grads: ArraysLike, wire_dtype: str) -> Arrays:
-    """The float32 arrays among them in that dtype: to nearest even, and beyond its range infinite."""
+def narrowed(grads: ArraysLike, wire_dtype: str, lost: dict[str, Loss] | None = None) -> Arrays:
+    """The float32 arrays among them in that dtype: to nearest even, and beyond its range infinite.
+
+    `lost` is told, by name, of arrays that lost elements to zero or to infinity.
+    """
     dtype = DTYPES.get(CODES[wire_dtype])
     if dtype is None:
         raise ImportError(f"the session's wire_dtype is {wire_dtype}, which NumPy lacks: {_EXTRA}")
     arrays = {name: _array("grads", name, value) for name, value in grads.items()}
-    return {name: _cast(array, dtype) if _is_float32(array) else array for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if _is_float32(array):
+            loss = None if lost is None else Loss()
+            arrays[name] = _room(array, dtype)
+            narrow(array, arrays[name], loss)
+            if lost is not None and loss:
+                lost[name] = loss
+    return arrays
 
 
 def widened(params: Arrays, grads: ArraysLike) -> Arrays:
@@ -74,11 +86,15 @@ def widened(params: Arrays, grads: ArraysLike) -> Arrays:
     }
 
 
-@np.errstate(over="ignore", invalid="ignore")  # the service says which elements are not finite
 def _cast(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    cast = _BUFFERS.take(array.size * dtype.itemsize).view(dtype).reshape(array.shape)
+    cast = _room(array, dtype)
     cast[...] = array
     return cast
+
+
+def _room(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Memory for the array in another dtype."""
+    return _BUFFERS.take(array.size * dtype.itemsize).view(dtype).reshape(array.shape)
 
 
 def _is_float32(array: NDArray[Any]) -> bool:
@@ -156,10 +172,20 @@ def _array(kind: str, name: str, value: ArrayLike) -> NDArray[Any]:
     """Contiguous and little-endian, in its own shape: `numpy.ascontiguousarray` would make a scalar a vector."""
     if not isinstance(name, str):
         raise TypeError(f"a tensor's name is a string, not {name!r}")
+    if getattr(value, "requires_grad", False) is True:
+        raise TypeError(
+            f"{kind}[{name!r}] requires grad, so that NumPy cannot have it: pass it with .detach(), for example "
+            "{name: p.detach() for name, p in model.named_parameters()}"
+        )
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: torch, of a tensor that requires grad
         raise TypeError(f"{kind}[{name!r}] cannot be made a NumPy array: {error}") from error
+    if array.dtype.hasobject:
+        raise TypeError(
+            f"{kind}[{name!r}] has dtype object, for it is {type(value).__name__}; a tree is made of mappings, lists "
+            "and tuples, with float32 or other arrays at its ends"
+        )
     if array.dtype.name not in CODES:
         raise TypeError(
             f"{kind}[{name!r}] has dtype {array.dtype}; a tensor is float64, float32, float16 or bfloat16: "
