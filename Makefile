@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test chaos big serve check lock audit peers bench clean
+.PHONY: demo test chaos big serve backup restore check lock audit peers bench clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml
@@ -24,6 +24,18 @@ chaos: $(VENV)/.installed  ## every check of docs/reliability.md, whole, about a
 
 serve: $(VENV)/.installed  ## the service on the embedded store, on http://127.0.0.1:8000
 	$(BIN)/optim serve
+
+# STORE=lmdb:PATH, else OPTIM_STORE; or STORE=compose, the Redis of docker-compose.yml, which needs Docker alone.
+COPY_NEEDS = $(if $(filter compose,$(STORE)),,$(VENV)/.installed)
+COPY = $(if $(filter compose,$(STORE)),sh compose-store.sh $(1) "$(2)",$(BIN)/optim store $(1) "$(2)" $(if $(STORE),--store "$(STORE)"))
+
+backup: $(COPY_NEEDS)  ## all sessions, while the service runs: STORE=lmdb:PATH TO=FOLDER, or STORE=compose TO=FILE
+	$(if $(TO),,$(error say where to: make backup STORE=lmdb:PATH TO=FOLDER, or STORE=compose TO=FILE))
+	@$(call COPY,backup,$(TO))
+
+restore: $(COPY_NEEDS)  ## what backup made, where no store is: STORE=lmdb:PATH FROM=FOLDER, or STORE=compose FROM=FILE
+	$(if $(FROM),,$(error say where from: make restore STORE=lmdb:PATH FROM=FOLDER, or STORE=compose FROM=FILE))
+	@$(call COPY,restore,$(FROM))
 
 check: $(VENV)/.installed  ## style, types, and the direction of imports
 	$(BIN)/ruff check .

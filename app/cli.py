@@ -1,4 +1,4 @@
-"""The command `optim`: serve, demo, the file of API keys, and sessions by the client."""
+"""The command `optim`: serve, demo, the file of API keys, copies of the store, and sessions by the client."""
 
 import inspect
 import os
@@ -20,6 +20,8 @@ from app.demo.run import demo as run_demo
 from app.errors import ServiceError
 from app.serve import serve as run_server
 from app.settings import Settings
+from app.store import lmdb_copy, open_store
+from app.store.lmdb import LmdbStore
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 sessions = typer.Typer(
@@ -36,10 +38,18 @@ keys = typer.Typer(
 )
 app.add_typer(keys, name="keys")
 
+store = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Back up and restore the embedded store, without a service."
+)
+app.add_typer(store, name="store")
+
 Url = Annotated[str | None, typer.Option(metavar="URL", help="Where the service is.")]
 SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session.")]
 KeysPath = Annotated[
     Path, typer.Option("--file", metavar="FILE", envvar="OPTIM_API_KEYS_FILE", help="The file of API keys.")
+]
+StoreUrl = Annotated[
+    str | None, typer.Option("--store", metavar="URL", help="The store, lmdb:PATH. Where it is not given: OPTIM_STORE.")
 ]
 StateFile = Annotated[Path, typer.Argument(metavar="FILE", help="The state, in the safetensors format.")]
 
@@ -187,6 +197,45 @@ def _known_role(role: str) -> str:
     if role not in keys_file.Role.__members__:
         raise typer.BadParameter(f"unknown role {role!r:.80}; expected one of {', '.join(keys_file.Role.__members__)}")
     return role
+
+
+@store.command()
+def backup(
+    to: Annotated[Path, typer.Argument(metavar="TO", help="The copy: a new folder, or an empty one.")],
+    store_url: StoreUrl = None,
+) -> None:
+    """Copy all sessions as they are at one moment, while services run on them."""
+    folder, map_bytes = _embedded(store_url)
+    _tell(f"backed up {folder} to {to}", lmdb_copy.backup(folder, to, map_bytes))
+
+
+@store.command()
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="FROM", help="The copy that `backup` made.")],
+    store_url: StoreUrl = None,
+) -> None:
+    """Put a copy where no store is. It stays as it is."""
+    folder, map_bytes = _embedded(store_url)
+    _tell(f"restored {source} to {folder}", lmdb_copy.restore(source, folder, map_bytes))
+
+
+def _embedded(store_url: str | None) -> tuple[Path, int]:
+    """The folder of the embedded store, and how large it may be."""
+    settings = Settings() if store_url is None else Settings(store=store_url)
+    opened = open_store(settings)
+    if not isinstance(opened, LmdbStore):
+        raise ValueError("the store is not lmdb:PATH; how a Redis is backed up is in docs/stores.md")
+    return opened.folder, opened.map_bytes
+
+
+def _tell(done: str, copied: lmdb_copy.Copied) -> None:
+    typer.echo(
+        f"{done}: {copied.sessions:,} sessions, {copied.size:,} bytes, all read and compared with their checksums"
+    )
+    for session_id in copied.damaged:
+        typer.echo(
+            f"session {session_id} is damaged, here and there: nothing but an older backup has it whole", err=True
+        )
 
 
 @keys.command("create")

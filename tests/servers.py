@@ -73,6 +73,13 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    def terminate(self) -> None:
+        """As an operator stops it; returns when it has ended."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
     def client(self) -> redis.Redis:
         """A plain, blocking client, to look at what is really there."""
         return redis.Redis(port=self.port, host="127.0.0.1", retry=Retry(NoBackoff(), 0), protocol=2)

@@ -21,7 +21,7 @@ import lmdb
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.file_modes import loose
 from app.settings import Settings
-from app.store import lmdb_length
+from app.store import lmdb_format, lmdb_length
 from app.store.base import (
     FORMAT,
     Head,
@@ -41,8 +41,6 @@ from app.store.lmdb_tables import Tables, staging_key
 
 TRANSACTION_BYTES = 4 << 20
 """LMDB keeps in memory what a transaction writes, until it commits: a little at a time stays in cache."""
-MARK = b"optim-service"
-"""The key that tells our file from another's; its value is the format's number."""
 PROBE = b"optim-service probe"
 PROBE_BYTES = 1 << 16
 """What `ping` writes under that key: LMDB finds room for a byte in a file that takes no session any more."""
@@ -140,7 +138,8 @@ class LmdbStore(Store):
                 environment.begin(write=True, buffers=True) as txn,
                 lmdb_length.checked(environment, txn, self._file),
             ):
-                self._check_format(txn)
+                if lmdb_format.form_of(txn, self._file) != FORMAT:
+                    lmdb_format.mark(txn)
                 self._tables = Tables(*(environment.open_db(field.name.encode(), txn=txn) for field in fields(Tables)))
             environment.reader_check()
         except BaseException as error:
@@ -173,20 +172,6 @@ class LmdbStore(Store):
             lmdb_length.note(txn, self._guard.check())
             yield txn
         self._guard.check()
-
-    def _check_format(self, txn: Transaction) -> None:
-        mark = txn.get(MARK)
-        if mark is None and not txn.stat()["entries"]:
-            txn.put(MARK, str(FORMAT).encode())
-        elif mark is None:
-            raise IncompatibleStore(f"{self._file} is not a store of this service: name another folder")
-        elif int(bytes(mark)) > FORMAT:
-            raise IncompatibleStore(
-                f"the store in {self.folder} has form {int(bytes(mark))}, of a newer version of this service; this one "
-                f"reads up to form {FORMAT}: run the newer version"
-            )
-        elif int(bytes(mark)) < FORMAT:
-            txn.put(MARK, str(FORMAT).encode())
 
     async def close(self) -> None:
         environment, self._environment = self._environment, None

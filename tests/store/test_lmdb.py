@@ -13,7 +13,7 @@ import pytest
 from app.errors import StateDamaged, StoreUnavailable
 from app.settings import Settings
 from app.store import lmdb as lmdb_store
-from app.store import lmdb_tables, open_store
+from app.store import lmdb_format, lmdb_tables, open_store
 from app.store.base import FORMAT, IncompatibleStore, Save, Store, VersionConflict
 from app.store.keys import KeyMemory
 from app.store.lmdb import LmdbStore
@@ -104,7 +104,7 @@ async def test_a_store_of_a_newer_version_is_refused(folder: Path) -> None:
     async with store_in(folder):
         pass
     with lmdb.open(str(folder)) as environment, environment.begin(write=True) as txn:
-        txn.put(lmdb_store.MARK, b"%d" % (FORMAT + 1))
+        txn.put(lmdb_format.MARK, b"%d" % (FORMAT + 1))
     with pytest.raises(IncompatibleStore, match=f"has form {FORMAT + 1}, of a newer version"):
         await store_in(folder).open()
 
