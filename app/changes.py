@@ -1,13 +1,13 @@
 """What a request makes of a session: from what was loaded to what is to be saved. Pure but for the clock; no I/O."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
-from app import plain
+from app import advice, last_params, plain
 from app.checksums import checksums_of, params_digest
 from app.errors import InvalidSession, ReplayDiffers
 from app.once import Done, Once
@@ -15,10 +15,10 @@ from app.pieces import Pieces
 from app.session import Answered, Session, write_config, write_document
 from app.store.base import Head, HistoryRow, Piece, Save, Staging, new_token
 from app.store.keys import UsedKey
-from optim_engine import OPTIMIZERS, Config, Outcome, State, reapply
+from optim_engine import OPTIMIZERS, Config, State, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded
-from optim_engine.machine import ALONE, Machine
+from optim_engine.machine import Machine
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class StepAnswer:
     digest: str
     params_digest: str
     metrics: Mapping[str, Any]
+    warnings: Sequence[str]
     etag: str
     replayed: bool = False
 
@@ -75,7 +76,13 @@ def settings(head: Head, old: Session, new: Session, once: Once) -> Change:
     """Other settings, the same state. A step that was answered before is replayed with those that it used."""
     _check_moments(old, new.config)
     applied = old.applied and replace(old.applied, config=old.applied.config or write_config(old.config))
-    new = replace(new, updated_at=time.time(), applied=applied, old_keys={}).with_digest(head.pieces)
+    notes = dict(new.notes)
+    if new.config.schedule != old.config.schedule:
+        notes.pop(advice.SCHEDULE_OVER, None)
+        notes |= advice.of_schedule(new.config, new.step)
+    if new.config.on_other_params == "accept":
+        notes.pop(advice.OTHER_PARAMS, None)
+    new = replace(new, updated_at=time.time(), applied=applied, old_keys={}, notes=notes).with_digest(head.pieces)
     saved = _head(new, head.version + 1, new_token(), head.pieces)
     return Change(Save(saved, head, used=_used(old, once, Done(once.request))), new)
 
@@ -84,7 +91,8 @@ def replacement(head: Head, old: Session, new: Session, state: State, once: Once
     """Another state in the place of the session's. What was answered before can no longer be answered again."""
     cutting = Pieces(head, Staging(new_token()), keep=keep)
     pieces = cutting.of(state.memory)
-    new = replace(new, updated_at=time.time(), applied=None, skipped=None, old_keys={})
+    notes = old.notes if keep else advice.of_schedule(new.config, state.t)
+    new = replace(new, updated_at=time.time(), applied=None, skipped=None, old_keys={}, answered={}, notes=notes)
     new = _at(new, state).with_digest(pieces)
     forget = state.t if state.t < old.step else None
     saved = _head(new, cutting.version, cutting.token, pieces)
@@ -105,26 +113,42 @@ def step(
     Where there is `staging`, fresh pieces go there as soon as they are whole.
     """
     started = time.perf_counter()
+    came = {} if session.config.hold_params else checksums_of(request.params)
+    others = last_params.others(session, request.params, came)
     cutting = Pieces(head, staging or Staging(new_token()))
     filled = cutting.filled if staging else None
     outcome = engine_step(
         session.config, state, request.params, request.grads, lr=request.lr, filled=filled, machine=machine
     )
     pieces = cutting.of(outcome.state.memory)
-    once, old, skips = request.once, session, session.skipped_steps + outcome.skipped
-    session = replace(session, updated_at=time.time(), skipped_steps=skips, old_keys={})
-    session = _at(session, outcome.state).with_digest(pieces)
-    metrics = {name: plain.number(value) for name, value in vars(outcome.metrics).items()}
-    checksums = checksums_of(outcome.params, machine)
-    digest = params_digest(outcome.params, checksums, None if outcome.skipped else outcome.state.layout)
-    answer = Answered(session.step, once.key, once.request, request.lr, metrics, session.digest, digest)
-    session = session.with_answer(answer, skipped=outcome.skipped)
-    row = _history_row(session, outcome, metrics, request, started)
-    saved = _head(session, cutting.version, cutting.token, pieces)
-    given = StepAnswer(session.step, outcome.params, outcome.skipped, session.digest, digest, metrics, saved.etag)
-    used = _used(old, once, Done(once.request, session.step, outcome.skipped))
+    checksums = came if outcome.skipped and came else checksums_of(outcome.params)
+    before = came or session.answered
+    found = advice.of_params(session, others) | advice.of_outcome(session, outcome, request.grads, before, checksums)
+    after = replace(
+        _at(session, outcome.state).with_digest(pieces),
+        updated_at=time.time(),
+        skipped_steps=session.skipped_steps + outcome.skipped,
+        old_keys={},
+        answered=last_params.after_step(session, outcome, checksums),
+        notes={**session.notes, **found},
+    )
+    answer = Answered(
+        step=after.step,
+        key=request.once.key,
+        body=request.once.request,
+        lr=request.lr,
+        metrics={name: plain.number(value) for name, value in vars(outcome.metrics).items()},
+        digest=after.digest,
+        params_digest=params_digest(outcome.params, checksums, None if outcome.skipped else after.layout),
+        warnings=advice.of_answer(session, after, found),
+    )
+    after = after.with_answer(answer, skipped=outcome.skipped)
+    saved = _head(after, cutting.version, cutting.token, pieces)
+    given = _given(answer, outcome.params, saved, skipped=outcome.skipped)
+    used = _used(session, request.once, Done(request.once.request, after.step, outcome.skipped))
+    row = _history_row(after, given, request, started)
     save = Save(saved, head, outcome.state.memory.data, row, staging=staging, used=used)
-    return Change(save, session, outcome.state), given
+    return Change(save, after, outcome.state), given
 
 
 def replay(head: Head, session: Session, state: State, past: Answered, request: StepRequest) -> StepAnswer:
@@ -142,7 +166,7 @@ def replay(head: Head, session: Session, state: State, past: Answered, request: 
         config = Config.parse(**past.config) if past.config else session.config
         scale = float(past.metrics["clip_scale"])
         params = reapply(config, state, request.params, request.grads, clip_scale=scale, lr=past.lr)
-    digest = params_digest(params, checksums_of(params, ALONE), None if skipped else state.layout)
+    digest = params_digest(params, checksums_of(params), None if skipped else state.layout)
     if past.params_digest not in {None, digest}:
         raise ReplayDiffers(
             f"step {past.step} was answered with parameters of digest {past.params_digest}, made again they have "
@@ -151,7 +175,21 @@ def replay(head: Head, session: Session, state: State, past: Answered, request: 
             expected=past.params_digest,
             got=digest,
         )
-    return StepAnswer(past.step, params, skipped, past.digest, digest, past.metrics, head.etag, replayed=True)
+    return _given(replace(past, params_digest=digest), params, head, skipped=skipped, replayed=True)
+
+
+def _given(answer: Answered, params: Arrays, head: Head, *, skipped: bool, replayed: bool = False) -> StepAnswer:
+    return StepAnswer(
+        step=answer.step,
+        params=params,
+        skipped=skipped,
+        digest=answer.digest,
+        params_digest=answer.params_digest or "",
+        metrics=answer.metrics,
+        warnings=answer.warnings,
+        etag=head.etag,
+        replayed=replayed,
+    )
 
 
 def _used(old: Session, once: Once, done: Done) -> tuple[UsedKey, ...]:
@@ -168,14 +206,12 @@ def _at(session: Session, state: State) -> Session:
     return replace(session, step=state.t, layout=state.layout, counts=state.counts)
 
 
-def _history_row(
-    session: Session, outcome: Outcome, metrics: Mapping[str, Any], request: StepRequest, started: float
-) -> HistoryRow:
+def _history_row(session: Session, answer: StepAnswer, request: StepRequest, started: float) -> HistoryRow:
     row = {
-        "step": session.step,
+        "step": answer.step,
         "loss": plain.number(request.loss),
-        **metrics,
-        "skipped": outcome.skipped,
+        **answer.metrics,
+        "skipped": answer.skipped,
         "duration_ms": round(1000 * (time.perf_counter() - started), 3),
         "time": plain.instant(session.updated_at),
     }

@@ -117,6 +117,12 @@ class StepConflict(ServiceError):
     status, code, title, should_retry = 409, "step_conflict", "Not the session's next step", False
 
 
+class ParamsConflict(ServiceError):
+    """A parameter is not the one that was answered for its tensor last, and the session rejects such."""
+
+    status, code, title, should_retry = 409, "params_conflict", "Not the parameters that were answered", False
+
+
 class SessionBusy(ServiceError):
     """Other writers won every time; the same request may simply be sent again."""
 

@@ -3,6 +3,7 @@
 Knows no HTTP and no store's insides. The document is JSON with a format number; the state's bytes are not in it.
 """
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -34,6 +35,7 @@ class Answered:
     """A step request that was answered: what is needed to know it again, and to answer it again with the same bytes.
 
     `params_digest` names the parameters that it was answered with; a document of an earlier version has none.
+    `warnings` is what the answer said.
     `config` is what the step used, where the session's has changed since (`None`: it has not).
     """
 
@@ -44,6 +46,7 @@ class Answered:
     metrics: Mapping[str, Any]
     digest: str
     params_digest: str | None = None
+    warnings: Sequence[str] = ()
     config: Mapping[str, Any] | None = None
 
 
@@ -69,6 +72,10 @@ class Session:
     """The last skipped step, until a later one is applied."""
     old_keys: Mapping[str | None, Done] = field(default_factory=dict)
     """The keys that a document of format 1 has, until the session's next save gives them to the store."""
+    answered: Mapping[str, int] = field(default_factory=dict)
+    """By tensor, the checksum of the parameter that was answered for it last (`last_params`)."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """By kind, the last warning of a step or a change (`advice`)."""
 
     @property
     def expires_at(self) -> float | None:
@@ -124,6 +131,8 @@ def write_document(session: Session) -> bytes:
         "digest": session.digest,
         "applied": session.applied,
         "skipped": session.skipped,
+        "answered": _written_last(session),
+        "notes": session.notes,
     }
     return orjson.dumps(document)
 
@@ -176,6 +185,8 @@ def _read_session(head: Head, document: Any, layout: Layout, counts: Mapping[str
         applied=_read_answered(document["applied"]),
         skipped=_read_answered(document["skipped"]),
         old_keys=_read_old_keys(document.get("keys", ())),
+        answered=_read_last(layout, *document.get("answered", ("", {}))),
+        notes=document.get("notes", {}),
     )
 
 
@@ -233,6 +244,21 @@ def _written_tensors(layout: Layout, counts: Mapping[str, int]) -> orjson.Fragme
             for name, entry in layout.entries.items()
         ]
     return orjson.Fragment(b"[%s]" % b",".join([b"%s,%d]" % (row, counts[name]) for name, row in rows]))
+
+
+def _written_last(session: Session) -> tuple[str, Mapping[str, int]]:
+    """Return 8 digits for each tensor of the layout, in its order, and by name what a skipped step brought besides."""
+    answered, entries = session.answered, session.layout.entries
+    if not answered:
+        return "", {}
+    known = np.frombuffer(array("Q", [answered.get(name, 0) for name in entries]), np.uint64).astype("<u4")
+    besides = {name: checksum & 0xFFFFFFFF for name, checksum in answered.items() if name not in entries}
+    return known.tobytes().hex() if known.any() else "", besides
+
+
+def _read_last(layout: Layout, known: str, besides: Mapping[str, int]) -> dict[str, int]:
+    values = np.frombuffer(bytes.fromhex(known), "<u4").tolist()
+    return {name: value for name, value in zip(layout.entries, values, strict=False) if value} | dict(besides)
 
 
 def _read_tensors(rows: Sequence[Sequence[Any]]) -> tuple[Layout, dict[str, int]]:

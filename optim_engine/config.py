@@ -18,6 +18,7 @@ from optim_engine.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from optim_engine.schedules import Schedule, read_schedule
 
 OnNonFinite: TypeAlias = Literal["reject", "skip"]
+OnOtherParams: TypeAlias = Literal["warn", "accept", "reject"]
 WireDtype: TypeAlias = Literal["bfloat16", "float16"]
 
 
@@ -35,6 +36,8 @@ class Config:
     hold_params: bool = False
     wire_dtype: WireDtype | None = None
     """In which what is held as float32 may travel."""
+    on_other_params: OnOtherParams = "warn"
+    """What becomes of a step whose parameters are not those that were answered last: who answers them, decides."""
 
     @classmethod
     def parse(
@@ -48,6 +51,7 @@ class Config:
         on_non_finite: object = "reject",
         hold_params: object = False,
         wire_dtype: object = None,
+        on_other_params: object = "warn",
     ) -> Self:
         """A configuration from plain values, as they stand in a request.
 
@@ -55,6 +59,7 @@ class Config:
         """
         _one_of("optimizer", optimizer, tuple(HYPERPARAMETERS))
         _one_of("on_non_finite", on_non_finite, get_args(OnNonFinite))
+        _one_of("on_other_params", on_other_params, get_args(OnOtherParams))
         if not isinstance(hold_params, bool):
             raise InvalidConfig("hold_params", "must be true or false")
         if wire_dtype is not None:
@@ -74,6 +79,7 @@ class Config:
             on_non_finite=on_non_finite,  # type: ignore[arg-type]
             hold_params=hold_params,
             wire_dtype=wire_dtype,  # type: ignore[arg-type]
+            on_other_params=on_other_params,  # type: ignore[arg-type]
         )
 
     @property
@@ -134,8 +140,8 @@ class Config:
         return rates
 
     def to_dict(self) -> dict[str, Any]:
-        """Every effective value, in the form that `parse` takes; a wire dtype only where there is one, because digests
-        are made of this, and those of sessions without it stay as they were."""
+        """Return every effective value, in the form that `parse` takes; what came later only where it is not the
+        default, because digests are made of this, and those of earlier sessions stay as they were."""
         return {
             "optimizer": self.optimizer,
             "hyperparameters": plain(self.hyperparameters),
@@ -145,6 +151,7 @@ class Config:
             "on_non_finite": self.on_non_finite,
             "hold_params": self.hold_params,
             **({"wire_dtype": self.wire_dtype} if self.wire_dtype else {}),
+            **({"on_other_params": self.on_other_params} if self.on_other_params != "warn" else {}),
         }
 
 

@@ -15,6 +15,7 @@ _SESSION: dict[str, Any] = {
     "on_non_finite": "reject",
     "hold_params": False,
     "wire_dtype": None,
+    "on_other_params": "warn",
     "step": 41,
     "skipped_steps": 0,
     "digest": "6f1c0d3a5be94c7782d0a1f4e3b2c596",
@@ -57,6 +58,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "digest": "e2c4a8f01b7d49c39d5f6a7788b0c1d2",
         "params_digest": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
         "metrics": _METRICS,
+        "warnings": [],
     },
     "Params": {"params": _PARAMS},
     "History": {

@@ -9,7 +9,7 @@ from app.errors import ERRORS
 from app.routes.examples import EXAMPLES
 from app.wire.codecs import JSON, SAFETENSORS
 from optim_engine.clipping import Clip
-from optim_engine.config import WireDtype
+from optim_engine.config import OnOtherParams, WireDtype
 from optim_engine.fields import field_schema
 from optim_engine.hyperparameters import HYPERPARAMETERS
 from optim_engine.schedules import SCHEDULES
@@ -134,6 +134,12 @@ def components() -> dict[str, Document]:
         "groups": {"type": ["array", "null"], "items": _ref("Group")},
         "schedule": {"oneOf": [*_schedules(), {"type": "null"}]},
         "clip": {"oneOf": [field_schema(Clip), {"type": "null"}]},
+        "on_other_params": {
+            "type": "string",
+            "enum": list(get_args(OnOtherParams)),
+            "default": "warn",
+            "description": "Where a step's parameters are not those that were answered last.",
+        },
         "ttl_seconds": {"type": ["number", "null"], "exclusiveMinimum": 0},
         "labels": {"type": ["object", "null"], "additionalProperties": text},
     }
@@ -156,6 +162,7 @@ def components() -> dict[str, Document]:
         "clip": {"type": ["object", "null"]},
         "hold_params": flag,
         "wire_dtype": {"type": ["string", "null"]},
+        "on_other_params": text,
         "step": whole,
         "skipped_steps": whole,
         "warnings": {"type": "array", "items": text},
@@ -170,6 +177,7 @@ def components() -> dict[str, Document]:
             | {
                 "hyperparameters": {"type": ["object", "null"]},
                 "schedule": {"type": ["object", "null"]},
+                "on_other_params": {"type": ["string", "null"], "enum": [None, *get_args(OnOtherParams)]},
                 "labels": {"type": ["object", "null"], "additionalProperties": {"type": ["string", "null"]}},
             },
             required=[],
@@ -223,6 +231,7 @@ def components() -> dict[str, Document]:
                 "digest": text,
                 "params_digest": {"type": "string", "description": "Of these parameters: to compare, not to compute."},
                 "metrics": metrics,
+                "warnings": {"type": "array", "items": text, "description": "What may be wrong, though it was taken."},
             }
         ),
         "Params": _object({"params": tensors}),

@@ -20,8 +20,9 @@ router = APIRouter(tags=["steps"], route_class=StrictRoute)
     openapi_extra=schema.tensor_body("Step") | schema.ONCE,
     responses=schema.tensor_answers(
         "StepAnswer", *schema.WRITES, "malformed_body", "quota_exceeded", "session_not_found",
-        "not_acceptable", "step_conflict", "session_busy", "body_too_large", "unsupported_media_type",
-        "invalid_session", "tensor_mismatch", "non_finite", "state_damaged", "replay_differs", "overloaded",
+        "not_acceptable", "step_conflict", "params_conflict", "session_busy", "body_too_large",
+        "unsupported_media_type", "invalid_session", "tensor_mismatch", "non_finite", "state_damaged",
+        "replay_differs", "overloaded",
         headers=schema.WRITTEN,
     ),
 )  # fmt: skip
@@ -36,7 +37,10 @@ async def take_step(request: Request, session_id: str, service: Has, caller: Wri
         )
         wanted = StepRequest(read.grads, once, read.params, read.step, read.lr, read.loss)
         answer = await service.sessions.step(caller.tenant, session_id, wanted)
-        beside = {part: getattr(answer, part) for part in ("step", "skipped", "digest", "params_digest", "metrics")}
+        beside = {
+            part: getattr(answer, part)
+            for part in ("step", "skipped", "digest", "params_digest", "metrics", "warnings")
+        }
         buffers = await service.compute.run(
             lambda: answer_codec.write_answer(beside, answer.params, read.forms), len(body)
         )

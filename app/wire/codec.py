@@ -69,7 +69,7 @@ class Codec(ABC):
 
     @abstractmethod
     def write_answer(self, answer: Mapping[str, Any], params: Arrays, forms: Mapping[str, str]) -> list[Buffer]:
-        """`answer` is what stands beside the parameters: step, skipped, digest, params_digest, metrics."""
+        """`answer` is what stands beside the parameters: step, skipped, digest, params_digest, metrics, warnings."""
 
     @abstractmethod
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]: ...

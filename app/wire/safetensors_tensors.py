@@ -56,6 +56,7 @@ class SafetensorsTensors(Codec):
             "digest": answer["digest"],
             "params_digest": answer["params_digest"],
             "metrics": orjson.dumps(answer["metrics"]).decode(),
+            "warnings": orjson.dumps(answer["warnings"]).decode(),
         }
         return write_file(metadata, ((f"params/{name}", array) for name, array in params.items()))
 

@@ -3,18 +3,21 @@
 What the settings may be is decided by the engine (`optim_engine.config`); here is what stands around them.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app import plain
+from app import advice, plain
 from app.errors import InvalidSession
 from app.session import Listed, Session, write_config
 from optim_engine import Config
 from optim_engine.fields import named
 
-SETTINGS = ("optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params", "wire_dtype")
-CHANGEABLE = ("hyperparameters", "groups", "schedule", "clip", "ttl_seconds", "labels")
+SETTINGS = (
+    "optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params", "wire_dtype",
+    "on_other_params",
+)  # fmt: skip
+CHANGEABLE = ("hyperparameters", "groups", "schedule", "clip", "on_other_params", "ttl_seconds", "labels")
 MAX_LABELS = 64
 MAX_LABEL_LENGTH = 256
 LONGEST_TTL = 10 * 365 * 86400
@@ -45,6 +48,9 @@ def read_changes(document: Any) -> Callable[[Session], Session]:
         for key in ("groups", "clip"):
             if key in document:
                 settings[key] = document[key]
+        if "on_other_params" in document:
+            given = document["on_other_params"]
+            settings["on_other_params"] = Config.on_other_params if given is None else given
         if "hyperparameters" in document:
             settings["hyperparameters"] = _merged("hyperparameters", settings, document)
         if "schedule" in document:
@@ -73,26 +79,27 @@ def view(session: Session) -> dict[str, Any]:
         }
         for name, entry in session.layout.entries.items()
     }
-    return _written(session, tensors, {"tensors": tensors})
+    return _written(session, {"tensors": tensors}, advice.of_session(session))
 
 
 def summary(listed: Listed) -> dict[str, Any]:
     """Return the session as a list has it: how many tensors there are, and how large its state is."""
     about = {"tensor_count": len(listed.tensors), "state_bytes": listed.state_bytes}
-    return _written(listed.session, listed.tensors, about)
+    return _written(listed.session, about, advice.of_listed(listed))
 
 
-def _written(session: Session, names: Collection[str], tensors: Mapping[str, Any]) -> dict[str, Any]:
+def _written(session: Session, tensors: Mapping[str, Any], warnings: Sequence[str]) -> dict[str, Any]:
     config = session.config
     return {
         "id": session.id,
         **config.to_dict(),
         "wire_dtype": config.wire_dtype,
+        "on_other_params": config.on_other_params,
         "step": session.step,
         "skipped_steps": session.skipped_steps,
         "digest": session.digest,
         **tensors,
-        "warnings": [f"groups: the pattern {p!r} matches no tensor" for p in config.unmatched(names)],
+        "warnings": warnings,
         "ttl_seconds": session.ttl_seconds,
         "labels": session.labels,
         "created_at": plain.instant(session.created_at),

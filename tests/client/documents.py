@@ -19,6 +19,7 @@ SESSION: dict[str, Any] = {
     "on_non_finite": "reject",
     "hold_params": False,
     "wire_dtype": None,
+    "on_other_params": "warn",
     "step": 41,
     "skipped_steps": 0,
     "digest": "d41",

@@ -33,6 +33,7 @@ def test_hyperparameters_are_gathered_and_the_requests_own_fields_are_not() -> N
     fields = {
         "groups": [], "schedule": {"kind": "constant"}, "clip": {"global_norm": 1.0}, "on_non_finite": "skip",
         "hold_params": True, "wire_dtype": "float16", "ttl_seconds": 60, "labels": {"run": "1"},
+        "on_other_params": "reject",
     }  # fmt: skip
     assert sent({**fields, "lr": 0.1, "betas": (0.9, 0.99)}) == {
         "optimizer": "adamw",

@@ -12,12 +12,13 @@ Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 @dataclass(frozen=True)
 class Step:
-    """One request. Its parameters are the run's first ones, or those of the answer before; `number` is its `step`."""
+    """One request; `number` is its `step`. Its parameters are its own, or the last answer's, or the run's first."""
 
     grads: Any
     number: int
     loss: float | None = None
     lr: float | None = None
+    params: Any = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ _JSON_HALVES = {
     "s": -1,
 }
 _JSON_INFINITE = {"w": {"dtype": "float32", "shape": [1, 2], "base64": "AACAPwAAgH8="}}
+_WARNED: Arrays = {"w": np.array([1, -2], np.float32), "bf": np.array([1, 0.5], ml_dtypes.bfloat16)}
+_RENAMED: Arrays = {f"module.{name}": array for name, array in _WARNED.items()}
 
 CASES: Mapping[str, Case] = {
     "adamw": Case({"optimizer": "adamw"}, _params(np.float32), _steps(np.float32)),
@@ -129,6 +132,31 @@ CASES: Mapping[str, Case] = {
     "reject": Case({"optimizer": "adamw"}, _params(np.float32), (Step(_NAN, 1),)),
     "conflict": Case(
         {"optimizer": "adamw"}, _params(np.float32), (Step(_grads(np.float32, 1), 1), Step(_grads(np.float32, 2), 1))
+    ),
+    "warnings": Case(
+        {"optimizer": "adamw", "groups": [{"match": ["norm*", "layer[0]*"], "weight_decay": 0.0}]},
+        _WARNED,
+        (
+            Step(_WARNED, 1),
+            Step(_WARNED, 2, params=_WARNED),
+            Step(_RENAMED, 3, params=_RENAMED),
+            Step({"half": np.array([1e-7], np.float16)}, 4, params={"half": np.array([0.5], np.float16)}),
+        ),
+    ),
+    "warnings-json": Case(
+        {"optimizer": "adamw", "on_non_finite": "skip"},
+        {"bias_ih_l0": [1, 2]},
+        (Step({"bias_ih_l0": [1, 2]}, 1), Step({"bias_ih_l0": [3, 4]}, 2, params={"bias_ih_l0": [1, 2]})),
+        binary=False,
+    ),
+    "other-params": Case(
+        {"optimizer": "adamw", "on_other_params": "reject"},
+        _params(np.float32),
+        (
+            Step(_grads(np.float32, 1), 1),
+            Step(_grads(np.float32, 2), 2, params=_params(np.float32)),
+            Step(_grads(np.float32, 2), 2),
+        ),
     ),
     "mismatch": Case(
         {"optimizer": "adamw"}, _params(np.float32), (Step(_grads(np.float32, 1) | {"none": np.zeros(2)}, 1),)

@@ -36,7 +36,7 @@ def _write_steps(place: Path, case: Case) -> None:
         session = path_of(client.post("/v1/sessions", json=case.settings))
         params = case.params
         for n, step in enumerate(case.steps, 1):
-            sent = None if case.hold_params and n > 1 else params
+            sent = step.params or (None if case.hold_params and n > 1 else params)
             request = _binary(step, sent) if case.binary else _json(step, sent)
             answer = client.post(f"{session}/steps", content=request, headers={"content-type": FORMS[form]})
             (place / f"{n}.request.{form}").write_bytes(request)

@@ -9,14 +9,19 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from optim_client import Client, NonFinite, OptimError, StepConflict, TensorMismatch
+from optim_client import Client, NonFinite, OptimError, ParamsConflict, StepConflict, TensorMismatch
 
 from tests.golden.cases import CASES
 from tests.golden.make import FOLDER, FORMS, write
 from tests.service.calls import bits, create, serving
 from tests.wire import package
 
-REFUSALS: dict[str, type[OptimError]] = {"conflict": StepConflict, "mismatch": TensorMismatch, "reject": NonFinite}
+REFUSALS: dict[str, type[OptimError]] = {
+    "conflict": StepConflict,
+    "mismatch": TensorMismatch,
+    "other-params": ParamsConflict,
+    "reject": NonFinite,
+}
 
 
 def exchanges(case: str) -> list[tuple[Path, Path]]:
@@ -74,10 +79,10 @@ def test_the_python_client_writes_these_requests_and_reads_these_answers(case: s
         session, stale = (client.sessions.create(**run.settings) for _ in range(2))
         params = run.params
         for step, (_, expected) in zip(run.steps, exchanges(case), strict=True):
-            sent = None if run.hold_params and step is not run.steps[0] else params
+            sent = step.params or (None if run.hold_params and step is not run.steps[0] else params)
             if expected.suffix == ".json":
                 with pytest.raises(REFUSALS[case]):
-                    stale.step(sent, step.grads, loss=step.loss, lr=step.lr)
+                    (session if step.number > 1 else stale).step(sent, step.grads, loss=step.loss, lr=step.lr)
                 continue
             params = session.step(sent, step.grads, loss=step.loss, lr=step.lr)
             written = package.load(expected.read_bytes())

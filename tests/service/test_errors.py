@@ -162,6 +162,9 @@ WAYS: dict[str, Callable[[Path], httpx2.Response]] = {
     "method_not_allowed": with_client(lambda c: c.put("/v1/sessions", json=MARKED)),
     "not_acceptable": on_session(lambda c, s: c.post(f"{s}/steps", json=MARKED, headers={"accept": "text/html"})),
     "step_conflict": on_session(lambda c, s: step(c, s, **MARKED, step=7)),
+    "params_conflict": on_session(
+        lambda c, s: (c.patch(s, json={"on_other_params": "reject"}), step(c, s, **MARKED))[1]
+    ),
     "session_busy": on_session(lambda c, s: step(c, s, **MARKED), BusyStore),
     "precondition_failed": on_session(
         lambda c, s: c.post(f"{s}/steps", json=MARKED, headers={"if-match": '"1-0123456789ab"'})
@@ -222,7 +225,8 @@ def test_what_may_be_tried_again_says_when(code: str, answer: httpx2.Response) -
 
 
 def test_what_a_retry_cannot_mend_says_so(code: str, answer: httpx2.Response) -> None:
-    hopeless = {"step_conflict": "false", "state_damaged": "false", "replay_differs": "false", "session_busy": "true"}
+    no, yes = ("step_conflict", "params_conflict", "state_damaged", "replay_differs"), ("session_busy",)
+    hopeless = {**dict.fromkeys(no, "false"), **dict.fromkeys(yes, "true")}
     assert answer.headers.get("x-should-retry") == hopeless.get(code)
 
 

@@ -130,7 +130,7 @@ def shape_of(value: Any) -> Any:
 
 
 def session_at_step_41(client: Client, **settings: Any) -> str:
-    session = create(client, **settings)
+    session = create(client, on_other_params="accept", **settings)
     example = example_of("takeStep")
     for number in range(1, 42):
         stepped(client, session, step=number, params=example["params"], grads=example["grads"])
@@ -169,8 +169,9 @@ class TestExamples:
     def test_of_a_session_has_the_parts_that_a_session_has(self, client: Client) -> None:
         session = create(client, hyperparameters={"lr": 0.001})
         w = {"w": example_of("takeStep")["params"]["w"]}
+        params = w
         for _ in range(41):
-            stepped(client, session, params=w, grads=w)
+            params = stepped(client, session, params=params, grads=w)["params"]
         found, documented = client.get(session).json(), answer_of("getSession")
         for part in documented.keys() - {"id", "digest", "created_at", "updated_at"}:
             assert found[part] == documented[part]

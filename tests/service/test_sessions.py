@@ -29,8 +29,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 """As the documentation of torch 2.13 has them."""
 EFFECTIVE = {
     "id", "optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params", "wire_dtype",
-    "step", "skipped_steps", "digest", "tensors", "warnings", "ttl_seconds", "labels", "created_at", "updated_at",
-    "expires_at",
+    "on_other_params", "step", "skipped_steps", "digest", "tensors", "warnings", "ttl_seconds", "labels",
+    "created_at", "updated_at", "expires_at",
 }  # fmt: skip
 
 

@@ -64,7 +64,7 @@ def test_the_contract_s_own_example(client: Client) -> None:
     )  # fmt: skip
     document = answer.json()
     assert answer.headers["content-type"] == JSON
-    assert list(document) == ["step", "params", "skipped", "digest", "params_digest", "metrics"]
+    assert list(document) == ["step", "params", "skipped", "digest", "params_digest", "metrics", "warnings"]
     assert (document["step"], document["skipped"]) == (1, False)
     assert np.allclose(document["params"]["w"], [[0.0990, 0.2010]], atol=1e-5)
     assert np.allclose(document["params"]["b"], [-0.001], atol=1e-8)
@@ -137,7 +137,7 @@ def test_a_binary_step_has_the_engine_s_own_bits(client: Client, dtype: str) -> 
     for number, grads in enumerate(steps, 1):
         after, metadata = read_binary(binary_step(client, session, grads, after, step=number, loss=0.5))
         assert (metadata["step"], metadata["skipped"]) == (str(number), "false")
-        assert metadata.keys() == {"step", "skipped", "digest", "params_digest", "metrics"}
+        assert metadata.keys() == {"step", "skipped", "digest", "params_digest", "metrics", "warnings"}
     assert bits(after) == bits(computed(params, *steps).params)
     assert metadata["digest"] == client.get(session).json()["digest"]
 

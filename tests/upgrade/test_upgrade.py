@@ -13,7 +13,7 @@ from tests.chaos.trial import Trial
 from tests.golden.cases import CASES
 from tests.service.calls import SAFETENSORS, create, problem, serving
 from tests.service.test_state import rewritten
-from tests.upgrade.make import FOLDER, RUNS, golden_answer, step
+from tests.upgrade.make import FOLDER, golden_answer, step
 from tests.upgrade.stored import KINDS, Dump, text
 
 FORMATS = sorted(folder.name for folder in FOLDER.glob("format-*"))
@@ -45,13 +45,17 @@ def mark_of(kind: str, dump: Dump) -> str:
     return str(place)
 
 
+def runs_of(form: str) -> set[str]:
+    return {file.stem for file in (FOLDER / form).glob("*.safetensors")}
+
+
 @pytest.mark.requirement("R14")
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_store_is_opened_and_stepped_on(trial: Trial, form: str, kind: str, url: str) -> None:
     KINDS[kind].write(url, kept(form, kind))
     with serving(store=url) as client:
         listed = client.get("/v1/sessions", params={"limit": 100}).json()["sessions"]
-        assert {session["labels"]["run"] for session in listed} == set(RUNS)
+        assert {session["labels"]["run"] for session in listed} == runs_of(form)
         for session in listed:
             run, path = session["labels"]["run"], f"/v1/sessions/{session['id']}"
             last = len(CASES[run].steps)
@@ -68,7 +72,7 @@ def test_a_store_is_opened_and_stepped_on(trial: Trial, form: str, kind: str, ur
 @pytest.mark.parametrize("form", FORMATS)
 def test_state_files_are_taken_and_stepped_on(trial: Trial, form: str) -> None:
     with serving() as client:
-        for run in RUNS:
+        for run in sorted(runs_of(form)):
             session, file = create(client, **CASES[run].settings), (FOLDER / form / f"{run}.safetensors").read_bytes()
             newer = rewritten(file, lambda document: document.update(format=FORMAT + 1))
             refused = client.put(f"{session}/state", content=newer, headers={"content-type": SAFETENSORS})

@@ -41,6 +41,7 @@ class SessionInfo:
     on_non_finite: str
     hold_params: bool
     wire_dtype: str | None
+    on_other_params: str
     step: int
     skipped_steps: int
     digest: str
@@ -61,6 +62,7 @@ class SessionInfo:
         return cls(
             **{name: document[name] for name in _AS_THEY_ARE},
             wire_dtype=document.get("wire_dtype"),  # services before it do not say so
+            on_other_params=document.get("on_other_params", "accept"),  # nor did they look
             tensors=tensors,
             tensor_count=document.get("tensor_count", len(tensors)),
             state_bytes=document.get("state_bytes"),

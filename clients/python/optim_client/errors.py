@@ -270,6 +270,7 @@ BY_CODE: Mapping[str, type[APIStatusError]] = {
     "quota_exceeded": QuotaExceeded,
     "session_not_found": SessionNotFound,
     "step_conflict": StepConflict,
+    "params_conflict": ParamsConflict,
     "session_busy": SessionBusy,
     "invalid_session": InvalidSession,
     "tensor_mismatch": TensorMismatch,

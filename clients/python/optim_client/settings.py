@@ -13,6 +13,7 @@ class Changes(TypedDict, total=False):
     groups: Sequence[Mapping[str, Any]] | None
     schedule: Mapping[str, Any] | None
     clip: Mapping[str, Any] | None
+    on_other_params: Literal["warn", "accept", "reject"] | None
     ttl_seconds: float | None
     labels: Mapping[str, str | None] | None
     lr: float | None
@@ -37,9 +38,10 @@ class Settings(Changes, total=False):
     wire_dtype: Literal["bfloat16", "float16"] | None
 
 
-FIELDS = frozenset(
-    {"groups", "schedule", "clip", "ttl_seconds", "labels", "on_non_finite", "hold_params", "wire_dtype"}
-)
+FIELDS = frozenset({
+    "groups", "schedule", "clip", "ttl_seconds", "labels", "on_non_finite", "hold_params", "wire_dtype",
+    "on_other_params",
+})  # fmt: skip
 
 
 def document(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,285 @@
+"""Warnings: what is said, in the answer and the session, where nothing is refused and something may be wrong."""
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from httpx2 import Client
+
+from app import advice
+from app.store.memory import MemoryStore
+from optim_engine import Config
+from tests.service.calls import SAFETENSORS, binary_step, create, read_binary, serving, stepped
+
+BF16 = ml_dtypes.bfloat16
+
+
+def body(*names: str, **more: Any) -> dict[str, Any]:
+    return {"params": {name: [1.0, 2.0] for name in names}, "grads": {name: [1.0, 1.0] for name in names}, **more}
+
+
+def warnings(client: Client, session: str) -> list[str]:
+    found: list[str] = client.get(session).json()["warnings"]
+    return found
+
+
+def test_a_step_that_is_well_has_no_warnings(client: Client) -> None:
+    session = create(client, schedule={"kind": "cosine", "total_steps": 100})
+    answer = stepped(client, session, **body("layer.weight", "layer.bias"))
+    assert answer["warnings"] == warnings(client, session) == []
+
+
+def test_a_step_of_renamed_tensors_is_warned_of_once(client: Client) -> None:
+    session = create(client, "adam")
+    stepped(client, session, **body("w", "b"))
+    answer = stepped(client, session, **body("module.w", "module.b"))
+    (line,) = answer["warnings"]
+    assert line == (
+        "step 2: none of its tensors ('module.w', 'module.b') is known, and none that is known ('b', 'w') is in it: "
+        "moments begin anew; if names have changed, PATCH …/tensors renames what is known"
+    )
+    again = stepped(client, session, params=answer["params"], grads=body("module.w", "module.b")["grads"])
+    assert again["warnings"] == []
+    assert warnings(client, session) == [line]
+
+
+def test_new_tensors_beside_known_ones_are_not_warned_of(client: Client) -> None:
+    session = create(client, "adam")
+    first = stepped(client, session, **body("w"))["params"]
+    second = stepped(client, session, params=first | body("v")["params"], grads=body("w", "v")["grads"])
+    assert second["warnings"] == []
+    assert stepped(client, session, params={"v": second["params"]["v"]}, grads=body("v")["grads"])["warnings"] == []
+
+
+def test_many_names_are_cut_short(client: Client) -> None:
+    session = create(client, "adam")
+    stepped(client, session, **body("w"))
+    names = [f"{'x' * 200}{i}" for i in range(500)]
+    (line,) = stepped(client, session, **body(*names))["warnings"]
+    assert "and 498 more" in line
+    assert len(line) < 600
+
+
+BIASES = ["bias_ih_l0", "bias_hh_l0_reverse", "dense/bias:0", "['dense']['bias']", "params.Dense_0.Bias", "BIAS"]
+
+
+@pytest.mark.parametrize("name", BIASES)
+def test_a_bias_that_is_decayed_is_warned_of(client: Client, name: str) -> None:
+    session = create(client)
+    (line,) = stepped(client, session, **body(name, "w"))["warnings"]
+    assert line.startswith(f"groups: weight decay is on {name!r}, which the default group `*bias` does not match; say ")
+    assert warnings(client, session) == [line]
+
+
+@pytest.mark.parametrize("name", ["bias", "layer.0.bias", "in_proj_bias", "unbias", ".layers[0].bias", "weight"])
+def test_a_name_that_is_spared_or_no_bias_is_not_warned_of(client: Client, name: str) -> None:
+    session = create(client)
+    assert stepped(client, session, **body(name))["warnings"] == warnings(client, session) == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"groups": []}, {"groups": [{"match": ["bias_ih*"], "lr": 1}]}, {"hyperparameters": {"weight_decay": 0}}],
+)
+def test_a_bias_whose_decay_was_said_is_not_warned_of(client: Client, settings: dict[str, Any]) -> None:
+    session = create(client, **settings)
+    assert stepped(client, session, **body("bias_ih_l0"))["warnings"] == []
+    assert stepped(client, create(client, "sgd"), **body("bias_ih_l0"))["warnings"] == []
+
+
+def test_a_pattern_with_a_bracket_is_told_how_to_write_it(client: Client) -> None:
+    session = create(client, groups=[{"match": ["layers[0].*"], "weight_decay": 0}])
+    lines = stepped(client, session, **body("layers[0].w"))["warnings"]
+    assert lines == warnings(client, session)
+    (line,) = lines
+    assert line == (
+        "groups: the pattern 'layers[0].*' matches no tensor; `[` begins a set of characters, the character itself is "
+        "written `[[]`"
+    )
+    fixed = create(client, groups=[{"match": ["layers[[]0].*"], "weight_decay": 0}])
+    assert stepped(client, fixed, **body("layers[0].w"))["warnings"] == []
+
+
+def test_layout_warnings_are_said_again_where_tensors_or_settings_are_new(client: Client) -> None:
+    session = create(client, groups=[{"match": ["norm*"], "weight_decay": 0}])
+    first = stepped(client, session, **body("w"))
+    assert len(first["warnings"]) == 1
+    second = stepped(client, session, params=first["params"], grads=body("w")["grads"])
+    assert second["warnings"] == []
+    client.patch(session, json={"groups": [{"match": ["head*"], "weight_decay": 0}]})
+    third = stepped(client, session, params=second["params"], grads=body("w")["grads"])
+    assert third["warnings"] == ["groups: the pattern 'head*' matches no tensor"]
+
+
+def test_layout_warnings_are_made_once(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, whole = [], advice._of_tensors
+    monkeypatch.setattr(advice, "_of_tensors", lambda *args: made.append(1) or whole(*args))
+    session = create(client)
+    params = body("bias_ih_l0")["params"]
+    for _ in range(5):
+        params = stepped(client, session, params=params, grads=body("bias_ih_l0")["grads"])["params"]
+        client.get(session)
+    assert len(made) <= 2
+
+
+LATE: list[tuple[dict[str, Any], str]] = [
+    ({"kind": "polynomial", "total_steps": 10}, "0"),
+    ({"kind": "cosine", "total_steps": 50, "min_factor": 0.25}, "0.25"),
+    ({"kind": "warmup_cosine", "warmup_steps": 5, "total_steps": 20}, "0"),
+    ({"kind": "linear_warmup", "warmup_steps": 20}, "1"),
+    ({"kind": "warmup_stable_decay", "warmup_steps": 2, "stable_steps": 2, "decay_steps": 2, "min_factor": 0.5}, "0.5"),
+    ({"kind": "exponential", "gamma": 1e-9}, "0"),
+]
+IN_TIME: list[dict[str, Any]] = [
+    {"kind": "constant"},
+    {"kind": "cosine", "total_steps": 51},
+    {"kind": "inverse_sqrt", "warmup_steps": 10},
+    {"kind": "exponential", "gamma": 0.9},
+    {"kind": "polynomial", "total_steps": 10, "start_step": 50},
+    {"kind": "linear_warmup", "warmup_steps": 20, "start_step": 31},
+]
+
+
+@pytest.fixture(scope="module")
+def fifty_steps() -> bytes:
+    """The state of a session after fifty steps."""
+    with serving() as client:
+        session = create(client, "sgd", on_other_params="accept")
+        for _ in range(50):
+            stepped(client, session, **body("w"))
+        return client.get(f"{session}/state").content
+
+
+def load(client: Client, session: str, file: bytes) -> None:
+    answer = client.put(f"{session}/state", content=file, headers={"content-type": SAFETENSORS})
+    assert answer.status_code == 204, answer.text
+
+
+@pytest.mark.parametrize(("schedule", "factor"), LATE, ids=lambda x: x["kind"] if isinstance(x, dict) else x)
+@pytest.mark.parametrize("how", ["loaded", "patched"])
+def test_a_schedule_that_begins_past_its_end_is_warned_of(
+    client: Client, fifty_steps: bytes, schedule: dict[str, Any], factor: str, how: str
+) -> None:
+    session = create(client, "sgd", schedule=schedule if how == "loaded" else None)
+    load(client, session, fifty_steps)
+    if how == "patched":
+        client.patch(session, json={"schedule": schedule})
+    (line,) = warnings(client, session)
+    assert line == (
+        f"schedule: it is past its end at step 51, and its factor stays {factor}; `start_step` 50 begins it there"
+    )
+    first = stepped(client, session, **body("w"))
+    assert first["warnings"] == [line]
+    second = stepped(client, session, params=first["params"], grads=body("w")["grads"])
+    assert second["warnings"] == []
+    assert warnings(client, session) == [line]
+    client.patch(session, json={"schedule": {"start_step": 50}})
+    assert warnings(client, session) == []
+    third = stepped(client, session, params=second["params"], grads=body("w")["grads"])
+    assert third["metrics"]["lr"] == 0.001 * _factor(schedule, 3)
+
+
+def _factor(schedule: dict[str, Any], s: int) -> float:
+    read = Config.parse("sgd", schedule=schedule).schedule
+    assert read is not None
+    return read.at(s)
+
+
+@pytest.mark.parametrize("schedule", IN_TIME, ids=lambda x: x["kind"])
+def test_a_schedule_that_still_goes_on_is_not_warned_of(
+    client: Client, fifty_steps: bytes, schedule: dict[str, Any]
+) -> None:
+    session = create(client, "sgd", schedule=schedule)
+    load(client, session, fifty_steps)
+    assert stepped(client, session, **body("w"))["warnings"] == warnings(client, session) == []
+
+
+def test_a_schedule_that_ends_while_it_runs_is_not_warned_of(client: Client) -> None:
+    session = create(client, "sgd", schedule={"kind": "cosine", "total_steps": 2}, on_other_params="accept")
+    for _ in range(5):
+        assert stepped(client, session, **body("w"))["warnings"] == []
+    client.patch(session, json={"labels": {"a": "b"}})
+    assert warnings(client, session) == []
+
+
+@pytest.mark.parametrize("dtype", [BF16, np.float16])
+def test_held_halves_that_stand_still_are_warned_of(client: Client, dtype: Any) -> None:
+    session = create(client, hyperparameters={"lr": 1e-5, "weight_decay": 0}, hold_params=True)
+    ones = {"w": np.ones(4, dtype), "v": np.ones(2, np.float32)}
+    _, first = read_binary(binary_step(client, session, ones, ones))
+    _, second = read_binary(binary_step(client, session, ones))
+    name = np.dtype(dtype).name
+    assert first["warnings"] == "[]"
+    assert (
+        f"step 2: the parameter of 'w' has not moved, for {name} rounds so small an update away" in second["warnings"]
+    )
+    assert len(warnings(client, session)) == 1
+
+
+@pytest.mark.parametrize("dtype", [BF16, np.float16])
+def test_sent_halves_that_stand_still_are_warned_of_at_once(client: Client, dtype: Any) -> None:
+    session = create(client, hyperparameters={"lr": 1e-5, "weight_decay": 0})
+    ones = {"w": np.ones(4, dtype)}
+    _, first = read_binary(binary_step(client, session, ones, ones))
+    assert f"step 1: the parameter of 'w' has not moved, for {np.dtype(dtype).name}" in first["warnings"]
+    assert "`wire_dtype`" in first["warnings"]
+
+
+STILL: dict[str, tuple[dict[str, Any], Any, Any]] = {
+    "a gradient of zeros": ({}, BF16, [0.0, -0.0]),
+    "a learning rate of zero": ({"hyperparameters": {"lr": 0}}, BF16, [1, 1]),
+    "a group with a learning rate of zero": ({"groups": [{"match": ["w"], "lr": 0}]}, BF16, [1, 1]),
+    "float32 that stands still": ({"hyperparameters": {"lr": 1e-12}}, np.float32, [1, 1]),
+    "halves that move": ({"hyperparameters": {"lr": 1}}, BF16, [1, 1]),
+}
+
+
+@pytest.mark.parametrize(("settings", "dtype", "grad"), STILL.values(), ids=STILL)
+@pytest.mark.parametrize("hold", [False, True])
+def test_what_stands_still_for_another_reason_is_not_warned_of(
+    client: Client, settings: dict[str, Any], dtype: Any, grad: Any, hold: bool
+) -> None:
+    session = create(client, hold_params=hold, **settings)
+    params = {"w": np.ones(2, dtype), "moves": np.ones(2, np.float32)}
+    grads = {"w": np.array(grad, dtype), "moves": np.ones(2, np.float32)}
+    answered: Any = params
+    for number in range(3):
+        sent = None if hold and number else answered
+        answered, metadata = read_binary(binary_step(client, session, grads, sent))
+        assert metadata["warnings"] == "[]"
+
+
+def test_float32_that_travels_in_halves_may_seem_to_stand_still(client: Client) -> None:
+    session = create(client, hyperparameters={"lr": 1e-4, "weight_decay": 0}, hold_params=True, wire_dtype="bfloat16")
+    client.put(f"{session}/params", json={"params": {"w": [1, 1]}})
+    for _ in range(3):
+        _, metadata = read_binary(binary_step(client, session, {"w": np.ones(2, BF16)}))
+        assert metadata["warnings"] == "[]"
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-7, 3e-5])
+def test_float16_gradients_that_vanish_are_warned_of(client: Client, scale: float) -> None:
+    session = create(client, hold_params=True, wire_dtype="float16")
+    client.put(f"{session}/params", json={"params": {"w": [1, 1]}})
+    _, metadata = read_binary(binary_step(client, session, {"w": np.float16([scale, 0])}))
+    assert "step 1: the gradient of 'w' came in float16 and is below 6.1e-05 everywhere" in metadata["warnings"]
+
+
+@pytest.mark.parametrize("grad", [np.float16([1e-3, 0]), np.float32([1e-7, 0]), np.zeros(2, BF16)])
+def test_gradients_that_another_dtype_holds_are_not_warned_of(client: Client, grad: Any) -> None:
+    session = create(client, hold_params=True, wire_dtype="bfloat16" if grad.dtype == BF16 else "float16")
+    client.put(f"{session}/params", json={"params": {"w": [1, 1]}})
+    assert read_binary(binary_step(client, session, {"w": grad}))[1]["warnings"] == "[]"
+
+
+def test_warnings_outlive_a_restart_and_end_with_another_state(fifty_steps: bytes) -> None:
+    store = MemoryStore(100)
+    with serving(store) as client:
+        session = create(client, "sgd")
+        stepped(client, session, **body("w"))
+        (line,) = stepped(client, session, **body("w"))["warnings"]
+    with serving(store) as client:
+        assert warnings(client, session) == [line]
+        load(client, session, fifty_steps)
+        assert warnings(client, session) == []
