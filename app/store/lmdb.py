@@ -107,8 +107,6 @@ class LmdbStore(Store):
             folder = Path(settings.store.removeprefix("lmdb:")).expanduser()
         except RuntimeError as error:
             raise ValueError(f"OPTIM_STORE={settings.store}: {error}") from None
-        if "\0" in str(folder):
-            raise ValueError(f"OPTIM_STORE={settings.store!r}: a folder must follow lmdb:")
         return cls(folder, settings.lmdb_map_bytes, settings.history_limit, sync=settings.lmdb_sync == "full")
 
     # Opening and closing

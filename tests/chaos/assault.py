@@ -45,7 +45,11 @@ def directly(app: ASGIApp) -> Ask:
             started.update(message)
             parts.append(message.get("body", b""))
 
-        headers = [(b"content-type", request.media_type.encode()), (b"content-length", b"%d" % len(request.body))]
+        headers = [
+            (b"host", b"localhost"),
+            (b"content-type", request.media_type.encode()),
+            (b"content-length", b"%d" % len(request.body)),
+        ]
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": request.method,
             "scheme": "http", "path": request.path, "raw_path": request.path.encode(), "query_string": b"",

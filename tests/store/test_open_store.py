@@ -33,7 +33,7 @@ async def test_a_url_names_its_store(url: str, kind: type) -> None:
     ("url", "message"),
     [
         ("memory:something", "nothing may follow memory:"),
-        ("lmdb:\0", "a folder must follow lmdb:"),
+        ("lmdb:\0", "give it in one line"),
         ("lmdb:~nobody-of-that-name/x", "home directory"),
         ("redis://", "must be redis://"),
         ("redis:localhost", "must be redis://"),
