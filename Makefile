@@ -54,7 +54,7 @@ LOCK := .venv-supply/bin/uv pip compile --universal --python-version 3.13 --gene
 
 lock: .venv-supply/.installed  ## what the image is made of and with: the newest versions that fit, with their hashes
 	echo "optim-client @ file://$(CURDIR)/clients/python" \
-		| $(LOCK) pyproject.toml - --no-emit-package optim-client --output-file requirements.lock
+		| $(LOCK) pyproject.toml - --extra fused --no-emit-package optim-client --output-file requirements.lock
 	$(LOCK) --group build --output-file requirements-build.lock
 
 audit: .venv-supply/.installed  ## is a vulnerability known of what the image is made of? Asks the index's advisories
