@@ -24,6 +24,11 @@ class Caller:
     tenant: str
     role: Role
 
+    def check_may(self, needed: Role) -> None:
+        """Raise `Forbidden` where the role is not enough."""
+        if self.role < needed:
+            raise Forbidden(f"this API key has the role {self.role.name!r}, the call needs {needed.name!r}")
+
 
 class Keys:
     """The known keys: those of the file, and the one whose hash is in the environment. Where there is neither,
@@ -40,8 +45,8 @@ class Keys:
         self._looked = time.monotonic()
         self._complaint = ""
 
-    def caller(self, authorization: str | None, needed: Role) -> Caller:
-        """Who sent that header. Raises `Unauthenticated`, and `Forbidden` where the role is not enough."""
+    def caller(self, authorization: str | None) -> Caller:
+        """Who sent that header. Raises `Unauthenticated`."""
         if not self.needed:
             return Caller(SOLE_TENANT, Role.admin)
         if time.monotonic() >= self._looked + LOOK_SECONDS:
@@ -53,8 +58,6 @@ class Keys:
         key = self._by_id.get(sha256[:ID_LENGTH])  # how long that takes tells of the id at most, which is no secret
         if key is None or not compare_digest(key.sha256, sha256) or key.expired:
             raise Unauthenticated("this API key is unknown, revoked or expired")
-        if Role[key.role] < needed:
-            raise Forbidden(f"this API key has the role {key.role!r}, the call needs {needed.name!r}")
         return Caller(key.tenant, Role[key.role])
 
     def _look_again(self) -> None:

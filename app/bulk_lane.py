@@ -35,7 +35,7 @@ from app.debt import Debt
 from app.errors import MalformedBody, MalformedHeader, ServiceError
 from app.logs import log
 from app.pace import Pace
-from app.problems import problem_response
+from app.problems import Problem
 from app.request_body import EXTENSION, Body
 from app.request_head import check_version, origin_form, without_upgrade
 
@@ -131,7 +131,7 @@ class Http(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._owes(self.head_seconds)
+        self._owes("head", self.head_seconds)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -142,7 +142,7 @@ class Http(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._owed is None and self.timeout_keep_alive_task is not None:
-            self._owes(self.head_seconds)  # it may be no head yet, but an empty line; and uvicorn waits no more
+            self._owes("head", self.head_seconds)  # it may be no head yet, but an empty line; and uvicorn waits no more
         self._unset_keepalive_if_required()
         try:
             self._feed(data)
@@ -180,7 +180,7 @@ class Http(HttpToolsProtocol):
         return f"this is not HTTP/1.1 ({error}): see the request line and the header fields"
 
     def on_message_begin(self) -> None:
-        self._owes(self.head_seconds)
+        self._owes("head", self.head_seconds)
         if not self.flow.write_paused:
             self._untaken = None  # it has the answer before
         super().on_message_begin()
@@ -191,7 +191,7 @@ class Http(HttpToolsProtocol):
                 raise MalformedHeader("CONNECT is for proxies, and this is none")
             return  # the head comes once more, without the offer
         check_version(self.parser.get_http_version())
-        self._owes(self.body_seconds)
+        self._owes("body", self.body_seconds)
         self.url = origin_form(self.url, self.headers)
         super().on_headers_complete()
         self.scope["extensions"] = {EXTENSION: Body(self, self.cycle)}  # type: ignore[dict-item]
@@ -256,7 +256,7 @@ class Http(HttpToolsProtocol):
 
     def _refuse(self, error: ServiceError) -> None:
         request_id = uuid.uuid4().hex
-        answer = problem_response(error)
+        answer = Problem(error)
         fields = [
             *self.server_state.default_headers,
             *answer.raw_headers,
@@ -266,7 +266,19 @@ class Http(HttpToolsProtocol):
         head = [STATUS_LINE[answer.status_code], *(b"%b: %b\r\n" % field for field in fields), b"\r\n"]
         self.transport.write(b"".join([*head, answer.body]))
         self.transport.close()
-        log.info("refused", status=answer.status_code, error=error.detail, request_id=request_id)
+        log.info(
+            "refused", status=error.status, code=error.code, detail=error.detail, client=self.client_address,
+            request_id=request_id,
+        )  # fmt: skip
+
+    def _log_late(self, debt: Debt) -> None:
+        """Of heads seldom: browsers open connections that they may need, and scanners look what is there."""
+        write = log.debug if debt.what == "head" else log.info
+        write("closed a late connection", late=debt.what, after_bytes=debt.paid, client=self.client_address)
+
+    @property
+    def client_address(self) -> str | None:
+        return "{}:{}".format(*self.client) if self.client else None
 
     def _reset(self) -> None:
         """Drop what waits here and in the kernel: to close a connection is to wait until all is taken."""
@@ -274,11 +286,11 @@ class Http(HttpToolsProtocol):
         link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
-    def _owes(self, seconds: float) -> None:
-        self._owed = Debt(self.loop.time(), seconds)
+    def _owes(self, what: str, seconds: float) -> None:
+        self._owed = Debt(what, self.loop.time(), seconds)
 
     def _waits_for_taking(self, nbytes: int) -> None:
-        self._untaken, self._waiting_bytes = Debt(self.loop.time(), self.answer_seconds), nbytes
+        self._untaken, self._waiting_bytes = Debt("answer", self.loop.time(), self.answer_seconds), nbytes
 
     def _has_come(self, nbytes: int) -> None:
         """So many bytes more of the body."""
@@ -292,7 +304,8 @@ class Http(HttpToolsProtocol):
         if self._owed is not None:
             if self.flow.read_paused:  # then it is the service that does not read
                 self._owed.since = now
-            if self._owed.is_due(now):
+            if self._owed.is_due(now) and not self.transport.is_closing():
+                self._log_late(self._owed)
                 self.transport.close()
         waiting = self.transport.get_write_buffer_size()
         if not waiting:
@@ -302,6 +315,7 @@ class Http(HttpToolsProtocol):
         else:
             self._untaken.paid = self._waiting_bytes - waiting
             if self._untaken.is_due(now):
+                self._log_late(self._untaken)
                 self._reset()
         shortest = min(self.head_seconds, self.body_seconds, self.answer_seconds)
         self._watcher = self.loop.call_later(shortest / 4, self._watch)

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from app.errors import MalformedHeader
 from app.names import EVERY, origin
-from app.problems import problem_response
+from app.problems import Problem
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 SENT = (
@@ -32,7 +32,7 @@ class Cors(CORSMiddleware):
         answer = super().preflight_response(request_headers)
         if answer.status_code == 200:
             return answer
-        refusal = problem_response(
+        refusal = Problem(
             MalformedHeader(
                 f"{bytes(answer.body).decode()}: a page of {request_headers['origin']!r:.80} asks; the allowed origins "
                 "are those of OPTIM_CORS_ORIGINS"

@@ -10,6 +10,7 @@ SLOWEST_BYTES_PER_SECOND = 1 << 14
 class Debt:
     """What a client owes since a moment."""
 
+    what: str
     since: float
     seconds: float
     paid: int = 0

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import structlog
 from structlog.stdlib import BoundLogger, ProcessorFormatter
@@ -25,24 +26,29 @@ CHATTER = (
 """How uvicorn's messages begin that say what goes without saying."""
 
 
-def _id_last(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    if "request_id" in event:
-        event["request_id"] = event.pop("request_id")
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+"""That of the request that is worked on. One variable: to bind structlog's takes 60 times as long."""
+
+
+def _request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Put the id at the end of a line."""
+    request_id = event.pop("request_id", None) or REQUEST_ID.get()
+    if request_id is not None:
+        event["request_id"] = request_id
     return event
 
 
-_EVERY_LINE: Sequence[Processor] = (structlog.stdlib.add_log_level, structlog.processors.format_exc_info, _id_last)
+_EVERY_LINE: Sequence[Processor] = (structlog.stdlib.add_log_level, structlog.processors.format_exc_info, _request_id)
 
 log: BoundLogger = structlog.wrap_logger(
     logging.getLogger(LOGGER),
     wrapper_class=BoundLogger,
     processors=[
         structlog.stdlib.filter_by_level,
-        structlog.contextvars.merge_contextvars,
         *_EVERY_LINE,
         ProcessorFormatter.wrap_for_formatter,
     ],
-)
+).bind()
 
 
 def configure_logs(level: str, form: str) -> None:

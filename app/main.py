@@ -31,7 +31,7 @@ from app.hosts import HostGate
 from app.listing import Listing
 from app.logs import configure_logs, log
 from app.names import listed
-from app.problems import problem_response
+from app.problems import Problem
 from app.quota import Quota
 from app.rate_limit import RateLimit
 from app.readiness import Readiness
@@ -179,16 +179,14 @@ def _add_layers(app: FastAPI, service: Service) -> None:
     with_cors = cors(origins)
     app.add_middleware(
         HostGate,
-        answer_error=problem_response,
+        answer_error=Problem,
         allowed=listed(settings.allowed_hosts),
         origins=origins,
         has_keys=service.keys.needed,
     )
     if origins:
         app.add_middleware(with_cors)
-    app.add_middleware(
-        Telemetry, metrics=service.metrics, answer_error=lambda error: with_cors(problem_response(error))
-    )
+    app.add_middleware(Telemetry, metrics=service.metrics, answer_error=lambda error: with_cors(Problem(error)))
 
 
 def _add_handlers(app: FastAPI) -> None:
@@ -196,19 +194,17 @@ def _add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(errors.ServiceError)
     async def service_error(_: Request, error: errors.ServiceError) -> Response:
-        return problem_response(error)
+        return Problem(error)
 
     @app.exception_handler(EngineError)
     async def engine_error(_: Request, error: EngineError) -> Response:
-        return problem_response(errors.of_engine(error))
+        return Problem(errors.of_engine(error))
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         name = first["loc"][1]
-        return problem_response(
-            errors.MalformedQuery(f"query parameter {name} is {first['input']!r:.80}: {first['msg']}")
-        )
+        return Problem(errors.MalformedQuery(f"query parameter {name} is {first['input']!r:.80}: {first['msg']}"))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -216,13 +212,13 @@ def _add_handlers(app: FastAPI) -> None:
             path = getattr(request.scope.get("route"), "path", "")
             methods = [method.upper() for method in request.app.openapi()["paths"].get(path, ["get"])]
             allowed = ", ".join([*methods, *["HEAD"] * ("GET" in methods)])
-            response = problem_response(errors.MethodNotAllowed(f"{request.method} is not for this path: {allowed}"))
+            response = Problem(errors.MethodNotAllowed(f"{request.method} is not for this path: {allowed}"))
             response.headers["Allow"] = allowed
             return response
         if error.status_code == 404:
-            return problem_response(errors.RouteNotFound("the paths are listed in /docs"))
-        return problem_response(errors.MalformedBody(str(error.detail)))
+            return Problem(errors.RouteNotFound("the paths are listed in /docs"))
+        return Problem(errors.MalformedBody(str(error.detail)))
 
     @app.exception_handler(ClientDisconnect)
     async def disconnected(_: Request, __: ClientDisconnect) -> Response:
-        return problem_response(errors.MalformedBody("the body ended before its announced length"))
+        return Problem(errors.MalformedBody("the body ended before its announced length"))

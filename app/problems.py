@@ -2,9 +2,21 @@
 
 import orjson
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from app.errors import ServiceError
 
+ERROR = "optim.error"
+"""Where in a request's ASGI scope there is the error that it was answered with, for its log line."""
 
-def problem_response(error: ServiceError) -> Response:
-    return Response(orjson.dumps(error.problem()), error.status, error.headers(), "application/problem+json")
+
+class Problem(Response):
+    """The answer that an error is."""
+
+    def __init__(self, error: ServiceError) -> None:
+        super().__init__(orjson.dumps(error.problem()), error.status, error.headers(), "application/problem+json")
+        self._error = error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[ERROR] = self._error
+        await super().__call__(scope, receive, send)

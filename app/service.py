@@ -20,7 +20,7 @@ from app.readiness import Readiness
 from app.sessions import Sessions
 from app.settings import Settings
 from app.store.base import Store
-from app.telemetry import HEADERS, Metrics
+from app.telemetry import HEADERS, TENANT, Metrics
 from app.wire.codec import Limits
 
 
@@ -56,14 +56,15 @@ async def writer(request: Request) -> Caller:
 
 async def admin(request: Request) -> Caller:
     """A caller who may see the service itself. A tenant's limit is for its work, and not for who watches it."""
-    service = await service_of(request)
-    return service.keys.caller(request.headers.get("authorization"), Role.admin)
+    return await _caller(request, Role.admin, limited=False)
 
 
-async def _caller(request: Request, needed: Role) -> Caller:
+async def _caller(request: Request, needed: Role, limited: bool = True) -> Caller:
     service = await service_of(request)
-    caller = service.keys.caller(request.headers.get("authorization"), needed)
-    if service.rate_limit:
+    caller = service.keys.caller(request.headers.get("authorization"))
+    request.scope[TENANT] = caller.tenant
+    caller.check_may(needed)
+    if service.rate_limit and limited:
         request.scope[HEADERS] = service.rate_limit.take(caller.tenant)
     return caller
 

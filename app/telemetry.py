@@ -10,17 +10,23 @@ import re
 import time
 from collections.abc import Callable
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Overloaded, ServiceError
-from app.logs import log
+from app.logs import REQUEST_ID, log
+from app.problems import ERROR
 
 HEADERS = "optim.headers"
 """Where in a request's ASGI scope there are header fields that its answer gets, whatever that is."""
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+TENANT = "optim.tenant"
+"""Where in a request's ASGI scope there is who asks, once that is known."""
+SESSION = "optim.session"
+"""Where there is the session that was made."""
+FIT_FOR_A_LOG = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+ID = re.compile(r"[0-9a-f]{32}")
+LONGEST_WORDS = 400
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -79,29 +85,55 @@ class Telemetry:
                 message = {**message, "body": b""}
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, send_with_id)
-            except asyncio.CancelledError:  # the server stops, and OPTIM_SHUTDOWN_SECONDS have passed
-                if not status:
-                    stopping = Overloaded("the service stops before this is done; send the request again")
-                    await self._answer_error(stopping)(scope, receive, send_with_id)
+        token = REQUEST_ID.set(request_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:  # the server stops, and OPTIM_SHUTDOWN_SECONDS have passed
+            if not status:
+                stopping = Overloaded("the service stops before this is done; send the request again")
+                await self._answer_error(stopping)(scope, receive, send_with_id)
+            raise
+        except Exception:
+            log.exception("request failed", method=method, path=scope["path"])
+            if status:
                 raise
-            except Exception:
-                log.exception("request failed", method=method, path=scope["path"])
-                if status:
-                    raise
-                failed = self._answer_error(ServiceError("an unexpected error; the log has it under the request id"))
-                await failed(scope, receive, send_with_id)
-            finally:
-                self._record(method, scope, status, time.perf_counter() - started)
+            failed = self._answer_error(ServiceError("an unexpected error; the log has it under the request id"))
+            await failed(scope, receive, send_with_id)
+        finally:
+            self._record(method, scope, status, time.perf_counter() - started)
+            REQUEST_ID.reset(token)
 
     def _record(self, method: str, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
-        write = log.debug if route in ("/livez", "/readyz", "/metrics") else log.info
-        write("request", method=method, route=route, status=status, ms=round(1000 * seconds, 2))
+        _level(status, route)(
+            "request", method=method, route=route, status=status, ms=round(1000 * seconds, 2), **_about(scope)
+        )
+
+
+def _level(status: int, route: str) -> Callable[..., None]:
+    if status >= 500:
+        return log.warning if status == Overloaded.status else log.error
+    return log.debug if route in ("/livez", "/readyz", "/metrics") else log.info
+
+
+def _about(scope: Scope) -> dict[str, str]:
+    """Return who asked, for which session, and of a refusal its code; of a failure also the cause."""
+    about = {}
+    if TENANT in scope:
+        about["tenant"] = scope[TENANT]
+    session = scope.get(SESSION) or scope.get("path_params", {}).get("session_id", "")
+    if ID.fullmatch(session):
+        about["session"] = session
+    error: ServiceError | None = scope.pop(ERROR, None)  # else both would wait for a garbage collection
+    if error is not None:
+        about["code"] = error.code
+        if error.status >= 500:
+            about["detail"] = error.detail[:LONGEST_WORDS]
+            if error.__cause__ is not None:
+                about["cause"] = f"{type(error.__cause__).__name__}: {error.__cause__}"[:LONGEST_WORDS]
+    return about
 
 
 def _request_id(scope: Scope) -> str:
@@ -109,6 +141,6 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text: str = value.decode("latin-1")
-            if REQUEST_ID.fullmatch(text):
+            if FIT_FOR_A_LOG.fullmatch(text):
                 return text
     return f"{random.getrandbits(128):032x}"

@@ -14,6 +14,7 @@ from app.routes.bodies import whole_body
 from app.routes.once import headers_of, read_once
 from app.routes.query import StrictRoute
 from app.service import Has, Reader, Service, Writer
+from app.telemetry import SESSION
 from app.wire.codecs import JSON, codec_of
 from app.wire.json_tensors import read_json
 from app.wire.session_json import read_changes, read_creation, summary, view
@@ -45,6 +46,7 @@ async def create_session(request: Request, service: Has, caller: Writer) -> Resp
     named `*bias` get no weight decay."""
     document, once = await _read_document(request, service, caller)
     written = await service.sessions.create(caller.tenant, once=once, **read_creation(document))
+    request.scope[SESSION] = written.session.id
     location = {"Location": f"sessions/{written.session.id}"}
     return _json(view(written.session), 201, location | headers_of(written))
 

@@ -1,5 +1,6 @@
 """What can be seen from outside: request ids, one log line a request, and nothing in it that is secret or long."""
 
+import gc
 import json
 import logging
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from httpx2 import Client
 
+from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.logs import LOGGERS, configure_logs
 from app.main import create_app
 from app.settings import Settings
@@ -89,8 +91,142 @@ def test_a_request_is_one_line_with_its_route_and_its_id(client: Client, logs: L
     assert 0 < line.pop("ms") < 60_000
     assert line == {
         "event": "request", "level": "info", "method": "POST", "route": "/v1/sessions/{session_id}/steps",
-        "status": 200, "request_id": answer.headers["x-request-id"],
+        "status": 200, "tenant": "default", "session": session.rpartition("/")[2],
+        "request_id": answer.headers["x-request-id"],
     }  # fmt: skip
+
+
+def test_the_line_of_a_creation_names_the_session(client: Client, logs: Logs) -> None:
+    session = create(client)
+    assert logs.lines()[0]["session"] == session.rpartition("/")[2]
+
+
+def test_the_line_of_a_refusal_names_its_code_and_no_detail(client: Client, logs: Logs) -> None:
+    session = create(client)
+    logs.text()
+    step(client, session, **W, step=9)
+    client.get("/v1/sessions/0")
+    client.get("/v1/sessions/x%0a2026 error event")
+    client.get("/nowhere")
+    client.get("/v1/sessions?limit=0")
+    client.get("/v1/sessions", headers={"host": "evil.example"})
+    lines = logs.lines()
+    assert [(line["level"], line["code"], line.get("tenant"), "session" in line) for line in lines] == [
+        ("info", "step_conflict", "default", True),
+        ("info", "session_not_found", "default", False),
+        ("info", "session_not_found", "default", False),
+        ("info", "route_not_found", None, False),
+        ("info", "malformed_query", "default", False),
+        ("info", "misdirected", None, False),
+    ]
+    assert not [line for line in lines if "detail" in line]
+
+
+def test_a_line_names_the_tenant_of_a_key(logs: Logs, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": [row("looks", tenant="lab", role="read")]}))
+    with serving(api_keys_file=file, rate_limit="3/hour") as client:
+        for _ in range(4):
+            client.get("/v1/sessions", headers={"authorization": "Bearer looks"})
+        client.post("/v1/sessions", json={}, headers={"authorization": "Bearer looks"})
+        client.get("/v1/sessions", headers={"authorization": "Bearer wrong"})
+    assert [(line.get("tenant"), line.get("code")) for line in logs.lines()] == [
+        *[("lab", None)] * 3, ("lab", "rate_limited"), ("lab", "forbidden"), (None, "unauthenticated"),
+    ]  # fmt: skip
+
+
+class AwayStore(MemoryStore):
+    """Cannot be reached, or is damaged."""
+
+    error: Exception = StateDamaged("piece 0 is not what was written")
+
+    async def load(self, session_id: str) -> Head | None:
+        raise self.error
+
+    async def ping(self) -> None:
+        raise self.error
+
+    async def is_listed(self, tenant: str, session_id: str) -> bool:
+        return True
+
+
+def unreachable() -> Exception:
+    """Return the error of a store whose connection is refused."""
+    try:
+        raise ConnectionRefusedError(111, "connection refused")
+    except OSError as error:
+        away = StoreUnavailable("the store does not answer")
+        away.__cause__ = error
+        return away
+
+
+@pytest.mark.parametrize("path", ["/v1/sessions/0", "/readyz"])
+def test_a_503_is_a_warning_with_its_cause(logs: Logs, path: str) -> None:
+    store = AwayStore(10)
+    store.error = unreachable()
+    with serving(store) as client:
+        problem(client.get(path), 503, "store_unavailable")
+    (line,) = logs.lines()
+    assert (line["level"], line["status"], line["code"]) == ("warning", 503, "store_unavailable")
+    assert line["detail"] == "the store does not answer"
+    assert line["cause"] == "ConnectionRefusedError: [Errno 111] connection refused"
+
+
+def test_a_500_is_an_error_with_its_detail(logs: Logs) -> None:
+    with serving(AwayStore(10)) as client:
+        problem(client.get(f"/v1/sessions/{'0' * 32}/params"), 500, "state_damaged")
+    (line,) = logs.lines()
+    assert (line["level"], line["code"]) == ("error", "state_damaged")
+    assert line["detail"] == "piece 0 is not what was written"
+    assert line["session"] == "0" * 32
+
+
+def test_a_refused_connection_is_logged_with_its_code(logs: Logs) -> None:
+    with listening(create_app(Settings(store="memory:"))) as address, Wire(address) as wire:
+        wire.send(b"GET / HTTP/3\r\n\r\n")
+        head, document = wire.refusal()
+        port = wire.socket.getsockname()[1]
+    (line,) = [line for line in logs.lines() if line["event"] == "refused"]
+    assert (line["code"], line["detail"], line["client"]) == (
+        "malformed_header", document["detail"], f"127.0.0.1:{port}",
+    )  # fmt: skip
+    assert line["request_id"].encode() in head
+
+
+@pytest.mark.parametrize(
+    ("sent", "late", "level"),
+    [
+        (b"POST / HTTP/1.1\r\n", "head", "debug"),
+        (post("/v1/sessions", b"{}", content_type="application/json")[:-1], "body", "info"),
+    ],
+)
+def test_a_late_client_is_logged(logs: Logs, sent: bytes, late: str, level: str) -> None:
+    app = create_app(Settings(store="memory:"))
+    with listening(app, head_seconds=0.1, body_seconds=0.1) as address, Wire(address) as wire:
+        wire.send(sent)
+        assert wire.is_closed()
+    (line,) = [line for line in logs.lines() if line["event"] == "closed a late connection"]
+    assert (line["late"], line["level"]) == (late, level)
+    assert line["client"].startswith("127.0.0.1:")
+
+
+def test_a_refused_request_leaves_nothing_to_a_garbage_collection(client: Client) -> None:
+    session = create(client)
+    gc.collect()
+    gc.disable()
+    try:
+        before = errors_in_memory()
+        for _ in range(3):
+            problem(step(client, session, **W, step=9), 409, "step_conflict")
+            problem(client.get("/nowhere"), 404, "route_not_found")
+            problem(client.get("/v1/sessions", headers={"host": "evil.example"}), 421, "misdirected")
+        assert errors_in_memory() == before
+    finally:
+        gc.enable()
+
+
+def errors_in_memory() -> int:
+    return sum(isinstance(thing, ServiceError) for thing in gc.get_objects())
 
 
 def test_a_look_at_the_health_is_logged_for_who_debugs(client: Client, logs: Logs) -> None:
