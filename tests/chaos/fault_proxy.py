@@ -52,6 +52,11 @@ class FaultProxy:
     def has_struck(self) -> bool:
         return self._fault is None
 
+    @property
+    def links(self) -> int:
+        """How many clients are connected."""
+        return len(self._links)
+
     def strike(self, fault: Fault | None) -> None:
         """The next fault; `None` to count alone."""
         self._fault = fault

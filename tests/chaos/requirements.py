@@ -19,12 +19,13 @@ REQUIREMENTS: dict[str, Requirement] = {
     ),
     "R3": Requirement(
         "The store's death is survived",
-        "Redis killed and started again under load: 503 with `Retry-After` meanwhile, recovery by itself, nothing lost",
+        "Redis killed and started again under load, or failed over to another server behind its address: 503 with "
+        "`Retry-After` meanwhile, recovery by itself, nothing lost",
     ),
     "R4": Requirement(
         "Lost, late and cut replies do no harm",
         "a proxy between client and service, and between service and Redis: delays past the timeout, cuts after every "
-        "number of bytes of a sweep, black holes, resets",
+        "number of bytes of a sweep, black holes, resets; idle connections that a router forgot",
     ),
     "R5": Requirement(
         "A session is linearizable",

@@ -1,0 +1,142 @@
+"""Redis moves to another machine behind its address, and routers forget connections: each costs a try, and no step."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from app.main import create_app
+from app.settings import Settings
+from tests.chaos.fault_proxy import FaultProxy
+from tests.chaos.trial import WHOLE, Trial
+from tests.durability.load import Load
+from tests.durability.processes import ServerProcess, servers
+from tests.durability.twin import Twin
+from tests.durability.wire import Wire, code_of
+from tests.servers import RedisServer
+from tests.service.sockets import listening
+
+MOVED_SECONDS = 0.5
+"""The address moves a random part of this after the failover."""
+RECOVERED_SECONDS = 2.0
+STORE_SECONDS = 1.0
+CLIENTS = 16
+"""At once, before all is idle."""
+ROWS = {"small": 8, "staged": 3_600}
+"""Of a twin, as in `test_faulty_network`."""
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[list[RedisServer]]:
+    """Two servers with the options of docker-compose.yml."""
+    pair = []
+    try:
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            pair.append(RedisServer(tmp_path / name, "--appendfsync", "always", "--maxmemory-policy", "noeviction"))
+            await asyncio.to_thread(pair[-1].start)
+        yield pair
+    finally:
+        for server in pair:
+            server.kill()
+
+
+def fail_over(primary: RedisServer, replica: RedisServer) -> None:
+    """Make the one the other's replica, with all that was written, as an operator does before work on a machine."""
+    with primary.client() as old, replica.client() as new:
+        old.execute_command("FAILOVER", "TO", "127.0.0.1", replica.port)
+        while old.info("replication")["role"] != "slave" or new.info("replication")["role"] != "master":
+            time.sleep(0.005)
+
+
+def follow(replica: RedisServer, primary: RedisServer) -> None:
+    with replica.client() as client:
+        client.replicaof("127.0.0.1", primary.port)
+        while client.info("replication").get("master_link_status") != "up":
+            time.sleep(0.01)
+
+
+def train_through_failovers(trial: Trial, proxy: FaultProxy, server: ServerProcess, pair: list[RedisServer]) -> None:
+    slowest = 0.0
+    primary, replica = pair
+    with Load(server.port) as load:
+        for _ in range(trial.times(quick=2, whole=20)):
+            follow(replica, primary)
+            load.wait_for_a_moment(trial.random)
+            fail_over(primary, replica)
+            assert not server.is_ready(timeout=2)
+            time.sleep(trial.random.uniform(0, MOVED_SECONDS))
+            proxy.move(replica.port)
+            moved = time.monotonic()
+            load.wait_for_each()
+            slowest = max(slowest, time.monotonic() - moved)
+            assert server.is_ready(timeout=2)
+            trial.tried["failovers"] += 1
+            primary, replica = replica, primary
+    assert not load.unanswered
+    assert load.seen["answers 503 store_unavailable"] >= trial.tried["failovers"]
+    trial.tried["acknowledged steps"] += load.answered
+    trial.tried.update(load.seen)
+    trial.measured["slowest recovery"] = f"{slowest:.2f} s"
+    if WHOLE:
+        assert slowest < RECOVERED_SECONDS
+
+
+@pytest.mark.requirement("R3", "R2")
+async def test_failovers_that_move_the_address_lose_nothing(
+    trial: Trial, tmp_path: Path, pair: list[RedisServer]
+) -> None:
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(FaultProxy(pair[0].port))
+        starting = servers([proxy.redis_url], tmp_path)
+        (server,) = await asyncio.to_thread(stack.enter_context, starting)
+        await asyncio.to_thread(train_through_failovers, trial, proxy, server, pair)
+
+
+async def step_after_idling(trial: Trial, proxy: FaultProxy, port: int, twin: Twin, *, reset: bool) -> float:
+    """Leave idle connections, let the router forget them, and step; how long the step took in the end."""
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        looking = [asyncio.wrap_future(pool.submit(look, port, twin.path)) for _ in range(CLIENTS)]
+        await asyncio.gather(*looking)
+    trial.tried["connections forgotten"] += proxy.links
+    proxy.forget(reset=reset)
+    request, begun, refused = twin.request(), time.monotonic(), 0
+    with Wire(port) as wire:
+        while (answer := await asyncio.to_thread(wire.send, request)).status != 200:
+            assert code_of(answer) == "store_unavailable", answer.body
+            refused += 1
+            assert refused == 1, "one refusal is the most that it may cost"
+        took = time.monotonic() - begun
+        twin.take(answer)
+    trial.tried["steps refused once"] += refused
+    trial.tried["steps"] += 1
+    return took
+
+
+def look(port: int, path: str) -> None:
+    with Wire(port) as wire:
+        wire.ask("GET", path)
+
+
+@pytest.mark.requirement("R4", "R2")
+async def test_connections_that_a_router_forgot_cost_one_timeout(trial: Trial, own_redis: RedisServer) -> None:
+    slowest = 0.0
+    async with AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(FaultProxy(own_redis.port))
+        app = create_app(Settings(store=proxy.redis_url, store_timeout_seconds=STORE_SECONDS))
+        _, port = await asyncio.to_thread(stack.enter_context, listening(app, keep_alive=300))
+        wire = stack.enter_context(Wire(port))
+        twins = [await asyncio.to_thread(Twin, wire, hold_params=True, rows=rows) for rows in ROWS.values()]
+        for number in range(trial.times(quick=4, whole=200)):
+            twin, reset = twins[number % 2], trial.random.random() < 0.5
+            took = await step_after_idling(trial, proxy, port, twin, reset=reset)
+            slowest = max(slowest, took)
+        for twin in twins:
+            await asyncio.to_thread(twin.check, wire)
+    trial.measured["slowest step"] = f"{slowest:.2f} s, with a timeout of {STORE_SECONDS:g} s"
+    if WHOLE:
+        assert slowest < 4 * STORE_SECONDS
