@@ -1,5 +1,7 @@
 """The hosts that the service answers for, and the pages that may change something on it.
 
+Also the place where a head is made unambiguous: what may stand once stands once.
+
 A browser lets any page send requests to this machine. Without API keys two things keep such a page out: the `Host`
 that it is asked for, because a name that an attacker owns may lead to 127.0.0.1 (DNS rebinding), and the `Origin` that
 a browser names with every write.
@@ -11,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import Forbidden, MalformedHeader, Misdirected, ServiceError
 from app.names import EVERY, Hosts, host_of, is_loopback, origin
+from app.request_head import joined
 
 PROBES = {"/livez", "/readyz"}
 """Asked by an address that nobody knows before, a pod's, and tell nothing of a session."""
@@ -46,6 +49,7 @@ class HostGate:
 
     def _check(self, scope: Scope) -> None:
         """Raise `MalformedHeader`, `Misdirected` or `Forbidden`."""
+        scope["headers"] = joined(scope["headers"])
         hosts, page, site = list[str](), None, None
         for name, value in scope["headers"]:
             if name == b"host":

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, ip_address
 
 HOST = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._~!$&'()*+;=%-]+))(?::(?P<port>[0-9]*))?")
@@ -10,8 +11,11 @@ ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[^/?#@]+)")
 LOOPBACK = IPv4Network("127.0.0.0/8")
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 EVERY = "*"
+REMEMBERED = 64
+"""Hosts whose form is remembered: most requests name the one of the request before."""
 
 
+@lru_cache(REMEMBERED)
 def host_of(field: str) -> str:
     """Return the name or address in a `Host` field: in small letters, without port, brackets and last dot.
 
@@ -20,6 +24,7 @@ def host_of(field: str) -> str:
     return _split(field)[0]
 
 
+@lru_cache(REMEMBERED)
 def is_loopback(host: str) -> bool:
     """Say whether a host, as `host_of` gives it, can only be this machine."""
     if host in ("localhost", "::1") or host.endswith(".localhost"):

@@ -12,6 +12,10 @@ Fields = list[tuple[bytes, bytes]]
 """Header fields in the order in which they came, their names in small letters."""
 
 VERSIONS = ("1.0", "1.1")
+SINGLE = {b"authorization", b"content-length", b"content-type", b"idempotency-key", b"origin", b"sec-fetch-site"}
+"""Fields of which two would say two things."""
+LISTS = {b"accept", b"content-encoding", b"if-match", b"if-none-match", b"prefer"}
+"""Fields whose values are lists: two are as good as one with a comma between (RFC 9110, section 5.3)."""
 ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 """A target with an authority: (authority, path and query)."""
 
@@ -37,6 +41,22 @@ def origin_form(target: bytes, fields: Fields) -> bytes:
     if len(at) == 1:
         fields[at[0]] = (b"host", authority)
     return rest if rest.startswith(b"/") else b"/" + rest
+
+
+def joined(fields: Fields) -> Fields:
+    """Return the fields with each list in one. Raises `MalformedHeader` for two of what may stand once."""
+    seen: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if name not in seen:
+            seen[name] = value
+        elif name in LISTS:
+            seen[name] += b", " + value
+        elif name in SINGLE:
+            raise MalformedHeader(f"{name.decode().title()} stands there twice: send it once")
+    if len(seen) == len(fields):
+        return fields
+    lists = [(name, value) for name, value in seen.items() if name in LISTS]
+    return [*(field for field in fields if field[0] not in LISTS), *lists]
 
 
 def without_upgrade(method: bytes, target: bytes, version: str, fields: Sequence[tuple[bytes, bytes]]) -> bytes:

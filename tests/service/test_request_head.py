@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from httpx2 import Client
 
 from app.main import create_app
 from app.settings import Settings
+from tests.service.calls import W, create, problem
 from tests.service.sockets import Wire, listening
 
 
@@ -87,6 +89,35 @@ def test_no_host_two_hosts_or_a_malformed_one_are_refused(
     address: tuple[str, int], hosts: tuple[str, ...], path: str
 ) -> None:
     assert status(address, path, *hosts) == (400, "malformed_header")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("authorization", ("Bearer a", "Bearer b")), ("authorization", ("Bearer a", "Bearer a")),
+        ("content-type", ("application/json", "text/plain")), ("idempotency-key", ('"a"', '"b"')),
+        ("origin", ("http://localhost", "https://evil.example")),
+    ],
+)  # fmt: skip
+def test_a_field_that_may_stand_once_and_stands_twice_is_refused(
+    client: Client, name: str, values: tuple[str, str]
+) -> None:
+    fields = [("content-type", "application/json")] if name != "content-type" else []
+    answer = client.post(
+        "/v1/sessions", content=b'{"optimizer": "sgd"}', headers=[*fields, *((name, value) for value in values)]
+    )
+    assert name in problem(answer, 400, "malformed_header")["detail"].lower()
+
+
+def test_a_list_may_come_in_two_fields(client: Client) -> None:
+    session = create(client)
+    etag = client.get(session).headers["etag"]
+    assert client.get(session, headers=[("if-none-match", '"other"'), ("if-none-match", etag)]).status_code == 304
+    binary = [("accept", "text/html"), ("accept", "application/vnd.safetensors"), ("x-other", "1"), ("x-other", "2")]
+    answer = client.post(f"{session}/steps", json=W, headers=binary)
+    assert answer.headers["content-type"] == "application/vnd.safetensors"
+    gzip = [("content-encoding", "identity"), ("content-encoding", "gzip")]
+    problem(client.post(f"{session}/steps", json=W, headers=gzip), 415, "unsupported_media_type")
 
 
 def test_an_old_request_needs_no_host(address: tuple[str, int]) -> None:

@@ -47,6 +47,16 @@ def test_an_offered_upgrade_is_ignored(address: tuple[str, int], name: str, befo
             assert wire.answer() == (200, b"unread" if path == "/unread" else digest(body))
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("body", [b"", b"small", LARGE], ids=["none", "small", "large"])
+def test_an_offered_upgrade_is_ignored_on_every_method(address: tuple[str, int], method: str, body: bytes) -> None:
+    request = offering(post("/lane", body)).replace(b"POST", method.encode(), 1)
+    with Wire(address) as wire:
+        wire.send(request + post("/lane", b"next"))
+        assert wire.answer() == (200, digest(body))
+        assert wire.answer() == (200, digest(b"next"))
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_after_an_offer_may_come_in_any_segments(address: tuple[str, int], chunked: bool) -> None:
     body = b"sixteen letters!"
