@@ -25,7 +25,7 @@ def saved_values(change: Save, history_limit: int, memory: KeyMemory) -> Command
         *(change.previous.stamp if change.previous else ("", "")),
         encode(head),
         len(head.pieces),
-        "" if head.expires_at is None else _ms_left(head.expires_at),
+        _lifetime(change),
         "" if change.forget_after is None else change.forget_after,
         "" if row is None else row.step,
         "" if row is None else b"%016d%016d" % (row.step, head.version) + row.body,
@@ -41,6 +41,9 @@ def _key_values(change: Save, memory: KeyMemory) -> Command:
     return (f"{now:.3f}", f"{now - memory.seconds:.3f}", memory.count, memory.most, *keys)
 
 
-def _ms_left(expires_at: float) -> int:
+def _lifetime(change: Save) -> str | int:
     """Return how long Redis is to keep the session. Relative, because Redis's clock may differ from ours."""
-    return math.ceil((expires_at - time.time()) * 1000)
+    expires_at, previous = change.head.expires_at, change.previous
+    if expires_at is not None:
+        return math.ceil((expires_at - time.time()) * 1000)
+    return "-" if previous is not None and previous.expires_at is None else ""

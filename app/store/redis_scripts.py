@@ -26,16 +26,19 @@ SAVE = Script(
 -- KEYS: head, history, used keys, the mark that a claim's session was created, the pieces of the new head, the obsolete
 --       pieces
 -- ARGV: 1 token of the save  2 version and 3 token that the store must hold, or two empty strings  4 head
---       5 number of the new head's pieces  6 ms to live, or empty  7 forget after this step, or empty
---       8 step and 9 member of the history's row, or two empty strings  10 rows to keep
---       11 ms for the mark, or empty  12 now  13 keys used up to then may go  14 keys to keep  15 the most keys
---       16… the digest and the row of each key that is used up
+--       5 number of the new head's pieces  6 ms to live; or empty: for ever; or -: for ever, and it was so before
+--       7 forget after this step, or empty  8 step and 9 member of the history's row, or two empty strings
+--       10 rows to keep  11 ms for the mark, or empty  12 now  13 keys used up to then may go  14 keys to keep
+--       15 the most keys  16… the digest and the row of each key that is used up
 local version, token = string.match(redis.call('GETRANGE', KEYS[1], 0, 255), '^%S+ %S+ (%S+) (%S+)')
 if token == ARGV[1] then return 'done' end
 if (version or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then return 'conflict' end
 if ARGV[11] ~= '' and redis.call('EXISTS', KEYS[4]) == 1 then return 'created' end
+local numbers
 for i = 16, #ARGV, 2 do
-  if redis.call('HGET', KEYS[3], ARGV[i]) then return 'used' end
+  local found = redis.call('HMGET', KEYS[3], ARGV[i], 'numbers')
+  if found[1] then return 'used' end
+  numbers = found[2]
 end
 local last = 4 + tonumber(ARGV[5])
 for i = 5, last do
@@ -47,26 +50,27 @@ if ARGV[8] ~= '' then redis.call('ZADD', KEYS[2], ARGV[8], ARGV[9]) end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[10]))
 if ARGV[11] ~= '' then redis.call('SET', KEYS[4], ARGV[12], 'PX', ARGV[11]) end
 if #ARGV > 15 then
-  local first, newest = string.match(redis.call('HGET', KEYS[3], 'numbers') or '', '^(%d+) (%d+)')
-  first, newest = tonumber(first or 1), tonumber(newest or 0)
+  local first, newest = string.match(numbers or '1 0', '^(%d+) (%d+)')
   for i = 16, #ARGV, 2 do
     newest = newest + 1
-    redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1], newest, ARGV[12] .. ' ' .. ARGV[i])
+    redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1], newest, ARGV[12] .. ' ' .. ARGV[i],
+               'numbers', first .. ' ' .. newest)
   end
   for _ = 1, TRIMMED do
+    local followers = newest - first
+    if followers < tonumber(ARGV[14]) then break end
     local used_at, digest = string.match(redis.call('HGET', KEYS[3], first) or '0 -', '^(%S+) (%S+)')
-    local followers, is_old = newest - first, tonumber(used_at) <= tonumber(ARGV[13])
-    if followers < tonumber(ARGV[15]) and (followers < tonumber(ARGV[14]) or not is_old) then break end
+    if followers < tonumber(ARGV[15]) and tonumber(used_at) > tonumber(ARGV[13]) then break end
     redis.call('HDEL', KEYS[3], first, digest)
     first = first + 1
+    redis.call('HSET', KEYS[3], 'numbers', first .. ' ' .. newest)
   end
-  redis.call('HSET', KEYS[3], 'numbers', first .. ' ' .. newest)
 end
 for i = last + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
-for i = 1, last do
-  if i ~= 4 then
-    if ARGV[6] == '' then redis.call('PERSIST', KEYS[i]) else redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
-  end
+for i = ARGV[6] == '-' and 5 or 1, last do
+  if i == 4 then  -- the mark has a time of its own
+  elseif ARGV[6] == '-' or ARGV[6] == '' then redis.call('PERSIST', KEYS[i])
+  else redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
 end
 return 'done'
 """.replace("TRIMMED", str(TRIMMED))

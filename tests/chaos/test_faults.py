@@ -100,11 +100,11 @@ async def check(store: Any, client: httpx2.AsyncClient, session: str, work: Work
     again = await work.asked.send(client, session)
     if ought.new is None and found is None:
         assert again.status_code == 404
-    elif work.asked.rest == "/steps":
-        assert (again.status_code, again.content) == (200, ought.answer.content), again.text
-        assert ("idempotent-replayed" in again.headers) == (found == ought.new)
     else:
         assert again.status_code == ought.answer.status_code, again.text
+        assert ("idempotent-replayed" in again.headers) == (found == ought.new)
+        if work.asked.rest == "/steps":
+            assert again.content == ought.answer.content
     async with service_on(store) as fresh:
         assert await state_of(fresh, session) == ought.new
     assert await next_answer(client, session, work, ought.next_number) == ought.next_answer
@@ -163,6 +163,28 @@ async def test_a_fault_among_changes_that_are_saved_together_harms_none(store: A
                 found = await check(store, client, session, work, ought)
                 assert found == "new states" or answer.status_code == 503
             trial.tried["faults"] += 1
+
+
+@pytest.mark.requirement("R8", "R2")
+@pytest.mark.parametrize("hit", [failed, cancelled, killed])
+async def test_a_fault_while_a_session_is_made_leaves_its_key_for_one(store: Any, hit: Hit, trial: Trial) -> None:
+    async with service_on(store) as client:
+        for at in moments(trial):
+            headers = {"content-type": "application/json", "idempotency-key": f'"creation {at}"'}
+            work = Work("", Asked("POST", "", b'{"optimizer":"adamw"}', headers))
+            struck, _ = await hit(store, client, "/v1/sessions", work, at)
+            if not struck:
+                break
+            made = (await client.get("/v1/sessions")).json()["sessions"]
+            again = await work.asked.send(client, "/v1/sessions")
+            assert (again.status_code, "idempotent-replayed" in again.headers) == (201, bool(made)), again.text
+            [session] = (await client.get("/v1/sessions")).json()["sessions"]
+            assert session["id"] == again.json()["id"]
+            assert made in ([], [session])
+            trial.tried["faults"] += 1
+            trial.tried["sessions made before" if made else "made by the next try"] += 1
+            await client.delete(f"/v1/sessions/{session['id']}")
+            assert (await work.asked.send(client, "/v1/sessions")).status_code == 404
 
 
 @pytest.mark.requirement("R8")

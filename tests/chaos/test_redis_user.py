@@ -49,7 +49,8 @@ def live(url: str, admin: Redis) -> None:
         client.get("/readyz")
         session = create(client, hold_params=True, ttl_seconds=600)
         client.put(f"{session}/params", json={"params": W["params"]})
-        client.post(f"{session}/steps", json={"grads": W["grads"]})
+        for _ in range(2):
+            client.post(f"{session}/steps", json={"grads": W["grads"]}, headers={"idempotency-key": '"a"'})
         client.patch(session, json={"ttl_seconds": None, "labels": {"a": "b"}})
         state = client.get(f"{session}/state").content
         client.post(f"{session}/steps", json={"grads": W["grads"]})  # which the state then takes back

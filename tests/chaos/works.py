@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
@@ -20,6 +20,7 @@ from tests.service.calls import SAFETENSORS, path_of
 SMALL, LARGE = 5, 400_000
 """Elements. The large one's state is 4.8 MB, several pieces that leave while the step is computed."""
 BINARY = {"content-type": SAFETENSORS}
+KEY = {"idempotency-key": '"a change"'}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ def a_step(number: int, size: int, *, held: bool) -> Asked:
 
 def hold(size: int) -> Asked:
     return Asked("PUT", "/params", encode({"params": drawn(size, 7)}, {}), BINARY)
+
+
+def keyed(asked: Asked) -> Asked:
+    return replace(asked, headers={**(asked.headers or {}), **KEY})
 
 
 @dataclass(frozen=True)
@@ -80,11 +85,11 @@ async def works(client: httpx2.AsyncClient) -> list[Work]:
         Work("a step", a_step(2, SMALL, held=False)),
         Work("a step of held parameters", a_step(2, SMALL, held=True), held=True),
         Work("a large step", a_step(2, LARGE, held=True), LARGE, held=True),
-        Work("other settings", settings),
-        Work("other parameters", hold(SMALL), held=True),
-        Work("large other parameters", hold(LARGE), LARGE, held=True),
-        Work("a state put back", Asked("PUT", "/state", state, BINARY), held=True),
-        Work("a deletion", Asked("DELETE")),
+        Work("other settings", keyed(settings)),
+        Work("other parameters", keyed(hold(SMALL)), held=True),
+        Work("large other parameters", keyed(hold(LARGE)), LARGE, held=True),
+        Work("a state put back", keyed(Asked("PUT", "/state", state, BINARY)), held=True),
+        Work("a deletion", keyed(Asked("DELETE"))),
     ]
 
 
