@@ -152,3 +152,27 @@ def test_a_body_that_is_let_go_ends_its_request_and_not_its_connection(loop: str
         wire.send(request[-2 * BULK_BYTES :][:after])
         wire.send(request[-2 * BULK_BYTES :][after:] + sent("any", f"{path}/steps", json.dumps(W).encode()))
         assert wire.answer()[0] == 200
+
+
+def test_a_chunked_body_is_let_go_as_others_are() -> None:
+    with listening(create_app(Settings(store="memory:", max_waiting_bytes=BULK_BYTES * 4))) as address:
+        path = session(address, "any")
+        chunked = post_chunked(f"{path}/steps", [bytes(2 * BULK_BYTES)])
+        chunked = chunked.replace(b"host", b"content-type: application/json\r\nhost", 1)
+        with Wire(address) as wire, Wire(address) as other:
+            wire.send(chunked[:-1])
+            other.send(sent("any", f"{path}/steps", bytes(4 * BULK_BYTES), SAFETENSORS)[:-1])
+            status, body = wire.answer()
+            assert (status, json.loads(body)["code"]) == (503, "overloaded")
+            wire.send(chunked[-1:] + sent("any", f"{path}/steps", json.dumps(W).encode()))
+            assert wire.answer()[0] == 200
+
+
+def test_a_body_that_no_machine_has_memory_for_is_refused() -> None:
+    exbibyte = 1 << 60
+    settings = Settings(store="memory:", max_body_bytes=exbibyte, max_waiting_bytes=exbibyte)
+    with listening(create_app(settings)) as address, Wire(address) as wire:
+        request = sent("any", f"{session(address, 'any')}/steps", bytes(2 * BULK_BYTES), SAFETENSORS)
+        wire.send(request.replace(b"content-length: %d" % (2 * BULK_BYTES), b"content-length: %d" % exbibyte))
+        status, body = wire.answer()
+        assert (status, json.loads(body)["code"]) == (503, "overloaded")
