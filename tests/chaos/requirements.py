@@ -73,4 +73,9 @@ REQUIREMENTS: dict[str, Requirement] = {
         "a lock of all that the image installs, by hashes, held against what is declared; `make audit` asks for known "
         "vulnerabilities of it, and is no part of these runs: it needs the index's advisories",
     ),
+    "R17": Requirement(
+        "A training loop outlives a restart of the service",
+        "loops over the Python client with its defaults, sync and async; the service is away for 30 s after SIGTERM or "
+        "`kill -9`, on LMDB and on Redis; a session created meanwhile is there once",
+    ),
 }

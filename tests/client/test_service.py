@@ -227,6 +227,7 @@ def test_changing_a_setting_does_not_hide_that_another_client_stepped(client: An
     quick.step(w, w)
     with pytest.raises(PreconditionFailed):
         stale.update(lr=0.2)
+    assert client.sessions.update(quick.id, lr=0.2).info.hyperparameters["lr"] == 0.2
     with pytest.raises(StepConflict):
         stale.step(w, {"w": np.float32([3, 4])})
 

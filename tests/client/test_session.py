@@ -1,11 +1,12 @@
 """What a session learns from answers: its ETag, warnings, history, and whether it is at the step that is wanted."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from optim_client import PreconditionFailed, StepMismatch
+from optim_client import InternalServerError, PreconditionFailed, StepMismatch
 
 from tests.client.conftest import Connect
 from tests.client.documents import ROW, SESSION, stepped
@@ -58,7 +59,8 @@ def test_changes_are_for_the_session_as_it_was_seen_last(connect: Connect) -> No
     body = b'{"code": "precondition_failed", "detail": "changed"}'
     script = [
         with_etag(SESSION_ANSWER, '"1"'), with_etag(STEPPED, '"2"'), with_etag(SESSION_ANSWER, '"3"'),
-        Answer(204, headers={"ETag": '"4"'}), Answer(412, body), with_etag(SESSION_ANSWER, '"9"'), Answer(204),
+        Answer(204, headers={"ETag": '"4"'}), Answer(412, body), with_etag(SESSION_ANSWER, '"9"'),
+        with_etag(SESSION_ANSWER, '"10"'), Answer(204),
     ]  # fmt: skip
     with ScriptedServer(*script) as server:
         session = session_of(connect(server.url))
@@ -71,9 +73,25 @@ def test_changes_are_for_the_session_as_it_was_seen_last(connect: Connect) -> No
         session.delete()
     asked = [(seen.method, seen.headers.get("if-match")) for seen in server.seen]
     assert asked == [
-        ("GET", None), ("POST", None), ("PATCH", '"2"'), ("PUT", '"3"'), ("PATCH", '"4"'), ("GET", None),
-        ("DELETE", '"9"'),
+        ("GET", None), ("POST", None), ("PATCH", '"2"'), ("PUT", '"3"'), ("PATCH", '"4"'), ("GET", None), ("GET", None),
+        ("DELETE", '"10"'),
     ]  # fmt: skip
+
+
+def test_a_state_is_loaded_whatever_the_session_has_come_to(connect: Connect, tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(b"state")
+    ahead = Answer(body=json.dumps({**SESSION, "step": 99}).encode())
+    script = [
+        with_etag(SESSION_ANSWER, '"1"'), with_etag(ahead, '"5"'), Answer(500, headers={"X-Should-Retry": "false"}),
+        with_etag(ahead, '"6"'), Answer(204, headers={"ETag": '"7"'}), with_etag(SESSION_ANSWER, '"7"'),
+    ]  # fmt: skip
+    with ScriptedServer(*script) as server:
+        session = session_of(connect(server.url))
+        with pytest.raises(InternalServerError):
+            session.load_state(tmp_path / "state")
+        assert session.info.step == 41  # the parameters here are of it still
+        assert session.load_state(tmp_path / "state").step == 41
+    assert [seen.headers.get("if-match") for seen in server.seen if seen.method == "PUT"] == ['"5"', '"6"']
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"1"', "garbage"])

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,29 @@ def test_a_run_that_was_killed_goes_on(url: str) -> None:
     resumed = run("resume.py", url)
     assert re.match(r"goes on after step [2-9]\d", resumed)
     assert resumed.endswith("1 - 2x + 3x² has [ 1. -2.  3.]\n")
+
+
+def test_a_run_that_keeps_its_parameters_goes_on_to_the_same_bits(url: str, tmp_path: Path) -> None:
+    unbroken = checkpoints(url, tmp_path / "unbroken")
+    for least in (25, 100, 250):
+        program = [sys.executable, "examples/checkpoints.py", str(tmp_path / "killed")]
+        with subprocess.Popen(
+            program, cwd=ROOT, env=os.environ | {"OPTIM_BASE_URL": url}, stdout=subprocess.DEVNULL
+        ) as killed:
+            while not any(int(made.name) >= least for made in (tmp_path / "killed").glob("[0-9]*")):
+                assert killed.poll() is None
+                time.sleep(0.01)
+            killed.kill()
+    resumed = checkpoints(url, tmp_path / "killed")
+    assert re.match(r"goes on after step (250|275|300|325|350|375|400)\n", resumed)
+    assert resumed.endswith(unbroken)
+
+
+def checkpoints(url: str, folder: Path) -> str:
+    program = [sys.executable, "examples/checkpoints.py", str(folder)]
+    environment = os.environ | {"OPTIM_BASE_URL": url}
+    result = subprocess.run(program, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return result.stdout
 
 
 def test_every_optimizer_finds_the_valley() -> None:

@@ -197,6 +197,8 @@ class AsyncSession(SessionState):
         return self._changed(await self._client._run(self._tied(_calls.update(self.id, changes))))
 
     async def delete(self) -> None:
+        """Remove the session as it is now, with its state and its history."""
+        await self._see()
         await self._client._run(self._tied(_calls.delete(self.id)))
 
     @overload
@@ -220,10 +222,16 @@ class AsyncSession(SessionState):
             await asyncio.to_thread(sync, file)  # here, so that the loop does not wait for the disk
 
     async def load_state(self, path: str | os.PathLike[str]) -> SessionInfo:
-        """Upload a saved state into this session, which goes on from the step in the file."""
+        """Upload a saved state into this session as it is now; it goes on from the step in the file."""
+        await self._see()
         with await asyncio.to_thread(Path(path).open, "rb") as file:
             await self._client._run(self._tied(_calls.put_state(self.id, file)))
         return await self.get()
+
+    async def _see(self) -> None:
+        """Learn the ETag of now, for a call that is right whatever the session has come to."""
+        if self._etag is not None:
+            await self._client._run(self._tied(_calls.get(self.id)))
 
     async def history(
         self, *, after: int | None = None, limit: int | None = None, last: int | None = None

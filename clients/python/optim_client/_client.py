@@ -193,6 +193,8 @@ class Session(SessionState):
         return self._changed(self._client._run(self._tied(_calls.update(self.id, changes))))
 
     def delete(self) -> None:
+        """Remove the session as it is now, with its state and its history."""
+        self._see()
         self._client._run(self._tied(_calls.delete(self.id)))
 
     @overload
@@ -215,10 +217,16 @@ class Session(SessionState):
             self._client._run(_calls.state(self.id, file))
 
     def load_state(self, path: str | os.PathLike[str]) -> SessionInfo:
-        """Upload a saved state into this session, which goes on from the step in the file."""
+        """Upload a saved state into this session as it is now; it goes on from the step in the file."""
+        self._see()
         with Path(path).open("rb") as file:
             self._client._run(self._tied(_calls.put_state(self.id, file)))
         return self.get()
+
+    def _see(self) -> None:
+        """Learn the ETag of now, for a call that is right whatever the session has come to."""
+        if self._etag is not None:
+            self._client._run(self._tied(_calls.get(self.id)))
 
     def history(
         self, *, after: int | None = None, limit: int | None = None, last: int | None = None

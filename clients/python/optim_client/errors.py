@@ -280,6 +280,7 @@ BY_CODE: Mapping[str, type[APIStatusError]] = {
     "overloaded": Overloaded,
     "store_unavailable": StoreUnavailable,
     "state_damaged": StateDamaged,
+    "replay_differs": ReplayDiffers,
 }
 """The codes that have a class of their own; the others, and the unknown ones, are told by their status."""
 

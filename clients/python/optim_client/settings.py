@@ -4,14 +4,34 @@ The service decides what is valid: a setting that this file does not know is sen
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Required, TypedDict
+
+
+class Schedule(TypedDict, total=False):
+    """What lr is multiplied by; which of the settings a kind has, the service says."""
+
+    kind: Required[
+        Literal[
+            "constant", "linear_warmup", "cosine", "warmup_cosine", "step", "exponential", "polynomial", "inverse_sqrt",
+            "warmup_stable_decay",
+        ]
+    ]  # fmt: skip
+    start_step: int
+    warmup_steps: int
+    total_steps: int
+    stable_steps: int
+    decay_steps: int
+    step_size: int
+    min_factor: float
+    gamma: float
+    power: float
 
 
 class Changes(TypedDict, total=False):
     """What may be changed between two steps. `None` puts the default back; labels are merged key by key."""
 
     groups: Sequence[Mapping[str, Any]] | None
-    schedule: Mapping[str, Any] | None
+    schedule: Schedule | Mapping[str, Any] | None
     clip: Mapping[str, Any] | None
     on_other_params: Literal["warn", "accept", "reject"] | None
     ttl_seconds: float | None
