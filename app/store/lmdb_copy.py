@@ -83,8 +83,6 @@ def _room_for_copy(folder: Path) -> Iterator[Path]:
         if is_new:
             folder.rmdir()
         raise
-    finally:
-        guard.close()
 
 
 def _expect_room(folder: Path) -> None:

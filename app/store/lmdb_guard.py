@@ -9,26 +9,27 @@ process ends, however it ends.
 
 import os
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
+from typing import TypeAlias
 
 from app.errors import StoreUnavailable
 
-try:
-    import fcntl
-except ImportError:  # Windows, where a file that is open cannot be removed
-    HAS_LOCKS = False
-else:
-    HAS_LOCKS = hasattr(fcntl, "F_OFD_SETLK")  # of the open file, and not of the process as those of POSIX
+HAS_LOCKS = sys.platform == "linux"
+if HAS_LOCKS:
+    import fcntl  # its locks of the open file (OFD): those of POSIX go when the process closes any file of that name
 
 FLOCK = "hhqqi4x"
 """The system's `struct flock`: type, what the start counts from, start, length, process."""
 PLACES = (1 << 62) - 1
 OPENING_SECONDS = 20.0
 """How long to wait for a process that is just opening the folder."""
+Inodes: TypeAlias = tuple[int | None, int | None]
+"""Of `data.mdb` and of `lock.mdb`; `None` for one that is not there."""
 WAY_OUT = "stop every service on this folder, then start again"
 
 
@@ -38,7 +39,9 @@ class Guard:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files = self._data, self._locks = folder / "data.mdb", folder / "lock.mdb"
-        self._inodes: tuple[int | None, int | None] = (None, None)
+        self._found: Inodes = (None, None)
+        self._inodes: Inodes = (None, None)
+        self._opening: int | None = None
         self._lock: int | None = None
 
     @contextmanager
@@ -48,29 +51,34 @@ class Guard:
         Raises `StoreUnavailable` where others have the folder open by files that are not there any more.
         """
         lock = os.open(self.folder, os.O_RDONLY) if HAS_LOCKS else None
+        held = self._lock
         try:
             if lock is not None:
                 _wait_for_turn(lock, self.folder)
-            self._inodes = _inode(self._data), _inode(self._locks)
-            if lock is not None and _is_held(lock, besides=_place(self._inodes)):
+            self._found = _inode(self._data), _inode(self._locks)
+            if lock is not None and _is_held(lock, besides=_place(self._found)):
                 raise StoreUnavailable(
                     f"another process has the store in {self.folder} open, by a data.mdb or lock.mdb that was removed "
                     f"or replaced since: {WAY_OUT}"
                 )
-            self._lock = lock
+            self._opening = lock
             yield
-            if lock is not None:
-                _end_turn(lock)
         except BaseException:
-            self.close()
+            self._lock = held
             raise
+        finally:
+            self._opening = None
+            if lock is not None and self._lock == lock:
+                _end_turn(lock)
+            elif lock is not None:
+                os.close(lock)
 
     def hold(self) -> None:
         """Say to others by which files the folder is open. Raises `StoreUnavailable` where they changed meanwhile."""
         found = _inode(self._data), _inode(self._locks)
-        if any(old not in (None, new) for old, new in zip(self._inodes, found, strict=True)):
+        if any(old not in (None, new) for old, new in zip(self._found, found, strict=True)):
             raise StoreUnavailable(f"the files in {self.folder} were replaced while they were opened: {WAY_OUT}")
-        self._inodes, place = found, _place(found)
+        self._inodes, self._lock, place = found, self._opening, _place(found)
         if self._lock is not None and place is not None:
             _hold(self._lock, place)
 
@@ -115,7 +123,7 @@ def _expect(file: Path, inode: int | None) -> os.stat_result:
     return found
 
 
-def _place(inodes: tuple[int | None, int | None]) -> int | None:
+def _place(inodes: Inodes) -> int | None:
     """Where a process that has these two files open holds its lock; nowhere without both."""
     if None in inodes:
         return None

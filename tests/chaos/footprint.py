@@ -11,7 +11,7 @@ import psutil
 from tests.servers import RedisServer
 
 TABLES = (b"heads", b"index", b"pieces", b"rows", b"staging")
-FOR_EVER = {b"optim:format", b"optim:tenants"}
+FOR_EVER = {b"optim:format", b"optim:tenants", b"optim:ready"}
 """What Redis has of a service that has no session."""
 
 

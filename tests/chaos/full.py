@@ -21,6 +21,7 @@ class Full(ABC):
     """A server on a store that can be filled."""
 
     deleting_makes_room = False
+    something_fits = True
 
     def __init__(self, server: ServerProcess) -> None:
         self.server = server
@@ -55,6 +56,8 @@ class FullDisk(Full):
 
 class FailingDisk(FullDisk):
     """No byte can be written to any file."""
+
+    something_fits = False
 
     def fill(self) -> None:
         limit_file_size(self.server.pid, 0)
@@ -101,6 +104,7 @@ class FailingAppendOnlyFile(FullMemory):
     """Redis cannot write its append-only file: it refuses writes until it can."""
 
     deleting_makes_room = False
+    something_fits = False
 
     def fill(self) -> None:
         limit_file_size(self._pid(), 0)

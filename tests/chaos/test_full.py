@@ -42,6 +42,7 @@ def fill_and_free(full: Full, wire: Wire, twins: list[Twin], trial: Trial) -> No
         twin.take(wire.send(twin.request()))
     full.fill()
     fillers = filled(wire, trial)
+    assert full.something_fits or not full.server.is_ready(timeout=2)
     for twin in twins:
         answer = tried(wire, twin.request(), trial)
         if answer.status == 200:
@@ -56,6 +57,7 @@ def fill_and_free(full: Full, wire: Wire, twins: list[Twin], trial: Trial) -> No
         twin.take(until_taken(wire, twin.request()))
         twin.check(wire)
     full.free()
+    assert full.server.is_ready(timeout=2)
 
 
 def filled(wire: Wire, trial: Trial) -> list[str]:

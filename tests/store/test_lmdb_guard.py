@@ -188,3 +188,24 @@ async def test_a_folder_that_another_opens_is_waited_for(folder: Path, monkeypat
     with opening.opening(), pytest.raises(StoreUnavailable, match="has been opening the store"):
         await open_store(Settings(store=f"lmdb:{folder}")).open()
     opening.close()
+
+
+async def test_a_refused_start_leaves_the_way_free(store: Store, folder: Path) -> None:
+    await saved(store)
+    (folder / "lock.mdb").rename(folder / "away")
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="removed or replaced since"):
+            await open_store(Settings(store=f"lmdb:{folder}")).open()
+    (folder / "away").rename(folder / "lock.mdb")
+    for again in (open_store(Settings(store=f"lmdb:{folder}")), store):
+        with pytest.raises(StoreUnavailable, match="already open in this process"):
+            await again.open()
+    assert await asyncio.to_thread(said_by, another(folder)) == "saved"
+    await saved(store, session_id="goes on")
+
+
+async def test_a_store_that_is_closed_holds_nothing(folder: Path) -> None:
+    for _ in range(3):
+        async with open_store(Settings(store=f"lmdb:{folder}")):
+            assert Guard(folder).is_held()
+        assert not Guard(folder).is_held()
