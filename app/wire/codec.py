@@ -27,6 +27,12 @@ class Limits:
     max_name_length: int
     max_dimensions: int = MAX_DIMENSIONS
     max_json_depth: int = 64
+    max_json_bytes: int = 16 << 20
+
+    @property
+    def most_parts(self) -> int:
+        """Commas, quotes and brackets in a JSON text that describes tensors, without long lists of numbers."""
+        return 250 * (self.max_tensors + 100)
 
     def check_name(self, name: str) -> None:
         if not 0 < len(name) <= self.max_name_length:
@@ -70,6 +76,9 @@ class Codec(ABC):
     @abstractmethod
     def write_answer(self, answer: Mapping[str, Any], params: Arrays, forms: Mapping[str, str]) -> list[Buffer]:
         """`answer` is what stands beside the parameters: step, skipped, digest, params_digest, metrics, warnings."""
+
+    def check_answer(self, params: Arrays, limits: Limits) -> None:  # noqa: B027 - most forms have no limit
+        """Raise `NotAcceptable` where parameters like these would be too long an answer."""
 
     @abstractmethod
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]: ...

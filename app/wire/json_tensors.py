@@ -7,20 +7,31 @@ answered in base64, never as `null`.
 import math
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import orjson
 
-from app.errors import MalformedBody
+from app.errors import MalformedBody, NotAcceptable
 from app.session import DTYPES
-from app.wire.codec import MAX_DIMENSIONS, Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step
-from app.wire.json_text import read_text
+from app.wire.codec import Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step
+from app.wire.json_numbers import Cut, NumberText, listed_numbers, read_numbers
+from app.wire.json_text import loads, read_text
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import named
 
 LIST, DATA, BASE64 = "list", "data", "base64"
+LARGE = 1 << 16
+"""Bytes of a body whose lists are not read whole."""
+LONGEST_SHAPE = 1 << 12
+"""Bytes."""
+LARGEST_PART = 1 << 15
+"""Elements that are written at a time."""
+JOINED = 1 << 20
+"""Bytes of an answer that are sent at a time."""
+ELEMENT_BYTES = {8: 25, 4: 16, 2: 16}
+"""The most that an element takes as JSON, with its comma, by its own bytes."""
 
 
 class JsonTensors(Codec):
@@ -40,8 +51,8 @@ class JsonTensors(Codec):
         )
 
     def write_answer(self, answer: Mapping[str, Any], params: Arrays, forms: Mapping[str, str]) -> list[Buffer]:
-        written = {name: _write_tensor(array, forms.get(name)) for name, array in params.items()}
-        return [_dumps({"step": answer["step"], "params": written, **answer})]
+        rest = _dumps({name: value for name, value in answer.items() if name != "step"})[1:]
+        return _joined([b'{"step":%d,"params":' % answer["step"], *_members(params, forms), b",", rest])
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
         document = read_object(body, {"params"}, limits)
@@ -50,7 +61,16 @@ class JsonTensors(Codec):
         return _read_tensors(document, "params", limits)[0]
 
     def write_params(self, params: Arrays) -> list[Buffer]:
-        return [_dumps({"params": {name: _write_tensor(array, None) for name, array in params.items()}})]
+        return _joined([b'{"params":', *_members(params, {}), b"}"])
+
+    def check_answer(self, params: Arrays, limits: Limits) -> None:
+        nbytes = sum(array.size * ELEMENT_BYTES[array.dtype.itemsize] for array in params.values())
+        if nbytes > limits.max_json_bytes:
+            raise NotAcceptable(
+                f"as JSON the parameters may have {nbytes} bytes, the limit is {limits.max_json_bytes}: send `Accept: "
+                "application/vnd.safetensors`, or raise OPTIM_MAX_JSON_BYTES",
+                limit=limits.max_json_bytes,
+            )
 
 
 def read_json(body: Buffer, limits: Limits) -> Any:
@@ -59,13 +79,29 @@ def read_json(body: Buffer, limits: Limits) -> Any:
 
 
 def read_object(body: Buffer, keys: set[str], limits: Limits) -> dict[str, Any]:
-    """A JSON object with none but those keys."""
-    document = read_json(body, limits)
+    """A JSON object with none but those keys; in a large one, long lists of numbers are left to be read."""
+    document = read_json(body, limits) if len(body) < LARGE else _read_large(memoryview(body), limits)
     if not isinstance(document, dict):
         raise MalformedBody("the body must be a JSON object")
     if unknown := document.keys() - keys:
         raise MalformedBody(f"there is no {min(unknown)!r:.80} here; there is {', '.join(sorted(keys))}")
     return document
+
+
+def _read_large(body: memoryview, limits: Limits) -> Any:
+    cut = Cut(body)
+    if cut.depth > limits.max_json_depth:
+        raise MalformedBody(f"the body has more than {limits.max_json_depth} lists and objects in one another")
+    document = cut.put_back(read_text(cut.rest, "the body", limits.max_json_depth, limits.most_parts))
+    return {name: _plain(value) for name, value in document.items()} if isinstance(document, dict) else document
+
+
+def _plain(value: Any) -> Any:
+    """What stands where no tensor does: a list that was cut out is read if it may be a shape, and else too long for
+    whatever it is."""
+    if not isinstance(value, NumberText):
+        return value
+    return loads(value.text) if len(value.text) < LONGEST_SHAPE else [None]
 
 
 def _read_tensors(document: dict[str, Any], section: str, limits: Limits) -> tuple[dict[str, Array], dict[str, str]]:
@@ -86,10 +122,10 @@ def _read_tensor(name: str, value: Any) -> tuple[Array, str]:
         return _from_numbers(name, value, DTYPES["float32"]), LIST
     if value.keys() not in ({"dtype", "shape", "data"}, {"dtype", "shape", "base64"}):
         raise MalformedBody(f"tensor {name!r:.80} needs dtype, shape, and either data or base64", tensor=name)
-    dtype = value["dtype"]
+    dtype = _plain(value["dtype"])
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise MalformedBody(f"tensor {name!r:.80} has dtype {named(dtype)}; there is {', '.join(DTYPES)}", tensor=name)
-    shape = checked_shape(name, value["shape"])
+    shape = checked_shape(name, _plain(value["shape"]))
     form = DATA if "data" in value else BASE64
     flat = (_from_numbers if form == DATA else _from_base64)(name, value[form], DTYPES[dtype])
     if flat.ndim != 1 or flat.size != math.prod(shape):
@@ -101,28 +137,14 @@ def _read_tensor(name: str, value: Any) -> tuple[Array, str]:
 
 def _from_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     """A (nested) list of numbers, or one number, as an array; what is not a number in the dtype's range is refused."""
-    if not _has_numbers_alone(value, MAX_DIMENSIONS):
-        raise MalformedBody(f"tensor {name!r:.80} must be numbers in lists of one length", tensor=name)
+    read = read_numbers if isinstance(value, NumberText) else listed_numbers
     try:
-        wide = np.array(value, np.float64)
+        array = read(value, dtype)
     except ValueError:
-        raise MalformedBody(f"tensor {name!r:.80}: its lists are not all of one length", tensor=name) from None
-    with np.errstate(over="ignore"):
-        array: Array = wide.astype(dtype)
+        raise MalformedBody(f"tensor {name!r:.80} must be numbers in lists of one length", tensor=name) from None
     if not _is_finite(array):
         raise MalformedBody(f"tensor {name!r:.80} has a number out of the range of {dtype.name}", tensor=name)
     return array
-
-
-def _has_numbers_alone(value: Any, dimensions: int) -> bool:
-    """Whether there are but numbers, in lists that nest no deeper. NumPy would take `true` as 1, and one text among
-    numbers would cost the memory of a text for each."""
-    if not isinstance(value, list):
-        return type(value) in (int, float)
-    kinds = set(map(type, value))
-    if list in kinds:
-        return dimensions > 1 and kinds == {list} and all(_has_numbers_alone(inner, dimensions - 1) for inner in value)
-    return kinds <= {int, float}
 
 
 def _from_base64(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
@@ -150,6 +172,46 @@ def _write_tensor(array: Array, form: str | None) -> Any:
     if form == DATA:
         return {**_dtype_and_shape(array), "data": _numbers(array.reshape(-1))}
     return _numbers(array)
+
+
+def _joined(parts: Iterable[bytes]) -> list[Buffer]:
+    """The parts, joined where they are small."""
+    texts, waiting, nbytes = list[Buffer](), list[bytes](), 0
+    for part in parts:
+        waiting.append(part)
+        nbytes += len(part)
+        if nbytes >= JOINED:
+            texts.append(b"".join(waiting))
+            waiting, nbytes = [], 0
+    return [*texts, b"".join(waiting)]
+
+
+def _members(params: Arrays, forms: Mapping[str, str]) -> Iterator[bytes]:
+    """An object of tensors."""
+    before = b"{"
+    for name, array in params.items():
+        yield before + _dumps(name) + b":"
+        yield from _text_of(_write_tensor(array, forms.get(name)))
+        before = b","
+    yield b"}" if params else b"{}"
+
+
+def _text_of(tensor: Any) -> Iterator[bytes]:
+    """What `_write_tensor` made, as text, in parts: whoever writes JSON lets no other thread run meanwhile."""
+    if isinstance(tensor, dict) and "data" in tensor:
+        *about, (_, data) = tensor.items()
+        yield _dumps(dict(about))[:-1] + b',"data":'
+        yield from _text_of(data)
+        yield b"}"
+    elif isinstance(tensor, np.ndarray) and tensor.size > LARGEST_PART:
+        rows = max(1, LARGEST_PART * len(tensor) // tensor.size)
+        for start in range(0, len(tensor), rows):
+            yield b"," if start else b"["
+            for text in _text_of(tensor[start] if rows == 1 else tensor[start : start + rows]):
+                yield text if rows == 1 else text[1:-1]
+        yield b"]"
+    else:
+        yield _dumps(tensor)
 
 
 def _is_finite(array: Array) -> bool:

@@ -4,6 +4,7 @@ Readers of JSON differ in which of the two they take. orjson takes the last one 
 against the text: each member has a colon, and there are no others but those within strings.
 """
 
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -16,17 +17,25 @@ from app.errors import MalformedBody
 DEEPEST = 1024
 """As orjson reads."""
 CHUNK_BYTES = 1 << 18
+BLANKS = b" \t\n\r"
+PARTS = (b",", b'"', b"[", b"{")
+"""What begins or ends each value of a text."""
 ESCAPE = re.compile(rb"\\(?:(u003[aA])|.)", re.DOTALL)
 """In JSON a backslash stands within strings alone; the group is a colon that is written as an escape."""
 
 
-def read_text(text: bytes | memoryview, what: str, deepest: int = DEEPEST) -> Any:
+def read_text(text: bytes | memoryview, what: str, deepest: int = DEEPEST, most_parts: float = math.inf) -> Any:
     """Any JSON value that nests at most so deep; NaN and Infinity are not JSON. `what` is its name in the error.
 
-    Raises `MalformedBody`.
+    A text with more commas, quotes and brackets than `most_parts` is refused unread: it might take forty times its
+    memory. Raises `MalformedBody`.
     """
+    if len(text) > most_parts and (parts := sum(_count(text, byte) for byte in PARTS)) > most_parts:
+        raise MalformedBody(
+            f"{what} has {parts} commas, quotes and brackets, and may have {most_parts} beside numbers: send fewer"
+        )
     try:
-        value = orjson.loads(text)
+        value = loads(text)
     except orjson.JSONDecodeError as error:
         raise MalformedBody(f"{what} is not JSON: {error}") from None
     if _nests_deeper(value, deepest):
@@ -35,6 +44,19 @@ def read_text(text: bytes | memoryview, what: str, deepest: int = DEEPEST) -> An
     if written not in (_colons_of(value, every_list=every) for every in (False, True)):
         raise MalformedBody(f"{what} has a name twice in one of its objects: send each once")
     return value
+
+
+def loads(text: bytes | memoryview) -> Any:
+    """What orjson reads. Raises its `JSONDecodeError`, but not for want of memory.
+
+    It takes a text that begins with blanks for one that has many of them, and so for one that needs less memory than a
+    dense one does.
+    """
+    start = bytes(text[:3])
+    if start[:1].isspace() or (len(start) == 3 and start[1:].isspace()):
+        rest = bytes(text).lstrip(BLANKS)
+        text = rest[:1] + rest[1:].lstrip(BLANKS)
+    return orjson.loads(text)
 
 
 def _nests_deeper(value: Any, levels: int) -> bool:

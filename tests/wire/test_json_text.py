@@ -40,6 +40,19 @@ def test_a_colon_in_a_name_is_none_of_a_member(name: str) -> None:
     assert read_text(text, "it") == orjson.loads(text)
 
 
+@pytest.mark.parametrize("begin", ["[", "[ ", "[  ", " [\n\n", '{"a":[', '{\n\n "a" : [', '  {  "a": {\n  "b": ['])
+@pytest.mark.parametrize("unit", ["0,", "0.5,", "[],", "{},", '"",'])
+def test_dense_text_that_begins_with_blanks_is_read(begin: str, unit: str) -> None:
+    text = begin + (unit * 20_000)[:-1] + "]" + "}" * begin.count("{")
+    assert read_text(text.encode(), "it") == json.loads(text)
+
+
+@pytest.mark.parametrize("text", ["\x0b[1]", "[\x0c\x0c1]", "[\x0b 1]", "", " ", "  [", "[  "])
+def test_what_is_no_blank_of_json_is_refused(text: str) -> None:
+    with pytest.raises(MalformedBody, match="it is not JSON"):
+        read_text(text.encode(), "it")
+
+
 def test_what_nests_deep_is_read() -> None:
     assert read_text(b'{"a":' * 1000 + b"1" + b"}" * 1000, "it")
     with pytest.raises(MalformedBody, match="twice"):

@@ -1,0 +1,233 @@
+"""Long lists of numbers in a JSON text: cut out of it unread, then read a part at a time.
+
+Read whole, a list takes up to forty times the memory of its text, and a thread that reads it lets no other run. So the
+text is looked through for brackets outside of strings; each long list is replaced by one of a string that no text can
+have, and what is left is small. A list that was cut out is read in parts of `WINDOW` bytes, straight into an array.
+Knows no tensor.
+"""
+
+import math
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from app.wire.json_text import BLANKS, loads
+from optim_engine.arrays import Array
+
+WINDOW = 1 << 17
+"""Bytes that are looked at, or read, at a time."""
+SHORTEST = 128
+"""Bytes of a list that is cut out."""
+QUOTE, COMMA, OPEN, BACKSLASH, CLOSE, OPEN_OBJECT, CLOSE_OBJECT = b'",[\\]{}'
+WITHOUT_BRACKETS = bytes.maketrans(b"[]", b"  ")
+EMPTY = b"[]," + BLANKS
+"""What lists without numbers have between their brackets."""
+BEGINS_EMPTY = re.compile(rb"[\[ \t\n\r]*\]")
+"""How lists begin whose first has nothing in it."""
+MOST_DIMENSIONS = 64
+"""More than any tensor has."""
+
+
+@dataclass(frozen=True, slots=True)
+class NumberText:
+    """A list that was cut out: its text."""
+
+    text: memoryview
+
+
+class Cut:
+    """A JSON text without its long lists. One that is no JSON stays as it is, to be refused by who reads it."""
+
+    def __init__(self, text: memoryview) -> None:
+        self._text = text
+        self._mark = secrets.token_hex(16)
+        """How the strings begin that stand for lists: nobody can guess it."""
+        scan = _Scan(text)
+        self.depth = scan.depth
+        """How many lists and objects are in one another."""
+        self._lists = scan.lists
+
+    @property
+    def rest(self) -> bytes:
+        """The text, with a list of one string in the place of each that was cut out: as little could be a name."""
+        parts, position = list[bytes | memoryview](), 0
+        for i, (start, end) in enumerate(self._lists):
+            parts += [self._text[position:start], f'["{self._mark}{i}"]'.encode()]
+            position = end
+        return b"".join([*parts, self._text[position:]])
+
+    def put_back(self, value: Any) -> Any:
+        """What was read of `rest`, with a `NumberText` in the place of each list: they stand in objects alone."""
+        root = {"": value}
+        waiting = [root]
+        while waiting:
+            members = waiting.pop()
+            for name, member in members.items():
+                if isinstance(member, dict):
+                    waiting.append(member)
+                elif isinstance(member, list) and member and _is_marked(member[0], self._mark):
+                    start, end = self._lists[int(member[0].removeprefix(self._mark))]
+                    members[name] = NumberText(self._text[start:end])
+        return root[""]
+
+
+def _is_marked(value: Any, mark: str) -> bool:
+    return isinstance(value, str) and value.startswith(mark)
+
+
+class _Scan:
+    """One look through a text: where its long lists are that have no object in them."""
+
+    def __init__(self, text: memoryview) -> None:
+        self.depth = 0
+        self.lists: list[tuple[int, int]] = []
+        self._in_string = False
+        self._escapes = False
+        """Whether the last character was a backslash that escapes the next one."""
+        self._level = self._list_level = 0
+        starts, ends, has_objects_in_lists = list[Array](), list[Array](), False
+        for start in range(0, len(text), WINDOW):
+            part = np.frombuffer(text[start : start + WINDOW], np.uint8)
+            places = np.flatnonzero(self._brackets(part))
+            found = part[places]
+            steps = np.where((found == OPEN) | (found == OPEN_OBJECT), 1, -1)
+            in_lists = self._list_level + np.cumsum(np.where((found == OPEN) | (found == CLOSE), steps, 0))
+            self.depth = max(self.depth, self._level + int(np.max(np.cumsum(steps), initial=0)))
+            has_objects_in_lists |= bool(np.any((found == OPEN_OBJECT) & (in_lists > 0)))
+            starts.append(places[(found == OPEN) & (in_lists == 1)] + start)
+            ends.append(places[(found == CLOSE) & (in_lists == 0)] + start + 1)
+            self._level += int(np.sum(steps))
+            self._list_level = int(in_lists[-1]) if len(in_lists) else self._list_level
+        self._take(np.concatenate([[], *starts]), np.concatenate([[], *ends]), has_objects_in_lists)
+
+    def _take(self, starts: Array, ends: Array, has_objects_in_lists: bool) -> None:
+        if has_objects_in_lists or self._level or self._in_string or len(starts) != len(ends) or (ends < starts).any():
+            return
+        long = ends - starts >= SHORTEST
+        self.lists = list(zip(starts[long].astype(int).tolist(), ends[long].astype(int).tolist(), strict=True))
+
+    def _brackets(self, part: Array) -> Array:
+        """Where brackets stand outside of strings."""
+        quotes = part == QUOTE
+        if self._escapes or (part == BACKSLASH).any():
+            quotes &= ~self._escaped(part)
+        within = np.logical_xor.accumulate(quotes)
+        if self._in_string:
+            within = ~within
+        self._in_string = bool(within[-1])
+        brackets: Array = (part == OPEN) | (part == CLOSE) | (part == OPEN_OBJECT) | (part == CLOSE_OBJECT)
+        return brackets & ~within
+
+    def _escaped(self, part: Array) -> Array:
+        """Which characters stand after an odd number of backslashes."""
+        places = np.arange(len(part))
+        others = np.maximum.accumulate(np.where(part == BACKSLASH, -1 - self._escapes, places))
+        run = places - others  # how long the run of backslashes is that ends here
+        odd = run % 2 == 1
+        before = np.concatenate([[self._escapes], odd[:-1]])
+        self._escapes = bool(odd[-1])
+        return before
+
+
+def read_numbers(numbers: NumberText, dtype: np.dtype[Any]) -> Array:
+    """The numbers in the shape of their lists; infinite where they are beyond the dtype.
+
+    Raises `ValueError` for anything but numbers in lists of one length.
+    """
+    shape = _shape_of(numbers.text)
+    array, position = np.empty(math.prod(shape), dtype), 0
+    for part in _parts(numbers.text):
+        if _has_numbers_beside_lists(part):
+            raise ValueError("there is a number beside a list")
+        if not array.size and not part.strip(EMPTY):
+            continue
+        values = floats(loads(b"[%b]" % part.translate(WITHOUT_BRACKETS)))
+        if position + len(values) > array.size:
+            raise ValueError("there are more numbers than the shape has")
+        with np.errstate(over="ignore"):
+            array[position : position + len(values)] = values
+        position += len(values)
+    if position != array.size:
+        raise ValueError("there are fewer numbers than the shape has")
+    return array.reshape(shape)
+
+
+def _parts(text: memoryview) -> Iterator[bytes]:
+    """The text, cut at commas."""
+    waiting = list[bytes]()
+    for start in range(0, len(text), WINDOW):
+        part, comma, after = bytes(text[start : start + WINDOW]).rpartition(b",")
+        if comma:
+            yield b"".join([*waiting, part])
+            waiting = []
+        waiting.append(after)
+    yield b"".join(waiting)
+
+
+def _has_numbers_beside_lists(part: bytes) -> bool:
+    """Whether a list begins behind something else than a list or a comma, or ends before something else."""
+    if b"[" not in part and b"]" not in part:
+        return False
+    text = np.frombuffer(part.translate(None, BLANKS), np.uint8)
+    before, after = text[:-1], text[1:]
+    begins = (after == OPEN) & (before != OPEN) & (before != COMMA)
+    ends = (before == CLOSE) & (after != CLOSE) & (after != COMMA)
+    return bool((begins | ends).any())
+
+
+def listed_numbers(value: Any, dtype: np.dtype[Any]) -> Array:
+    """The same of a list that was read, or of one number alone."""
+    shape, level = list[int](), [value]
+    while list in set(map(type, level)):
+        sizes = {len(inner) if isinstance(inner, list) else -1 for inner in level}
+        if len(sizes) > 1 or len(shape) == MOST_DIMENSIONS:
+            raise ValueError("the lists are not of one length and depth")
+        shape.append(sizes.pop())
+        level = list(chain.from_iterable(level))
+    with np.errstate(over="ignore"):
+        return floats(level).astype(dtype).reshape(shape)
+
+
+def floats(values: list[Any]) -> Array:
+    """The numbers of a list. NumPy would take `true` as 1, and one text among numbers would cost the memory of a text
+    for each."""
+    if not {int, float}.issuperset(map(type, values)):
+        raise ValueError("there are others than numbers")
+    return np.array(values, np.float64)
+
+
+def _shape_of(text: memoryview) -> tuple[int, ...]:
+    """The shape that the first of the lists have, and so must all others: the same brackets and commas."""
+    found = _structure_of(text)
+    dimensions = len(found) - len(found.lstrip(b"["))
+    if dimensions > MOST_DIMENSIONS:
+        raise ValueError("the lists nest too deep")
+    commas = found.index(b"]") - dimensions
+    size = commas + 1 if commas or not BEGINS_EMPTY.match(text) else 0
+    shape, row = [size], b"[" + b"," * commas + b"]"
+    for level in range(2, dimensions + 1):
+        end = found.find(b"]" * level) + level
+        size = (end - (dimensions - level) - 1) // (len(row) + 1)
+        if end < level or size < 1:
+            raise ValueError("the lists are not of one depth")
+        shape.insert(0, size)
+        row = b"[" + ((row + b",") * size)[:-1] + b"]"
+        if len(row) > len(found):
+            break
+    if row != found:
+        raise ValueError("the lists are not of one length")
+    return tuple(shape)
+
+
+def _structure_of(text: memoryview) -> bytes:
+    """Its brackets and commas."""
+    parts = []
+    for start in range(0, len(text), WINDOW):
+        part = np.frombuffer(text[start : start + WINDOW], np.uint8)
+        parts.append(part[(part == OPEN) | (part == CLOSE) | (part == COMMA)].tobytes())
+    return b"".join(parts)
