@@ -13,6 +13,9 @@ T = TypeVar("T")
 INLINE_BELOW = 1 << 16
 """Bytes: to hand work to a thread and back takes about 100 µs, as long as the engine takes for so many."""
 
+TENSOR_BYTES = 512
+"""What it takes to go through a tensor of no elements takes as long as so many bytes."""
+
 
 class Compute:
     """A pool of `threads` threads; 0 takes one for each processor.
@@ -26,9 +29,12 @@ class Compute:
         self.machine = Machine(fastest(), threads, self._pool)
 
     async def run(self, work: Callable[[], T], nbytes: int) -> T:
-        """What `work` returns; `nbytes` is about how many bytes it goes through."""
-        if nbytes < INLINE_BELOW:
-            return work()
+        """What `work` returns; `nbytes` is about how many bytes it goes through, a tensor's name and shape for
+        `TENSOR_BYTES`."""
+        return work() if nbytes < INLINE_BELOW else await self.run_apart(work)
+
+    async def run_apart(self, work: Callable[[], T]) -> T:
+        """The same of work that nobody knows the size of."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def close(self) -> None:

@@ -106,7 +106,7 @@ class MethodNotAllowed(ServiceError):
 
 
 class NotAcceptable(ServiceError):
-    """`Accept` names no form that the service writes."""
+    """`Accept` names no form that the service writes, or one in which the answer would be too long."""
 
     status, code, title = 406, "not_acceptable", "No acceptable form of answer"
 
@@ -136,7 +136,7 @@ class PreconditionFailed(ServiceError):
 
 
 class BodyTooLarge(ServiceError):
-    """The body is longer than `OPTIM_MAX_BODY_BYTES`."""
+    """The body is longer than `OPTIM_MAX_BODY_BYTES`, or is JSON and longer than `OPTIM_MAX_JSON_BYTES`."""
 
     status, code, title = 413, "body_too_large", "The body is too large"
 

@@ -152,7 +152,13 @@ def _service(settings: Settings, store: Store) -> Service:
         places=_places(settings.max_waiting_steps, keys.needed),
         bodies=BodyMemory(settings.max_waiting_bytes),
         metrics=Metrics(),
-        limits=Limits(settings.max_tensors, settings.max_name_length, settings.max_dimensions, settings.max_json_depth),
+        limits=Limits(
+            settings.max_tensors,
+            settings.max_name_length,
+            settings.max_dimensions,
+            settings.max_json_depth,
+            settings.max_json_bytes,
+        ),
     )
 
 

@@ -16,6 +16,7 @@ import ml_dtypes
 import numpy as np
 import orjson
 
+from app.compute import TENSOR_BYTES
 from app.errors import InvalidSession, StateDamaged
 from app.once import Done
 from app.store.base import FORMAT, Head, IncompatibleStore, Piece
@@ -28,6 +29,10 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
 """Every dtype that a tensor may have, by its name."""
+
+
+PATTERN_BYTES = 32
+"""What a character of a group's pattern takes, in the same measure as `TENSOR_BYTES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,11 @@ class Session:
     @property
     def expires_at(self) -> float | None:
         return None if self.ttl_seconds is None else self.updated_at + self.ttl_seconds
+
+    @property
+    def breadth(self) -> int:
+        """How much work it is to go through its tensors and patterns, as `Compute.run` counts it."""
+        return TENSOR_BYTES * len(self.counts) + PATTERN_BYTES * self.config.pattern_length
 
     def check_holds(self) -> None:
         """Raise `InvalidSession` unless the session holds parameters."""

@@ -8,13 +8,14 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from app import changes
 from app.cache import Loaded, StateCache
 from app.changes import Change, StepAnswer, StepRequest, nbytes_of
-from app.compute import Compute
+from app.compute import TENSOR_BYTES, Compute
 from app.errors import QuotaExceeded, ServiceError, SessionBusy, SessionNotFound, StateDamaged
 from app.once import Done, Once
 from app.quota import Quota
@@ -75,7 +76,7 @@ class Sessions:
         async def make(session_id: str) -> Change:
             now = time.time()
             session = Session(session_id, tenant, config, now, now, ttl_seconds, labels or {})
-            return changes.create(session, claimed=once.key is not None)
+            return await self._compute.run_apart(partial(changes.create, session, claimed=once.key is not None))
 
         return await self._create(tenant, once, make)
 
@@ -97,7 +98,7 @@ class Sessions:
         async def attempt() -> Written:
             head = await self._store.load(claim.session_id)
             if head is not None:
-                return Written(head, read_document(head), replayed=True)
+                return Written(head, await self._read(head), replayed=True)
             once.check(None)
             change = await make(claim.session_id)
             try:
@@ -111,8 +112,11 @@ class Sessions:
     async def get(self, tenant: str, session_id: str) -> tuple[Head, Session]:
         """The session. Raises `SessionNotFound`."""
         head = await self._head(tenant, session_id)
+        return head, await self._read(head)
+
+    async def _read(self, head: Head) -> Session:
         cached = self._cache.get(head)
-        return head, cached.session if cached else read_document(head)
+        return cached.session if cached else await self._compute.run(partial(read_document, head), len(head.document))
 
     async def known(self, tenant: str, session_id: str) -> Session:
         """Return the session as this process saw it last, or as the store has it. Raises `SessionNotFound`."""
@@ -138,7 +142,7 @@ class Sessions:
         """Change settings; from the next step on. A step that was answered before is replayed with the old ones."""
 
         async def make(head: Head, old: Session) -> Change:
-            return changes.settings(head, old, new_settings(old), once)
+            return await self._compute.run_apart(lambda: changes.settings(head, old, new_settings(old), once))
 
         return await self._write(tenant, session_id, once, make)
 
@@ -231,7 +235,8 @@ class Sessions:
                 held = state.with_params(params, old.config.wire_dtype)
                 return changes.replacement(head, old, old, held, once, keep=True)
 
-            return await self._compute.run(work, head.state_bytes + nbytes_of(params))
+            breadth = old.breadth + TENSOR_BYTES * len(params)
+            return await self._compute.run(work, head.state_bytes + nbytes_of(params) + breadth)
 
         return await self._write(tenant, session_id, once, make)
 
@@ -245,7 +250,7 @@ class Sessions:
 
         async def make(head: Head, old: Session) -> Change:
             work = lambda: changes.replacement(head, old, fitted(old), state, once, keep=False)  # noqa: E731
-            return await self._compute.run(work, state.memory.nbytes)
+            return await self._compute.run(work, state.memory.nbytes + old.breadth + TENSOR_BYTES * len(state.counts))
 
         return await self._write(tenant, session_id, once, make)
 
@@ -276,7 +281,7 @@ class Sessions:
             request.once.check(known.head)
             machine = self._compute.machine
             work = lambda: changes.step(known.head, known.session, known.state, request, machine)  # noqa: E731
-            change, answer = await self._compute.run(work, nbytes)
+            change, answer = await self._compute.run(work, nbytes + _breadth(known.session, request))
         except (EngineError, ServiceError):
             return None
         try:
@@ -298,12 +303,13 @@ class Sessions:
         state = await self._state(head, session)
         nbytes = _nbytes(head, request)
         if past is not None:
-            return await self._compute.run(lambda: changes.replay(head, session, state, past, request), nbytes)
+            work_again = lambda: changes.replay(head, session, state, past, request)  # noqa: E731
+            return await self._compute.run(work_again, nbytes + _breadth(session, request))
         machine = self._compute.machine
         staging = self._store.stage(session_id, new_token()) if nbytes >= LARGE else None
         try:
             work = lambda: changes.step(head, session, state, request, machine, staging)  # noqa: E731
-            change, answer = await self._compute.run(work, nbytes)
+            change, answer = await self._compute.run(work, nbytes + _breadth(session, request))
         except BaseException:
             if staging is not None:
                 await asyncio.shield(staging.discard())
@@ -358,6 +364,10 @@ def _not_found(session_id: str) -> SessionNotFound:
 
 def _nbytes(head: Head, request: StepRequest) -> int:
     return head.state_bytes + nbytes_of(request.grads, request.params)
+
+
+def _breadth(session: Session, request: StepRequest) -> int:
+    return session.breadth + TENSOR_BYTES * len(request.grads)
 
 
 def _new_id() -> str:

@@ -74,6 +74,12 @@ class Settings(BaseSettings):
     )
     ssl_keyfile_password: str | None = Field(default=None, description="What the private key is encrypted with.")
     max_body_bytes: int = Field(default=4 << 30, ge=1 << 10, description="Longest request body, in bytes.")
+    max_json_bytes: int = Field(
+        default=16 << 20,
+        ge=1 << 10,
+        description="Longest request body that is JSON, in bytes, and the most that parameters may have as a JSON "
+        "answer; safetensors have no such limit.",
+    )
     head_seconds: float = Field(
         default=10.0,
         gt=0,

@@ -104,6 +104,11 @@ class Config:
         return self.hyperparameters if group is None else self._of_groups[group]
 
     @cached_property
+    def pattern_length(self) -> int:
+        """Characters of all patterns: how much work it is to match a name that was not seen before."""
+        return sum(len(pattern) for group in self.groups for pattern in group.match)
+
+    @cached_property
     def _grouping(self) -> Grouping:
         return Grouping(self.groups)
 

@@ -58,9 +58,9 @@ class Grouping:
 
     def _match(self, tensors: Collection[str], limited: bool) -> Mapping[str, int]:
         known, work = self._matched, self._work
-        if len(known) > 2 * len(tensors):  # other tensors', by now
-            known, work = {}, 0
         if new := [tensor for tensor in tensors if tensor not in known]:
+            if len(known) > 2 * len(tensors):  # other tensors', by now
+                known, work, new = {}, 0, list(tensors)
             try:
                 found, more = Globs(self._patterns).match(new, MOST_WORK - work if limited else math.inf)
             except TooMuchWork:

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from operator import attrgetter
+from typing import NamedTuple
 
 from fastapi import Request
 from starlette.background import BackgroundTask
@@ -14,9 +16,30 @@ from app.request_body import BULK_BYTES, EXTENSION, Body
 from app.service import Service
 from app.session import Session
 from app.wire.codec import Buffer
+from app.wire.codecs import JSON, SAFETENSORS, codec_of
 from optim_engine.buffers import BUFFERS
 
 LARGEST_WRITE = 1 << 20
+
+
+class Longest(NamedTuple):
+    """How many bytes a body may have, and what to do where it has more."""
+
+    nbytes: int
+    advice: str
+
+
+def longest_body(request: Request, service: Service) -> Longest:
+    """Return the shortest of the limits of a body that has this request's media type."""
+    settings = service.settings
+    limits = [
+        Longest(settings.max_body_bytes, "send fewer tensors at once, or raise OPTIM_MAX_BODY_BYTES"),
+        Longest(settings.max_waiting_bytes, "send fewer tensors at once, or raise OPTIM_MAX_WAITING_BYTES"),
+    ]
+    if codec_of(request.headers.get("content-type"), request.headers.get("content-encoding")) is JSON:
+        advice = f"send {SAFETENSORS.media_type}, or raise OPTIM_MAX_JSON_BYTES"
+        limits.append(Longest(settings.max_json_bytes, advice))
+    return min(limits, key=attrgetter("nbytes"))
 
 
 @asynccontextmanager
@@ -32,7 +55,7 @@ async def tensors_body(
     Raises `Overloaded`, and, before a large body is read, `BodyTooLarge` where its length is announced, what `check`
     raises of the session, and `SessionNotFound`.
     """
-    limit = min(service.settings.max_body_bytes, service.settings.max_waiting_bytes)
+    limit = longest_body(request, service)
     if _is_large(request, limit):
         check(await service.sessions.known(tenant, session_id))
     async with whole_body(request, service, tenant, limit) as body, service.places.taken(tenant):
@@ -40,7 +63,7 @@ async def tensors_body(
 
 
 @asynccontextmanager
-async def whole_body(request: Request, service: Service, tenant: str, limit: int) -> AsyncIterator[memoryview]:
+async def whole_body(request: Request, service: Service, tenant: str, limit: Longest) -> AsyncIterator[memoryview]:
     """Read the body, and count the memory of a large one until it is no longer needed. Raises as `tensors_body`."""
     if not _is_large(request, limit):
         yield await read_body(request, limit)
@@ -49,7 +72,7 @@ async def whole_body(request: Request, service: Service, tenant: str, limit: int
         yield await arrival.read(read_body(request, limit, arrival.grow))
 
 
-async def read_body(request: Request, limit: int, count: Callable[[int], None] = lambda nbytes: None) -> memoryview:
+async def read_body(request: Request, limit: Longest, count: Callable[[int], None] = lambda nbytes: None) -> memoryview:
     """Read the whole body. Raises `BodyTooLarge`, before a byte is read where the length is announced."""
     length = _announced(request, limit)
     if length is None:
@@ -81,13 +104,13 @@ def _buffer(nbytes: int) -> memoryview:
         raise Overloaded(f"there is no memory for a body of {nbytes} bytes; send the request again") from None
 
 
-def _is_large(request: Request, limit: int) -> bool:
+def _is_large(request: Request, limit: Longest) -> bool:
     """Say whether the body goes the large ones' way: what is not announced may be."""
     length = _announced(request, limit)
     return length is None or length >= BULK_BYTES
 
 
-def _announced(request: Request, limit: int) -> int | None:
+def _announced(request: Request, limit: Longest) -> int | None:
     announced = request.headers.get("content-length")
     if announced is None:
         return None
@@ -103,7 +126,7 @@ def _body(request: Request) -> Body | None:
     return body
 
 
-async def _read_chunks(request: Request, limit: int, count: Callable[[int], None]) -> memoryview:
+async def _read_chunks(request: Request, limit: Longest, count: Callable[[int], None]) -> memoryview:
     body = bytearray()
     async for chunk in request.stream():
         _check(len(body) + len(chunk), limit)
@@ -112,12 +135,10 @@ async def _read_chunks(request: Request, limit: int, count: Callable[[int], None
     return memoryview(body)
 
 
-def _check(length: int, limit: int) -> None:
-    if length > limit:
+def _check(length: int, limit: Longest) -> None:
+    if length > limit.nbytes:
         raise BodyTooLarge(
-            f"the body has {length} bytes or more, the limit is {limit}: send fewer tensors at once, or raise "
-            "OPTIM_MAX_BODY_BYTES (settings may have 1 MiB)",
-            limit=limit,
+            f"the body has {length} bytes or more, the limit is {limit.nbytes}: {limit.advice}", limit=limit.nbytes
         )
 
 

@@ -8,6 +8,7 @@ from app.routes.once import headers_of, read_once
 from app.routes.query import StrictRoute
 from app.service import Has, Reader, Writer
 from app.session import Session
+from app.wire.codec import Buffer
 from app.wire.codecs import JSON, codec_accepted, codec_of
 
 router = APIRouter(tags=["params"], route_class=StrictRoute)
@@ -27,8 +28,13 @@ async def get_params(request: Request, session_id: str, service: Has, caller: Re
     codec = codec_accepted(request.headers.get("accept"), JSON)
     loaded = await service.sessions.load(caller.tenant, session_id)
     loaded.session.check_holds()
-    params = loaded.state.held()
-    buffers = await service.compute.run(lambda: codec.write_params(params), loaded.head.state_bytes)
+
+    def write() -> list[Buffer]:
+        params = loaded.state.held()
+        codec.check_answer(params, service.limits)
+        return codec.write_params(params)
+
+    buffers = await service.compute.run(write, loaded.head.state_bytes + loaded.session.breadth)
     return BuffersResponse(buffers, codec.media_type)
 
 

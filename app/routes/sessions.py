@@ -1,6 +1,7 @@
 """Sessions: create, list, read, change, delete, and their history."""
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
@@ -10,10 +11,11 @@ from app.errors import MalformedQuery, UnsupportedMediaType
 from app.listing import Filter
 from app.once import Once
 from app.routes import openapi as schema
-from app.routes.bodies import whole_body
+from app.routes.bodies import Longest, longest_body, whole_body
 from app.routes.once import headers_of, read_once
 from app.routes.query import StrictRoute
 from app.service import Has, Reader, Service, Writer
+from app.session import Session
 from app.telemetry import SESSION
 from app.wire.codecs import JSON, codec_of
 from app.wire.json_tensors import read_json
@@ -22,9 +24,13 @@ from optim_engine.hyperparameters import HYPERPARAMETERS
 
 router = APIRouter(tags=["sessions"], route_class=StrictRoute)
 
+T = TypeVar("T")
+
 ID = "^[0-9a-f]{32}$"
 ROWS, MOST_ROWS = 1000, 10_000
 """Of the history in one answer, unless told, and at most."""
+ROW_BYTES = 256
+"""About how long a row is."""
 LARGEST_DOCUMENT = 1 << 20
 """Bytes of a request that says settings; tensors have a limit of their own."""
 
@@ -44,11 +50,11 @@ LARGEST_DOCUMENT = 1 << 20
 async def create_session(request: Request, service: Has, caller: Writer) -> Response:
     """A new session at step 0. Only `optimizer` is needed. Defaults are PyTorch's, except that without `groups` tensors
     named `*bias` get no weight decay."""
-    document, once = await _read_document(request, service, caller)
-    written = await service.sessions.create(caller.tenant, once=once, **read_creation(document))
+    wanted, once = await _read_document(request, service, caller, read_creation)
+    written = await service.sessions.create(caller.tenant, once=once, **wanted)
     request.scope[SESSION] = written.session.id
     location = {"Location": f"sessions/{written.session.id}"}
-    return _json(view(written.session), 201, location | headers_of(written))
+    return await _answer(service, written.session, 201, location | headers_of(written))
 
 
 @router.get(
@@ -72,11 +78,14 @@ async def list_sessions(
     A page of a filter may have fewer, or none, while `next_cursor` leads on. A damaged session is named beside them.
     """
     page = await service.listing.page(caller.tenant, limit, cursor, _filter(label, optimizer))
-    sessions = await service.compute.run(lambda: [summary(listed) for listed in page.sessions], page.work)
-    document: dict[str, Any] = {"sessions": sessions, "next_cursor": page.last}
-    if page.unreadable:
-        document["unreadable"] = [{"id": lost.session_id, "code": lost.error.code} for lost in page.unreadable]
-    return _json(document)
+
+    def write() -> bytes:
+        document: dict[str, Any] = {"sessions": list(map(summary, page.sessions)), "next_cursor": page.last}
+        if page.unreadable:
+            document["unreadable"] = [{"id": lost.session_id, "code": lost.error.code} for lost in page.unreadable]
+        return orjson.dumps(document)
+
+    return Response(await service.compute.run(write, page.work), media_type="application/json")
 
 
 @router.get(
@@ -94,7 +103,7 @@ async def get_session(request: Request, session_id: str, service: Has, caller: R
     head, session = await service.sessions.get(caller.tenant, session_id)
     if _is_known(head.etag, request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers={"ETag": head.etag})
-    return _json(view(session), headers={"ETag": head.etag})
+    return await _answer(service, session, 200, {"ETag": head.etag})
 
 
 @router.patch(
@@ -109,9 +118,9 @@ async def get_session(request: Request, session_id: str, service: Has, caller: R
 )  # fmt: skip
 async def update_session(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
     """A merge (RFC 7396): keys that are not named stay, `null` puts a default back."""
-    document, once = await _read_document(request, service, caller)
-    written = await service.sessions.update(caller.tenant, session_id, read_changes(document), once)
-    return _json(view(written.session), headers=headers_of(written))
+    changes, once = await _read_document(request, service, caller, read_changes)
+    written = await service.sessions.update(caller.tenant, session_id, changes, once)
+    return await _answer(service, written.session, 200, headers_of(written))
 
 
 @router.delete(
@@ -148,7 +157,8 @@ async def get_history(
     rows = await service.sessions.history(
         caller.tenant, session_id, -1 if after is None else after, limit or ROWS, last
     )
-    return Response(b'{"history":[' + b",".join(rows) + b"]}", media_type="application/json")
+    text = await service.compute.run(lambda: b'{"history":[%b]}' % b",".join(rows), ROW_BYTES * len(rows))
+    return Response(text, media_type="application/json")
 
 
 def _filter(labels: list[str], optimizer: str | None) -> Filter:
@@ -163,19 +173,24 @@ def _filter(labels: list[str], optimizer: str | None) -> Filter:
     return Filter(labels, optimizer)
 
 
-async def _read_document(request: Request, service: Service, caller: Caller) -> tuple[Any, Once]:
-    """Return the settings of a body, and what the request says of being done once."""
+async def _read_document(
+    request: Request, service: Service, caller: Caller, read: Callable[[Any], T]
+) -> tuple[T, Once]:
+    """Return what is read of a body's settings, and what the request says of being done once."""
     once = read_once(request)
     content_type = request.headers.get("content-type")
     if codec_of(content_type, request.headers.get("content-encoding")) is not JSON:
         raise UnsupportedMediaType(f"settings are {JSON.media_type}, not {content_type!r:.80}")
-    limit = min(LARGEST_DOCUMENT, service.settings.max_body_bytes)
+    limit = min(longest_body(request, service), Longest(LARGEST_DOCUMENT, "say less in the settings"))
     async with whole_body(request, service, caller.tenant, limit) as body:
-        return read_json(body, service.limits), once.with_body(body)
+        return await service.compute.run(
+            lambda: (read(read_json(body, service.limits)), once.with_body(body)), len(body)
+        )
 
 
-def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(value), status, headers, "application/json")
+async def _answer(service: Service, session: Session, status: int, headers: dict[str, str]) -> Response:
+    text = await service.compute.run(lambda: orjson.dumps(view(session)), session.breadth)
+    return Response(text, status, headers, "application/json")
 
 
 def _is_known(etag: str, header: str) -> bool:

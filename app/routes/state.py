@@ -25,7 +25,9 @@ async def get_state(request: Request, session_id: str, service: Has, caller: Rea
     """Moments, counts, held parameters and settings, all of one moment, with the digest that names them."""
     codec_accepted(request.headers.get("accept"), SAFETENSORS, offered=[SAFETENSORS])
     loaded = await service.sessions.load(caller.tenant, session_id)
-    buffers = write_state(loaded.session, loaded.state)
+    buffers = await service.compute.run(
+        lambda: write_state(loaded.session, loaded.state), loaded.head.state_bytes + loaded.session.breadth
+    )
     disposition = f'attachment; filename="{session_id}.safetensors"'
     return BuffersResponse(buffers, SAFETENSORS.media_type, {"Content-Disposition": disposition})
 

@@ -35,6 +35,8 @@ async def take_step(request: Request, session_id: str, service: Has, caller: Wri
         read, once = await service.compute.run(
             lambda: (codec.read_step(body, service.limits), conditions.with_body(body)), len(body)
         )
+        if answer_codec is not codec:
+            answer_codec.check_answer(read.grads, service.limits)
         wanted = StepRequest(read.grads, once, read.params, read.step, read.lr, read.loss)
         answer = await service.sessions.step(caller.tenant, session_id, wanted)
         beside = {

@@ -5,7 +5,7 @@ A codec knows bytes and arrays; it knows no session and no HTTP.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
@@ -15,6 +15,10 @@ from optim_engine.fields import LARGEST_INTEGER, named
 
 Buffer: TypeAlias = bytes | memoryview
 
+JOINED = 1 << 20
+"""Bytes of an answer that are sent at a time."""
+LARGEST_COPIED = 1 << 16
+"""Bytes of a buffer that is copied so as to be sent with others."""
 MAX_DIMENSIONS = 32
 """As many as NumPy's broadcasting has long had; a tensor of more is refused."""
 
@@ -85,6 +89,26 @@ class Codec(ABC):
 
     @abstractmethod
     def write_params(self, params: Arrays) -> list[Buffer]: ...
+
+
+def joined(buffers: Iterable[Buffer]) -> list[Buffer]:
+    """The buffers, small ones joined: to send one takes the event loop as long as to send `JOINED` bytes."""
+    sent, waiting, nbytes = list[Buffer](), list[Buffer](), 0
+    for buffer in buffers:
+        if len(buffer) >= LARGEST_COPIED:
+            sent += [*_join(waiting), buffer]
+            waiting, nbytes = [], 0
+            continue
+        waiting.append(buffer)
+        nbytes += len(buffer)
+        if nbytes >= JOINED:
+            sent += _join(waiting)
+            waiting, nbytes = [], 0
+    return sent + _join(waiting)
+
+
+def _join(buffers: list[Buffer]) -> list[Buffer]:
+    return [b"".join(buffers)] if buffers else []
 
 
 def checked_step(step: object) -> int | None:

@@ -7,7 +7,7 @@ answered in base64, never as `null`.
 import math
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import orjson
 
 from app.errors import MalformedBody, NotAcceptable
 from app.session import DTYPES
-from app.wire.codec import Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step
+from app.wire.codec import Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step, joined
 from app.wire.json_numbers import Cut, NumberText, listed_numbers, read_numbers
 from app.wire.json_text import loads, read_text
 from optim_engine.arrays import Array, Arrays
@@ -28,8 +28,6 @@ LONGEST_SHAPE = 1 << 12
 """Bytes."""
 LARGEST_PART = 1 << 15
 """Elements that are written at a time."""
-JOINED = 1 << 20
-"""Bytes of an answer that are sent at a time."""
 ELEMENT_BYTES = {8: 25, 4: 16, 2: 16}
 """The most that an element takes as JSON, with its comma, by its own bytes."""
 
@@ -52,7 +50,7 @@ class JsonTensors(Codec):
 
     def write_answer(self, answer: Mapping[str, Any], params: Arrays, forms: Mapping[str, str]) -> list[Buffer]:
         rest = _dumps({name: value for name, value in answer.items() if name != "step"})[1:]
-        return _joined([b'{"step":%d,"params":' % answer["step"], *_members(params, forms), b",", rest])
+        return joined([b'{"step":%d,"params":' % answer["step"], *_members(params, forms), b",", rest])
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
         document = read_object(body, {"params"}, limits)
@@ -61,7 +59,7 @@ class JsonTensors(Codec):
         return _read_tensors(document, "params", limits)[0]
 
     def write_params(self, params: Arrays) -> list[Buffer]:
-        return _joined([b'{"params":', *_members(params, {}), b"}"])
+        return joined([b'{"params":', *_members(params, {}), b"}"])
 
     def check_answer(self, params: Arrays, limits: Limits) -> None:
         nbytes = sum(array.size * ELEMENT_BYTES[array.dtype.itemsize] for array in params.values())
@@ -172,18 +170,6 @@ def _write_tensor(array: Array, form: str | None) -> Any:
     if form == DATA:
         return {**_dtype_and_shape(array), "data": _numbers(array.reshape(-1))}
     return _numbers(array)
-
-
-def _joined(parts: Iterable[bytes]) -> list[Buffer]:
-    """The parts, joined where they are small."""
-    texts, waiting, nbytes = list[Buffer](), list[bytes](), 0
-    for part in parts:
-        waiting.append(part)
-        nbytes += len(part)
-        if nbytes >= JOINED:
-            texts.append(b"".join(waiting))
-            waiting, nbytes = [], 0
-    return [*texts, b"".join(waiting)]
 
 
 def _members(params: Arrays, forms: Mapping[str, str]) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ import orjson
 
 from app.errors import MalformedBody
 from app.session import DTYPES
-from app.wire.codec import Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step
+from app.wire.codec import Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step, joined
 from app.wire.json_text import read_text
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import named
@@ -158,7 +158,7 @@ def write_file(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Array]]
             buffers.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     text = orjson.dumps(header)
     text += b" " * (-len(text) % 8)
-    return [len(text).to_bytes(8, "little") + text, *buffers]
+    return joined([len(text).to_bytes(8, "little") + text, *buffers])
 
 
 def _from_text(metadata: Mapping[str, str], name: str, kind: Callable[[str], T]) -> T | None:

@@ -7,9 +7,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.request_body import BULK_BYTES
-from app.routes.bodies import read_body
+from app.routes.bodies import Longest, read_body
 
 LARGE = bytes(range(256)) * (BULK_BYTES // 64)
+UNBOUNDED = Longest(1 << 30, "")
 GONE: list[str] = []
 
 
@@ -22,7 +23,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/unread":
             answer = b"unread"
         else:
-            body = await request.body() if scope["path"] == "/plain" else await read_body(request, 1 << 30)
+            body = await request.body() if scope["path"] == "/plain" else await read_body(request, UNBOUNDED)
             answer = digest(bytes(body))
     except ClientDisconnect:
         GONE.append(scope["path"])

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.errors import MalformedBody
-from app.wire import json_numbers, json_tensors
+from app.wire import codec, json_numbers, json_tensors
 from app.wire.codec import Limits
 from app.wire.codecs import JSON
 from app.wire.json_numbers import Cut, NumberText, read_numbers
@@ -198,7 +198,7 @@ def test_tensors_are_written_in_parts_as_they_are_whole(
     array = np.arange(np.prod(shape), dtype=dtype).reshape(shape)
     whole = JSON.write_params({"w": array, "x": array})
     monkeypatch.setattr(json_tensors, "LARGEST_PART", part)
-    monkeypatch.setattr(json_tensors, "JOINED", part)
+    monkeypatch.setattr(codec, "JOINED", part)
     parts = JSON.write_params({"w": array, "x": array})
     assert b"".join(parts) == b"".join(whole)
     assert bits(JSON.read_params(b"".join(parts), LIMITS)) == bits({"w": array, "x": array})

@@ -106,8 +106,8 @@ def test_tensors_that_lie_askew_in_the_body_are_read_whole() -> None:
     assert all(array.flags.aligned for array in found.values())
 
 
-def test_reading_and_writing_copy_nothing() -> None:
-    body = encode({"params": {"w": np.arange(4.0)}}, {})
+def test_reading_and_writing_copy_no_large_array() -> None:
+    body = encode({"params": {"w": np.arange(20_000.0)}}, {})
     w = read(body)["w"]
     assert np.shares_memory(w, np.frombuffer(body, np.uint8))
     (_, buffer) = SAFETENSORS.write_params({"w": w})
@@ -121,10 +121,11 @@ def test_an_answer_says_beside_the_parameters_what_became_of_the_step() -> None:
         "digest": "d",
         "params_digest": "p",
         "metrics": {"lr": 0.1, "grad_norm": "NaN"},
+        "warnings": ["w"],
     }
     params, metadata = decode(joined(SAFETENSORS.write_answer(answer, {"w": np.float32([1])}, {})), "params")
     assert metadata.pop("metrics") == '{"lr":0.1,"grad_norm":"NaN"}'
-    assert metadata == {"step": "3", "skipped": "true", "digest": "d", "params_digest": "p"}
+    assert metadata == {"step": "3", "skipped": "true", "digest": "d", "params_digest": "p", "warnings": '["w"]'}
     assert bits(params) == bits({"w": np.float32([1])})
 
 
