@@ -36,7 +36,7 @@ from app.store.base import (
 )
 from app.store.group_commit import GroupCommit
 from app.store.keys import Claim
-from app.store.lmdb_guard import Guard
+from app.store.lmdb_guard import WAY_OUT, Guard
 from app.store.lmdb_tables import Tables, staging_key
 
 TRANSACTION_BYTES = 4 << 20
@@ -167,6 +167,8 @@ class LmdbStore(Store):
     def _begin(self, environment: lmdb.Environment) -> Iterator[Transaction]:
         """A transaction that writes, into the files that are there before and after it."""
         with environment.begin(write=True, buffers=True) as txn:
+            if environment.info()["last_txnid"] != txn.id() - 1:  # by the file, and by what the locks know of it
+                raise StoreUnavailable(f"the files in {self.folder} were written over while they were open: {WAY_OUT}")
             lmdb_length.note(txn, self._guard.check())
             yield txn
         self._guard.check()

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.reaper import tied
+
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 60.0
 
@@ -16,7 +18,7 @@ START_SECONDS = 60.0
 @contextmanager
 def python(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """This process's interpreter in the root of the repository; what it prints can be read."""
-    with subprocess.Popen(
+    with tied(
         [sys.executable, *arguments],
         cwd=ROOT,
         env=os.environ | environment,

@@ -152,6 +152,24 @@ async def test_a_file_that_is_put_back_is_the_opened_one(store: Store, folder: P
     await saved(store)
 
 
+@pytest.mark.parametrize("name", ["data.mdb", "lock.mdb"])
+async def test_a_file_that_is_written_over_ends_all_writing(store: Store, folder: Path, name: str) -> None:
+    """As by `cp` from a copy of the folder: it is the same file, and has an earlier content."""
+    head = await saved(store)
+    before = contents(folder)[name]
+    for _ in range(3):
+        head = await saved(store, head)
+    write_over(folder / name, before)
+    for call in (store.ping, lambda: saved(store, head)):
+        with pytest.raises(StoreUnavailable, match="were written over while they were open: stop every service"):
+            await call()
+
+
+def write_over(file: Path, data: bytes) -> None:
+    with file.open("r+b") as opened:
+        opened.write(data)
+
+
 async def test_any_number_of_processes_open_a_new_folder_at_once(folder: Path) -> None:
     processes = [another(folder, f"{i}") for i in range(6)]
     said = await asyncio.gather(*(asyncio.to_thread(said_by, process) for process in processes))
