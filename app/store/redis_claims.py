@@ -16,7 +16,7 @@ class Claims:
         """Do what `Store.claim` promises."""
         await self._redis.ask(("SADD", TENANTS, claim.tenant))
         held = await self._put(claim.tenant, claim.key, claim.encode())
-        if await self._is_over(claim.tenant, claim.key, held, memory):
+        if await self._over(claim.tenant, {claim.key.encode(): held}, memory):
             held = await self._put(claim.tenant, claim.key, claim.encode(), held)
         return Claim.decode(claim.tenant, claim.key, held)
 
@@ -24,21 +24,19 @@ class Claims:
         """Put a claim, or nothing, where there is none, or the one that may be replaced; give back what is there."""
         return bytes(await self._redis.run(CLAIM, [claims_key(tenant)], [key, data, replaced]))
 
-    async def _is_over(self, tenant: str, key: str, data: bytes, memory: KeyMemory) -> bool:
-        """Whether a claim may go: an old one, if its session is not there."""
-        claim = Claim.decode(tenant, key, data)
-        if not memory.is_old(claim.time):
-            return False
-        (there,) = await self._redis.ask(("EXISTS", head_key(claim.session_id)))
-        return not there
+    async def _over(self, tenant: str, rows: dict[bytes, bytes], memory: KeyMemory) -> list[tuple[str, bytes]]:
+        """Return those rows, each a key's digest and a claim, that may go: old ones whose session is not there."""
+        claims = {row: Claim.decode(tenant, row[0].decode(), row[1]) for row in rows.items()}
+        old = {row: claim for row, claim in claims.items() if memory.is_old(claim.time)}
+        there = await self._redis.ask(*(("EXISTS", head_key(claim.session_id)) for claim in old.values()))
+        return [(key.decode(), data) for (key, data), found in zip(old, there, strict=True) if not found]
 
     async def sweep(self, tenant: str, memory: KeyMemory) -> int:
         """Remove those that are over; count them."""
         swept, cursor = 0, 0
         while True:
             ((cursor, found),) = await self._redis.ask(("HSCAN", claims_key(tenant), cursor, "COUNT", 100))
-            for key, data in zip(found[::2], found[1::2], strict=True):
-                if await self._is_over(tenant, key.decode(), data, memory):
-                    swept += not await self._put(tenant, key.decode(), b"", data)
+            for key, data in await self._over(tenant, dict(zip(found[::2], found[1::2], strict=True)), memory):
+                swept += not await self._put(tenant, key, b"", data)
             if int(cursor) == 0:
                 return swept

@@ -10,8 +10,8 @@ import psutil
 
 from tests.servers import RedisServer
 
-TABLES = (b"heads", b"index", b"pieces", b"rows", b"staging")
-FOR_EVER = {b"optim:format", b"optim:tenants", b"optim:ready"}
+TABLES = (b"heads", b"index", b"pieces", b"rows", b"staging", b"keys", b"claims")
+FOR_EVER = {b"optim:format", b"optim:ready", b"optim:tenants"}
 """What Redis has of a service that has no session."""
 
 

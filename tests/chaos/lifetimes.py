@@ -59,7 +59,8 @@ class Lifetimes:
         w = {"w": np.full(size, chance.random(), np.float32)}
         for number in range(STEPS):
             body = encode({"grads": w} if number else {"params": w, "grads": w}, {"step": str(number + 1)})
-            answer = wire.send(Request("POST", f"/v1/sessions/{session}/steps", headers=SAFETENSORS, body=body))
+            headers = SAFETENSORS | {"idempotency-key": f'"{number}"'}
+            answer = wire.send(Request("POST", f"/v1/sessions/{session}/steps", headers=headers, body=body))
             if answer.status == 404:  # it was so slow that it has expired
                 return
             assert answer.status == 200, answer.body
