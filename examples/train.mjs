@@ -1,17 +1,22 @@
 // Logistic regression in JavaScript, with nothing but fetch: is a point above the line y = x?
-// A request whose answer is lost is sent again, with the same key: no step is ever taken twice.
+// A request whose answer is lost is sent again, with the same key: no step is ever taken twice, and a restart is outlived.
 
 const url = process.env.OPTIM_BASE_URL ?? 'http://127.0.0.1:8000'
 
 async function post(path, body) {
   const key = `"${crypto.randomUUID()}"`
   const headers = { 'Content-Type': 'application/json', 'Idempotency-Key': key }
+  let until
   for (let tries = 0; ; tries++) {
     const answer = await fetch(url + path, { method: 'POST', headers, body: JSON.stringify(body) }).catch((error) => error)
     if (answer.ok) return answer.json()
-    const again = answer instanceof Error || answer.status === 429 || answer.status >= 500
-    if (!again || tries === 2) throw new Error(answer.status ? (await answer.json()).detail : `no answer from ${url}`)
-    await new Promise((resume) => setTimeout(resume, 500 * 2 ** tries))
+    until ??= Date.now() + 120_000
+    const again = answer instanceof Error || answer.status === 408 || answer.status === 429 || answer.status >= 500
+    if (!again || Date.now() > until) {
+      throw new Error(answer.status ? (await answer.json()).detail : `no answer from ${url}`)
+    }
+    if (tries === 0) console.error(`${url} does not answer or is busy: trying again for two minutes`)
+    await new Promise((resume) => setTimeout(resume, Math.min(500 * 2 ** tries, 4000) * (1 - Math.random() / 2)))
   }
 }
 

@@ -105,7 +105,8 @@ def test_options_are_for_the_copy_alone(connect: Connect) -> None:
         with pytest.raises(Exception, match="busy"):
             hasty.sessions.get("s-1")
         assert client.sessions.get("s-1").id == "s-1"
-        assert (client.patience, hasty.patience, hasty.limits) == (Patience(120), Patience(math.inf, 0), client.limits)
+        assert (client.retry_seconds, client.max_retries, client.timeout) == (120, None, httpx2.Timeout(60, connect=5))
+        assert (hasty.retry_seconds, hasty.max_retries, hasty.timeout) == (math.inf, 0, client.timeout)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_a_client_says_that_it_waits_and_that_it_goes_on(connect: Connect, caplo
     assert len(caplog.messages) == 2
     assert caplog.messages[0].startswith(f"GET {server.url}/v1/sessions/s-1: no answer (")
     assert caplog.messages[0].endswith("; trying again, for 120 s")
-    assert caplog.messages[1].startswith("GET /v1/sessions/s-1: answered after ")
+    assert caplog.messages[1].startswith("GET /v1/sessions/s-1: answered, ")
 
 
 def test_a_deletion_whose_answer_was_lost_is_done(connect: Connect) -> None:

@@ -64,7 +64,7 @@ def test_a_session_travels_with_what_is_known_of_it_and_without_the_key(monkeypa
         with again.client:
             assert (again.id, again.info) == (session.id, session.info)
             assert again.client.base_url == server.url
-            assert (again.client.limits, again.client.patience) == (httpx2.Timeout(7), Patience(30, 4))
+            assert (again.client.timeout, again.client.patience) == (httpx2.Timeout(7), Patience(30, 4))
             again.get()
     assert [b"Bearer secret-1" in asked[0], b"Bearer secret-2" in asked[1]] == [True, True]
 
@@ -77,7 +77,7 @@ def test_a_client_travels_with_its_options(kind: Any, options: dict[str, Any]) -
     client = kind("http://127.0.0.1:1/optim", **options)
     again = pickle.loads(pickle.dumps(client))
     assert type(again) is kind
-    assert (again.base_url, again.limits, again.patience) == (client.base_url, client.limits, client.patience)
+    assert (again.base_url, again.timeout, again.patience) == (client.base_url, client.timeout, client.patience)
 
 
 @pytest.mark.parametrize("store", ["memory:", "lmdb:{folder}/store"])

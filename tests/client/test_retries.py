@@ -96,8 +96,12 @@ def test_trying_goes_on_until_the_time_is_over_and_once_more_at_its_end() -> Non
 
 
 def test_the_time_of_the_tries_themselves_counts() -> None:
-    pauses, error = play(STEP, LOST, LOST, patience=FOR_120_SECONDS, seconds=60)
-    assert (pauses, error) == ([0, 0.5], LOST)
+    pauses, error = play(STEP, LOST, LOST, LOST, patience=FOR_120_SECONDS, seconds=60)
+    assert (pauses, error) == ([0, 0.5, 1], LOST)
+
+
+def test_a_call_that_takes_long_is_tried_again_all_the_same() -> None:
+    assert play(STEP, LOST, DONE, patience=FOR_120_SECONDS, seconds=1000) == ([0, 0.5], b"done")
 
 
 def test_whichever_limit_comes_first_ends_it() -> None:
@@ -201,7 +205,7 @@ def test_the_log_says_once_that_it_waits_and_once_that_it_goes_on(caplog: pytest
     assert [(record.name, record.levelno) for record in caplog.records] == [("optim_client", logging.WARNING)] * 2
     waiting, going_on = (record.getMessage() for record in caplog.records)
     assert waiting == "no connection; trying again, for 120 s"
-    assert going_on == "POST /v1/sessions/s/steps: answered after 3.5 s, at try 4"
+    assert going_on == "POST /v1/sessions/s/steps: answered, 3.5 s after the first failure, at try 4"
 
 
 def test_the_log_names_the_call_that_was_refused_for_now(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optim_client import InternalServerError, PreconditionFailed, StepMismatch
+from optim_client import InternalServerError, ParamsConflict, PreconditionFailed, StepMismatch
 
 from tests.client.conftest import Connect
 from tests.client.documents import ROW, SESSION, stepped
@@ -117,12 +117,35 @@ def test_a_warning_is_kept_for_the_step_and_logged_once(connect: Connect, caplog
     def warned(step: int, *warnings: str) -> Answer:
         return Answer(body=stepped(W, step=step, warnings=warnings, params_digest=f"p{step}").body)
 
-    with ScriptedServer(SESSION_ANSWER, warned(42, "a", "b"), warned(43, "b"), warned(44, "c"), warned(45)) as server:
+    with ScriptedServer(
+        SESSION_ANSWER, warned(42, "step 42: a", "b"), warned(43, "step 43: a", "b"), warned(44, "c"), warned(45)
+    ) as server:
         session = session_of(connect(server.url))
         told = [(session.step(W, W), session.warnings, session.params_digest)[1:] for _ in range(4)]
-    assert told == [(["a", "b"], "p42"), (["b"], "p43"), (["c"], "p44"), ([], "p45")]
+    assert told == [
+        (["step 42: a", "b"], "p42"), (["step 43: a", "b"], "p43"), (["c"], "p44"), ([], "p45"),
+    ]  # fmt: skip
     assert caplog.messages == [
         "session s-1, step 42: a",
         "session s-1, step 42: b",
         "session s-1, step 44: c",
     ]
+
+
+def test_parameters_of_another_step_are_warned_of_and_refused_where_that_is_set(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    w = {"w": np.float32([1, 2])}
+    session = connect("memory:").sessions.create("sgd", lr=0.1)
+    first = session.step(w, w)
+    session.step(first, w)
+    assert (session.warnings, caplog.messages) == ([], [])
+    for _ in range(3):
+        session.step(first, w)  # of a checkpoint
+        assert "is not the one that was answered" in session.warnings[0]
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"session {session.id}, step 3: the parameter of 'w' is not the one")
+    session.update(on_other_params="reject")
+    with pytest.raises(ParamsConflict, match="'w'") as raised:
+        session.step(first, w)
+    assert (raised.value.tensor, session.info.step) == ("w", 5)

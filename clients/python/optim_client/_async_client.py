@@ -75,7 +75,7 @@ class AsyncClient(Options):
             while True:
                 if pause:
                     await asyncio.sleep(pause)
-                pause = conversation.send(await self._links.exchange(call.request, self.limits))
+                pause = conversation.send(await self._links.exchange(call.request, self.timeout))
         except StopIteration as end:
             result: T = end.value
             return result

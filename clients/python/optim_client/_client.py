@@ -75,7 +75,7 @@ class Client(Options):
             while True:
                 if pause:  # even a sleep of 0 costs as much as the rest of a small step
                     time.sleep(pause)
-                pause = conversation.send(self._links.exchange(call.request, self.limits))
+                pause = conversation.send(self._links.exchange(call.request, self.timeout))
         except StopIteration as end:
             result: T = end.value
             return result

@@ -29,8 +29,19 @@ class Options:
     ) -> None:
         self.base_url = url
         self._has_transport = transport is not None
-        self.limits = httpx2.Timeout(timeout)
+        self.timeout = httpx2.Timeout(timeout)
+        """Seconds without progress."""
         self.patience = _patience(retry_seconds, max_retries)
+
+    @property
+    def retry_seconds(self) -> float:
+        """Seconds since a call first failed, in which it is tried again; may be infinite."""
+        return self.patience.seconds
+
+    @property
+    def max_retries(self) -> int | None:
+        """How often a call is tried again; `None` where only the time counts."""
+        return None if self.patience.retries == math.inf else int(self.patience.retries)
 
     def with_options(
         self,
@@ -46,7 +57,7 @@ class Options:
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         if timeout is not None:
-            other.limits = httpx2.Timeout(timeout)
+            other.timeout = httpx2.Timeout(timeout)
         if retry_seconds is not None or max_retries is not None:
             other.patience = _patience(retry_seconds, max_retries)
         return other
@@ -73,9 +84,9 @@ class Options:
         return partial(
             type(self),
             self.base_url,
-            timeout=self.limits,
-            retry_seconds=self.patience.seconds,
-            max_retries=None if self.patience.retries == math.inf else int(self.patience.retries),
+            timeout=self.timeout,
+            retry_seconds=self.retry_seconds,
+            max_retries=self.max_retries,
         ), ()
 
 

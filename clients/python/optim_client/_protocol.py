@@ -80,7 +80,7 @@ class Call(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a call is tried again: for so many seconds since it began, and so many times. Either may be infinite."""
+    """How long a call is tried again: so many seconds since it first failed, so many times. Either may be infinite."""
 
     seconds: float
     retries: float = math.inf
@@ -98,16 +98,19 @@ def perform(
     random: Callable[[], float] = uniform,
 ) -> Generator[float, Outcome, T]:
     """Make the call, trying again as long as there is patience."""
-    pause, tries, began = 0.0, 0, clock()
+    pause, tries, failed = 0.0, 0, 0.0
     while True:
         outcome = yield pause
         tries += 1
         if isinstance(outcome, Response) and _is_done(call.request, outcome, tries):
             if tries > 1:
-                log.warning("%s: answered after %.1f s, at try %d", _name(call), clock() - began, tries)
+                log.warning(
+                    "%s: answered, %.1f s after the first failure, at try %d", _name(call), clock() - failed, tries
+                )
             return _read(call, outcome)
         error = outcome if isinstance(outcome, APIConnectionError) else _error(outcome)
-        left = patience.seconds - (clock() - began)
+        failed = clock() if tries == 1 else failed
+        left = patience.seconds - (clock() - failed)
         again = _pause(outcome, error, tries, left, random) if tries <= patience.retries else None
         if again is None:
             raise error

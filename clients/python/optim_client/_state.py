@@ -1,6 +1,7 @@
 """What a client knows of its session between two calls. No I/O: the sync and the async session inherit it."""
 
 import logging
+import re
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from optim_client._trees import Tree, flattened, rebuilt
 from optim_client.documents import Metrics, SessionInfo
 
 CONDITIONAL = frozenset({"PUT", "PATCH", "DELETE"})
+STEP = re.compile(r"^step \d+: ")
 MOST_WARNINGS = 100
 """So many different ones of a session are logged."""
 
@@ -119,8 +121,9 @@ class SessionState:
         return held if like is None else held.then(lambda params: rebuilt(like, params.get))
 
     def _log(self, warnings: list[str]) -> None:
-        """Each different one once."""
+        """Log each different one once; those of one kind differ in their step's number."""
         for warning in warnings:
-            if warning not in self._logged and len(self._logged) < MOST_WARNINGS:
-                self._logged.add(warning)
-                log.warning("session %s, step %d: %s", self.id, self.info.step, warning)
+            text = STEP.sub("", warning)
+            if text not in self._logged and len(self._logged) < MOST_WARNINGS:
+                self._logged.add(text)
+                log.warning("session %s, step %d: %s", self.id, self.info.step, text)
