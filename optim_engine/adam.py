@@ -25,12 +25,11 @@ def init(h: Adam | AdamW) -> tuple[str, ...]:
 
 
 def advance(h: Adam | AdamW, t: int, g: Array, old: Arrays, new: Arrays, tmp: Array) -> None:
-    """The moments with the gradient of the tensor's t-th update taken in."""
+    """The moments with the gradient of the tensor's t-th update taken in; `tmp` has its squares."""
     β1, β2 = h.betas
     m, v = new["m"], new["v"]
-    accumulate(old["m"], g, β1, out=m, scratch=tmp)
-    np.multiply(g, g, out=tmp)
     accumulate(old["v"], tmp, β2, out=v, scratch=tmp)
+    accumulate(old["m"], g, β1, out=m, scratch=tmp)
     if h.amsgrad:
         np.maximum(old["v_max"], v, out=new["v_max"])
 

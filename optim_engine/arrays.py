@@ -39,16 +39,6 @@ def flat(array: Array) -> Array:
     return array.reshape(-1)
 
 
-def room(size: int) -> int:
-    """How many elements the largest of its blocks has."""
-    return min(size, BLOCK)
-
-
-def blocks(size: int) -> Iterator[slice]:
-    """The parts of a vector of that size."""
-    return cut(size, BLOCK)
-
-
 def cut(size: int, step: int) -> Iterator[slice]:
     """The numbers below `size` in parts of `step`, but for the last one."""
     for start in range(0, size, step):

@@ -1,12 +1,12 @@
-"""Adam in one pass over memory, compiled by numba: the only file that names it, imported where it is installed.
+"""Adam in one pass over memory, compiled by numba, which `fused_loops.py` alone names as well: imported where that is
+installed.
 
-Moments and parameters are those of `walk.py` to the bit: the same operations of IEEE 754 in the same order, with
-coefficients that were rounded once. Sums of squares alone are added in an order of the compiler's choice. Other rules
-and half precision are left to NumPy's walk; gradients that only travelled in halves are widened by NumPy before.
+Moments, parameters and sums are those of `walk.py` to the bit: the same operations of IEEE 754 in the same order, with
+coefficients that were rounded once; the compiler may change none of it. Other rules and half precision are left to
+NumPy's walk; gradients that only travelled in halves are widened by NumPy before.
 
 The results are not read again before they have left the cache, so they go straight to memory, past it: a plain store
-would read each line before it overwrites it. That needs whole, aligned cache lines, so some are gathered on the stack
-first.
+would read each line before it overwrites it. That needs whole, aligned cache lines.
 """
 
 import math
@@ -14,40 +14,45 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import float32, float64, njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import float32, float64, literal_unroll, njit, types
 
 from optim_engine import walk
-from optim_engine.arrays import Array, widened
+from optim_engine.arrays import Array, compute_dtype, widened
 from optim_engine.averages import correction
 from optim_engine.buffers import scratch
+from optim_engine.fused_loops import LINE, WIDTH, adam, fence, row_sums, stack
 from optim_engine.hyperparameters import Adam, AdamW
-from optim_engine.norms import SMALLEST_TRUSTED
-from optim_engine.walk import Sums, Update, Vectors
+from optim_engine.sums import FEWER, LANES, ROW, TILE, TRUSTED, Chunk
+from optim_engine.walk import Update, Vectors
 
-LINE = 64
-"""Bytes of a cache line."""
-GROUP = 256
-"""Elements that are gathered before they go to memory."""
-SUMMED = 32 * GROUP
-"""Elements whose squares are added up in their own dtype."""
+SQUARES = ROW + LANES
+"""Elements: what is left of a row, and the next ones."""
+DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 
 
-def advance(update: Update, run: Vectors) -> Sums:
-    """Update a part of a run."""
+def advance(update: Update, run: Vectors, chunk: Chunk) -> Array:
+    """Update a chunk of a run, and sum its squares."""
     h, dtype = update.h, run.old["params"].dtype
     in_place = _address(run.old["params"]) == _address(run.new["params"])
-    if in_place or not isinstance(h, Adam | AdamW) or dtype not in SMALLEST_TRUSTED:
-        return walk.advance(update, run)
+    if in_place or not isinstance(h, Adam | AdamW) or dtype not in DTYPES:
+        return walk.advance(update, run, chunk)
     last = "v_max" if h.amsgrad else "v"
     old, new = ([vectors[slot] for slot in ("params", "m", "v", last)] for vectors in (run.old, run.new))
-    inputs = [np.ascontiguousarray(array) for array in (_in(dtype, run.g), *old)]
-    gradient, rule = _coefficients(update, h, dtype)
+    inputs = tuple([np.ascontiguousarray(array) for array in (_in(dtype, run.g), *old)])
+    numbers = _coefficients(update, h, dtype)
     decays = bool(h.weight_decay) and not h.decoupled
-    adam = _BARE if gradient[:2] == (1, math.inf) and not decays else _WHOLE
-    return Sums(*adam(*inputs, *new, gradient, rule, decays, h.amsgrad, SMALLEST_TRUSTED[dtype]))
+    kernel = _BARE if numbers[:2] == (1, math.inf) and not decays else _WHOLE
+    sums = np.empty((len(chunk.ends), 3))
+    kernel(inputs, tuple(new), numbers, decays, h.amsgrad, chunk.ends, chunk.small, sums)
+    return sums
+
+
+def squares(x: Array, chunk: Chunk) -> Array:
+    """The sums of squares of a chunk, whose elements x has."""
+    wide = np.ascontiguousarray(_in(compute_dtype(x.dtype), x))
+    sums = np.empty((len(chunk.ends), 1))
+    _SQUARES(wide, chunk.ends, chunk.small, sums)
+    return sums
 
 
 @np.errstate(all="ignore")
@@ -58,171 +63,193 @@ def _in(dtype: np.dtype[Any], g: Array) -> Array:
 
 @lru_cache(maxsize=16)
 @np.errstate(all="ignore")
-def _coefficients(update: Update, h: Adam | AdamW, dtype: np.dtype[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def _coefficients(update: Update, h: Adam | AdamW, dtype: np.dtype[Any]) -> tuple[Any, ...]:
     """What the gradient and the rule are computed with, rounded once to the dtype; the same for all chunks of a run."""
     number = dtype.type
     β1, β2 = h.betas
     bias1, bias2 = correction(β1, update.t), math.sqrt(correction(β2, update.t))
-    gradient = (
+    return (
         number(-update.clip_scale if h.maximize else update.clip_scale),
         number(math.inf if update.clip_value is None else update.clip_value),
         number(0 if h.decoupled else h.weight_decay),
-    )
-    rule = (
         *(number(β1), number(1 - β1), number(β2), number(1 - β2)),
         *(number(h.eps * bias2), number(update.γ * bias2 / bias1)),
         number(1 - update.γ * h.weight_decay if h.decoupled else 1),
     )
-    return gradient, rule
 
 
 def _address(array: Array) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-@intrinsic(prefer_literal=True)
-def _stack(typing: Any, like: Any, size: Any) -> Any:
-    """Room for that many elements of the array's dtype on the stack."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        element = context.get_value_type(like.dtype)
-        room = cgutils.alloca_once(builder, ir.ArrayType(element, size.literal_value))
-        room.align = LINE
-        return builder.bitcast(room, element.as_pointer())
-
-    return types.CPointer(like.dtype)(like, size), generate
-
-
-@intrinsic
-def _store_line(typing: Any, target: Any, at: Any, source: Any, start: Any) -> Any:
-    """A cache line's elements from `start` on to the array, from `at` on, and past the cache."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        line = ir.VectorType(ir.IntType(8), LINE).as_pointer()
-        to, i, source, j = arguments
-        data = context.make_array(target)(context, builder, to).data
-        loaded = builder.load(builder.bitcast(builder.gep(source, [j]), line), align=1)
-        stored = builder.store(loaded, builder.bitcast(builder.gep(data, [i]), line), align=LINE)
-        stored.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
-        return context.get_dummy_value()
-
-    return types.void(target, at, source, start), generate
-
-
-@intrinsic
-def _fence(typing: Any) -> Any:
-    """What was stored past the cache is there for other threads as well."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.fence("seq_cst")
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-@njit(fastmath={"reassoc", "nsz"})
-def _add_square(total, x):
-    """In whatever order is fast; nothing else may be."""
-    return total + x * x
+@njit(error_model="numpy")
+def _clear(vectors):
+    for i in range(LANES):
+        for vector in literal_unroll(vectors):
+            vector[i] = 0
 
 
 @njit(error_model="numpy")
-def _copy(group, target):
-    """Where whole lines cannot be stored."""
-    for i in range(target.size):
-        target[i] = group[i]
+def _add(lanes, squares):
+    """A tile, to the lanes."""
+    for i in range(LANES):
+        for j in range(len(lanes)):
+            lanes[j][i] += float64(squares[j][i])
 
 
 @njit(error_model="numpy")
-def _exact_sums(g, θ, result):
-    """The sums of squares in float64, where those in the arrays' dtype left its range."""
-    gradients = change = params = 0.0
-    for i in range(g.size):
-        gradients += float64(g[i]) ** 2
-        change += float64(result[i] - θ[i]) ** 2
-        params += float64(result[i]) ** 2
-    return gradients, change, params
+def _total(lanes):
+    for i in range(FEWER, LANES, FEWER):
+        for j in range(FEWER):
+            lanes[j] += lanes[i + j]
+    total = 0.0
+    for j in range(FEWER):
+        total += lanes[j]
+    return total
+
+
+@njit(error_model="numpy")
+def _small(x, start, stop):
+    """The sum of the squares of a small tensor, which x has from start to stop."""
+    squares = stack(x, ROW)
+    total = 0.0
+    for first in range(start, stop, ROW):
+        size = min(ROW, stop - first)
+        for i in range(size):
+            squares[i] = x[first + i] * x[first + i]
+        total += row_sums((squares,), 0, size)[0]
+    return total
+
+
+@njit(error_model="numpy")
+def _block(x, start, stop):
+    """The sum of the squares of a block, which x has from start to stop."""
+    squares, lanes = (stack(x, LANES),), (stack(float64, LANES),)
+    _clear(lanes)
+    for tile in range(start, stop, TILE):
+        _clear(squares)
+        for first in range(tile, min(tile + TILE, stop), LANES):
+            for i in range(min(LANES, stop - first)):
+                squares[0][i] += x[first + i] * x[first + i]
+        _add(lanes, squares)
+    return _total(lanes[0])
+
+
+@njit(error_model="numpy")
+def _sum(x, start, stop, small):
+    return _small(x, start, stop) if small else _block(x, start, stop)
+
+
+@njit(error_model="numpy")
+def _is_settled(total, x):
+    return x.itemsize == 8 or TRUSTED <= total < math.inf
+
+
+@njit(error_model="numpy")
+def _settled(total, x, small):
+    """The sum of x's squares: the one that was found in x's dtype, or that of the squares in float64."""
+    return total if _is_settled(total, x) else _sum(x.astype(np.float64), 0, x.size, small)
+
+
+def _read(number: Any) -> Any:
+    return types.Array(number, 1, "C", readonly=True, aligned=False)
+
+
+def _written(number: Any) -> Any:
+    return types.Array(number, 1, "C", aligned=False)
+
+
+_CHUNK = types.Array(types.int64, 1, "C"), types.boolean, types.Array(float64, 2, "C")
+"""Where each sum ends, whether those are of small tensors, and the sums."""
 
 
 def _signature(number: Any) -> Any:
-    read = types.Array(number, 1, "C", readonly=True, aligned=False)
-    write = types.Array(number, 1, "C", aligned=False)
-    sums = types.UniTuple(types.float64, 3)
-    numbers = types.UniTuple(number, 3), types.UniTuple(number, 7)
-    return sums(*[read] * 5, *[write] * 4, *numbers, *[types.boolean] * 2, types.float64)
+    old, new = types.UniTuple(_read(number), 5), types.UniTuple(_written(number), 4)
+    return types.void(old, new, types.UniTuple(number, 10), *[types.boolean] * 2, *_CHUNK)
 
 
-def _compiled(function: Any) -> Any:
-    """For both dtypes, when this file is imported; kept for the next time where there is a folder to write to."""
-    signatures, how = [_signature(float32), _signature(float64)], {"nogil": True, "error_model": "numpy"}
+def _compiled(function: Any, *signatures: Any) -> Any:
+    """Compiled when this file is imported; kept for the next time where there is a folder to write to."""
+    how = {"nogil": True, "error_model": "numpy"}
     try:
-        return njit(signatures, cache=True, **how)(function)
+        return njit(list(signatures), cache=True, **how)(function)
     except RuntimeError:
-        return njit(signatures, **how)(function)
+        return njit(list(signatures), **how)(function)
+
+
+def _squares(x, ends, small, sums):
+    start = 0
+    for k in range(ends.size):
+        total = _sum(x, start, ends[k], small)
+        sums[k, 0] = total if _is_settled(total, x) else _settled(total, x[start : ends[k]], small)
+        start = ends[k]
+
+
+def _update(bare: bool, adds: bool) -> Any:
+    """The equations, where the squares are added to those that are there, or take their place."""
+
+    @njit(error_model="numpy")
+    def update(squares, old, new, numbers, decays, amsgrad, past_cache, start, end, lane):
+        """Elements by WIDTH, and what is left of them one by one. Without AMSGrad, v stands for v_max."""
+        whole = end - (end - start) % WIDTH
+        left = lane + whole - start
+        if amsgrad:
+            adam(WIDTH, bare, True, adds, old, new, squares, numbers, decays, past_cache, start, whole, lane)
+            adam(1, bare, True, adds, old, new, squares, numbers, decays, False, whole, end, left)
+        else:
+            adam(WIDTH, bare, False, adds, old, new, squares, numbers, decays, past_cache, start, whole, lane)
+            adam(1, bare, False, adds, old, new, squares, numbers, decays, False, whole, end, left)
+
+    return update
 
 
 def _adam(bare: bool) -> Any:  # noqa: C901
     """The kernel. The bare one takes a gradient as it is: it has neither clipping nor L2, nor what they cost."""
+    update, update_and_add = _update(bare, False), _update(bare, True)
 
-    @_compiled
-    def adam(  # noqa: C901
-        g_, θ_, m_, v_, v_max_, new_θ, new_m, new_v, new_v_max, gradient, rule, decays, amsgrad, trusted
-    ):
-        """The equations of `adam.py`, element by element. Without AMSGrad, v stands for v_max."""
-        c, bound, λ = gradient
-        β1, rest1, β2, rest2, ε, γ, decay = rule
-        past_cache = (new_θ.ctypes.data | new_m.ctypes.data | new_v.ctypes.data | new_v_max.ctypes.data) % LINE == 0
-        sums = (0.0, 0.0, 0.0)
-        zero = c - c
-        θ_group, m_group = _stack(g_, GROUP), _stack(g_, GROUP)
-        v_group, v_max_group = _stack(g_, GROUP), _stack(g_, GROUP)
-        for first in range(0, g_.size, SUMMED):
-            gradients = change = params = zero
-            last = min(first + SUMMED, g_.size)
-            for start in range(first, last, GROUP):
-                size = min(GROUP, last - start)
-                end = start + size
-                gs, θs, ms, vs, v_maxs = g_[start:end], θ_[start:end], m_[start:end], v_[start:end], v_max_[start:end]
-                for i in range(size):
-                    g, θ = gs[i], θs[i]
-                    gradients = _add_square(gradients, g)
-                    if not bare:
-                        g = g * c
-                        g = max(-bound, g)
-                        g = min(bound, g)
-                        if decays:
-                            g = g + θ * λ
-                    m = ms[i] * β1 + g * rest1
-                    v = vs[i] * β2 + g * g * rest2
-                    m_group[i], v_group[i] = m, v
-                    if amsgrad:
-                        v = v_maxs[i] if v_maxs[i] >= v or v_maxs[i] != v_maxs[i] else v
-                        v_max_group[i] = v
-                    result = θ * decay - m / (math.sqrt(v) + ε) * γ
-                    θ_group[i] = result
-                    change = _add_square(change, result - θ)
-                    params = _add_square(params, result)
-                if past_cache and size == GROUP:
-                    for i in range(0, GROUP, LINE // g_.itemsize):
-                        _store_line(new_θ, start + i, θ_group, i)
-                        _store_line(new_m, start + i, m_group, i)
-                        _store_line(new_v, start + i, v_group, i)
-                        if amsgrad:
-                            _store_line(new_v_max, start + i, v_max_group, i)
-                else:
-                    _copy(θ_group, new_θ[start:end])
-                    _copy(m_group, new_m[start:end])
-                    _copy(v_group, new_v[start:end])
-                    if amsgrad:
-                        _copy(v_max_group, new_v_max[start:end])
-            part = (float64(gradients), float64(change), float64(params))
-            if not (trusted < min(part) and part[0] + part[1] + part[2] < math.inf):
-                part = _exact_sums(g_[first:last], θ_[first:last], new_θ[first:last])
-            sums = (sums[0] + part[0], sums[1] + part[1], sums[2] + part[2])
-        _fence()
-        return sums
+    def kernel(old, new, numbers, decays, amsgrad, ends, small, sums):
+        g_, θ_, new_θ = old[0], old[1], new[0]
+        at = new[0].ctypes.data | new[1].ctypes.data | new[2].ctypes.data | new[3].ctypes.data
+        past_cache = at % LINE == 0
+        squares = stack(g_, SQUARES), stack(g_, SQUARES), stack(g_, SQUARES)
+        lanes = stack(float64, LANES), stack(float64, LANES), stack(float64, LANES)
+        begin = done = ready = taken = 0
+        for k in range(ends.size):
+            stop = ends[k]
+            gradients = change = params = 0.0
+            if small:
+                for start in range(begin, stop, ROW):
+                    size = min(ROW, stop - start)
+                    if ready < size:
+                        for i in range(ready):
+                            for j in range(3):
+                                squares[j][i] = squares[j][taken + i]
+                        more = min(LANES, g_.size - done)
+                        update(squares, old, new, numbers, decays, amsgrad, past_cache, done, done + more, ready)
+                        done, ready, taken = done + more, ready + more, 0
+                    row = row_sums(squares, taken, size)
+                    gradients, change, params = gradients + row[0], change + row[1], params + row[2]
+                    ready, taken = ready - size, taken + size
+            else:
+                _clear(lanes)
+                for tile in range(begin, stop, TILE):
+                    _clear(squares)
+                    for start in range(tile, min(tile + TILE, stop), LANES):
+                        end = min(start + LANES, stop)
+                        update_and_add(squares, old, new, numbers, decays, amsgrad, past_cache, start, end, 0)
+                    _add(lanes, squares)
+                gradients, change, params = _total(lanes[0]), _total(lanes[1]), _total(lanes[2])
+            if not (_is_settled(gradients, g_) and _is_settled(change, g_) and _is_settled(params, g_)):
+                θ, result = θ_[begin:stop], new_θ[begin:stop]
+                gradients = _settled(gradients, g_[begin:stop], small)
+                change = _settled(change, result - θ, small)
+                params = _settled(params, result, small)
+            sums[k, 0], sums[k, 1], sums[k, 2] = gradients, change, params
+            begin = stop
+        fence()
 
-    return adam
+    return _compiled(kernel, _signature(float32), _signature(float64))
 
 
 _BARE, _WHOLE = _adam(True), _adam(False)
+_SQUARES = _compiled(_squares, *[types.void(_read(number), *_CHUNK) for number in (float32, float64)])

@@ -2,17 +2,27 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
 
 from optim_engine.arrays import Array, convert
 from optim_engine.machine import Machine
-from optim_engine.norms import norm, squares
-from optim_engine.plan import Run
-from optim_engine.walk import Sums, Update, Vectors
+from optim_engine.plan import Plan, Run
+from optim_engine.sums import Chunk, in_order
+from optim_engine.walk import Update, Vectors
 
 Filled: TypeAlias = Callable[[Array, int, int], None]
 """Called as `filled(memory, start, end)` when those bytes of the next state's memory have their final values."""
+
+
+class Totals(NamedTuple):
+    """The sums of squares over all tensors: of the gradients as they came, of the change, and of the new parameters
+    before rounding."""
+
+    gradients: float
+    change: float
+    params: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +36,40 @@ class Job:
     answer: Array
 
 
-def advance(jobs: Sequence[Job], memory: Array, machine: Machine, filled: Filled | None) -> Sums:
-    """Do the jobs, which fill that memory."""
+def advance(jobs: Sequence[Job], plan: Plan, memory: Array, machine: Machine, filled: Filled | None) -> Totals:
+    """Do the jobs of the plan, which fill that memory."""
 
-    def work(chunk: tuple[Job, slice]) -> Sums:
-        job, part = chunk
-        sums = machine.kernel.advance(job.update, job.vectors.of(part))
+    def work(part: tuple[Job, Chunk]) -> Array:
+        (job, chunk), place = part, part[1].place
+        sums = machine.kernel.advance(job.update, job.vectors.of(place), chunk)
         if job.answer is not job.vectors.new["params"]:
-            convert(job.vectors.new["params"][part], job.answer[part])
+            convert(job.vectors.new["params"][place], job.answer[place])
         job.run.write(memory, job.vectors.new)
         if filled:
-            for start, end in job.run.ranges_of(part):
+            for start, end in job.run.ranges_of(place):
                 filled(memory, start, end)
         return sums
 
-    chunks = [(job, part) for job in jobs for part in job.run.chunks()]
-    return reduce(Sums.plus, machine.map(work, chunks, _size([job.run for job in jobs])), Sums())
+    todo = [(job, chunk) for job in jobs for chunk in job.run.chunks]
+    return Totals(*_total(machine.map(work, todo, _size(plan)), plan))
 
 
-def norm_of(gradients: Sequence[Array], runs: Sequence[Run], machine: Machine) -> float:
-    """The norm of the runs' gradients: by NumPy on every machine, so that all of them clip alike."""
-    parts = [g[part] for run, g in zip(runs, gradients, strict=True) for part in run.chunks()]
-    return norm(gradients, sum(machine.map(squares, parts, _size(runs))))
+def square_sum(gradients: Sequence[Array], plan: Plan, machine: Machine) -> float:
+    """The sum of squares of the runs' gradients."""
+    todo = [(g[chunk.place], chunk) for run, g in zip(plan.runs, gradients, strict=True) for chunk in run.chunks]
+    (total,) = _total(machine.map(lambda part: machine.kernel.squares(*part), todo, _size(plan)), plan)
+    return total
 
 
-def _size(runs: Sequence[Run]) -> int:
-    return sum(run.size for run in runs)
+def _total(sums: Sequence[Array], plan: Plan) -> list[float]:
+    """What the chunks' sums come to: the blocks of a tensor in their order, then the tensors in that of their names."""
+    rest, tensors = iter(sums), []
+    for run in plan.runs:
+        of_run = [next(rest) for _ in run.chunks]
+        tensors.append(of_run[0] if run.chunks[0].small else in_order(np.concatenate(of_run)))
+    total: list[float] = in_order(np.concatenate(tensors)[plan.by_name])[0].tolist()
+    return total
+
+
+def _size(plan: Plan) -> int:
+    return sum(run.size for run in plan.runs)

@@ -1,6 +1,6 @@
 """What a step is computed on: a kernel, which updates one chunk, and threads, which share the chunks out.
 
-Neither changes a bit of a result but for the norms, whose last bits are the kernel's.
+Neither changes a bit of a result.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +12,9 @@ from itertools import count
 from typing import TypeVar
 
 from optim_engine import walk
-from optim_engine.arrays import CHUNK
-from optim_engine.walk import Sums, Update, Vectors
+from optim_engine.arrays import CHUNK, Array
+from optim_engine.sums import Chunk, squares
+from optim_engine.walk import Update, Vectors
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -21,22 +22,25 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Kernel:
-    """`advance` updates a part of a run; the new moments and parameters are the same to the bit by every kernel."""
+    """`advance` updates a chunk of a run and sums its squares, `squares` sums those of a vector: to the same bits by
+    every kernel."""
 
     name: str
-    advance: Callable[[Update, Vectors], Sums]
+    advance: Callable[[Update, Vectors, Chunk], Array]
+    squares: Callable[[Array, Chunk], Array]
 
 
-NUMPY = Kernel("numpy", walk.advance)
+NUMPY = Kernel("numpy", walk.advance, squares)
 
 
 @cache
 def fastest() -> Kernel:
     """The fused kernel where numba can be imported, and is then ready to run; else NumPy's."""
     try:
-        return Kernel("numba", import_module("optim_engine.fused").advance)
+        fused = import_module("optim_engine.fused")
     except ImportError:
         return NUMPY
+    return Kernel("numba", fused.advance, fused.squares)
 
 
 @dataclass(frozen=True)

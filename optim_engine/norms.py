@@ -1,58 +1,53 @@
-"""Norms of vectors in blocks, and where a vector is not finite.
+"""The norm of some tensors together, and where a tensor is not finite."""
 
-The fast way squares in the vector's own dtype and gives up where that leaves its range; then float64 decides. BLAS sums
-rows that are too short for its threads: how many it has would change the last bits, and with them a clipped step.
-"""
-
-from collections.abc import Sequence
-from math import inf, isfinite, sqrt
+from collections.abc import Iterable, Iterator
+from math import frexp, inf, isinf, isnan, ldexp, sqrt
 
 import numpy as np
 
-from optim_engine.arrays import Array, blocks, compute_dtype, room, widened
-from optim_engine.buffers import scratch
+from optim_engine.arrays import Array, Arrays, flat
+from optim_engine.sums import chunks_of, in_order, squares
 
-ROW = 4096
-"""Elements that BLAS sums up at a time, in their own dtype; OpenBLAS shares out more than 10,000."""
-SMALLEST_TRUSTED = {np.dtype(np.float32): 1e-30, np.dtype(np.float64): 1e-290}
-"""Below this, a sum of squares may have lost what became zero."""
-
-
-def square_sum(x: Array) -> float:
-    """Σx² of one block in its compute dtype; infinite or NaN only if float64 cannot hold it or x is not finite."""
-    whole = len(x) // ROW * ROW
-    rows, rest = x[:whole].reshape(-1, ROW), x[whole:]
-    total = float(np.multiply(rest, rest).sum())
-    if whole:
-        total += float(np.vecdot(rows, rows).sum(dtype=np.float64))
-    if SMALLEST_TRUSTED[x.dtype] < total < inf:
-        return total
-    return float(np.square(x, dtype=np.float64).sum())
+SMALLEST = 2.0**-960
+"""Below this, a sum of squares in float64 may have lost what became zero."""
 
 
 @np.errstate(all="ignore")
-def squares(x: Array) -> float:
-    """Σx² of a vector, with what `square_sum` says of each block."""
-    (wide,) = scratch(1, room(len(x)), compute_dtype(x.dtype))
-    return sum(square_sum(widened(x[part], wide[: part.stop - part.start])) for part in blocks(len(x)))
+def norm(tensors: Iterable[Array], total: float | None = None) -> float:
+    """The Euclidean norm of all the tensors together; not finite if an element is not, or float64 cannot hold it.
 
-
-@np.errstate(all="ignore")
-def norm(vectors: Sequence[Array], total: float | None = None) -> float:
-    """The Euclidean norm of all the vectors together; not finite if an element is not, or float64 cannot hold it.
-
-    `total` is the sum of their squares, where that is known.
+    The sums of their squares are added in the order of the tensors; `total` is what came of that, where it is known.
     """
-    total = sum(map(squares, vectors)) if total is None else total
-    return sqrt(total) if 1e-290 < total < inf else _scaled_norm(vectors)
+    tensors = tensors if total is not None else list(tensors)
+    total = _total(tensors) if total is None else total
+    return sqrt(total) if SMALLEST <= total < inf or isnan(total) else _scaled_norm(list(tensors))
 
 
-def _scaled_norm(vectors: Sequence[Array]) -> float:
-    """The norm where its square leaves the range of float64."""
-    largest = max(float(np.abs(x).max(initial=0)) for x in vectors)
-    if largest == 0 or not isfinite(largest):
+def by_name(tensors: Arrays) -> Iterator[Array]:
+    """The tensors in the order of their names by UTF-8 bytes, sorted only where one is asked for."""
+    for name in sorted(tensors):
+        yield tensors[name]
+
+
+def square_sum(tensor: Array) -> float:
+    """The sum of one tensor's squares."""
+    x = flat(tensor)
+    sums = [squares(x[chunk.place], chunk) for chunk in chunks_of([x.size])]
+    return float(in_order(np.concatenate(sums))[0, 0])
+
+
+def _total(tensors: Iterable[Array]) -> float:
+    return float(in_order(np.array([[square_sum(x)] for x in tensors]).reshape(-1, 1))[0, 0])
+
+
+def _scaled_norm(tensors: list[Array]) -> float:
+    """The norm where its square leaves the range of float64: of the tensors times a power of two, which is exact."""
+    largest = max((float(np.abs(x).max(initial=0)) for x in tensors), default=0.0)
+    if largest == 0 or isinf(largest):
         return largest
-    return largest * sqrt(sum(float(np.square(x.astype(np.float64) / largest).sum()) for x in vectors))
+    exponent = max(frexp(largest)[1], -1000)
+    root = sqrt(_total(x.astype(np.float64) * ldexp(1.0, -exponent) for x in tensors))
+    return float(np.ldexp(root, exponent))
 
 
 def first_non_finite(x: Array) -> tuple[int, ...] | None:

@@ -16,15 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from optim_engine.arrays import CHUNK, Array, Arrays, cut, flat
+from optim_engine.arrays import Array, Arrays, flat
 from optim_engine.buffers import BUFFERS
 from optim_engine.config import Config
 from optim_engine.hyperparameters import Hyperparameters
 from optim_engine.layout import Entry, Layout, Spec
 from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.places import Places, rest
+from optim_engine.sums import SMALL, Chunk, chunks_of
 
-PACK_BELOW = 1 << 15
+PACK_BELOW = SMALL
 """Elements: smaller tensors are packed."""
 LARGEST_PACK = 1 << 18
 PLANS_KEPT = 8
@@ -68,10 +69,11 @@ class Run:
         for slot, places in self.places.items():
             places.write(memory, targets[slot])
 
-    def chunks(self) -> Iterator[slice]:
+    @cached_property
+    def chunks(self) -> list[Chunk]:
         """The parts that are computed one by one. A pack is one, for its values may have to be brought to their places
         when it is filled."""
-        return cut(self.size, CHUNK if len(self.tensors) == 1 else max(self.size, 1))
+        return chunks_of([prod(shape) for shape in self.shapes])
 
     def ranges_of(self, part: slice) -> Iterator[tuple[int, int]]:
         """The bytes of the state's memory that a part of the run stands in, in all slots."""
@@ -118,6 +120,12 @@ class Plan:
     layout: Layout
     runs: tuple[Run, ...]
     untouched: tuple[tuple[int, int], ...]
+
+    @cached_property
+    def by_name(self) -> Array:
+        """The places of the runs' tensors, one run after the other, in the order of their names by UTF-8 bytes."""
+        names = [tensor for run in self.runs for tensor in run.tensors]
+        return np.array(sorted(range(len(names)), key=names.__getitem__), np.intp)
 
 
 def plan_step(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> Plan:

@@ -23,8 +23,7 @@ def init(h: RMSprop) -> tuple[str, ...]:
 
 
 def advance(h: RMSprop, t: int, g: Array, old: Arrays, new: Arrays, tmp: Array) -> None:
-    """The moments with the gradient of the tensor's t-th update taken in."""
-    np.multiply(g, g, out=tmp)
+    """The moments with the gradient of the tensor's t-th update taken in; `tmp` has its squares."""
     accumulate(old["v"], tmp, h.alpha, out=new["v"], scratch=tmp)
     if h.centered:
         accumulate(old["m"], g, h.alpha, out=new["m"], scratch=tmp)

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from optim_engine import jobs, walk
-from optim_engine.arrays import Array, Arrays, flat, rounded
+from optim_engine.arrays import Array, Arrays, rounded
 from optim_engine.buffers import BUFFERS
 from optim_engine.checks import check
 from optim_engine.config import Config
 from optim_engine.errors import NonFinite
 from optim_engine.jobs import Filled, Job
 from optim_engine.machine import ALONE, Machine
-from optim_engine.norms import first_non_finite, norm
+from optim_engine.norms import by_name, first_non_finite, norm
 from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.plan import Plan, Run, plan_step
 from optim_engine.state import State
@@ -84,7 +84,7 @@ def step(
     plan = plan_step(config, state.layout, grads, counts)
     gradients = [run.gather(grads, _dtype_of(config, run, grads)) for run in plan.runs]
     norm_first = _norm_comes_first(config)
-    grad_norm = jobs.norm_of(gradients, plan.runs, machine) if norm_first else 0.0
+    grad_norm = norm(by_name(grads), jobs.square_sum(gradients, plan, machine)) if norm_first else 0.0
     if bad := _first_bad(grads, grad_norm):
         if config.on_non_finite == "reject":
             raise bad
@@ -95,9 +95,9 @@ def step(
         _job(run, _update(config, run, new, rates, scale), _vectors(config, run, g, old, new, params, out))
         for run, g in zip(plan.runs, gradients, strict=True)
     ]
-    sums = jobs.advance(todo, new.memory, machine, filled)
+    sums = jobs.advance(todo, plan, new.memory, machine, filled)
     if not norm_first:
-        grad_norm = norm(gradients, sums.gradients)
+        grad_norm = norm(by_name(grads), sums.gradients)
         if bad := _first_bad(grads, grad_norm):
             raise bad
     after: dict[str, Array] = {}
@@ -122,7 +122,8 @@ def reapply(
     for run in plan.runs:
         moments, target = run.read(state.memory), run.fresh()
         vectors = Vectors(run.gather(grads), {"params": run.gather(params)}, {**moments, "params": target})
-        walk.reapply(_update(config, run, state, rates, clip_scale), vectors)
+        for chunk in run.chunks:
+            walk.reapply(_update(config, run, state, rates, clip_scale), vectors.of(chunk.place), chunk)
         after.update(run.named(target))
     return {tensor: after[tensor] for tensor in grads}
 
@@ -185,7 +186,7 @@ def _first_bad(grads: Arrays, grad_norm: float) -> NonFinite | None:
 def _skipped(config: Config, state: State, params: Arrays, grads: Arrays, lr: float, grad_norm: float) -> Outcome:
     """The parameters as they were, nothing moved; a session that holds parameters holds those that came with it."""
     kept = {tensor: state.array(tensor, "params") if config.hold_params else params[tensor] for tensor in grads}
-    metrics = Metrics(lr, grad_norm, 0.0, norm([flat(θ) for θ in kept.values()]), 1.0)
+    metrics = Metrics(lr, grad_norm, 0.0, norm(by_name(kept)), 1.0)
     return Outcome(state, _answered(config, kept, grads), metrics, skipped=True)
 
 

@@ -9,16 +9,15 @@ Then come the rule's own equations, and the new θ is rounded once to the parame
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import add
 from typing import NamedTuple
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays, blocks, compute_dtype, room, widened
+from optim_engine.arrays import Array, Arrays, compute_dtype, widened
 from optim_engine.buffers import scratch
 from optim_engine.hyperparameters import Hyperparameters
-from optim_engine.norms import square_sum
 from optim_engine.optimizers import Rule
+from optim_engine.sums import Chunk, Part, settle, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +30,13 @@ class Update:
     γ: float
     clip_scale: float
     clip_value: float | None
+
+    @property
+    def changes_gradient(self) -> bool:
+        """Whether the gradient that the rule sees is another one, but for its sign."""
+        return (
+            self.clip_scale != 1.0 or self.clip_value is not None or bool(self.h.weight_decay and not self.h.decoupled)
+        )
 
     def gradient(self, g: Array, θ: Array, out: Array, tmp: Array) -> Array:
         """The gradient that the rule sees; written into `out` where it is not the one that came."""
@@ -59,61 +65,68 @@ class Vectors:
         return Vectors(self.g[part], _cut(self.old, part), _cut(self.new, part))
 
 
-class Sums(NamedTuple):
-    """Of squares: of the gradients as they came, of the change, and of the new parameters before rounding."""
-
-    gradients: float = 0.0
-    change: float = 0.0
-    params: float = 0.0
-
-    def plus(self, other: "Sums") -> "Sums":
-        return Sums(*map(add, self, other))
-
-
 class Block(NamedTuple):
     """A part of a run in the compute dtype, and room for what is made of it; `spare` may be `g`."""
 
-    part: slice
+    part: Part
     θ: Array
     g: Array
     spare: Array
     result: Array
     tmp: Array
+    squares: Array
+    """`tmp` with room behind it for whole tiles."""
+    change: Array
+    """`spare` with that room."""
 
 
 @np.errstate(all="ignore")
-def advance(update: Update, run: Vectors) -> Sums:
-    """Update a run, or a part of one."""
-    sums = Sums()
-    for part, θ, came, spare, result, tmp in _blocks(run):
-        gradients = square_sum(came)
-        new, g = _cut(run.new, part), update.gradient(came, θ, spare, tmp)
-        update.rule.advance(update.h, update.t, g, _cut(run.old, part), new, tmp)
-        update.rule.apply(update.h, update.t, update.γ, θ, g, new, result, tmp)
-        change = square_sum(np.subtract(result, θ, out=spare))
-        sums = sums.plus(Sums(gradients, change, square_sum(result)))
-    return sums
+def advance(update: Update, run: Vectors, chunk: Chunk) -> Array:
+    """Update a chunk of a run. Returns the sums of squares of the gradients as they came, of the change, and of the
+    new parameters before rounding, of each tensor or block: [sums, 3]."""
+    sums, rule = [], update.rule
+    for part, θ, came, spare, result, tmp, squares, change in _blocks(run, chunk):
+        np.multiply(came, came, out=tmp)
+        rows = [part.rows(squares)]
+        new, g = _cut(run.new, part.place), update.gradient(came, θ, spare, tmp)
+        if update.changes_gradient and rule.squares:
+            np.multiply(g, g, out=tmp)
+        rule.advance(update.h, update.t, g, _cut(run.old, part.place), new, tmp)
+        rule.apply(update.h, update.t, update.γ, θ, g, new, result, tmp)
+        np.subtract(result, θ, out=spare)
+        np.multiply(spare, spare, out=spare)
+        rows.append(part.rows(change))
+        np.multiply(result, result, out=tmp)
+        rows.append(part.rows(squares))
+        totals = part.totals(rows)
+        if θ.dtype == np.float32 and not settled(totals):
+            settle(totals, part, [run.g[part.place], result - θ, result])
+        sums.append(totals)
+    return np.concatenate(sums)
 
 
-def reapply(update: Update, run: Vectors) -> None:
+@np.errstate(all="ignore")
+def reapply(update: Update, run: Vectors, chunk: Chunk) -> None:
     """Only the new parameters, by moments that were advanced before: to the bit those that `advance` gave."""
-    for part, θ, came, spare, result, tmp in _blocks(run):
-        new, g = _cut(run.new, part), update.gradient(came, θ, spare, tmp)
+    for part, θ, came, spare, result, tmp, *_ in _blocks(run, chunk):
+        new, g = _cut(run.new, part.place), update.gradient(came, θ, spare, tmp)
         update.rule.apply(update.h, update.t, update.γ, θ, g, new, result, tmp)
 
 
-def _blocks(run: Vectors) -> Iterator[Block]:
+def _blocks(run: Vectors, chunk: Chunk) -> Iterator[Block]:
     """Each block, whose result is brought to its place when the next one is asked for."""
     params, new = run.old["params"], run.new["params"]
-    size = len(params)
-    memory = scratch(4, room(size), compute_dtype(params.dtype))
+    memory = scratch(4, chunk.room, compute_dtype(params.dtype))
     direct = new.dtype == memory.dtype and not np.may_share_memory(params, new)
-    for part in blocks(size):
-        wide_θ, spare, result, tmp = memory[:, : part.stop - part.start]
-        result = new[part] if direct else result
-        yield Block(part, widened(params[part], wide_θ), widened(run.g[part], spare), spare, result, tmp)
+    for part in chunk.parts:
+        at = part.place
+        wide_θ, spare, result, tmp = memory[:, : at.stop - at.start]
+        result = new[at] if direct else result
+        yield Block(
+            part, widened(params[at], wide_θ), widened(run.g[at], spare), spare, result, tmp, memory[3], memory[1]
+        )
         if not direct:
-            new[part] = result
+            new[at] = result
 
 
 def _cut(vectors: Arrays, part: slice) -> dict[str, Array]:

@@ -5,7 +5,8 @@ twice, in two different ways, to go unseen.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+import struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf, sqrt
 from typing import Any, NamedTuple
 
@@ -157,6 +158,62 @@ RULES: Mapping[str, Rule] = {
 
 def norm(values: Iterable[float]) -> float:
     return sqrt(math.fsum(x * x for x in values))
+
+
+def square_sum(values: Sequence[float], *, single: bool) -> float:
+    """The sum of a tensor's squares, to the bit; `single` where it is computed in float32."""
+    if len(values) < 32_768:
+        return _settled(small_sum, values, single)
+    total = _settled(block_sum, values[:131_072], single)
+    for start in range(131_072, len(values), 131_072):
+        total += _settled(block_sum, values[start : start + 131_072], single)
+    return total
+
+
+def _settled(add: Callable[..., float], values: Sequence[float], single: bool) -> float:
+    if single and 2.0**-100 <= (total := add(values, to_float32)) < inf:
+        return total
+    return add(values, float)
+
+
+def small_sum(values: Sequence[float], rounded: Callable[[float], float]) -> float:
+    total = 0.0
+    for start in range(0, len(values), 128):
+        first, *rest = [rounded(x * x) for x in values[start : start + 128]]
+        row, whole = 0.0, len(rest) // 8 * 8
+        if whole:
+            a, b, c, d, e, f, g, h = (added(rest[lane:whole:8], rounded) for lane in range(8))
+            left, right = rounded(rounded(a + b) + rounded(c + d)), rounded(rounded(e + f) + rounded(g + h))
+            row = rounded(left + right)
+        for x in rest[whole:]:
+            row = rounded(row + x)
+        total += rounded(first + row)
+    return total
+
+
+def block_sum(values: Sequence[float], rounded: Callable[[float], float]) -> float:
+    lanes = [0.0] * 1024
+    for start in range(0, len(values), 32_768):
+        tile = [rounded(x * x) for x in values[start : start + 32_768]]
+        for lane in range(min(1024, len(tile))):
+            lanes[lane] += added(tile[lane::1024], rounded)
+    return added([added(lanes[lane::16]) for lane in range(16)])
+
+
+def added(values: Sequence[float], rounded: Callable[[float], float] = float) -> float:
+    """One after the other: `sum` of Python 3.12 and later would be another number."""
+    total = values[0]
+    for x in values[1:]:
+        total = rounded(total + x)
+    return total
+
+
+def to_float32(x: float) -> float:
+    """The nearest float32, which is infinite beyond their range."""
+    try:
+        return float(struct.unpack("<f", struct.pack("<f", x))[0])
+    except OverflowError:
+        return math.copysign(inf, x)
 
 
 def clip_scale(values: Iterable[float], largest: float) -> float:

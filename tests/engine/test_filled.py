@@ -61,7 +61,8 @@ def test_every_byte_is_told_once_and_final(case: Case, hold: bool, named: list[s
     """Also of tensors that a step does not name, of gaps, of packs that stand apart, and where the layout changes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("optim_engine.plan.PACK_BELOW", 100)
-        patch.setattr("optim_engine.plan.CHUNK", 50)
+        patch.setattr("optim_engine.sums.SMALL", 100)
+        patch.setattr(arrays, "CHUNK", 60)
         patch.setattr(arrays, "BLOCK", 20)
         config, state = Config.parse(**{**case.config.to_dict(), "hold_params": hold}), State.empty()
         for t, names in enumerate(named):

@@ -19,8 +19,8 @@ from tests.engine.cases import ALL, Case, each_case, each_machine, same_bits, te
 from tests.engine.test_filled import Told
 
 FUSED = Machine(fastest())
-SIZES = [0, 1, 127, 128, 1000, 4096, 20_003]
-"""Elements: below and above a group, below and above the size from which memory is aligned to the cache's lines."""
+SIZES = [0, 1, 127, 128, 1000, 4096, 20_003, 33_001]
+"""Elements: below and above a row, and the size from which memory is aligned to the cache's lines; and large."""
 
 
 def vector(seed: int, size: int, dtype: type[Any], form: str) -> Array:
@@ -35,7 +35,8 @@ def vector(seed: int, size: int, dtype: type[Any], form: str) -> Array:
 
 
 def same(left: Outcome, right: Outcome) -> bool:
-    return same_bits(left.params, right.params) and left.state.memory.tobytes() == right.state.memory.tobytes()
+    memory = left.state.memory.tobytes() == right.state.memory.tobytes()
+    return memory and same_bits(left.params, right.params) and left.metrics == right.metrics
 
 
 def test_numba_is_installed_where_the_tests_run() -> None:
@@ -62,8 +63,6 @@ def test_the_fused_kernel_has_the_bits_of_numpy(
         sent = {} if hold and t > 1 else params
         plain, fused = (step(config, states[k], sent, grads, machine=Machine(k)) for k in states)
         assert same(plain, fused)
-        for name, value in vars(plain.metrics).items():
-            assert getattr(fused.metrics, name) == pytest.approx(value, rel=1e-6, abs=0), name
         if not hold:
             again = reapply(config, fused.state, params, grads, clip_scale=fused.metrics.clip_scale)
             assert same_bits(again, fused.params)
@@ -81,7 +80,6 @@ def test_any_number_of_threads_gives_the_same_bits_and_the_same_norms(case: Case
             machine = Machine(NUMPY, threads, pool)
             together = step(case.config, State.empty(), params, grads, machine=machine, filled=told)
             assert same(alone, together)
-            assert together.metrics == alone.metrics
             told.check(together.state.memory)
 
 

@@ -25,11 +25,14 @@ RUNS = [name for name, case in CASES.items() if len(case.steps) > 1 and name not
 """Those that end with two steps that are taken. What was stored before has those that there were."""
 
 
-def step(client: Client, session: str, run: str, number: int) -> tuple[bytes, bool]:
-    """A golden step: what is answered, and whether it was answered before."""
+def step(client: Client, session: str, run: str, number: int, before: bytes | None = None) -> tuple[bytes, bool]:
+    """A golden step: what is answered, and whether it was answered before. With the answer before it, as JSON, the step
+    has the parameters of that."""
     [request] = (GOLDEN / run).glob(f"{number}.request.*")
-    headers = {"content-type": FORMS[request.suffix[1:]]}
-    answer = client.post(f"{session}/steps", content=request.read_bytes(), headers=headers)
+    headers, content = {"content-type": FORMS[request.suffix[1:]]}, request.read_bytes()
+    if before:
+        content = json.dumps({**json.loads(content), "params": json.loads(before)["params"]}).encode()
+    answer = client.post(f"{session}/steps", content=content, headers=headers)
     return answer.content, "idempotent-replayed" in answer.headers
 
 

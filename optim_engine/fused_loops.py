@@ -1,0 +1,211 @@
+"""The fused kernel's inner loops as LLVM's own instructions, over vectors of sixteen elements: for processors of any
+width, in an order that no compiler changes. Imported by `fused.py` alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+WIDTH = 16
+LINE = 64
+"""Bytes of a cache line."""
+INT = ir.IntType(32)
+
+
+@intrinsic(prefer_literal=True)
+def stack(typing: Any, like: Any, size: Any) -> Any:
+    """Room for that many elements of the array's dtype on the stack."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        element = context.get_value_type(like.dtype)
+        room = cgutils.alloca_once(builder, ir.ArrayType(element, size.literal_value))
+        room.align = LINE
+        return builder.bitcast(room, element.as_pointer())
+
+    return types.CPointer(like.dtype)(like, size), generate
+
+
+@intrinsic
+def fence(typing: Any) -> Any:
+    """What was stored past the cache is there for other threads as well."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def row_sums(typing: Any, squares: Any, start: Any, size: Any) -> Any:
+    """The sum of a row of squares, of each of some vectors, in the order of `sums.py`: the first, then the others in
+    eight lanes. The vectors' sums are made side by side, so that none waits for another."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vectors, start, size = arguments
+        sources = cgutils.unpack_tuple(builder, vectors)
+        number, count = sources[0].type.pointee, start.type
+        first, end = builder.add(start, count(1)), builder.add(start, size)
+        rest = builder.add(first, builder.and_(builder.sub(size, count(1)), count(-8)))
+        totals = [cgutils.alloca_once_value(builder, ir.Constant(number, 0)) for _ in sources]
+        with builder.if_then(builder.icmp_signed("<", first, rest)):
+            lanes = [cgutils.alloca_once_value(builder, _load(builder, source, first, 8)) for source in sources]
+            with cgutils.for_range_slice(builder, builder.add(first, count(8)), rest, count(8)) as (i, _):
+                for lane, source in zip(lanes, sources, strict=True):
+                    builder.store(builder.fadd(builder.load(lane), _load(builder, source, i, 8)), lane)
+            for lane, total in zip(lanes, totals, strict=True):
+                builder.store(_across(builder, builder.load(lane)), total)
+        with cgutils.for_range_slice(builder, rest, end, count(1)) as (i, _):
+            for source, total in zip(sources, totals, strict=True):
+                builder.store(builder.fadd(builder.load(total), _load(builder, source, i)), total)
+        pairs = zip(sources, totals, strict=True)
+        sums = [builder.fadd(_load(builder, source, start), builder.load(total)) for source, total in pairs]
+        return context.make_tuple(builder, signature.return_type, sums)
+
+    return types.UniTuple(squares.dtype.dtype, len(squares))(squares, types.intp, types.intp), generate
+
+
+def _across(builder: Any, lanes: Any) -> Any:
+    """The sum of eight lanes: neighbours, then pairs of them, then halves."""
+    parts = [builder.extract_element(lanes, INT(lane)) for lane in range(8)]
+    while len(parts) > 1:
+        parts = [builder.fadd(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
+    return parts[0]
+
+
+@intrinsic(prefer_literal=True)
+def adam(
+    typing: Any,
+    width: Any,
+    bare: Any,
+    amsgrad: Any,
+    adds: Any,
+    old: Any,
+    new: Any,
+    squares: Any,
+    numbers: Any,
+    decays: Any,
+    past_cache: Any,
+    start: Any,
+    end: Any,
+    lane: Any,
+) -> Any:
+    """The equations of `adam.py` for the elements from `start` to `end`, `width` at a time; their squares go to
+    `squares`, from that lane on, or are added to what is there."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, _, _, _, olds, news, sums, coefficients, decay, past, first, last, lane0 = arguments
+
+        def data(arrays: Any, kind: Any) -> list[Any]:
+            made = context.make_array(kind.dtype)
+            return [made(context, builder, array).data for array in cgutils.unpack_tuple(builder, arrays)]
+
+        sources, targets = data(olds, old), data(news, new)
+        places = cgutils.unpack_tuple(builder, sums)
+        size = width.literal_value
+        of = [_spread(builder, number, size) for number in cgutils.unpack_tuple(builder, coefficients)]
+        step = first.type(size)
+
+        def loop(past: bool) -> None:
+            with cgutils.for_range_slice(builder, first, last, step) as (i, j):
+                at = builder.add(lane0, builder.mul(j, step))
+                g, *before = [_load(builder, source, i, size) for source in sources]
+                *after, change = _adam(
+                    builder, g, before, of, decay, bare=bare.literal_value, amsgrad=amsgrad.literal_value
+                )
+                for value, target in zip(after, targets, strict=False):
+                    _store(builder, value, target, i, past)
+                for value, place in zip((g, change, after[0]), places, strict=True):
+                    square = builder.fmul(value, value)
+                    if adds.literal_value:
+                        square = builder.fadd(_load(builder, place, at, size), square)
+                    _store(builder, square, place, at)
+
+        if size == 1:
+            loop(False)
+        else:
+            with builder.if_else(past) as (then, otherwise):
+                with then:
+                    loop(True)
+                with otherwise:
+                    loop(False)
+        return context.get_dummy_value()
+
+    given = (
+        width,
+        bare,
+        amsgrad,
+        adds,
+        old,
+        new,
+        squares,
+        numbers,
+        decays,
+        past_cache,
+        types.intp,
+        types.intp,
+        types.intp,
+    )
+    return types.void(*given), generate
+
+
+def _adam(
+    b: Any, g: Any, before: Sequence[Any], of: Sequence[Any], decays: Any, *, bare: bool, amsgrad: bool
+) -> list[Any]:
+    """The instructions: the new parameter and moments, and the parameter's change."""
+    c, bound, λ, β1, rest1, β2, rest2, ε, γ, decay = of
+    θ, m, v, v_max = before
+    if not bare:
+        g = b.fmul(g, c)
+        least = b.fneg(bound)
+        g = b.select(b.fcmp_ordered("<", g, least), least, g)
+        g = b.select(b.fcmp_ordered(">", g, bound), bound, g)
+        g = b.select(decays, b.fadd(g, b.fmul(θ, λ)), g)
+    m = b.fadd(b.fmul(m, β1), b.fmul(g, rest1))
+    v = b.fadd(b.fmul(v, β2), b.fmul(b.fmul(g, g), rest2))
+    if amsgrad:
+        kept = b.or_(b.fcmp_ordered(">=", v_max, v), b.fcmp_unordered("uno", v_max, v_max))
+        v_max = b.select(kept, v_max, v)
+    under = b.fadd(_sqrt(b, v_max if amsgrad else v), ε)
+    result = b.fsub(b.fmul(θ, decay), b.fmul(b.fdiv(m, under), γ))
+    return [result, m, v, *([v_max] if amsgrad else []), b.fsub(result, θ)]
+
+
+def _sqrt(builder: Any, x: Any) -> Any:
+    number, width = (x.type.element, f"v{x.type.count}") if isinstance(x.type, ir.VectorType) else (x.type, "")
+    name = f"llvm.sqrt.{width}{number.intrinsic_name}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(x.type, [x.type]), name), [x])
+
+
+def _load(builder: Any, source: Any, at: Any, width: int = 1) -> Any:
+    number = source.type.pointee
+    place = builder.bitcast(builder.gep(source, [at]), _vector(number, width).as_pointer())
+    return builder.load(place, align=_bytes(number))
+
+
+def _store(builder: Any, value: Any, target: Any, at: Any, past: bool = False) -> None:
+    place = builder.bitcast(builder.gep(target, [at]), value.type.as_pointer())
+    stored = builder.store(value, place, align=LINE if past else _bytes(target.type.pointee))
+    if past:
+        stored.set_metadata("nontemporal", builder.module.add_metadata([INT(1)]))
+
+
+def _spread(builder: Any, number: Any, width: int) -> Any:
+    """A vector that has the number everywhere."""
+    if width == 1:
+        return number
+    vector = ir.VectorType(number.type, width)
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, INT(0))
+    return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(INT, width), None))
+
+
+def _vector(number: Any, width: int) -> Any:
+    return number if width == 1 else ir.VectorType(number, width)
+
+
+def _bytes(number: Any) -> int:
+    return 8 if isinstance(number, ir.DoubleType) else 4

@@ -1,0 +1,228 @@
+"""Sums of squares, tensor by tensor, in one order on every machine.
+
+docs/numerics.md ("Sums of squares") has the definition: rows of a few elements are summed in the dtype of the
+arithmetic, and rows in float64. Only additions and multiplications of whole arrays are asked of NumPy, because each of
+those has one result; of its own orders of summing the one that is used is tried first.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from math import inf
+from typing import Any, Protocol
+
+import numpy as np
+
+from optim_engine import arrays
+from optim_engine.arrays import Array, compute_dtype, cut, widened
+from optim_engine.buffers import scratch
+
+SMALL = 1 << 15
+"""Elements: a smaller tensor is summed in rows of neighbours, the others in blocks of tiles."""
+ROW = 128
+LANES = 1024
+DEPTH = 32
+TILE = DEPTH * LANES
+FEWER = 16
+"""What the lanes of a block come together to."""
+TRUSTED = 2.0**-100
+"""Below this, a sum of squares in float32 may have lost what became zero: then the squares are taken in float64."""
+
+
+class Part(Protocol):
+    """A part of a run, and how its squares are summed: some whole small tensors, or a block of a large one."""
+
+    @property
+    def place(self) -> slice:
+        """In the chunk."""
+
+    def rows(self, squares: Array) -> Array:
+        """The sums of the short rows, in the dtype of the squares, which have room behind them."""
+
+    def totals(self, rows: Sequence[Array]) -> Array:
+        """The sums of the rows of some vectors in float64, of each small tensor or of the block: [sums, vectors]."""
+
+
+def room(size: int) -> int:
+    """The elements that the squares of so many need: whole rows of lanes."""
+    return -(-size // LANES) * LANES
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A block of a large tensor. Element i is in lane i mod 512; tiles are sixteen rows of lanes."""
+
+    place: slice
+
+    def rows(self, squares: Array) -> Array:
+        size = self.place.stop - self.place.start
+        end, whole = room(size), size // TILE
+        squares[size:end] = 0
+        rows = np.empty((whole + (whole * TILE < end), LANES), squares.dtype)
+        if whole:
+            np.add.reduce(squares[: whole * TILE].reshape(whole, DEPTH, LANES), axis=1, out=rows[:whole])
+        if whole < len(rows):
+            np.add.reduce(squares[whole * TILE : end].reshape(-1, LANES), axis=0, out=rows[whole])
+        return rows
+
+    def totals(self, rows: Sequence[Array]) -> Array:
+        tiles = np.empty((len(rows), *rows[0].shape))
+        for i, row in enumerate(rows):
+            tiles[i] = row
+        lanes = np.add.reduce(tiles, axis=1)
+        return in_order(np.add.reduce(lanes.reshape(len(rows), -1, FEWER), axis=1).T)
+
+
+@dataclass(frozen=True, eq=False)
+class Tensors:
+    """Some small tensors, one after the other. Their rows are neighbours, 128 or what is left of the tensor."""
+
+    place: slice
+    sizes: Sequence[int]
+
+    @cached_property
+    def _rows(self) -> tuple[Array, Array | None]:
+        """Where each row starts, and the tensor that it is of; not where each tensor is one row."""
+        starts: list[int] = []
+        tensors: list[int] = []
+        first = 0
+        for tensor, size in enumerate(self.sizes):
+            starts += range(first, first + size, ROW)
+            tensors += [tensor] * -(-size // ROW)
+            first += size
+        each_is_one = tensors == list(range(len(self.sizes)))
+        return np.array(starts, np.intp), None if each_is_one else np.array(tensors, np.intp)
+
+    def rows(self, squares: Array) -> Array:
+        squares, (starts, _) = squares[: self.place.stop - self.place.start], self._rows
+        return np.add.reduceat(squares, starts) if adds_as_defined() else rows_by_hand(squares, starts)
+
+    def totals(self, rows: Sequence[Array]) -> Array:
+        _, tensors = self._rows
+        sums = np.empty((len(self.sizes), len(rows)))
+        for i, row in enumerate(rows):
+            sums[:, i] = row if tensors is None else np.bincount(tensors, row, len(self.sizes))
+        return sums
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """What of a run a thread takes at a time: some blocks of a large tensor, or all of a run of small ones."""
+
+    place: slice
+    """In the run."""
+    parts: Sequence[Part]
+    """Of the chunk."""
+
+    @cached_property
+    def room(self) -> int:
+        """What the largest part needs."""
+        return room(max(part.place.stop - part.place.start for part in self.parts))
+
+    @property
+    def small(self) -> bool:
+        return isinstance(self.parts[0], Tensors)
+
+    @cached_property
+    def ends(self) -> Array:
+        """Where what has a sum of its own ends: each small tensor, or each block."""
+        sizes = [
+            part.sizes if isinstance(part, Tensors) else [part.place.stop - part.place.start] for part in self.parts
+        ]
+        return np.cumsum(np.concatenate(sizes), dtype=np.int64)
+
+
+def chunks_of(sizes: Sequence[int]) -> list[Chunk]:
+    """The chunks of a run of tensors that have so many elements: one large tensor, or small ones."""
+    if len(sizes) == 1 and sizes[0] >= SMALL:
+        return [Chunk(place, _blocks(place.stop - place.start)) for place in cut(sizes[0], arrays.CHUNK)]
+    return [Chunk(slice(0, sum(sizes)), list(_together(sizes)))]
+
+
+def _blocks(size: int) -> list[Block]:
+    return [Block(part) for part in cut(size, arrays.BLOCK)]
+
+
+def _together(sizes: Sequence[int]) -> Iterator[Tensors]:
+    """As many whole tensors at a time as a block holds, but at least one."""
+    first = start = end = 0
+    for tensor, size in enumerate(sizes):
+        if end > start and end + size - start > arrays.BLOCK:
+            yield Tensors(slice(start, end), sizes[first:tensor])
+            first, start = tensor, end
+        end += size
+    yield Tensors(slice(start, end), sizes[first:])
+
+
+def in_order(sums: Array) -> Array:
+    """The sums of each column, from the first row to the last: [1, columns]. NumPy says of `accumulate` that it adds
+    one after the other; of Python's own `sum` each version has another result."""
+    return np.add.accumulate(sums, axis=0)[-1:] if len(sums) else np.zeros((1, *sums.shape[1:]))
+
+
+def settled(totals: Array) -> bool:
+    """Whether sums of squares in float32 are in the range that keeps all of them."""
+    if len(totals) == 1:
+        return all(TRUSTED <= total < inf for total in totals[0].tolist())
+    return bool(totals.min(initial=inf) >= TRUSTED and totals.max(initial=0) < inf)
+
+
+def settle(totals: Array, part: Part, vectors: Iterable[Array]) -> None:
+    """Take the squares in float64, where those in float32 leave that range."""
+    for total, x in zip(totals.T, vectors, strict=True):
+        lost = ~((total >= TRUSTED) & (total < inf))
+        if lost.any():
+            squares = np.zeros(room(len(x)))
+            np.square(x, out=squares[: len(x)], dtype=np.float64)
+            total[lost] = part.totals([part.rows(squares)])[lost, 0]
+
+
+@np.errstate(all="ignore")
+def squares(x: Array, chunk: Chunk) -> Array:
+    """The sums of squares of a chunk, whose elements x has, one after the other: [sums, 1]."""
+    dtype = compute_dtype(x.dtype)
+    wide, tmp = scratch(2, chunk.room, dtype)
+    sums = []
+    for part in chunk.parts:
+        came = x[part.place]
+        size = len(came)
+        g = widened(came, wide[:size])
+        np.multiply(g, g, out=tmp[:size])
+        totals = part.totals([part.rows(tmp)])
+        if dtype == np.float32 and not settled(totals):
+            settle(totals, part, [came])
+        sums.append(totals)
+    return np.concatenate(sums)
+
+
+@cache
+def adds_as_defined() -> bool:
+    """Whether NumPy's `reduceat` adds rows in the defined order, as all versions that are known do: tried once."""
+    lengths = [*range(1, 26), ROW - 1, ROW]
+    starts = np.cumsum([0, *lengths[:-1]])
+    numbers = np.random.default_rng(0).standard_normal(sum(lengths))
+    return all(
+        np.array_equal(np.add.reduceat(x, starts), rows_by_hand(x, starts))
+        for x in (numbers, numbers.astype(np.float32))
+    )
+
+
+def rows_by_hand(x: Array, starts: Array) -> Array:
+    """The sums of rows by additions that leave no choice."""
+    ends = [*starts[1:], len(x)]
+    return np.array([_row(x[start:end]) for start, end in zip(starts, ends, strict=True)], x.dtype)
+
+
+def _row(x: Array) -> Any:
+    """x₀ + (the others: eight lanes, then what is left)."""
+    whole = len(x[1:]) // 8 * 8
+    lanes, left = x[1 : 1 + whole].reshape(-1, 8), x[1 + whole :]
+    rest = x.dtype.type(0)
+    if whole:
+        a = lanes[0].copy()
+        for lane in lanes[1:]:
+            a += lane
+        rest = ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]))
+    for number in left:
+        rest = rest + number
+    return x[0] + rest
