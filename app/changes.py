@@ -15,7 +15,7 @@ from app.pieces import Pieces
 from app.session import Answered, Session, write_config, write_document
 from app.store.base import Head, HistoryRow, Piece, Save, Staging, new_token
 from app.store.keys import UsedKey
-from optim_engine import OPTIMIZERS, Config, State, reapply
+from optim_engine import OPTIMIZERS, Config, Edits, State, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded
 from optim_engine.machine import Machine
@@ -66,10 +66,15 @@ def nbytes_of(*groups: Arrays) -> int:
     return sum(array.nbytes for arrays in groups for array in arrays.values())
 
 
-def create(session: Session, *, claimed: bool) -> Change:
+def create(session: Session, state: State | None = None, *, claimed: bool) -> Change:
     """A session that was not there before; `claimed`: nor will be again, where its id was claimed for it."""
-    session = session.with_digest([])
-    return Change(Save(_head(session, 1, new_token(), ()), None, claimed=claimed), session)
+    cutting = Pieces(Head(session.id, session.tenant, 0, "", b""), Staging(new_token()))
+    pieces = cutting.of(state.memory) if state else ()
+    if state:
+        session = replace(_at(session, state), notes=advice.of_schedule(session.config, state.t))
+    session = session.with_digest(pieces)
+    head = _head(session, cutting.version, cutting.token, pieces)
+    return Change(Save(head, None, state.memory.data if state else None, claimed=claimed), session, state)
 
 
 def settings(head: Head, old: Session, new: Session, once: Once) -> Change:
@@ -87,17 +92,41 @@ def settings(head: Head, old: Session, new: Session, once: Once) -> Change:
     return Change(Save(saved, head, used=_used(old, once, Done(once.request))), new)
 
 
-def replacement(head: Head, old: Session, new: Session, state: State, once: Once, *, keep: bool) -> Change:
-    """Another state in the place of the session's. What was answered before can no longer be answered again."""
+def replacement(
+    head: Head,
+    old: Session,
+    new: Session,
+    state: State,
+    once: Once,
+    *,
+    keep: bool,
+    answered: Mapping[str, int] | None = None,
+) -> Change:
+    """Another state in the place of the session's. What was answered before can no longer be answered again.
+
+    `answered` is what is still known of the parameters that were answered last.
+    """
     cutting = Pieces(head, Staging(new_token()), keep=keep)
     pieces = cutting.of(state.memory)
-    notes = old.notes if keep else advice.of_schedule(new.config, state.t)
-    new = replace(new, updated_at=time.time(), applied=None, skipped=None, old_keys={}, answered={}, notes=notes)
+    notes = new.notes if keep else advice.of_schedule(new.config, state.t)
+    new = replace(
+        new, updated_at=time.time(), applied=None, skipped=None, old_keys={}, answered=answered or {}, notes=notes
+    )
     new = _at(new, state).with_digest(pieces)
     forget = state.t if state.t < old.step else None
     saved = _head(new, cutting.version, cutting.token, pieces)
     used = _used(old, once, Done(once.request))
     return Change(Save(saved, head, state.memory.data, forget_after=forget, used=used), new, state)
+
+
+def edited(head: Head, old: Session, state: State, edits: Edits, once: Once) -> Change:
+    """The same session with its tensors edited. Raises `TensorMismatch`, and `InvalidSession` where a tensor's new name
+    is in a group under whose settings it would need other moments."""
+    edited = edits.apply(state)
+    _check_moments(_at(old, edited), old.config)
+    answered = {new: old.answered[name] for name, new in edits.names(old.answered).items()}
+    notes = {kind: note for kind, note in old.notes.items() if kind != advice.UNKNOWN_NAMES}
+    return replacement(head, old, replace(old, notes=notes), edited, once, keep=True, answered=answered)
 
 
 def step(

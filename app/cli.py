@@ -187,10 +187,21 @@ def export(session_id: SessionId, file: StateFile, url: Url = None) -> None:
 
 
 @sessions.command("import")
-def import_state(session_id: SessionId, file: StateFile, url: Url = None) -> None:
-    """Upload a state file into the session."""
+def import_state(
+    words: Annotated[
+        list[str], typer.Argument(metavar="[ID] FILE", help="The session, if it is there, and the state.")
+    ],
+    url: Url = None,
+) -> None:
+    """Make a session of a state file and print its id; or, with an ID, upload the file into that session."""
+    *ids, file = words
+    if len(ids) > 1:
+        raise typer.BadParameter(f"{len(words)} arguments: one session at most and one file are taken")
     with _client(url) as client:
-        client.sessions.get(session_id).load_state(file)
+        if ids:
+            client.sessions.get(ids[0]).load_state(file)
+        else:
+            typer.echo(client.sessions.create_from_state(file).id)
 
 
 def _known_role(role: str) -> str:

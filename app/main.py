@@ -35,7 +35,8 @@ from app.problems import Problem
 from app.quota import Quota
 from app.rate_limit import RateLimit
 from app.readiness import Readiness
-from app.routes import docs, health, openapi, params, sessions, state, steps
+from app.room import Room
+from app.routes import docs, health, openapi, params, sessions, state, steps, tensors
 from app.service import Service
 from app.sessions import Sessions
 from app.settings import Settings
@@ -77,7 +78,7 @@ def _app(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for noun in (sessions, steps, params, state, health, docs):
+    for noun in (sessions, steps, params, state, tensors, health, docs):
         app.include_router(noun.router)
     _add_handlers(app)
     _add_layers(app, service)
@@ -144,6 +145,7 @@ def _service(settings: Settings, store: Store) -> Service:
             compute,
             StateCache(settings.state_cache_bytes),
             Quota(store, settings.max_sessions, settings.max_state_bytes),
+            Room(settings.max_tensors, settings.max_body_bytes, settings.max_waiting_bytes),
         ),
         listing=Listing(store, compute),
         compute=compute,

@@ -20,6 +20,7 @@ from app.errors import QuotaExceeded, ServiceError, SessionBusy, SessionNotFound
 from app.once import Done, Once
 from app.quota import Quota
 from app.replay import earlier_answer, is_repeated, mismatch
+from app.room import Room
 from app.session import Session, read_document
 from app.store.base import (
     PIECE_BYTES,
@@ -27,12 +28,13 @@ from app.store.base import (
     Head,
     IncompatibleStore,
     KeyUsed,
+    Staging,
     Store,
     VersionConflict,
     new_token,
 )
 from app.store.keys import Claim, key_digest
-from optim_engine import Config, EngineError, State
+from optim_engine import Config, Edits, EngineError, State
 from optim_engine.arrays import Arrays
 
 T = TypeVar("T")
@@ -55,9 +57,10 @@ class Written(NamedTuple):
 class Sessions:
     """The verbs. `tenant` is whose sessions are seen: another's are not found."""
 
-    def __init__(self, store: Store, compute: Compute, cache: StateCache, quota: Quota) -> None:
+    def __init__(self, store: Store, compute: Compute, cache: StateCache, quota: Quota, room: Room) -> None:
         self._store = store
         self._quota = quota
+        self._room = room
         self._compute = compute
         self._cache = cache
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -70,13 +73,16 @@ class Sessions:
         *,
         ttl_seconds: float | None = None,
         labels: Mapping[str, str] | None = None,
+        skipped_steps: int = 0,
+        state: State | None = None,
     ) -> Written:
-        """Make a session, at step 0."""
+        """Make a session: at step 0, or with that state."""
 
         async def make(session_id: str) -> Change:
             now = time.time()
-            session = Session(session_id, tenant, config, now, now, ttl_seconds, labels or {})
-            return await self._compute.run_apart(partial(changes.create, session, claimed=once.key is not None))
+            session = Session(session_id, tenant, config, now, now, ttl_seconds, labels or {}, 0, skipped_steps)
+            change = partial(changes.create, session, state, claimed=once.key is not None)
+            return await self._compute.run_apart(lambda: self._fits(None, change()))
 
         return await self._create(tenant, once, make)
 
@@ -233,10 +239,20 @@ class Sessions:
 
             def work() -> Change:
                 held = state.with_params(params, old.config.wire_dtype)
-                return changes.replacement(head, old, old, held, once, keep=True)
+                return self._fits(old, changes.replacement(head, old, old, held, once, keep=True))
 
             breadth = old.breadth + TENSOR_BYTES * len(params)
             return await self._compute.run(work, head.state_bytes + nbytes_of(params) + breadth)
+
+        return await self._write(tenant, session_id, once, make)
+
+    async def edit(self, tenant: str, session_id: str, edits: Edits, once: Once) -> Written:
+        """Rename, remove and reset tensors; steps before are not replayed."""
+
+        async def make(head: Head, old: Session) -> Change:
+            state = await self._state(head, old)
+            work = lambda: self._fits(old, changes.edited(head, old, state, edits, once))  # noqa: E731
+            return await self._compute.run(work, head.state_bytes + 2 * old.breadth)
 
         return await self._write(tenant, session_id, once, make)
 
@@ -249,7 +265,7 @@ class Sessions:
         """
 
         async def make(head: Head, old: Session) -> Change:
-            work = lambda: changes.replacement(head, old, fitted(old), state, once, keep=False)  # noqa: E731
+            work = lambda: self._fits(old, changes.replacement(head, old, fitted(old), state, once, keep=False))  # noqa: E731
             return await self._compute.run(work, state.memory.nbytes + old.breadth + TENSOR_BYTES * len(state.counts))
 
         return await self._write(tenant, session_id, once, make)
@@ -279,8 +295,7 @@ class Sessions:
             if earlier_answer(known.session, request.step, request.once, None) is not None:
                 return None
             request.once.check(known.head)
-            machine = self._compute.machine
-            work = lambda: changes.step(known.head, known.session, known.state, request, machine)  # noqa: E731
+            work = lambda: self._stepped(known, request)  # noqa: E731
             change, answer = await self._compute.run(work, nbytes + _breadth(known.session, request))
         except (EngineError, ServiceError):
             return None
@@ -305,10 +320,9 @@ class Sessions:
         if past is not None:
             work_again = lambda: changes.replay(head, session, state, past, request)  # noqa: E731
             return await self._compute.run(work_again, nbytes + _breadth(session, request))
-        machine = self._compute.machine
         staging = self._store.stage(session_id, new_token()) if nbytes >= LARGE else None
         try:
-            work = lambda: changes.step(head, session, state, request, machine, staging)  # noqa: E731
+            work = lambda: self._stepped(Loaded(head, session, state), request, staging)  # noqa: E731
             change, answer = await self._compute.run(work, nbytes + _breadth(session, request))
         except BaseException:
             if staging is not None:
@@ -316,6 +330,16 @@ class Sessions:
             raise
         await self._save(change)
         return answer
+
+    def _stepped(self, old: Loaded, request: StepRequest, staging: Staging | None = None) -> tuple[Change, StepAnswer]:
+        """Return what a step changes and its answer, if the session may grow so far."""
+        change, answer = changes.step(old.head, old.session, old.state, request, self._compute.machine, staging)
+        return self._fits(old.session, change), answer
+
+    def _fits(self, old: Session | None, change: Change) -> Change:
+        """Return the change, if the session may grow so far: one of many tensors is looked at for a while."""
+        self._room.check(old, change.session)
+        return change
 
     async def _state(self, head: Head, session: Session) -> State:
         cached = self._cache.get(head)

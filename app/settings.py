@@ -73,7 +73,12 @@ class Settings(BaseSettings):
         default=None, description="The certificate's private key, as PEM, where it is not in the same file."
     )
     ssl_keyfile_password: str | None = Field(default=None, description="What the private key is encrypted with.")
-    max_body_bytes: int = Field(default=4 << 30, ge=1 << 10, description="Longest request body, in bytes.")
+    max_body_bytes: int = Field(
+        default=4 << 30,
+        ge=1 << 10,
+        description="Longest request body, in bytes, and largest state of one session; a state file may have its "
+        "header beside.",
+    )
     max_json_bytes: int = Field(
         default=16 << 20,
         ge=1 << 10,

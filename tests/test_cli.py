@@ -231,7 +231,13 @@ def test_sessions_are_listed_shown_moved_and_deleted(optim: Optim, url: str, tmp
     assert optim("sessions", "import", there, file, "--url", url) == (0, "", "")
     shown = json.loads(optim("sessions", "show", there, "--url", url)[1])
     assert (shown["id"], shown["step"], shown["tensors"]["w"]["shape"]) == (there, 1, [1])
-    assert [line.split()[0] for line in optim("sessions", "list", "--url", url)[1].splitlines()] == [there, here]
+    status, made, said = optim("sessions", "import", file, "--url", url)
+    assert (status, said) == (0, "")
+    shown = json.loads(optim("sessions", "show", made.strip(), "--url", url)[1])
+    assert (shown["step"], shown["labels"], shown["hyperparameters"]["lr"]) == (1, {}, 0.001)
+    listed = optim("sessions", "list", "--url", url)[1].splitlines()
+    assert [line.split()[0] for line in listed] == [made.strip(), there, here]
+    assert optim("sessions", "delete", made.strip(), "--url", url) == (0, "", "")
 
     assert optim("sessions", "delete", there, "--url", url) == (0, "", "")
     status, out, words = optim("sessions", "show", there, "--url", url)
@@ -302,6 +308,20 @@ def test_a_service_that_is_not_there_is_one_line(optim: Optim, url: str, reason:
     assert words.count("\n") == 1
 
 
+def test_an_export_names_the_folder_that_is_missing(optim: Optim, url: str, tmp_path: Path) -> None:
+    file = tmp_path / "none" / "state.safetensors"
+    status, _, words = optim("sessions", "export", new_session(url), str(file), "--url", url)
+    assert (status, words) == (1, f"optim: [Errno 2] no such folder: '{file.parent}'\n")
+
+
+@pytest.mark.parametrize("words", [(), ("a", "b", "c")])
+def test_an_import_takes_a_file_and_at_most_one_session(optim: Optim, url: str, words: tuple[str, ...]) -> None:
+    status, out, said = optim("sessions", "import", *words, "--url", url, COLUMNS="200")
+    assert (status, out) == (2, "")
+    assert "Missing argument '[ID] FILE'" in said or "one session at most and one file" in said
+
+
 def test_a_file_that_cannot_be_read_is_one_line(optim: Optim, url: str) -> None:
-    status, _, words = optim("sessions", "import", new_session(url), "/nowhere", "--url", url)
-    assert (status, words) == (1, "optim: [Errno 2] No such file or directory: '/nowhere'\n")
+    for ids in ((), (new_session(url),)):
+        status, _, words = optim("sessions", "import", *ids, "/nowhere", "--url", url)
+        assert (status, words) == (1, "optim: [Errno 2] No such file or directory: '/nowhere'\n")

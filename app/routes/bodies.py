@@ -29,11 +29,11 @@ class Longest(NamedTuple):
     advice: str
 
 
-def longest_body(request: Request, service: Service) -> Longest:
-    """Return the shortest of the limits of a body that has this request's media type."""
+def longest_body(request: Request, service: Service, beside: int = 0) -> Longest:
+    """Return the shortest of the limits of a body that has this request's media type, and may have bytes `beside`."""
     settings = service.settings
     limits = [
-        Longest(settings.max_body_bytes, "send fewer tensors at once, or raise OPTIM_MAX_BODY_BYTES"),
+        Longest(settings.max_body_bytes + beside, "send fewer tensors at once, or raise OPTIM_MAX_BODY_BYTES"),
         Longest(settings.max_waiting_bytes, "send fewer tensors at once, or raise OPTIM_MAX_WAITING_BYTES"),
     ]
     if codec_of(request.headers.get("content-type"), request.headers.get("content-encoding")) is JSON:
@@ -47,16 +47,19 @@ async def tensors_body(
     request: Request,
     service: Service,
     tenant: str,
-    session_id: str,
+    session_id: str | None,
     check: Callable[[Session], None] = lambda session: None,
+    *,
+    beside: int = 0,
 ) -> AsyncIterator[memoryview]:
     """Read the body of a request that brings tensors to a session, and hold a place until its work is done.
 
+    `session_id` is `None` where it makes the session; `beside` are bytes by which it may be longer than others.
     Raises `Overloaded`, and, before a large body is read, `BodyTooLarge` where its length is announced, what `check`
     raises of the session, and `SessionNotFound`.
     """
-    limit = longest_body(request, service)
-    if _is_large(request, limit):
+    limit = longest_body(request, service, beside)
+    if session_id is not None and _is_large(request, limit):
         check(await service.sessions.known(tenant, session_id))
     async with whole_body(request, service, tenant, limit) as body, service.places.taken(tenant):
         yield body
@@ -116,7 +119,7 @@ def _announced(request: Request, limit: Longest) -> int | None:
         return None
     if not announced.isascii() or not announced.isdigit():
         raise MalformedHeader(f"Content-Length {announced!r:.40} is not a number")
-    _check(int(announced), limit)
+    check_length(int(announced), limit)
     return int(announced)
 
 
@@ -129,13 +132,14 @@ def _body(request: Request) -> Body | None:
 async def _read_chunks(request: Request, limit: Longest, count: Callable[[int], None]) -> memoryview:
     body = bytearray()
     async for chunk in request.stream():
-        _check(len(body) + len(chunk), limit)
+        check_length(len(body) + len(chunk), limit)
         count(len(chunk))
         body += chunk
     return memoryview(body)
 
 
-def _check(length: int, limit: Longest) -> None:
+def check_length(length: int, limit: Longest) -> None:
+    """Raise `BodyTooLarge` for a body that is too long."""
     if length > limit.nbytes:
         raise BodyTooLarge(
             f"the body has {length} bytes or more, the limit is {limit.nbytes}: {limit.advice}", limit=limit.nbytes

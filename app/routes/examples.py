@@ -48,6 +48,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "labels": {"run": "mnist-3"},
     },
     "UpdateSession": {"hyperparameters": {"lr": 0.0005}, "labels": {"phase": "fine-tuning"}},
+    "TensorEdits": {"rename": {"w": "head.w"}, "remove": ["b"], "reset": []},
     "Session": _SESSION,
     "SessionList": {"sessions": [_SUMMARY], "next_cursor": None},
     "Step": {"step": 42, "params": _PARAMS, "grads": {"w": [[0.01, -0.3]], "b": [0.2]}, "loss": 0.53},

@@ -66,6 +66,11 @@ def tensor_body(name: str) -> Document:
     return {"requestBody": {"required": True, "content": _tensor_content(name) | _BINARY_FORMS}}
 
 
+def json_or_file_body(name: str) -> Document:
+    content = json_body(name)["requestBody"]["content"] | _BINARY_FORMS
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def file_body() -> Document:
     return {"requestBody": {"required": True, "content": _BINARY_FORMS}}
 
@@ -179,6 +184,14 @@ def components() -> dict[str, Document]:
                 "schedule": {"type": ["object", "null"]},
                 "on_other_params": {"type": ["string", "null"], "enum": [None, *get_args(OnOtherParams)]},
                 "labels": {"type": ["object", "null"], "additionalProperties": {"type": ["string", "null"]}},
+            },
+            required=[],
+        ),
+        "TensorEdits": _object(
+            {
+                "rename": {"type": "object", "additionalProperties": text, "description": "New names by old ones."},
+                "remove": {"type": "array", "items": text, "description": "To be forgotten."},
+                "reset": {"type": "array", "items": text, "description": "To begin anew: no moments, no updates."},
             },
             required=[],
         ),

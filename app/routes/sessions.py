@@ -1,25 +1,21 @@
 """Sessions: create, list, read, change, delete, and their history."""
 
-from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
-from app.auth import Caller
-from app.errors import MalformedQuery, UnsupportedMediaType
+from app.errors import MalformedQuery
 from app.listing import Filter
-from app.once import Once
 from app.routes import openapi as schema
-from app.routes.bodies import Longest, longest_body, whole_body
+from app.routes.documents import read_document, session_answer
 from app.routes.once import headers_of, read_once
 from app.routes.query import StrictRoute
-from app.service import Has, Reader, Service, Writer
-from app.session import Session
+from app.routes.state_files import state_file
+from app.service import Has, Reader, Writer
 from app.telemetry import SESSION
-from app.wire.codecs import JSON, codec_of
-from app.wire.json_tensors import read_json
-from app.wire.session_json import read_changes, read_creation, summary, view
+from app.wire.codecs import SAFETENSORS, codec_of
+from app.wire.session_json import read_changes, read_creation, summary
 from optim_engine.hyperparameters import HYPERPARAMETERS
 
 router = APIRouter(tags=["sessions"], route_class=StrictRoute)
@@ -31,8 +27,6 @@ ROWS, MOST_ROWS = 1000, 10_000
 """Of the history in one answer, unless told, and at most."""
 ROW_BYTES = 256
 """About how long a row is."""
-LARGEST_DOCUMENT = 1 << 20
-"""Bytes of a request that says settings; tensors have a limit of their own."""
 
 
 @router.post(
@@ -40,21 +34,26 @@ LARGEST_DOCUMENT = 1 << 20
     status_code=201,
     operation_id="createSession",
     summary="Create a session",
-    openapi_extra=schema.json_body("CreateSession") | schema.ONCE,
+    openapi_extra=schema.json_or_file_body("CreateSession") | schema.ONCE,
     responses=schema.written(
         201, "Session", "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "body_too_large",
-        "unsupported_media_type", "invalid_session", "state_damaged",
+        "unsupported_media_type", "invalid_session", "invalid_state", "tensor_mismatch", "state_damaged", "overloaded",
         headers={"Location": "The session, relative to this path."},
     ),
 )  # fmt: skip
 async def create_session(request: Request, service: Has, caller: Writer) -> Response:
     """A new session at step 0. Only `optimizer` is needed. Defaults are PyTorch's, except that without `groups` tensors
-    named `*bias` get no weight decay."""
-    wanted, once = await _read_document(request, service, caller, read_creation)
-    written = await service.sessions.create(caller.tenant, once=once, **wanted)
+    named `*bias` get no weight decay. A state file instead makes a session of it, with its settings, counts and labels.
+    """
+    if codec_of(request.headers.get("content-type"), request.headers.get("content-encoding")) is SAFETENSORS:
+        async with state_file(request, service, caller.tenant) as (file, once):
+            written = await service.sessions.create(caller.tenant, once=once, state=file.state, **file.creation())
+    else:
+        wanted, once = await read_document(request, service, caller.tenant, read_creation)
+        written = await service.sessions.create(caller.tenant, once=once, **wanted)
     request.scope[SESSION] = written.session.id
     location = {"Location": f"sessions/{written.session.id}"}
-    return await _answer(service, written.session, 201, location | headers_of(written))
+    return await session_answer(service, written.session, 201, location | headers_of(written))
 
 
 @router.get(
@@ -103,7 +102,7 @@ async def get_session(request: Request, session_id: str, service: Has, caller: R
     head, session = await service.sessions.get(caller.tenant, session_id)
     if _is_known(head.etag, request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers={"ETag": head.etag})
-    return await _answer(service, session, 200, {"ETag": head.etag})
+    return await session_answer(service, session, 200, {"ETag": head.etag})
 
 
 @router.patch(
@@ -118,9 +117,9 @@ async def get_session(request: Request, session_id: str, service: Has, caller: R
 )  # fmt: skip
 async def update_session(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
     """A merge (RFC 7396): keys that are not named stay, `null` puts a default back."""
-    changes, once = await _read_document(request, service, caller, read_changes)
+    changes, once = await read_document(request, service, caller.tenant, read_changes)
     written = await service.sessions.update(caller.tenant, session_id, changes, once)
-    return await _answer(service, written.session, 200, headers_of(written))
+    return await session_answer(service, written.session, 200, headers_of(written))
 
 
 @router.delete(
@@ -171,26 +170,6 @@ def _filter(labels: list[str], optimizer: str | None) -> Filter:
             f"query parameter optimizer is {optimizer!r:.80}; expected one of {', '.join(HYPERPARAMETERS)}"
         )
     return Filter(labels, optimizer)
-
-
-async def _read_document(
-    request: Request, service: Service, caller: Caller, read: Callable[[Any], T]
-) -> tuple[T, Once]:
-    """Return what is read of a body's settings, and what the request says of being done once."""
-    once = read_once(request)
-    content_type = request.headers.get("content-type")
-    if codec_of(content_type, request.headers.get("content-encoding")) is not JSON:
-        raise UnsupportedMediaType(f"settings are {JSON.media_type}, not {content_type!r:.80}")
-    limit = min(longest_body(request, service), Longest(LARGEST_DOCUMENT, "say less in the settings"))
-    async with whole_body(request, service, caller.tenant, limit) as body:
-        return await service.compute.run(
-            lambda: (read(read_json(body, service.limits)), once.with_body(body)), len(body)
-        )
-
-
-async def _answer(service: Service, session: Session, status: int, headers: dict[str, str]) -> Response:
-    text = await service.compute.run(lambda: orjson.dumps(view(session)), session.breadth)
-    return Response(text, status, headers, "application/json")
 
 
 def _is_known(etag: str, header: str) -> bool:

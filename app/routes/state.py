@@ -1,15 +1,18 @@
 """The whole state, as a safetensors file."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
 
 from app.errors import UnsupportedMediaType
 from app.routes import openapi as schema
-from app.routes.bodies import BuffersResponse, tensors_body
-from app.routes.once import headers_of, read_once
+from app.routes.bodies import BuffersResponse
+from app.routes.once import headers_of
 from app.routes.query import StrictRoute
+from app.routes.state_files import state_file
 from app.service import Has, Reader, Writer
 from app.wire.codecs import SAFETENSORS, codec_accepted, codec_of
-from app.wire.state_file import StateFile, write_state
+from app.wire.state_file import write_state
 
 router = APIRouter(tags=["state"], route_class=StrictRoute)
 
@@ -40,18 +43,20 @@ async def get_state(request: Request, session_id: str, service: Has, caller: Rea
     openapi_extra=schema.file_body() | schema.ONCE,
     responses=schema.written(
         204, None, "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "body_too_large",
-        "unsupported_media_type", "invalid_state", "state_damaged", "overloaded",
+        "unsupported_media_type", "invalid_state", "tensor_mismatch", "state_damaged", "overloaded",
     ),
 )  # fmt: skip
-async def put_state(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
+async def put_state(
+    request: Request,
+    session_id: str,
+    service: Has,
+    caller: Writer,
+    digest: Annotated[Literal["none"] | None, Query(description="`none` takes a file that names no digest.")] = None,
+) -> Response:
     """Into this session, whose own settings stay. Refused whole unless every tensor fits by name, shape and dtype."""
     content_type = request.headers.get("content-type")
     if codec_of(content_type, request.headers.get("content-encoding")) is not SAFETENSORS:
         raise UnsupportedMediaType(f"a state is {SAFETENSORS.media_type}, not {content_type!r:.80}")
-    conditions = read_once(request)
-    async with tensors_body(request, service, caller.tenant, session_id) as body:
-        file, once = await service.compute.run(
-            lambda: (StateFile(body, service.limits), conditions.with_body(body)), len(body)
-        )
+    async with state_file(request, service, caller.tenant, session_id, digest_needed=digest is None) as (file, once):
         written = await service.sessions.restore(caller.tenant, session_id, file.state, file.fitted, once)
     return Response(status_code=204, headers=headers_of(written))

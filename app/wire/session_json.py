@@ -18,6 +18,7 @@ SETTINGS = (
     "on_other_params",
 )  # fmt: skip
 CHANGEABLE = ("hyperparameters", "groups", "schedule", "clip", "on_other_params", "ttl_seconds", "labels")
+CREATION = (*SETTINGS, "ttl_seconds", "labels")
 MAX_LABELS = 64
 MAX_LABEL_LENGTH = 256
 LONGEST_TTL = 10 * 365 * 86400
@@ -25,7 +26,7 @@ LONGEST_TTL = 10 * 365 * 86400
 
 def read_creation(document: Any) -> dict[str, Any]:
     """`config`, `ttl_seconds` and `labels` of a new session. Raises `InvalidConfig` and `InvalidSession`."""
-    _check_keys(document, (*SETTINGS, "ttl_seconds", "labels"))
+    _check_keys(document, CREATION)
     if "optimizer" not in document:
         raise InvalidSession("optimizer: is needed")
     return {

@@ -3,7 +3,8 @@
     m/<name>  v/<name>  v_max/<name>  b/<name>  params/<name>      and in the metadata `session`, as JSON
 
 What is in a file must be what its digest says, and must fit the session that takes it: optimizer, what is kept for
-each tensor, shapes and dtypes. Nothing is cast, and nothing is matched by its place.
+each tensor, shapes and dtypes. Nothing is cast, and nothing is matched by its place. A file that was made by hand may
+name no digest, where the caller says so.
 """
 
 import re
@@ -13,16 +14,17 @@ from typing import Any
 
 import orjson
 
-from app.errors import InvalidState
+from app.errors import InvalidSession, InvalidState
 from app.session import DTYPES, Session, digest_of
 from app.store.base import Piece, checksum_of, cut
 from app.wire.codec import Buffer, Limits, checked_shape
 from app.wire.json_text import read_text
 from app.wire.safetensors_tensors import read_file, write_file
-from app.wire.session_json import SETTINGS, view
+from app.wire.session_json import CREATION, SETTINGS, read_creation, view
 from optim_engine import OPTIMIZERS, Config, EngineError, Entry, Layout, Spec, State
 from optim_engine.arrays import Array
 from optim_engine.fields import LARGEST_INTEGER
+from optim_engine.groups import DEFAULT_GROUPS
 from optim_engine.layout import SLOTS
 
 FORMAT = 1
@@ -39,7 +41,7 @@ def write_state(session: Session, state: State) -> list[Buffer]:
 class StateFile:
     """A file that was read: its session's settings, and its `state`. Raises `MalformedBody` and `InvalidState`."""
 
-    def __init__(self, body: Buffer, limits: Limits) -> None:
+    def __init__(self, body: Buffer, limits: Limits, *, digest_needed: bool = True) -> None:
         metadata, self._arrays = read_file(body, SLOTS, limits)
         self._document = _read_document(metadata)
         self._config = _read_config(self._document)
@@ -48,11 +50,30 @@ class StateFile:
         for name in listed:
             limits.check_name(name)
         self._entries = {name: _read_entry(name, listed[name], self._arrays) for name in listed}
+        for name, entry in self._entries.items():
+            limits.check_dimensions(name, len(entry.spec.shape))
         self._counts = {name: listed[name]["step"] for name in listed}
+        self._check_counts()
         self._check_nothing_is_left_over()
         self._check_slots(self._config, "the file's own settings need")
         self.state = self._load()
-        self._check_digest()
+        if self._document["digest"] is not None:
+            self._check_digest(self._document["digest"])
+        elif digest_needed:
+            raise InvalidState(
+                "the file names no digest, by which it could be told whether its content is whole; one that was made "
+                "by hand is taken by PUT …/state?digest=none"
+            )
+
+    def creation(self) -> dict[str, Any]:
+        """Return what a session that is made of the file has: `config`, `ttl_seconds`, `labels`, `skipped_steps`."""
+        known = {key: self._document[key] for key in CREATION if key in self._document}
+        if self._config.groups == DEFAULT_GROUPS:
+            known["groups"] = None  # a file has the effective ones, which are the same
+        try:
+            return {**read_creation(known), "skipped_steps": self._document["skipped_steps"]}
+        except (InvalidSession, EngineError) as error:
+            raise InvalidState(f"the file's session cannot be made: {error}") from None
 
     def fitted(self, session: Session) -> Session:
         """The session as it is with this state in it. Raises `InvalidState` where the file does not fit."""
@@ -111,14 +132,23 @@ class StateFile:
             state.array(name, slot)[...] = self._arrays[slot][name]
         return state
 
-    def _check_digest(self) -> None:
+    def _check_counts(self) -> None:
+        step = self._document["step"]
+        for name, count in self._counts.items():
+            if count > step:
+                raise InvalidState(
+                    f"tensor {name!r} has taken {count} steps in the file, its session {step}", tensor=name
+                )
+
+    def _check_digest(self, expected: str) -> None:
         state = self.state
         pieces = [Piece("", len(data), checksum_of(data)) for data in cut(state.memory.data)]
         digest = digest_of(self._config, state.t, state.layout, state.counts, pieces)
-        if digest != self._document["digest"]:
+        if digest != expected:
             raise InvalidState(
-                "the file's content is not what its digest says: it was changed or damaged; take another copy",
-                expected=self._document["digest"],
+                "the file's content is not what its digest says: it was changed or damaged; take another copy, or, if "
+                "you changed it, leave its digest out and PUT it with ?digest=none",
+                expected=expected,
                 got=digest,
             )
 
@@ -130,11 +160,12 @@ def _read_document(metadata: Mapping[str, str]) -> dict[str, Any]:
     document = read_text(metadata["session"].encode(), "__metadata__ `session`")
     if not isinstance(document, dict):
         raise InvalidState("`session` in the metadata is not an object")
-    wanted = {"format": int, "step": int, "skipped_steps": int, "digest": str, "tensors": dict, "optimizer": str}
+    wanted = {"format": int, "step": int, "skipped_steps": int, "tensors": dict, "optimizer": str}
     for key, kind in wanted.items():
         if type(document.get(key)) is not kind:
             raise InvalidState(f"`session` in the metadata has no right `{key}`")
-    if not DIGEST.fullmatch(document["digest"]):
+    digest = document.setdefault("digest", None)
+    if digest is not None and not (isinstance(digest, str) and DIGEST.fullmatch(digest)):
         raise InvalidState("`session` in the metadata has a digest that is none: it is 32 hexadecimal digits")
     if document["format"] > FORMAT:
         raise InvalidState(f"the file has format {document['format']}, this version reads up to {FORMAT}")

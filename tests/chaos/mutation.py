@@ -58,6 +58,8 @@ def corpus(state: bytes) -> list[Request]:
         "on_non_finite": "skip", "hold_params": True, "wire_dtype": "bfloat16", "ttl_seconds": 60, "labels": {"a": "b"},
     }  # fmt: skip
     patch = {"hyperparameters": {"lr": 0.1}, "schedule": {"kind": "step", "step_size": 2, "gamma": 0.5}, "labels": {}}
+    first, *others = LISTS
+    edits = {"rename": {first: f"{first}.new"}, "remove": others[:1], "reset": others[1:]}
     data = {
         "wide": {"dtype": "float64", "shape": [2, 1], "data": [1.5, 2]},
         "none": {"dtype": "float16", "shape": [0, 3], "data": []},
@@ -75,6 +77,8 @@ def corpus(state: bytes) -> list[Request]:
         Request("PUT", "{held}/params", JSON, json.dumps({"params": LISTS}).encode()),
         Request("PUT", "{held}/params", SAFETENSORS, encode({"params": arrays}, {})),
         Request("PUT", "{held}/state", SAFETENSORS, state),
+        Request("POST", "/v1/sessions", SAFETENSORS, state),
+        Request("PATCH", "{held}/tensors", JSON, json.dumps(edits).encode()),
     ]
 
 

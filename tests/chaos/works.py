@@ -80,7 +80,8 @@ async def works(client: httpx2.AsyncClient) -> list[Work]:
     session = await other.start(client)
     await a_step(2, SMALL, held=True).send(client, session)
     state = (await client.get(f"{session}/state")).content
-    settings = Asked("PATCH", "", b'{"hyperparameters":{"lr":0.5}}', {"content-type": "application/json"})
+    json = {"content-type": "application/json"}
+    settings = Asked("PATCH", "", b'{"hyperparameters":{"lr":0.5}}', json)
     return [
         Work("a step", a_step(2, SMALL, held=False)),
         Work("a step of held parameters", a_step(2, SMALL, held=True), held=True),
@@ -88,6 +89,8 @@ async def works(client: httpx2.AsyncClient) -> list[Work]:
         Work("other settings", keyed(settings)),
         Work("other parameters", keyed(hold(SMALL)), held=True),
         Work("large other parameters", keyed(hold(LARGE)), LARGE, held=True),
+        Work("a tensor begun anew", keyed(Asked("PATCH", "/tensors", b'{"reset":["w"]}', json)), held=True),
+        Work("a large tensor renamed", keyed(Asked("PATCH", "/tensors", b'{"rename":{"w":"x"}}', json)), LARGE, True),
         Work("a state put back", keyed(Asked("PUT", "/state", state, BINARY)), held=True),
         Work("a deletion", keyed(Asked("DELETE"))),
     ]

@@ -1,5 +1,6 @@
 """The client and the service together: in one process, and in two. Wherever it runs, the bits are the same."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from optim_client._tensors import Arrays
 
 from app.demo.server import Server
 from optim_engine import Config, State, step
+from tests.bodies import encode
 from tests.client.conftest import Connect
 
 README = Path(__file__).parents[2] / "clients" / "python" / "README.md"
@@ -169,6 +171,43 @@ def test_a_saved_state_goes_on_elsewhere(client: Any, unbroken: dict[str, Any], 
     assert second.load_state(tmp_path / "state.safetensors").step == 5
     assert second.digest == first.digest
     assert bits(train(second, params, range(6, 11))) == unbroken
+
+
+def test_a_session_is_made_of_a_saved_state(client: Any, unbroken: dict[str, Any], tmp_path: Path) -> None:
+    first = client.sessions.create("adamw", lr=0.01, labels={"run": "1"}, clip=None)
+    params = train(first, some_params(), range(1, 6))
+    first.save_state(tmp_path / "state.safetensors")
+    second = client.sessions.create_from_state(tmp_path / "state.safetensors")
+    assert (second.info.step, second.info.labels, second.digest) == (5, {"run": "1"}, first.digest)
+    assert bits(train(second, params, range(6, 11))) == unbroken
+    second.update(lr=0.5)  # its ETag is known
+
+
+def test_a_file_without_a_digest_is_taken_where_it_is_said(client: Any, tmp_path: Path) -> None:
+    session = {"format": 1, "optimizer": "sgd", "step": 3, "skipped_steps": 0, "tensors": {}}
+    (tmp_path / "made").write_bytes(encode({}, {"session": json.dumps(session)}))
+    other = client.sessions.create("sgd")
+    with pytest.raises(InvalidState, match=r"digest=none"):
+        other.load_state(tmp_path / "made")
+    assert other.load_state(tmp_path / "made", digest="none").step == other.info.step == 3
+
+
+def test_tensors_are_renamed_removed_and_reset(client: Any) -> None:
+    session = client.sessions.create("adamw", lr=0.01, hold_params=True)
+    w = np.float32([1, 2])
+    session.put_params({"a": w, "b": 2 * w, "c": 3 * w})
+    session.step(grads={"a": w, "b": w, "c": w})
+    info = session.edit_tensors(rename={"a": "b", "b": "a"}, remove=["c"])
+    assert list(info.tensors) == ["b", "a"]
+    session.edit_tensors(reset=["a"])
+    assert session.info.tensors["a"].step == 0
+    assert list(session.step(grads={"a": w, "b": w})) == ["a", "b"]
+    with pytest.raises(TensorMismatch, match="no such tensor") as raised:
+        session.edit_tensors(remove=["x"])
+    assert raised.value.tensor == "x"
+    with pytest.raises(TypeError, match=r"\['a'\]"):
+        session.edit_tensors(remove="a")
+    assert session.get().step == 2
 
 
 def test_a_state_of_another_optimizer_is_refused(client: Any, tmp_path: Path) -> None:

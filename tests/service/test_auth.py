@@ -62,6 +62,7 @@ CALLS: list[tuple[str, str, bool]] = [
     ("PUT", "{}/params", True),
     ("GET", "{}/state", False),
     ("PUT", "{}/state", True),
+    ("PATCH", "{}/tensors", True),
     ("GET", "{}/history", False),
 ]
 """Each call, and whether it changes something."""

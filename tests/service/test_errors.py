@@ -256,7 +256,14 @@ def test_a_path_that_is_none_is_not_found(client: Client, path: str) -> None:
 
 @pytest.mark.parametrize(
     ("method", "below"),
-    [("POST", ""), ("PATCH", "/{}"), ("POST", "/{}/steps"), ("PUT", "/{}/params"), ("PUT", "/{}/state")],
+    [
+        ("POST", ""),
+        ("PATCH", "/{}"),
+        ("POST", "/{}/steps"),
+        ("PUT", "/{}/params"),
+        ("PUT", "/{}/state"),
+        ("PATCH", "/{}/tensors"),
+    ],
 )
 class TestBodies:
     def path(self, client: Client, below: str) -> str:

@@ -39,9 +39,10 @@ PATCH = Ask("PATCH", "", {"json": {"labels": {"a": "1"}}}, {"json": {"labels": {
 PUT_PARAMS = Ask("PUT", "/params", {"json": {"params": PARAMS}}, {"json": {"params": {"w": [7.0, 8.0]}}})
 PUT_STATE = Ask("PUT", "/state")
 """Its bodies are states of the session."""
+PATCH_TENSORS = Ask("PATCH", "/tensors", {"json": {"reset": ["w"]}}, {"json": {"rename": {"w": "x"}}}, 200)
 STEP = Ask("POST", "/steps", {"json": {"grads": {"w": [1.0, 1.0]}}}, {"json": {"grads": {"w": [2.0, 2.0]}}}, 200)
 DELETE = Ask("DELETE")
-CHANGES = {"PATCH": PATCH, "PUT params": PUT_PARAMS, "PUT state": PUT_STATE}
+CHANGES = {"PATCH": PATCH, "PUT params": PUT_PARAMS, "PUT state": PUT_STATE, "PATCH tensors": PATCH_TENSORS}
 KEPT = CHANGES | {"a step": STEP}
 """What leaves a session behind."""
 WRITES = KEPT | {"DELETE": DELETE}

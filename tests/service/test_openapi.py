@@ -34,6 +34,7 @@ CONTRACT = {
     "putParams": ("PUT", "/v1/sessions/{session_id}/params"),
     "getState": ("GET", "/v1/sessions/{session_id}/state"),
     "putState": ("PUT", "/v1/sessions/{session_id}/state"),
+    "editTensors": ("PATCH", "/v1/sessions/{session_id}/tensors"),
     "getHistory": ("GET", "/v1/sessions/{session_id}/history"),
     "getLiveness": ("GET", "/livez"),
     "getReadiness": ("GET", "/readyz"),
@@ -182,6 +183,13 @@ class TestExamples:
         session = create(client, hold_params=True)
         assert client.put(f"{session}/params", json=example_of("putParams")).status_code == 204
         assert client.get(f"{session}/params").json() == answer_of("getParams")
+
+    def test_of_editing_tensors_works(self, client: Client) -> None:
+        session = session_at_step_41(client)
+        answer = client.patch(f"{session}/tensors", json=example_of("editTensors"))
+        assert answer.status_code == 200
+        assert list(answer.json()["tensors"]) == ["head.w"]
+        assert shape_of(answer.json()).keys() == shape_of(answer_of("editTensors")).keys()
 
     def test_of_health_are_true(self, client: Client) -> None:
         assert client.get("/livez").json() == answer_of("getLiveness")

@@ -226,7 +226,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a negative step": (_set("step", -1), "count out of range"),
     "a step beyond all counting": (_set("step", 2**62), "count out of range"),
     "negative skips": (_set("skipped_steps", -1), "count out of range"),
-    "no digest": (_drop("digest"), "`digest`"),
+    "no digest": (_drop("digest"), "names no digest"),
     "no tensors": (_drop("tensors"), "`tensors`"),
     "tensors that are a list": (_set("tensors", []), "`tensors`"),
     "a tensor without its dtype": (_drop("tensors.w.dtype"), "dtype"),

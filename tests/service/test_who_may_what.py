@@ -74,6 +74,7 @@ EXPECTED: dict[tuple[str, str], dict[str, int]] = {
     ("put", "/v1/sessions/{session_id}/params"): statuses(204, 204, 403, 404, 403, 404),
     ("get", "/v1/sessions/{session_id}/state"): statuses(200, 200, 200, 404, 404, 404),
     ("put", "/v1/sessions/{session_id}/state"): statuses(204, 204, 403, 404, 403, 404),
+    ("patch", "/v1/sessions/{session_id}/tensors"): statuses(200, 200, 403, 404, 403, 404),
     ("get", "/v1/sessions/{session_id}/history"): statuses(200, 200, 200, 404, 404, 404),
     ("get", "/metrics"): statuses(403, 200, 403, 403, 403, 200),
     ("get", "/livez"): open_to_all(),
@@ -90,6 +91,8 @@ def body(client: Client, method: str, path: str, session: str) -> dict[str, Any]
             return {"json": {"optimizer": "sgd"}}
         case "post", "steps":
             return {"json": {"grads": W["grads"]}}
+        case "patch", "tensors":
+            return {"json": {"reset": ["w"]}}
         case "patch", _:
             return {"json": {"labels": {"run": "2"}}}
         case "put", "params":

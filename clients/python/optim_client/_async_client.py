@@ -2,9 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 import httpx2
 
@@ -90,6 +90,11 @@ class AsyncSessions:
     async def create(self, optimizer: str, **settings: Unpack[Settings]) -> "AsyncSession":
         """Start a session."""
         return self._session(*await self._client._run(_calls.tagged(_calls.create(optimizer, settings))))
+
+    async def create_from_state(self, path: str | os.PathLike[str]) -> "AsyncSession":
+        """Make a session of a saved state, with its settings, counts and labels."""
+        with await asyncio.to_thread(Path(path).open, "rb") as file:
+            return self._session(*await self._client._run(_calls.tagged(_calls.create_from_state(file))))
 
     async def get(self, session_id: str, *, step: int | None = None) -> "AsyncSession":
         """Return the session as it is now; with `step`, only if that is its step, else raise `StepMismatch`."""
@@ -196,6 +201,17 @@ class AsyncSession(SessionState):
         """Change settings from the next step on."""
         return self._changed(await self._client._run(self._tied(_calls.update(self.id, changes))))
 
+    async def edit_tensors(
+        self, *, rename: Mapping[str, str] | None = None, remove: Collection[str] = (), reset: Collection[str] = ()
+    ) -> SessionInfo:
+        """Rename, forget and begin anew tensors, all at once and by the names that they have so far.
+
+        One that is removed may come again in another shape; one that is reset keeps its shape and held parameter.
+        """
+        return self._changed(
+            await self._client._run(self._tied(_calls.edit_tensors(self.id, rename or {}, remove, reset)))
+        )
+
     async def delete(self) -> None:
         """Remove the session as it is now, with its state and its history."""
         await self._see()
@@ -221,11 +237,14 @@ class AsyncSession(SessionState):
             await self._client._run(_calls.state(self.id, file))
             await asyncio.to_thread(sync, file)  # here, so that the loop does not wait for the disk
 
-    async def load_state(self, path: str | os.PathLike[str]) -> SessionInfo:
-        """Upload a saved state into this session as it is now; it goes on from the step in the file."""
+    async def load_state(self, path: str | os.PathLike[str], *, digest: Literal["none"] | None = None) -> SessionInfo:
+        """Upload a saved state into this session as it is now; it goes on from the step in the file.
+
+        `digest="none"` takes a file that names no digest, such as one that was made by hand.
+        """
         await self._see()
         with await asyncio.to_thread(Path(path).open, "rb") as file:
-            await self._client._run(self._tied(_calls.put_state(self.id, file)))
+            await self._client._run(self._tied(_calls.put_state(self.id, file, digest)))
         return await self.get()
 
     async def _see(self) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import quote
@@ -45,6 +45,10 @@ def ready() -> Call[None]:
 def create(optimizer: str, settings: Settings) -> Call[SessionInfo]:
     body = _json({"optimizer": optimizer, **document(settings)})
     return Call(Request("POST", "/v1/sessions", headers=_writes(JSON), body=body), _session)
+
+
+def create_from_state(file: BinaryIO) -> Call[SessionInfo]:
+    return Call(Request("POST", "/v1/sessions", headers=_writes(SAFETENSORS), body=file), _session)
 
 
 def list_sessions(
@@ -92,8 +96,19 @@ def state(session_id: str, into: BinaryIO) -> Call[None]:
     return Call(Request("GET", _path(session_id, "state"), headers=_accepts(SAFETENSORS), into=into), _nothing)
 
 
-def put_state(session_id: str, file: BinaryIO) -> Call[None]:
-    return Call(Request("PUT", _path(session_id, "state"), headers=_writes(SAFETENSORS), body=file), _nothing)
+def put_state(session_id: str, file: BinaryIO, digest: str | None = None) -> Call[None]:
+    path, query = _path(session_id, "state"), _given(digest=digest)
+    return Call(Request("PUT", path, query=query, headers=_writes(SAFETENSORS), body=file), _nothing)
+
+
+def edit_tensors(
+    session_id: str, rename: Mapping[str, str], remove: Collection[str], reset: Collection[str]
+) -> Call[SessionInfo]:
+    for names in (remove, reset):
+        if isinstance(names, str):
+            raise TypeError(f"remove and reset are lists of names: [{names!r}], not {names!r}")
+    body = _json({"rename": dict(rename), "remove": list(remove), "reset": list(reset)})
+    return Call(Request("PATCH", _path(session_id, "tensors"), headers=_writes(JSON), body=body), _session)
 
 
 def history(session_id: str, after: int | None, limit: int | None, last: int | None = None) -> Call[list[HistoryRow]]:

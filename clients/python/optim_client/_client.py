@@ -2,9 +2,9 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 import httpx2
 
@@ -90,6 +90,11 @@ class Sessions:
     def create(self, optimizer: str, **settings: Unpack[Settings]) -> "Session":
         """Start a session."""
         return self._session(*self._client._run(_calls.tagged(_calls.create(optimizer, settings))))
+
+    def create_from_state(self, path: str | os.PathLike[str]) -> "Session":
+        """Make a session of a saved state, with its settings, counts and labels."""
+        with Path(path).open("rb") as file:
+            return self._session(*self._client._run(_calls.tagged(_calls.create_from_state(file))))
 
     def get(self, session_id: str, *, step: int | None = None) -> "Session":
         """Return the session as it is now; with `step`, only if that is its step, else raise `StepMismatch`."""
@@ -192,6 +197,16 @@ class Session(SessionState):
         """Change settings from the next step on."""
         return self._changed(self._client._run(self._tied(_calls.update(self.id, changes))))
 
+    def edit_tensors(
+        self, *, rename: Mapping[str, str] | None = None, remove: Collection[str] = (), reset: Collection[str] = ()
+    ) -> SessionInfo:
+        """Rename, forget and begin anew tensors, all at once and by the names that they have so far.
+
+        One that is removed may come again in another shape; one that is reset keeps its shape and held parameter.
+        """
+        call = _calls.edit_tensors(self.id, rename or {}, remove, reset)
+        return self._changed(self._client._run(self._tied(call)))
+
     def delete(self) -> None:
         """Remove the session as it is now, with its state and its history."""
         self._see()
@@ -216,11 +231,14 @@ class Session(SessionState):
         with replacing(path) as file:
             self._client._run(_calls.state(self.id, file))
 
-    def load_state(self, path: str | os.PathLike[str]) -> SessionInfo:
-        """Upload a saved state into this session as it is now; it goes on from the step in the file."""
+    def load_state(self, path: str | os.PathLike[str], *, digest: Literal["none"] | None = None) -> SessionInfo:
+        """Upload a saved state into this session as it is now; it goes on from the step in the file.
+
+        `digest="none"` takes a file that names no digest, such as one that was made by hand.
+        """
         self._see()
         with Path(path).open("rb") as file:
-            self._client._run(self._tied(_calls.put_state(self.id, file)))
+            self._client._run(self._tied(_calls.put_state(self.id, file, digest)))
         return self.get()
 
     def _see(self) -> None:

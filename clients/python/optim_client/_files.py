@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import ENOENT
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -12,6 +13,8 @@ from uuid import uuid4
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """An empty file that takes the place of `path` at the end, once it is on the disk; after an error it is gone."""
     target = Path(path).resolve()
+    if not target.parent.is_dir():
+        raise FileNotFoundError(ENOENT, "no such folder", str(target.parent))
     beside = target.with_name(f".{uuid4().hex}.part")
     try:
         with beside.open("xb") as file:
