@@ -1,0 +1,90 @@
+"""Digests of training runs by the engine: every optimizer, dtype, clip and kernel, on one to four threads.
+
+`python -m tests.processors.bits` prints them as JSON; `bits.json` has those that every processor must give. It is made
+anew only where the numerics change.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from optim_engine import Config, State, step
+from optim_engine.arrays import CHUNK, Array
+from optim_engine.machine import NUMPY, Kernel, Machine, fastest
+from tests.engine.cases import ALL, DTYPES, Case
+from tests.processors.environments import THREADS
+
+FILE = Path(__file__).with_name("bits.json")
+STEPS = 3
+SHAPES: Mapping[str, tuple[int, ...]] = {
+    "layer.weight": (37, 113),
+    "layer.bias": (129,),
+    "gain": (),
+    "none": (0, 3),
+    **{f"tiny.{i}": (i,) for i in (1, 2, 7, 8, 15, 16, 17, 31, 33, 63, 65, 100)},
+    "head": (5, 7001),
+}
+LARGE: Mapping[str, tuple[int, ...]] = {"large": (2 * CHUNK + 4097,), "next": (CHUNK // 2 + 1,), "tiny": (3,)}
+"""More than one chunk, so that threads share it."""
+LARGE_CASES = ("adamw", "adamw_clip_norm", "adam_all", "sgd_nesterov_all", "rmsprop_all")
+
+
+def numbers(seed: int, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return numbers of many sizes, made of whole ones alone, so that they are the same on every machine."""
+    size = int(np.prod(shape))
+    words = np.frombuffer(hashlib.shake_128(b"%d %d" % (seed, size)).digest(4 * size), "<u4").astype(np.int64)
+    scale = np.ldexp(1.0, (words >> 24).astype(np.int32) % 12 - 9)
+    return (((words & 0xFFFF) - 0x8000) / 0x8000 * scale).astype(dtype).reshape(shape)
+
+
+def digest(config: Config, shapes: Mapping[str, tuple[int, ...]], dtype: Any, machine: Machine) -> str:
+    """Return the digest of a run: its parameters, states and metrics."""
+    found = hashlib.blake2b(digest_size=8)
+    params = {name: numbers(i, shape, dtype) for i, (name, shape) in enumerate(shapes.items())}
+    state = State.empty()
+    for t in range(STEPS):
+        grads = {name: numbers(1000 * (t + 1) + i, shape, dtype) for i, (name, shape) in enumerate(shapes.items())}
+        outcome = step(config, state, params, grads, machine=machine)
+        state, params = outcome.state, outcome.params
+        for name in sorted(params):
+            found.update(params[name].tobytes())
+        found.update(state.memory.tobytes())
+        found.update(struct.pack("<5d", *vars(outcome.metrics).values()))
+    return found.hexdigest()
+
+
+def runs() -> Iterator[tuple[str, Case, Mapping[str, tuple[int, ...]], str]]:
+    """Yield the name, the case, the shapes and the dtype of each run."""
+    for case in ALL:
+        for dtype in DTYPES:
+            yield f"{case.name} {dtype}", case, SHAPES, dtype
+    for case in ALL:
+        if case.name in LARGE_CASES:
+            for dtype in ("float32", "bfloat16"):
+                yield f"{case.name} {dtype} large", case, LARGE, dtype
+
+
+def kernels() -> list[Kernel]:
+    """Return NumPy's kernel, and the fused one where numba is installed."""
+    return [NUMPY] if fastest() is NUMPY else [NUMPY, fastest()]
+
+
+def digests(kernel: Kernel) -> dict[str, str]:
+    """Return the digest of each run by that kernel: large ones on one to four threads, which must agree."""
+    found = {}
+    with ThreadPoolExecutor(THREADS) as pool:
+        for name, case, shapes, dtype in runs():
+            threads = range(1, THREADS + 1) if shapes is LARGE else [1]
+            of = {digest(case.config, shapes, DTYPES[dtype], Machine(kernel, n, pool)) for n in threads}
+            found[name] = " ".join(sorted(of))
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(digests(NUMPY), indent=1))

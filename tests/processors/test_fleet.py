@@ -1,0 +1,145 @@
+"""Two servers that believe to be on different processors, over one Redis: what one has taken the other replays."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+
+from tests.bodies import encode
+from tests.durability.processes import ServerProcess
+from tests.engine.cases import DTYPES
+from tests.processors.bits import numbers
+from tests.processors.environments import ENVIRONMENTS, environment
+from tests.service.calls import SAFETENSORS
+
+SHAPES: Mapping[str, tuple[int, ...]] = {"layer.weight": (61, 83), "layer.bias": (83,), "gain": (), "tiny": (17,)}
+OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
+    "adamw": {"betas": [0.9, 0.95]},
+    "adam": {"amsgrad": True, "weight_decay": 0.1},
+    "sgd": {"momentum": 0.9, "nesterov": True},
+    "rmsprop": {"centered": True, "momentum": 0.9},
+}
+CLIPS: tuple[Mapping[str, Any] | None, ...] = ({"global_norm": 0.7}, None)
+FORMS = ("safetensors", "list", "data", "base64")
+SCHEDULES: tuple[Mapping[str, Any], ...] = (
+    {"kind": "cosine", "total_steps": 53},
+    {"kind": "polynomial", "total_steps": 47, "power": 0.9},
+    {"kind": "exponential", "gamma": 0.9997},
+    {"kind": "inverse_sqrt", "warmup_steps": 3},
+)
+STEPS = 10
+"""Of each session: more than 1,000 in all."""
+
+
+def cases() -> list[tuple[str, Mapping[str, Any] | None, str, str]]:
+    """Return each optimizer, clip, dtype and wire form; a list in JSON is float32 alone."""
+    every = product(OPTIMIZERS, CLIPS, DTYPES, FORMS)
+    return [case for case in every if case[3] != "list" or case[2] == "float32"]
+
+
+def arrays(seed: int, dtype: str) -> dict[str, np.ndarray[Any, Any]]:
+    return {name: numbers(seed + i, shape, DTYPES[dtype]) for i, (name, shape) in enumerate(SHAPES.items())}
+
+
+def written(array: np.ndarray[Any, Any], form: str) -> Any:
+    """Return a tensor as JSON has it in that form."""
+    wide = array.astype(np.float64)
+    if form == "list":
+        return wide.tolist()
+    about = {"dtype": array.dtype.name, "shape": array.shape}
+    if form == "data":
+        return {**about, "data": wide.reshape(-1).tolist()}
+    return {**about, "base64": b64encode(array.tobytes()).decode()}
+
+
+def body(number: int, dtype: str, form: str) -> tuple[bytes, str]:
+    """Return a step's bytes and media type."""
+    params, grads = arrays(0, dtype), arrays(100 * number, dtype)
+    if form == "safetensors":
+        return encode({"params": params, "grads": grads}, {"step": str(number)}), SAFETENSORS
+    tensors = {
+        kind: {name: written(array, form) for name, array in named.items()}
+        for kind, named in (("params", params), ("grads", grads))
+    }
+    return json.dumps({"step": number, **tensors}).encode(), "application/json"
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, redis_url: str) -> Iterator[list[httpx2.Client]]:
+    """A server as it is, and one for each other processor."""
+    started = [ServerProcess(redis_url, tmp_path / "as-it-is.log")]
+    for name in ENVIRONMENTS:
+        variables = environment(name, str(tmp_path / name))
+        started.append(ServerProcess(redis_url, tmp_path / f"{name}.log", environment=variables))
+    try:
+        for server in started:
+            server.launch()
+        for server in started:
+            server.wait_until_ready()
+        clients = [httpx2.Client(base_url=server.url, timeout=60) for server in started]
+        yield clients
+        for client in clients:
+            client.close()
+    finally:
+        for server in started:
+            server.kill()
+
+
+def test_a_fleet_of_processors_replays_each_step_alike(fleet: list[httpx2.Client]) -> None:
+    """Each step is taken by another server than the one before, and answered again by all others."""
+    taken = 0
+    for n, (optimizer, clip, dtype, form) in enumerate(cases()):
+        settings = {
+            "optimizer": optimizer,
+            "hyperparameters": OPTIMIZERS[optimizer],
+            "clip": clip,
+            "schedule": SCHEDULES[n % len(SCHEDULES)],
+        }
+        path = fleet[0].post("/v1/sessions", json=settings).headers["location"]
+        session = f"/v1/sessions/{path.rpartition('/')[2]}"
+        for number in range(1, STEPS + 1):
+            content, media_type = body(number, dtype, form)
+            first = number % len(fleet)
+            answers = [
+                server.post(f"{session}/steps", content=content, headers={"content-type": media_type})
+                for server in (*fleet[first:], *fleet[:first])
+            ]
+            assert [answer.status_code for answer in answers] == [200] * len(fleet), answers[0].text
+            assert ["idempotent-replayed" in answer.headers for answer in answers] == [
+                False,
+                *[True] * (len(fleet) - 1),
+            ]
+            assert len({answer.content for answer in answers}) == 1, (settings, dtype, form, number)
+            taken += 1
+    assert taken >= 1000
+
+
+def test_servers_on_other_processors_step_alike(fleet: list[httpx2.Client]) -> None:
+    """Each takes the same run alone: the same answers, digests and metrics among them."""
+    for n, (optimizer, clip, dtype, form) in enumerate(cases()):
+        settings = {
+            "optimizer": optimizer,
+            "hyperparameters": OPTIMIZERS[optimizer],
+            "clip": clip,
+            "schedule": SCHEDULES[n % len(SCHEDULES)],
+        }
+        runs = [_run(server, settings, dtype, form) for server in fleet]
+        assert all(run == runs[0] for run in runs), (settings, dtype, form)
+
+
+def _run(server: httpx2.Client, settings: dict[str, Any], dtype: str, form: str) -> list[bytes]:
+    path = server.post("/v1/sessions", json=settings).headers["location"]
+    session = f"/v1/sessions/{path.rpartition('/')[2]}"
+    answers = []
+    for number in range(1, 4):
+        content, media_type = body(number, dtype, form)
+        answer = server.post(f"{session}/steps", content=content, headers={"content-type": media_type})
+        assert answer.status_code == 200, answer.text
+        answers.append(answer.content)
+    return answers
