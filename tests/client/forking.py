@@ -155,6 +155,19 @@ def in_process(store: str) -> None:
         stay(session, 1)
 
 
+def in_process_anew(store: str) -> None:
+    """A child may run a service of its own beside the parent's."""
+    with Client(store) as client:
+        stay(client.sessions.create("sgd", lr=0.1), 1, steps=2)
+
+        def anew() -> None:
+            with Client("memory:") as own:
+                stay(own.sessions.create("sgd", lr=0.1), 1, steps=2)
+
+        joined(forked(anew))
+        stay(client.sessions.create("sgd", lr=0.1), 1, steps=2)
+
+
 def in_process_async(store: str) -> None:
     """The same for the async client."""
     client = AsyncClient(store)

@@ -116,3 +116,21 @@ def test_a_login_page_is_no_answer_to_any_call(connect: Connect, page: str, tmp_
             with pytest.raises(InvalidAnswer, match="login page"):
                 call()
     assert (tmp_path / "state").read_bytes() == b"old"
+
+
+def test_an_answer_that_the_service_never_gives_does_not_pass_for_success(connect: Connect, tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(b"old")
+    other = Answer(200, b'{"status": "ok"}', {"Content-Type": "application/json"})
+    with ScriptedServer(SESSION_ANSWER, *[other] * 6) as server:
+        session = session_of(connect(server.url))
+        for call in (
+            session.get,
+            session.delete,
+            lambda: session.put_params(W),
+            lambda: session.save_state(tmp_path / "state"),
+            lambda: session.load_state(tmp_path / "state"),
+            lambda: session.step(W, W),
+        ):
+            with pytest.raises(InvalidAnswer, match="the answer cannot be read"):
+                call()
+    assert (tmp_path / "state").read_bytes() == b"old"

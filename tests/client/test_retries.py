@@ -120,6 +120,12 @@ def test_retry_after_is_obeyed(patience: Patience, said: str, seconds: float) ->
     assert play(STEP, answer(429, retry_after=said), DONE, patience=patience) == ([0, seconds], b"done")
 
 
+def test_waits_grow_where_retry_after_does_not() -> None:
+    at_once, later = answer(503, retry_after="0"), answer(503, retry_after="2")
+    assert play(STEP, *[at_once] * 5, DONE, patience=FOR_120_SECONDS)[0] == [0, 0, 1, 2, 4, 4]
+    assert play(STEP, *[later] * 4, DONE, patience=FOR_120_SECONDS)[0] == [0, 2, 2, 2, 4]
+
+
 @pytest.mark.parametrize(("patience", "said"), [(TWICE, "121"), (FOR_120_SECONDS, "121"), (Patience(5), "6")])
 def test_a_retry_after_that_is_too_long_is_left_to_the_caller(patience: Patience, said: str) -> None:
     pauses, error = play(STEP, answer(503, retry_after=said), patience=patience)

@@ -69,7 +69,7 @@ def update(session_id: str, changes: Changes) -> Call[SessionInfo]:
 
 
 def delete(session_id: str) -> Call[None]:
-    return Call(Request("DELETE", _path(session_id), headers=_key()), _nothing)
+    return Call(Request("DELETE", _path(session_id), headers=_key()), _done)
 
 
 def step(
@@ -89,16 +89,16 @@ def params(session_id: str) -> Call[Arrays]:
 
 def put_params(session_id: str, params: ArraysLike) -> Call[None]:
     body = encode({"params": params}, {})
-    return Call(Request("PUT", _path(session_id, "params"), headers=_writes(SAFETENSORS), body=body), _nothing)
+    return Call(Request("PUT", _path(session_id, "params"), headers=_writes(SAFETENSORS), body=body), _done)
 
 
 def state(session_id: str, into: BinaryIO) -> Call[None]:
-    return Call(Request("GET", _path(session_id, "state"), headers=_accepts(SAFETENSORS), into=into), _nothing)
+    return Call(Request("GET", _path(session_id, "state"), headers=_accepts(SAFETENSORS), into=into), _file)
 
 
 def put_state(session_id: str, file: BinaryIO, digest: str | None = None) -> Call[None]:
     path, query = _path(session_id, "state"), _given(digest=digest)
-    return Call(Request("PUT", path, query=query, headers=_writes(SAFETENSORS), body=file), _nothing)
+    return Call(Request("PUT", path, query=query, headers=_writes(SAFETENSORS), body=file), _done)
 
 
 def edit_tensors(
@@ -155,6 +155,19 @@ def _plain(value: object) -> Any:
 
 def _nothing(_: Response) -> None:
     return None
+
+
+def _done(response: Response) -> None:
+    """What was asked is done; a deletion that is tried again finds nothing."""
+    if response.status not in {204, 404}:
+        raise ValueError(f"its status is {response.status}, not 204")
+
+
+def _file(response: Response) -> None:
+    """The file is written already; here it is only seen whether it was one."""
+    kind = response.headers.get("content-type", SAFETENSORS)
+    if kind not in {SAFETENSORS, "application/octet-stream"}:
+        raise ValueError(f"it is {kind}, not {SAFETENSORS}")
 
 
 def _session(response: Response) -> SessionInfo:

@@ -158,11 +158,13 @@ def _pause(
     """Seconds until the next try; `None` where there must not be one. The last try is at the end of what is left."""
     if left <= 0 or not _may_retry(outcome, error):
         return None
+    wait: float = min(FIRST_WAIT_SECONDS * 2.0 ** min(tries - 1, 16), LONGEST_WAIT_SECONDS) * (1 - 0.5 * random())
     asked = _retry_after(outcome.headers) if isinstance(outcome, Response) else None
-    if asked is not None:
-        return asked if asked <= (LONGEST_RETRY_AFTER_SECONDS if left == math.inf else left) else None
-    wait: float = min(FIRST_WAIT_SECONDS * 2.0 ** min(tries - 1, 16), LONGEST_WAIT_SECONDS)
-    return min(wait * (1 - 0.5 * random()), left)
+    if asked is None:
+        return min(wait, left)
+    if asked > (LONGEST_RETRY_AFTER_SECONDS if left == math.inf else left):
+        return None
+    return asked if tries == 1 else min(max(asked, wait), left)  # who says 0 for two minutes is not asked all the time
 
 
 def _may_retry(outcome: Outcome, error: APIConnectionError | APIStatusError) -> bool:

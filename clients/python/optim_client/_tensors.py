@@ -30,6 +30,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     **BFLOAT16,
 }
+CODE_OF = {dtype: code for code, dtype in DTYPES.items()}
 CODES: Mapping[str, str] = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 _BUFFERS = Buffers()
@@ -53,7 +54,11 @@ def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> li
     for name in names:
         array = arrays[name]
         start, end = end, end + array.nbytes
-        header[name] = {"dtype": CODES[array.dtype.name], "shape": array.shape, "data_offsets": (start, end)}
+        header[name] = {
+            "dtype": CODE_OF.get(array.dtype) or CODES[array.dtype.name],
+            "shape": array.shape,
+            "data_offsets": (start, end),
+        }
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return [len(text).to_bytes(8, "little") + text, *(arrays[name].reshape(-1).view("u1").data for name in names)]
@@ -172,6 +177,8 @@ def _array(kind: str, name: str, value: ArrayLike) -> NDArray[Any]:
     """Contiguous and little-endian, in its own shape: `numpy.ascontiguousarray` would make a scalar a vector."""
     if not isinstance(name, str):
         raise TypeError(f"a tensor's name is a string, not {name!r}")
+    if type(value) is np.ndarray and value.dtype in CODE_OF and value.flags.c_contiguous:
+        return value
     if getattr(value, "requires_grad", False) is True:
         raise TypeError(
             f"{kind}[{name!r}] requires grad, so that NumPy cannot have it: pass it with .detach(), for example "
