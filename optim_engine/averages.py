@@ -13,6 +13,7 @@ import numpy as np
 
 from optim_engine.arrays import Array
 from optim_engine.errors import InvalidConfig
+from optim_engine.scalars import power
 
 
 def accumulate(s: Array, x: Array, β: float, *, out: Array, scratch: Array) -> None:
@@ -24,7 +25,7 @@ def accumulate(s: Array, x: Array, β: float, *, out: Array, scratch: Array) -> 
 
 def correction(β: float, t: int) -> float:
     """1 − βᵗ: what part of a weighted mean the first t values make."""
-    return 1 - β**t
+    return 1 - power(β, t)
 
 
 @dataclass(frozen=True)

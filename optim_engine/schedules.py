@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from optim_engine import scalars
 from optim_engine.errors import InvalidConfig
 from optim_engine.fields import Checked, integer, named, number, plain, read_fields
 
@@ -118,7 +119,7 @@ class Step(Schedule):
     gamma: float = number(0.1, above=0)
 
     def factor(self, s: int) -> float:
-        return _power(self.gamma, (s - 1) // self.step_size)
+        return scalars.power(self.gamma, (s - 1) // self.step_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +129,7 @@ class Exponential(Schedule):
     gamma: float = number(above=0)
 
     def factor(self, s: int) -> float:
-        return _power(self.gamma, s - 1)
+        return scalars.power(self.gamma, s - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,7 @@ class Polynomial(Schedule):
 
     def factor(self, s: int) -> float:
         left = 1 - min(s - 1, self.total_steps) / self.total_steps
-        return self.min_factor + (1 - self.min_factor) * math.pow(left, self.power)
+        return self.min_factor + (1 - self.min_factor) * scalars.power(left, self.power)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,11 +205,4 @@ def read_schedule(schedule: object) -> Schedule:
 
 
 def _cosine(s: int, T: int, f: float) -> float:
-    return f + (1 - f) * 0.5 * (1 + math.cos(math.pi * min(s - 1, T) / T))
-
-
-def _power(base: float, exponent: int) -> float:
-    try:
-        return math.pow(base, exponent)
-    except OverflowError:
-        return math.inf
+    return f + (1 - f) * 0.5 * (1 + scalars.cosine(math.pi * min(s - 1, T) / T))
