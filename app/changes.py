@@ -1,4 +1,4 @@
-"""What a request makes of a session: from what was loaded to what is to be saved. Pure but for the clock; no I/O."""
+"""A request's change of a session: from what was loaded to what is to be saved. Pure but for the clock; no I/O."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ class StepRequest:
 
 @dataclass(frozen=True)
 class StepAnswer:
-    """What a step is answered with; the same, array for array, when it is replayed. `etag` is the session's now."""
+    """The answer of a step; the same, array for array, when it is replayed. `etag` is the session's now."""
 
     step: int
     params: Arrays
@@ -49,7 +49,7 @@ class StepAnswer:
 
     @property
     def outcome(self) -> str:
-        """What became of the request, in a word."""
+        """Return in a word what became of the request."""
         return "replayed" if self.replayed else "skipped" if self.skipped else "applied"
 
 

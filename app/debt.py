@@ -8,7 +8,7 @@ SLOWEST_BYTES_PER_SECOND = 1 << 14
 
 @dataclass(slots=True)
 class Debt:
-    """What a client owes since a moment."""
+    """Something that a client owes since a moment."""
 
     what: str
     since: float

@@ -25,7 +25,7 @@ their groups. It looks at a thousand small sessions, or at one with as many tens
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which sessions are wanted: those of that optimizer that have all of the labels, each written `name:value`."""
+    """A choice of sessions: those of that optimizer that have all of the labels, each written `name:value`."""
 
     labels: Collection[str] = ()
     optimizer: str | None = None

@@ -1,4 +1,4 @@
-"""What a write says of being done once: its idempotency key, its precondition, and the digest that it is compared by.
+"""The terms of doing a write once: its idempotency key, its precondition, and the digest that it is compared by.
 
 Knows no HTTP. A write is each request that changes a session, or makes one.
 """
@@ -53,7 +53,7 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a request with a key did: its digest, and of a step what became of it."""
+    """The trace of a request with a key: its digest, and of a step what became of it."""
 
     request: str
     step: int | None = None

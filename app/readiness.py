@@ -1,4 +1,4 @@
-"""Whether the service is ready, however many ask, and whatever the store does."""
+"""The look at the service's readiness, however many ask, and whatever the store does."""
 
 import asyncio
 

@@ -14,7 +14,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Lane(Protocol):
-    """What a body sets of its connection."""
+    """The part of a connection that a body sets."""
 
     bulk: memoryview | None
     """What is to be filled of the buffer that a route gave."""

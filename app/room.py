@@ -1,4 +1,4 @@
-"""How far a session may grow: as far as its own state file can be put back under the same settings. Knows no HTTP.
+"""The room that a session has to grow: its own state file can be put back under the same settings. Knows no HTTP.
 
 A limit holds for what makes a session grow. One that is beyond it already, for the setting was another one, goes on.
 """

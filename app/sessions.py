@@ -1,4 +1,4 @@
-"""What can be done with sessions: load → engine → compare-and-save. Knows no HTTP, no store's insides, no wire format.
+"""The verbs of sessions: load → engine → compare-and-save. Knows no HTTP, no store's insides, no wire format.
 
 Every change goes the same way: from the head that was read to a new head, saved only if the store still holds the
 former. A lock for each session saves this process wasted work; the compare-and-save is what makes it true.
@@ -47,7 +47,7 @@ the work that it may save."""
 
 
 class Written(NamedTuple):
-    """What a write comes to: the session as it is now; `replayed` says that the write was done before."""
+    """The result of a write: the session as it is now; `replayed` says that the write was done before."""
 
     head: Head
     session: Session
@@ -116,7 +116,7 @@ class Sessions:
         return await self._retried(claim.session_id, attempt)
 
     async def get(self, tenant: str, session_id: str) -> tuple[Head, Session]:
-        """The session. Raises `SessionNotFound`."""
+        """Return the session. Raises `SessionNotFound`."""
         head = await self._head(tenant, session_id)
         return head, await self._read(head)
 
@@ -222,7 +222,7 @@ class Sessions:
         return rows
 
     async def load(self, tenant: str, session_id: str) -> Loaded:
-        """The session with its state, both of one moment."""
+        """Return the session with its state, both of one moment."""
 
         async def attempt() -> Loaded:
             head, session = await self.get(tenant, session_id)
@@ -261,7 +261,7 @@ class Sessions:
     ) -> Written:
         """Put `state` in place of the session's, be that damaged; steps before are not replayed.
 
-        `fitted` is what the session is with it, or raises.
+        `fitted` returns the session with it, or raises.
         """
 
         async def make(head: Head, old: Session) -> Change:
@@ -271,7 +271,7 @@ class Sessions:
         return await self._write(tenant, session_id, once, make)
 
     async def step(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
-        """One optimizer step, exactly once; the module `replay` says what that means."""
+        """Take one optimizer step, exactly once; the module `replay` says what that means."""
 
         async def attempt() -> StepAnswer:
             answer = await self._step_unseen(tenant, session_id, request)
@@ -280,8 +280,8 @@ class Sessions:
         return await self._retried(session_id, attempt)
 
     async def _step_unseen(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer | None:
-        """A small step from what this process has, without a look into the store: the compare-and-save tells whether
-        somebody else was quicker, and then no more than a small step was in vain.
+        """Take a small step from what this process has, without a look into the store: the compare-and-save tells
+        whether somebody else was quicker, and then no more than a small step was in vain.
 
         `None` where the store's own head must decide: anything but a step that is new, and is taken or skipped.
         """
@@ -309,7 +309,7 @@ class Sessions:
         return answer
 
     async def _step_seen(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
-        """A step from the head that the store has; of a large one, pieces are written while it is computed."""
+        """Take a step from the head that the store has; of a large one, pieces are written while it is computed."""
         done = await self._known(session_id, request.once)
         head, session = await self.get(tenant, session_id)
         past = earlier_answer(session, request.step, request.once, done)
@@ -370,7 +370,7 @@ class Sessions:
         await asyncio.shield(commit())
 
     async def _retried(self, session_id: str, attempt: Callable[[], Awaitable[T]], *, locked: bool = True) -> T:
-        """What `attempt` returns, tried anew where another writer was quicker."""
+        """Return what `attempt` returns, tried anew where another writer was quicker."""
         for _ in range(TRIES):
             try:
                 if not locked:
@@ -395,5 +395,5 @@ def _breadth(session: Session, request: StepRequest) -> int:
 
 
 def _new_id() -> str:
-    """32 hexadecimal digits: the time in nanoseconds, so that ids sort by age, then 64 random bits."""
+    """Return 32 hexadecimal digits: the time in nanoseconds, so that ids sort by age, then 64 random bits."""
     return f"{time.time_ns():016x}{secrets.token_hex(8)}"

@@ -10,7 +10,7 @@ from optim_engine.state import State
 
 @dataclass(frozen=True)
 class Edits:
-    """What becomes of tensors, by the names that they have so far; all at once, so that two may change names.
+    """The edits of tensors, by the names that these have so far; all at once, so that two may change names.
 
     One that is reset keeps its shape, dtype and parameter; its count and its moments begin anew.
     """

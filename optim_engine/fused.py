@@ -64,7 +64,7 @@ def _in(dtype: np.dtype[Any], g: Array) -> Array:
 @lru_cache(maxsize=16)
 @np.errstate(all="ignore")
 def _coefficients(update: Update, h: Adam | AdamW, dtype: np.dtype[Any]) -> tuple[Any, ...]:
-    """What the gradient and the rule are computed with, rounded once to the dtype; the same for all chunks of a run."""
+    """Return the numbers of the gradient and the rule, rounded once to the dtype; the same for all chunks of a run."""
     number = dtype.type
     β1, β2 = h.betas
     bias1, bias2 = correction(β1, update.t), math.sqrt(correction(β2, update.t))

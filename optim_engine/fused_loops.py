@@ -31,7 +31,7 @@ def stack(typing: Any, like: Any, size: Any) -> Any:
 
 @intrinsic
 def fence(typing: Any) -> Any:
-    """What was stored past the cache is there for other threads as well."""
+    """Make what was stored past the cache visible to other threads."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.fence("seq_cst")

@@ -30,7 +30,7 @@ class TooMuchWork(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CharacterSet:
-    """What stands in brackets: a character, or any but these."""
+    """The characters of a pair of brackets: one of these, or any but these."""
 
     ranges: tuple[tuple[str, str], ...]
     negated: bool
@@ -139,7 +139,7 @@ def _tokens(pattern: str) -> Iterator[str | CharacterSet | None]:
 
 
 def _character_set(text: str) -> CharacterSet:
-    """What stands between brackets. A hyphen that has a character on both sides makes a range of them."""
+    """Read the text between brackets. A hyphen that has a character on both sides makes a range of them."""
     negated = text.startswith("!")
     text = text[negated:]
     ranges, i = list[tuple[str, str]](), 0
@@ -181,7 +181,7 @@ class _Walk:
         self._remembered = 0
 
     def after(self, state: "_State", character: str) -> "_State":
-        """What follows by that character."""
+        """Return the state that follows by that character."""
         kind = self._globs.kind_of(character)
         self._count(self._globs.kind_work)
         if kind not in self._kinds:
@@ -207,7 +207,7 @@ class _Walk:
 
 
 class _State(dict[str, "_State"]):
-    """What may have been matched so far, and, by the next character, what follows."""
+    """A state of the match: what may have been matched so far and, by the next character, what follows."""
 
     __slots__ = ("_walk", "bits", "matched")
 

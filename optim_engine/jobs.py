@@ -62,7 +62,7 @@ def square_sum(gradients: Sequence[Array], plan: Plan, machine: Machine) -> floa
 
 
 def _total(sums: Sequence[Array], plan: Plan) -> list[float]:
-    """What the chunks' sums come to: the blocks of a tensor in their order, then the tensors in that of their names."""
+    """Add the chunks' sums: the blocks of a tensor in their order, then the tensors in that of their names."""
     rest, tensors = iter(sums), []
     for run in plan.runs:
         of_run = [next(rest) for _ in run.chunks]

@@ -82,7 +82,7 @@ class Tensors:
 
     @cached_property
     def _rows(self) -> tuple[Array, Array | None]:
-        """Where each row starts, and the tensor that it is of; not where each tensor is one row."""
+        """Return where each row starts, and the tensor that it is of; no tensors where each is one row."""
         starts: list[int] = []
         tensors: list[int] = []
         first = 0
@@ -107,7 +107,7 @@ class Tensors:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """What of a run a thread takes at a time: some blocks of a large tensor, or all of a run of small ones."""
+    """The part of a run that a thread takes at a time: some blocks of a large tensor, or all of a run of small ones."""
 
     place: slice
     """In the run."""
@@ -116,7 +116,7 @@ class Chunk:
 
     @cached_property
     def room(self) -> int:
-        """What the largest part needs."""
+        """The room that the largest part needs."""
         return room(max(part.place.stop - part.place.start for part in self.parts))
 
     @property
@@ -125,7 +125,7 @@ class Chunk:
 
     @cached_property
     def ends(self) -> Array:
-        """Where what has a sum of its own ends: each small tensor, or each block."""
+        """The ends of all that has a sum of its own: each small tensor, or each block."""
         sizes = [
             part.sizes if isinstance(part, Tensors) else [part.place.stop - part.place.start] for part in self.parts
         ]
@@ -144,7 +144,7 @@ def _blocks(size: int) -> list[Block]:
 
 
 def _together(sizes: Sequence[int]) -> Iterator[Tensors]:
-    """As many whole tensors at a time as a block holds, but at least one."""
+    """Yield as many whole tensors at a time as a block holds, but at least one."""
     first = start = end = 0
     for tensor, size in enumerate(sizes):
         if end > start and end + size - start > arrays.BLOCK:
@@ -161,7 +161,7 @@ def in_order(sums: Array) -> Array:
 
 
 def settled(totals: Array) -> bool:
-    """Whether sums of squares in float32 are in the range that keeps all of them."""
+    """Say whether sums of squares in float32 are in the range that keeps all of them."""
     if len(totals) == 1:
         return all(TRUSTED <= total < inf for total in totals[0].tolist())
     return bool(totals.min(initial=inf) >= TRUSTED and totals.max(initial=0) < inf)
@@ -197,7 +197,7 @@ def squares(x: Array, chunk: Chunk) -> Array:
 
 @cache
 def adds_as_defined() -> bool:
-    """Whether NumPy's `reduceat` adds rows in the defined order, as all versions that are known do: tried once."""
+    """Say whether NumPy's `reduceat` adds rows in the defined order, as all versions that are known do: tried once."""
     lengths = [*range(1, 26), ROW - 1, ROW]
     starts = np.cumsum([0, *lengths[:-1]])
     numbers = np.random.default_rng(0).standard_normal(sum(lengths))

@@ -54,7 +54,7 @@ class Compose:
         }
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        """What an operator types, in the root of the repository."""
+        """Run what an operator types, in the root of the repository."""
         return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False)
 
 

@@ -52,7 +52,7 @@ async def test_a_store_tells_of_its_folder_and_files(tmp_path: Path) -> None:
 
 
 def warnings_of(store: str, folder: Path, *options: str) -> list[str]:
-    """What a service with two server processes has said until it answers."""
+    """Return what a service with two server processes has said until it answers."""
     server = ServerProcess(store, folder / "log", 2, ["--log-format=json", *options])
     server.start()
     server.kill()

@@ -23,7 +23,7 @@ LARGEST_WRITE = 1 << 20
 
 
 class Longest(NamedTuple):
-    """How many bytes a body may have, and what to do where it has more."""
+    """The bytes that a body may have, and the way out where it has more."""
 
     nbytes: int
     advice: str
@@ -124,7 +124,7 @@ def _announced(request: Request, limit: Longest) -> int | None:
 
 
 def _body(request: Request) -> Body | None:
-    """What the bulk lane knows of it; nothing where the service runs without."""
+    """Return what the bulk lane knows of it; nothing where the service runs without."""
     body: Body | None = request.scope.get("extensions", {}).get(EXTENSION)
     return body
 

@@ -25,7 +25,7 @@ class UsedKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KeyMemory:
-    """How long keys are known: a session's last `count` always; older ones for `seconds`, within its last `most`."""
+    """The memory for keys: a session's last `count` always; older ones for `seconds`, within its last `most`."""
 
     count: int = 4096
     seconds: float = 86_400.0

@@ -25,7 +25,7 @@ LEFT_OVER = {PART, "lock.mdb"}
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What is in a copy. Damaged sessions are in it as they are."""
+    """The content of a copy. Damaged sessions are in it as they are."""
 
     sessions: int
     size: int
@@ -66,7 +66,7 @@ def _expect_store(folder: Path) -> None:
 
 @contextmanager
 def _room_for_copy(folder: Path) -> Iterator[Path]:
-    """Where the copy is written; it gets its name when it is whole, or goes. Nobody opens the folder meanwhile."""
+    """Lend a place to write the copy; it gets its name when it is whole, or goes. Nobody opens the folder meanwhile."""
     is_new = not folder.exists()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     guard, part = Guard(folder), folder / PART
@@ -141,7 +141,7 @@ def _expect_whole(environment: lmdb.Environment, file: Path) -> None:
 
 
 def _checked(file: Path, map_bytes: int) -> Copied:
-    """What is in a copy, every piece of it read."""
+    """Read every piece of a copy, and return what is in it."""
     environment = _environment(file, map_bytes)
     try:
         _expect_whole(environment, file)
@@ -166,7 +166,7 @@ class _Sessions:
     pieces: lmdb._Database
 
     def is_whole(self, transaction: "lmdb.Transaction[memoryview]", session_id: str) -> bool | None:
-        """Whether each piece of a session is what was written; `None` where there is no such session any more."""
+        """Say whether each piece of a session is what was written; `None` where there is no such session any more."""
         session = digest(session_id)
         data = transaction.get(session, db=self.heads)
         if data is None:

@@ -1,4 +1,4 @@
-"""Who has an LMDB folder open, and by which files, so that nobody writes beside the others' locks.
+"""A guard of an LMDB folder: who has it open, and by which files, so that nobody writes beside the others' locks.
 
 LMDB's writers wait for one another in `lock.mdb`, and it trusts that nobody removes that file. Whoever opens a new one,
 or a new `data.mdb` by the old one, writes over what others write: what they were told is saved is gone. So each process
@@ -97,7 +97,7 @@ class Guard:
         return _expect(self._data, data).st_size
 
     def is_held(self) -> bool:
-        """Whether any process has the folder open."""
+        """Say whether any process has the folder open."""
         if not HAS_LOCKS:
             return False
         lock = os.open(self.folder, os.O_RDONLY)
@@ -124,7 +124,7 @@ def _expect(file: Path, inode: int | None) -> os.stat_result:
 
 
 def _place(inodes: Inodes) -> int | None:
-    """Where a process that has these two files open holds its lock; nowhere without both."""
+    """Return the place at which a process that has these two files open holds its lock; none without both."""
     if None in inodes:
         return None
     name = blake2b(repr(inodes).encode(), digest_size=8).digest()
@@ -155,7 +155,7 @@ def _hold(lock: int, place: int) -> None:
 
 
 def _is_held(lock: int, besides: int | None = None) -> bool:
-    """Whether another holds a lock at any place but one."""
+    """Say whether another holds a lock at any place but one."""
     spans = [(0, 0)] if besides is None else [(0, besides), (besides + 1, 0)]  # a length of 0 goes on for ever
     with suppress(OSError):
         for start, length in spans:

@@ -82,7 +82,7 @@ class Pool:
 
     @property
     def secret_files(self) -> list[Path]:
-        """Where the private key is that Redis is shown."""
+        """Return the path of the private key that Redis is shown."""
         key = self._settings.get("ssl_keyfile")
         return [Path(key)] if key else []
 
@@ -152,13 +152,13 @@ class Pool:
 
 
 def _socket_options(timeout: float) -> dict[int, int]:
-    """How the system finds out that a connection is dead, as far as it can: by silence, and by what nobody confirms."""
+    """Return options that let the system notice a dead connection: by silence, and by what nobody confirms."""
     options = KEEP_ALIVE | {"TCP_USER_TIMEOUT": math.ceil(timeout * 1000)}
     return {getattr(socket, name): value for name, value in options.items() if hasattr(socket, name)}
 
 
 def _address(url: str) -> dict[str, Any]:
-    """What redis-py needs to connect. Raises `ValueError`, without the URL: it may hold a password."""
+    """Return what redis-py needs to connect. Raises `ValueError`, without the URL: it may hold a password."""
     try:
         parts = urlsplit(url)
         database = parts.path.strip("/") if parts.scheme != "unix" else ""

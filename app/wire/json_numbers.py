@@ -62,7 +62,7 @@ class Cut:
         return b"".join([*parts, self._text[position:]])
 
     def put_back(self, value: Any) -> Any:
-        """What was read of `rest`, with a `NumberText` in the place of each list: they stand in objects alone."""
+        """Return what was read of `rest`, a `NumberText` in the place of each list: they stand in objects alone."""
         root = {"": value}
         waiting = [root]
         while waiting:
@@ -112,7 +112,7 @@ class _Scan:
         self.lists = list(zip(starts[long].astype(int).tolist(), ends[long].astype(int).tolist(), strict=True))
 
     def _brackets(self, part: Array) -> Array:
-        """Where brackets stand outside of strings."""
+        """Find the brackets outside of strings."""
         quotes = part == QUOTE
         if self._escapes or (part == BACKSLASH).any():
             quotes &= ~self._escaped(part)
@@ -124,7 +124,7 @@ class _Scan:
         return brackets & ~within
 
     def _escaped(self, part: Array) -> Array:
-        """Which characters stand after an odd number of backslashes."""
+        """Find the characters after an odd number of backslashes."""
         places = np.arange(len(part))
         others = np.maximum.accumulate(np.where(part == BACKSLASH, -1 - self._escapes, places))
         run = places - others  # how long the run of backslashes is that ends here
@@ -170,7 +170,7 @@ def _parts(text: memoryview) -> Iterator[bytes]:
 
 
 def _has_numbers_beside_lists(part: bytes) -> bool:
-    """Whether a list begins behind something else than a list or a comma, or ends before something else."""
+    """Say whether a list begins behind something else than a list or a comma, or ends before something else."""
     if b"[" not in part and b"]" not in part:
         return False
     text = np.frombuffer(part.translate(None, BLANKS), np.uint8)

@@ -32,7 +32,7 @@ def server() -> Iterator[Server]:
 
 
 def step_elsewhere(pickled: bytes) -> tuple[int, list[float]]:
-    """What a worker does with a session that it was sent."""
+    """Take a step, as a worker does with a session that it was sent."""
     session = pickle.loads(pickled)
     with session.client:
         return session.info.step, session.step(W, W)["w"].tolist()

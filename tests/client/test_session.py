@@ -1,4 +1,4 @@
-"""What a session learns from answers: its ETag, warnings, history, and whether it is at the step that is wanted."""
+"""A session's knowledge from answers: its ETag, warnings, history, and whether it is at the step that is wanted."""
 
 import json
 from pathlib import Path

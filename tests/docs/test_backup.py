@@ -1,4 +1,4 @@
-"""What docs/stores.md tells an operator to type for a backup and a restore does what it says, on stores in use."""
+"""The backup and the restore of docs/stores.md, typed as it tells an operator to, on stores in use."""
 
 import os
 import shlex
@@ -93,7 +93,7 @@ class Steps:
 
 
 def lines(title: str) -> list[str]:
-    """What stands in the blocks below the heading, a command a line."""
+    """Return the commands of the blocks below the heading, one a line."""
     text = section(read("docs/stores.md"), "Backup and restore")
     below = text[text.index(f"### {title}\n") :].partition("\n### ")[2 if text.endswith(title) else 0]
     return [line for block in blocks(below, "sh") for line in block.splitlines()]

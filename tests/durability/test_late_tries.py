@@ -175,5 +175,5 @@ def test_of_many_writes_with_one_key_one_is_done(
 
 
 def version_of(etag: str) -> int:
-    """How many saves there were."""
+    """Return the number of saves so far."""
     return int(etag.strip('"').split("-")[0])

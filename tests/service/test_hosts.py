@@ -1,4 +1,4 @@
-"""Which hosts the service answers for, and whose pages may change something on it."""
+"""The hosts that the service answers for, and the pages that may change something on it."""
 
 import json
 from pathlib import Path

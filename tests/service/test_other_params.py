@@ -121,7 +121,7 @@ def test_after_a_state_is_loaded_every_parameter_is_free(client: Client) -> None
 
 
 def client_params(client: Client, session: str) -> dict[str, Any]:
-    """What a client has after `started`."""
+    """Return the parameters that a client has after `started`."""
     replayed = stepped(client, session, step=1, params=P, grads=G)
     found: dict[str, Any] = replayed["params"]
     return found

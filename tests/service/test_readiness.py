@@ -32,7 +32,7 @@ SECONDS = 2.0
 
 
 class Probes:
-    """Who asks `/readyz` of a service on a socket of its own."""
+    """A caller that asks `/readyz` of a service on a socket of its own."""
 
     def __init__(self, port: int) -> None:
         self._port = port

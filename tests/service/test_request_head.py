@@ -1,4 +1,4 @@
-"""What a request's head may say: its version, its target, and one host."""
+"""The head of a request: its version, its target, and one host."""
 
 import json
 from collections.abc import Iterator

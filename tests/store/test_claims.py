@@ -1,4 +1,4 @@
-"""What every store promises about ids that are claimed for creations."""
+"""The promises of every store about ids that are claimed for creations."""
 
 import asyncio
 import time

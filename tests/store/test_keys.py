@@ -1,4 +1,4 @@
-"""What every store promises about idempotency keys."""
+"""The promises of every store about idempotency keys."""
 
 import time
 from collections.abc import Callable

@@ -47,7 +47,7 @@ def another(folder: Path, session_id: str = "another") -> "subprocess.Popen[str]
 
 
 def said_by(process: "subprocess.Popen[str]") -> str:
-    """What it said first; then it is ended."""
+    """Return what it said first; then it is ended."""
     assert process.stdout
     said = process.stdout.readline().strip()
     process.communicate()
@@ -154,7 +154,7 @@ async def test_a_file_that_is_put_back_is_the_opened_one(store: Store, folder: P
 
 @pytest.mark.parametrize("name", ["data.mdb", "lock.mdb"])
 async def test_a_file_that_is_written_over_ends_all_writing(store: Store, folder: Path, name: str) -> None:
-    """As by `cp` from a copy of the folder: it is the same file, and has an earlier content."""
+    """`cp` from a copy of the folder does this: it is the same file, and has an earlier content."""
     head = await saved(store)
     before = contents(folder)[name]
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Which connections to Redis are used again, and which are closed, when a server or the way to it fails."""
+"""The connections to Redis that are used again, and those that are closed, when a server or the way to it fails."""
 
 import asyncio
 import socket
@@ -41,7 +41,7 @@ async def burst(client: Client, count: int = 8) -> None:
 
 
 def connected(server: RedisServer) -> int:
-    """How many connections the server has of us."""
+    """Return how many connections the server has of us."""
     with server.client() as admin:
         return sum(client["name"] == "optim-service" for client in admin.client_list())
 

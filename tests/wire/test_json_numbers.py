@@ -42,7 +42,7 @@ def any_list_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(text: bytes, window: int) -> Any:
-    """What is read of a text that is looked at in windows of that size, lists of numbers as lists. Raises `ValueError`
+    """Read a text that is looked at in windows of that size, lists of numbers as lists. Raises `ValueError`
     and `MalformedBody`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_numbers, "WINDOW", window)
@@ -66,7 +66,7 @@ def as_floats(value: Any) -> Any:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether NumPy and the types of the leaves say so."""
+    """Say whether NumPy and the types of the leaves say so."""
     leaves = [value]
     while any(isinstance(leaf, list) for leaf in leaves):
         leaves = [inner for leaf in leaves for inner in (leaf if isinstance(leaf, list) else [leaf])]

@@ -52,7 +52,7 @@ class AsyncClient(Options):
         return AsyncSessions(self)
 
     async def ready(self) -> bool:
-        """Whether the service answers, and its store too. One try."""
+        """Say whether the service answers, and its store too. One try."""
         try:
             await self.with_options(max_retries=0)._run(_calls.ready())
         except (APIConnectionError, ServiceUnavailable):

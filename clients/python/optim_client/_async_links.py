@@ -16,7 +16,7 @@ from optim_client._request_ids import RequestIds
 
 
 class AsyncLinks:
-    """What a client and its `with_options` share. A forked process opens connections of its own."""
+    """The connections that a client and its `with_options` share. A forked process opens connections of its own."""
 
     def __init__(self, url: str, headers: dict[str, str], transport: httpx2.AsyncBaseTransport | None) -> None:
         self._transport = _local.AsyncTransport(url) if _local.is_local(url) else transport

@@ -52,7 +52,7 @@ class Client(Options):
         return Sessions(self)
 
     def ready(self) -> bool:
-        """Whether the service answers, and its store too. One try."""
+        """Say whether the service answers, and its store too. One try."""
         try:
             self.with_options(max_retries=0)._run(_calls.ready())
         except (APIConnectionError, ServiceUnavailable):

@@ -1,4 +1,4 @@
-"""What begins anew in a forked process, where an inherited lock may never be released and a socket is the parent's.
+"""The new beginning of a forked process, where an inherited lock may never be released and a socket is the parent's.
 
 A process forks when `multiprocessing` does by default on Linux, and so when a DataLoader starts its workers.
 """

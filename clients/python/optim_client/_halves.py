@@ -27,7 +27,7 @@ INFINITIES = {"float16": 0xF800, "bfloat16": 0xFF00}
 
 
 class Loss:
-    """What rounding took: a gradient that was not zero became zero, or one that was finite became infinite."""
+    """The harm of rounding: a gradient that was not zero became zero, or one that was finite became infinite."""
 
     def __init__(self) -> None:
         self.zeros = 0

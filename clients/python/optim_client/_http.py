@@ -1,4 +1,4 @@
-"""What both drivers need of HTTPX: where the service is, what every request carries, what a failure means."""
+"""The part of HTTPX that both drivers need: where the service is, what every request carries, what a failure means."""
 
 import os
 import ssl
@@ -53,7 +53,7 @@ def url_of(url: str) -> httpx2.URL:
 
 
 def headers(api_key: str | None) -> dict[str, str]:
-    """What every request carries. The key is the argument, else `OPTIM_API_KEY`."""
+    """Return what every request carries. The key is the argument, else `OPTIM_API_KEY`."""
     key = _stripped(api_key) or _stripped(os.environ.get("OPTIM_API_KEY"))
     common = {"user-agent": f"optim-client/{version('optim-client')}"}
     if not key:
@@ -64,18 +64,18 @@ def headers(api_key: str | None) -> dict[str, str]:
 
 
 def _stripped(text: str | None) -> str:
-    """What files and secrets hold besides the value: a line break at the end, a byte order mark at the start."""
+    """Take off what files and secrets hold besides a value: a line break at the end, a byte order mark at the start."""
     return (text or "").strip().removeprefix(BYTE_ORDER_MARK).strip()
 
 
 def _shown(url: str) -> str:
-    """The address without a password."""
+    """Return the address without a password."""
     scheme, mark, rest = url.partition("://")
     return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 def is_of_a_file(request: Request) -> bool:
-    """Whether its body comes from a file, or its answer goes into one."""
+    """Say whether its body comes from a file, or its answer goes into one."""
     return request.into is not None or not isinstance(request.body, Sequence)
 
 
@@ -110,7 +110,7 @@ def where(request: httpx2.Request) -> str:
 
 
 def connection_error(error: httpx2.RequestError) -> APIConnectionError:
-    """What HTTPX raised, as this library's error."""
+    """Return what HTTPX raised as this library's error."""
     sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
     return no_answer(where(error.request), error, sent=sent)
 
@@ -127,7 +127,7 @@ def no_answer(where: str, error: Exception, *, sent: bool) -> APIConnectionError
 
 
 def foreign_answer(where: str, sent: str, got: str) -> ForeignAnswer:
-    """What came answers another request, of this process or of another one."""
+    """Return the error of an answer to another request, of this process or of another one."""
     return ForeignAnswer(f"{where}: the answer that came is for request {got}, and this one is {sent}")
 
 

@@ -40,7 +40,7 @@ class Options:
 
     @property
     def max_retries(self) -> int | None:
-        """How often a call is tried again; `None` where only the time counts."""
+        """Return how often a call is tried again; `None` where only the time counts."""
         return None if self.patience.retries == math.inf else int(self.patience.retries)
 
     def with_options(

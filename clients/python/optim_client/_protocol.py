@@ -80,7 +80,7 @@ class Call(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a call is tried again: so many seconds since it first failed, so many times. Either may be infinite."""
+    """The bounds of trying again: so many seconds since a call first failed, so many times. Either may be infinite."""
 
     seconds: float
     retries: float = math.inf

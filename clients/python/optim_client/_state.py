@@ -1,4 +1,4 @@
-"""What a client knows of its session between two calls. No I/O: the sync and the async session inherit it."""
+"""A client's knowledge of its session between two calls. No I/O: the sync and the async session inherit it."""
 
 import logging
 import re
@@ -88,7 +88,7 @@ class SessionState:
         return taken.then(lambda after: rebuilt(whole, after.get))
 
     def _narrowed(self, grads: ArraysLike) -> ArraysLike:
-        """As they travel. The first loss is logged, and none is looked for after it."""
+        """Return them as they travel. The first loss is logged, and none is looked for after it."""
         wire_dtype = self.info.wire_dtype
         if not wire_dtype:
             return grads

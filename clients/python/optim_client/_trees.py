@@ -69,7 +69,7 @@ def _is_branch(node: Any) -> bool:
 
 
 def _is_numbers(node: Any) -> bool:
-    """Whether NumPy would make an array of it: it begins with a number. An empty list is an empty branch."""
+    """Say whether NumPy would make an array of it: it begins with a number. An empty list is an empty branch."""
     while isinstance(node, list | tuple) and node:
         node = node[0]
     return isinstance(node, int | float | complex | str | bytes | np.generic)
