@@ -256,6 +256,6 @@ def _check_moments(session: Session, config: Config) -> None:
         if session.counts[tensor] and set(entry.moments) != set(needed):
             raise InvalidSession(
                 f"tensor {tensor!r} has the moments ({', '.join(entry.moments)}), the new settings need "
-                f"({', '.join(needed)}); what a session keeps is fixed: create a new one",
+                f"({', '.join(needed)}): reset it first (PATCH …/tensors), and its moments begin anew",
                 tensor=tensor,
             )

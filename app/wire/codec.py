@@ -41,17 +41,23 @@ class Limits:
     def check_name(self, name: str) -> None:
         if not 0 < len(name) <= self.max_name_length:
             raise MalformedBody(
-                f"a tensor's name must have 1 to {self.max_name_length} characters: {named(name)} has {len(name)}"
+                f"a tensor's name must have 1 to {self.max_name_length} characters (OPTIM_MAX_NAME_LENGTH): "
+                f"{named(name)} has {len(name)}"
             )
 
     def check_count(self, count: int) -> None:
         if count > self.max_tensors:
-            raise MalformedBody(f"{count} tensors are more than the {self.max_tensors} that a body may hold")
+            raise MalformedBody(
+                f"{count} tensors are more than the {self.max_tensors} that a body may hold: send fewer at once, or "
+                "raise OPTIM_MAX_TENSORS"
+            )
 
     def check_dimensions(self, tensor: str, count: int) -> None:
         if count > self.max_dimensions:
             raise MalformedBody(
-                f"tensor {tensor!r:.80} has {count} dimensions, the limit is {self.max_dimensions}", tensor=tensor
+                f"tensor {tensor!r:.80} has {count} dimensions, the limit is {self.max_dimensions} "
+                "(OPTIM_MAX_DIMENSIONS)",
+                tensor=tensor,
             )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from httpx2 import Client
 
-from tests.service.calls import binary_step, bits, create, problem, read_binary, serving, step, stepped
+from tests.service.calls import SAFETENSORS, binary_step, bits, create, problem, read_binary, serving, step, stepped
 from tests.service.test_state import download, upload
 from tests.wire import package
 
@@ -108,6 +108,20 @@ def test_a_reset_tensor_begins_anew(client: Client, hold: bool) -> None:
     start = {"a": np.float32(client.get(f"{session}/params").json()["params"]["a"])} if hold else tensors(8, ("a",))
     answer, _ = read_binary(binary_step(client, session, grads, None if hold else start))
     expected, _ = read_binary(binary_step(client, create(client), grads, start))
+    assert bits(answer) == bits(expected)
+
+
+def test_reset_tensors_take_settings_that_need_other_moments(client: Client) -> None:
+    session = trained(client, hold_params=True)
+    amsgrad = {"hyperparameters": {"amsgrad": True}}
+    refused = problem(client.patch(session, json=amsgrad), 422, "invalid_session")
+    assert "reset it first (PATCH …/tensors)" in refused["detail"]
+    edit(client, session, reset=list(NAMES))
+    assert client.patch(session, json=amsgrad).status_code == 200
+    held = client.get(f"{session}/params", headers={"accept": SAFETENSORS}).content
+    params = {name.removeprefix("params/"): array for name, array in package.load(held).items()}
+    answer, _ = read_binary(binary_step(client, session, tensors(9)))
+    expected, _ = read_binary(binary_step(client, create(client, **amsgrad), tensors(9), params))
     assert bits(answer) == bits(expected)
 
 
