@@ -82,4 +82,4 @@ big: $(VENV)/.installed  ## a session of 100 million parameters on LMDB and on R
 	$(BIN)/python -m benchmarks.big_session
 
 clean:
-	rm -rf $(VENV) .venv-supply .venv-peers .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-supply .venv-peers .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .numba_cache

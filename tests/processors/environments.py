@@ -7,10 +7,12 @@ so that one machine computes as several.
 import os
 import platform
 from collections.abc import Mapping
+from pathlib import Path
 
 from numpy._core import _multiarray_umath as numpy_build
 
 THREADS = 4
+CACHE = Path(__file__).parents[2] / ".numba_cache"
 GLIBC_WITHOUT_FMA = "glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2,-AVX2_Usable"
 BEYOND_AVX2 = ("AVX512", "X86_V4")
 """How NumPy's names of what only newer processors have begin."""
@@ -47,6 +49,6 @@ ENVIRONMENTS: Mapping[str, Mapping[str, str]] = _environments()
 """Each is this machine without what makes it new."""
 
 
-def environment(name: str, cache: str) -> dict[str, str]:
-    """Return the variables of a process that acts as that processor; numba keeps its compiled code in `cache`."""
-    return {**os.environ, **ENVIRONMENTS[name], "NUMBA_CACHE_DIR": cache}
+def environment(name: str) -> dict[str, str]:
+    """Return the variables of a process that acts as that processor; numba compiles for it once."""
+    return {**os.environ, **ENVIRONMENTS[name], "NUMBA_CACHE_DIR": str(CACHE / name)}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processors.environments import ENVIRONMENTS, environment
+from tests.processors.environments import CACHE, ENVIRONMENTS, environment
 
 ROOT = Path(__file__).parents[2]
 SUITE = (
@@ -55,7 +55,7 @@ def test_another_processor_gives_the_same_bits(name: str, tmp_path: Path) -> Non
     if name == ARM:
         run([*_arm_python(), *options, "-p", "pytest_asyncio.plugin", *ARM_SUITE], _arm_environment(tmp_path))
     else:
-        run([sys.executable, *options, *SUITE], environment(name, str(tmp_path / "numba")))
+        run([sys.executable, *options, *SUITE], environment(name))
 
 
 def _arm_python() -> list[str]:
@@ -68,7 +68,7 @@ def _arm_python() -> list[str]:
 def _arm_environment(folder: Path) -> dict[str, str]:
     _copy_metadata(folder / "metadata")
     path = [str(folder / "metadata"), str(ROOT), str(ROOT / "clients/python")]
-    own = {"PYTHONPATH": os.pathsep.join(path), "NUMBA_CACHE_DIR": str(folder / "numba")}
+    own = {"PYTHONPATH": os.pathsep.join(path), "NUMBA_CACHE_DIR": str(CACHE / ARM)}
     return {**os.environ, **own, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
