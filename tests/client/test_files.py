@@ -53,3 +53,18 @@ def test_the_file_is_as_readable_as_any_other(tmp_path: Path) -> None:
     with replacing(tmp_path / "state"):
         pass
     assert (tmp_path / "state").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.parametrize("name", ["folder", "x" * 300])
+def test_a_path_that_cannot_be_a_file_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=name) as raised, replacing(tmp_path / name) as file:
+        file.write(b"new")
+    assert ".part" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_a_folder_that_takes_no_file_is_not_blamed_on_a_hidden_one() -> None:
+    with pytest.raises(OSError, match="/proc/state") as raised, replacing("/proc/state"):
+        pass
+    assert ".part" not in str(raised.value)

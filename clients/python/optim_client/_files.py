@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import ENOENT
+from errno import EISDIR, ENOENT
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -11,20 +11,36 @@ from uuid import uuid4
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """An empty file that takes the place of `path` at the end, once it is on the disk; after an error it is gone."""
+    """Yield an empty file that takes the place of `path` at the end, once it is on the disk; after an error it is gone.
+
+    An `OSError` names `path`, and not the file that stands beside it meanwhile.
+    """
     target = Path(path).resolve()
     if not target.parent.is_dir():
         raise FileNotFoundError(ENOENT, "no such folder", str(target.parent))
+    if target.is_dir():
+        raise IsADirectoryError(EISDIR, "a folder is in the place of the file", str(target))
     beside = target.with_name(f".{uuid4().hex}.part")
     try:
-        with beside.open("xb") as file:
+        with _named(target):
+            file = beside.open("xb")
+        with file:
             yield file
             sync(file)
-        beside.replace(target)
+        with _named(target):
+            beside.replace(target)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
     _sync_folder(target.parent)
+
+
+@contextmanager
+def _named(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from None
 
 
 def sync(file: BinaryIO) -> None:
