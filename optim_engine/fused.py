@@ -203,11 +203,16 @@ def _update(bare: bool, adds: bool) -> Any:
     return update
 
 
+_update_bare, _add_bare = _update(True, False), _update(True, True)
+_update_whole, _add_whole = _update(False, False), _update(False, True)
+"""Names of the module, and not of `_adam`: a compiled function that a kernel encloses has another identity in each
+process, and the kernel would never be found among those that were kept."""
+
+
 def _adam(bare: bool) -> Any:  # noqa: C901
     """The kernel. The bare one takes a gradient as it is: it has neither clipping nor L2, nor what they cost."""
-    update, update_and_add = _update(bare, False), _update(bare, True)
 
-    def kernel(old, new, numbers, decays, amsgrad, ends, small, sums):
+    def kernel(old, new, numbers, decays, amsgrad, ends, small, sums):  # noqa: C901, PLR0912
         g_, θ_, new_θ = old[0], old[1], new[0]
         at = new[0].ctypes.data | new[1].ctypes.data | new[2].ctypes.data | new[3].ctypes.data
         past_cache = at % LINE == 0
@@ -225,7 +230,11 @@ def _adam(bare: bool) -> Any:  # noqa: C901
                             for j in range(3):
                                 squares[j][i] = squares[j][taken + i]
                         more = min(LANES, g_.size - done)
-                        update(squares, old, new, numbers, decays, amsgrad, past_cache, done, done + more, ready)
+                        end = done + more
+                        if bare:
+                            _update_bare(squares, old, new, numbers, decays, amsgrad, past_cache, done, end, ready)
+                        else:
+                            _update_whole(squares, old, new, numbers, decays, amsgrad, past_cache, done, end, ready)
                         done, ready, taken = done + more, ready + more, 0
                     row = row_sums(squares, taken, size)
                     gradients, change, params = gradients + row[0], change + row[1], params + row[2]
@@ -236,7 +245,10 @@ def _adam(bare: bool) -> Any:  # noqa: C901
                     _clear(squares)
                     for start in range(tile, min(tile + TILE, stop), LANES):
                         end = min(start + LANES, stop)
-                        update_and_add(squares, old, new, numbers, decays, amsgrad, past_cache, start, end, 0)
+                        if bare:
+                            _add_bare(squares, old, new, numbers, decays, amsgrad, past_cache, start, end, 0)
+                        else:
+                            _add_whole(squares, old, new, numbers, decays, amsgrad, past_cache, start, end, 0)
                     _add(lanes, squares)
                 gradients, change, params = _total(lanes[0]), _total(lanes[1]), _total(lanes[2])
             if not (_is_settled(gradients, g_) and _is_settled(change, g_) and _is_settled(params, g_)):
