@@ -16,6 +16,7 @@ from app.compute import Compute
 from app.errors import SessionNotFound, StepConflict
 from app.once import Once
 from app.quota import Quota
+from app.room import Room
 from app.sessions import LARGE, Sessions
 from app.settings import Settings
 from app.store import open_store
@@ -52,7 +53,7 @@ class Counting(MemoryStore):
 
 
 def sessions_on(store: Store) -> Sessions:
-    return Sessions(store, Compute(1), StateCache(1 << 30), Quota(store))
+    return Sessions(store, Compute(1), StateCache(1 << 30), Quota(store), Room(9, 1 << 30, 1 << 30))
 
 
 def request(step: int | None, value: float = 1.0, *, size: int = 2) -> StepRequest:

@@ -1,0 +1,123 @@
+"""Sessions as records of the store: loaded, kept in memory, and saved if nobody was quicker. Knows no HTTP.
+
+A lock for each session saves this process wasted work; the compare-and-save is what makes it true.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from app.cache import Loaded, StateCache
+from app.changes import Change
+from app.compute import Compute
+from app.errors import SessionBusy, SessionNotFound, StateDamaged
+from app.once import Done, Once
+from app.quota import Quota
+from app.room import Room
+from app.session import Session, read_document
+from app.store.base import Head, IncompatibleStore, Store, VersionConflict
+from app.store.keys import key_digest
+from optim_engine import State
+
+T = TypeVar("T")
+
+TRIES = 8
+"""How often a change is made anew because another writer was quicker, before the client is told to come again."""
+
+
+class Records:
+    """What the verbs of `Sessions` are made of. `tenant` is whose sessions are seen: another's are not found."""
+
+    def __init__(self, store: Store, compute: Compute, cache: StateCache, quota: Quota, room: Room) -> None:
+        self._store = store
+        self._quota = quota
+        self._room = room
+        self._compute = compute
+        self._cache = cache
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def get(self, tenant: str, session_id: str) -> tuple[Head, Session]:
+        """Return the session. Raises `SessionNotFound`."""
+        head = await self._head(tenant, session_id)
+        return head, await self._read(head)
+
+    async def _read(self, head: Head) -> Session:
+        cached = self._cache.get(head)
+        return cached.session if cached else await self._compute.run(partial(read_document, head), len(head.document))
+
+    async def known(self, tenant: str, session_id: str) -> Session:
+        """Return the session as this process saw it last, or as the store has it. Raises `SessionNotFound`."""
+        seen = self._cache.newest(session_id)
+        if seen is not None and seen.head.tenant == tenant and not seen.head.expired:
+            return seen.session
+        return (await self.get(tenant, session_id))[1]
+
+    async def _head(self, tenant: str, session_id: str) -> Head:
+        try:
+            head = await self._store.load(session_id)
+        except (StateDamaged, IncompatibleStore):
+            if await self._store.is_listed(tenant, session_id):
+                raise
+            raise not_found(session_id) from None  # it is another's, as far as can be told
+        if head is None or head.tenant != tenant:
+            raise not_found(session_id)
+        return head
+
+    async def _known(self, session_id: str, once: Once) -> Done | None:
+        """Return what the store knows of a request's key. To be asked before the head is loaded: so a step that comes
+        in between is seen in either."""
+        if once.key is None:
+            return None
+        row = await self._store.used(session_id, key_digest(once.key))
+        return None if row is None else Done.read(row)
+
+    def _fits(self, old: Session | None, change: Change) -> Change:
+        """Return the change, if the session may grow so far: one of many tensors is looked at for a while."""
+        self._room.check(old, change.session)
+        return change
+
+    async def _state(self, head: Head, session: Session) -> State:
+        cached = self._cache.get(head)
+        if cached is not None:
+            return cached.state
+        if head.state_bytes != session.layout.nbytes:
+            raise StateDamaged(
+                f"session {session.id}: its pieces are {head.state_bytes} bytes, its tensors need "
+                f"{session.layout.nbytes}; restore the store from a backup or upload a saved state"
+            )
+        state = State.allocate(session.step, session.layout, session.counts)
+        await self._store.read(head, state.memory.data)
+        self._cache.put(Loaded(head, session, state))
+        return state
+
+    async def _save(self, change: Change) -> None:
+        """Save, and keep what was saved. A cancelled request cannot stop a save half-way: it is finished without it."""
+        save = change.save
+        cached = self._cache.get(save.previous) if save.previous else None
+
+        async def commit() -> None:
+            async with self._quota.room(save):
+                await self._store.save(save)
+            state = change.state or (cached and cached.state)
+            if state:
+                self._cache.put(Loaded(save.head, change.session, state))
+
+        await asyncio.shield(commit())
+
+    async def _retried(self, session_id: str, attempt: Callable[[], Awaitable[T]], *, locked: bool = True) -> T:
+        """Return what `attempt` returns, tried anew where another writer was quicker."""
+        for _ in range(TRIES):
+            try:
+                if not locked:
+                    return await attempt()
+                async with self._locks.setdefault(session_id, asyncio.Lock()):
+                    return await attempt()
+            except VersionConflict:
+                continue
+        raise SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")
+
+
+def not_found(session_id: str) -> SessionNotFound:
+    return SessionNotFound(f"there is no session {session_id!r:.80}; it never was, has expired or was deleted")
