@@ -53,9 +53,12 @@ def demo(url: str | None = None) -> int:
 def _demo(console: Console, url: str | None) -> None:
     console.print("A network learns hand-written digits; its optimizer is a service.\n", style="bold")
     with ExitStack() as stack:
-        server = None if url else stack.enter_context(Server())
-        at = server.url if server else str(url).rstrip("/")
         display = Display(console, STEPS)
+        server = None
+        if not url:
+            display.say("server", "starts; the first start on a machine compiles a kernel, and takes some seconds more")
+            server = stack.enter_context(Server())
+        at = server.url if server else str(url).rstrip("/")
         client = stack.enter_context(Client(at))
         client.with_options(max_retries=0).sessions.list(limit=1)  # who gives a wrong address need not wait
         run = RemoteRun(client, STEPS, display.show)

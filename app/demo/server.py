@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
+"""Time for the first start of all, which compiles the kernel, on a busy machine. A server that ends is seen at once."""
 STOP_SECONDS = 10.0
 
 
@@ -45,8 +46,10 @@ class Server:
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise ServerFailed(f"the server did not come up; it said:\n{self._log.read_text()}")
+            if (status := self._process.poll()) is not None:
+                raise ServerFailed(f"the server ended with status {status}; {self._said()}")
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"the server was not ready after {START_SECONDS:.0f} s; {self._said()}")
             time.sleep(0.02)
 
     def pause(self) -> None:
@@ -83,6 +86,10 @@ class Server:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+    def _said(self) -> str:
+        said = self._log.read_text()
+        return f"it said:\n{said}" if said else "it said nothing"
 
     def _signal(self, signum: signal.Signals) -> None:
         if self._process is not None:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from app.demo import digits
 from app.demo.display import Display
 from app.demo.remote import RemoteRun
 from app.demo.run import crash
-from app.demo.server import Server
+from app.demo.server import Server, ServerFailed
 from app.demo.training import first_difference
 from tests.reaper import tied
 
@@ -89,3 +90,9 @@ def test_a_demo_that_is_stopped_takes_its_server_and_its_folder_along(signum: si
 
 def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "app.cli", "demo", *arguments]
+
+
+def test_a_server_that_cannot_start_is_said_with_its_words(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(ServerFailed, match="the server ended with status 1; it said nothing"):
+        Server().__enter__()
