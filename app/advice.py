@@ -22,6 +22,8 @@ OTHER_PARAMS, UNKNOWN_NAMES, SCHEDULE_OVER, ROUNDED_AWAY, UNDERFLOW = (
     "other_params", "unknown_names", "schedule_over", "rounded_away", "underflow",
 )  # fmt: skip
 """The kinds of which a session keeps the last one."""
+LASTING = (ROUNDED_AWAY, UNDERFLOW)
+"""What goes on for many steps: a session keeps the first one."""
 
 _OF_LAYOUT: WeakKeyDictionary[Layout, dict[Config, tuple[str, ...]]] = WeakKeyDictionary()
 
@@ -91,9 +93,23 @@ def of_params(session: Session, others: Collection[str]) -> dict[str, str]:
     if not others or session.config.on_other_params == "accept":
         return {}
     return {
-        OTHER_PARAMS: f"step {session.step + 1}: the parameter of {_listed(others)} is not the one that was answered "
-        "for it last, and its moments belong to that one; load the state that was saved with these parameters, or set "
+        OTHER_PARAMS: f"the parameter of {_listed(others)} is not the one that was answered for it last, and its "
+        "moments belong to that one; load the state that was saved with these parameters, or set "
         "`on_other_params` to 'accept' where they are meant to differ"
+    }
+
+
+def lines(session: Session, found: Mapping[str, str]) -> dict[str, str]:
+    """Return the warnings of a step with the number of the first such step, so that a repeated one has the same words.
+
+    `session` is the one before the step. Which halves stand still differs from step to step: the first ones are named.
+    """
+    first, notes = f" (first at step {session.step + 1})", session.notes
+    return {
+        kind: notes[kind]
+        if kind in notes and (kind in LASTING or notes[kind].startswith(text + " ("))
+        else text + first
+        for kind, text in found.items()
     }
 
 
@@ -106,35 +122,36 @@ def of_outcome(
     """
     if outcome.skipped:
         return {}
-    at = f"step {outcome.state.t}"
+    still = unmoved(halves_of(outcome.state.layout), before, after)
     return {
-        **_unknown_names(session, outcome.state.layout, grads, at),
-        **_rounded_away(session.config, outcome, grads, unmoved(halves_of(outcome.state.layout), before, after), at),
-        **_underflow(outcome, grads, at),
+        **_unknown_names(session, outcome.state.layout, grads),
+        **_rounded_away(session.config, outcome, grads, still),
+        **_underflow(outcome, grads),
     }
 
 
-def _unknown_names(session: Session, layout: Layout, grads: Arrays, at: str) -> dict[str, str]:
+def _unknown_names(session: Session, layout: Layout, grads: Arrays) -> dict[str, str]:
     known = session.layout.entries
     if layout is session.layout or not known or not known.keys().isdisjoint(grads):
         return {}
     return {
-        UNKNOWN_NAMES: f"{at}: none of its tensors ({_listed(grads)}) is known, and none that is known "
+        UNKNOWN_NAMES: f"none of a step's tensors ({_listed(grads)}) was known, and none that was known "
         f"({_listed(known)}) is in it: moments begin anew; if names have changed, PATCH …/tensors renames what is known"
     }
 
 
-def _rounded_away(config: Config, outcome: Outcome, grads: Arrays, unmoved: Collection[str], at: str) -> dict[str, str]:
+def _rounded_away(config: Config, outcome: Outcome, grads: Arrays, still: Collection[str]) -> dict[str, str]:
     """A parameter stays as it is also where its gradient or its learning rate is zero: that is no rounding."""
-    if not unmoved or not outcome.metrics.update_norm:
+    if not still or not outcome.metrics.update_norm:
         return {}
     rates = config.learning_rates(outcome.state.t, outcome.metrics.lr)
-    names = [name for name in unmoved if _any_number(grads[name]) and rates[config.group_of(name)]]
+    groups = config.groups_of(outcome.state.entries, limited=False)
+    names = [name for name in still if rates[groups[name]] and _any_number(grads[name])]
     if not names:
         return {}
     dtype = outcome.params[names[0]].dtype.name
     return {
-        ROUNDED_AWAY: f"{at}: the parameter of {_listed(names)} has not moved, for {dtype} rounds so small an update "
+        ROUNDED_AWAY: f"the parameter of {_listed(names)} has not moved, for {dtype} rounds so small an update "
         f"away; hold float32 parameters (`hold_params`), with `wire_dtype` {dtype!r} where they travel in halves"
     }
 
@@ -144,13 +161,13 @@ def _any_number(g: Array) -> bool:
     return bool((g.view(np.uint16) << 1).any()) if g.dtype.itemsize == 2 else bool(g.any())
 
 
-def _underflow(outcome: Outcome, grads: Arrays, at: str) -> dict[str, str]:
+def _underflow(outcome: Outcome, grads: Arrays) -> dict[str, str]:
     if not outcome.metrics.grad_norm < SMALLEST_NORMAL_HALF:
         return {}
     if not (names := [name for name, g in grads.items() if g.dtype == np.float16 and g.size]):
         return {}
     return {
-        UNDERFLOW: f"{at}: the gradient of {_listed(names)} came in float16 and is below 6.1e-05 everywhere, where "
+        UNDERFLOW: f"the gradient of {_listed(names)} came in float16 and is below 6.1e-05 everywhere, where "
         "float16 loses digits; below 3e-08 it has but 0: send bfloat16 or float32, or scale the loss"
     }
 

@@ -153,6 +153,7 @@ def step(
     checksums = came if outcome.skipped and came else checksums_of(outcome.params)
     before = came or session.answered
     found = advice.of_params(session, others) | advice.of_outcome(session, outcome, request.grads, before, checksums)
+    found = advice.lines(session, found)
     after = replace(
         _at(session, outcome.state).with_digest(pieces),
         updated_at=time.time(),

@@ -35,7 +35,8 @@ def test_other_params_are_warned_of_in_answer_and_session(client: Client) -> Non
     session, answered = started(client)
     answer = stepped(client, session, step=2, params={**answered, "w": OTHER["w"]}, grads=G)
     (line,) = answer["warnings"]
-    assert line.startswith("step 2: the parameter of 'w' is not the one that was answered for it last")
+    assert line.startswith("the parameter of 'w' is not the one that was answered for it last")
+    assert line.endswith(" (first at step 2)")
     assert warnings(client, session) == [line]
     after = stepped(client, session, step=3, params=answer["params"], grads=G)
     assert after["warnings"] == []
@@ -43,11 +44,13 @@ def test_other_params_are_warned_of_in_answer_and_session(client: Client) -> Non
 
 
 def test_a_session_keeps_only_the_last_such_warning(client: Client) -> None:
-    session, _ = started(client)
-    for number in (2, 3, 4):
-        stepped(client, session, step=number, params=OTHER, grads=G)
+    session, answered = started(client)
+    stepped(client, session, step=2, params={**answered, "b": [7.0]}, grads=G)
+    said = [stepped(client, session, step=number, params=OTHER, grads=G)["warnings"] for number in (3, 4, 5)]
     (line,) = warnings(client, session)
-    assert line.startswith("step 4: the parameter of 'w', 'b' ")
+    assert said == [[line]] * 3
+    assert line.startswith("the parameter of 'w', 'b' ")
+    assert line.endswith(" (first at step 3)")
 
 
 def test_rejected_params_change_nothing_and_name_the_tensor(client: Client) -> None:
