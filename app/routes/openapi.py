@@ -51,6 +51,8 @@ ETAG = {"ETag": "Changes with every change of the session."}
 WRITTEN = REPLAYED | ETAG
 """The headers of a write's answer."""
 
+_NOT_FINITE: Document = {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}
+_SPECIAL_NUMBER: Document = {"anyOf": [{"type": "number"}, {"type": "null"}, _NOT_FINITE]}
 _BINARY: Document = {"type": "string", "format": "binary"}
 _BINARY_FORMS: Document = {name: {"schema": _BINARY} for name in (SAFETENSORS.media_type, *SAFETENSORS.also)}
 METRICS = tuple(EXAMPLES["StepAnswer"]["metrics"])
@@ -130,7 +132,7 @@ def _give_example(form: Document | None) -> None:
 
 def components() -> dict[str, Document]:
     """Every schema that the routes refer to."""
-    number = {"anyOf": [{"type": "number"}, {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}]}
+    number = {"anyOf": [{"type": "number"}, _NOT_FINITE]}
     text, whole, flag = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
     tensors = {"type": "object", "additionalProperties": _ref("Tensor")}
     metrics = _object(dict.fromkeys(METRICS, number))
@@ -225,12 +227,13 @@ def components() -> dict[str, Document]:
             },
             required=["sessions", "next_cursor"],
         ),
-        "Tensor": _tensor(),
+        "Tensor": _tensor({"type": "number"}),
+        "Gradient": _tensor(_SPECIAL_NUMBER) | {"description": "null as a whole: left out, with its parameter."},
         "Step": _object(
             {
                 "step": {"type": ["integer", "null"], "minimum": 1, "description": "The number that it will get."},
                 "params": tensors,
-                "grads": tensors | {"minProperties": 1},
+                "grads": {"type": "object", "additionalProperties": _ref("Gradient"), "minProperties": 1},
                 "lr": {"type": ["number", "null"], "minimum": 0, "description": "For this step alone."},
                 "loss": {"anyOf": [*number["anyOf"], {"type": "null"}], "description": "Recorded in the history."},
             },
@@ -306,16 +309,16 @@ def _tensor_content(name: str) -> Document:
     }
 
 
-def _tensor() -> Document:
+def _tensor(number: Document) -> Document:
     typed = {
         "dtype": {"type": "string", "enum": ["float64", "float32", "float16", "bfloat16"]},
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
     }
     return {
         "anyOf": [
-            {"type": "number"},
+            number,
             {"type": "array", "description": "A nested list, float32.", "items": {}},
-            _object({**typed, "data": {"type": "array", "items": {"type": "number"}}}),
+            _object({**typed, "data": {"type": "array", "items": number}}),
             _object({**typed, "base64": {"type": "string", "description": "Little-endian."}}),
         ]
     }

@@ -11,12 +11,14 @@ import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
+from orjson import JSONDecodeError
 
-from app.wire.json_text import BLANKS, loads
+from app.wire.json_elements import NoElements, elements
+from app.wire.json_elements import numbers as numbers_of
+from app.wire.json_text import BLANKS, NO_NUMBER, loads, word_for_a_number
 from optim_engine.arrays import Array
 
 WINDOW = 1 << 17
@@ -25,6 +27,8 @@ SHORTEST = 128
 """Bytes of a list that is cut out."""
 QUOTE, COMMA, OPEN, BACKSLASH, CLOSE, OPEN_OBJECT, CLOSE_OBJECT = b'",[\\]{}'
 WITHOUT_BRACKETS = bytes.maketrans(b"[]", b"  ")
+LONGEST_EXPLAINED = 1 << 20
+"""Bytes of a refused list that is read whole, to say where it is wrong."""
 EMPTY = b"[]," + BLANKS
 """What lists without numbers have between their brackets."""
 BEGINS_EMPTY = re.compile(rb"[\[ \t\n\r]*\]")
@@ -134,11 +138,40 @@ class _Scan:
         return before
 
 
-def read_numbers(numbers: NumberText, dtype: np.dtype[Any]) -> Array:
-    """The numbers in the shape of their lists; infinite where they are beyond the dtype.
+def read_numbers(numbers: NumberText, dtype: np.dtype[Any], *, special: bool = False) -> Array:
+    """Return the numbers in the shape of their lists; infinite where they are beyond the dtype.
 
-    Raises `ValueError` for anything but numbers in lists of one length.
+    `special` allows what stands for a number. Raises `NoElements` for anything but numbers in lists of one length.
     """
+    try:
+        return _read_parts(numbers, dtype, special)
+    except NoElements:
+        raise
+    except JSONDecodeError as error:
+        raise _no_json(error) from None
+    except ValueError:
+        raise _explained(numbers, dtype, special) from None
+
+
+def _explained(numbers: NumberText, dtype: np.dtype[Any], special: bool) -> NoElements:
+    """Return what is wrong with lists that are not alike, and where, if they are short enough to be read whole."""
+    try:
+        if len(numbers.text) <= LONGEST_EXPLAINED:
+            elements(loads(numbers.text), dtype, special=special)
+    except NoElements as error:
+        return error
+    except JSONDecodeError as error:
+        return _no_json(error)
+    return NoElements("must be numbers in lists of one length")
+
+
+def _no_json(error: JSONDecodeError) -> NoElements:
+    if word := word_for_a_number(error):
+        return NoElements(f"has {word}, {NO_NUMBER.format(word)}")
+    return NoElements(f"has a list that is not JSON: {error.msg}")
+
+
+def _read_parts(numbers: NumberText, dtype: np.dtype[Any], special: bool) -> Array:
     shape = _shape_of(numbers.text)
     array, position = np.empty(math.prod(shape), dtype), 0
     for part in _parts(numbers.text):
@@ -146,11 +179,13 @@ def read_numbers(numbers: NumberText, dtype: np.dtype[Any]) -> Array:
             raise ValueError("there is a number beside a list")
         if not array.size and not part.strip(EMPTY):
             continue
-        values = floats(loads(b"[%b]" % part.translate(WITHOUT_BRACKETS)))
+        values = loads(b"[%b]" % part.translate(WITHOUT_BRACKETS))
         if position + len(values) > array.size:
             raise ValueError("there are more numbers than the shape has")
         with np.errstate(over="ignore"):
-            array[position : position + len(values)] = values
+            array[position : position + len(values)] = numbers_of(
+                values, set(map(type, values)), shape, special=special, start=position
+            )
         position += len(values)
     if position != array.size:
         raise ValueError("there are fewer numbers than the shape has")
@@ -178,27 +213,6 @@ def _has_numbers_beside_lists(part: bytes) -> bool:
     begins = (after == OPEN) & (before != OPEN) & (before != COMMA)
     ends = (before == CLOSE) & (after != CLOSE) & (after != COMMA)
     return bool((begins | ends).any())
-
-
-def listed_numbers(value: Any, dtype: np.dtype[Any]) -> Array:
-    """The same of a list that was read, or of one number alone."""
-    shape, level = list[int](), [value]
-    while list in set(map(type, level)):
-        sizes = {len(inner) if isinstance(inner, list) else -1 for inner in level}
-        if len(sizes) > 1 or len(shape) == MOST_DIMENSIONS:
-            raise ValueError("the lists are not of one length and depth")
-        shape.append(sizes.pop())
-        level = list(chain.from_iterable(level))
-    with np.errstate(over="ignore"):
-        return floats(level).astype(dtype).reshape(shape)
-
-
-def floats(values: list[Any]) -> Array:
-    """The numbers of a list. NumPy would take `true` as 1, and one text among numbers would cost the memory of a text
-    for each."""
-    if not {int, float}.issuperset(map(type, values)):
-        raise ValueError("there are others than numbers")
-    return np.array(values, np.float64)
 
 
 def _shape_of(text: memoryview) -> tuple[int, ...]:

@@ -16,7 +16,8 @@ import orjson
 from app.errors import MalformedBody, NotAcceptable
 from app.session import DTYPES
 from app.wire.codec import Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step, joined
-from app.wire.json_numbers import Cut, NumberText, listed_numbers, read_numbers
+from app.wire.json_elements import FINITE, NoElements, at, elements
+from app.wire.json_numbers import Cut, NumberText, read_numbers
 from app.wire.json_text import loads, read_text
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import named
@@ -37,6 +38,7 @@ class JsonTensors(Codec):
 
     def read_step(self, body: Buffer, limits: Limits) -> StepBody:
         document = read_object(body, {"step", "params", "grads", "lr", "loss"}, limits)
+        _leave_out_nulls(document.get("params"), document.get("grads"))
         params, params_forms = _read_tensors(document, "params", limits)
         grads, grads_forms = _read_tensors(document, "grads", limits)
         return StepBody(
@@ -102,6 +104,15 @@ def _plain(value: Any) -> Any:
     return loads(value.text) if len(value.text) < LONGEST_SHAPE else [None]
 
 
+def _leave_out_nulls(params: Any, grads: Any) -> None:
+    """Leave out each tensor whose gradient is null as a whole, as PyTorch does with `None`."""
+    if isinstance(grads, dict) and None in grads.values():
+        for name in [name for name, gradient in grads.items() if gradient is None]:
+            del grads[name]
+            if isinstance(params, dict):
+                params.pop(name, None)
+
+
 def _read_tensors(document: dict[str, Any], section: str, limits: Limits) -> tuple[dict[str, Array], dict[str, str]]:
     written = document.get(section, {})
     if not isinstance(written, dict):
@@ -110,14 +121,14 @@ def _read_tensors(document: dict[str, Any], section: str, limits: Limits) -> tup
     arrays, forms = {}, {}
     for name, value in written.items():
         limits.check_name(name)
-        arrays[name], forms[name] = _read_tensor(f"{section}/{name}", value)
+        arrays[name], forms[name] = _read_tensor(f"{section}/{name}", value, special=section == "grads")
         limits.check_dimensions(f"{section}/{name}", arrays[name].ndim)
     return arrays, forms
 
 
-def _read_tensor(name: str, value: Any) -> tuple[Array, str]:
+def _read_tensor(name: str, value: Any, *, special: bool) -> tuple[Array, str]:
     if not isinstance(value, dict):
-        return _from_numbers(name, value, DTYPES["float32"]), LIST
+        return _from_numbers(name, value, DTYPES["float32"], special), LIST
     if value.keys() not in ({"dtype", "shape", "data"}, {"dtype", "shape", "base64"}):
         raise MalformedBody(f"tensor {name!r:.80} needs dtype, shape, and either data or base64", tensor=name)
     dtype = _plain(value["dtype"])
@@ -125,23 +136,34 @@ def _read_tensor(name: str, value: Any) -> tuple[Array, str]:
         raise MalformedBody(f"tensor {name!r:.80} has dtype {named(dtype)}; there is {', '.join(DTYPES)}", tensor=name)
     shape = checked_shape(name, _plain(value["shape"]))
     form = DATA if "data" in value else BASE64
-    flat = (_from_numbers if form == DATA else _from_base64)(name, value[form], DTYPES[dtype])
-    if flat.ndim != 1 or flat.size != math.prod(shape):
+    if form == DATA:
+        flat = _from_numbers(name, value[DATA], DTYPES[dtype], special)
+    else:
+        flat = _from_base64(name, value[BASE64], DTYPES[dtype])
+    if flat.ndim != 1:
+        raise MalformedBody(f"tensor {name!r:.80}: its data must be one flat list of numbers", tensor=name)
+    if flat.size != math.prod(shape):
         raise MalformedBody(
             f"tensor {name!r:.80}: {flat.size} elements do not make the shape {list(shape)}", tensor=name
         )
     return flat.reshape(shape), form
 
 
-def _from_numbers(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
-    """A (nested) list of numbers, or one number, as an array; what is not a number in the dtype's range is refused."""
-    read = read_numbers if isinstance(value, NumberText) else listed_numbers
+def _from_numbers(name: str, value: Any, dtype: np.dtype[Any], special: bool) -> Array:
+    """Return a (nested) list of numbers, or one number, as an array.
+
+    In gradients, which may be `special`, a number beyond the dtype's range is an infinity.
+    """
+    read = read_numbers if isinstance(value, NumberText) else elements
     try:
-        array = read(value, dtype)
-    except ValueError:
-        raise MalformedBody(f"tensor {name!r:.80} must be numbers in lists of one length", tensor=name) from None
-    if not _is_finite(array):
-        raise MalformedBody(f"tensor {name!r:.80} has a number out of the range of {dtype.name}", tensor=name)
+        array = read(value, dtype, special=special)
+    except NoElements as error:
+        raise MalformedBody(f"tensor {name!r:.80} {error}", tensor=name) from None
+    if not special and not _is_finite(array):
+        place = at(int(np.isfinite(array.reshape(-1)).argmin()), array.shape)
+        raise MalformedBody(
+            f"tensor {name!r:.80} has a number out of the range of {dtype.name}{place}: {FINITE}", tensor=name
+        )
     return array
 
 

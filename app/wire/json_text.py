@@ -20,6 +20,17 @@ CHUNK_BYTES = 1 << 18
 BLANKS = b" \t\n\r"
 PARTS = (b",", b'"', b"[", b"{")
 """What begins or ends each value of a text."""
+NO_JSON = re.compile(r"-?(?:NaN|Infinity)")
+"""What Python writes where JSON has no number."""
+NO_NUMBER = 'which is no JSON: a gradient may have null or "{}"'
+"""What is said of it."""
+LARGE_NUMBER = re.compile(
+    rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+    rb"|(?<![\w.+-])-?\d++(?:\.\d++)?+[eE]\+?\d{3,}+"
+    rb"|(?<![\w.+-])-?\d{309,}+(?:\.\d++)?+",
+    re.DOTALL,
+)
+"""A number that may be beyond float64; or a string, which is left alone. Each character is looked at once."""
 ESCAPE = re.compile(rb"\\(?:(u003[aA])|.)", re.DOTALL)
 """In JSON a backslash stands within strings alone; the group is a colon that is written as an escape."""
 
@@ -37,6 +48,9 @@ def read_text(text: bytes | memoryview, what: str, deepest: int = DEEPEST, most_
     try:
         value = loads(text)
     except orjson.JSONDecodeError as error:
+        if word := word_for_a_number(error):
+            place = error.doc.index(word, max(error.pos - 1, 0))
+            raise MalformedBody(f"{what} has {word} at character {place}, {NO_NUMBER.format(word)}") from None
         raise MalformedBody(f"{what} is not JSON: {error}") from None
     if _nests_deeper(value, deepest):
         raise MalformedBody(f"{what} has more than {deepest} lists and objects in one another")
@@ -47,16 +61,34 @@ def read_text(text: bytes | memoryview, what: str, deepest: int = DEEPEST, most_
 
 
 def loads(text: bytes | memoryview) -> Any:
-    """What orjson reads. Raises its `JSONDecodeError`, but not for want of memory.
+    """Return what orjson reads; a number beyond float64 as the string that stands for an infinity.
 
-    It takes a text that begins with blanks for one that has many of them, and so for one that needs less memory than a
-    dense one does.
+    orjson takes a text that begins with blanks for one that has many of them, and so for one that needs less memory
+    than a dense one does. Raises its `JSONDecodeError`, but not for want of memory.
     """
     start = bytes(text[:3])
     if start[:1].isspace() or (len(start) == 3 and start[1:].isspace()):
         rest = bytes(text).lstrip(BLANKS)
         text = rest[:1] + rest[1:].lstrip(BLANKS)
-    return orjson.loads(text)
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        if "infinity" not in str(error):
+            raise
+        return orjson.loads(LARGE_NUMBER.sub(_infinity, bytes(text)))
+
+
+def _infinity(found: re.Match[bytes]) -> bytes:
+    text = found[0]
+    if text[:1] == b'"' or math.isfinite(float(text)):
+        return text
+    return b'"-Infinity"' if text[:1] == b"-" else b'"Infinity"'
+
+
+def word_for_a_number(error: orjson.JSONDecodeError) -> str | None:
+    """Return the word that stands where JSON has no number, as Python writes it."""
+    found = NO_JSON.match(error.doc, max(error.pos - 1, 0)) or NO_JSON.match(error.doc, error.pos)
+    return found and found[0]
 
 
 def _nests_deeper(value: Any, levels: int) -> bool:

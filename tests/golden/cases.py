@@ -129,6 +129,21 @@ CASES: Mapping[str, Case] = {
         (Step(_JSON_INFINITE, 1), Step({"w": [[1, 2]]}, 1)),
         binary=False,
     ),
+    "null-gradients-json": Case(
+        {"optimizer": "adamw", "on_non_finite": "skip"},
+        {"w": [[0.1, 0.2]], "h": {"dtype": "float16", "shape": [2], "data": [1, 2]}, "s": 0.5, "frozen": [1, 2]},
+        (
+            Step(
+                {"w": [[0.5, None]], "h": {"dtype": "float16", "shape": [2], "data": [1, 2]}, "s": 1, "frozen": None}, 1
+            ),
+            Step({"w": [[1, 2]], "h": {"dtype": "float16", "shape": [2], "data": [65520, 2]}, "s": "-Infinity"}, 1),
+            Step({"w": [[1, 2]], "h": {"dtype": "float16", "shape": [2], "data": [1, 2]}, "s": 1}, 1),
+        ),
+        binary=False,
+    ),
+    "null-gradients-rejected-json": Case(
+        {"optimizer": "adamw"}, {"w": [[1, 2], [3, 4]]}, (Step({"w": [[1, 2], ["Infinity", None]]}, 1),), binary=False
+    ),
     "reject": Case({"optimizer": "adamw"}, _params(np.float32), (Step(_NAN, 1),)),
     "conflict": Case(
         {"optimizer": "adamw"}, _params(np.float32), (Step(_grads(np.float32, 1), 1), Step(_grads(np.float32, 2), 1))

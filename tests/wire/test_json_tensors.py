@@ -165,9 +165,18 @@ REFUSED: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("wrong", REFUSED)
-@pytest.mark.parametrize("section", ["params", "grads"])
-def test_what_is_no_tensor_is_refused_by_its_name(wrong: str, section: str) -> None:
+FOR_GRADIENTS = {
+    "null", "null in a list", "beyond float32", "far beyond float32", "below float32", "beyond float16",
+    "beyond bfloat16",
+}  # fmt: skip
+"""What only parameters may not be."""
+
+
+@pytest.mark.parametrize(
+    ("section", "wrong"),
+    [("params", wrong) for wrong in REFUSED] + [("grads", wrong) for wrong in REFUSED if wrong not in FOR_GRADIENTS],
+)
+def test_what_is_no_tensor_is_refused_by_its_name(section: str, wrong: str) -> None:
     document = {"params": {"w": NUMBER}, "grads": {"w": NUMBER}} | {section: {"w": REFUSED[wrong]}}
     with pytest.raises(MalformedBody) as raised:
         JSON.read_step(json.dumps(document).encode(), LIMITS)
@@ -191,6 +200,119 @@ def test_what_is_no_tensor_is_refused_by_its_name(wrong: str, section: str) -> N
 def test_numbers_of_every_kind_are_float32(text: str, value: np.ndarray[Any, Any]) -> None:
     tensor = JSON.read_params(f'{{"params": {{"w": {text}}}}}'.encode(), LIMITS)["w"]
     assert bits({"w": tensor}) == bits({"w": value})
+
+
+INF = np.inf
+SPECIAL: dict[str, tuple[str, Any, Any]] = {
+    "null": ("[0.5, null]", np.float32, [0.5, np.nan]),
+    "NaN": ('["NaN", 1]', np.float32, [np.nan, 1]),
+    "infinities": ('[["Infinity"], ["-Infinity"]]', np.float32, [[INF], [-INF]]),
+    "a scalar": ('"NaN"', np.float32, np.nan),
+    "flat data": ('{"dtype": "float64", "shape": [2], "data": [null, "-Infinity"]}', np.float64, [np.nan, -INF]),
+    "beyond float32": ("[1e39, -1e39, 3.4e38]", np.float32, [INF, -INF, 3.4e38]),
+    "beyond float16": ('{"dtype": "float16", "shape": [2], "data": [65520, 65519]}', np.float16, [INF, 65504]),
+    "beyond bfloat16": ('{"dtype": "bfloat16", "shape": [1], "data": [3.4e38]}', ml_dtypes.bfloat16, [INF]),
+    "beyond float64": ("[1e999, -1E+400, 1e-400]", np.float32, [INF, -INF, 0]),
+    "beyond float64, as data": ('{"dtype": "float64", "shape": [1], "data": [1e309]}', np.float64, [INF]),
+    "many digits": (f"[{'9' * 400}, -{'9' * 400}.5, 0.{'9' * 400}]", np.float32, [INF, -INF, 1]),
+    "many": (f"[{'0.25,' * 50_000} null]", np.float32, [0.25] * 50_000 + [np.nan]),
+    "many, in lists": (f"[{'[1, 2],' * 50_000} [3, 1e999]]", np.float32, [[1, 2]] * 50_000 + [[3, INF]]),
+}
+
+
+@pytest.mark.parametrize(("text", "dtype", "expected"), SPECIAL.values(), ids=SPECIAL)
+def test_gradients_may_have_what_json_has_no_number_for(text: str, dtype: Any, expected: Any) -> None:
+    read = JSON.read_step(f'{{"grads": {{"w": {text}}}, "loss": 1}}'.encode(), LIMITS).grads["w"]
+    assert (read.dtype, read.shape) == (dtype, np.shape(expected))
+    assert np.array_equal(read.astype(np.float64), np.array(expected, dtype).astype(np.float64), equal_nan=True)
+
+
+def test_a_gradient_that_is_null_is_left_out_with_its_parameter() -> None:
+    body = b'{"params": {"a": [1], "b": [2], "c": 3}, "grads": {"a": [1], "b": null, "c": null, "d": null}}'
+    step = JSON.read_step(body, LIMITS)
+    assert (list(step.params), list(step.grads), list(step.forms)) == (["a"], ["a"], ["a"])
+
+
+CAUSES: list[tuple[str, str, str]] = [
+    ("grads", "[1, true]", 'has true at [1]: write a number, or null, "NaN", "Infinity" or "-Infinity"'),
+    ("grads", '["0.5"]', "has the text '0.5' at [0]: write a number, or null, "),
+    ("grads", '["nan"]', "has the text 'nan' at [0]: write a number, or null, "),
+    ("grads", "[[1, 2], [3, {}]]", "has an object at [1, 1]: write a number, or null, "),
+    (
+        "grads",
+        "[[1], [2, 3]]",
+        "has a list of 2 at [1], and a list of 1 at [0]: all must be lists of one length, or all ",
+    ),
+    ("grads", "[[[1], [2]], [[3], 4]]", "has 4 at [1, 1], and a list of 1 at [0, 0]: all must be lists"),
+    (
+        "grads",
+        "[1, null, [2]]",
+        "has a list of 1 at [2], and 1 at [0]: all must be lists of one length, or all numbers",
+    ),
+    ("grads", '"1"', "has the text '1': write a number, or null, "),
+    ("grads", "[" * 33 + "1" + "]" * 33, "nests more than 32 lists"),
+    ("grads", '{"dtype": "float32", "shape": [1, 2], "data": [[1, 2]]}', ": its data must be one flat list of numbers"),
+    ("grads", '{"dtype": "float32", "shape": [], "data": null}', ": its data must be one flat list of numbers"),
+    (
+        "params",
+        "[1, null]",
+        "has NaN (null) at [1]: in JSON parameters are finite numbers; send one that is not in base64",
+    ),
+    ("params", '[[1], ["NaN"]]', "has NaN at [1, 0]: in JSON parameters are finite numbers"),
+    ("params", '["-Infinity"]', "has -Infinity at [0]: in JSON parameters are finite numbers"),
+    ("params", "[1, -1e999]", "has -Infinity at [1]: in JSON parameters are finite numbers"),
+    ("params", "[1, 1e39]", "has a number out of the range of float32 at [1]: in JSON parameters are finite numbers"),
+    (
+        "params",
+        '{"dtype": "float16", "shape": [1], "data": [65520]}',
+        "has a number out of the range of float16 at [0]: ",
+    ),
+    ("params", "null", "has NaN (null): in JSON parameters are finite numbers"),
+    ("params", "[false]", "has false at [0]: write a number"),
+    ("params", '["x"]', "has the text 'x' at [0]: write a number"),
+]
+
+
+@pytest.mark.parametrize(("section", "text", "cause"), CAUSES)
+def test_a_refused_tensor_is_told_the_cause_and_its_place(section: str, text: str, cause: str) -> None:
+    with pytest.raises(MalformedBody) as raised:
+        JSON.read_step(f'{{"{section}": {{"w": {text}}}}}'.encode(), LIMITS)
+    assert cause in raised.value.detail
+    assert raised.value.fields["tensor"] == f"{section}/w"
+    assert len(raised.value.detail) < 250
+
+
+LONG = "0.25," * 40_000
+LONG_CAUSES: list[tuple[str, str, str]] = [
+    ("grads", f"[{LONG} true]", "has true at [40000]: write a number, or null, "),
+    ("params", f"[{LONG} null, 1]", "has NaN (null) at [40000]: in JSON parameters are finite numbers"),
+    ("params", f"[{LONG} 1e39]", "has a number out of the range of float32 at [40000]: "),
+    ("grads", f"[[{LONG} 1], [{LONG} 2], [{LONG[:-1]}]]", "has a list of 40000 at [2], and a list of 40001 at [0]: "),
+    ("grads", f"[{LONG} [1]]", "has a list of 1 at [40000], and 0.25 at [0]: all must be lists of one length, or all "),
+    ("grads", f'[[[{LONG} 1]], [[{LONG} "x"]]]', "has the text 'x' at [1, 0, 40000]: write a number, or null, "),
+    ("grads", f"[{LONG} -Infinity, 1]", 'has -Infinity, which is no JSON: a gradient may have null or "-Infinity"'),
+    ("grads", f"[{LONG} 01]", "has a list that is not JSON: "),
+    ("grads", f"[{LONG * 10} [1]]", "must be numbers in lists of one length"),
+]
+
+
+@pytest.mark.parametrize(("section", "text", "cause"), LONG_CAUSES, ids=[cause for *_, cause in LONG_CAUSES])
+def test_a_long_list_that_is_refused_is_told_the_cause_too(section: str, text: str, cause: str) -> None:
+    with pytest.raises(MalformedBody) as raised:
+        JSON.read_step(f'{{"{section}": {{"w": {text}}}}}'.encode(), LIMITS)
+    assert cause in raised.value.detail
+    assert raised.value.fields["tensor"] == f"{section}/w"
+    assert len(raised.value.detail) < 250
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("around", ['{{"grads": {{"w": [1, {}]}}}}', '{{"größe": 1, "loss":{}}}', "[{}"])
+def test_words_that_are_no_json_are_named_with_the_way_out(word: str, around: str) -> None:
+    text = around.format(word)
+    with pytest.raises(MalformedBody) as raised:
+        JSON.read_step(text.encode(), LIMITS)
+    assert f"the body has {word} at character {text.index(word)}, " in raised.value.detail
+    assert f'no JSON: a gradient may have null or "{word}"' in raised.value.detail
 
 
 def test_one_text_among_many_numbers_costs_no_memory_for_each() -> None:

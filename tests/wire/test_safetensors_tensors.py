@@ -121,11 +121,12 @@ def test_an_answer_says_beside_the_parameters_what_became_of_the_step() -> None:
         "digest": "d",
         "params_digest": "p",
         "metrics": {"lr": 0.1, "grad_norm": "NaN"},
-        "warnings": ["w"],
+        "warnings": ["a: b"],
     }
     params, metadata = decode(joined(SAFETENSORS.write_answer(answer, {"w": np.float32([1])}, {})), "params")
+    assert metadata.pop("warnings") == '["a: b"]'
     assert metadata.pop("metrics") == '{"lr":0.1,"grad_norm":"NaN"}'
-    assert metadata == {"step": "3", "skipped": "true", "digest": "d", "params_digest": "p", "warnings": '["w"]'}
+    assert metadata == {"step": "3", "skipped": "true", "digest": "d", "params_digest": "p"}
     assert bits(params) == bits({"w": np.float32([1])})
 
 
