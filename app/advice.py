@@ -76,12 +76,17 @@ def _like_biases(names: Collection[str]) -> list[str]:
     return [name for name in names if "bias" in name.lower() and not name.endswith("bias")]
 
 
-def of_schedule(config: Config, step: int) -> dict[str, str]:
-    """Return the warning of a schedule that is past its end where it begins, after that step."""
+def of_schedule(config: Config, step: int, saved: Config | None = None) -> dict[str, str]:
+    """Return the warning of a schedule that is past its end where it begins, after that step.
+
+    `saved` has the settings that a state was saved with: a warmup that was over there is rightly over here.
+    """
     schedule = config.schedule
     if schedule is None or not schedule.is_over(step + 1):
         return {}
     factor = schedule.at(step + 1)
+    if factor == 1 and saved is not None and saved.schedule == schedule:
+        return {}
     return {
         SCHEDULE_OVER: f"schedule: it is past its end at step {step + 1}, and its factor stays {factor:g}; "
         f"`start_step` {step} begins it there"

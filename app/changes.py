@@ -71,7 +71,7 @@ def create(session: Session, state: State | None = None, *, claimed: bool) -> Ch
     cutting = Pieces(Head(session.id, session.tenant, 0, "", b""), Staging(new_token()))
     pieces = cutting.of(state.memory) if state else ()
     if state:
-        session = replace(_at(session, state), notes=advice.of_schedule(session.config, state.t))
+        session = replace(_at(session, state), notes=advice.of_schedule(session.config, state.t, session.config))
     session = session.with_digest(pieces)
     head = _head(session, cutting.version, cutting.token, pieces)
     return Change(Save(head, None, state.memory.data if state else None, claimed=claimed), session, state)
@@ -108,10 +108,7 @@ def replacement(
     """
     cutting = Pieces(head, Staging(new_token()), keep=keep)
     pieces = cutting.of(state.memory)
-    notes = new.notes if keep else advice.of_schedule(new.config, state.t)
-    new = replace(
-        new, updated_at=time.time(), applied=None, skipped=None, old_keys={}, answered=answered or {}, notes=notes
-    )
+    new = replace(new, updated_at=time.time(), applied=None, skipped=None, old_keys={}, answered=answered or {})
     new = _at(new, state).with_digest(pieces)
     forget = state.t if state.t < old.step else None
     saved = _head(new, cutting.version, cutting.token, pieces)

@@ -15,7 +15,7 @@ from app.sessions import Written
 
 LONGEST_KEY = 255
 ETAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
-ETAGS = re.compile(rf"{ETAG}(?:[ \t]*,[ \t]*{ETAG})*")
+ETAGS = re.compile(rf"{ETAG}(?:[ \t]*,[ \t,]*{ETAG})*")
 
 
 def read_once(request: Request) -> Once:

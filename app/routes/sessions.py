@@ -173,5 +173,5 @@ def _filter(labels: list[str], optimizer: str | None) -> Filter:
 
 
 def _is_known(etag: str, header: str) -> bool:
-    """Say whether `If-None-Match` has that ETag; a proxy that compresses may have made it a weak one."""
-    return etag in (tag.strip().removeprefix("W/") for tag in header.split(","))
+    """Say whether `If-None-Match` has that ETag, or `*`; a proxy that compresses may have made it a weak one."""
+    return not {etag, "*"}.isdisjoint(tag.strip().removeprefix("W/") for tag in header.split(","))

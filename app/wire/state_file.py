@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from app import advice
 from app.errors import InvalidSession, InvalidState
 from app.session import DTYPES, Session, digest_of
 from app.store.base import Piece, checksum_of, cut
@@ -85,7 +86,8 @@ class StateFile:
         for name, entry in session.layout.entries.items():
             self._check_known(name, entry)
         self._check_slots(ours, "the session needs")
-        return replace(session, skipped_steps=self._document["skipped_steps"])
+        notes = advice.of_schedule(ours, self.state.t, theirs)
+        return replace(session, skipped_steps=self._document["skipped_steps"], notes=notes)
 
     def _check_known(self, name: str, entry: Entry) -> None:
         theirs = self._entries.get(name)

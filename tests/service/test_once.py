@@ -164,7 +164,7 @@ def test_a_write_on_another_state_is_refused(client: Client, session: str, write
     assert seen(client, session) == before
 
 
-@pytest.mark.parametrize("tags", ["{}", "*", '"x", {}', '"a,b" ,\t{} , W/"c"', " {}"])
+@pytest.mark.parametrize("tags", ["{}", "*", '"x", {}', '"x", , {},', '"a,b" ,\t{} , W/"c"', " {}"])
 def test_a_write_on_the_named_state_is_done(client: Client, session: str, write: Ask, tags: str) -> None:
     tags = tags.format(client.get(session).headers["etag"])
     assert write.send(client, session, if_match=tags).is_success

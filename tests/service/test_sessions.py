@@ -199,6 +199,7 @@ def test_a_session_that_is_as_it_was_is_not_sent_again(client: Client) -> None:
     same = client.get(session, headers={"if-none-match": tag})
     assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", tag)
     assert client.get(session, headers={"if-none-match": f'"other", W/{tag}'}).status_code == 304
+    assert client.get(session, headers={"if-none-match": "*"}).status_code == 304
     assert client.get(session, headers={"if-none-match": '"other"'}).status_code == 200
 
 

@@ -195,6 +195,23 @@ def test_a_schedule_that_still_goes_on_is_not_warned_of(
     assert stepped(client, session, **body("w"))["warnings"] == warnings(client, session) == []
 
 
+@pytest.mark.parametrize(("schedule", "late"), [(LATE[3][0], False), (LATE[1][0], True)], ids=["warmup", "decay"])
+@pytest.mark.parametrize("how", ["into itself", "anew"])
+def test_a_restored_warmup_is_not_warned_of(
+    client: Client, fifty_steps: bytes, schedule: dict[str, Any], late: bool, how: str
+) -> None:
+    session = create(client, "sgd", schedule={**schedule, "start_step": 50})
+    load(client, session, fifty_steps)
+    client.patch(session, json={"schedule": {"start_step": 0}})
+    file = client.get(f"{session}/state").content
+    if how == "into itself":
+        load(client, session, file)
+    else:
+        made = client.post("/v1/sessions", content=file, headers={"content-type": SAFETENSORS})
+        session = f"/v1/sessions/{made.json()['id']}"
+    assert len(warnings(client, session)) == late
+
+
 def test_a_schedule_that_ends_while_it_runs_is_not_warned_of(client: Client) -> None:
     session = create(client, "sgd", schedule={"kind": "cosine", "total_steps": 2}, on_other_params="accept")
     for _ in range(5):
