@@ -284,7 +284,7 @@ async def test_a_large_step_that_fails_or_is_cancelled_late_leaves_nothing(
 
 async def test_what_has_expired_leaves_the_memory_too() -> None:
     cache, store = StateCache(1 << 30), MemoryStore(10)
-    sessions = Sessions(store, Compute(1), cache, Quota(store))
+    sessions = Sessions(store, Compute(1), cache, Quota(store), Room(9, 1 << 30, 1 << 30))
     _, stays, _ = await sessions.create("tenant", Config.parse("adamw"), CREATION)
     await sessions.step("tenant", stays.id, request(1))
     _, goes, _ = await sessions.create("tenant", Config.parse("adamw"), CREATION, ttl_seconds=60)
