@@ -55,6 +55,7 @@ restore() {
     echo "restored $1: $(wc -c < "$1") bytes; start all of it: docker compose up --detach --wait"
 }
 
+docker compose version > /dev/null 2>&1 || fail "\`docker compose\` does not run here: it needs Docker with its compose plugin"
 case "${1-} ${2-}" in
     "backup "?*) backup "$2" ;;
     "restore "?*) restore "$2" ;;

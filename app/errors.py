@@ -174,7 +174,7 @@ class NonFinite(ServiceError):
 class IdempotencyMismatch(ServiceError):
     """A key came again with another body."""
 
-    status, code, title = 422, "idempotency_mismatch", "This idempotency key belongs to another body"
+    status, code, title = 422, "idempotency_mismatch", "This idempotency key belongs to another request"
 
 
 class InvalidState(ServiceError):

@@ -66,6 +66,8 @@ def docker(arguments: list[str]) -> None:
                 sys.exit('service "redis" is not running')
         case ["compose", "run", "--rm", "--no-deps", *rest] if "redis" in rest:
             command = rest[rest.index("redis") + 1 :]
+        case ["compose", "version"]:
+            command = ["true"]
         case ["compose", "ps", "--quiet", "--status", "running", *_]:
             command = ["echo", "9f86d081"] if _runs() else ["true"]
         case _:

@@ -210,3 +210,15 @@ def test_a_snapshot_that_redis_cannot_write_is_no_backup(tmp_path: Path) -> None
         assert {file.name for file in tmp_path.iterdir()} == {"volume", "bin"}
     finally:
         compose.redis.kill()
+
+
+def test_a_machine_without_compose_is_told_what_it_lacks(tmp_path: Path) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\necho 'unknown command' >&2\nexit 125\n")
+    docker.chmod(0o755)
+    command = ["/bin/sh", "compose-store.sh", "backup", str(tmp_path / "file")]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert said.returncode == 1
+    assert said.stderr.startswith("compose-store.sh: `docker compose` does not run here: it needs Docker with its")
+    assert not (tmp_path / "file").exists()
