@@ -28,7 +28,7 @@ TRIES = 8
 
 
 class Records:
-    """What the verbs of `Sessions` are made of. `tenant` is whose sessions are seen: another's are not found."""
+    """The parts of the verbs of `Sessions`. `tenant` is whose sessions are seen: another's are not found."""
 
     def __init__(self, store: Store, compute: Compute, cache: StateCache, quota: Quota, room: Room) -> None:
         self._store = store

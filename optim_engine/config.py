@@ -53,7 +53,7 @@ class Config:
         wire_dtype: object = None,
         on_other_params: object = "warn",
     ) -> Self:
-        """A configuration from plain values, as they stand in a request.
+        """Make a configuration of plain values, as they stand in a request.
 
         Raises `InvalidConfig`, which names the place of the first wrong value.
         """
@@ -62,12 +62,7 @@ class Config:
         _one_of("on_other_params", on_other_params, get_args(OnOtherParams))
         if not isinstance(hold_params, bool):
             raise InvalidConfig("hold_params", "must be true or false")
-        if wire_dtype is not None:
-            _one_of("wire_dtype", wire_dtype, get_args(WireDtype))
-            if not hold_params:
-                raise InvalidConfig(
-                    "wire_dtype", f"{wire_dtype} needs `hold_params` true: else nobody has the parameters as float32"
-                )
+        _check_wire_dtype(wire_dtype, hold_params)
         given = {} if hyperparameters is None else hyperparameters
         read = read_fields("hyperparameters", HYPERPARAMETERS[optimizer], given)
         return cls(
@@ -166,6 +161,16 @@ def read_lr(lr: object) -> float:
 
 
 _LR = number(at_least=0).metadata
+
+
+def _check_wire_dtype(wire_dtype: object, hold_params: bool) -> None:
+    if wire_dtype is None:
+        return
+    _one_of("wire_dtype", wire_dtype, get_args(WireDtype))
+    if not hold_params:
+        raise InvalidConfig(
+            "wire_dtype", f"{wire_dtype} needs `hold_params` true: else nobody has the parameters as float32"
+        )
 
 
 def _one_of(where: str, value: object, known: tuple[str, ...]) -> None:
