@@ -4,12 +4,19 @@ Each with the head of the save that wrote it, so a cache can be behind and never
 store still has that very head, or for a change that is saved only then.
 """
 
+import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.session import Session
 from app.store.base import Head
 from optim_engine import State
+
+SESSION_COST, TEXT_COST, TENSOR_COST, PLANNED_COST = 10_000, 2, 1000, 500
+"""Bytes: for a session, for each byte of its document, for each tensor, and for each tensor in each of the plans that
+are remembered. Each is measured, and a little more."""
+DROPPED_AT_ONCE = 64
+LOOKED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,19 +29,22 @@ class Loaded:
 
 
 class StateCache:
-    """Keeps the most recently used states, up to `limit` bytes of them."""
+    """Keeps the most recently used states, up to `limit` bytes of them and of what belongs to them."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._entries: OrderedDict[str, Loaded] = OrderedDict()
-        self._bytes = 0
+        self._entries: OrderedDict[str, tuple[Loaded, int]] = OrderedDict()
+        """With what each costs."""
+        self.nbytes = 0
+        """What all cost."""
 
     def newest(self, session_id: str) -> Loaded | None:
         """What this process saw last of the session. The store may have another by now."""
         entry = self._entries.get(session_id)
-        if entry is not None:
-            self._entries.move_to_end(session_id)
-        return entry
+        if entry is None:
+            return None
+        self._entries.move_to_end(session_id)
+        return entry[0]
 
     def get(self, head: Head) -> Loaded | None:
         """The session and state that this very head names."""
@@ -42,25 +52,47 @@ class StateCache:
         return entry if entry is not None and entry.head.token == head.token else None
 
     def put(self, entry: Loaded) -> None:
-        """Keep it; the oldest go where there is not room for all."""
+        """Keep it, without the document, which says what the session says; the oldest go where there is not room for
+        all."""
         session_id = entry.head.session_id
         self.drop(session_id)
-        self._entries[session_id] = entry
-        self._bytes += _cost(entry.state)
-        while self._bytes > self._limit:
-            self.drop(next(iter(self._entries)))
+        cost = _cost(entry)
+        self._entries[session_id] = replace(entry, head=replace(entry.head, document=b"")), cost
+        self.nbytes += cost
+        self._make_room()
 
-    def drop_expired(self) -> None:
+    def _make_room(self) -> None:
+        """Drop the oldest; where they are many, some in each turn of the event loop."""
+        for _ in range(DROPPED_AT_ONCE):
+            if self.nbytes <= self._limit:
+                return
+            self.drop(next(iter(self._entries)))
+        asyncio.get_running_loop().call_soon(self._make_room)
+
+    async def drop_expired(self) -> None:
         """Let go of what nobody can ask for any more."""
-        for session_id in [session_id for session_id, entry in self._entries.items() if entry.head.expired]:
-            self.drop(session_id)
+        for i, session_id in enumerate([*self._entries]):
+            if i % LOOKED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            entry = self._entries.get(session_id)
+            if entry is not None and entry[0].head.expired:
+                self.drop(session_id)
 
     def drop(self, session_id: str) -> None:
+        """Let go of a session."""
         entry = self._entries.pop(session_id, None)
         if entry is not None:
-            self._bytes -= _cost(entry.state)
+            self.nbytes -= entry[1]
 
 
-def _cost(state: State) -> int:
-    """A state's bytes, and about what its names and numbers take."""
-    return int(state.memory.nbytes) + 1024 * (1 + len(state.entries))
+def _cost(entry: Loaded) -> int:
+    """About what it takes of memory: the state's bytes, the session's settings and labels as Python holds them, and
+    what is remembered of each tensor, once for all, and once for each plan that names it."""
+    layout = entry.state.layout
+    return (
+        int(entry.state.memory.nbytes)
+        + SESSION_COST
+        + TEXT_COST * len(entry.head.document)
+        + TENSOR_COST * len(layout.entries)
+        + PLANNED_COST * layout.names_kept
+    )

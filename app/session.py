@@ -7,9 +7,8 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import ml_dtypes
@@ -119,7 +118,7 @@ def digest_of(config: Config, step: int, layout: Layout, counts: Mapping[str, in
     """The name of a whole state: settings, counts, and by their checksums the bytes. 32 hexadecimal digits."""
     whole = {
         "pieces": [piece.checksum for piece in pieces],
-        "settings": _written_settings(config),
+        "settings": _written(config).settings,
         "step": step,
         "tensors": _written_tensors(layout, counts),
     }
@@ -130,7 +129,7 @@ def write_document(session: Session) -> bytes:
     """The session as the store keeps it."""
     document = {
         "format": FORMAT,
-        "config": _written_config(session.config),
+        "config": _written(session.config).config,
         "created_at": session.created_at,
         "updated_at": session.updated_at,
         "ttl_seconds": session.ttl_seconds,
@@ -232,14 +231,23 @@ def write_config(config: Config) -> dict[str, Any]:
 # What most steps leave as it was is written once: a session's settings, and of a tensor all but its count.
 
 
-@lru_cache(maxsize=1024)
-def _written_config(config: Config) -> orjson.Fragment:
-    return orjson.Fragment(orjson.dumps(write_config(config)))
+class WrittenConfig(NamedTuple):
+    """Settings as a document has them, and as a digest is made of them."""
+
+    config: orjson.Fragment
+    settings: orjson.Fragment
 
 
-@lru_cache(maxsize=1024)
-def _written_settings(config: Config) -> orjson.Fragment:
-    return orjson.Fragment(orjson.dumps(config.to_dict(), option=orjson.OPT_SORT_KEYS))
+_CONFIGS: WeakKeyDictionary[Config, WrittenConfig] = WeakKeyDictionary()
+
+
+def _written(config: Config) -> WrittenConfig:
+    written = _CONFIGS.get(config)
+    if written is None:
+        settings = orjson.dumps(config.to_dict(), option=orjson.OPT_SORT_KEYS)
+        document = orjson.dumps(write_config(config))
+        written = _CONFIGS[config] = WrittenConfig(orjson.Fragment(document), orjson.Fragment(settings))
+    return written
 
 
 _ROWS: WeakKeyDictionary[Layout, list[tuple[str, bytes]]] = WeakKeyDictionary()

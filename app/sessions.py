@@ -155,7 +155,7 @@ class Sessions(Records):
 
     async def sweep(self) -> int:
         """Remove what has expired, here and in the store; say how many things went from there."""
-        self._cache.drop_expired()
+        await self._cache.drop_expired()
         return await self._store.sweep()
 
     async def history(

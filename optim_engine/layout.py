@@ -92,7 +92,9 @@ class Layout:
     """Which bytes are whose. It follows from the entries and their order alone."""
 
     def __init__(self, entries: Mapping[str, Entry]) -> None:
-        self.entries = entries
+        alike: dict[Entry, Entry] = {}
+        self.entries = {tensor: alike.setdefault(entry, entry) for tensor, entry in entries.items()}
+        """Those that are alike are one object: of ten thousand tensors, most are."""
         self.offsets: dict[tuple[str, str], int] = {}
         """By (tensor, slot), in the order of the memory: a slot's first tensor at a multiple of 64 bytes, each other
         one at a multiple of its dtype's size."""
@@ -116,6 +118,11 @@ class Layout:
         if start > end:
             self.gaps.append((end, start))
         return start
+
+    @property
+    def names_kept(self) -> int:
+        """How many tensors its plans name, all together."""
+        return sum(len(run.tensors) for plan in [*self.plans.values()] for run in plan.runs)
 
     def range(self, tensor: str, slot: str) -> tuple[int, int]:
         """Where it stands: (start, end) in bytes."""

@@ -115,9 +115,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """The layout of the state that a step leads to, its runs, and what of the state's memory it does not touch."""
+    """The runs of a step, and what it does not touch of the memory of the state that it leads to.
 
-    layout: Layout
+    It does not know that state's layout, which keeps it: each would keep the other.
+    """
+
     runs: tuple[Run, ...]
     untouched: tuple[tuple[int, int], ...]
 
@@ -128,20 +130,21 @@ class Plan:
         return np.array(sorted(range(len(names)), key=names.__getitem__), np.intp)
 
 
-def plan_step(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> Plan:
-    """The plan of a step from a state of that layout. `counts` are the tensors' updates with this one."""
+def plan_step(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> tuple[Layout, Plan]:
+    """The plan of a step from a state of that layout, and the layout of the state that it leads to. `counts` are the
+    tensors' updates with this one."""
     first = next(iter(counts.values()))
     key = (config, tuple(counts), tuple([count - first for count in counts.values()]))
     plan: Plan | None = layout.plans.get(key)
     if plan is None:
-        plan = _plan(config, layout, grads, counts)
-        if len(plan.layout.plans) >= PLANS_KEPT:
-            plan.layout.plans.clear()
-        plan.layout.plans[key] = plan
-    return plan
+        layout, plan = _plan(config, layout, grads, counts)
+        if len(layout.plans) >= PLANS_KEPT:
+            layout.plans.clear()
+        layout.plans[key] = plan
+    return layout, plan
 
 
-def _plan(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> Plan:
+def _plan(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> tuple[Layout, Plan]:
     specs = {name: layout.entries[name].spec if name in layout.entries else Spec.of(g) for name, g in grads.items()}
     groups = config.groups_of({**layout.entries, **specs})
     packs = _packs(specs, counts, groups)
@@ -153,7 +156,7 @@ def _plan(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, in
     after = layout if entries == layout.entries else Layout(entries)
     runs = tuple(_run(config, after, group, tensors) for group, tensors in packs)
     touched = [part for run in runs for places in run.places.values() for part in places.ranges]
-    return Plan(after, runs, tuple(rest(touched, after.nbytes)))
+    return after, Plan(runs, tuple(rest(touched, after.nbytes)))
 
 
 def _packs(

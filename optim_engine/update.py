@@ -17,6 +17,7 @@ from optim_engine.checks import check
 from optim_engine.config import Config
 from optim_engine.errors import NonFinite
 from optim_engine.jobs import Filled, Job
+from optim_engine.layout import Layout
 from optim_engine.machine import ALONE, Machine
 from optim_engine.norms import by_name, first_non_finite, norm
 from optim_engine.optimizers import OPTIMIZERS
@@ -81,7 +82,7 @@ def step(
     if config.hold_params:
         state, out = state.with_params(params, config.wire_dtype) if params else state, None
     counts = {tensor: state.counts.get(tensor, 0) + 1 for tensor in grads}
-    plan = plan_step(config, state.layout, grads, counts)
+    layout, plan = plan_step(config, state.layout, grads, counts)
     gradients = [run.gather(grads, _dtype_of(config, run, grads)) for run in plan.runs]
     norm_first = _norm_comes_first(config)
     grad_norm = norm(by_name(grads), jobs.square_sum(gradients, plan, machine)) if norm_first else 0.0
@@ -90,7 +91,7 @@ def step(
             raise bad
         return _skipped(config, state, params, grads, rates[None], grad_norm)
     scale = config.clip.scale(grad_norm) if config.clip else 1.0
-    old, new = _next(state, plan, counts, filled)
+    old, new = _next(state, layout, plan, counts, filled)
     todo = [
         _job(run, _update(config, run, new, rates, scale), _vectors(config, run, g, old, new, params, out))
         for run, g in zip(plan.runs, gradients, strict=True)
@@ -117,7 +118,7 @@ def reapply(
     those are in the state.
     """
     rates = config.learning_rates(state.t, lr)
-    plan = plan_step(config, state.layout, grads, {tensor: state.counts[tensor] for tensor in grads})
+    _, plan = plan_step(config, state.layout, grads, {tensor: state.counts[tensor] for tensor in grads})
     after: dict[str, Array] = {}
     for run in plan.runs:
         moments, target = run.read(state.memory), run.fresh()
@@ -158,10 +159,12 @@ def _vectors(config: Config, run: Run, g: Array, old: State, new: State, params:
     return Vectors(g, before, after)
 
 
-def _next(state: State, plan: Plan, counts: Mapping[str, int], filled: Filled | None) -> tuple[State, State]:
+def _next(
+    state: State, layout: Layout, plan: Plan, counts: Mapping[str, int], filled: Filled | None
+) -> tuple[State, State]:
     """The state to read from, and the next one, to be filled: what the step does not touch is in it already."""
-    if plan.layout is not state.layout:
-        state = state.moved(plan.layout)
+    if layout is not state.layout:
+        state = state.moved(layout)
         memory = state.memory
     else:
         memory = BUFFERS.take(len(state.memory))

@@ -1,16 +1,20 @@
 """Small steps are made from what this process has, and no answer ever comes from what is behind."""
 
 import asyncio
+import gc
 import threading
+import tracemalloc
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from app import changes
-from app.cache import StateCache
+from app.cache import DROPPED_AT_ONCE, PLANNED_COST, Loaded, StateCache
 from app.changes import StepRequest
 from app.compute import Compute
 from app.errors import SessionNotFound, StepConflict
@@ -53,7 +57,7 @@ class Counting(MemoryStore):
 
 
 def sessions_on(store: Store) -> Sessions:
-    return Sessions(store, Compute(1), StateCache(1 << 30), Quota(store), Room(9, 1 << 30, 1 << 30))
+    return Sessions(store, Compute(1), StateCache(1 << 30), Quota(store), ROOM)
 
 
 def request(step: int | None, value: float = 1.0, *, size: int = 2) -> StepRequest:
@@ -61,6 +65,7 @@ def request(step: int | None, value: float = 1.0, *, size: int = 2) -> StepReque
     return StepRequest(grads, Once("POST …/steps", f"{step} {value} {size}"), params, step)
 
 
+ROOM = Room(10_000, 1 << 40, 1 << 40)
 CREATION = Once("POST /v1/sessions")
 SKIPS = Config.parse("adamw", on_non_finite="skip")
 
@@ -284,7 +289,7 @@ async def test_a_large_step_that_fails_or_is_cancelled_late_leaves_nothing(
 
 async def test_what_has_expired_leaves_the_memory_too() -> None:
     cache, store = StateCache(1 << 30), MemoryStore(10)
-    sessions = Sessions(store, Compute(1), cache, Quota(store), Room(9, 1 << 30, 1 << 30))
+    sessions = Sessions(store, Compute(1), cache, Quota(store), ROOM)
     _, stays, _ = await sessions.create("tenant", Config.parse("adamw"), CREATION)
     await sessions.step("tenant", stays.id, request(1))
     _, goes, _ = await sessions.create("tenant", Config.parse("adamw"), CREATION, ttl_seconds=60)
@@ -293,3 +298,86 @@ async def test_what_has_expired_leaves_the_memory_too() -> None:
     assert await store.load(goes.id) is None
     assert await sessions.sweep() == 1
     assert (cache.newest(goes.id), cache.newest(stays.id) is None) == (None, False)
+
+
+def cached(store: Store | None = None) -> tuple[StateCache, Sessions]:
+    cache, store = StateCache(1 << 30), store or MemoryStore(10)
+    return cache, Sessions(store, Compute(1), cache, Quota(store), ROOM)
+
+
+def of_names(names: list[str], step: int) -> StepRequest:
+    tensors = {name: np.ones((), np.float32) for name in names}
+    return StepRequest(tensors, Once("POST …/steps", f"{step} {names}"), tensors, step)
+
+
+async def stepped_by_parts(sessions: Sessions, tensors: int, parts: int) -> str:
+    """A session of scalars, of which each step leaves some others out."""
+    _, session, _ = await sessions.create("tenant", Config.parse("adam"), CREATION)
+    for part in range(parts):
+        names = [f"layer.{i}.w" for i in range(tensors) if parts == 1 or i % parts != part]
+        await sessions.step("tenant", session.id, of_names(names, part + 1))
+    return session.id
+
+
+async def test_what_is_planned_for_a_session_is_counted_and_goes_with_it() -> None:
+    cache, sessions = cached()
+    await stepped_by_parts(sessions, 120, 1)
+    once = cache.nbytes
+    cache, sessions = cached()
+    known = await stepped_by_parts(sessions, 120, 4)
+    assert cache.nbytes > once + (3 * 90 - 120) * PLANNED_COST
+    await sessions.delete("tenant", known, CREATION)
+    assert cache.nbytes == 0
+
+
+@pytest.mark.parametrize(("tensors", "parts"), [(2000, 1), (2000, 9), (1, 1), (100, 3)])
+async def test_a_session_takes_no_more_memory_than_is_counted(tmp_path: Path, tensors: int, parts: int) -> None:
+    async with open_store(Settings(store=f"lmdb:{tmp_path}", lmdb_sync="relaxed")) as store:
+        cache, sessions = cached(store)
+        await stepped_by_parts(sessions, tensors, parts)
+        gc.collect()
+        tracemalloc.start()
+        counted = -cache.nbytes
+        for _ in range(max(1, 40 // (tensors * parts))):
+            await stepped_by_parts(sessions, tensors, parts)
+        gc.collect()
+        counted += cache.nbytes
+        used, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert used < 1.3 * counted
+
+
+async def test_nothing_of_a_session_outlives_it_in_the_process() -> None:
+    cache, sessions = cached()
+    patterns = ["x" * 1000 + str(i) for i in range(256)]
+    gc.disable()
+    try:
+        config = Config.parse("adam", groups=[{"match": patterns, "lr": 1}])
+        _, session, _ = await sessions.create("tenant", config, CREATION)
+        await sessions.step("tenant", session.id, of_names(["a", "b"], 1))
+        await sessions.step("tenant", session.id, of_names(["a"], 2))
+        await sessions.step("tenant", session.id, of_names(["a", "b"], 3))
+        loaded = cache.newest(session.id)
+        assert loaded is not None
+        layout, settings = weakref.ref(loaded.state.layout), weakref.ref(config)
+        await sessions.delete("tenant", session.id, CREATION)
+        del config, session, loaded
+        await sessions._compute.run_apart(lambda: None)  # until then its thread may have the last step at hand
+        assert (layout(), settings()) == (None, None)
+    finally:
+        gc.enable()
+
+
+async def test_a_large_session_drops_many_small_ones_a_few_at_a_time() -> None:
+    cache, sessions = cached()
+    known = cache.newest(await stepped_by_parts(sessions, 1, 1))
+    assert known is not None
+    small = [f"{i:032x}" for i in range(3 * DROPPED_AT_ONCE)]
+    for session_id in small:
+        cache.put(Loaded(replace(known.head, session_id=session_id), known.session, known.state))
+    cache._limit = cache.nbytes // len(small)
+    cache.put(known)  # which leaves no room for another
+    assert len(cache._entries) == 2 * DROPPED_AT_ONCE + 1
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert [*cache._entries] == [known.head.session_id]
