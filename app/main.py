@@ -45,6 +45,10 @@ from app.store.base import Store
 from app.telemetry import Metrics, Telemetry
 from app.wire.codec import Limits
 from optim_engine import EngineError
+from optim_engine.buffers import BUFFERS
+
+IDLE_SECONDS = 30.0
+"""After this long without use, memory that is kept for bodies and states goes back to the system."""
 
 
 def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
@@ -60,11 +64,12 @@ def _app(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
         async with service.store:
             for warning in await service.store.warnings() if warns else ():
                 log.warning(warning)
-            sweeper = asyncio.create_task(_sweep(service))
+            tasks = [asyncio.create_task(_sweep(service)), asyncio.create_task(_let_go())]
             yield
-            sweeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await sweeper
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             service.compute.close()
 
     app = _Application(
@@ -178,6 +183,13 @@ async def _sweep(service: Service) -> None:
                 log.info("swept", removed=removed)
         except errors.ServiceError as error:
             log.warning("sweep failed", error=error.detail)
+
+
+async def _let_go() -> None:
+    """Let go of memory that was kept for the next request and lies idle, for as long as the service runs."""
+    while True:
+        await asyncio.sleep(IDLE_SECONDS / 3)
+        await asyncio.to_thread(BUFFERS.let_go, IDLE_SECONDS)
 
 
 def _add_layers(app: FastAPI, service: Service) -> None:

@@ -5,6 +5,7 @@ can return what another still reads.
 """
 
 import threading
+import time
 from collections import OrderedDict
 from typing import Any
 
@@ -23,6 +24,8 @@ class Buffers:
         self._limit = limit
         self._idle: OrderedDict[int, list[Array]] = OrderedDict()
         """By size; the sizes that were used last stand last."""
+        self._used_at: dict[int, float] = {}
+        """When memory of each size that is kept was given back last."""
         self._idle_bytes = 0
         self._lock = threading.Lock()
 
@@ -40,6 +43,14 @@ class Buffers:
         """How much memory is kept for the next to take it."""
         return self._idle_bytes
 
+    def let_go(self, seconds: float) -> int:
+        """Let go of the sizes that nobody gave back for so long; return how many bytes they had."""
+        with self._lock:
+            now = time.monotonic()
+            sizes = [size for size, used_at in self._used_at.items() if now - used_at >= seconds]
+            memories = [self._pop(size) for size in sizes for _ in range(len(self._idle[size]))]
+        return sum(len(memory) for memory in memories)
+
     def give_back(self, memory: Array) -> None:
         """Called by the loan. A garbage collection inside of `take` may call it too, so it never waits for the lock:
         who finds it taken lets the memory go."""
@@ -48,6 +59,7 @@ class Buffers:
         try:
             self._idle.setdefault(len(memory), []).append(memory)
             self._idle.move_to_end(len(memory))
+            self._used_at[len(memory)] = time.monotonic()
             self._idle_bytes += len(memory)
             while self._idle_bytes > self._limit:
                 self._pop(next(iter(self._idle)))
@@ -57,7 +69,7 @@ class Buffers:
     def _pop(self, size: int) -> Array:
         memory = self._idle[size].pop()
         if not self._idle[size]:
-            del self._idle[size]
+            del self._idle[size], self._used_at[size]
         self._idle_bytes -= size
         return memory
 

@@ -125,3 +125,21 @@ def test_threads_never_get_memory_that_another_holds() -> None:
         thread.join()
     assert wrong == []
     assert 0 <= buffers.idle_bytes <= 8 * MB
+
+
+def test_memory_that_lies_idle_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("optim_engine.buffers.time.monotonic", lambda: now)
+    buffers = Buffers()
+    large, small = [buffers.take(4 * MB) for _ in range(2)], buffers.take(MB)
+    large.clear()
+    now = 8.0
+    del small
+    assert buffers.let_go(10) == 0
+    now = 10.0
+    assert 8 * MB <= buffers.let_go(10) < 9 * MB
+    assert MB <= buffers.idle_bytes < 2 * MB
+    assert address(buffers.take(4 * MB)) % ALIGNMENT == 0
+    now = 20.0
+    assert buffers.let_go(10) == pytest.approx(5 * MB, rel=0.1)
+    assert buffers.idle_bytes == buffers.let_go(0) == 0
