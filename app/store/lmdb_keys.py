@@ -56,7 +56,8 @@ def remember(transaction: "Transaction", keys: "Table", claims: "Table", change:
         last += 1
         transaction.put(_row_key(session, used.digest), used.row, db=keys)
         transaction.put(session + b"n" + number(last), TIME.pack(now) + bytes.fromhex(used.digest), db=keys)
-    _trim(transaction, keys, session, last, memory)
+    if last > min(memory.count, memory.most):
+        _trim(transaction, keys, session, last, memory)
 
 
 def _last_number(transaction: "Transaction", keys: "Table", session: bytes) -> int:
