@@ -13,6 +13,7 @@ from app.settings import Settings
 from app.store.lmdb import LmdbStore
 from app.store.redis import RedisStore
 from app.store.redis_client import Client
+from app.store.redis_pool import Pool
 
 
 class Fault:
@@ -59,21 +60,22 @@ class FaultyLmdb(LmdbStore, Faulty):
 class FaultyRedis(RedisStore, Faulty):
     @classmethod
     def from_settings(cls, settings: Settings) -> "FaultyRedis":
-        client = FaultyClient(settings.store, settings.store_timeout_seconds)
+        client = Client(settings.store, settings.store_timeout_seconds)
         store = cls(client, settings.history_limit)
-        client.moment = store.moment
+        client.pool = pool = FaultyPool(settings.store, settings.store_timeout_seconds)
+        pool.moment = store.moment
         return store
 
     def fail(self) -> None:
         raise ConnectionResetError(errno.ECONNRESET, "injected: connection reset")
 
 
-class FaultyClient(Client):
+class FaultyPool(Pool):
     moment: Callable[[str], None]
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
-        async with super().connection() as connection:
+    async def connection(self, *arguments: Any, **named: Any) -> AsyncIterator[Any]:
+        async with super().connection(*arguments, **named) as connection:
             yield WatchedConnection(connection, self.moment)
 
 
