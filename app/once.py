@@ -8,7 +8,7 @@ from typing import Self
 
 import orjson
 
-from app.errors import PreconditionFailed
+from app.errors import PreconditionFailed, StateDamaged
 from app.store.base import Head, checksum_of
 from app.store.keys import UsedKey, key_digest
 
@@ -70,6 +70,9 @@ class Done:
 
     @classmethod
     def read(cls, row: bytes) -> Self:
-        """Return what a store kept; members that this version does not know are ignored."""
-        document = orjson.loads(row)
-        return cls(document["request"], document.get("step"), document.get("skipped", False))
+        """Return what a store kept; members that this version does not know are ignored. Raises `StateDamaged`."""
+        try:
+            document = orjson.loads(row)
+            return cls(document["request"], document.get("step"), document.get("skipped", False))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StateDamaged(f"what the store has of this key cannot be read ({error!r}); use a new key") from error

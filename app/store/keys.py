@@ -10,6 +10,8 @@ from typing import NamedTuple, Self
 
 import orjson
 
+from app.errors import StateDamaged
+
 
 def key_digest(key: str) -> str:
     """Return the name of a key in a store: 32 hexadecimal digits."""
@@ -63,6 +65,23 @@ class Claim:
 
     @classmethod
     def decode(cls, tenant: str, key: str, data: bytes) -> Self:
-        """Return the claim that a store keeps; members that this version does not know are ignored."""
-        document = orjson.loads(data)
-        return cls(tenant, key, document["session_id"], document["request"], document["time"])
+        """Return the claim that a store keeps; members that this version does not know are ignored.
+
+        Raises `StateDamaged`.
+        """
+        try:
+            document = orjson.loads(data)
+            return cls(tenant, key, document["session_id"], document["request"], float(document["time"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateDamaged(
+                f"what the store has of a creation's key cannot be read ({error!r}); use a new key"
+            ) from error
+
+
+def old_session_of(data: bytes, memory: KeyMemory) -> str | None:
+    """Return the session of an old claim; `None` of a young one, and of one that cannot be read, which stays."""
+    try:
+        claim = Claim.decode("", "", data)
+    except StateDamaged:
+        return None
+    return claim.session_id if memory.is_old(claim.time) else None

@@ -84,6 +84,6 @@ def claim_key(claim: Claim) -> bytes:
     return digest(claim.tenant) + bytes.fromhex(claim.key)
 
 
-def claim_of(key: bytes, value: bytes) -> Claim | None:
-    """Return the claim that a row holds; `None` where the row tells of a creation instead."""
-    return None if len(key) == 16 else Claim.decode("", key[16:].hex(), value)
+def is_creation(key: bytes) -> bool:
+    """Tell whether a row of `claims` says when a session was created."""
+    return len(key) == 16

@@ -23,7 +23,7 @@ from app.errors import StateDamaged, StoreUnavailable
 from app.store import lmdb_keys
 from app.store.base import Head, IncompatibleStore, Part, Save, Stamp, Unreadable, VersionConflict
 from app.store.envelope import decode, encode, has_expired, listed, peek
-from app.store.keys import Claim, KeyMemory
+from app.store.keys import Claim, KeyMemory, old_session_of
 from app.store.lmdb_rows import ascending, descending, digest, drop, number
 
 if TYPE_CHECKING:
@@ -129,10 +129,11 @@ class Tables:
 
     def _is_over(self, transaction: "Transaction", row: tuple[bytes, bytes], memory: KeyMemory) -> bool:
         """Whether a row of the claims may go: an old one, if the session of its claim is dead."""
-        claim = lmdb_keys.claim_of(*row)
-        if claim is None:
-            return memory.is_old(float(row[1]))
-        return memory.is_old(claim.time) and self._is_dead(transaction, claim.session_id)
+        key, value = row
+        if lmdb_keys.is_creation(key):
+            return memory.is_old(float(value))
+        session_id = old_session_of(value, memory)
+        return session_id is not None and self._is_dead(transaction, session_id)
 
     def _is_dead(self, transaction: "Transaction", session_id: str) -> bool:
         data = transaction.get(digest(session_id), db=self.heads)

@@ -1,6 +1,6 @@
 """Claims of ids in Redis: a hash for each tenant, for a claim is made before its session is there."""
 
-from app.store.keys import Claim, KeyMemory
+from app.store.keys import Claim, KeyMemory, old_session_of
 from app.store.redis_client import Client
 from app.store.redis_names import TENANTS, claims_key, head_key
 from app.store.redis_scripts import CLAIM
@@ -26,9 +26,11 @@ class Claims:
 
     async def _over(self, tenant: str, rows: dict[bytes, bytes], memory: KeyMemory) -> list[tuple[str, bytes]]:
         """Return those rows, each a key's digest and a claim, that may go: old ones whose session is not there."""
-        claims = {row: Claim.decode(tenant, row[0].decode(), row[1]) for row in rows.items()}
-        old = {row: claim for row, claim in claims.items() if memory.is_old(claim.time)}
-        there = await self._redis.ask(*(("EXISTS", head_key(claim.session_id)) for claim in old.values()))
+        sessions = {row: old_session_of(row[1], memory) for row in rows.items()}
+        old = {row: session_id for row, session_id in sessions.items() if session_id is not None}
+        if not old:
+            return []
+        there = await self._redis.ask(*(("EXISTS", head_key(session_id)) for session_id in old.values()))
         return [(key.decode(), data) for (key, data), found in zip(old, there, strict=True) if not found]
 
     async def sweep(self, tenant: str, memory: KeyMemory) -> int:

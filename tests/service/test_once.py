@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from httpx2 import Client
 
+from app.store.memory import MemoryStore
 from tests.service.calls import SAFETENSORS, W, create, path_of, problem, serving, stepped
 
 PARAMS = {"w": [5.0, 6.0]}
@@ -291,3 +292,21 @@ def test_keys_outlive_a_restart(kind: str, request: pytest.FixtureRequest, tmp_p
         again = PATCH.send(client, session, idempotency_key='"a"')
         assert (again.headers["idempotent-replayed"], again.content) == ("true", changed.content)
         assert PATCH.send(client, session, if_match=changed.headers["etag"]).status_code == 200
+
+
+# Damage
+
+
+@pytest.mark.parametrize("row", [b"", b"garbage", b"[]", b"{}", b"1"])
+def test_a_damaged_row_of_a_key_is_refused(row: bytes) -> None:
+    store = MemoryStore(100)
+    with serving(store, state_cache_bytes=0) as client:
+        session = create(client)
+        PATCH.send(client, session, idempotency_key='"a"')
+        for keys in store._keys.values():
+            keys.update((digest, (used_at, row)) for digest, (used_at, _) in keys.items())
+        assert (
+            "use a new key"
+            in problem(PATCH.send(client, session, idempotency_key='"a"'), 500, "state_damaged")["detail"]
+        )
+        assert PATCH.send(client, session, idempotency_key='"b"').status_code == 200

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from app.errors import StateDamaged
 from app.store.base import AlreadyCreated, Store
-from app.store.keys import Claim, key_digest
+from app.store.keys import Claim, KeyMemory, key_digest, old_session_of
 from tests.store.changes import DAY, saved, state_of
 from tests.store.places import Place, second_store
 
@@ -75,6 +76,18 @@ async def test_a_sweep_removes_old_claims_of_dead_sessions(store: Store) -> None
     assert await store.sweep() == 0
     late = [replace(each, session_id="session-4") for each in (old, lives, young)]
     assert [await store.claim(each) for each in late] == [late[0], lives, young]
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", b"[]", b"{}", b'{"session_id":"a","request":"b","time":"c"}', b"1"])
+def test_a_damaged_claim_is_refused_and_stays(data: bytes) -> None:
+    with pytest.raises(StateDamaged, match="use a new key"):
+        Claim.decode("tenant-1", "a", data)
+    assert old_session_of(data, KeyMemory()) is None
+
+
+def test_what_a_later_version_adds_to_a_claim_is_ignored() -> None:
+    kept = claim()
+    assert Claim.decode(kept.tenant, kept.key, kept.encode().replace(b"{", b'{"later":1,', 1)) == kept
 
 
 async def test_claims_outlive_the_store_object(place: Place) -> None:
