@@ -32,6 +32,7 @@ def advance(h: Adam | AdamW, t: int, g: Array, old: Arrays, new: Arrays, tmp: Ar
     accumulate(old["m"], g, β1, out=m, scratch=tmp)
     if h.amsgrad:
         np.maximum(old["v_max"], v, out=new["v_max"])
+        np.add(new["v_max"], 0.0, out=new["v_max"])  # of −0 and 0 either may be the maximum
 
 
 def apply(h: Adam | AdamW, t: int, γ: float, θ: Array, g: Array, s: Arrays, out: Array, tmp: Array) -> None:

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from optim_engine import halves
+
 Array: TypeAlias = npt.NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Array]
 
@@ -46,23 +48,35 @@ def cut(size: int, step: int) -> Iterator[slice]:
 
 
 def widened(x: Array, wide: Array) -> Array:
-    """The block in the compute dtype, which is `wide`'s: itself where it is in that already."""
+    """Return the block in the compute dtype, which is `wide`'s: itself where it is in that already."""
     if x.dtype == wide.dtype:
         return x
-    wide[...] = x
+    convert(x, wide)
     return wide
 
 
 @np.errstate(all="ignore")
 def convert(x: Array, target: Array) -> None:
-    """Fill the target with the values of x: widened exactly; or to nearest even, and beyond its range infinite."""
-    target[...] = x
+    """Fill the target, which is contiguous, with the values of x: widened exactly; or rounded to nearest even, and
+    beyond its range infinite."""
+    if x.dtype == np.float32 and target.dtype == np.float16:
+        halves.narrow(flat(x), target.reshape(-1, copy=False))
+    elif x.dtype == np.float16 and target.dtype == np.float32:
+        halves.widen(flat(x), target.reshape(-1, copy=False))
+    else:
+        target[...] = x
 
 
 def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
-    """The array in that dtype: itself where it is in that already."""
+    """Return the array in that dtype: itself where it is in that already."""
     if x.dtype == dtype:
         return x
     narrow = np.empty(x.shape, dtype)
     convert(x, narrow)
     return narrow
+
+
+def unify_nans(x: Array) -> None:
+    """Give every NaN of a vector of float32 or float64 the same bits: those that a processor gives depend on it."""
+    bits, nan = (np.uint32, 0x7FC00000) if x.dtype == np.float32 else (np.uint64, 0x7FF8000000000000)
+    x.view(bits)[np.isnan(x)] = nan

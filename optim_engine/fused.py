@@ -20,7 +20,7 @@ from optim_engine import walk
 from optim_engine.arrays import Array, compute_dtype, widened
 from optim_engine.averages import correction
 from optim_engine.buffers import scratch
-from optim_engine.fused_loops import LINE, WIDTH, adam, fence, row_sums, stack
+from optim_engine.fused_loops import LINE, adam, fence, row_sums, stack
 from optim_engine.hyperparameters import Adam, AdamW
 from optim_engine.sums import FEWER, LANES, ROW, TILE, TRUSTED, Chunk
 from optim_engine.walk import Update, Vectors
@@ -41,9 +41,10 @@ def advance(update: Update, run: Vectors, chunk: Chunk) -> Array:
     inputs = tuple([np.ascontiguousarray(array) for array in (_in(dtype, run.g), *old)])
     numbers = _coefficients(update, h, dtype)
     decays = bool(h.weight_decay) and not h.decoupled
-    kernel = _BARE if numbers[:2] == (1, math.inf) and not decays else _WHOLE
+    bare = numbers[:2] == (1, math.inf) and not decays
+    past_cache = all(_address(array) % LINE == 0 for array in new)
     sums = np.empty((len(chunk.ends), 3))
-    kernel(inputs, tuple(new), numbers, decays, h.amsgrad, chunk.ends, chunk.small, sums)
+    _ADAM(inputs, tuple(new), numbers, (bare, decays, h.amsgrad, past_cache), chunk.ends, chunk.small, sums)
     return sums
 
 
@@ -142,13 +143,23 @@ def _sum(x, start, stop, small):
 
 @njit(error_model="numpy")
 def _is_settled(total, x):
-    return x.itemsize == 8 or TRUSTED <= total < math.inf
+    return (0 if x.itemsize == 8 else TRUSTED) <= total < math.inf
 
 
 @njit(error_model="numpy")
 def _settled(total, x, small):
     """The sum of x's squares: the one that was found in x's dtype, or that of the squares in float64."""
-    return total if _is_settled(total, x) else _sum(x.astype(np.float64), 0, x.size, small)
+    if x.itemsize == 8 or _is_settled(total, x):
+        return total
+    return _sum(x.astype(np.float64), 0, x.size, small)
+
+
+@njit(error_model="numpy")
+def _unify_nans(vectors, start, stop):
+    for x in literal_unroll(vectors):
+        for i in range(start, stop):
+            if math.isnan(x[i]):
+                x[i] = math.nan
 
 
 def _read(number: Any) -> Any:
@@ -165,7 +176,7 @@ _CHUNK = types.Array(types.int64, 1, "C"), types.boolean, types.Array(float64, 2
 
 def _signature(number: Any) -> Any:
     old, new = types.UniTuple(_read(number), 5), types.UniTuple(_written(number), 4)
-    return types.void(old, new, types.UniTuple(number, 10), *[types.boolean] * 2, *_CHUNK)
+    return types.void(old, new, types.UniTuple(number, 10), types.UniTuple(types.boolean, 4), *_CHUNK)
 
 
 def _compiled(function: Any, *signatures: Any) -> Any:
@@ -185,83 +196,65 @@ def _squares(x, ends, small, sums):
         start = ends[k]
 
 
-def _update(bare: bool, adds: bool) -> Any:
-    """The equations, where the squares are added to those that are there, or take their place."""
-
-    @njit(error_model="numpy")
-    def update(squares, old, new, numbers, decays, amsgrad, past_cache, start, end, lane):
-        """Elements by WIDTH, and what is left of them one by one. Without AMSGrad, v stands for v_max."""
-        whole = end - (end - start) % WIDTH
-        left = lane + whole - start
-        if amsgrad:
-            adam(WIDTH, bare, True, adds, old, new, squares, numbers, decays, past_cache, start, whole, lane)
-            adam(1, bare, True, adds, old, new, squares, numbers, decays, False, whole, end, left)
-        else:
-            adam(WIDTH, bare, False, adds, old, new, squares, numbers, decays, past_cache, start, whole, lane)
-            adam(1, bare, False, adds, old, new, squares, numbers, decays, False, whole, end, left)
-
-    return update
-
-
-_update_bare, _add_bare = _update(True, False), _update(True, True)
-_update_whole, _add_whole = _update(False, False), _update(False, True)
-"""Names of the module, and not of `_adam`: a compiled function that a kernel encloses has another identity in each
-process, and the kernel would never be found among those that were kept."""
+def _adam(old, new, numbers, flags, ends, small, sums):
+    """Without AMSGrad, v stands for v_max."""
+    if small:
+        _tensors(old, new, numbers, flags, ends, sums)
+    else:
+        _blocks(old, new, numbers, flags, ends, sums)
+    fence()
+    start, g = 0, old[0]
+    for k in range(ends.size):
+        end = ends[k]
+        if not (_is_settled(sums[k, 0], g) and _is_settled(sums[k, 1], g) and _is_settled(sums[k, 2], g)):
+            θ, result = old[1][start:end], new[0][start:end]
+            sums[k, 0] = _settled(sums[k, 0], g[start:end], small)
+            sums[k, 1] = _settled(sums[k, 1], result - θ, small)
+            sums[k, 2] = _settled(sums[k, 2], result, small)
+            _unify_nans(new, start, end)
+        start = end
 
 
-def _adam(bare: bool) -> Any:  # noqa: C901
-    """The kernel. The bare one takes a gradient as it is: it has neither clipping nor L2, nor what they cost."""
-
-    def kernel(old, new, numbers, decays, amsgrad, ends, small, sums):  # noqa: C901, PLR0912
-        g_, θ_, new_θ = old[0], old[1], new[0]
-        at = new[0].ctypes.data | new[1].ctypes.data | new[2].ctypes.data | new[3].ctypes.data
-        past_cache = at % LINE == 0
-        squares = stack(g_, SQUARES), stack(g_, SQUARES), stack(g_, SQUARES)
-        lanes = stack(float64, LANES), stack(float64, LANES), stack(float64, LANES)
-        begin = done = ready = taken = 0
-        for k in range(ends.size):
-            stop = ends[k]
-            gradients = change = params = 0.0
-            if small:
-                for start in range(begin, stop, ROW):
-                    size = min(ROW, stop - start)
-                    if ready < size:
-                        for i in range(ready):
-                            for j in range(3):
-                                squares[j][i] = squares[j][taken + i]
-                        more = min(LANES, g_.size - done)
-                        end = done + more
-                        if bare:
-                            _update_bare(squares, old, new, numbers, decays, amsgrad, past_cache, done, end, ready)
-                        else:
-                            _update_whole(squares, old, new, numbers, decays, amsgrad, past_cache, done, end, ready)
-                        done, ready, taken = done + more, ready + more, 0
-                    row = row_sums(squares, taken, size)
-                    gradients, change, params = gradients + row[0], change + row[1], params + row[2]
-                    ready, taken = ready - size, taken + size
-            else:
-                _clear(lanes)
-                for tile in range(begin, stop, TILE):
-                    _clear(squares)
-                    for start in range(tile, min(tile + TILE, stop), LANES):
-                        end = min(start + LANES, stop)
-                        if bare:
-                            _add_bare(squares, old, new, numbers, decays, amsgrad, past_cache, start, end, 0)
-                        else:
-                            _add_whole(squares, old, new, numbers, decays, amsgrad, past_cache, start, end, 0)
-                    _add(lanes, squares)
-                gradients, change, params = _total(lanes[0]), _total(lanes[1]), _total(lanes[2])
-            if not (_is_settled(gradients, g_) and _is_settled(change, g_) and _is_settled(params, g_)):
-                θ, result = θ_[begin:stop], new_θ[begin:stop]
-                gradients = _settled(gradients, g_[begin:stop], small)
-                change = _settled(change, result - θ, small)
-                params = _settled(params, result, small)
-            sums[k, 0], sums[k, 1], sums[k, 2] = gradients, change, params
-            begin = stop
-        fence()
-
-    return _compiled(kernel, _signature(float32), _signature(float64))
+@njit(error_model="numpy")
+def _tensors(old, new, numbers, flags, ends, sums):
+    """Small tensors: as one vector, whose squares are taken row by row as soon as they are there."""
+    g = old[0]
+    squares = stack(g, SQUARES), stack(g, SQUARES), stack(g, SQUARES)
+    start = done = ready = taken = 0
+    for k in range(ends.size):
+        gradients = change = params = 0.0
+        while start < ends[k]:
+            size = min(ROW, ends[k] - start)
+            if ready < size:
+                for i in range(ready):
+                    for j in range(3):
+                        squares[j][i] = squares[j][taken + i]
+                end = min(done + LANES, g.size)
+                adam(False, old, new, squares, numbers, flags, done, end, ready)
+                done, ready, taken = end, ready + end - done, 0
+            row = row_sums(squares, taken, size)
+            gradients, change, params = gradients + row[0], change + row[1], params + row[2]
+            start, ready, taken = start + size, ready - size, taken + size
+        sums[k, 0], sums[k, 1], sums[k, 2] = gradients, change, params
 
 
-_BARE, _WHOLE = _adam(True), _adam(False)
+@njit(error_model="numpy")
+def _blocks(old, new, numbers, flags, ends, sums):
+    """The blocks of a large tensor."""
+    g, begin = old[0], 0
+    squares = stack(g, LANES), stack(g, LANES), stack(g, LANES)
+    lanes = stack(float64, LANES), stack(float64, LANES), stack(float64, LANES)
+    for k in range(ends.size):
+        _clear(lanes)
+        for tile in range(begin, ends[k], TILE):
+            _clear(squares)
+            for start in range(tile, min(tile + TILE, ends[k]), LANES):
+                adam(True, old, new, squares, numbers, flags, start, min(start + LANES, ends[k]), 0)
+            _add(lanes, squares)
+        for j in range(3):
+            sums[k, j] = _total(lanes[j])
+        begin = ends[k]
+
+
+_ADAM = _compiled(_adam, _signature(float32), _signature(float64))
 _SQUARES = _compiled(_squares, *[types.void(_read(number), *_CHUNK) for number in (float32, float64)])

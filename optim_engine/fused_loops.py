@@ -2,7 +2,8 @@
 width, in an order that no compiler changes. Imported by `fused.py` alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from llvmlite import ir
@@ -80,77 +81,85 @@ def _across(builder: Any, lanes: Any) -> Any:
 @intrinsic(prefer_literal=True)
 def adam(
     typing: Any,
-    width: Any,
-    bare: Any,
-    amsgrad: Any,
     adds: Any,
     old: Any,
     new: Any,
     squares: Any,
     numbers: Any,
-    decays: Any,
-    past_cache: Any,
+    flags: Any,
     start: Any,
     end: Any,
     lane: Any,
 ) -> Any:
-    """The equations of `adam.py` for the elements from `start` to `end`, `width` at a time; their squares go to
-    `squares`, from that lane on, or are added to what is there."""
+    """The equations of `adam.py` for the elements from `start` to `end`; their squares go to `squares`, from that lane
+    on, or are added to what is there. The flags: whether a gradient is taken as it is (neither clipping nor L2, nor
+    what they cost), whether L2 decays, AMSGrad, and whether the results go past the cache."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, _, _, _, olds, news, sums, coefficients, decay, past, first, last, lane0 = arguments
+        _, olds, news, sums, coefficients, flags, first, last, lane = arguments
 
         def data(arrays: Any, kind: Any) -> list[Any]:
             made = context.make_array(kind.dtype)
             return [made(context, builder, array).data for array in cgutils.unpack_tuple(builder, arrays)]
 
-        sources, targets = data(olds, old), data(news, new)
-        places = cgutils.unpack_tuple(builder, sums)
-        size = width.literal_value
-        of = [_spread(builder, number, size) for number in cgutils.unpack_tuple(builder, coefficients)]
-        step = first.type(size)
-
-        def loop(past: bool) -> None:
-            with cgutils.for_range_slice(builder, first, last, step) as (i, j):
-                at = builder.add(lane0, builder.mul(j, step))
-                g, *before = [_load(builder, source, i, size) for source in sources]
-                *after, change = _adam(
-                    builder, g, before, of, decay, bare=bare.literal_value, amsgrad=amsgrad.literal_value
-                )
-                for value, target in zip(after, targets, strict=False):
-                    _store(builder, value, target, i, past)
-                for value, place in zip((g, change, after[0]), places, strict=True):
-                    square = builder.fmul(value, value)
-                    if adds.literal_value:
-                        square = builder.fadd(_load(builder, place, at, size), square)
-                    _store(builder, square, place, at)
-
-        if size == 1:
-            loop(False)
-        else:
-            with builder.if_else(past) as (then, otherwise):
-                with then:
-                    loop(True)
-                with otherwise:
-                    loop(False)
+        loop = _Loop(
+            builder,
+            data(olds, old),
+            data(news, new),
+            cgutils.unpack_tuple(builder, sums),
+            cgutils.unpack_tuple(builder, coefficients),
+            adds.literal_value,
+        )
+        bare, decays, amsgrad, past = cgutils.unpack_tuple(builder, flags)
+        for is_bare in _both(builder, bare):
+            for is_amsgrad in _both(builder, amsgrad):
+                rule = {"decays": decays, "bare": is_bare, "amsgrad": is_amsgrad}
+                count = first.type
+                whole = builder.sub(last, builder.and_(builder.sub(last, first), count(WIDTH - 1)))
+                for is_past in _both(builder, past):
+                    loop.emit(WIDTH, first, whole, lane, is_past, rule)
+                loop.emit(1, whole, last, builder.add(lane, builder.sub(whole, first)), False, rule)
         return context.get_dummy_value()
 
-    given = (
-        width,
-        bare,
-        amsgrad,
-        adds,
-        old,
-        new,
-        squares,
-        numbers,
-        decays,
-        past_cache,
-        types.intp,
-        types.intp,
-        types.intp,
-    )
+    given = adds, old, new, squares, numbers, flags, types.intp, types.intp, types.intp
     return types.void(*given), generate
+
+
+def _both(builder: Any, flag: Any) -> Iterator[bool]:
+    """Where the flag is true and where it is false: what is emitted meanwhile is run only there."""
+    with builder.if_else(flag) as (then, otherwise):
+        with then:
+            yield True
+        with otherwise:
+            yield False
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """Instructions over vectors in memory: the gradient and the old values, the new ones, and the squares' lanes."""
+
+    builder: Any
+    sources: Sequence[Any]
+    targets: Sequence[Any]
+    places: Sequence[Any]
+    numbers: Sequence[Any]
+    adds: bool
+
+    def emit(self, width: int, first: Any, last: Any, lane: Any, past: bool, rule: Mapping[str, Any]) -> None:
+        """Emit a loop over the elements from `first` to `last`, `width` at a time."""
+        builder, step = self.builder, first.type(width)
+        of = [_spread(builder, number, width) for number in self.numbers]
+        with cgutils.for_range_slice(builder, first, last, step) as (i, count):
+            g, *before = [_load(builder, source, i, width) for source in self.sources]
+            *after, change = _adam(builder, g, before, of, **rule)
+            for value, target in zip(after, self.targets, strict=False):
+                _store(builder, value, target, i, past)
+            at = builder.add(lane, builder.mul(count, step))
+            for value, place in zip((g, change, after[0]), self.places, strict=True):
+                square = builder.fmul(value, value)
+                if self.adds:
+                    square = builder.fadd(_load(builder, place, at, width), square)
+                _store(builder, square, place, at)
 
 
 def _adam(
@@ -169,7 +178,7 @@ def _adam(
     v = b.fadd(b.fmul(v, β2), b.fmul(b.fmul(g, g), rest2))
     if amsgrad:
         kept = b.or_(b.fcmp_ordered(">=", v_max, v), b.fcmp_unordered("uno", v_max, v_max))
-        v_max = b.select(kept, v_max, v)
+        v_max = b.fadd(b.select(kept, v_max, v), ir.Constant(v.type, None))
     under = b.fadd(_sqrt(b, v_max if amsgrad else v), ε)
     result = b.fsub(b.fmul(θ, decay), b.fmul(b.fdiv(m, under), γ))
     return [result, m, v, *([v_max] if amsgrad else []), b.fsub(result, θ)]

@@ -160,20 +160,22 @@ def in_order(sums: Array) -> Array:
     return np.add.accumulate(sums, axis=0)[-1:] if len(sums) else np.zeros((1, *sums.shape[1:]))
 
 
-def settled(totals: Array) -> bool:
-    """Say whether sums of squares in float32 are in the range that keeps all of them."""
+def settled(totals: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether sums of squares are finite, and in float32 in the range that keeps all squares."""
+    least = TRUSTED if dtype == np.float32 else 0.0
     if len(totals) == 1:
-        return all(TRUSTED <= total < inf for total in totals[0].tolist())
-    return bool(totals.min(initial=inf) >= TRUSTED and totals.max(initial=0) < inf)
+        return all(least <= total < inf for total in totals[0].tolist())
+    return bool(totals.min(initial=inf) >= least and totals.max(initial=0) < inf)
 
 
 def settle(totals: Array, part: Part, vectors: Iterable[Array]) -> None:
-    """Take the squares in float64, where those in float32 leave that range."""
+    """Take the squares in float64, where those in float32 leave that range; float64 vectors have no other."""
     for total, x in zip(totals.T, vectors, strict=True):
         lost = ~((total >= TRUSTED) & (total < inf))
-        if lost.any():
+        if lost.any() and x.dtype != np.float64:
             squares = np.zeros(room(len(x)))
-            np.square(x, out=squares[: len(x)], dtype=np.float64)
+            squares[: len(x)] = x
+            np.multiply(squares, squares, out=squares)
             total[lost] = part.totals([part.rows(squares)])[lost, 0]
 
 
@@ -189,7 +191,7 @@ def squares(x: Array, chunk: Chunk) -> Array:
         g = widened(came, wide[:size])
         np.multiply(g, g, out=tmp[:size])
         totals = part.totals([part.rows(tmp)])
-        if dtype == np.float32 and not settled(totals):
+        if not settled(totals, dtype):
             settle(totals, part, [came])
         sums.append(totals)
     return np.concatenate(sums)

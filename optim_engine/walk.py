@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays, compute_dtype, widened
+from optim_engine.arrays import Array, Arrays, compute_dtype, convert, unify_nans, widened
 from optim_engine.buffers import scratch
 from optim_engine.hyperparameters import Hyperparameters
 from optim_engine.optimizers import Rule
@@ -99,8 +99,11 @@ def advance(update: Update, run: Vectors, chunk: Chunk) -> Array:
         np.multiply(result, result, out=tmp)
         rows.append(part.rows(squares))
         totals = part.totals(rows)
-        if θ.dtype == np.float32 and not settled(totals):
+        if not settled(totals, θ.dtype):
             settle(totals, part, [run.g[part.place], result - θ, result])
+            if np.isnan(totals[:, 2]).any():  # a moment that is NaN has made its parameter NaN
+                for x in (result, *(x for slot, x in new.items() if slot != "params")):
+                    unify_nans(x)
         sums.append(totals)
     return np.concatenate(sums)
 
@@ -111,6 +114,7 @@ def reapply(update: Update, run: Vectors, chunk: Chunk) -> None:
     for part, θ, came, spare, result, tmp, *_ in _blocks(run, chunk):
         new, g = _cut(run.new, part.place), update.gradient(came, θ, spare, tmp)
         update.rule.apply(update.h, update.t, update.γ, θ, g, new, result, tmp)
+        unify_nans(result)
 
 
 def _blocks(run: Vectors, chunk: Chunk) -> Iterator[Block]:
@@ -126,7 +130,7 @@ def _blocks(run: Vectors, chunk: Chunk) -> Iterator[Block]:
             part, widened(params[at], wide_θ), widened(run.g[at], spare), spare, result, tmp, memory[3], memory[1]
         )
         if not direct:
-            new[at] = result
+            convert(result, new[at])
 
 
 def _cut(vectors: Arrays, part: slice) -> dict[str, Array]:
