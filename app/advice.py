@@ -95,7 +95,7 @@ def of_schedule(config: Config, step: int, saved: Config | None = None) -> dict[
 
 def of_params(session: Session, others: Collection[str]) -> dict[str, str]:
     """Return the warning of a step whose parameters for those tensors are not the ones that were answered."""
-    if not others or session.config.on_other_params == "accept":
+    if not others:
         return {}
     return {
         OTHER_PARAMS: f"the parameter of {_listed(others)} is not the one that was answered for it last, and its "

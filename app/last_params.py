@@ -26,7 +26,7 @@ def others(session: Session, params: Arrays, came: Mapping[str, int]) -> list[st
     the bits of a NaN, which not every wire form keeps. Raises `ParamsConflict` where the session rejects such.
     """
     last = session.answered
-    if came == last:
+    if came == last or session.config.on_other_params == "accept":
         return []
     suspects = [name for name, checksum in came.items() if name in last and (last[name] ^ checksum) & KEPT_BITS]
     if not suspects:
