@@ -1,5 +1,4 @@
 """Write the golden files: `python -m tests.golden.make`. Only where the contract, or the words of a refusal, changed.
-`bits.py` writes the bits of engine runs.
 
 <case>/session.json       what the session is created with
 <case>/<n>.request.bin    the n-th step (`.json` where it is JSON)
