@@ -345,7 +345,7 @@ def test_the_states_of_recent_sessions_are_kept_up_to_so_many_bytes(cached: int,
 
 def test_what_was_used_longest_ago_leaves_the_cache_first() -> None:
     store = CountingStore()
-    with serving(store, state_cache_bytes=6000) as client:
+    with serving(store, state_cache_bytes=33_000) as client:
         first, second, third = (create(client) for _ in range(3))
         stepped(client, first, **W)
         stepped(client, second, **W)
