@@ -18,7 +18,7 @@ from orjson import JSONDecodeError
 
 from app.wire.json_elements import NoElements, elements
 from app.wire.json_elements import numbers as numbers_of
-from app.wire.json_text import BLANKS, NO_NUMBER, loads, word_for_a_number
+from app.wire.json_text import BLANKS, loads, no_number
 from optim_engine.arrays import Array
 
 WINDOW = 1 << 17
@@ -166,9 +166,7 @@ def _explained(numbers: NumberText, dtype: np.dtype[Any], special: bool) -> NoEl
 
 
 def _no_json(error: JSONDecodeError) -> NoElements:
-    if word := word_for_a_number(error):
-        return NoElements(f"has {word}, {NO_NUMBER.format(word)}")
-    return NoElements(f"has a list that is not JSON: {error.msg}")
+    return NoElements(no_number(error) or f"has a list that is not JSON: {error.msg}")
 
 
 def _read_parts(numbers: NumberText, dtype: np.dtype[Any], special: bool) -> Array:

@@ -20,10 +20,8 @@ CHUNK_BYTES = 1 << 18
 BLANKS = b" \t\n\r"
 PARTS = (b",", b'"', b"[", b"{")
 """What begins or ends each value of a text."""
-NO_JSON = re.compile(r"-?(?:NaN|Infinity)")
-"""What Python writes where JSON has no number."""
-NO_NUMBER = 'which is no JSON: a gradient may have null or "{}"'
-"""What is said of it."""
+NO_JSON = re.compile(r"([-+]?)(?:(nan)|inf(?:inity)?)\b", re.IGNORECASE)
+"""What other languages write where JSON has no number: its sign, and whether it is NaN."""
 LARGE_NUMBER = re.compile(
     rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
     rb"|(?<![\w.+-])-?\d++(?:\.\d++)?+[eE]\+?\d{3,}+"
@@ -48,10 +46,7 @@ def read_text(text: bytes | memoryview, what: str, deepest: int = DEEPEST, most_
     try:
         value = loads(text)
     except orjson.JSONDecodeError as error:
-        if word := word_for_a_number(error):
-            place = error.doc.index(word, max(error.pos - 1, 0))
-            raise MalformedBody(f"{what} has {word} at character {place}, {NO_NUMBER.format(word)}") from None
-        raise MalformedBody(f"{what} is not JSON: {error}") from None
+        raise MalformedBody(f"{what} {no_number(error) or f'is not JSON: {error}'}") from None
     if _nests_deeper(value, deepest):
         raise MalformedBody(f"{what} has more than {deepest} lists and objects in one another")
     written = _colons_in(text)
@@ -85,10 +80,14 @@ def _infinity(found: re.Match[bytes]) -> bytes:
     return b'"-Infinity"' if text[:1] == b"-" else b'"Infinity"'
 
 
-def word_for_a_number(error: orjson.JSONDecodeError) -> str | None:
-    """Return the word that stands where JSON has no number, as Python writes it."""
+def no_number(error: orjson.JSONDecodeError) -> str | None:
+    """Return what is wrong where a word stands for a number that JSON lacks, in words that follow the text's name."""
     found = NO_JSON.match(error.doc, max(error.pos - 1, 0)) or NO_JSON.match(error.doc, error.pos)
-    return found and found[0]
+    if found is None:
+        return None
+    infinity = "-Infinity" if found[1] == "-" else "Infinity"
+    way_out = '"NaN"' if found[2] else f'"{infinity}"'
+    return f"has {found[0]}, which is no JSON: a gradient may have null or {way_out}"
 
 
 def _nests_deeper(value: Any, levels: int) -> bool:
