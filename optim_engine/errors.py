@@ -22,7 +22,7 @@ class TensorMismatch(EngineError):
     """A tensor is missing, or differs from what the state knows. `expected` and `got` say how, where that is known."""
 
     def __init__(self, tensor: str, message: str, *, expected: str | None = None, got: str | None = None) -> None:
-        super().__init__(f"tensor {tensor!r}: {message}")
+        super().__init__(f"tensor {tensor!r}: {message}" if tensor else message)
         self.tensor = tensor
         self.expected = expected
         self.got = got
