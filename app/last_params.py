@@ -16,7 +16,7 @@ from optim_engine.arrays import Array, Arrays
 KEPT_BITS = (1 << 32) - 1
 """Of a checksum, what a stored session keeps: one of four billion other parameters is not told apart."""
 
-_HALVES: WeakKeyDictionary[Layout, frozenset[str]] = WeakKeyDictionary()
+_HALVES: WeakKeyDictionary[Layout, tuple[str, ...]] = WeakKeyDictionary()
 
 
 def others(session: Session, params: Arrays, came: Mapping[str, int]) -> list[str]:
@@ -75,10 +75,10 @@ def unmoved(names: Iterable[str], before: Mapping[str, int], after: Mapping[str,
     return [name for name in names if name in before and name in after and not (before[name] ^ after[name]) & KEPT_BITS]
 
 
-def halves_of(layout: Layout) -> frozenset[str]:
-    """Return the names of the layout's tensors of half precision."""
+def halves_of(layout: Layout) -> tuple[str, ...]:
+    """Return the names of the layout's tensors of half precision, in its order."""
     halves = _HALVES.get(layout)
     if halves is None:
         names = (name for name, entry in layout.entries.items() if entry.spec.dtype != entry.spec.compute_dtype)
-        halves = _HALVES[layout] = frozenset(names)
+        halves = _HALVES[layout] = tuple(names)
     return halves

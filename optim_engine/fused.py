@@ -14,15 +14,15 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import float32, float64, literal_unroll, njit, types
+from numba import float32, float64, njit, types
 
 from optim_engine import walk
-from optim_engine.arrays import Array, compute_dtype, widened
+from optim_engine.arrays import Array, compute_dtype, unify_nans, widened
 from optim_engine.averages import correction
 from optim_engine.buffers import scratch
 from optim_engine.fused_loops import LINE, adam, fence, row_sums, stack
 from optim_engine.hyperparameters import Adam, AdamW
-from optim_engine.sums import FEWER, LANES, ROW, TILE, TRUSTED, Chunk
+from optim_engine.sums import FEWER, LANES, ROW, TILE, Chunk, settle_chunk, settled
 from optim_engine.walk import Update, Vectors
 
 SQUARES = ROW + LANES
@@ -45,7 +45,19 @@ def advance(update: Update, run: Vectors, chunk: Chunk) -> Array:
     past_cache = all(_address(array) % LINE == 0 for array in new)
     sums = np.empty((len(chunk.ends), 3))
     _ADAM(inputs, tuple(new), numbers, (bare, decays, h.amsgrad, past_cache), chunk.ends, chunk.small, sums)
+    if not settled(sums, dtype):
+        _settle(sums, run, chunk)
     return sums
+
+
+@np.errstate(all="ignore")
+def _settle(sums: Array, run: Vectors, chunk: Chunk) -> None:
+    """Do what `walk.py` does where a sum is out of range, and where there is NaN."""
+    θ, result = run.old["params"], run.new["params"]
+    settle_chunk(sums, chunk, lambda at: [run.g[at], result[at] - θ[at], result[at]])
+    if np.isnan(sums[:, 2]).any():
+        for x in run.new.values():
+            unify_nans(x)
 
 
 def squares(x: Array, chunk: Chunk) -> Array:
@@ -53,6 +65,8 @@ def squares(x: Array, chunk: Chunk) -> Array:
     wide = np.ascontiguousarray(_in(compute_dtype(x.dtype), x))
     sums = np.empty((len(chunk.ends), 1))
     _SQUARES(wide, chunk.ends, chunk.small, sums)
+    if not settled(sums, wide.dtype):
+        settle_chunk(sums, chunk, lambda at: [x[at]])
     return sums
 
 
@@ -85,16 +99,16 @@ def _address(array: Array) -> int:
 
 @njit(error_model="numpy")
 def _clear(vectors):
-    for i in range(LANES):
-        for vector in literal_unroll(vectors):
-            vector[i] = 0
+    for j in range(len(vectors)):
+        for i in range(LANES):
+            vectors[j][i] = 0
 
 
 @njit(error_model="numpy")
 def _add(lanes, squares):
     """A tile, to the lanes."""
-    for i in range(LANES):
-        for j in range(len(lanes)):
+    for j in range(len(lanes)):
+        for i in range(LANES):
             lanes[j][i] += float64(squares[j][i])
 
 
@@ -107,59 +121,6 @@ def _total(lanes):
     for j in range(FEWER):
         total += lanes[j]
     return total
-
-
-@njit(error_model="numpy")
-def _small(x, start, stop):
-    """The sum of the squares of a small tensor, which x has from start to stop."""
-    squares = stack(x, ROW)
-    total = 0.0
-    for first in range(start, stop, ROW):
-        size = min(ROW, stop - first)
-        for i in range(size):
-            squares[i] = x[first + i] * x[first + i]
-        total += row_sums((squares,), 0, size)[0]
-    return total
-
-
-@njit(error_model="numpy")
-def _block(x, start, stop):
-    """The sum of the squares of a block, which x has from start to stop."""
-    squares, lanes = (stack(x, LANES),), (stack(float64, LANES),)
-    _clear(lanes)
-    for tile in range(start, stop, TILE):
-        _clear(squares)
-        for first in range(tile, min(tile + TILE, stop), LANES):
-            for i in range(min(LANES, stop - first)):
-                squares[0][i] += x[first + i] * x[first + i]
-        _add(lanes, squares)
-    return _total(lanes[0])
-
-
-@njit(error_model="numpy")
-def _sum(x, start, stop, small):
-    return _small(x, start, stop) if small else _block(x, start, stop)
-
-
-@njit(error_model="numpy")
-def _is_settled(total, x):
-    return (0 if x.itemsize == 8 else TRUSTED) <= total < math.inf
-
-
-@njit(error_model="numpy")
-def _settled(total, x, small):
-    """The sum of x's squares: the one that was found in x's dtype, or that of the squares in float64."""
-    if x.itemsize == 8 or _is_settled(total, x):
-        return total
-    return _sum(x.astype(np.float64), 0, x.size, small)
-
-
-@njit(error_model="numpy")
-def _unify_nans(vectors, start, stop):
-    for x in literal_unroll(vectors):
-        for i in range(start, stop):
-            if math.isnan(x[i]):
-                x[i] = math.nan
 
 
 def _read(number: Any) -> Any:
@@ -189,11 +150,38 @@ def _compiled(function: Any, *signatures: Any) -> Any:
 
 
 def _squares(x, ends, small, sums):
-    start = 0
+    squares, lanes, begin = (stack(x, LANES),), (stack(float64, LANES),), 0
     for k in range(ends.size):
-        total = _sum(x, start, ends[k], small)
-        sums[k, 0] = total if _is_settled(total, x) else _settled(total, x[start : ends[k]], small)
-        start = ends[k]
+        if small:
+            sums[k, 0] = _row_total(x, squares, begin, ends[k])
+        else:
+            sums[k, 0] = _block_total(x, squares, lanes, begin, ends[k])
+        begin = ends[k]
+
+
+@njit(error_model="numpy")
+def _row_total(x, squares, begin, end):
+    """The sum of a small tensor's squares."""
+    total = 0.0
+    for start in range(begin, end, ROW):
+        size = min(ROW, end - start)
+        for i in range(size):
+            squares[0][i] = x[start + i] * x[start + i]
+        total += row_sums(squares, 0, size)[0]
+    return total
+
+
+@njit(error_model="numpy")
+def _block_total(x, squares, lanes, begin, end):
+    """The sum of a block's squares."""
+    _clear(lanes)
+    for tile in range(begin, end, TILE):
+        _clear(squares)
+        for start in range(tile, min(tile + TILE, end), LANES):
+            for i in range(min(LANES, end - start)):
+                squares[0][i] += x[start + i] * x[start + i]
+        _add(lanes, squares)
+    return _total(lanes[0])
 
 
 def _adam(old, new, numbers, flags, ends, small, sums):
@@ -203,22 +191,12 @@ def _adam(old, new, numbers, flags, ends, small, sums):
     else:
         _blocks(old, new, numbers, flags, ends, sums)
     fence()
-    start, g = 0, old[0]
-    for k in range(ends.size):
-        end = ends[k]
-        if not (_is_settled(sums[k, 0], g) and _is_settled(sums[k, 1], g) and _is_settled(sums[k, 2], g)):
-            θ, result = old[1][start:end], new[0][start:end]
-            sums[k, 0] = _settled(sums[k, 0], g[start:end], small)
-            sums[k, 1] = _settled(sums[k, 1], result - θ, small)
-            sums[k, 2] = _settled(sums[k, 2], result, small)
-            _unify_nans(new, start, end)
-        start = end
 
 
 @njit(error_model="numpy")
 def _tensors(old, new, numbers, flags, ends, sums):
     """Small tensors: as one vector, whose squares are taken row by row as soon as they are there."""
-    g = old[0]
+    g, flags = old[0], (flags[0], flags[1], flags[2], False)
     squares = stack(g, SQUARES), stack(g, SQUARES), stack(g, SQUARES)
     start = done = ready = taken = 0
     for k in range(ends.size):

@@ -2,7 +2,7 @@
 width, in an order that no compiler changes. Imported by `fused.py` alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,14 +111,13 @@ def adam(
             adds.literal_value,
         )
         bare, decays, amsgrad, past = cgutils.unpack_tuple(builder, flags)
-        for is_bare in _both(builder, bare):
-            for is_amsgrad in _both(builder, amsgrad):
-                rule = {"decays": decays, "bare": is_bare, "amsgrad": is_amsgrad}
-                count = first.type
-                whole = builder.sub(last, builder.and_(builder.sub(last, first), count(WIDTH - 1)))
+        whole = builder.sub(last, builder.and_(builder.sub(last, first), first.type(WIDTH - 1)))
+        rest = builder.add(lane, builder.sub(whole, first))
+        for is_amsgrad in _both(builder, amsgrad):
+            for is_bare in [False] if is_amsgrad else _both(builder, bare):
                 for is_past in _both(builder, past):
-                    loop.emit(WIDTH, first, whole, lane, is_past, rule)
-                loop.emit(1, whole, last, builder.add(lane, builder.sub(whole, first)), False, rule)
+                    loop.emit(WIDTH, first, whole, lane, past=is_past, decays=decays, bare=is_bare, amsgrad=is_amsgrad)
+            loop.emit(1, whole, last, rest, past=False, decays=decays, bare=False, amsgrad=is_amsgrad)
         return context.get_dummy_value()
 
     given = adds, old, new, squares, numbers, flags, types.intp, types.intp, types.intp
@@ -145,7 +144,7 @@ class _Loop:
     numbers: Sequence[Any]
     adds: bool
 
-    def emit(self, width: int, first: Any, last: Any, lane: Any, past: bool, rule: Mapping[str, Any]) -> None:
+    def emit(self, width: int, first: Any, last: Any, lane: Any, *, past: bool, **rule: Any) -> None:
         """Emit a loop over the elements from `first` to `last`, `width` at a time."""
         builder, step = self.builder, first.type(width)
         of = [_spread(builder, number, width) for number in self.numbers]

@@ -5,7 +5,7 @@ arithmetic, and rows in float64. Only additions and multiplications of whole arr
 those has one result; of its own orders of summing the one that is used is tried first.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from math import inf
@@ -36,6 +36,10 @@ class Part(Protocol):
     def place(self) -> slice:
         """In the chunk."""
 
+    @property
+    def count(self) -> int:
+        """How many sums there are of it."""
+
     def rows(self, squares: Array) -> Array:
         """The sums of the short rows, in the dtype of the squares, which have room behind them."""
 
@@ -50,9 +54,10 @@ def room(size: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A block of a large tensor. Element i is in lane i mod 512; tiles are sixteen rows of lanes."""
+    """A block of a large tensor. Element i is in lane i mod 1024; a tile is 32 rows of lanes."""
 
     place: slice
+    count: int = 1
 
     def rows(self, squares: Array) -> Array:
         size = self.place.stop - self.place.start
@@ -79,6 +84,10 @@ class Tensors:
 
     place: slice
     sizes: Sequence[int]
+
+    @property
+    def count(self) -> int:
+        return len(self.sizes)
 
     @cached_property
     def _rows(self) -> tuple[Array, Array | None]:
@@ -177,6 +186,14 @@ def settle(totals: Array, part: Part, vectors: Iterable[Array]) -> None:
             squares[: len(x)] = x
             np.multiply(squares, squares, out=squares)
             total[lost] = part.totals([part.rows(squares)])[lost, 0]
+
+
+def settle_chunk(totals: Array, chunk: Chunk, vectors: Callable[[slice], Iterable[Array]]) -> None:
+    """Do the same for all parts of a chunk, of which `vectors` gives what was summed."""
+    first = 0
+    for part in chunk.parts:
+        settle(totals[first : first + part.count], part, vectors(part.place))
+        first += part.count
 
 
 @np.errstate(all="ignore")

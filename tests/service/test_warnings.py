@@ -244,6 +244,15 @@ def test_sent_halves_that_stand_still_are_warned_of_at_once(client: Client, dtyp
     assert "`wire_dtype`" in first["warnings"]
 
 
+@pytest.mark.parametrize("hold", [False, True])
+def test_halves_that_stand_still_are_named_in_the_order_of_the_tensors(client: Client, hold: bool) -> None:
+    session = create(client, hyperparameters={"lr": 1e-5, "weight_decay": 0}, hold_params=hold)
+    ones = {f"w{n}": np.ones(1, BF16) for n in range(9)}
+    binary_step(client, session, ones, ones)
+    _, second = read_binary(binary_step(client, session, ones, None if hold else ones))
+    assert "of 'w0', 'w1' and 7 more" in second["warnings"]
+
+
 STILL: dict[str, tuple[dict[str, Any], Any, Any]] = {
     "a gradient of zeros": ({}, BF16, [0.0, -0.0]),
     "a learning rate of zero": ({"hyperparameters": {"lr": 0}}, BF16, [1, 1]),
