@@ -26,6 +26,8 @@ class Compute:
     def __init__(self, threads: int) -> None:
         threads = threads or cpu_count() or 1
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compute")
+        self.runs = 0
+        """How often it was used."""
         self.machine = Machine(fastest(), threads, self._pool)
 
     async def run(self, work: Callable[[], T], nbytes: int) -> T:
@@ -35,7 +37,11 @@ class Compute:
 
     async def run_apart(self, work: Callable[[], T]) -> T:
         """The same of work that nobody knows the size of."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        self.runs += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        finally:
+            self.runs += 1
 
     def close(self) -> None:
         self._pool.shutdown()

@@ -30,6 +30,7 @@ from app.cors import cors
 from app.hosts import HostGate
 from app.listing import Listing
 from app.logs import configure_logs, log
+from app.memory import bound_malloc, let_go_when_idle
 from app.names import listed
 from app.problems import Problem
 from app.quota import Quota
@@ -47,9 +48,6 @@ from app.wire.codec import Limits
 from optim_engine import EngineError
 from optim_engine.buffers import BUFFERS
 
-IDLE_SECONDS = 30.0
-"""After this long without use, memory that is kept for bodies and states goes back to the system."""
-
 
 def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     """The ASGI application. A store that is given is opened and closed like the settings' own."""
@@ -64,7 +62,7 @@ def _app(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
         async with service.store:
             for warning in await service.store.warnings() if warns else ():
                 log.warning(warning)
-            tasks = [asyncio.create_task(_sweep(service)), asyncio.create_task(_let_go())]
+            tasks = [asyncio.create_task(task) for task in (_sweep(service), let_go_when_idle(service.compute))]
             yield
             for task in tasks:
                 task.cancel()
@@ -94,6 +92,7 @@ def from_environment() -> ASGIApp:
     """What a server process runs: the settings are in its environment."""
     settings = Settings()
     configure_logs(settings.log_level, settings.log_format)
+    bound_malloc()
     if (supervisor := parent_process()) is not None:
         Thread(target=_stop_after, args=(supervisor,), daemon=True).start()
     app = _app(settings, open_store(settings), warns=False)  # `serve` did, once for all server processes
@@ -104,11 +103,12 @@ def from_environment() -> ASGIApp:
 def _collect_seldom() -> None:
     """A garbage collection stops everything. Modules and routes stay for good, and requests leave nothing to look for.
 
-    200,000 new objects are what more than a thousand waiting requests are made of.
+    50,000 new objects are what some hundred waiting requests are made of, and looked through in two milliseconds. What
+    has been looked through twice, such as the sessions in memory, is looked at no more: of many it would take seconds.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000)
+    gc.set_threshold(50_000, 10, 1_000_000)
 
 
 def _until_cancelled(app: ASGIApp) -> ASGIApp:
@@ -139,6 +139,7 @@ class _Application(FastAPI):
 
 def _service(settings: Settings, store: Store) -> Service:
     compute = Compute(settings.compute_threads)
+    BUFFERS.limit = settings.spare_bytes
     keys = Keys(settings.api_keys_file, settings.api_key_sha256)
     rate = settings.rate_limit
     return Service(
@@ -183,13 +184,6 @@ async def _sweep(service: Service) -> None:
                 log.info("swept", removed=removed)
         except errors.ServiceError as error:
             log.warning("sweep failed", error=error.detail)
-
-
-async def _let_go() -> None:
-    """Let go of memory that was kept for the next request and lies idle, for as long as the service runs."""
-    while True:
-        await asyncio.sleep(IDLE_SECONDS / 3)
-        await asyncio.to_thread(BUFFERS.let_go, IDLE_SECONDS)
 
 
 def _add_layers(app: FastAPI, service: Service) -> None:

@@ -139,6 +139,12 @@ class Settings(BaseSettings):
     state_cache_bytes: int = Field(
         default=2 << 30, ge=0, description="Memory for the states of recent sessions, in bytes; 0 keeps none."
     )
+    spare_bytes: int = Field(
+        default=1 << 30,
+        ge=0,
+        description="Memory that is kept for the next request when one is done, in bytes; what nobody has used for "
+        "some seconds goes back to the system.",
+    )
     history_limit: int = Field(default=100_000, ge=1, description="Rows of history kept for one session.")
     store_timeout_seconds: float = Field(
         default=30.0, gt=0, description="How long one call to Redis may take, in seconds."

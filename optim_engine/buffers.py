@@ -20,12 +20,10 @@ SMALLEST_KEPT = 1 << 16
 class Buffers:
     """Keeps up to `limit` bytes of memory that is not in use; what was used least recently goes first."""
 
-    def __init__(self, limit: int = 2 << 30) -> None:
-        self._limit = limit
-        self._idle: OrderedDict[int, list[Array]] = OrderedDict()
-        """By size; the sizes that were used last stand last."""
-        self._used_at: dict[int, float] = {}
-        """When memory of each size that is kept was given back last."""
+    def __init__(self, limit: int = 1 << 30) -> None:
+        self.limit = limit
+        self._idle: OrderedDict[int, list[tuple[Array, float]]] = OrderedDict()
+        """By size, with when it was given back; the sizes that were used last stand last."""
         self._idle_bytes = 0
         self._lock = threading.Lock()
 
@@ -44,32 +42,32 @@ class Buffers:
         return self._idle_bytes
 
     def let_go(self, seconds: float) -> int:
-        """Let go of the sizes that nobody gave back for so long; return how many bytes they had."""
+        """Let go of memory that lies idle for so long; return how many bytes it had."""
+        memories, until = list[Array](), time.monotonic() - seconds
         with self._lock:
-            now = time.monotonic()
-            sizes = [size for size, used_at in self._used_at.items() if now - used_at >= seconds]
-            memories = [self._pop(size) for size in sizes for _ in range(len(self._idle[size]))]
+            for size, idle in [*self._idle.items()]:
+                while size in self._idle and idle[0][1] <= until:
+                    memories.append(self._pop(size, 0))
         return sum(len(memory) for memory in memories)
 
     def give_back(self, memory: Array) -> None:
         """Called by the loan. A garbage collection inside of `take` may call it too, so it never waits for the lock:
         who finds it taken lets the memory go."""
-        if len(memory) > self._limit or not self._lock.acquire(blocking=False):
+        if len(memory) > self.limit or not self._lock.acquire(blocking=False):
             return
         try:
-            self._idle.setdefault(len(memory), []).append(memory)
+            self._idle.setdefault(len(memory), []).append((memory, time.monotonic()))
             self._idle.move_to_end(len(memory))
-            self._used_at[len(memory)] = time.monotonic()
             self._idle_bytes += len(memory)
-            while self._idle_bytes > self._limit:
+            while self._idle_bytes > self.limit:
                 self._pop(next(iter(self._idle)))
         finally:
             self._lock.release()
 
-    def _pop(self, size: int) -> Array:
-        memory = self._idle[size].pop()
+    def _pop(self, size: int, which: int = -1) -> Array:
+        memory, _ = self._idle[size].pop(which)
         if not self._idle[size]:
-            del self._idle[size], self._used_at[size]
+            del self._idle[size]
         self._idle_bytes -= size
         return memory
 

@@ -6,7 +6,7 @@ No input is ever written to. What a step needs is worked out first, so a refused
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -88,7 +88,7 @@ def step(
     grad_norm = norm(by_name(grads), jobs.square_sum(gradients, plan, machine)) if norm_first else 0.0
     if bad := _first_bad(grads, grad_norm):
         if config.on_non_finite == "reject":
-            raise bad
+            _refuse(grads, *bad)
         return _skipped(config, state, params, grads, rates[None], grad_norm)
     scale = config.clip.scale(grad_norm) if config.clip else 1.0
     old, new = _next(state, layout, plan, counts, filled)
@@ -100,7 +100,7 @@ def step(
     if not norm_first:
         grad_norm = norm(by_name(grads), sums.gradients)
         if bad := _first_bad(grads, grad_norm):
-            raise bad
+            _refuse(grads, *bad)
     after: dict[str, Array] = {}
     for job in todo:
         after.update(job.run.named(job.answer, out))
@@ -176,14 +176,18 @@ def _next(
     return state, State(state.t + 1, state.layout, {**state.counts, **counts}, memory)
 
 
-def _first_bad(grads: Arrays, grad_norm: float) -> NonFinite | None:
-    """The first element that is not finite. A norm that is finite has none."""
+def _first_bad(grads: Arrays, grad_norm: float) -> tuple[str, tuple[int, ...]] | None:
+    """The first element that is not finite: its tensor and index. A norm that is finite has none."""
     if math.isfinite(grad_norm):
         return None
     for tensor, g in sorted(grads.items()):
         if (index := first_non_finite(g)) is not None:
-            return NonFinite(tensor, index, float(g[index]))
+            return tensor, index
     return None
+
+
+def _refuse(grads: Arrays, tensor: str, index: tuple[int, ...]) -> NoReturn:
+    raise NonFinite(tensor, index, float(grads[tensor][index]))
 
 
 def _skipped(config: Config, state: State, params: Arrays, grads: Arrays, lr: float, grad_norm: float) -> Outcome:

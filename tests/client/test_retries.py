@@ -1,8 +1,11 @@
 """The rules of `_protocol.py`, without a socket, by a clock that moves with the waits alone."""
 
 import dataclasses
+import gc
 import logging
 import math
+import weakref
+from contextlib import suppress
 
 import pytest
 from optim_client import APIConnectionError, APIStatusError, InvalidAnswer, OptimError, StepConflict
@@ -238,3 +241,18 @@ def test_the_log_is_silent_where_nothing_is_tried_again(caplog: pytest.LogCaptur
 )
 def test_patience_is_said_in_words(patience: Patience, words: str) -> None:
     assert str(patience) == words
+
+
+def test_a_failure_keeps_nothing_of_the_call_until_a_collection() -> None:
+    gc.disable()
+    try:
+        read = lambda response: bytes(response.body)  # noqa: E731
+        kept = weakref.ref(read)
+        conversation = perform(Call(DELETE, read), TWICE)
+        next(conversation)
+        with suppress(OptimError):
+            conversation.send(answer(404, b'{"code": "session_not_found", "detail": "gone"}'))
+        del read, conversation
+        assert kept() is None
+    finally:
+        gc.enable()

@@ -143,3 +143,17 @@ def test_memory_that_lies_idle_is_let_go(monkeypatch: pytest.MonkeyPatch) -> Non
     now = 20.0
     assert buffers.let_go(10) == pytest.approx(5 * MB, rel=0.1)
     assert buffers.idle_bytes == buffers.let_go(0) == 0
+
+
+def test_of_one_size_what_lies_idle_longest_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("optim_engine.buffers.time.monotonic", lambda: now)
+    buffers = Buffers()
+    first, second = buffers.take(MB), buffers.take(MB)
+    place = address(second)
+    del first
+    now = 3.0
+    del second
+    now = 5.0
+    assert MB <= buffers.let_go(5) < 2 * MB
+    assert address(buffers.take(MB)) == place

@@ -1,5 +1,8 @@
 """A gradient that is NaN or infinite: refused with its place, or skipped; either way nothing moves."""
 
+import gc
+import weakref
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -99,3 +102,17 @@ def test_a_parameter_that_is_not_finite_is_the_users_own() -> None:
     after = step(Config.parse("adamw"), State.empty(), params, tensors(1, np.float32)).params
     assert np.isnan(after["layer.bias"]).tolist() == [False, True, False, False]
     assert np.isfinite(after["layer.weight"]).all()
+
+
+@pytest.mark.parametrize("clip", [None, {"global_norm": 1.0}])
+def test_a_refusal_keeps_no_gradient_until_a_collection(clip: Any) -> None:
+    gc.disable()
+    try:
+        grads = {"w": np.full(3, np.nan)}
+        gradient = weakref.ref(grads["w"])
+        with suppress(NonFinite):
+            step(Config.parse("sgd", clip=clip), State.empty(), {"w": np.ones(3)}, grads)
+        del grads
+        assert gradient() is None
+    finally:
+        gc.enable()

@@ -113,7 +113,10 @@ def perform(
         left = patience.seconds - (clock() - failed)
         again = _pause(outcome, error, tries, left, random) if tries <= patience.retries else None
         if again is None:
-            raise error
+            try:
+                raise error
+            finally:
+                del error, outcome  # the error knows this frame: it would keep what it came with until a collection
         if tries == 1:
             said = str(error) if isinstance(error, APIConnectionError) else f"{_name(call)}: {error}"
             log.warning("%s; trying again, %s", said, patience)
