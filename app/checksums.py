@@ -5,7 +5,7 @@ Arrays are contiguous, in C order.
 """
 
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -14,7 +14,7 @@ import orjson
 import xxhash
 
 from optim_engine import Layout
-from optim_engine.arrays import Array, Arrays, flat
+from optim_engine.arrays import Array, Arrays, cut, flat
 
 LARGEST_LISTED = 1 << 22
 """Elements: more do not come as a JSON list, which has two bytes for each. Lists alone may lose the sign of -0."""
@@ -46,14 +46,37 @@ def number_checksums_of(arrays: Arrays) -> dict[str, int]:
 
     It is the checksum of the bytes where an array has no -0, and no NaN but NumPy's.
     """
-    found = {}
-    for alike in _by_dtype(arrays):
-        together = _canonical(_joined(alike)).view(np.uint8).data
-        end = 0
-        for name, x in alike.items():
-            start, end = end, end + x.nbytes
-            found[name] = _checksum(together[start:end])
-    return found
+    found = {name: _number_checksum(x) for name, x in arrays.items() if x.size > LARGEST_JOINED}
+    small = {name: x for name, x in arrays.items() if x.size <= LARGEST_JOINED}
+    for alike in _by_dtype(small):
+        for some in _batches(alike):
+            together = _canonical(_joined(some)).view(np.uint8).data
+            end = 0
+            for name, x in some.items():
+                start, end = end, end + x.nbytes
+                found[name] = _checksum(together[start:end])
+    return {name: found[name] for name in arrays}
+
+
+def _number_checksum(x: Array) -> int:
+    """Return the same of a large array, a part at a time: to copy it whole would stop every other thread."""
+    checksum = xxhash.xxh3_64()
+    for part in cut(x.size, LARGEST_JOINED):
+        checksum.update(_canonical(flat(x)[part]).view(np.uint8).data)
+    return checksum.intdigest()
+
+
+def _batches(alike: Arrays) -> Iterator[Arrays]:
+    """Return the arrays in parts of up to twice `LARGEST_JOINED` elements."""
+    batch, size = dict[str, Array](), 0
+    for name, x in alike.items():
+        batch[name] = x
+        size += x.size
+        if size >= LARGEST_JOINED:
+            yield batch
+            batch, size = {}, 0
+    if batch:
+        yield batch
 
 
 @np.errstate(invalid="ignore")
