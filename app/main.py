@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
@@ -47,6 +48,9 @@ from app.telemetry import Metrics, Telemetry
 from app.wire.codec import Limits
 from optim_engine import EngineError
 from optim_engine.buffers import BUFFERS
+
+SWITCH_SECONDS = 0.001
+"""How long a thread that computes in Python keeps the event loop waiting, each time that it has something to do."""
 
 
 def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
@@ -93,6 +97,7 @@ def from_environment() -> ASGIApp:
     settings = Settings()
     configure_logs(settings.log_level, settings.log_format)
     bound_malloc()
+    sys.setswitchinterval(SWITCH_SECONDS)
     if (supervisor := parent_process()) is not None:
         Thread(target=_stop_after, args=(supervisor,), daemon=True).start()
     app = _app(settings, open_store(settings), warns=False)  # `serve` did, once for all server processes

@@ -19,15 +19,14 @@ async def let_go_when_idle(compute: Compute, seconds: float = IDLE_SECONDS) -> N
     For as long as the service runs. What `malloc` keeps is given back once after each time of work: meanwhile whoever
     needs memory waits.
     """
-    trimmed = compute.runs
+    quiet = 0
     while True:
         before = compute.runs
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(seconds / 2)
         await asyncio.to_thread(BUFFERS.let_go, seconds)
-        if trimmed != compute.runs == before:
-            trimmed = before
-            if _GLIBC:
-                await asyncio.to_thread(_GLIBC.malloc_trim, 0)
+        quiet = quiet + 1 if compute.runs == before else 0
+        if quiet == 2 and _GLIBC:
+            await asyncio.to_thread(_GLIBC.malloc_trim, 0)
 
 
 def bound_malloc() -> None:

@@ -78,4 +78,10 @@ REQUIREMENTS: dict[str, Requirement] = {
         "loops over the Python client with its defaults, sync and async; the service is away for 30 s after SIGTERM or "
         "`kill -9`, on LMDB and on Redis; a session created meanwhile is there once",
     ),
+    "R18": Requirement(
+        "A request at the limits holds nobody up, and leaves no memory behind",
+        "10,000 tensors under 256 hostile patterns, lists of 100 wide sessions, 16 MiB of the densest JSON, 10,000 "
+        "rows: `/livez` quick throughout; large steps, JSON and sessions with all that belongs to them, and after an "
+        "idle minute the memory is as it was",
+    ),
 }
