@@ -104,6 +104,7 @@ async def test_a_way_to_redis_that_swallows_all_is_not_ready(own_redis: RedisSer
 
 def test_a_redis_that_takes_no_writes_is_not_ready(own_redis: RedisServer) -> None:
     with probing(own_redis.url) as probes, own_redis.client() as admin:
+        assert probes.is_ready()
         admin.replicaof("127.0.0.1", 1)
         assert "is a read-only replica" in probes.refusal()
         admin.replicaof("NO", "ONE")
