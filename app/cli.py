@@ -16,7 +16,6 @@ from pydantic import FilePath, ValidationError
 from pydantic.fields import FieldInfo
 
 from app import keys_file
-from app.demo.run import demo as run_demo
 from app.errors import ServiceError
 from app.serve import serve as run_server
 from app.settings import Settings
@@ -146,6 +145,8 @@ def demo(url: Url = None) -> None:
 
     Its optimizer is a service that the demo starts, kills in a step and starts again; with --url one that runs already.
     """
+    from app.demo.run import demo as run_demo  # noqa: PLC0415 - a tenth of a second, of which the others have nothing
+
     raise typer.Exit(run_demo(url))
 
 

@@ -1,13 +1,38 @@
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.trial import Trial
+from tests.chaos.trial import WHOLE, Trial
 from tests.servers import RedisServer
 
 FAILED = pytest.StashKey[bool]()
+LONGEST = "processors"
+"""The folder whose tests take so long that they begin first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST not in item.path.parts)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_numba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Processes that a test starts find no numba, which takes half a second to import: both kernels give the same bits.
+    Ask for `with_numba` where it matters."""
+    before = os.environ.get("PYTHONPATH", "")
+    folder = tmp_path_factory.mktemp("without_numba")
+    (folder / "numba.py").write_text('raise ImportError("hidden from the processes that tests start")')
+    if not WHOLE:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
+    yield before
+    os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture
+def with_numba(without_numba: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", without_numba)
 
 
 @pytest.fixture

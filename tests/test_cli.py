@@ -163,7 +163,7 @@ def test_a_store_is_shown_without_its_secrets(store: str, shown: str) -> None:
 
 @pytest.mark.parametrize(("workers", "stop"), [("1", signal.SIGINT), ("1", signal.SIGTERM), ("2", signal.SIGTERM)])
 def test_the_first_line_says_where_and_on_what_it_serves_with_all_descriptors_and_ends_well(
-    workers: str, stop: int, tmp_path: Path
+    workers: str, stop: int, tmp_path: Path, with_numba: None
 ) -> None:
     command = [sys.executable, "-m", "app.cli", "serve", "--port=0", f"--workers={workers}", "--log-format=json"]
     environment = os.environ | {"OPTIM_STORE": f"lmdb:{tmp_path}", "OPTIM_STROE": "a slip"}

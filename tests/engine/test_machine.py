@@ -183,23 +183,20 @@ from optim_engine.machine import fastest
 print(before, fastest().name, "numba" in sys.modules)
 """
 NOWHERE_TO_WRITE = """
-import numba.core.caching as caching
-caching.CacheImpl._locator_classes = []
-from optim_engine.machine import fastest
-from tests.engine.cases import Machine
-import numpy as np
-from optim_engine import Config, State, step
-x = {"x": np.ones(3, np.float32)}
-print(fastest().name, step(Config.parse("adamw"), State.empty(), x, x, machine=Machine(fastest())).state.t)
+from numba import float64
+from numba.core.caching import CacheImpl
+from optim_engine.fused import _compiled
+CacheImpl._locator_classes = []
+print(_compiled(lambda x: x / 2, float64(float64))(3.0))
 """
 
 
 @pytest.mark.parametrize(
     ("program", "printed"),
-    [(WITHOUT_NUMBA, "numpy 1"), (IMPORTED_LATE, "False numba True"), (NOWHERE_TO_WRITE, "numba 1")],
+    [(WITHOUT_NUMBA, "numpy 1"), (IMPORTED_LATE, "False numba True"), (NOWHERE_TO_WRITE, "1.5")],
     ids=["without numba the service computes by NumPy", "numba is imported when asked for", "no folder to cache in"],
 )
-def test_in_a_process_of_its_own(program: str, printed: str) -> None:
+def test_in_a_process_of_its_own(program: str, printed: str, with_numba: None) -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, printed), done.stderr

@@ -9,6 +9,7 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,15 @@ LARGE: Mapping[str, tuple[int, ...]] = {"large": (2 * CHUNK + 4097,), "next": (C
 LARGE_CASES = ("adamw", "adamw_clip_norm", "adam_all", "sgd_nesterov_all", "rmsprop_all")
 
 
+@cache
 def numbers(seed: int, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return numbers of many sizes, made of whole ones alone, so that they are the same on every machine."""
     size = int(np.prod(shape))
     words = np.frombuffer(hashlib.shake_128(b"%d %d" % (seed, size)).digest(4 * size), "<u4").astype(np.int64)
     scale = np.ldexp(1.0, (words >> 24).astype(np.int32) % 12 - 9)
-    return (((words & 0xFFFF) - 0x8000) / 0x8000 * scale).astype(dtype).reshape(shape)
+    array = (((words & 0xFFFF) - 0x8000) / 0x8000 * scale).astype(dtype).reshape(shape)
+    array.flags.writeable = False
+    return array
 
 
 def digest(config: Config, shapes: Mapping[str, tuple[int, ...]], dtype: Any, machine: Machine) -> str:

@@ -75,7 +75,7 @@ def body(number: int, dtype: str, form: str) -> tuple[bytes, str]:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, redis_url: str) -> Iterator[list[httpx2.Client]]:
+def fleet(tmp_path: Path, redis_url: str, with_numba: None) -> Iterator[list[httpx2.Client]]:
     """A server as it is, and one for each other processor."""
     started = [ServerProcess(redis_url, tmp_path / "as-it-is.log")]
     for name in ENVIRONMENTS:
@@ -97,7 +97,7 @@ def fleet(tmp_path: Path, redis_url: str) -> Iterator[list[httpx2.Client]]:
 
 
 def test_a_fleet_of_processors_replays_each_step_alike(fleet: list[httpx2.Client]) -> None:
-    """Each step is taken by another server than the one before, and answered again by all others."""
+    """Each step is taken by another server than the one before, and answered again by the next."""
     taken = 0
     for n, (optimizer, clip, dtype, form) in enumerate(cases()):
         settings = {
@@ -110,17 +110,14 @@ def test_a_fleet_of_processors_replays_each_step_alike(fleet: list[httpx2.Client
         session = f"/v1/sessions/{path.rpartition('/')[2]}"
         for number in range(1, STEPS + 1):
             content, media_type = body(number, dtype, form)
-            first = number % len(fleet)
-            answers = [
+            taker, replayer = fleet[number % len(fleet)], fleet[(number + 1) % len(fleet)]
+            answer, again = (
                 server.post(f"{session}/steps", content=content, headers={"content-type": media_type})
-                for server in (*fleet[first:], *fleet[:first])
-            ]
-            assert [answer.status_code for answer in answers] == [200] * len(fleet), answers[0].text
-            assert ["idempotent-replayed" in answer.headers for answer in answers] == [
-                False,
-                *[True] * (len(fleet) - 1),
-            ]
-            assert len({answer.content for answer in answers}) == 1, (settings, dtype, form, number)
+                for server in (taker, replayer)
+            )
+            assert answer.status_code == again.status_code == 200, answer.text
+            assert ("idempotent-replayed" in answer.headers, "idempotent-replayed" in again.headers) == (False, True)
+            assert answer.content == again.content, (settings, dtype, form, number)
             taken += 1
     assert taken >= 1000
 

@@ -50,7 +50,7 @@ def run(command: list[str], environ: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("name", [*ENVIRONMENTS, *([ARM] if ARM_PYTHON else [])])
-def test_another_processor_gives_the_same_bits(name: str, tmp_path: Path) -> None:
+def test_another_processor_gives_the_same_bits(name: str, tmp_path: Path, with_numba: None) -> None:
     options = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'tests'}"]
     if name == ARM:
         run([*_arm_python(), *options, "-p", "pytest_asyncio.plugin", *ARM_SUITE], _arm_environment(tmp_path))
