@@ -16,7 +16,7 @@ demo: $(VENV)/.installed  ## watch a network learn through the service, killed i
 	$(BIN)/optim demo
 
 test: $(VENV)/.installed  ## every test, with a real Redis
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 chaos: $(VENV)/.installed  ## every check of docs/reliability.md, whole, about an hour; ONLY="-k races" for a part
 	CHAOS=whole $(BIN)/python -m pytest -s -m requirement $(ONLY)

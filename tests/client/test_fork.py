@@ -56,7 +56,12 @@ def test_a_forked_process_says_no_goodbye_below_tls(tmp_path: Path) -> None:
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("program", ["in_process", "in_process_anew", "in_process_async"])
-@pytest.mark.parametrize("store", ["memory:", "lmdb:{folder}/store"])
+@pytest.mark.parametrize(
+    ("program", "store"),
+    [
+        ("in_process", "memory:"),
+        *[(program, "lmdb:{folder}/store") for program in ("in_process", "in_process_anew", "in_process_async")],
+    ],
+)
 def test_a_service_in_the_parent_is_refused_to_a_forked_process(program: str, store: str, tmp_path: Path) -> None:
     assert_right(program, store.format(folder=tmp_path))

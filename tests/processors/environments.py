@@ -49,6 +49,6 @@ ENVIRONMENTS: Mapping[str, Mapping[str, str]] = _environments()
 """Each is this machine without what makes it new."""
 
 
-def environment(name: str) -> dict[str, str]:
+def environment(name: str, **more: str) -> dict[str, str]:
     """Return the variables of a process that acts as that processor; numba compiles for it once."""
-    return {**os.environ, **ENVIRONMENTS[name], "NUMBA_CACHE_DIR": str(CACHE / name)}
+    return {**os.environ, **ENVIRONMENTS[name], "NUMBA_CACHE_DIR": str(CACHE / name), **more}

@@ -1,12 +1,12 @@
 """Two servers that believe to be on different processors, over one Redis: what one has taken the other replays."""
 
 import json
+import os
 import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -18,6 +18,7 @@ from tests.durability.processes import ServerProcess
 from tests.engine.cases import DTYPES
 from tests.processors.bits import numbers
 from tests.processors.environments import ENVIRONMENTS, environment
+from tests.servers import RedisServer
 from tests.service.calls import SAFETENSORS
 
 SHAPES: Mapping[str, tuple[int, ...]] = {"layer.weight": (61, 83), "layer.bias": (83,), "gain": (), "tiny": (17,)}
@@ -74,14 +75,18 @@ def body(number: int, dtype: str, form: str) -> tuple[bytes, str]:
     return json.dumps({"step": number, **tensors}).encode(), "application/json"
 
 
-@pytest.fixture
-def fleet(tmp_path: Path, redis_url: str, with_numba: None) -> Iterator[list[httpx2.Client]]:
+@pytest.fixture(scope="module")
+def fleet(
+    tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, without_numba: str
+) -> Iterator[list[httpx2.Client]]:
     """A server as it is, and one for each other processor."""
-    started = [ServerProcess(redis_url, tmp_path / "as-it-is.log")]
-    for name in ENVIRONMENTS:
-        variables = environment(name)
+    folder, path = tmp_path_factory.mktemp("fleet"), without_numba
+    as_it_is = {**os.environ, "PYTHONPATH": path}
+    others = {name: environment(name, PYTHONPATH=path) for name in ENVIRONMENTS}
+    started = []
+    for name, variables in {"as-it-is": as_it_is, **others}.items():
         subprocess.run([sys.executable, "-c", COMPILE], check=True, env=variables)
-        started.append(ServerProcess(redis_url, tmp_path / f"{name}.log", environment=variables))
+        started.append(ServerProcess(redis_server.url, folder / f"{name}.log", environment=variables))
     try:
         for server in started:
             server.launch()
@@ -123,8 +128,8 @@ def test_a_fleet_of_processors_replays_each_step_alike(fleet: list[httpx2.Client
 
 
 def test_servers_on_other_processors_step_alike(fleet: list[httpx2.Client]) -> None:
-    """Each takes the same run alone: the same answers, digests and metrics among them."""
-    for n, (optimizer, clip, dtype, form) in enumerate(cases()):
+    """Each takes a third of the runs alone: the same answers, digests and metrics among them."""
+    for n, (optimizer, clip, dtype, form) in enumerate(cases()[::3]):
         settings = {
             "optimizer": optimizer,
             "hyperparameters": OPTIMIZERS[optimizer],

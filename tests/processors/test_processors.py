@@ -17,7 +17,6 @@ SUITE = (
     "tests/upgrade",
     "tests/engine/test_norms.py",
     "tests/engine/test_reapply.py",
-    "tests/engine/test_wire_dtype.py",
     "tests/processors/test_bits.py",
 )
 """What is run as each processor: golden, upgrade, norm and replay tests, and every rule's bits."""

@@ -115,7 +115,7 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.dictionaries(NAMES, LISTS, max_size=3), st.data(), WINDOWS)
 def test_what_is_no_json_is_not_read(document: Any, data: st.DataObject, window: int) -> None:
     text = bytearray(json.dumps(document).encode())

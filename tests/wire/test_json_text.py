@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import MalformedBody
@@ -24,6 +24,7 @@ def test_what_has_each_name_once_is_read(value: Any, ascii_alone: bool) -> None:
     assert read_text(text, "it") == orjson.loads(text)
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(TEXTS, VALUES, min_size=1), st.data())
 def test_a_name_that_stands_twice_is_refused(members: dict[str, Any], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(list(members)))
