@@ -14,18 +14,15 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 async def let_go_when_idle(compute: Compute, seconds: float = IDLE_SECONDS) -> None:
-    """Let go of buffers that were not used for so long, and of what `malloc` keeps once no work was done for so long.
+    """Let go of buffers that were not used for so long, and of what `malloc` keeps while no step is computed.
 
-    For as long as the service runs. What `malloc` keeps is given back once after each time of work: meanwhile whoever
-    needs memory waits.
+    For as long as the service runs. Whoever needs memory while `malloc` gives back waits some milliseconds.
     """
-    quiet = 0
     while True:
         before = compute.runs
-        await asyncio.sleep(seconds / 2)
+        await asyncio.sleep(seconds)
         await asyncio.to_thread(BUFFERS.let_go, seconds)
-        quiet = quiet + 1 if compute.runs == before else 0
-        if quiet == 2 and _GLIBC:
+        if compute.runs == before and _GLIBC:
             await asyncio.to_thread(_GLIBC.malloc_trim, 0)
 
 
