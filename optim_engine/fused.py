@@ -20,13 +20,19 @@ from optim_engine import walk
 from optim_engine.arrays import Array, compute_dtype, unify_nans, widened
 from optim_engine.averages import correction
 from optim_engine.buffers import scratch
-from optim_engine.fused_loops import LINE, adam, fence, row_sums, stack
+from optim_engine.fused_loops import LINE, adam, address, fence, moved, row_sums, stack
 from optim_engine.hyperparameters import Adam, AdamW
 from optim_engine.sums import FEWER, LANES, ROW, TILE, Chunk, settle_chunk, settled
 from optim_engine.walk import Update, Vectors
 
 SQUARES = ROW + LANES
 """Elements: what is left of a row, and the next ones."""
+GROUP = 256
+"""Elements that are gathered before they go to memory."""
+APART = LANES + 64
+"""Elements from one vector's squares to the next one's."""
+ROOM = 4 * LANES + 2 * 64
+"""For three of them, wherever in a page they begin."""
 DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 
 
@@ -208,7 +214,7 @@ def _tensors(old, new, numbers, flags, ends, sums):
                     for j in range(3):
                         squares[j][i] = squares[j][taken + i]
                 end = min(done + LANES, g.size)
-                adam(False, old, new, squares, numbers, flags, done, end, ready)
+                adam(False, old, new, squares, (*squares, squares[0]), numbers, flags, done, end, ready)
                 done, ready, taken = end, ready + end - done, 0
             row = row_sums(squares, taken, size)
             gradients, change, params = gradients + row[0], change + row[1], params + row[2]
@@ -220,18 +226,41 @@ def _tensors(old, new, numbers, flags, ends, sums):
 def _blocks(old, new, numbers, flags, ends, sums):
     """The blocks of a large tensor."""
     g, begin = old[0], 0
-    squares = stack(g, LANES), stack(g, LANES), stack(g, LANES)
+    room = stack(g, ROOM)
+    first = _apart(address(room), old, new) // g.itemsize
+    squares = moved(room, first), moved(room, first + APART), moved(room, first + 2 * APART)
+    groups = stack(g, GROUP), stack(g, GROUP), stack(g, GROUP), stack(g, GROUP)
     lanes = stack(float64, LANES), stack(float64, LANES), stack(float64, LANES)
     for k in range(ends.size):
         _clear(lanes)
         for tile in range(begin, ends[k], TILE):
             _clear(squares)
-            for start in range(tile, min(tile + TILE, ends[k]), LANES):
-                adam(True, old, new, squares, numbers, flags, start, min(start + LANES, ends[k]), 0)
+            stop = min(tile + TILE, ends[k])
+            for start in range(tile, stop, GROUP):
+                end, lane = min(start + GROUP, stop), (start - tile) % LANES
+                adam(True, old, new, squares, groups, numbers, flags, start, end, lane)
             _add(lanes, squares)
         for j in range(3):
             sums[k, j] = _total(lanes[j])
         begin = ends[k]
+
+
+@njit(error_model="numpy")
+def _apart(at, old, new):
+    """Return how many bytes into the room at that address the squares go, to be far from the vectors modulo the size of
+    a page: a processor takes a load for one of what was just stored where they are alike in that, and waits."""
+    size = old[0].itemsize
+    best, most = 0, -1
+    for shift in range(0, LANES * size, LINE):
+        least = LANES * size
+        for j in range(3):
+            for k in range(4):
+                place = at + shift + j * APART * size
+                for other in (place - old[k + 1].ctypes.data, place - new[k].ctypes.data):
+                    least = min(least, other % (LANES * size), -other % (LANES * size))
+        if least > most:
+            best, most = shift, least
+    return best
 
 
 _ADAM = _compiled(_adam, _signature(float32), _signature(float64))

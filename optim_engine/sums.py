@@ -20,7 +20,7 @@ from optim_engine.buffers import scratch
 SMALL = 1 << 15
 """Elements: a smaller tensor is summed in rows of neighbours, the others in blocks of tiles."""
 ROW = 128
-LANES = 1024
+LANES = 512
 DEPTH = 32
 TILE = DEPTH * LANES
 FEWER = 16
@@ -54,7 +54,7 @@ def room(size: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A block of a large tensor. Element i is in lane i mod 1024; a tile is 32 rows of lanes."""
+    """A block of a large tensor. Element i is in lane i mod 512; a tile is 32 rows of lanes."""
 
     place: slice
     count: int = 1

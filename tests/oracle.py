@@ -192,11 +192,11 @@ def small_sum(values: Sequence[float], rounded: Callable[[float], float]) -> flo
 
 
 def block_sum(values: Sequence[float], rounded: Callable[[float], float]) -> float:
-    lanes = [0.0] * 1024
-    for start in range(0, len(values), 32_768):
-        tile = [rounded(x * x) for x in values[start : start + 32_768]]
-        for lane in range(min(1024, len(tile))):
-            lanes[lane] += added(tile[lane::1024], rounded)
+    lanes = [0.0] * 512
+    for start in range(0, len(values), 16_384):
+        tile = [rounded(x * x) for x in values[start : start + 16_384]]
+        for lane in range(min(512, len(tile))):
+            lanes[lane] += added(tile[lane::512], rounded)
     return added([added(lanes[lane::16]) for lane in range(16)])
 
 

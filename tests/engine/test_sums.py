@@ -15,7 +15,7 @@ from tests import oracle
 from tests.engine.cases import each_machine
 
 SMALL = [0, 1, 2, 8, 9, 10, 17, 127, 128, 129, 256, 385, 1000, 32_767]
-LARGE = [32_768, 32_769, 33_792, 65_536, BLOCK - 1, BLOCK, BLOCK + 1025]
+LARGE = [32_768, 32_769, 33_792, 49_151, 65_536, BLOCK - 1, BLOCK, BLOCK + 1025]
 each_float = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
