@@ -27,7 +27,7 @@ class Compute:
         threads = threads or cpu_count() or 1
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compute")
         self.runs = 0
-        """How often it was used."""
+        """Count of the starts and ends of work."""
         self.machine = Machine(fastest(), threads, self._pool)
 
     async def run(self, work: Callable[[], T], nbytes: int) -> T:

@@ -50,7 +50,7 @@ from optim_engine import EngineError
 from optim_engine.buffers import BUFFERS
 
 SWITCH_SECONDS = 0.001
-"""How long a thread that computes in Python keeps the event loop waiting, each time that it has something to do."""
+"""The longest time that a thread which computes in Python keeps the event loop waiting."""
 
 
 def create_app(settings: Settings, store: Store | None = None) -> FastAPI:

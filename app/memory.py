@@ -7,9 +7,9 @@ from app.compute import Compute
 from optim_engine.buffers import BUFFERS
 
 IDLE_SECONDS = 5.0
-"""Longer than most steps follow each other: what they use is at hand."""
+"""Time without use, longer than the pause between most steps."""
 MOST_KEPT_BYTES = 8 << 20
-"""At the end of what `malloc` has for a thread."""
+"""Free memory that `malloc` may keep at the end of an arena."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 

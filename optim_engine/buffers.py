@@ -23,7 +23,7 @@ class Buffers:
     def __init__(self, limit: int = 1 << 30) -> None:
         self.limit = limit
         self._idle: OrderedDict[int, list[tuple[Array, float]]] = OrderedDict()
-        """By size, with when it was given back; the sizes that were used last stand last."""
+        """Memory by size, each with the time it was given back; the sizes that were used last stand last."""
         self._idle_bytes = 0
         self._lock = threading.Lock()
 

@@ -32,7 +32,7 @@ GROUP = 256
 APART = LANES + 64
 """Elements from one vector's squares to the next one's."""
 ROOM = 4 * LANES + 2 * 64
-"""For three of them, wherever in a page they begin."""
+"""Elements of room for three of them, wherever in a page they begin."""
 DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 
 
@@ -167,7 +167,7 @@ def _squares(x, ends, small, sums):
 
 @njit(error_model="numpy")
 def _row_total(x, squares, begin, end):
-    """The sum of a small tensor's squares."""
+    """Return the sum of a small tensor's squares."""
     total = 0.0
     for start in range(begin, end, ROW):
         size = min(ROW, end - start)
@@ -179,7 +179,7 @@ def _row_total(x, squares, begin, end):
 
 @njit(error_model="numpy")
 def _block_total(x, squares, lanes, begin, end):
-    """The sum of a block's squares."""
+    """Return the sum of a block's squares."""
     _clear(lanes)
     for tile in range(begin, end, TILE):
         _clear(squares)

@@ -38,7 +38,7 @@ class Part(Protocol):
 
     @property
     def count(self) -> int:
-        """How many sums there are of it."""
+        """The number of its sums."""
 
     def rows(self, squares: Array) -> Array:
         """The sums of the short rows, in the dtype of the squares, which have room behind them."""

@@ -177,7 +177,7 @@ def _next(
 
 
 def _first_bad(grads: Arrays, grad_norm: float) -> tuple[str, tuple[int, ...]] | None:
-    """The first element that is not finite: its tensor and index. A norm that is finite has none."""
+    """Return the tensor and index of the first element that is not finite; a norm that is finite has none."""
     if math.isfinite(grad_norm):
         return None
     for tensor, g in sorted(grads.items()):

@@ -21,7 +21,7 @@ BLANKS = b" \t\n\r"
 PARTS = (b",", b'"', b"[", b"{")
 """What begins or ends each value of a text."""
 NO_JSON = re.compile(r"([-+]?)(?:(nan)|inf(?:inity)?)\b", re.IGNORECASE)
-"""What other languages write where JSON has no number: its sign, and whether it is NaN."""
+"""Words of other languages for what JSON has no number for: the sign, and NaN."""
 LARGE_NUMBER = re.compile(
     rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
     rb"|(?<![\w.+-])-?\d++(?:\.\d++)?+[eE]\+?\d{3,}+"

@@ -10,19 +10,19 @@ from optim_client._protocol import Request
 from tests.durability.wire import JSON, Wire
 
 MANY = 10_000
-"""As many tensors as a session may have, and rows as an answer."""
+"""The most tensors that a session may have, and rows that an answer may."""
 PATTERNS = 256
 JSON_BYTES = 16 << 20
 BINARY = {"content-type": "application/vnd.safetensors"}
 AS_JSON = {"accept": "application/json"}
 DENSE = ["0,", "0.5,", "[],", "[0],", "[[0]],", "{},", '"",', '{"":0},']
-"""Of what a JSON body can be made that takes the most to read."""
+"""Units of a JSON body that take the most to read."""
 BLIND = "*" + "[ab]" * 240 + "c*"
 """A pattern that a matcher which goes back tries in each place of a name."""
 
 
 class Heavy(NamedTuple):
-    """A request, what it is called, and the statuses that it may have."""
+    """A request with its name and the statuses that it may have."""
 
     name: str
     request: Request
@@ -30,7 +30,7 @@ class Heavy(NamedTuple):
 
 
 def file_of(shapes: Mapping[str, tuple[int, ...]], value: float = 0.0) -> bytes:
-    """A safetensors body of float32 tensors that have one value everywhere."""
+    """Return a safetensors body of float32 tensors that have one value everywhere."""
     parts, end, header = list[bytes](), 0, list[str]()
     for name, shape in shapes.items():
         size = 1
@@ -44,12 +44,12 @@ def file_of(shapes: Mapping[str, tuple[int, ...]], value: float = 0.0) -> bytes:
 
 
 def step_of(names: list[str], shape: tuple[int, ...] = ()) -> bytes:
-    """A step with a parameter and a gradient of those names."""
+    """Return a step with a parameter and a gradient of those names."""
     return file_of({f"{role}/{name}": shape for role in ("params", "grads") for name in names}, 0.5)
 
 
 def json_body(unit: str, nbytes: int) -> bytes:
-    """A step whose gradient is made of as many units as fit."""
+    """Return a step whose gradient is made of as many units as fit."""
     start, end = b'{"grads":{"w":[', b']},"params":{}}'
     count = (nbytes - len(start) - len(end)) // len(unit)
     return start + (unit.encode() * count)[:-1] + end
@@ -60,7 +60,7 @@ def names_of(count: int) -> list[str]:
 
 
 def wide_requests(session: str, names: list[str], patterns: int) -> Iterator[Heavy]:
-    """All that can be asked of a session with as many tensors and patterns as it may have."""
+    """Yield all requests for a session with as many tensors and patterns as it may have."""
     step = step_of(names, (0,))
     groups = "[" + ",".join(f'{{"match":["{BLIND}{i}"],"lr":0.1}}' for i in range(patterns)) + "]"
     settings = f'{{"groups":{groups}}}'.encode()
@@ -77,14 +77,14 @@ def wide_requests(session: str, names: list[str], patterns: int) -> Iterator[Hea
 
 
 def json_requests(session: str, nbytes: int) -> Iterator[Heavy]:
-    """Steps as long as JSON may be."""
+    """Yield steps as long as JSON may be."""
     for unit in DENSE:
         body = json_body(unit, nbytes)
         yield Heavy(f"JSON of {unit}", Request("POST", f"{session}/steps", headers=JSON, body=body), (400, 422))
 
 
 def list_of(wire: Wire, sessions: int, tensors: int) -> Heavy:
-    """A list of as many sessions, each with as many tensors."""
+    """Return a list of as many sessions, each with as many tensors."""
     body = step_of([f"layer.{i}.weight" for i in range(tensors)], (1,))
     for _ in range(sessions):
         session = f"/v1/sessions/{wire.ask('POST', '/v1/sessions', {'optimizer': 'adam'}, 201)['id']}"

@@ -20,11 +20,11 @@ from tests.durability.wire import JSON, Wire
 LIVEZ_SECONDS, JSON_LIVEZ_SECONDS = 0.1, 1.0
 """Twice what is promised: the machine has pauses of its own."""
 QUICK_SECONDS = 2.0
-"""What a busy machine may add; the faults that these checks found took from three seconds to half an hour."""
+"""A bound that a busy machine keeps, too: the faults that these checks found took three seconds to half an hour."""
 LOOK_SECONDS = 0.005
 IDLE_SECONDS = 60.0
 LEFT_BYTES, LEFT_SHARE = 64 << 20, 3
-"""What an idle service may have beside what it had at its start: so much, or the third part of what work has taken.
+"""Memory that an idle service may have beside that at its start: so much, or a third of what work has taken.
 Small objects lie scattered, and another time takes the same places."""
 
 
@@ -73,12 +73,12 @@ def watching(server: ServerProcess) -> Iterator[Watch]:
 
 
 def created(wire: Wire, **settings: object) -> str:
-    """The path of a new session."""
+    """Create a session; return its path."""
     return f"/v1/sessions/{wire.ask('POST', '/v1/sessions', {'optimizer': 'adam', **settings}, 201)['id']}"
 
 
 def slowest_of(trial: Trial, wire: Wire, watch: Watch, requests: Iterable[Heavy]) -> float:
-    """Send them, and say how long /livez took at most meanwhile."""
+    """Send them; return the longest time that /livez took meanwhile."""
     slowest = 0.0
     for heavy in requests:
         watch.slowest = 0.0
@@ -117,7 +117,7 @@ def test_no_request_at_the_limits_holds_others_up(trial: Trial, server: ServerPr
 
 
 def memory_of(server: ServerProcess) -> int:
-    """The server's own: LMDB's file is not counted."""
+    """Return the bytes of the server's own memory, without LMDB's file."""
     memory = psutil.Process(server.pid).memory_info()
     return int(memory.rss - memory.shared)
 

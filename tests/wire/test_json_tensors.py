@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from app.errors import MalformedBody
 from app.session import DTYPES
-from app.wire.codec import MAX_DIMENSIONS, Limits
+from app.wire.codec import Limits
 from app.wire.codecs import JSON
 from tests.service.calls import bits
 
@@ -46,17 +46,6 @@ def written(array: np.ndarray[Any, Any], form: str) -> Any:
 
 def read(tensor: Any) -> np.ndarray[Any, Any]:
     return JSON.read_params(orjson.dumps({"params": {"w": tensor}}), LIMITS)["w"]
-
-
-def read_step(body: bytes) -> None:
-    """Read it, or refuse it: nothing else may happen."""
-    try:
-        step = JSON.read_step(body, LIMITS)
-    except MalformedBody:
-        return
-    for array in (*step.grads.values(), *step.params.values()):
-        assert array.dtype in DTYPES.values()
-        assert array.ndim <= MAX_DIMENSIONS
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -233,90 +222,6 @@ def test_a_gradient_that_is_null_is_left_out_with_its_parameter() -> None:
     assert (list(step.params), list(step.grads), list(step.forms)) == (["a"], ["a"], ["a"])
 
 
-CAUSES: list[tuple[str, str, str]] = [
-    ("grads", "[1, true]", 'has true at [1]: write a number, or null, "NaN", "Infinity" or "-Infinity"'),
-    ("grads", '["0.5"]', "has the text '0.5' at [0]: write a number, or null, "),
-    ("grads", '["nan"]', "has the text 'nan' at [0]: write a number, or null, "),
-    ("grads", "[[1, 2], [3, {}]]", "has an object at [1, 1]: write a number, or null, "),
-    (
-        "grads",
-        "[[1], [2, 3]]",
-        "has a list of 2 at [1], and a list of 1 at [0]: all must be lists of one length, or all ",
-    ),
-    ("grads", "[[[1], [2]], [[3], 4]]", "has 4 at [1, 1], and a list of 1 at [0, 0]: all must be lists"),
-    (
-        "grads",
-        "[1, null, [2]]",
-        "has a list of 1 at [2], and 1 at [0]: all must be lists of one length, or all numbers",
-    ),
-    ("grads", '"1"', "has the text '1': write a number, or null, "),
-    ("grads", "[" * 33 + "1" + "]" * 33, "nests more than 32 lists"),
-    ("grads", '{"dtype": "float32", "shape": [1, 2], "data": [[1, 2]]}', ": its data must be one flat list of numbers"),
-    ("grads", '{"dtype": "float32", "shape": [], "data": null}', ": its data must be one flat list of numbers"),
-    (
-        "params",
-        "[1, null]",
-        "has NaN (null) at [1]: in JSON parameters are finite numbers; send one that is not in base64",
-    ),
-    ("params", '[[1], ["NaN"]]', "has NaN at [1, 0]: in JSON parameters are finite numbers"),
-    ("params", '["-Infinity"]', "has -Infinity at [0]: in JSON parameters are finite numbers"),
-    ("params", "[1, -1e999]", "has -Infinity at [1]: in JSON parameters are finite numbers"),
-    ("params", "[1, 1e39]", "has a number out of the range of float32 at [1]: in JSON parameters are finite numbers"),
-    (
-        "params",
-        '{"dtype": "float16", "shape": [1], "data": [65520]}',
-        "has a number out of the range of float16 at [0]: ",
-    ),
-    ("params", "null", "has NaN (null): in JSON parameters are finite numbers"),
-    ("params", "[false]", "has false at [0]: write a number"),
-    ("params", '["x"]', "has the text 'x' at [0]: write a number"),
-]
-
-
-@pytest.mark.parametrize(("section", "text", "cause"), CAUSES)
-def test_a_refused_tensor_is_told_the_cause_and_its_place(section: str, text: str, cause: str) -> None:
-    with pytest.raises(MalformedBody) as raised:
-        JSON.read_step(f'{{"{section}": {{"w": {text}}}}}'.encode(), LIMITS)
-    assert cause in raised.value.detail
-    assert raised.value.fields["tensor"] == f"{section}/w"
-    assert len(raised.value.detail) < 250
-
-
-LONG = "0.25," * 40_000
-LONG_CAUSES: list[tuple[str, str, str]] = [
-    ("grads", f"[{LONG} true]", "has true at [40000]: write a number, or null, "),
-    ("params", f"[{LONG} null, 1]", "has NaN (null) at [40000]: in JSON parameters are finite numbers"),
-    ("params", f"[{LONG} 1e39]", "has a number out of the range of float32 at [40000]: "),
-    ("grads", f"[[{LONG} 1], [{LONG} 2], [{LONG[:-1]}]]", "has a list of 40000 at [2], and a list of 40001 at [0]: "),
-    ("grads", f"[{LONG} [1]]", "has a list of 1 at [40000], and 0.25 at [0]: all must be lists of one length, or all "),
-    ("grads", f'[[[{LONG} 1]], [[{LONG} "x"]]]', "has the text 'x' at [1, 0, 40000]: write a number, or null, "),
-    ("grads", f"[{LONG} -Infinity, 1]", 'has -Infinity, which is no JSON: a gradient may have null or "-Infinity"'),
-    ("grads", f"[{LONG} 01]", "has a list that is not JSON: "),
-    ("grads", f"[{LONG * 10} [1]]", "must be numbers in lists of one length"),
-]
-
-
-@pytest.mark.parametrize(("section", "text", "cause"), LONG_CAUSES, ids=[cause for *_, cause in LONG_CAUSES])
-def test_a_long_list_that_is_refused_is_told_the_cause_too(section: str, text: str, cause: str) -> None:
-    with pytest.raises(MalformedBody) as raised:
-        JSON.read_step(f'{{"{section}": {{"w": {text}}}}}'.encode(), LIMITS)
-    assert cause in raised.value.detail
-    assert raised.value.fields["tensor"] == f"{section}/w"
-    assert len(raised.value.detail) < 250
-
-
-WORDS = {"NaN": "NaN", "nan": "NaN", "-nan": "NaN", "Infinity": "Infinity", "-Infinity": "-Infinity", "inf": "Infinity",
-         "-Inf": "-Infinity", "+Infinity": "Infinity"}  # fmt: skip
-
-
-@pytest.mark.parametrize(("word", "instead"), WORDS.items())
-@pytest.mark.parametrize("around", ['{{"grads": {{"w": [1, {}]}}}}', '{{"größe": 1, "loss":{}}}', "[{}"])
-def test_words_that_are_no_json_are_named_with_the_way_out(word: str, instead: str, around: str) -> None:
-    with pytest.raises(MalformedBody) as raised:
-        JSON.read_step(around.format(word).encode(), LIMITS)
-    assert raised.value.detail == f'the body has {word}, which is no JSON: a gradient may have null or "{instead}"'
-
-
 def test_one_text_among_many_numbers_costs_no_memory_for_each() -> None:
     tensor = ["x" * 100_000] + [1] * 10_000
     body = orjson.dumps({"grads": {"w": tensor}})
@@ -336,79 +241,6 @@ def test_names_and_numbers_of_tensors_are_bounded(section: str, tensors: Any) ->
     with pytest.raises(MalformedBody) as raised:
         JSON.read_step(orjson.dumps({section: tensors}), LIMITS)
     assert len(str(raised.value.problem())) < 500
-
-
-JSON_VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=10)
-    | st.sampled_from([*DTYPES, "NaN", "Infinity", 1e300, 2**53]),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from(["dtype", "shape", "data", "base64"]) | st.text(max_size=9), inner, max_size=4
-        )
-    ),
-    max_leaves=20,
-)
-STEPS = st.fixed_dictionaries(
-    {},
-    optional={
-        "grads": st.dictionaries(st.text(max_size=9), JSON_VALUES, max_size=4) | JSON_VALUES,
-        "params": st.dictionaries(st.text(max_size=9), JSON_VALUES, max_size=4) | JSON_VALUES,
-        "step": JSON_VALUES,
-        "lr": JSON_VALUES,
-        "loss": JSON_VALUES,
-    },
-)
-VALID = orjson.dumps(
-    {
-        "step": 1, "lr": 0.1, "loss": "NaN",
-        "params": {"w": [[1, 2.5]], "b": {"dtype": "bfloat16", "shape": [1], "data": [1]}},
-        "grads": {"w": [[1e-3, 2]], "b": {"dtype": "bfloat16", "shape": [1], "base64": "AAA="}},
-    }
-)  # fmt: skip
-
-
-INSERTIONS = [b"[", b"]", b"{", b'"', b"null", b"9" * 30, b"1e999", b'"\\ud800"']
-
-
-@unhurried
-@given(STEPS | JSON_VALUES)
-def test_any_json_is_a_step_or_is_refused(document: Any) -> None:
-    read_step(json.dumps(document).encode("utf-8", "surrogatepass"))
-
-
-@unhurried
-@given(st.data())
-def test_a_step_with_some_bytes_changed_is_a_step_or_is_refused(data: st.DataObject) -> None:
-    body = bytearray(VALID)
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(body) - 1))
-        kind = data.draw(st.sampled_from(["set", "cut", "insert"]))
-        if kind == "set":
-            body[at] = data.draw(st.integers(0, 255))
-        elif kind == "cut":
-            del body[at : at + data.draw(st.integers(1, 8))]
-        else:
-            body[at:at] = data.draw(st.sampled_from(INSERTIONS))
-        if not body:
-            break
-    read_step(bytes(body))
-
-
-@unhurried
-@given(st.binary(max_size=100))
-@example(b"")
-@example(b"\xef\xbb\xbf{}")
-@example(b"[" * 100_000)
-@example(b'{"grads": {"\\ud800": 1}}')
-@example(b'{"grads": {"w": ' + b"[" * 1000 + b"1" + b"]" * 1000 + b"}}")
-@example(b'{"step": ' + b"9" * 5000 + b"}")
-def test_any_bytes_are_a_step_or_are_refused(body: bytes) -> None:
-    read_step(body)
 
 
 @pytest.mark.parametrize(
