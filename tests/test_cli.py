@@ -298,7 +298,7 @@ def test_keys_without_a_file_ask_for_one(optim: Optim) -> None:
     ("url", "reason"),
     [
         ("http://127.0.0.1:1", "GET http://127.0.0.1:1/v1/sessions: no connection"),
-        ("nonsense", "base_url is http://…, https://…, 'memory:' or 'lmdb:PATH', not 'nonsense'"),
+        ("nonsense", "unknown base_url 'nonsense'; expected one of http://…, https://…, memory:, lmdb:PATH"),
     ],
 )
 def test_a_service_that_is_not_there_is_one_line(optim: Optim, url: str, reason: str) -> None:

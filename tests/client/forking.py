@@ -54,8 +54,8 @@ def locks_held(url: str) -> None:
     """Every lock of the client is held by another thread while the process forks."""
     client = Client(url, max_retries=0)
     session = client.sessions.create("sgd", lr=0.1)
-    lane: Any = client._links._lane
-    locks = [lane._lock, lane._buffers._lock, client._links._lock, *(lane._places for _ in range(100))]
+    lane: Any = client._transport._lane
+    locks = [lane._lock, lane._buffers._lock, client._transport._httpx._lock, *(lane._places for _ in range(100))]
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:

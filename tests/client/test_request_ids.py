@@ -55,7 +55,7 @@ def echo(link: socket.socket, **changed: str) -> None:
 def test_an_answer_to_another_request_of_this_library_is_not_taken(connect: Connect) -> None:
     other = functools.partial(echo, id="optim-client-0123456789abcdef-7")
     with RawServer(other, other, echo) as server:
-        with pytest.raises(ForeignAnswer, match="is for request optim-client-0123456789abcdef-7"):
+        with pytest.raises(ForeignAnswer, match="received the answer to request optim-client-0123456789abcdef-7"):
             connect(server.url, max_retries=0).sessions.get("s-1")
         assert session_of(connect(server.url)).id == "s-1"  # at the second try, on a connection of its own
     assert server.connections == 3

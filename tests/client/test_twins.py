@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optim_client import AsyncClient, AsyncSession, AsyncSessions, Client, Session, Sessions
+from optim_client import (
+    AsyncClient,
+    AsyncSession,
+    AsyncSessions,
+    Client,
+    Session,
+    Sessions,
+    _async_transports,
+    _transports,
+)
+from optim_client._address import FORMS
 
 README = Path(__file__).parents[2] / "clients" / "python" / "README.md"
 TWINS: list[tuple[Any, Any]] = [(Client, AsyncClient), (Sessions, AsyncSessions), (Session, AsyncSession)]
@@ -43,3 +53,7 @@ def test_the_page_says_the_defaults() -> None:
     assert f"waits {client.timeout.connect:g} s for a connection and {client.timeout.read:g} s for progress" in said
     assert f"is tried again for {client.retry_seconds:g} s since its first failure" in said
     assert client.max_retries is None
+
+
+def test_every_address_has_a_transport_of_each_kind() -> None:
+    assert _transports.TRANSPORTS.keys() == _async_transports.TRANSPORTS.keys() == FORMS.keys()

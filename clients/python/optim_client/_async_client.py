@@ -8,9 +8,12 @@ from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 import httpx2
 
-from optim_client import _calls, _http
-from optim_client._async_links import AsyncLinks
+from optim_client import _calls
+from optim_client._address import base_url as address_of
+from optim_client._address import headers
+from optim_client._async_transports import open_transport
 from optim_client._files import replacing, sync
+from optim_client._http import DEFAULT_TIMEOUT, Timeout
 from optim_client._options import Options
 from optim_client._protocol import Call, perform
 from optim_client._state import SessionState
@@ -39,13 +42,13 @@ class AsyncClient(Options):
         base_url: str | None = None,
         *,
         api_key: str | None = None,
-        timeout: _http.Timeout = _http.DEFAULT_TIMEOUT,
+        timeout: Timeout = DEFAULT_TIMEOUT,
         retry_seconds: float | None = None,
         max_retries: int | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        super().__init__(_http.base_url(base_url), transport, timeout, retry_seconds, max_retries)
-        self._links = AsyncLinks(self.base_url, _http.headers(api_key), transport)
+        super().__init__(address_of(base_url), transport, timeout, retry_seconds, max_retries)
+        self._transport = open_transport(self.base_url, headers(api_key), transport)
 
     @property
     def sessions(self) -> "AsyncSessions":
@@ -60,7 +63,7 @@ class AsyncClient(Options):
         return True
 
     async def close(self) -> None:
-        await self._links.close()
+        await self._transport.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -75,7 +78,7 @@ class AsyncClient(Options):
             while True:
                 if pause:
                     await asyncio.sleep(pause)
-                pause = conversation.send(await self._links.exchange(call.request, self.timeout))
+                pause = conversation.send(await self._transport.exchange(call.request, self.timeout))
         except StopIteration as end:
             result: T = end.value
             return result

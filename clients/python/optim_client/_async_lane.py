@@ -1,4 +1,4 @@
-"""The lane for async code: the same exchange, in a thread. That costs less than HTTPX does, and needs no second one."""
+"""The lane for async code: the same exchange, in a thread, which costs less than HTTPX does."""
 
 import asyncio
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from optim_client._request_ids import RequestIds
 
 
 class AsyncLane:
-    """Its threads wait for sockets. A call that is cancelled ends its own connection, and so the wait of its thread."""
+    """An `AsyncTransport` whose threads wait for sockets. A cancelled call closes its connection, and so ends it."""
 
     def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds) -> None:
         self._lane = Lane(url, headers, ids)
@@ -23,24 +23,26 @@ class AsyncLane:
         _fork.follow(self)
 
     def after_fork(self) -> None:
-        """Start threads of this process's own: those that the executor counts on are the parent's."""
+        """Start threads of this process: the executor's are the parent's."""
         self._places.forget()
         self._threads = ThreadPoolExecutor(CONNECTIONS, "optim-client")
 
-    def takes(self, request: Request) -> bool:
-        return self._lane.takes(request)
+    @property
+    def sets_cookies(self) -> bool:
+        """Return whether the service, or a balancer before it, has set a cookie."""
+        return self._lane.sets_cookies
 
-    async def exchange(self, request: Request, limits: httpx2.Timeout) -> Outcome:
-        """One try: the answer, or why there is none."""
+    async def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
+        """Send one try of a request; return its answer, or the error that came instead of one."""
         places = self._places.get()
         try:
-            async with asyncio.timeout(limits.pool):
+            async with asyncio.timeout(timeout.pool):
                 await places.acquire()
         except TimeoutError:
             return self._lane.no_place(request)
         try:
             connection = self._lane.take()
-            running = self._threads.submit(connection.exchange, request, limits)
+            running = self._threads.submit(connection.exchange, request, timeout)
             try:
                 return await asyncio.wrap_future(running)
             except BaseException:
@@ -51,6 +53,7 @@ class AsyncLane:
         finally:
             places.release()
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Close the idle connections; those in use are closed when their calls end."""
         self._lane.close()
         self._threads.shutdown(wait=False)

@@ -8,13 +8,16 @@ from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 import httpx2
 
-from optim_client import _calls, _http
+from optim_client import _calls
+from optim_client._address import base_url as address_of
+from optim_client._address import headers
 from optim_client._files import replacing
-from optim_client._links import Links
+from optim_client._http import DEFAULT_TIMEOUT, Timeout
 from optim_client._options import Options
 from optim_client._protocol import Call, perform
 from optim_client._state import SessionState
 from optim_client._tensors import Arrays, ArraysLike, GradsLike
+from optim_client._transports import open_transport
 from optim_client._trees import Tree, TreeT
 from optim_client.documents import HistoryRow, Page, SessionInfo
 from optim_client.errors import APIConnectionError, ServiceUnavailable, StepMismatch
@@ -39,13 +42,13 @@ class Client(Options):
         base_url: str | None = None,
         *,
         api_key: str | None = None,
-        timeout: _http.Timeout = _http.DEFAULT_TIMEOUT,
+        timeout: Timeout = DEFAULT_TIMEOUT,
         retry_seconds: float | None = None,
         max_retries: int | None = None,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        super().__init__(_http.base_url(base_url), transport, timeout, retry_seconds, max_retries)
-        self._links = Links(self.base_url, _http.headers(api_key), transport)
+        super().__init__(address_of(base_url), transport, timeout, retry_seconds, max_retries)
+        self._transport = open_transport(self.base_url, headers(api_key), transport)
 
     @property
     def sessions(self) -> "Sessions":
@@ -60,7 +63,7 @@ class Client(Options):
         return True
 
     def close(self) -> None:
-        self._links.close()
+        self._transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -75,7 +78,7 @@ class Client(Options):
             while True:
                 if pause:  # even a sleep of 0 costs as much as the rest of a small step
                     time.sleep(pause)
-                pause = conversation.send(self._links.exchange(call.request, self.timeout))
+                pause = conversation.send(self._transport.exchange(call.request, self.timeout))
         except StopIteration as end:
             result: T = end.value
             return result

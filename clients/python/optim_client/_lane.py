@@ -1,8 +1,7 @@
-"""The short way to the service, for every call but files: buffers go out as they lie, a large answer stays where it is
-received. HTTPX copies both several times, and its bookkeeping costs more than a small step.
+"""The lane: a zero-copy transport over HTTP/1.1. Buffers are sent in place; a large answer stays where it arrives.
 
-It knows http and https to the service itself. What is unusual (a transport of the user's, a proxy, a password in the
-URL, cookies) and whole files go through HTTPX.
+HTTPX copies both several times, and its bookkeeping costs more than a small step. The lane speaks http and https to the
+service itself; the rest (a transport of the user's, a proxy, a password in the URL, cookies, files) goes through HTTPX.
 """
 
 import socket
@@ -19,22 +18,23 @@ from optim_client import _fork, _http, _http1, _request_ids
 from optim_client._buffers import Buffers
 from optim_client._protocol import Buffer, Outcome, Request
 from optim_client._request_ids import RequestIds
+from optim_client._transport import CLOSED
 
 CONNECTIONS = 100
-"""As many as HTTPX opens at once."""
+"""The largest number of open connections, as in HTTPX."""
 IDLE_SECONDS = 60.0
-"""Less than the service keeps a silent connection, so that it is rarely closed while a request is on its way."""
+"""Shorter than the service's keep-alive, so that a connection is rarely closed while a request is on its way."""
 
 
 def leads_to(url: httpx2.URL) -> bool:
-    """Whether the lane can be used: HTTPX reads the same variables for a proxy."""
+    """Return whether the lane can be used to that address. HTTPX reads the same variables for a proxy."""
     proxies = getproxies()
     proxied = url.scheme in proxies or "all" in proxies
     return not (url.userinfo or url.query or (proxied and not proxy_bypass(url.host)))
 
 
 class Lane:
-    """Connections to one service, for many threads; each carries one request at a time."""
+    """A `Transport`: connections to one service, for many threads. Each carries one request at a time."""
 
     def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds) -> None:
         self._service = _Service(url, headers, ids)
@@ -50,40 +50,42 @@ class Lane:
         self._places = threading.BoundedSemaphore(CONNECTIONS)
 
     def after_fork(self) -> None:
-        """Leave every connection to the parent: only the descriptors of this process are closed."""
+        """Close this process's descriptors, which leaves every connection to the parent."""
         inherited = [*self._idle, *self._taken]
         self._start()
         for connection in inherited:
             connection.close()
 
-    def takes(self, request: Request) -> bool:
-        """Not files; and nothing more once the service, or a balancer before it, keeps cookies."""
-        return not _http.is_of_a_file(request) and not self._service.sets_cookies
+    @property
+    def sets_cookies(self) -> bool:
+        """Return whether the service, or a balancer before it, has set a cookie."""
+        return self._service.sets_cookies
 
-    def exchange(self, request: Request, limits: httpx2.Timeout) -> Outcome:
-        """One try: the answer, or why there is none."""
+    def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
+        """Send one try of a request; return its answer, or the error that came instead of one."""
         places = self._places
-        if not places.acquire(timeout=limits.pool):
+        if not places.acquire(timeout=timeout.pool):
             return self.no_place(request)
         try:
             connection = self.take()
             try:
-                return connection.exchange(request, limits)
+                return connection.exchange(request, timeout)
             finally:
                 self.give_back(connection)
         finally:
             places.release()
 
     def no_place(self, request: Request) -> Outcome:
+        """Return the error of a request that waited too long for a connection."""
         where = self._service.where(request)
         return _http.no_answer(where, TimeoutError(f"{CONNECTIONS} calls are under way"), sent=False)
 
     def take(self) -> "Connection":
-        """The connection that was used last and still stands, or one that is yet to be opened."""
+        """Return the connection that was used last and is still open, or one that is yet to be opened."""
         while True:
             with self._lock:
                 if self._closed:
-                    raise RuntimeError("the client is closed")
+                    raise RuntimeError(CLOSED)
                 connection = self._idle.pop() if self._idle else None
             if connection is None or connection.stands():
                 connection = connection or Connection(self._service, self._buffers)
@@ -92,7 +94,7 @@ class Lane:
             connection.close()
 
     def give_back(self, connection: "Connection") -> None:
-        """Kept only after a whole answer: what failed or was given up may have another one on its way."""
+        """Keep the connection after a whole answer, else close it: another answer may be on its way."""
         self._taken.discard(connection)
         with self._lock:
             if connection.reusable and not self._closed:
@@ -101,6 +103,7 @@ class Lane:
         connection.close()
 
     def close(self) -> None:
+        """Close the idle connections; those in use are closed when their calls end."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -109,7 +112,7 @@ class Lane:
 
 
 class _Service:
-    """Where it is, and what every request to it carries."""
+    """The address of a service, and the headers of every request to it."""
 
     def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds) -> None:
         self.ids = ids
@@ -147,7 +150,7 @@ class _Service:
 
 
 class Connection:
-    """Opened by its first request. Used by one thread; any other may `abort` it."""
+    """A connection, opened by its first request. One thread uses it; any other may `abort` it."""
 
     def __init__(self, service: _Service, buffers: Buffers) -> None:
         self._service = service
@@ -159,19 +162,20 @@ class Connection:
 
     @property
     def reusable(self) -> bool:
-        """Its last answer was read to the end, and the service keeps it open."""
+        """Return whether the last answer was read to its end, and the service keeps the connection open."""
         return self._whole and not self._aborted
 
-    def exchange(self, request: Request, limits: httpx2.Timeout) -> Outcome:
+    def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
+        """Send one try of a request; return its answer, or the error that came instead of one."""
         self._whole = False
         try:
-            link = self._socket or self._connect(limits.connect)
+            link = self._socket or self._connect(timeout.connect)
         except OSError as error:
             return _http.no_answer(self._service.where(request), error, sent=False)
         request_id = self._service.ids.new()
         try:
-            all_sent = self._send(link, self._service.bytes_of(request, request_id), limits.write)
-            answer = self._receive(link, limits.read)
+            all_sent = self._send(link, self._service.bytes_of(request, request_id), timeout.write)
+            answer = self._receive(link, timeout.read)
         except (OSError, _http1.BadAnswer) as error:
             return _http.no_answer(self._service.where(request), error, sent=True)
         if other := self._service.ids.foreign(request_id, answer.response.status, answer.response.headers):
@@ -182,21 +186,22 @@ class Connection:
         return answer.response
 
     def stands(self) -> bool:
-        """Silent for not too long, and not closed by the service, which would show as something to read."""
+        """Return whether the connection was used lately and is open: a closed one has something to read, its end."""
         return time.monotonic() - self._used < IDLE_SECONDS and self._socket is not None and _is_silent(self._socket)
 
     def abort(self) -> None:
-        """End what another thread waits for here; it closes the connection when it finds out."""
+        """End the wait of the thread that uses the connection; that thread then closes it."""
         self._aborted = True
         if self._socket is not None:
             _shut_down(self._socket)
 
     def close(self) -> None:
+        """Close this process's descriptor of the connection."""
         if self._socket is not None:
             self._socket.close()
 
     def __del__(self) -> None:
-        """A client that came by pickle has nobody to close it."""
+        """Close the connection of a client that nobody closed, such as one from a pickle."""
         self.close()
 
     def _connect(self, seconds: float | None) -> socket.socket:
@@ -206,7 +211,7 @@ class Connection:
         return self._socket
 
     def _send(self, link: socket.socket, buffers: Sequence[Buffer], seconds: float | None) -> bool:
-        """Whether everything went out: the service may answer before (413, 401), and close."""
+        """Return whether everything was sent: the service may answer before that (413, 401), and close."""
         link.settimeout(seconds)
         try:
             for buffer in _http1.packed(buffers):
@@ -232,7 +237,7 @@ class Connection:
 
 
 def _is_silent(link: socket.socket) -> bool:
-    """Whether it is open and there is nothing to read; also below TLS, which would not let one look."""
+    """Return whether the socket is open with nothing to read. Looks below TLS, which hides that."""
     link.settimeout(0)
     try:
         socket.socket.recv(link, 1, socket.MSG_PEEK)

@@ -1,54 +1,93 @@
-"""The service in this process, for notebooks and tests: `Client("memory:")`, `AsyncClient("lmdb:PATH")`.
+"""The transport to a service in this process, for notebooks and tests: `Client("memory:")`, `AsyncClient("lmdb:PATH")`.
 
-It lives in a thread with an event loop of its own, so that one piece of code serves both clients; their transports
-hand it requests. The server is imported when it is first asked for: it is not a dependency of this library.
+The service lives in a thread with an event loop of its own, so that one piece of code serves both twins. The server is
+imported when a client first asks for it: it is not a dependency of this library.
 """
 
 import asyncio
 import importlib
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
 import httpx2
 
-URL = "http://localhost"
+from optim_client import _fork, _http
+from optim_client._async_httpx import AsyncHttpx
+from optim_client._protocol import Outcome, Request
+from optim_client._request_ids import RequestIds
+from optim_client._transport import CLOSED
+
+URL = httpx2.URL("http://localhost")
 FORKED = (
     "the service of this client runs in the process that made the client, and this process was forked from it: "
     "start the service with `optim serve` and give its URL to the processes that share it"
 )
 
 
-def is_local(url: str) -> bool:
-    return url.startswith(("memory:", "lmdb:"))
+class Local:
+    """A `Transport` to a service that it starts in this process."""
+
+    def __init__(self, store: str, headers: Mapping[str, str]) -> None:
+        self._service = _Service(store, headers)
+
+    def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
+        """Send one try of a request; return its answer, or the error that came instead of one."""
+        return self._service.exchange(request, timeout).result()
+
+    def close(self) -> None:
+        """Stop the service."""
+        self._service.close()
 
 
-class Service:
-    """Started when constructed, on the store that is named; it lives until `close`, or as long as the process."""
+class AsyncLocal:
+    """An `AsyncTransport` to a service that it starts in this process."""
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, headers: Mapping[str, str]) -> None:
+        self._service = _Service(store, headers)
+
+    async def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
+        """Send one try of a request; return its answer, or the error that came instead of one."""
+        return await asyncio.wrap_future(self._service.exchange(request, timeout))
+
+    async def close(self) -> None:
+        """Stop the service."""
+        await asyncio.to_thread(self._service.close)
+
+
+class _Service:
+    """The service and its thread. It starts when constructed and lives until `close`, or as long as the process."""
+
+    def __init__(self, store: str, headers: Mapping[str, str]) -> None:
         app = _create_app(store)
-        self._asgi = httpx2.ASGITransport(app, raise_app_exceptions=False)
+        self._httpx = AsyncHttpx(URL, headers, RequestIds(), httpx2.ASGITransport(app, raise_app_exceptions=False))
+        self._refusal = ""
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         started: Future[None] = Future()
         self._thread = threading.Thread(target=self._live, args=(app, started), name="optim-service", daemon=True)
         self._thread.start()
         started.result()
+        _fork.follow(self)
 
-    def answer(self, request: httpx2.Request) -> Future[httpx2.Response]:
-        """Answer a request whose body has been read."""
-        return asyncio.run_coroutine_threadsafe(self._answer(request), self._loop)
+    def after_fork(self) -> None:
+        """Refuse every call: the thread did not come along. The loop is the parent's, and is kept for that."""
+        _http.LEFT_TO_THE_PARENT.append(self)
+        self._refusal = FORKED
+
+    def exchange(self, request: Request, timeout: httpx2.Timeout) -> Future[Outcome]:
+        """Begin an exchange on the service's loop. Raises `RuntimeError` after `close` and after a fork."""
+        if self._refusal:
+            raise RuntimeError(self._refusal)
+        return asyncio.run_coroutine_threadsafe(self._httpx.exchange(request, timeout), self._loop)
 
     def close(self) -> None:
-        if not self._loop.is_closed():
+        """Stop the service and wait for its end. A second call does nothing."""
+        if not self._refusal:
+            self._refusal = CLOSED
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
-
-    async def _answer(self, request: httpx2.Request) -> httpx2.Response:
-        response = await self._asgi.handle_async_request(request)
-        body = await response.aread()
-        return httpx2.Response(response.status_code, headers=response.headers, content=body)
 
     def _live(self, app: Any, started: Future[None]) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -63,34 +102,7 @@ class Service:
         async with app.router.lifespan_context(app):
             started.set_result(None)
             await self._stop.wait()
-
-
-class Transport(httpx2.BaseTransport):
-    """Hands the requests of a `Client` to the service."""
-
-    def __init__(self, store: str) -> None:
-        self._service = Service(store)
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        request.read()
-        return self._service.answer(request).result()
-
-    def close(self) -> None:
-        self._service.close()
-
-
-class AsyncTransport(httpx2.AsyncBaseTransport):
-    """Hands the requests of an `AsyncClient` to the service."""
-
-    def __init__(self, store: str) -> None:
-        self._service = Service(store)
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        await request.aread()
-        return await asyncio.wrap_future(self._service.answer(request))
-
-    async def aclose(self) -> None:
-        await asyncio.to_thread(self._service.close)
+            await self._httpx.close()
 
 
 def _create_app(store: str) -> Any:

@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import httpx2
 
-from optim_client import _http, _local
+from optim_client._address import is_local, url_of
+from optim_client._http import Timeout
 from optim_client._protocol import Patience
 
 DEFAULT_RETRY_SECONDS = 120.0
@@ -23,7 +24,7 @@ class Options:
         self,
         url: str,
         transport: object,
-        timeout: _http.Timeout,
+        timeout: Timeout,
         retry_seconds: float | None,
         max_retries: int | None,
     ) -> None:
@@ -46,7 +47,7 @@ class Options:
     def with_options(
         self,
         *,
-        timeout: _http.Timeout | None = None,
+        timeout: Timeout | None = None,
         retry_seconds: float | None = None,
         max_retries: int | None = None,
     ) -> Self:
@@ -71,12 +72,12 @@ class Options:
 
     def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
         """Go to another process, which takes the key from its own OPTIM_API_KEY."""
-        if _local.is_local(self.base_url):
+        if is_local(self.base_url):
             raise TypeError(
                 f"a client of {self.base_url!r} cannot be pickled, for its service runs in this process: start the "
                 "service with `optim serve` and give its URL"
             )
-        if self._has_transport or _http.url_of(self.base_url).userinfo:
+        if self._has_transport or url_of(self.base_url).userinfo:
             raise TypeError(
                 "a client with transport=… or with a password in its base_url cannot be pickled: send session.id, and "
                 "make a client at the other side"

@@ -1,33 +1,38 @@
-"""A client's connections: the lane, and HTTPX for the rest. `_async_links.py` is the same with `await`."""
+"""The transport that is HTTPX. `_async_httpx.py` is the same with `await`."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http.cookiejar import CookieJar
 from typing import BinaryIO
 
 import httpx2
 
-from optim_client import _fork, _http, _local, _request_ids
-from optim_client._lane import Lane, leads_to
+from optim_client import _fork, _http, _request_ids
 from optim_client._protocol import Outcome, Request
 from optim_client._request_ids import RequestIds
+from optim_client._transport import CLOSED
 
 
-class Links:
-    """The connections that a client and its `with_options` share. A forked process opens connections of its own."""
+class Httpx:
+    """A `Transport` that knows what HTTPX knows: proxies, cookies, passwords in the URL, and files in pieces.
 
-    def __init__(self, url: str, headers: dict[str, str], transport: httpx2.BaseTransport | None) -> None:
-        self._transport = _local.Transport(url) if _local.is_local(url) else transport
-        self._url = _http.url_of(_local.URL if _local.is_local(url) else url)
+    A `transport` of the user's belongs to the process that made it: a forked one is refused.
+    """
+
+    def __init__(
+        self,
+        url: httpx2.URL,
+        headers: Mapping[str, str],
+        ids: RequestIds,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self._url = url
         self._headers = headers
-        self._ids = RequestIds()
+        self._ids = ids
+        self._transport = transport
         self._closed = False
         self._refusal = ""
         self._start(CookieJar())
-        direct = self._transport is None and leads_to(self._url)
-        self._lane = Lane(self._url, headers, self._ids) if direct else None
-        if not direct:
-            self._httpx()
         _fork.follow(self)
 
     def _start(self, cookies: CookieJar) -> None:
@@ -36,25 +41,23 @@ class Links:
         self._lock = threading.Lock()
 
     def after_fork(self) -> None:
-        """Leave the pool to the parent. It is kept, for its end would say goodbye in the parent's name."""
+        """Leave the pool to the parent. It is kept, because its end would close the parent's connections."""
         _http.LEFT_TO_THE_PARENT.append((self._pool, self._transport))
         self._start(_http.copied(self._cookies))
         if self._transport is not None:
-            self._refusal = _local.FORKED if isinstance(self._transport, _local.Transport) else _http.FORKED
+            self._refusal = _http.FORKED
 
-    def exchange(self, request: Request, limits: httpx2.Timeout) -> Outcome:
-        """One try: the answer, or why there is none."""
-        if self._lane is not None and self._lane.takes(request):
-            return self._lane.exchange(request, limits)
+    def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
+        """Send one try of a request; return its answer, or the error that came instead of one."""
         request_id = self._ids.new()
         try:
-            with self._httpx().stream(
+            with self.pool().stream(
                 request.method,
                 request.path,
                 params=request.query,
                 headers={**_http.headers_of(request), _request_ids.HEADER: request_id},
                 content=_http.whole(request.body) if isinstance(request.body, Sequence) else _chunks(request.body),
-                timeout=limits,
+                timeout=timeout,
             ) as response:
                 if other := self._ids.foreign(request_id, response.status_code, response.headers):
                     return _http.foreign_answer(_http.where(response.request), request_id, other)
@@ -65,6 +68,17 @@ class Links:
         except httpx2.RequestError as error:
             return _http.connection_error(error)
 
+    def pool(self) -> httpx2.Client:
+        """Return the pool, opened at the first call: its certificates take as long as a hundred steps."""
+        with self._lock:
+            if self._closed or self._refusal:
+                raise RuntimeError(self._refusal or CLOSED)
+            if self._pool is None:
+                self._pool = httpx2.Client(
+                    base_url=self._url, headers=self._headers, cookies=self._cookies, transport=self._transport
+                )
+            return self._pool
+
     def close(self) -> None:
         """Close the connections of this process."""
         with self._lock:
@@ -72,19 +86,6 @@ class Links:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
-        if self._lane is not None:
-            self._lane.close()
-
-    def _httpx(self) -> httpx2.Client:
-        """The pool, opened when it is first needed: its certificates take as long as a hundred steps."""
-        with self._lock:
-            if self._closed or self._refusal:
-                raise RuntimeError(self._refusal or "the client is closed")
-            if self._pool is None:
-                self._pool = httpx2.Client(
-                    base_url=self._url, headers=self._headers, cookies=self._cookies, transport=self._transport
-                )
-            return self._pool
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -1,35 +1,41 @@
-"""An async client's connections: `_links.py` with `await`, and HTTPX's for each event loop."""
+"""The transport that is HTTPX, for async code: `_httpx.py` with `await`, and a pool for each event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from http.cookiejar import CookieJar
 from typing import BinaryIO
 
 import httpx2
 
-from optim_client import _fork, _http, _local, _request_ids
-from optim_client._async_lane import AsyncLane
-from optim_client._lane import leads_to
+from optim_client import _fork, _http, _request_ids
 from optim_client._per_loop import PerLoop
 from optim_client._protocol import Outcome, Request
 from optim_client._request_ids import RequestIds
+from optim_client._transport import CLOSED
 
 
-class AsyncLinks:
-    """The connections that a client and its `with_options` share. A forked process opens connections of its own."""
+class AsyncHttpx:
+    """An `AsyncTransport` that knows what HTTPX knows: proxies, cookies, passwords in the URL, and files in pieces.
 
-    def __init__(self, url: str, headers: dict[str, str], transport: httpx2.AsyncBaseTransport | None) -> None:
-        self._transport = _local.AsyncTransport(url) if _local.is_local(url) else transport
-        self._url = _http.url_of(_local.URL if _local.is_local(url) else url)
+    A `transport` of the user's belongs to the process that made it: a forked one is refused.
+    """
+
+    def __init__(
+        self,
+        url: httpx2.URL,
+        headers: Mapping[str, str],
+        ids: RequestIds,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._url = url
         self._headers = headers
-        self._ids = RequestIds()
+        self._ids = ids
+        self._transport = transport
         self._closed = False
         self._refusal = ""
         self._cookies = CookieJar()
         self._pools = PerLoop(self._new_pool)
-        direct = self._transport is None and leads_to(self._url)
-        self._lane = AsyncLane(self._url, headers, self._ids) if direct else None
-        self._only = None if self._transport is None else self._new_pool()
+        self._only = None if transport is None else self._new_pool()
         _fork.follow(self)
 
     def _new_pool(self) -> httpx2.AsyncClient:
@@ -38,28 +44,23 @@ class AsyncLinks:
         )
 
     def after_fork(self) -> None:
-        """Leave the pools to the parent. They are kept, for their end would say goodbye in the parent's name."""
+        """Leave the pools to the parent. They are kept, because their end would close the parent's connections."""
         _http.LEFT_TO_THE_PARENT.append((self._pools.forget(), self._transport))
         self._cookies = _http.copied(self._cookies)
         if self._transport is not None:
-            self._refusal = _local.FORKED if isinstance(self._transport, _local.AsyncTransport) else _http.FORKED
+            self._refusal = _http.FORKED
 
-    async def exchange(self, request: Request, limits: httpx2.Timeout) -> Outcome:
-        """One try: the answer, or why there is none."""
-        if self._lane is not None and self._lane.takes(request):
-            return await self._lane.exchange(request, limits)
+    async def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
+        """Send one try of a request; return its answer, or the error that came instead of one."""
         request_id = self._ids.new()
-        headers = {**_http.headers_of(request), _request_ids.HEADER: request_id}
-        if self._lane is not None and _http.is_of_a_file(request):
-            headers["connection"] = "close"  # nothing is left in a loop that may end without a word
         try:
-            async with self._httpx().stream(
+            async with self.pool().stream(
                 request.method,
                 request.path,
                 params=request.query,
-                headers=headers,
+                headers={**_http.headers_of(request), _request_ids.HEADER: request_id},
                 content=_http.whole(request.body) if isinstance(request.body, Sequence) else _chunks(request.body),
-                timeout=limits,
+                timeout=timeout,
             ) as response:
                 if other := self._ids.foreign(request_id, response.status_code, response.headers):
                     return _http.foreign_answer(_http.where(response.request), request_id, other)
@@ -70,20 +71,19 @@ class AsyncLinks:
         except httpx2.RequestError as error:
             return _http.connection_error(error)
 
+    def pool(self) -> httpx2.AsyncClient:
+        """Return the running loop's pool, opened at the first call; a `transport` of the user's has one for all."""
+        if self._closed or self._refusal:
+            raise RuntimeError(self._refusal or CLOSED)
+        return self._only or self._pools.get()
+
     async def close(self) -> None:
-        """Close the connections of this process; HTTPX's of other loops end with those."""
+        """Close the connections of this process; those of other loops end with their loops."""
         self._closed = True
         pools = self._pools.forget()
         mine = self._only or pools.get(asyncio.get_running_loop())
         if mine is not None and not self._refusal:
             await mine.aclose()
-        if self._lane is not None:
-            self._lane.close()
-
-    def _httpx(self) -> httpx2.AsyncClient:
-        if self._closed or self._refusal:
-            raise RuntimeError(self._refusal or "the client is closed")
-        return self._only or self._pools.get()
 
 
 async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:

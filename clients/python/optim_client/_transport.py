@@ -1,0 +1,37 @@
+"""The seam between a client and its connections: one method, which answers one try of a request.
+
+To add a transport (a Unix socket, a region of shared memory): a class for each of these two protocols, a row in
+`_transports.py` and in `_async_transports.py`, and the form of its address in `_address.py`.
+
+Both kinds share these rules. A client and its `with_options` share one transport. A forked process never uses an
+inherited connection: the transport opens its own ones there, or raises `RuntimeError`. After `close`, `exchange` raises
+`RuntimeError`.
+"""
+
+from typing import Protocol
+
+import httpx2
+
+from optim_client._protocol import Outcome, Request
+
+CLOSED = "the client is closed"
+
+
+class Transport(Protocol):
+    """A `Client`'s connections, for many threads."""
+
+    def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
+        """Send one try of a request; return its answer, or the error that came instead of one."""
+
+    def close(self) -> None:
+        """Close the connections of this process. A second call does nothing."""
+
+
+class AsyncTransport(Protocol):
+    """An `AsyncClient`'s connections, for many tasks and for several event loops, one after the other."""
+
+    async def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
+        """Send one try of a request; return its answer, or the error that came instead of one."""
+
+    async def close(self) -> None:
+        """Close the connections of this process. A second call does nothing."""
