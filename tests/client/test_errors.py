@@ -4,39 +4,59 @@ import json
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import optim_client
 import pytest
 from optim_client import errors
+from optim_client._protocol import Call, Patience, Request, Response, perform
 from optim_client.errors import BY_CODE, BY_STATUS, APIStatusError, status_error
 
-from app.errors import ERRORS, ServiceError
+from tests.contract import ERRORS, MEMBERS
 
 PAGE = Path(__file__).parents[2] / "clients" / "README.md"
 HEADERS = {"x-request-id": "req-1"}
 
 
-def error_of(error: ServiceError) -> APIStatusError:
-    return status_error(error.status, HEADERS, json.dumps(error.problem()).encode())
+def error_of(code: str, detail: str = "what happened", **members: Any) -> APIStatusError:
+    """Return the client's error of the service's answer with that code."""
+    problem = {"type": f"urn:optim:error:{code}", "title": "…", "status": ERRORS[code]["status"], "detail": detail}
+    assert problem.keys() | {"code"} == set(MEMBERS)
+    return status_error(ERRORS[code]["status"], HEADERS, json.dumps(problem | {"code": code} | members).encode())
 
 
-@pytest.mark.parametrize("code", sorted(ERRORS))
-def test_every_error_of_the_service_keeps_its_status_code_detail_and_request_id(code: str) -> None:
-    error = error_of(ERRORS[code]("what happened", extra=[1]))
-    assert (error.status, error.code, error.detail) == (ERRORS[code].status, code, "what happened")
-    assert (error.request_id, error.fields) == ("req-1", {"extra": [1]})
-    assert str(error).startswith(f"what happened ({error.status} {code}, request req-1)")
+@pytest.mark.parametrize("code", ERRORS)
+def test_an_error_keeps_status_code_detail_members_and_request_id(code: str) -> None:
+    status, members = ERRORS[code]["status"], dict.fromkeys(ERRORS[code]["members"], 1)
+    error = error_of(code, **members)
+    assert (error.status, error.code, error.detail) == (status, code, "what happened")
+    assert (error.request_id, error.fields) == ("req-1", members)
+    assert str(error).startswith(f"what happened ({status} {code}, request req-1)")
 
 
-@pytest.mark.parametrize("code", sorted(ERRORS))
-def test_every_error_of_the_service_is_one_of_its_statuses_family(code: str) -> None:
-    family = BY_STATUS.get(ERRORS[code].status)
+@pytest.mark.parametrize("code", ERRORS)
+def test_an_error_is_of_its_statuss_family(code: str) -> None:
+    family = BY_STATUS.get(ERRORS[code]["status"])
     if family is None:
-        family = errors.InternalServerError if ERRORS[code].status >= 500 else APIStatusError
-    assert isinstance(error_of(ERRORS[code]("")), family)
+        family = errors.InternalServerError if ERRORS[code]["status"] >= 500 else APIStatusError
+    assert isinstance(error_of(code), family)
 
 
-def test_no_class_is_for_a_code_that_the_service_does_not_know() -> None:
+@pytest.mark.parametrize("code", ERRORS)
+def test_a_client_tries_again_where_the_contract_says_so(code: str) -> None:
+    row = ERRORS[code]
+    headers = {name.lower(): value or "1" for name, value in row["headers"].items()}
+    conversation = perform(Call(Request("POST", "/"), bool), Patience(120), random=lambda: 0.0)
+    next(conversation)
+    again = True
+    try:
+        conversation.send(Response(row["status"], headers, json.dumps({"code": code}).encode()))
+    except APIStatusError:
+        again = False
+    assert again == row["again"]
+
+
+def test_every_class_is_for_a_code_of_the_service() -> None:
     assert set(BY_CODE) <= set(ERRORS)
 
 
@@ -45,26 +65,28 @@ def test_every_error_can_be_imported_from_the_package() -> None:
     assert defined <= set(optim_client.__all__)
 
 
-def test_the_page_for_other_languages_lists_every_error_with_its_status() -> None:
+def test_the_page_lists_every_error_with_its_status_and_members() -> None:
     rows = PAGE.read_text(encoding="utf-8").split("## Errors")[1].split("## ")[0].splitlines()
-    listed: dict[str, set[str]] = {}
+    listed: set[str] = set()
     for row in rows:
         if row.startswith(("| 4", "| 5")):
-            _, statuses, codes, *_ = row.split("|")
-            listed |= {code: set(re.findall(r"\d+", statuses)) for code in re.findall("`(.*?)`", codes)}
-    assert set(listed) == set(ERRORS)
-    assert all(str(ERRORS[code].status) in statuses for code, statuses in listed.items())
+            _, statuses, codes, also, *_ = row.split("|")
+            for code in (codes_of := re.findall("`(.*?)`", codes)):
+                assert str(ERRORS[code]["status"]) in statuses
+                assert set(re.findall("`(.*?)`", also)) == {m for each in codes_of for m in ERRORS[each]["members"]}
+            listed |= set(codes_of)
+    assert listed == set(ERRORS)
 
 
 def test_a_step_conflict_says_where_the_session_is_and_how_to_go_on() -> None:
-    error = error_of(ERRORS["step_conflict"]("step 3 is not the next one", current_step=7, applied_as_step=3))
+    error = error_of("step_conflict", "step 3 is not the next one", current_step=7, applied_as_step=3)
     assert isinstance(error, errors.StepConflict)
     assert (error.current_step, error.applied_as_step) == (7, 3)
     assert "session.get()" in str(error)
 
 
 def test_a_value_that_is_not_finite_is_named_with_its_place() -> None:
-    error = error_of(ERRORS["non_finite"]("w[0, 2] is nan", tensor="w", index=[0, 2]))
+    error = error_of("non_finite", "w[0, 2] is nan", tensor="w", index=[0, 2])
     assert isinstance(error, errors.NonFinite)
     assert (error.tensor, error.index) == ("w", [0, 2])
 
@@ -128,7 +150,7 @@ def test_what_a_proxy_refuses_is_said_to_be_the_proxys(status: int, hint: str) -
 
 
 def test_a_missing_key_names_the_variable_and_a_proxys_password_does_not() -> None:
-    assert "OPTIM_API_KEY" in str(error_of(ERRORS["unauthenticated"]("no key")))
+    assert "OPTIM_API_KEY" in str(error_of("unauthenticated", "no key"))
     assert "OPTIM_API_KEY" not in str(status_error(401, {"www-authenticate": "Basic"}, b"no"))
 
 

@@ -1,21 +1,28 @@
-"""The rules of `_protocol.py`, without a socket, by a clock that moves with the waits alone."""
+"""The rules of trying again: the contract's conversations, without a socket, by a clock that only waits move."""
 
-import dataclasses
 import gc
+import json
 import logging
 import math
 import weakref
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import pytest
-from optim_client import APIConnectionError, APIStatusError, InvalidAnswer, OptimError, StepConflict
+from optim_client import APIConnectionError, InvalidAnswer, OptimError, StepConflict, _protocol
+from optim_client._options import DEFAULT_RETRY_SECONDS
 from optim_client._protocol import Call, Outcome, Patience, Request, Response, perform
+
+from tests.contract import CONVERSATIONS, RULES
 
 STEP = Request("POST", "/v1/sessions/s/steps", headers={"idempotency-key": '"k"'})
 DELETE = Request("DELETE", "/v1/sessions/s")
 DONE = Response(200, {}, b"done")
 LOST = APIConnectionError("no answer")
 REFUSED = APIConnectionError("no connection", sent=False)
+UNTRUSTED = APIConnectionError("certificate verify failed", sent=False, may_pass=False)
+CONNECTION_ERRORS = {"no_answer": LOST, "no_connection": REFUSED, "untrusted_certificate": UNTRUSTED}
 TWICE = Patience(math.inf, 2)
 FOR_120_SECONDS = Patience(120)
 
@@ -30,7 +37,7 @@ BUSY = answer(409, b'{"code": "session_busy", "detail": "busy"}')
 def play(
     request: Request, *outcomes: Outcome, patience: Patience = TWICE, random: float = 0.0, seconds: float = 0.0
 ) -> tuple[list[float], bytes | OptimError]:
-    """The pauses before each try, and what came of it; each outcome must be asked for. A try takes `seconds`."""
+    """Return the pauses before each try, and the result or error. Every outcome is used; a try takes `seconds`."""
     now = 1000.0
     call = Call(request, lambda response: bytes(response.body))
     conversation = perform(call, patience, lambda: now, lambda: random)
@@ -50,120 +57,47 @@ def play(
     raise AssertionError(f"still trying after {len(outcomes)} tries")
 
 
-def test_a_success_is_taken_at_once() -> None:
-    assert play(STEP, DONE) == ([0], b"done")
+@pytest.mark.parametrize("row", CONVERSATIONS, ids=lambda row: row["name"])
+def test_a_conversation_is_as_the_contract_says(row: dict[str, Any]) -> None:
+    request = replace(STEP, method=row.get("method", "POST"))
+    patience = Patience(limit(row.get("seconds", RULES["seconds"])), limit(row.get("retries")))
+    outcomes = list(map(outcome_of, row["tries"]))
+    pauses, end = play(
+        request, *outcomes, patience=patience, random=row.get("chance", 0.0), seconds=row.get("each_try_takes", 0.0)
+    )
+    assert pauses == [0, *row["waits"]]
+    assert isinstance(end, OptimError) == (row["end"] == "error")
 
 
-@pytest.mark.parametrize("bad", [LOST, REFUSED, BUSY, *map(answer, (408, 429, 500, 502, 503, 504, 599))])
-def test_what_may_pass_is_tried_again(bad: Outcome) -> None:
-    assert play(STEP, bad, DONE) == ([0, 0.5], b"done")
-    assert play(STEP, bad, DONE, patience=FOR_120_SECONDS) == ([0, 0.5], b"done")
+def limit(said: float | None) -> float:
+    return math.inf if said is None else said
 
 
-@pytest.mark.parametrize("status", [301, 304, 400, 401, 403, 404, 405, 406, 409, 412, 413, 415, 421, 422, 501, 505])
-def test_what_stays_wrong_is_not_tried_again(status: int) -> None:
-    pauses, error = play(STEP, answer(status), patience=FOR_120_SECONDS)
-    assert pauses == [0]
-    assert isinstance(error, APIStatusError)
-    assert error.status == status
+def outcome_of(said: dict[str, Any]) -> Outcome:
+    """Return what one try of a conversation ends in."""
+    if "error" in said:
+        return CONNECTION_ERRORS[said["error"]]
+    problem = json.dumps({"code": said["code"], "detail": "…"}).encode() if "code" in said else b""
+    return Response(said["status"], said.get("headers", {}), problem)
 
 
-def test_a_connection_that_can_never_be_is_not_tried_again() -> None:
-    untrusted = APIConnectionError("certificate verify failed", sent=False, may_pass=False)
-    assert play(STEP, untrusted, patience=FOR_120_SECONDS) == ([0], untrusted)
+def test_the_rules_are_those_of_the_contract() -> None:
+    waits = RULES["waits"]
+    assert (waits["first"], waits["longest"]) == (_protocol.FIRST_WAIT_SECONDS, _protocol.LONGEST_WAIT_SECONDS)
+    assert waits["longest_retry_after"] == _protocol.LONGEST_RETRY_AFTER_SECONDS
+    assert set(RULES["statuses"]["final"]) == _protocol.NEVER_MENDED_STATUSES
+    assert RULES["seconds"] == DEFAULT_RETRY_SECONDS
 
 
-def test_after_two_retries_the_last_error_is_raised() -> None:
-    pauses, error = play(STEP, LOST, answer(503), answer(500))
-    assert pauses == [0, 0.5, 1]
-    assert isinstance(error, APIStatusError)
-    assert error.status == 500
+def test_the_last_error_is_raised() -> None:
+    assert play(STEP, answer(503), LOST, patience=Patience(math.inf, 1)) == ([0, 0.5], LOST)
 
 
-def test_without_retries_the_first_error_is_raised() -> None:
-    assert play(STEP, LOST, patience=Patience(math.inf, 0)) == ([0], LOST)
-    assert play(STEP, LOST, patience=Patience(0)) == ([0], LOST)
-
-
-def test_waits_double_up_to_four_seconds() -> None:
-    pauses, _ = play(STEP, *[LOST] * 8, patience=Patience(math.inf, 7))
-    assert pauses == [0, 0.5, 1, 2, 4, 4, 4, 4]
-
-
-def test_trying_goes_on_until_the_time_is_over_and_once_more_at_its_end() -> None:
+def test_the_default_time_ends_with_a_last_try() -> None:
     pauses, error = play(STEP, *[LOST] * 34, patience=FOR_120_SECONDS)
     assert error is LOST
     assert sum(pauses) == 120
-    assert pauses[:6] == [0, 0.5, 1, 2, 4, 4]
     assert pauses[-2:] == [4, 0.5]
-
-
-def test_the_time_of_the_tries_themselves_counts() -> None:
-    pauses, error = play(STEP, LOST, LOST, LOST, patience=FOR_120_SECONDS, seconds=60)
-    assert (pauses, error) == ([0, 0.5, 1], LOST)
-
-
-def test_a_call_that_takes_long_is_tried_again_all_the_same() -> None:
-    assert play(STEP, LOST, DONE, patience=FOR_120_SECONDS, seconds=1000) == ([0, 0.5], b"done")
-
-
-def test_whichever_limit_comes_first_ends_it() -> None:
-    assert play(STEP, LOST, LOST, patience=Patience(120, 1))[0] == [0, 0.5]
-    assert play(STEP, LOST, LOST, LOST, patience=Patience(1, 9))[0] == [0, 0.5, 0.5]
-
-
-def test_chance_shortens_a_wait_by_up_to_a_half() -> None:
-    assert play(STEP, LOST, DONE, random=1.0)[0] == [0, 0.25]
-    assert play(STEP, LOST, DONE, random=0.5)[0] == [0, 0.375]
-
-
-@pytest.mark.parametrize("patience", [TWICE, FOR_120_SECONDS])
-@pytest.mark.parametrize(("said", "seconds"), [("0", 0), ("3", 3), ("120", 120)])
-def test_retry_after_is_obeyed(patience: Patience, said: str, seconds: float) -> None:
-    assert play(STEP, answer(429, retry_after=said), DONE, patience=patience) == ([0, seconds], b"done")
-
-
-def test_waits_grow_where_retry_after_does_not() -> None:
-    at_once, later = answer(503, retry_after="0"), answer(503, retry_after="2")
-    assert play(STEP, *[at_once] * 5, DONE, patience=FOR_120_SECONDS)[0] == [0, 0, 1, 2, 4, 4]
-    assert play(STEP, *[later] * 4, DONE, patience=FOR_120_SECONDS)[0] == [0, 2, 2, 2, 4]
-
-
-@pytest.mark.parametrize(("patience", "said"), [(TWICE, "121"), (FOR_120_SECONDS, "121"), (Patience(5), "6")])
-def test_a_retry_after_that_is_too_long_is_left_to_the_caller(patience: Patience, said: str) -> None:
-    pauses, error = play(STEP, answer(503, retry_after=said), patience=patience)
-    assert pauses == [0]
-    assert isinstance(error, APIStatusError)
-
-
-def test_who_is_patient_waits_for_a_long_retry_after() -> None:
-    assert play(STEP, answer(503, retry_after="600"), DONE, patience=Patience(3600))[0] == [0, 600]
-
-
-def test_a_retry_after_date_counts_from_the_answers_own_date() -> None:
-    dates = {"retry_after": "Fri, 20 Nov 2026 12:00:07 GMT", "date": "Fri, 20 Nov 2026 12:00:00 GMT"}
-    assert play(STEP, answer(503, **dates), DONE)[0] == [0, 7]
-    assert play(STEP, answer(503, date=dates["retry_after"], retry_after=dates["date"]), DONE)[0] == [0, 0]
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"retry_after": "soon"},
-        {"retry_after": "-1"},
-        {"retry_after": "²"},
-        {"retry_after": ""},
-        {"retry_after": "Fri, 20 Nov 2026 12:00:07 GMT"},
-        {"retry_after": "Fri, 20 Nov 2026 12:00:07 -0000", "date": "Fri, 20 Nov 2026 12:00:00 GMT"},
-    ],
-)
-def test_a_retry_after_that_says_nothing_is_passed_over(headers: dict[str, str]) -> None:
-    assert play(STEP, answer(503, **headers), DONE)[0] == [0, 0.5]
-
-
-def test_x_should_retry_overrules_the_status() -> None:
-    assert play(STEP, answer(422, x_should_retry="true"), DONE) == ([0, 0.5], b"done")
-    assert play(STEP, answer(503, x_should_retry="false", retry_after="1"))[0] == [0]
 
 
 def test_a_step_conflict_is_raised_at_once() -> None:
@@ -173,20 +107,6 @@ def test_a_step_conflict_is_raised_at_once() -> None:
         assert pauses == [0]
         assert isinstance(error, StepConflict)
         assert error.current_step == 7
-
-
-def test_a_deletion_that_finds_nothing_the_second_time_is_done() -> None:
-    assert play(DELETE, LOST, Response(404, {}, b"gone")) == ([0, 0.5], b"gone")
-
-
-def test_a_deletion_that_finds_nothing_the_first_time_is_an_error() -> None:
-    _, error = play(DELETE, answer(404))
-    assert isinstance(error, APIStatusError)
-
-
-def test_only_deletions_are_content_with_nothing() -> None:
-    _, error = play(dataclasses.replace(DELETE, method="GET"), LOST, answer(404))
-    assert isinstance(error, APIStatusError)
 
 
 @pytest.mark.parametrize("error", [ValueError("no JSON"), KeyError("step"), TypeError("not a dict")])

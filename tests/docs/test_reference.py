@@ -12,6 +12,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.telemetry import Metrics
 from optim_engine import SCHEDULES
+from tests import contract
 from tests.docs.blocks import DOCUMENTS, ROOT, blocks, name_of, read, rows, section
 
 CLIENT_SETTINGS = {"OPTIM_BASE_URL", "OPTIM_API_KEY"}
@@ -78,12 +79,13 @@ def test_no_document_names_a_setting_that_is_not_there(name: str) -> None:
     assert set(re.findall(r"\bOPTIM_[A-Z_]+\b", read(name))) <= known
 
 
-def test_every_error_has_a_row_with_its_status_and_headers() -> None:
+def test_every_error_has_a_row_with_status_members_and_headers() -> None:
     table = {row[1].strip("`"): row for row in rows(read("docs/errors.md"))}
     assert table.keys() == ERRORS.keys()
     for code, error in ERRORS.items():
-        status, _, _, headers, _ = table[code]
+        status, _, members, headers, _ = table[code]
         assert int(status) == error.status
+        assert re.findall(r"`(\w+)`", members) == contract.ERRORS[code]["members"]
         for header, value in error("…").headers().items():
             assert f"`{header}`" in headers or f"`{header}: {value}`" in headers, code
 

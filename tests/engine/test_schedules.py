@@ -1,50 +1,18 @@
 """What lr is multiplied by at every kind of step, and where a schedule leaves the range of a float."""
 
-from math import cos, isinf, pi, sqrt
+from math import isinf
 from typing import Any
 
 import numpy as np
 import pytest
 
 from optim_engine import SCHEDULES, Config, InvalidConfig, State, step
-from tests import oracle
+from optim_engine.fields import field_schema
+from tests import contract, oracle
+from tests.contract import FACTORS
 from tests.engine.cases import tensors
 
 FAR = 10**9
-
-TABLE: list[tuple[dict[str, Any], dict[int, float]]] = [
-    ({"kind": "constant"}, {1: 1, 2: 1, FAR: 1}),
-    ({"kind": "linear_warmup", "warmup_steps": 1}, {1: 1, 2: 1, FAR: 1}),
-    ({"kind": "linear_warmup", "warmup_steps": 4}, {1: 0.25, 3: 0.75, 4: 1, 5: 1, FAR: 1}),
-    ({"kind": "cosine", "total_steps": 1}, {1: 1, 2: 0, FAR: 0}),
-    ({"kind": "cosine", "total_steps": 8}, {1: 1, 3: (1 + cos(pi / 4)) / 2, 5: 0.5, 8: (1 + cos(pi * 7 / 8)) / 2}),
-    ({"kind": "cosine", "total_steps": 8}, {9: 0, 10: 0, FAR: 0}),
-    ({"kind": "cosine", "total_steps": 8, "min_factor": 0.2}, {1: 1, 5: 0.6, 9: 0.2, 10: 0.2, FAR: 0.2}),
-    ({"kind": "cosine", "total_steps": 8, "min_factor": 1}, {1: 1, 5: 1, 9: 1}),
-    ({"kind": "warmup_cosine", "warmup_steps": 0, "total_steps": 8}, {1: 1, 5: 0.5, 9: 0}),
-    ({"kind": "warmup_cosine", "warmup_steps": 4, "total_steps": 12}, {1: 0.25, 4: 1, 5: 1, 9: 0.5, 13: 0, FAR: 0}),
-    ({"kind": "warmup_cosine", "warmup_steps": 4, "total_steps": 12, "min_factor": 0.1}, {4: 1, 9: 0.55, 13: 0.1}),
-    ({"kind": "step", "step_size": 3}, {1: 1, 3: 1, 4: 0.1, 6: 0.1, 7: 0.01, FAR: 0}),
-    ({"kind": "step", "step_size": 1, "gamma": 0.5}, {1: 1, 2: 0.5, 3: 0.25}),
-    ({"kind": "step", "step_size": 3, "gamma": 1}, {1: 1, 4: 1, FAR: 1}),
-    ({"kind": "step", "step_size": 3, "gamma": 2}, {1: 1, 4: 2, 7: 4}),
-    ({"kind": "exponential", "gamma": 0.5}, {1: 1, 2: 0.5, 3: 0.25, FAR: 0}),
-    ({"kind": "exponential", "gamma": 1}, {1: 1, FAR: 1}),
-    ({"kind": "polynomial", "total_steps": 4}, {1: 1, 2: 0.75, 4: 0.25, 5: 0, 6: 0, FAR: 0}),
-    ({"kind": "polynomial", "total_steps": 4, "power": 2}, {1: 1, 2: 0.5625, 5: 0}),
-    ({"kind": "polynomial", "total_steps": 4, "power": 0.5}, {2: sqrt(0.75), 5: 0}),
-    ({"kind": "polynomial", "total_steps": 4, "power": 2, "min_factor": 0.5}, {1: 1, 3: 0.625, 5: 0.5, FAR: 0.5}),
-    ({"kind": "inverse_sqrt", "warmup_steps": 4}, {1: 0.25, 4: 1, 5: sqrt(0.8), 16: 0.5, 4 * FAR: 1 / sqrt(FAR)}),
-    ({"kind": "inverse_sqrt", "warmup_steps": 1}, {1: 1, 2: sqrt(0.5), 4: 0.5}),
-    (
-        {"kind": "warmup_stable_decay", "warmup_steps": 2, "stable_steps": 3, "decay_steps": 4},
-        {1: 0.5, 2: 1, 3: 1, 5: 1, 6: 0.75, 8: 0.25, 9: 0, 10: 0, FAR: 0},
-    ),
-    (
-        {"kind": "warmup_stable_decay", "warmup_steps": 0, "stable_steps": 0, "decay_steps": 4, "min_factor": 0.2},
-        {1: 0.8, 2: 0.6, 4: 0.2, 5: 0.2, FAR: 0.2},
-    ),
-]
 
 
 def factor(schedule: dict[str, Any], s: int) -> float:
@@ -53,18 +21,18 @@ def factor(schedule: dict[str, Any], s: int) -> float:
     return config.schedule.at(s)
 
 
-@pytest.mark.parametrize(("schedule", "factors"), TABLE, ids=lambda x: x.get("kind"))
+@pytest.mark.parametrize(("schedule", "factors"), FACTORS, ids=lambda x: x.get("kind"))
 def test_the_factor_is_that_of_the_contract(schedule: dict[str, Any], factors: dict[int, float]) -> None:
     assert {s: factor(schedule, s) for s in factors} == pytest.approx(factors, rel=1e-12, abs=1e-15)
 
 
-@pytest.mark.parametrize("schedule", [schedule for schedule, _ in TABLE], ids=lambda x: x["kind"])
+@pytest.mark.parametrize("schedule", [schedule for schedule, _ in FACTORS], ids=lambda x: x["kind"])
 def test_the_factor_is_the_oracles_at_every_step(schedule: dict[str, Any]) -> None:
     for s in [*range(1, 60), 1000]:
         assert factor(schedule, s) == pytest.approx(oracle.factor(schedule, s), rel=1e-12, abs=1e-15)
 
 
-@pytest.mark.parametrize("schedule", [schedule for schedule, _ in TABLE], ids=lambda x: x["kind"])
+@pytest.mark.parametrize("schedule", [schedule for schedule, _ in FACTORS], ids=lambda x: x["kind"])
 def test_start_step_shifts_every_schedule_and_holds_its_first_factor(schedule: dict[str, Any]) -> None:
     late = schedule | {"start_step": 50}
     assert [factor(late, step) for step in (1, 49, 50, 51)] == [factor(schedule, 1)] * 4
@@ -74,7 +42,7 @@ def test_start_step_shifts_every_schedule_and_holds_its_first_factor(schedule: d
         assert factor(late, 50 + s) == pytest.approx(oracle.factor(late, 50 + s), rel=1e-12, abs=1e-15)
 
 
-@pytest.mark.parametrize("schedule", [schedule for schedule, _ in TABLE], ids=lambda x: x["kind"])
+@pytest.mark.parametrize("schedule", [schedule for schedule, _ in FACTORS], ids=lambda x: x["kind"])
 def test_start_step_is_written_only_where_it_is_not_zero(schedule: dict[str, Any]) -> None:
     plain = Config.parse("sgd", schedule=schedule).to_dict()["schedule"]
     assert "start_step" not in plain
@@ -88,7 +56,7 @@ def test_a_start_step_that_is_no_count_is_refused(start_step: Any) -> None:
         Config.parse("sgd", schedule={"kind": "cosine", "total_steps": 10, "start_step": start_step})
 
 
-@pytest.mark.parametrize("schedule", [schedule for schedule, _ in TABLE], ids=lambda x: x["kind"])
+@pytest.mark.parametrize("schedule", [schedule for schedule, _ in FACTORS], ids=lambda x: x["kind"])
 def test_a_schedule_is_over_once_its_factor_stays(schedule: dict[str, Any]) -> None:
     read = Config.parse("sgd", schedule=schedule).schedule
     assert read is not None
@@ -110,11 +78,18 @@ def test_a_schedule_is_over_where_its_factor_became_zero() -> None:
     assert read.is_over(2000)
 
 
-def test_every_kind_is_in_the_table_and_has_an_oracle() -> None:
-    assert set(SCHEDULES) == set(oracle.FACTORS) == {schedule["kind"] for schedule, _ in TABLE}
+def test_every_schedule_is_in_the_contract() -> None:
+    assert set(SCHEDULES) == set(oracle.FACTORS) == {schedule["kind"] for schedule, _ in FACTORS}
 
 
-@pytest.mark.parametrize("schedule", [schedule for schedule, _ in TABLE], ids=lambda x: x["kind"])
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_a_schedule_has_the_contracts_settings_and_formula(kind: str) -> None:
+    expected, schema = contract.SCHEDULES[kind], field_schema(SCHEDULES[kind])
+    assert (schema["properties"], schema.get("required", [])) == (expected["settings"], expected["required"])
+    assert (SCHEDULES[kind].__doc__ or "").removeprefix("Always ").removesuffix(".") == expected["formula"]
+
+
+@pytest.mark.parametrize("schedule", [schedule for schedule, _ in FACTORS], ids=lambda x: x["kind"])
 def test_a_schedule_is_written_as_it_is_read(schedule: dict[str, Any]) -> None:
     written = Config.parse("sgd", schedule=schedule).to_dict()["schedule"]
     assert schedule.items() <= written.items()

@@ -1,4 +1,6 @@
-"""Write the golden files: `python -m tests.golden.make`. Only where the contract, or the words of a refusal, changed.
+"""The maker of the golden files: `python -m tests.golden.make`, after a change of the contract or of a refusal.
+
+They are in `clients/contract/golden`:
 
 <case>/session.json       what the session is created with
 <case>/<n>.request.bin    the n-th step (`.json` where it is JSON)
@@ -14,14 +16,15 @@ import httpx2
 from optim_client._tensors import decode
 
 from tests.bodies import encode
+from tests.contract import GOLDEN
 from tests.golden.cases import CASES, Case, Step
 from tests.service.calls import SAFETENSORS, path_of, serving
 
-FOLDER = Path(__file__).parent
 FORMS = {"json": "application/json", "bin": SAFETENSORS}
 
 
 def write(folder: Path) -> None:
+    """Write the files of every case into the folder."""
     for name, case in CASES.items():
         place = folder / name
         shutil.rmtree(place, ignore_errors=True)
@@ -63,4 +66,4 @@ def _params_of(answer: httpx2.Response, before: Any) -> Any:
 
 
 if __name__ == "__main__":
-    write(FOLDER)
+    write(GOLDEN)

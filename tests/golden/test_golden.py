@@ -11,8 +11,9 @@ import httpx2
 import pytest
 from optim_client import Client, NonFinite, OptimError, ParamsConflict, StepConflict, TensorMismatch
 
+from tests.contract import GOLDEN
 from tests.golden.cases import CASES
-from tests.golden.make import FOLDER, FORMS, write
+from tests.golden.make import FORMS, write
 from tests.service.calls import bits, create, serving
 from tests.wire import package
 
@@ -26,19 +27,19 @@ REFUSALS: dict[str, type[OptimError]] = {
 
 def exchanges(case: str) -> list[tuple[Path, Path]]:
     """The requests of a case, each with its answer."""
-    folder = FOLDER / case
+    folder = GOLDEN / case
     numbers = range(1, len(CASES[case].steps) + 1)
     return [(next(folder.glob(f"{n}.request.*")), next(folder.glob(f"{n}.response.*"))) for n in numbers]
 
 
 def test_there_is_a_folder_for_each_case() -> None:
-    assert {folder.name for folder in FOLDER.iterdir() if (folder / "session.json").exists()} == CASES.keys()
+    assert {folder.name for folder in GOLDEN.iterdir() if (folder / "session.json").exists()} == CASES.keys()
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_service_answers_each_request_with_these_bytes_and_again_with_the_same(case: str) -> None:
     with serving() as client:
-        session = create(client, **json.loads((FOLDER / case / "session.json").read_text()))
+        session = create(client, **json.loads((GOLDEN / case / "session.json").read_text()))
         for request, expected in exchanges(case):
             headers = {"content-type": FORMS[request.suffix[1:]]}
             for again in (False, True):
@@ -93,6 +94,6 @@ def test_the_files_are_what_their_maker_makes(tmp_path: Path) -> None:
     write(tmp_path)
     made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.*")}
     kept = {
-        path.relative_to(FOLDER): path.read_bytes() for path in FOLDER.glob("*/*.*") if path.suffix in (".json", ".bin")
+        path.relative_to(GOLDEN): path.read_bytes() for path in GOLDEN.glob("*/*.*") if path.suffix in (".json", ".bin")
     }
     assert made == kept

@@ -20,6 +20,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.store.base import Head, IncompatibleStore, Save, VersionConflict
 from app.store.memory import MemoryStore
+from tests import contract
 from tests.service.calls import SAFETENSORS, W, binary_step, create, path_of, problem, serving, step, stepped
 
 MARK = 123456.75
@@ -216,18 +217,26 @@ def test_no_error_gives_an_array_back(answer: httpx2.Response) -> None:
         assert not isinstance(field, (list, dict)) or all(isinstance(index, int) for index in field)
 
 
-def test_what_may_be_tried_again_says_when(code: str, answer: httpx2.Response) -> None:
-    if code == "rate_limited":
-        assert 3500 < int(answer.headers["retry-after"]) <= 3600  # what is left of the hour
-        return
-    later = {"overloaded", "store_unavailable", "session_busy"}
-    assert answer.headers.get("retry-after") == ("1" if code in later else None)
+def test_an_error_has_the_contracts_members_and_headers(code: str, answer: httpx2.Response) -> None:
+    expected = contract.ERRORS[code]
+    assert answer.headers["content-type"] == contract.MEDIA_TYPE
+    assert set(contract.MEMBERS) <= answer.json().keys() <= {*contract.MEMBERS, *expected["members"]}
+    for name in ("retry-after", "x-should-retry"):
+        assert (name in answer.headers) == (name in {header.lower() for header in expected["headers"]})
+    for name, value in expected["headers"].items():
+        assert value in (None, answer.headers[name])
 
 
-def test_what_a_retry_cannot_mend_says_so(code: str, answer: httpx2.Response) -> None:
-    no, yes = ("step_conflict", "params_conflict", "state_damaged", "replay_differs"), ("session_busy",)
-    hopeless = {**dict.fromkeys(no, "false"), **dict.fromkeys(yes, "true")}
-    assert answer.headers.get("x-should-retry") == hopeless.get(code)
+def test_the_contract_has_every_error() -> None:
+    assert {code: error["status"] for code, error in contract.ERRORS.items()} == {
+        code: error.status for code, error in ERRORS.items()
+    }
+    for code, error in contract.ERRORS.items():
+        assert error["again"] == contract.may_pass(error["status"], code, error["headers"]), code
+
+
+def test_a_spent_rate_limit_says_when_to_try_again(tmp_path: Path) -> None:
+    assert 3500 < int(WAYS["rate_limited"](tmp_path).headers["retry-after"]) <= 3600  # what is left of the hour
 
 
 def test_an_unexpected_error_tells_nothing_of_what_is_inside(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from httpx2 import Client
 
 from app.store.base import FORMAT
+from tests.contract import GOLDEN
 from tests.golden.cases import CASES
-from tests.golden.make import FOLDER as GOLDEN
 from tests.golden.make import FORMS
 from tests.servers import RedisServer
 from tests.service.calls import create, serving
