@@ -7,6 +7,7 @@ import pytest
 
 from tests.chaos.trial import WHOLE, Trial
 from tests.servers import RedisServer
+from tests.stores import STORES
 
 FAILED = pytest.StashKey[bool]()
 LONGEST = "processors"
@@ -79,9 +80,7 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
-@pytest.fixture(params=["memory", "lmdb", "redis"])
+@pytest.fixture(params=STORES)
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Each store in turn, empty."""
-    if request.param == "redis":
-        return str(request.getfixturevalue("redis_url"))
-    return "memory:" if request.param == "memory" else f"lmdb:{tmp_path / 'store'}"
+    """Return the URL of each store in turn, empty."""
+    return STORES[request.param](tmp_path, lambda: str(request.getfixturevalue("redis_url")))

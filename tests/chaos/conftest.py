@@ -6,9 +6,10 @@ import pytest
 
 from tests.durability.processes import ServerProcess, servers
 from tests.servers import RedisServer
+from tests.stores import DURABLE
 
 
-@pytest.fixture(scope="module", params=["lmdb", "redis"])
+@pytest.fixture(scope="module", params=DURABLE)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ServerProcess]]:
     """On each store in turn, Redis with the options of docker-compose.yml."""
     folder = tmp_path_factory.mktemp("pair")

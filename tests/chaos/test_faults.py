@@ -16,6 +16,7 @@ from tests.chaos.trial import Trial
 from tests.chaos.victim import is_killed
 from tests.chaos.works import SMALL, Asked, Work, a_step, service_on, settled, state_of, works
 from tests.store.places import PLACES, RedisPlace
+from tests.stores import DURABLE, STORES
 
 Hit: TypeAlias = Callable[[Any, httpx2.AsyncClient, str, Work, int], Awaitable[tuple[bool, httpx2.Response | None]]]
 """Let the work of a session be hit at its n-th moment: whether there was one, and the answer, if there was one."""
@@ -24,13 +25,13 @@ TOGETHER = 6
 """Changes at once: those that wait while one is saved share a transaction of LMDB."""
 
 
-@pytest.fixture(params=["lmdb", "redis"])
+@pytest.fixture(params=DURABLE)
 async def store(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, redis_url: str, tmp_path: Any
 ) -> AsyncIterator[Any]:
     """Each store that outlives a process in turn, with a place for a fault; a sweep takes what is left at once."""
     monkeypatch.setattr(lmdb_tables, "STAGED_SECONDS", 0.0)
-    async with faulty_store(redis_url if request.param == "redis" else f"lmdb:{tmp_path}") as store:
+    async with faulty_store(STORES[request.param](tmp_path, lambda: redis_url)) as store:
         yield store
 
 

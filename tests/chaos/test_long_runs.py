@@ -16,6 +16,7 @@ from tests.durability.processes import ServerProcess
 from tests.durability.twin import Twin
 from tests.durability.wire import Wire, assert_replay
 from tests.servers import RedisServer
+from tests.stores import DURABLE
 
 TTL_SECONDS = 1.0
 SWEEP = "--sweep-seconds=0.25"
@@ -30,7 +31,7 @@ LASTING = {"optimizer": "sgd", "ttl_seconds": 3 * HOUR}
 """A session that no jump between an hour before and an hour after outlives."""
 
 
-@pytest.fixture(params=["lmdb", "redis"])
+@pytest.fixture(params=DURABLE)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Look]:
     """A store's URL, and how to look into it past the service."""
     if request.param == "lmdb":

@@ -8,6 +8,7 @@ import pytest
 from tests.durability.processes import ServerProcess, servers
 from tests.durability.wire import Wire
 from tests.servers import RedisServer
+from tests.stores import DURABLE, STORES
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +24,10 @@ def redis(folder: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
-@pytest.fixture(scope="module", params=["lmdb", "redis"])
+@pytest.fixture(scope="module", params=DURABLE)
 def store(request: pytest.FixtureRequest, folder: Path) -> str:
     """Each store in turn, by its URL."""
-    return request.getfixturevalue("redis").url if request.param == "redis" else f"lmdb:{folder / 'store'}"
+    return STORES[request.param](folder, lambda: str(request.getfixturevalue("redis").url))
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,11 @@
-"""All three stores against one dictionary, whatever is done to them in whatever order."""
+"""Every store against one dictionary, whatever is done to them in whatever order."""
 
 import asyncio
 import tempfile
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -25,6 +26,7 @@ from app.store.base import Head, HistoryRow, Save, Store, VersionConflict
 from app.store.keys import KeyMemory, key_digest
 from tests.chaos.trial import Trial
 from tests.store.changes import DAY, change_of, state_of, used
+from tests.stores import STORES
 
 KEPT_ROWS = 4
 KEPT_KEYS = 2
@@ -68,7 +70,8 @@ class Stores(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.trial.tried["examples"] += 1
-        for url in ("memory:", f"lmdb:{self.folder.name}", self.redis_url):
+        for url_of in STORES.values():
+            url = url_of(Path(self.folder.name), lambda: self.redis_url)
             self.stores.append(open_store(Settings(store=url, history_limit=KEPT_ROWS)))
             self.stores[-1].key_memory = KeyMemory(count=KEPT_KEYS, seconds=0)
             self.runner.run(self.stores[-1].open())

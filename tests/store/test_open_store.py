@@ -7,6 +7,8 @@ from app.store import STORES, open_store
 from app.store.lmdb import LmdbStore
 from app.store.memory import MemoryStore
 from app.store.redis import RedisStore
+from tests import stores
+from tests.store.places import PLACES
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,12 @@ async def test_a_url_names_its_store(url: str, kind: type) -> None:
     assert type(store) is kind
     assert store.history_limit == 7
     await store.close()
+
+
+def test_every_store_is_tested() -> None:
+    assert {STORES[name] for name in stores.STORES} == set(STORES.values())
+    assert len(stores.STORES) == len(set(STORES.values()))
+    assert PLACES.keys() == stores.STORES.keys()
 
 
 @pytest.mark.parametrize(
