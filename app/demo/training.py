@@ -3,8 +3,11 @@
 A step needs nothing but its number and the parameters, so a run can go on from any step whose parameters it has.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
+
+from optim_client.settings import WarmupCosineSchedule
 
 from app.demo import network
 from app.demo.digits import Digits
@@ -13,7 +16,7 @@ from optim_engine import Config, State, step
 
 STEPS = 1000
 BATCH = 64
-OPTIMIZER = "adamw"
+OPTIMIZER: Final = "adamw"
 LR = 0.01
 WEIGHT_DECAY = 0.1
 
@@ -30,7 +33,7 @@ class Point:
     params: Tensors
 
 
-def schedule(steps: int) -> Mapping[str, str | int]:
+def schedule(steps: int) -> WarmupCosineSchedule:
     """Up to the full learning rate in a twentieth of the steps, then down to zero."""
     return {"kind": "warmup_cosine", "warmup_steps": steps // 20, "total_steps": steps}
 

@@ -1,40 +1,49 @@
-"""The client for async code: `_client.py` with `await`. What both decide is decided elsewhere."""
+"""The client for async code: `_client.py` with `await`."""
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, Unpack, overload
+from typing import Self, TypeVar, Unpack
 
 import httpx2
 
 from optim_client import _calls
 from optim_client._address import base_url as address_of
 from optim_client._address import headers
+from optim_client._async_session import AsyncSessionSteps
 from optim_client._async_transports import open_transport
-from optim_client._files import replacing, sync
 from optim_client._http import DEFAULT_TIMEOUT, Timeout
 from optim_client._options import Options
 from optim_client._protocol import Call, perform
-from optim_client._state import SessionState
-from optim_client._tensors import Arrays, ArraysLike, GradsLike
-from optim_client._trees import Tree, TreeT
-from optim_client.documents import HistoryRow, Page, SessionInfo
+from optim_client.documents import Page, SessionInfo
 from optim_client.errors import APIConnectionError, ServiceUnavailable, StepMismatch
-from optim_client.settings import Changes, Settings
-
-HISTORY_PAGE = 1000
+from optim_client.settings import Changes, Optimizer, Settings
 
 T = TypeVar("T")
 
 
 class AsyncClient(Options):
-    """A connection to the service at `base_url`, or to one of its own in this process (`"memory:"`, `"lmdb:PATH"`).
+    """A connection to a service, for many tasks. Close it, or use it as a context manager.
 
-    `timeout` is in seconds without progress. A call that fails and may succeed later is tried again for
-    `retry_seconds`; with `max_retries` so many times instead, and with both until the first of them is used up.
-    `transport`, of HTTPX, replaces the connections, for a proxy, a socket or certificates.
-    Close it, or use it in an `async with`.
+    Every call may raise `APIConnectionError` where no answer comes, and an `APIStatusError` where the service refuses;
+    a verb's docstring names the refusals of its own.
+
+    Args:
+        base_url: The address, else `OPTIM_BASE_URL`, else `http://127.0.0.1:8000`. `"memory:"` and `"lmdb:PATH"` run a
+            service in this process.
+        api_key: The key, else `OPTIM_API_KEY`.
+        timeout: Seconds without progress.
+        retry_seconds: A call that fails and may succeed later is tried again for so long; 120 unless either is given.
+        max_retries: It is tried again so many times; with both, until the first of them is used up.
+        transport: A transport of HTTPX in the place of the connections, for a proxy, a socket or certificates.
+
+    Raises:
+        ValueError: An argument is malformed or out of range.
+
+    Example:
+        async with AsyncClient("memory:") as client:
+            session = await client.sessions.create("adamw", lr=1e-3)
     """
 
     def __init__(
@@ -52,10 +61,21 @@ class AsyncClient(Options):
 
     @property
     def sessions(self) -> "AsyncSessions":
+        """Return the sessions of the service."""
         return AsyncSessions(self)
 
     async def ready(self) -> bool:
-        """Say whether the service answers, and its store too. One try."""
+        """Return whether the service and its store answer. Makes one try.
+
+        Returns:
+            False where there is no answer, or the store cannot be written.
+
+        Raises:
+            APIStatusError: Something else refused, such as a proxy.
+
+        Example:
+            assert await client.ready()
+        """
         try:
             await self.with_options(max_retries=0)._run(_calls.ready())
         except (APIConnectionError, ServiceUnavailable):
@@ -63,6 +83,11 @@ class AsyncClient(Options):
         return True
 
     async def close(self) -> None:
+        """Close the connections. Another call raises `RuntimeError`.
+
+        Example:
+            await client.close()
+        """
         await self._transport.close()
 
     async def __aenter__(self) -> Self:
@@ -72,6 +97,7 @@ class AsyncClient(Options):
         await self.close()
 
     async def _run(self, call: Call[T]) -> T:
+        """Make a call, with every try that it needs; return its result."""
         conversation = perform(call, self.patience)
         try:
             pause = next(conversation)
@@ -84,27 +110,11 @@ class AsyncClient(Options):
             return result
 
 
-class AsyncSessions:
-    """The sessions of the service: `client.sessions`. Iterate over it for all of them, newest first."""
+class AsyncSessionList:
+    """The sessions of a service, newest first: by pages, by labels, or all of them."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
-
-    async def create(self, optimizer: str, **settings: Unpack[Settings]) -> "AsyncSession":
-        """Start a session."""
-        return self._session(*await self._client._run(_calls.tagged(_calls.create(optimizer, settings))))
-
-    async def create_from_state(self, path: str | os.PathLike[str]) -> "AsyncSession":
-        """Make a session of a saved state, with its settings, counts and labels."""
-        with await asyncio.to_thread(Path(path).open, "rb") as file:
-            return self._session(*await self._client._run(_calls.tagged(_calls.create_from_state(file))))
-
-    async def get(self, session_id: str, *, step: int | None = None) -> "AsyncSession":
-        """Return the session as it is now; with `step`, only if that is its step, else raise `StepMismatch`."""
-        session = self._session(*await self._client._run(_calls.tagged(_calls.get(session_id))))
-        if step is not None and session.info.step != step:
-            raise StepMismatch(session_id, step, session.info.step)
-        return session
 
     async def list(
         self,
@@ -112,25 +122,46 @@ class AsyncSessions:
         limit: int | None = None,
         cursor: str | None = None,
         labels: Mapping[str, str] | None = None,
-        optimizer: str | None = None,
+        optimizer: Optimizer | None = None,
     ) -> Page["AsyncSession"]:
-        """Return a page of the sessions that have all of these labels and that optimizer, newest first.
+        """Return a page of sessions, newest first; `find` follows the pages.
 
-        A page may be empty and have a `next_cursor`; `find` follows those.
+        Args:
+            limit: The largest number of sessions in the page.
+            cursor: The `next_cursor` of the page before.
+            labels: Only sessions that have all of these.
+            optimizer: Only sessions of this one.
+
+        Returns:
+            The page, which may be empty and have a `next_cursor`.
+
+        Raises:
+            MalformedQuery: An argument is unknown or out of range.
+
+        Example:
+            page = await client.sessions.list(limit=10, optimizer="adamw")
         """
         page = await self._client._run(_calls.list_sessions(limit, cursor, labels, optimizer))
-        return Page([self._session(info) for info in page.sessions], page.next_cursor, page.unreadable)
-
-    async def update(self, session_id: str, **changes: Unpack[Changes]) -> "AsyncSession":
-        return self._session(*await self._client._run(_calls.tagged(_calls.update(session_id, changes))))
-
-    async def delete(self, session_id: str) -> None:
-        await self._client._run(_calls.delete(session_id))
+        return Page([AsyncSession(self._client, info) for info in page.sessions], page.next_cursor, page.unreadable)
 
     async def find(
-        self, *, labels: Mapping[str, str] | None = None, optimizer: str | None = None
+        self, *, labels: Mapping[str, str] | None = None, optimizer: Optimizer | None = None
     ) -> AsyncIterator["AsyncSession"]:
-        """Return the sessions that have all of these labels and that optimizer, newest first, as they are asked for."""
+        """Return sessions, newest first, a page at a time as they are asked for.
+
+        Args:
+            labels: Only sessions that have all of these.
+            optimizer: Only sessions of this one.
+
+        Returns:
+            An iterator over the sessions.
+
+        Raises:
+            MalformedQuery: An argument is unknown.
+
+        Example:
+            steps = [each.info.step async for each in client.sessions.find(labels={"run": "mnist-3"})]
+        """
         page = await self.list(labels=labels, optimizer=optimizer)
         for session in page.sessions:
             yield session
@@ -142,132 +173,115 @@ class AsyncSessions:
     def __aiter__(self) -> AsyncIterator["AsyncSession"]:
         return self.find()
 
-    def _session(self, info: SessionInfo, etag: str | None = None) -> "AsyncSession":
-        return AsyncSession(self._client, info, etag)
+
+class AsyncSessions(AsyncSessionList):
+    """The sessions of a service: `client.sessions`. Iterate over it for all of them, newest first."""
+
+    async def create(self, optimizer: Optimizer, **settings: Unpack[Settings]) -> "AsyncSession":
+        """Create a session.
+
+        Args:
+            optimizer: The name of the update rule.
+            settings: Hyperparameters and the session's other settings, by name; the service has the defaults.
+
+        Returns:
+            The session, at step 0.
+
+        Raises:
+            InvalidSession: A setting is unknown, of the wrong type, or out of range.
+            QuotaExceeded: The tenant keeps as many sessions as it may.
+
+        Example:
+            session = await client.sessions.create("adamw", lr=1e-3, labels={"run": "mnist-3"})
+        """
+        return AsyncSession(self._client, *await self._client._run(_calls.tagged(_calls.create(optimizer, settings))))
+
+    async def create_from_state(self, path: str | os.PathLike[str]) -> "AsyncSession":
+        """Create a session from a saved state, with its settings, counts and labels.
+
+        Args:
+            path: A file of `save_state`.
+
+        Returns:
+            A new session, at the step of the file.
+
+        Raises:
+            InvalidState: The file is not what its digest says.
+            BadRequest: The file cannot be read as a state.
+            OSError: The file cannot be read.
+
+        Example:
+            await session.save_state(path)
+            copy = await client.sessions.create_from_state(path)
+        """
+        with await asyncio.to_thread(Path(path).open, "rb") as file:
+            return AsyncSession(self._client, *await self._client._run(_calls.tagged(_calls.create_from_state(file))))
+
+    async def get(self, session_id: str, *, step: int | None = None) -> "AsyncSession":
+        """Return a session as it is now.
+
+        Args:
+            session_id: Its id.
+            step: The step that it must be at.
+
+        Returns:
+            The session.
+
+        Raises:
+            SessionNotFound: It was never there, was deleted, has expired, or is another tenant's.
+            StepMismatch: It is at another step than `step`.
+
+        Example:
+            session = await client.sessions.get(session.id, step=1)
+        """
+        session = AsyncSession(self._client, *await self._client._run(_calls.tagged(_calls.get(session_id))))
+        if step is not None and session.info.step != step:
+            raise StepMismatch(session_id, step, session.info.step)
+        return session
+
+    async def update(self, session_id: str, **changes: Unpack[Changes]) -> "AsyncSession":
+        """Change settings from the next step on, whatever the session has become.
+
+        Args:
+            session_id: Its id.
+            changes: Settings by name. `None` puts a default back; labels are merged key by key.
+
+        Returns:
+            The session with the new settings.
+
+        Raises:
+            SessionNotFound: There is no such session.
+            InvalidSession: A setting is unknown, of the wrong type, or out of range.
+
+        Example:
+            await client.sessions.update(session.id, lr=1e-4)
+        """
+        return AsyncSession(self._client, *await self._client._run(_calls.tagged(_calls.update(session_id, changes))))
+
+    async def delete(self, session_id: str) -> None:
+        """Delete a session, with its state and its history.
+
+        Args:
+            session_id: Its id.
+
+        Raises:
+            SessionNotFound: There is no such session.
+
+        Example:
+            await client.sessions.delete(session.id)
+        """
+        await self._client._run(_calls.delete(session_id))
 
 
-class AsyncSession(SessionState):
-    """One training run's optimizer: made by `client.sessions`. One step at a time, from one place at a time."""
+class AsyncSession(AsyncSessionSteps):
+    """One training run's optimizer, made by `client.sessions`. For one step at a time, from one place at a time."""
+
+    _client: AsyncClient
 
     def __init__(self, client: AsyncClient, info: SessionInfo, etag: str | None = None) -> None:
-        super().__init__(info, etag)
-        self._client = client
+        super().__init__(client, info, etag)
 
     @property
     def client(self) -> AsyncClient:
-        """The client that it was made by, or that it came with by pickle: to be closed."""
+        """Return the session's client, which somebody must close; after unpickling it is the session's own."""
         return self._client
-
-    @overload
-    async def step(
-        self,
-        params: ArraysLike | None = None,
-        grads: GradsLike | None = None,
-        *,
-        loss: float | None = None,
-        lr: float | None = None,
-    ) -> Arrays: ...
-
-    @overload
-    async def step(
-        self,
-        params: Tree | None = None,
-        grads: Tree | None = None,
-        *,
-        loss: float | None = None,
-        lr: float | None = None,
-    ) -> Any: ...
-
-    async def step(
-        self,
-        params: Tree | None = None,
-        grads: Tree | None = None,
-        *,
-        loss: float | None = None,
-        lr: float | None = None,
-    ) -> Any:
-        """Take one optimizer step; return the new parameters, in the dtypes, shapes and structure of the old.
-
-        `params` and `grads` are mappings of names to arrays, or trees of them, whose names are their paths: `a/b/0`.
-        A parameter whose gradient is `None` or left out comes back as it was given. `lr` is for this step alone.
-
-        A session that holds its parameters is stepped with `step(grads=…)`; with a `wire_dtype`, float32 gradients are
-        sent in that, and the parameters come back in it, as float32 again.
-        """
-        return await self._client._run(self._step(params, grads, loss, lr))
-
-    async def get(self) -> SessionInfo:
-        """Learn the session anew: after a `StepConflict`, or for `info.tensors` and `info.warnings`."""
-        return self._learned(await self._client._run(self._tied(_calls.get(self.id))))
-
-    async def update(self, **changes: Unpack[Changes]) -> SessionInfo:
-        """Change settings from the next step on."""
-        return self._changed(await self._client._run(self._tied(_calls.update(self.id, changes))))
-
-    async def edit_tensors(
-        self, *, rename: Mapping[str, str] | None = None, remove: Collection[str] = (), reset: Collection[str] = ()
-    ) -> SessionInfo:
-        """Rename, forget and begin anew tensors, all at once and by the names that they have so far.
-
-        One that is removed may come again in another shape; one that is reset keeps its shape and held parameter.
-        """
-        return self._changed(
-            await self._client._run(self._tied(_calls.edit_tensors(self.id, rename or {}, remove, reset)))
-        )
-
-    async def delete(self) -> None:
-        """Remove the session as it is now, with its state and its history."""
-        await self._see()
-        await self._client._run(self._tied(_calls.delete(self.id)))
-
-    @overload
-    async def params(self) -> Arrays: ...
-
-    @overload
-    async def params(self, like: TreeT) -> TreeT: ...
-
-    async def params(self, like: Tree | None = None) -> Any:
-        """Return the parameters of a session that holds them, by name, or in the structure of the tree `like`."""
-        return await self._client._run(self._params(like))
-
-    async def put_params(self, params: Tree) -> None:
-        """Give the parameters to a session that holds them."""
-        await self._client._run(self._put_params(params))
-
-    async def save_state(self, path: str | os.PathLike[str]) -> None:
-        """Download the whole state into a file, which is replaced wholly or not at all."""
-        with replacing(path) as file:
-            await self._client._run(_calls.state(self.id, file))
-            await asyncio.to_thread(sync, file)  # here, so that the loop does not wait for the disk
-
-    async def load_state(self, path: str | os.PathLike[str], *, digest: Literal["none"] | None = None) -> SessionInfo:
-        """Upload a saved state into this session as it is now; it goes on from the step in the file.
-
-        `digest="none"` takes a file that names no digest, such as one that was made by hand.
-        """
-        await self._see()
-        with await asyncio.to_thread(Path(path).open, "rb") as file:
-            await self._client._run(self._tied(_calls.put_state(self.id, file, digest)))
-        return await self.get()
-
-    async def _see(self) -> None:
-        """Learn the ETag of now, for a call that is right whatever the session has come to."""
-        if self._etag is not None:
-            await self._client._run(self._tied(_calls.get(self.id)))
-
-    async def history(
-        self, *, after: int | None = None, limit: int | None = None, last: int | None = None
-    ) -> list[HistoryRow]:
-        """Return the steps after step `after`, oldest first: all that are kept, or at least the oldest `limit` of them.
-
-        `last` alone returns the newest so many instead.
-        """
-        if limit is not None or last is not None:
-            return await self._client._run(_calls.history(self.id, after, limit, last))
-        rows: list[HistoryRow] = []
-        while True:
-            page = await self._client._run(_calls.history(self.id, after, HISTORY_PAGE, None))
-            rows += page
-            if len(page) < HISTORY_PAGE:
-                return rows
-            after = page[-1].step  # all rows of a step come in one page

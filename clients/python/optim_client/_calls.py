@@ -16,6 +16,8 @@ from optim_client.settings import Changes, Settings, document
 
 JSON = "application/json"
 SAFETENSORS = "application/vnd.safetensors"
+HISTORY_PAGE = 1000
+"""Rows that are asked for at once."""
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""A client's options: where the service is, how long a call waits for its answer, and how long it is tried again."""
+"""A client's options: the address of the service, the timeout of a call, and the limits of its retries."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ DEFAULT_RETRY_SECONDS = 120.0
 
 
 class Options:
-    """`max_retries` alone counts and looks at no clock; where neither is given, it is 120 seconds.
+    """The options of a client. `max_retries` alone sets no time limit; where neither is given, it is 120 seconds.
 
     A pickle holds the address and the options, never the key.
     """
@@ -36,12 +36,12 @@ class Options:
 
     @property
     def retry_seconds(self) -> float:
-        """Seconds since a call first failed, in which it is tried again; may be infinite."""
+        """Return the seconds since a call first failed, in which it is tried again; may be infinite."""
         return self.patience.seconds
 
     @property
     def max_retries(self) -> int | None:
-        """Return how often a call is tried again; `None` where only the time counts."""
+        """Return the number of times that a call is tried again; `None` where only the time counts."""
         return None if self.patience.retries == math.inf else int(self.patience.retries)
 
     def with_options(
@@ -51,9 +51,21 @@ class Options:
         retry_seconds: float | None = None,
         max_retries: int | None = None,
     ) -> Self:
-        """The same client, over the same connections, with other options; closing one closes both.
+        """Return the same client, over the same connections, with other options; closing one closes both.
 
-        Of `retry_seconds` and `max_retries`, what is given replaces both.
+        Args:
+            timeout: Seconds without progress.
+            retry_seconds: Seconds since a call first failed, in which it is tried again.
+            max_retries: The number of times that it is tried again. What is given of these two replaces both.
+
+        Returns:
+            The other client.
+
+        Raises:
+            ValueError: An argument is below 0.
+
+        Example:
+            patient = client.with_options(retry_seconds=600)
         """
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
@@ -67,11 +79,11 @@ class Options:
         return self.with_options()
 
     def __deepcopy__(self, _: dict[int, Any]) -> Self:
-        """Connections are not doubled: a copy in the same process is the same client."""
+        """Return the same client: connections are not copied."""
         return self.with_options()
 
     def __reduce__(self) -> tuple[Callable[[], Self], tuple[()]]:
-        """Go to another process, which takes the key from its own OPTIM_API_KEY."""
+        """Pickle the client. Another process takes the key from its own OPTIM_API_KEY."""
         if is_local(self.base_url):
             raise TypeError(
                 f"a client of {self.base_url!r} cannot be pickled, for its service runs in this process: start the "

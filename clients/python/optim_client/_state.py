@@ -1,4 +1,4 @@
-"""A client's knowledge of its session between two calls. No I/O: the sync and the async session inherit it."""
+"""A client's knowledge of its session between two calls, without I/O: both twins inherit it."""
 
 import logging
 import re
@@ -15,7 +15,7 @@ from optim_client.documents import Metrics, SessionInfo
 CONDITIONAL = frozenset({"PUT", "PATCH", "DELETE"})
 STEP = re.compile(r"^step \d+: ")
 MOST_WARNINGS = 100
-"""So many different ones of a session are logged."""
+"""The largest number of different warnings that are logged for a session."""
 
 T = TypeVar("T")
 
@@ -23,9 +23,10 @@ log = logging.getLogger("optim_client")
 
 
 class SessionState:
-    """`info.step` and `info.digest` follow every step; the rest of `info` is as of the last `get()`.
+    """The state of a session as its client knows it.
 
-    `metrics`, `skipped`, `warnings` and `params_digest` are of the last step that this client made.
+    `info.step` and `info.digest` follow every step; the rest of `info` is as of the last `get()`. `metrics`, `skipped`,
+    `warnings` and `params_digest` are of the last step that this client took.
     """
 
     def __init__(self, info: SessionInfo, etag: str | None = None) -> None:
@@ -40,17 +41,19 @@ class SessionState:
 
     @property
     def id(self) -> str:
+        """Return the session's id."""
         return self.info.id
 
     @property
     def digest(self) -> str:
+        """Return the name of the whole state: sessions with one digest step alike."""
         return self.info.digest
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self.info.optimizer} at step {self.info.step}>"
 
     def _tied(self, call: Call[T]) -> Call[T]:
-        """Let the call change the session only as this client knows it, and learn what it is from then on."""
+        """Return the call with an `If-Match` where it changes the session; its answer's ETag is remembered."""
         request = call.request
         if self._etag is not None and request.method in CONDITIONAL:
             request = replace(request, headers={**request.headers, "if-match": self._etag})
@@ -64,15 +67,16 @@ class SessionState:
         return _calls.tagged(replace(call, request=request)).then(learn)
 
     def _learned(self, info: SessionInfo) -> SessionInfo:
+        """Remember what the service says of the session."""
         self.info = info
         return info
 
     def _changed(self, info: SessionInfo) -> SessionInfo:
-        """The known step stays: had another client stepped, the parameters here would not belong to the new one."""
+        """Remember all but the step: parameters here would not belong to a step of another client."""
         return self._learned(replace(info, step=self.info.step))
 
     def _step(self, params: Tree | None, grads: Tree | None, loss: float | None, lr: float | None) -> Call[Any]:
-        """Step what has a gradient; what has none, or `None`, stays as it was given."""
+        """Return the call of a step: tensors with a gradient are sent, the others stay as they were given."""
         if grads is None:
             raise TypeError("step() needs grads: step(params, grads), or step(grads=…) where the session holds params")
         given = {} if params is None else flattened("params", params)
@@ -88,7 +92,7 @@ class SessionState:
         return taken.then(lambda after: rebuilt(whole, after.get))
 
     def _narrowed(self, grads: ArraysLike) -> ArraysLike:
-        """Return them as they travel. The first loss is logged, and none is looked for after it."""
+        """Return gradients in the session's `wire_dtype`. The first loss is logged, and later ones are not counted."""
         wire_dtype = self.info.wire_dtype
         if not wire_dtype:
             return grads
@@ -101,6 +105,7 @@ class SessionState:
         return sent
 
     def _stepped(self, answer: _calls.Stepped, names: list[str]) -> Arrays:
+        """Remember the answer to a step; return its parameters of these names."""
         params = {name: answer.params[name] for name in names}
         self.metrics, self.skipped = answer.metrics, answer.skipped
         self.warnings, self.params_digest = answer.warnings, answer.params_digest
@@ -121,7 +126,7 @@ class SessionState:
         return held if like is None else held.then(lambda params: rebuilt(like, params.get))
 
     def _log(self, warnings: list[str]) -> None:
-        """Log each different one once; those of one kind differ in their step's number."""
+        """Log each different warning once, without its step's number."""
         for warning in warnings:
             text = STEP.sub("", warning)
             if text not in self._logged and len(self._logged) < MOST_WARNINGS:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
+from optim_client.settings import Optimizer, Schedule
+
 S = TypeVar("S")
 
 Document = Mapping[str, Any]
@@ -33,10 +35,10 @@ class SessionInfo:
     """
 
     id: str
-    optimizer: str
+    optimizer: Optimizer
     hyperparameters: Mapping[str, Any]
     groups: list[dict[str, Any]]
-    schedule: Mapping[str, Any] | None
+    schedule: Schedule | None
     clip: Mapping[str, Any] | None
     on_non_finite: str
     hold_params: bool

@@ -1,37 +1,112 @@
-"""What a session may be told: the names that `create` and `update` take, for editors and type checkers.
+"""The settings of a session: the names that `create` and `update` take, for editors and type checkers.
 
-The service decides what is valid: a setting that this file does not know is sent as a hyperparameter.
+Nothing is checked here: the service decides what is valid, and a setting that this file does not name is sent as a
+hyperparameter.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Required, TypedDict
 
+Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
+"""The update rules."""
 
-class Schedule(TypedDict, total=False):
-    """What lr is multiplied by; which of the settings a kind has, the service says."""
 
-    kind: Required[
-        Literal[
-            "constant", "linear_warmup", "cosine", "warmup_cosine", "step", "exponential", "polynomial", "inverse_sqrt",
-            "warmup_stable_decay",
-        ]
-    ]  # fmt: skip
+class Start(TypedDict, total=False):
+    """The setting of every schedule: its own steps s = 1, 2, … count from after `start_step`."""
+
     start_step: int
-    warmup_steps: int
-    total_steps: int
-    stable_steps: int
-    decay_steps: int
-    step_size: int
+
+
+class ConstantSchedule(Start, total=False):
+    """A learning rate that stays as it is."""
+
+    kind: Required[Literal["constant"]]
+
+
+class LinearWarmupSchedule(Start, total=False):
+    """A rise to the full learning rate over `warmup_steps`."""
+
+    kind: Required[Literal["linear_warmup"]]
+    warmup_steps: Required[int]
+
+
+class CosineSchedule(Start, total=False):
+    """Half a cosine down to `min_factor` of the learning rate."""
+
+    kind: Required[Literal["cosine"]]
+    total_steps: Required[int]
     min_factor: float
+
+
+class WarmupCosineSchedule(Start, total=False):
+    """A linear warmup, then half a cosine; `total_steps` has both."""
+
+    kind: Required[Literal["warmup_cosine"]]
+    warmup_steps: Required[int]
+    total_steps: Required[int]
+    min_factor: float
+
+
+class StepSchedule(Start, total=False):
+    """A factor of `gamma` after every `step_size` steps."""
+
+    kind: Required[Literal["step"]]
+    step_size: Required[int]
     gamma: float
+
+
+class ExponentialSchedule(Start, total=False):
+    """A factor of `gamma` after every step."""
+
+    kind: Required[Literal["exponential"]]
+    gamma: Required[float]
+
+
+class PolynomialSchedule(Start, total=False):
+    """A fall to `min_factor` with the power `power` of what is left; linear by default."""
+
+    kind: Required[Literal["polynomial"]]
+    total_steps: Required[int]
     power: float
+    min_factor: float
+
+
+class InverseSqrtSchedule(Start, total=False):
+    """A linear warmup, then a fall with the square root of the step."""
+
+    kind: Required[Literal["inverse_sqrt"]]
+    warmup_steps: Required[int]
+
+
+class WarmupStableDecaySchedule(Start, total=False):
+    """A linear warmup, `stable_steps` at the full learning rate, then a linear fall to `min_factor`."""
+
+    kind: Required[Literal["warmup_stable_decay"]]
+    warmup_steps: Required[int]
+    stable_steps: Required[int]
+    decay_steps: Required[int]
+    min_factor: float
+
+
+Schedule = (
+    ConstantSchedule
+    | LinearWarmupSchedule
+    | CosineSchedule
+    | WarmupCosineSchedule
+    | StepSchedule
+    | ExponentialSchedule
+    | PolynomialSchedule
+    | InverseSqrtSchedule
+    | WarmupStableDecaySchedule
+)
+"""What the learning rate is multiplied by at each step."""
 
 
 class Changes(TypedDict, total=False):
-    """What may be changed between two steps. `None` puts the default back; labels are merged key by key."""
+    """The settings that may change between two steps. `None` puts a default back; labels are merged key by key."""
 
     groups: Sequence[Mapping[str, Any]] | None
-    schedule: Schedule | Mapping[str, Any] | None
+    schedule: Schedule | None
     clip: Mapping[str, Any] | None
     on_other_params: Literal["warn", "accept", "reject"] | None
     ttl_seconds: float | None
@@ -51,7 +126,7 @@ class Changes(TypedDict, total=False):
 
 
 class Settings(Changes, total=False):
-    """What a session is created with. `groups=[]` decays every tensor; without it those named `*bias` are spared."""
+    """The settings of a new session. `groups=[]` decays every tensor; without it those named `*bias` are spared."""
 
     on_non_finite: Literal["reject", "skip"]
     hold_params: bool
@@ -62,10 +137,11 @@ FIELDS = frozenset({
     "groups", "schedule", "clip", "ttl_seconds", "labels", "on_non_finite", "hold_params", "wire_dtype",
     "on_other_params",
 })  # fmt: skip
+"""The members of a request; every other setting goes into its `hyperparameters`."""
 
 
 def document(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The request's own fields as they are, every other setting in `hyperparameters`."""
+    """Return the settings as a request has them: its own members, and `hyperparameters`."""
     fields = {name: value for name, value in settings.items() if name in FIELDS}
     hyperparameters = {name: value for name, value in settings.items() if name not in FIELDS}
     return {**fields, "hyperparameters": hyperparameters} if hyperparameters else fields

@@ -1,0 +1,268 @@
+"""A session's verbs. `_async_session.py` is the same with `await`; what both decide is in `_state.py`."""
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar, Unpack, overload
+
+from optim_client import _calls
+from optim_client._files import replacing
+from optim_client._protocol import Call
+from optim_client._state import SessionState
+from optim_client._tensors import Arrays, ArraysLike, GradsLike
+from optim_client._trees import Tree, TreeT
+from optim_client.documents import HistoryRow, SessionInfo
+from optim_client.settings import Changes
+
+T = TypeVar("T")
+
+
+class Caller(Protocol):
+    """The part of a client that its sessions use."""
+
+    def _run(self, call: Call[T]) -> T:
+        """Make a call; return its result."""
+
+
+class SessionStorage(SessionState):
+    """The verbs of what the service keeps of a session: its settings, its tensors and its whole state."""
+
+    def __init__(self, client: Caller, info: SessionInfo, etag: str | None = None) -> None:
+        super().__init__(info, etag)
+        self._client: Caller = client
+
+    def get(self) -> SessionInfo:
+        """Read the session again: after a `StepConflict`, or for `info.tensors` and `info.warnings`.
+
+        Returns:
+            The session as it is now, which `info` is from then on.
+
+        Raises:
+            SessionNotFound: It was deleted, or has expired.
+
+        Example:
+            print(session.get().tensors)
+        """
+        return self._learned(self._client._run(self._tied(_calls.get(self.id))))
+
+    def update(self, **changes: Unpack[Changes]) -> SessionInfo:
+        """Change settings from the next step on, if the session is still as this client knows it.
+
+        Args:
+            changes: Settings by name. `None` puts a default back; labels are merged key by key.
+
+        Returns:
+            The session with the new settings.
+
+        Raises:
+            InvalidSession: A setting is unknown, of the wrong type, or out of range.
+            PreconditionFailed: Another client has changed the session.
+
+        Example:
+            session.update(lr=1e-4, labels={"phase": "fine-tuning"})
+        """
+        return self._changed(self._client._run(self._tied(_calls.update(self.id, changes))))
+
+    def edit_tensors(
+        self, *, rename: Mapping[str, str] | None = None, remove: Collection[str] = (), reset: Collection[str] = ()
+    ) -> SessionInfo:
+        """Rename, remove and reset tensors, all at once, if the session is still as this client knows it.
+
+        Args:
+            rename: Old names to new ones.
+            remove: Tensors to forget; they may come again in another shape.
+            reset: Tensors that start anew, with the same shape and held parameter.
+
+        Returns:
+            The session with the new tensors.
+
+        Raises:
+            TensorMismatch: A tensor is not there, or a new name is taken.
+            PreconditionFailed: Another client has changed the session.
+
+        Example:
+            session.edit_tensors(rename={"w": "layer.w"}, reset=["b"])
+        """
+        call = _calls.edit_tensors(self.id, rename or {}, remove, reset)
+        return self._changed(self._client._run(self._tied(call)))
+
+    def delete(self) -> None:
+        """Delete the session as it is now, with its state and its history.
+
+        Raises:
+            SessionNotFound: It was deleted before, or has expired.
+
+        Example:
+            session.delete()
+        """
+        self._see()
+        self._client._run(self._tied(_calls.delete(self.id)))
+
+    def save_state(self, path: str | os.PathLike[str]) -> None:
+        """Download the whole state into a file, which is replaced wholly or not at all.
+
+        Args:
+            path: The file; its folder must exist.
+
+        Raises:
+            OSError: The file cannot be written.
+
+        Example:
+            session.save_state(path)
+        """
+        with replacing(path) as file:
+            self._client._run(_calls.state(self.id, file))
+
+    def load_state(self, path: str | os.PathLike[str], *, digest: Literal["none"] | None = None) -> SessionInfo:
+        """Upload a saved state into this session as it is now; it goes on from the step in the file.
+
+        Args:
+            path: A file of `save_state`.
+            digest: `"none"` takes a file that names no digest, such as one that was made by hand.
+
+        Returns:
+            The session at the step of the file.
+
+        Raises:
+            InvalidState: The file does not fit this session, or is not what its digest says.
+            BadRequest: The file cannot be read as a state.
+            OSError: The file cannot be read.
+
+        Example:
+            session.save_state(path)
+            session.load_state(path)
+        """
+        self._see()
+        with Path(path).open("rb") as file:
+            self._client._run(self._tied(_calls.put_state(self.id, file, digest)))
+        return self.get()
+
+    def _see(self) -> None:
+        """Learn the current ETag, for a call that is right whatever the session has become."""
+        if self._etag is not None:
+            self._client._run(self._tied(_calls.get(self.id)))
+
+
+class SessionSteps(SessionStorage):
+    """The verbs of training: steps, their history, and the parameters of a session that holds them."""
+
+    @overload
+    def step(
+        self,
+        params: ArraysLike | None = None,
+        grads: GradsLike | None = None,
+        *,
+        loss: float | None = None,
+        lr: float | None = None,
+    ) -> Arrays: ...
+
+    @overload
+    def step(
+        self,
+        params: Tree | None = None,
+        grads: Tree | None = None,
+        *,
+        loss: float | None = None,
+        lr: float | None = None,
+    ) -> Any: ...
+
+    def step(
+        self,
+        params: Tree | None = None,
+        grads: Tree | None = None,
+        *,
+        loss: float | None = None,
+        lr: float | None = None,
+    ) -> Any:
+        """Take one optimizer step.
+
+        Args:
+            params: Names to arrays, or a tree of arrays, whose names are their paths (`a/b/0`). Left out where the
+                session holds its parameters.
+            grads: The same of gradients. A parameter whose gradient is `None` or left out is not stepped. With a
+                `wire_dtype`, float32 gradients are sent in that, and the parameters come back in it, as float32.
+            loss: Recorded in the history.
+            lr: The learning rate of this step alone.
+
+        Returns:
+            The new parameters, in the dtypes, shapes and structure of the old.
+
+        Raises:
+            StepConflict: Another client stepped the session, or this one is stale.
+            ParamsConflict: These are not the parameters that were answered last, and the session rejects others.
+            TensorMismatch: A tensor has another shape or dtype than before.
+            NonFinite: A gradient has a NaN or an infinity, and the session rejects those.
+            APIConnectionError: No answer came; the same call again is applied once.
+
+        Example:
+            params = session.step(params, grads, loss=0.53)
+        """
+        return self._client._run(self._step(params, grads, loss, lr))
+
+    def history(
+        self, *, after: int | None = None, limit: int | None = None, last: int | None = None
+    ) -> list[HistoryRow]:
+        """Return the rows of past steps, oldest first: all that are kept, unless told otherwise.
+
+        Args:
+            after: Only steps above this number.
+            limit: At least this many of the oldest; a step's rows stay together.
+            last: This many of the newest; not together with the others.
+
+        Returns:
+            The rows.
+
+        Raises:
+            MalformedQuery: The arguments are out of range, or do not go together.
+
+        Example:
+            losses = [row.loss for row in session.history(last=100)]
+        """
+        if limit is not None or last is not None:
+            return self._client._run(_calls.history(self.id, after, limit, last))
+        rows: list[HistoryRow] = []
+        while True:
+            page = self._client._run(_calls.history(self.id, after, _calls.HISTORY_PAGE, None))
+            rows += page
+            if len(page) < _calls.HISTORY_PAGE:
+                return rows
+            after = page[-1].step  # all rows of a step come in one page
+
+    @overload
+    def params(self) -> Arrays: ...
+
+    @overload
+    def params(self, like: TreeT) -> TreeT: ...
+
+    def params(self, like: Tree | None = None) -> Any:
+        """Return the parameters of a session that holds them.
+
+        Args:
+            like: A tree whose structure the answer gets; without it, names to arrays.
+
+        Returns:
+            The parameters.
+
+        Raises:
+            InvalidSession: The session does not hold its parameters.
+
+        Example:
+            params = held.params()
+        """
+        return self._client._run(self._params(like))
+
+    def put_params(self, params: Tree) -> None:
+        """Give its parameters to a session that holds them, if it is still as this client knows it.
+
+        Args:
+            params: Names to arrays, or a tree of arrays.
+
+        Raises:
+            InvalidSession: The session does not hold its parameters.
+            TensorMismatch: A tensor has another shape or dtype than before.
+            PreconditionFailed: Another client has changed the session.
+
+        Example:
+            held.put_params(params)
+        """
+        self._client._run(self._put_params(params))
