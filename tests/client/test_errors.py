@@ -119,9 +119,7 @@ def test_what_a_proxy_says_becomes_an_error_too(status: int, kind: type[APIStatu
 
 def test_a_proxys_page_is_quoted_in_one_line() -> None:
     error = status_error(502, {}, b"<html>\n  <h1>Bad Gateway</h1>\n</html>")
-    assert (
-        str(error) == "a proxy answered and not the service, its page says '<html> <h1>Bad Gateway</h1> </html>' (502)"
-    )
+    assert str(error) == "a proxy answered, not the service, with the page '<html> <h1>Bad Gateway</h1> </html>' (502)"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +143,7 @@ def test_a_redirect_names_its_target_and_what_to_do(status: int, location: str, 
 def test_what_a_proxy_refuses_is_said_to_be_the_proxys(status: int, hint: str) -> None:
     for body in (b"<html>nginx</html>", b""):
         message = str(status_error(status, {}, body))
-        assert message.startswith("a proxy answered and not the service")
+        assert message.startswith("a proxy answered, not the service")
         assert hint in message
 
 

@@ -30,25 +30,31 @@ ANSWERS = {
 }  # fmt: skip
 
 BAD = {
-    "no HTTP": (b"SSH-2.0-OpenSSH_9\r\n", "begins with b'SSH-2.0"),
-    "another HTTP": (b"HTTP/2.0 200 OK\r\n\r\n", "begins with"),
-    "no status": (b"HTTP/1.1 OK\r\n\r\n", "begins with"),
-    "no end of line": (b"x" * 70_000, "a line of it is longer than 65536 bytes"),
+    "no HTTP": (b"SSH-2.0-OpenSSH_9\r\n", "malformed status line b'SSH-2.0"),
+    "another HTTP": (b"HTTP/2.0 200 OK\r\n\r\n", "malformed status line"),
+    "no status": (b"HTTP/1.1 OK\r\n\r\n", "malformed status line"),
+    "no end of line": (b"x" * 70_000, "a line is longer than 65536 bytes"),
     "headers for ever": (b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 300, "more than 256 headers"),
     "no header": (b"HTTP/1.1 200 OK\r\nnothing\r\n\r\n", "header line b'nothing'"),
     "a folded header": (b"HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n", "header line b' c'"),
     "a name with a space": (b"HTTP/1.1 200 OK\r\na : b\r\n\r\n", "header line b'a : b'"),
-    "two lengths": (b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxy", "content-length is '1, 2'"),
-    "a length below none": (b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", "content-length is '-1'"),
+    "two lengths": (
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxy",
+        "malformed content-length '1, 2'",
+    ),
+    "a length below none": (b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n", "malformed content-length '-1'"),
     "a length of 5,000 digits": (
         b"HTTP/1.1 200 OK\r\ncontent-length: " + b"9" * 5000 + b"\r\n\r\n",
-        "content-length is",
+        "malformed content-length",
     ),
-    "an exabyte": (b"HTTP/1.1 200 OK\r\ncontent-length: 999999999999999999\r\n\r\n", "there is no memory"),
-    "compressed": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n", "transfer-encoding is 'gzip"),
-    "a chunk of no length": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n-1\r\n", "chunk begins with b'-1'"),
+    "an exabyte": (b"HTTP/1.1 200 OK\r\ncontent-length: 999999999999999999\r\n\r\n", "no memory for the"),
+    "compressed": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n", "unknown transfer-encoding 'gzip"),
+    "a chunk of no length": (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n-1\r\n",
+        "malformed chunk length b'-1'",
+    ),
     "a chunk too long": (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nxyz", "longer than the 1 bytes"),
-    "another protocol": (b"HTTP/1.1 101 Switching\r\n\r\n", "switches protocols"),
+    "another protocol": (b"HTTP/1.1 101 Switching\r\n\r\n", "unexpected status 101"),
 }
 
 

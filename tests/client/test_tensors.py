@@ -137,12 +137,12 @@ def test_kinds_and_metadata_are_kept_apart() -> None:
 
 @pytest.mark.parametrize("value", [1, [1, 2], np.arange(3), True, "text", 1j, None, [None]])
 def test_what_is_no_tensor_is_refused_by_name(value: object) -> None:
-    with pytest.raises(TypeError, match=r"grads\['layer.w'\] has dtype .*float32"):
+    with pytest.raises(TypeError, match=r"grads\['layer.w'\] has (unknown dtype|dtype object).*float32"):
         encode({"grads": {"layer.w": value}}, {})  # type: ignore[dict-item]
 
 
 def test_a_ragged_list_is_refused_by_name() -> None:
-    with pytest.raises(TypeError, match=r"params\['w'\] cannot be made a NumPy array"):
+    with pytest.raises(TypeError, match=r"params\['w'\] cannot be converted to a NumPy array"):
         encode({"params": {"w": [[1.0], [1.0, 2.0]]}}, {})
 
 
@@ -151,12 +151,12 @@ def test_an_array_of_another_library_that_cannot_be_converted_is_named() -> None
         def __array__(self, *_: object, **__: object) -> None:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad")
 
-    with pytest.raises(TypeError, match=r"grads\['w'\] cannot be made a NumPy array: Can't call numpy"):
+    with pytest.raises(TypeError, match=r"grads\['w'\] cannot be converted to a NumPy array: Can't call numpy"):
         encode({"grads": {"w": Attached()}}, {})  # type: ignore[dict-item]
 
 
 def test_a_name_is_a_string() -> None:
-    with pytest.raises(TypeError, match="a tensor's name is a string, not 0"):
+    with pytest.raises(TypeError, match="a tensor's name must be a string, not 0"):
         encode({"params": {0: 1.0}}, {})  # type: ignore[dict-item]
 
 
@@ -178,26 +178,29 @@ def tensor(start: object = 0, end: object = 8, shape: object = (2,), dtype: obje
 EIGHT = bytes(8)
 
 MALFORMED = {
-    "no object": (file([1]), r"the header is \[1\]"),
-    "not UTF-8": (file(b'{"\xff": 1}'), "the header is no JSON"),
-    "UTF-16": (file('{"a": 1}'.encode("utf-16")), "the header is no JSON"),
-    "nested": (file(b'{"a":' * 99_999), "the header is no JSON"),
-    "cut": (file({"params/w": tensor()}, bytes(7)), "end at 8, and the buffer at 7"),
-    "more": (file({"params/w": tensor()}, bytes(9)), "end at 8, and the buffer at 9"),
-    "hole": (file({"params/a": tensor(0, 4, [1]), "params/b": tensor(8, 12, [1])}, bytes(12)), "begins at 8, not at 4"),
-    "overlap": (file({"params/a": tensor(), "params/b": tensor(4, 12)}, bytes(12)), "begins at 4, not at 8"),
+    "no object": (file([1]), r"an object as header, not \[1\]"),
+    "not UTF-8": (file(b'{"\xff": 1}'), "the header is not JSON"),
+    "UTF-16": (file('{"a": 1}'.encode("utf-16")), "the header is not JSON"),
+    "nested": (file(b'{"a":' * 99_999), "the header is not JSON"),
+    "cut": (file({"params/w": tensor()}, bytes(7)), "end at 8; expected 7"),
+    "more": (file({"params/w": tensor()}, bytes(9)), "end at 8; expected 9"),
+    "hole": (
+        file({"params/a": tensor(0, 4, [1]), "params/b": tensor(8, 12, [1])}, bytes(12)),
+        "begins at 8; expected 4",
+    ),
+    "overlap": (file({"params/a": tensor(), "params/b": tensor(4, 12)}, bytes(12)), "begins at 4; expected 8"),
     "before": (file({"params/w": tensor(-8, 0)}), "has 8 bytes"),
     "backwards": (file({"params/w": tensor(8, 0)}, EIGHT), "has -8 bytes"),
-    "too small": (file({"params/w": tensor(shape=[3])}, EIGHT), r"8 bytes, which are not F32 \[3\]"),
-    "huge": (file({"params/w": tensor(shape=[2**62, 4])}, EIGHT), "8 bytes, which are not F32"),
-    "negative": (file({"params/w": tensor(shape=[-1, -2])}, EIGHT), "the header has params/w"),
-    "half a length": (file({"params/w": tensor(shape=[2.0])}, EIGHT), "the header has params/w"),
-    "a true length": (file({"params/w": tensor(shape=[2, True])}, EIGHT), "the header has params/w"),
-    "no shape": (file({"params/w": {"dtype": "F32", "data_offsets": [0, 8]}}, EIGHT), "the header has params/w"),
-    "no offsets": (file({"params/w": tensor(None)}, EIGHT), "the header has params/w"),
-    "another dtype": (file({"params/w": tensor(dtype="I32")}, EIGHT), "has dtype 'I32'"),
-    "no dtype": (file({"params/w": tensor(dtype=4)}, EIGHT), "the header has params/w"),
-    "no metadata": (file({"__metadata__": 1, "params/w": tensor()}, EIGHT), "the metadata is 1"),
+    "too small": (file({"params/w": tensor(shape=[3])}, EIGHT), r"8 bytes, which do not fit F32 \[3\]"),
+    "huge": (file({"params/w": tensor(shape=[2**62, 4])}, EIGHT), "8 bytes, which do not fit F32"),
+    "negative": (file({"params/w": tensor(shape=[-1, -2])}, EIGHT), "malformed entry 'params/w'"),
+    "half a length": (file({"params/w": tensor(shape=[2.0])}, EIGHT), "malformed entry 'params/w'"),
+    "a true length": (file({"params/w": tensor(shape=[2, True])}, EIGHT), "malformed entry 'params/w'"),
+    "no shape": (file({"params/w": {"dtype": "F32", "data_offsets": [0, 8]}}, EIGHT), "malformed entry 'params/w'"),
+    "no offsets": (file({"params/w": tensor(None)}, EIGHT), "malformed entry 'params/w'"),
+    "another dtype": (file({"params/w": tensor(dtype="I32")}, EIGHT), "unknown dtype 'I32'"),
+    "no dtype": (file({"params/w": tensor(dtype=4)}, EIGHT), "malformed entry 'params/w'"),
+    "no metadata": (file({"__metadata__": 1, "params/w": tensor()}, EIGHT), "an object as metadata, not 1"),
 }
 
 

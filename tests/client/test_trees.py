@@ -120,13 +120,13 @@ def test_two_arrays_of_one_name_are_refused(tree: Any) -> None:
 
 @pytest.mark.parametrize("key", [("a", "b"), 1.5, None, True])
 def test_a_key_that_is_no_name_is_refused(key: Any) -> None:
-    with pytest.raises(TypeError, match="a key in a tree is a string or a whole number, not"):
+    with pytest.raises(TypeError, match="a key in a tree must be a string or an integer, not"):
         flattened("grads", {key: ones(1)})
 
 
 @pytest.mark.parametrize("bare", [ones(3), 1.0, [1.0, 2.0], "w"])
 def test_an_array_without_a_name_is_refused(bare: Any) -> None:
-    with pytest.raises(TypeError, match="params is a mapping of names to arrays, or a tree"):
+    with pytest.raises(TypeError, match="params must be a mapping of names to arrays, or a tree"):
         flattened("params", bare)
 
 
@@ -137,7 +137,7 @@ def test_numbers_in_lists_are_an_array(value: Any) -> None:
 
 def test_what_is_neither_array_nor_branch_is_named(connect: Connect) -> None:
     session = connect("memory:").sessions.create("sgd")
-    with pytest.raises(TypeError, match=r"grads\['a/w'\] has dtype object, for it is PosixPath"):
+    with pytest.raises(TypeError, match=r"grads\['a/w'\] has dtype object, because it is PosixPath"):
         session.step(grads={"a": {"w": Path("/")}})
 
 

@@ -96,7 +96,7 @@ def test_bfloat16_without_its_package_says_what_to_install() -> None:
         "except ImportError as error:\n    print(error)\n"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert said == "the session's wire_dtype is bfloat16, which NumPy lacks: pip install ml_dtypes\n"
+    assert said == "the session's wire_dtype is bfloat16, which needs ml_dtypes: pip install ml_dtypes\n"
 
 
 @each_wire_dtype

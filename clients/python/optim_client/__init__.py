@@ -1,4 +1,4 @@
-"""Train through Optim Service: an optimizer that is called over HTTP, every step durable and applied exactly once.
+"""The Python client of Optim Service: an optimizer over HTTP, every step durable and applied exactly once.
 
 with Client() as client:
     session = client.sessions.create("adamw", lr=1e-3)

@@ -1,6 +1,6 @@
-"""Memory that is used again: fresh memory for a large answer costs more, in page faults, than its bytes do.
+"""A buffer pool: fresh memory for a large answer costs more, in page faults, than copying its bytes.
 
-An array never changes under its owner: the memory comes back when the last view of it is gone, by itself.
+An array never changes under its owner: a buffer returns to the pool when the last view of it is collected.
 """
 
 import threading
@@ -18,7 +18,7 @@ Memory = NDArray[np.uint8]
 
 
 class Buffers:
-    """Keeps up to `limit` bytes that nobody uses; what came back first goes first. For many threads."""
+    """A pool that keeps up to `limit` unused bytes, and frees the oldest first. For many threads."""
 
     def __init__(self, limit: int = MOST_KEPT_BYTES) -> None:
         self._limit = limit
@@ -27,18 +27,20 @@ class Buffers:
         _fork.follow(self)
 
     def after_fork(self) -> None:
-        """Take a lock that nobody holds; a child's memory is its own already."""
+        """Replace the lock, which a thread of the parent may hold. The memory is the child's own already."""
         self._lock = threading.Lock()
 
     def take(self, nbytes: int) -> Memory:
-        """So many bytes, with whatever content."""
+        """Return `nbytes` bytes of undefined content."""
         if nbytes < SMALLEST_KEPT_BYTES:
             return np.empty(nbytes, np.uint8)
         return np.asarray(_Loan(self, self._fitting(nbytes), nbytes))
 
     def give_back(self, memory: Memory) -> None:
-        """Called at a loan's end, which a garbage collection may bring inside of `take`: so it never waits for the
-        lock, and lets the memory go where that is taken."""
+        """Return memory to the pool at the end of its loan, or free it where the lock is taken.
+
+        It never waits for the lock: a garbage collection inside of `take` may call it.
+        """
         if not self._lock.acquire(blocking=False):
             return
         try:
@@ -49,7 +51,7 @@ class Buffers:
             self._lock.release()
 
     def _fitting(self, nbytes: int) -> Memory:
-        """An eighth is left over: the answers of one run differ by a few bytes."""
+        """Return an unused buffer of about that size, or a new one, an eighth larger: answers differ by some bytes."""
         most = nbytes + nbytes // 4
         with self._lock:
             for place, memory in enumerate(self._idle):
@@ -59,7 +61,7 @@ class Buffers:
 
 
 class _Loan:
-    """What each view of the memory keeps alive; its end is the end of the loan."""
+    """The owner that each view of the memory keeps alive: its end returns the memory to the pool."""
 
     __slots__ = ("__array_interface__", "_buffers", "_memory")
 

@@ -1,4 +1,4 @@
-"""Each thing that the service can be asked, as a `Call`: pure functions, shared by the sync and the async client."""
+"""The calls of the service, each as a `Call`: pure functions that both twins share."""
 
 import json
 import uuid
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """The answer to a step."""
+    """An answer to a step."""
 
     params: Arrays
     step: int
@@ -36,47 +36,55 @@ class Stepped:
 
 
 def tagged(call: Call[T]) -> Call[tuple[T, str | None]]:
-    """The same call, its result beside the answer's `ETag`; `None` where that cannot be asked for again."""
+    """Return the same call, its result beside the answer's `ETag`; `None` where no `If-Match` can use that."""
     return Call(call.request, lambda response: (call.read(response), _etag(response)))
 
 
 def ready() -> Call[None]:
+    """Return the call that asks whether the store can be written."""
     return Call(Request("GET", "/readyz"), _nothing)
 
 
 def create(optimizer: str, settings: Settings) -> Call[SessionInfo]:
+    """Return the call that creates a session."""
     body = _json({"optimizer": optimizer, **document(settings)})
     return Call(Request("POST", "/v1/sessions", headers=_writes(JSON), body=body), _session)
 
 
 def create_from_state(file: BinaryIO) -> Call[SessionInfo]:
+    """Return the call that creates a session from a saved state."""
     return Call(Request("POST", "/v1/sessions", headers=_writes(SAFETENSORS), body=file), _session)
 
 
 def list_sessions(
     limit: int | None, cursor: str | None, labels: Mapping[str, str] | None = None, optimizer: str | None = None
 ) -> Call[Page[SessionInfo]]:
+    """Return the call that lists sessions."""
     label = [f"{name}:{value}" for name, value in (labels or {}).items()]
     query = _given(limit=limit, cursor=cursor, label=label or None, optimizer=optimizer)
     return Call(Request("GET", "/v1/sessions", query=query), _listed)
 
 
 def get(session_id: str) -> Call[SessionInfo]:
+    """Return the call that reads a session."""
     return Call(Request("GET", _path(session_id)), _session)
 
 
 def update(session_id: str, changes: Changes) -> Call[SessionInfo]:
+    """Return the call that changes settings."""
     body = _json(document(changes))
     return Call(Request("PATCH", _path(session_id), headers=_writes(JSON), body=body), _session)
 
 
 def delete(session_id: str) -> Call[None]:
+    """Return the call that deletes a session."""
     return Call(Request("DELETE", _path(session_id), headers=_key()), _done)
 
 
 def step(
     session_id: str, number: int, params: ArraysLike | None, grads: ArraysLike, loss: float | None, lr: float | None
 ) -> Call[Stepped]:
+    """Return the call of step `number`."""
     tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}
     scalars = {name: repr(float(value)) for name, value in _given(loss=loss, lr=lr).items()}
     body = encode(tensors, {"step": str(number), **scalars})
@@ -86,19 +94,23 @@ def step(
 
 
 def params(session_id: str) -> Call[Arrays]:
+    """Return the call that reads the held parameters."""
     return Call(Request("GET", _path(session_id, "params"), headers=_accepts(SAFETENSORS)), _params)
 
 
 def put_params(session_id: str, params: ArraysLike) -> Call[None]:
+    """Return the call that gives parameters to a session that holds them."""
     body = encode({"params": params}, {})
     return Call(Request("PUT", _path(session_id, "params"), headers=_writes(SAFETENSORS), body=body), _done)
 
 
 def state(session_id: str, into: BinaryIO) -> Call[None]:
+    """Return the call that downloads the state into a file."""
     return Call(Request("GET", _path(session_id, "state"), headers=_accepts(SAFETENSORS), into=into), _file)
 
 
 def put_state(session_id: str, file: BinaryIO, digest: str | None = None) -> Call[None]:
+    """Return the call that uploads a saved state."""
     path, query = _path(session_id, "state"), _given(digest=digest)
     return Call(Request("PUT", path, query=query, headers=_writes(SAFETENSORS), body=file), _done)
 
@@ -106,6 +118,7 @@ def put_state(session_id: str, file: BinaryIO, digest: str | None = None) -> Cal
 def edit_tensors(
     session_id: str, rename: Mapping[str, str], remove: Collection[str], reset: Collection[str]
 ) -> Call[SessionInfo]:
+    """Return the call that renames, removes and resets tensors. Raises `TypeError`."""
     for names in (remove, reset):
         if isinstance(names, str):
             raise TypeError(f"remove and reset are lists of names: [{names!r}], not {names!r}")
@@ -114,6 +127,7 @@ def edit_tensors(
 
 
 def history(session_id: str, after: int | None, limit: int | None, last: int | None = None) -> Call[list[HistoryRow]]:
+    """Return the call that reads rows of the history."""
     query = _given(after=after, limit=limit, last=last)
     return Call(Request("GET", _path(session_id, "history"), query=query), _history)
 
@@ -127,12 +141,12 @@ def _writes(media_type: str) -> dict[str, str]:
 
 
 def _key() -> dict[str, str]:
-    """One for all tries of a call, so that it happens once."""
+    """Return the header of one idempotency key, which goes over all tries of a call."""
     return {"idempotency-key": f'"{uuid.uuid4().hex}"'}
 
 
 def _etag(response: Response) -> str | None:
-    """A weak one (a proxy compressed the answer) never fulfils `If-Match`."""
+    """Return the answer's ETag. A weak one (a proxy compressed the answer) never fulfils `If-Match`."""
     etag = response.headers.get("etag", "")
     return etag if etag.startswith('"') else None
 
@@ -152,7 +166,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
 def _plain(value: object) -> Any:
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"{value!r} is no setting: pass numbers, strings, booleans, lists and dicts")
+    raise TypeError(f"unknown type of setting {value!r}; expected numbers, strings, booleans, lists and dicts")
 
 
 def _nothing(_: Response) -> None:
@@ -160,16 +174,16 @@ def _nothing(_: Response) -> None:
 
 
 def _done(response: Response) -> None:
-    """What was asked is done; a deletion that is tried again finds nothing."""
+    """Check the status of an answer without a body. A repeated deletion finds nothing (404)."""
     if response.status not in {204, 404}:
-        raise ValueError(f"its status is {response.status}, not 204")
+        raise ValueError(f"unexpected status {response.status}; expected 204")
 
 
 def _file(response: Response) -> None:
-    """The file is written already; here it is only seen whether it was one."""
+    """Check the media type of a download, which is written already."""
     kind = response.headers.get("content-type", SAFETENSORS)
     if kind not in {SAFETENSORS, "application/octet-stream"}:
-        raise ValueError(f"it is {kind}, not {SAFETENSORS}")
+        raise ValueError(f"unexpected content-type {kind}; expected {SAFETENSORS}")
 
 
 def _session(response: Response) -> SessionInfo:
@@ -194,9 +208,9 @@ def _stepped(response: Response) -> Stepped:
 
 
 def _of_step(number: int, answer: Stepped) -> Stepped:
-    """The answer to that step, or an error: parameters of another one are nobody's."""
+    """Return the answer, if it is to that step. Raises `ValueError`."""
     if answer.step != (number - 1 if answer.skipped else number):
-        raise ValueError(f"it is about step {answer.step}, and step {number} was sent")
+        raise ValueError(f"unexpected step {answer.step}; expected {number}, which was sent")
     return answer
 
 

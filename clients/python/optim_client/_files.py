@@ -1,4 +1,4 @@
-"""A file that is replaced wholly or not at all."""
+"""Atomic replacement of a file."""
 
 import os
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ from uuid import uuid4
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Yield an empty file that takes the place of `path` at the end, once it is on the disk; after an error it is gone.
+    """Yield an empty file that replaces `path` at the end, once it is on the disk; an error removes it.
 
-    An `OSError` names `path`, and not the file that stands beside it meanwhile.
+    An `OSError` names `path`, not the temporary file beside it.
     """
     target = Path(path).resolve()
     if not target.parent.is_dir():
         raise FileNotFoundError(ENOENT, "no such folder", str(target.parent))
     if target.is_dir():
-        raise IsADirectoryError(EISDIR, "a folder is in the place of the file", str(target))
+        raise IsADirectoryError(EISDIR, "is a folder, not a file", str(target))
     beside = target.with_name(f".{uuid4().hex}.part")
     try:
         with _named(target):
@@ -44,7 +44,7 @@ def _named(target: Path) -> Iterator[None]:
 
 
 def sync(file: BinaryIO) -> None:
-    """Return once everything written is on the disk."""
+    """Wait until everything written is on the disk."""
     file.flush()
     os.fsync(file.fileno())
 

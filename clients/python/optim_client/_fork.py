@@ -1,6 +1,6 @@
-"""The new beginning of a forked process, where an inherited lock may never be released and a socket is the parent's.
+"""Resets of objects after a fork: in the child an inherited lock may never be released, and a socket is the parent's.
 
-A process forks when `multiprocessing` does by default on Linux, and so when a DataLoader starts its workers.
+`multiprocessing` forks by default on Linux, and so does a DataLoader that starts its workers.
 """
 
 import os
@@ -12,7 +12,7 @@ class Forkable(Protocol):
     """An object that a fork copies into the child process."""
 
     def after_fork(self) -> None:
-        """Begin anew. Runs in the child, before any other code of it, and must wait for no lock."""
+        """Reset the object. Runs in the child before its other code, and must wait for no lock."""
 
 
 _followed: WeakSet[Forkable] = WeakSet()

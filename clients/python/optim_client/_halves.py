@@ -1,8 +1,8 @@
-"""float32 as float16 or bfloat16: to nearest even, as NumPy and ml_dtypes round, and quick for every value.
+"""Conversion of float32 to float16 and bfloat16, to nearest even, as NumPy and ml_dtypes round.
 
-NumPy's own conversion to float16 is many times slower for results below 6·10⁻⁵, where a half has no leading one, and
-gradients are often as small. Here all values take as long: a power of two is added whose last bit is worth as much as
-the result's last bit, so that the addition rounds.
+NumPy's own conversion to float16 is many times slower for subnormal results, below 6·10⁻⁵, and gradients are often as
+small. Here every value takes the same time: a power of two is added whose last bit is worth the result's last bit, so
+that the addition rounds.
 """
 
 from typing import Any
@@ -11,23 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 1 << 15
-"""Elements that are converted at once, so that each pass over them finds them in the cache."""
+"""Elements in a block: each pass over a block finds it in the cache."""
 MAGNITUDE = np.uint32(0x7FFF_FFFF)
 EXPONENT = np.uint32(0x7F80_0000)
 SIGN = np.uint32(0x8000_0000)
 SMALLEST_NORMAL = np.uint32(0x3880_0000)
 """2⁻¹⁴: below it every float16 has the same exponent."""
 TO_LAST_BIT = np.uint32(13 << 23)
-"""In a float32's exponent: float16 has 13 bits fewer."""
+"""The 13 bits that float16 lacks, added to a float32's exponent."""
 REBIAS = np.uint32((113 + 13) << 10)
 ROUNDS_TO_INFINITY = 0x477F_F000
-"""65520, half-way between the greatest float16 and 2¹⁶."""
+"""65520: half-way between the largest float16 and 2¹⁶."""
 INFINITIES = {"float16": 0xF800, "bfloat16": 0xFF00}
-"""Without the sign, which is shifted out."""
+"""The bits of infinity, shifted left by one, which removes the sign."""
 
 
 class Loss:
-    """The harm of rounding: a gradient that was not zero became zero, or one that was finite became infinite."""
+    """Counts of underflows and overflows: elements that rounding made zero or infinite."""
 
     def __init__(self) -> None:
         self.zeros = 0
@@ -42,7 +42,7 @@ class Loss:
         return " and ".join(said)
 
     def count(self, exact: NDArray[Any], rounded: NDArray[Any]) -> None:
-        """Compare a block before and after. Mostly nothing is zero or infinite afterwards, which is quickly seen."""
+        """Count the losses of a block. Usually nothing is zero or infinite afterwards, which is quick to find out."""
         bits = rounded.view(np.uint16) << 1
         if bits.min() == 0:
             self.zeros += int(np.count_nonzero(exact) - np.count_nonzero(bits))
@@ -53,7 +53,7 @@ class Loss:
 
 @np.errstate(over="ignore", under="ignore", invalid="ignore")  # the service says which elements are not finite
 def narrow(array: NDArray[np.float32], into: NDArray[Any], loss: Loss | None = None) -> None:
-    """Round a contiguous array into one of float16 or bfloat16, counting what is lost."""
+    """Round a contiguous array into one of float16 or bfloat16, and count the losses."""
     exact, rounded = array.reshape(-1), into.reshape(-1)
     room = np.empty((3, min(BLOCK, len(exact))), np.uint32)
     for start in range(0, len(exact), BLOCK):

@@ -1,7 +1,7 @@
-"""The bytes of HTTP/1.1: a request as buffers to send, an answer as it is read. Knows no socket and no clock.
+"""HTTP/1.1 as bytes: requests as buffers to send, and a parser of answers. Knows no socket and no clock.
 
-Reading is a conversation, like `_protocol.perform`: it says where the next bytes belong, and is told how many came. So
-a large body goes straight to where it stays.
+Reading is a conversation, like `_protocol.perform`: it yields where the next bytes go, and is sent how many came. A
+large body is received in place.
 """
 
 import re
@@ -24,29 +24,29 @@ CHUNK_LENGTH = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 
 Reading = Generator[memoryview, int, "Answer"]
 Take = Callable[[int], memoryview]
-"""Memory for a body of so many bytes."""
+"""Returns memory for a body of that many bytes."""
 
 
 class BadAnswer(Exception):
-    """What came is not an HTTP answer, or not all of it."""
+    """The answer is malformed or incomplete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`reusable`: the connection may carry another request."""
+    """An answer; where it is `reusable` the connection may carry another request."""
 
     response: Response
     reusable: bool
 
 
 def head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
-    """A request's first bytes. Values are this library's own, or were checked when the client was made."""
+    """Return a request's head. Its values are this library's own, or were checked when the client was made."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     return "\r\n".join(lines).encode("ascii")
 
 
 def packed(buffers: Iterable[Buffer]) -> Iterator[Buffer]:
-    """Small neighbours as one, because each one costs a call of the system and a packet; large ones as they are."""
+    """Join small neighbours, because each buffer costs a system call and a packet; yield large ones as they are."""
     small: list[Buffer] = []
     size = 0
     for buffer in buffers:
@@ -64,7 +64,7 @@ def packed(buffers: Iterable[Buffer]) -> Iterator[Buffer]:
 
 
 def reading(take: Take) -> Reading:
-    """Read one answer; interim ones are passed over. Says where the next bytes go, is told how many came (0: the end).
+    """Read one answer, after any interim ones. Yields where the next bytes go, and is sent how many came (0: the end).
 
     Raises `BadAnswer`.
     """
@@ -73,25 +73,26 @@ def reading(take: Take) -> Reading:
     while 100 <= status < 200:
         status, keeps, headers = yield from _head(incoming)
         if status == 101:
-            raise BadAnswer("it switches protocols, which nobody asked for")
+            raise BadAnswer("unexpected status 101 (switching protocols)")
     body, framed = yield from _body(incoming, status, headers, take)
     return Answer(Response(status, headers, body), keeps and framed and not incoming.bytes)
 
 
 class _Incoming:
-    """What came and was not read yet."""
+    """The bytes that came and were not read yet."""
 
     def __init__(self) -> None:
         self.bytes = bytearray()
         self._room = memoryview(bytearray(ROOM_BYTES))
 
     def more(self) -> Generator[memoryview, int, bool]:
-        """Whether more came."""
+        """Receive more; return whether anything came."""
         count = yield self._room
         self.bytes += self._room[:count]
         return count > 0
 
     def exactly(self, count: int) -> Generator[memoryview, int, bytearray]:
+        """Return the next `count` bytes."""
         while len(self.bytes) < count:
             yield from self._needed()
         taken = self.bytes[:count]
@@ -99,10 +100,10 @@ class _Incoming:
         return taken
 
     def until(self, mark: bytes) -> Generator[memoryview, int, bytearray]:
-        """What stands before the mark, which is passed."""
+        """Return the bytes before the mark, and skip it."""
         while (end := self.bytes.find(mark)) < 0:
             if len(self.bytes) > LONGEST_LINE_BYTES:
-                raise BadAnswer(f"a line of it is longer than {LONGEST_LINE_BYTES} bytes")
+                raise BadAnswer(f"a line is longer than {LONGEST_LINE_BYTES} bytes")
             yield from self._needed()
         taken = yield from self.exactly(end)
         del self.bytes[: len(mark)]
@@ -114,11 +115,11 @@ class _Incoming:
 
 
 def _head(incoming: _Incoming) -> Generator[memoryview, int, tuple[int, bool, dict[str, str]]]:
-    """Status, whether the connection stays open, and the headers, their names in lower case."""
+    """Return the status, whether the connection stays open, and the headers, their names in lower case."""
     first = yield from incoming.until(b"\r\n")
     status_line = STATUS_LINE.fullmatch(first)
     if status_line is None:
-        raise BadAnswer(f"it begins with {bytes(first[:80])!r}")
+        raise BadAnswer(f"malformed status line {bytes(first[:80])!r}")
     headers: dict[str, str] = {}
     for _ in range(MOST_HEADERS):
         line = yield from incoming.until(b"\r\n")
@@ -126,11 +127,11 @@ def _head(incoming: _Incoming) -> Generator[memoryview, int, tuple[int, bool, di
             break
         raw, colon, said = line.partition(b":")
         if not colon or FIELD_NAME.fullmatch(raw) is None:
-            raise BadAnswer(f"it has the header line {bytes(line[:80])!r}")
+            raise BadAnswer(f"malformed header line {bytes(line[:80])!r}")
         name, value = raw.decode("ascii").lower(), said.strip(b" \t").decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     else:
-        raise BadAnswer(f"it has more than {MOST_HEADERS} headers")
+        raise BadAnswer(f"more than {MOST_HEADERS} headers")
     keeps = status_line[1] == b"1" and "close" not in _list(headers.get("connection", ""))
     return int(status_line[2]), keeps, headers
 
@@ -138,12 +139,12 @@ def _head(incoming: _Incoming) -> Generator[memoryview, int, tuple[int, bool, di
 def _body(
     incoming: _Incoming, status: int, headers: Mapping[str, str], take: Take
 ) -> Generator[memoryview, int, tuple[Buffer, bool]]:
-    """The body, and whether its end was known from the bytes and not from the connection's."""
+    """Return the body, and whether its end was told by bytes, not by the connection's end."""
     if status in BODILESS_STATUSES:
         return b"", True
     if "transfer-encoding" in headers:
         if _list(headers["transfer-encoding"]) != ["chunked"]:
-            raise BadAnswer(f"its transfer-encoding is {headers['transfer-encoding']!r}")
+            raise BadAnswer(f"unknown transfer-encoding {headers['transfer-encoding']!r}; expected chunked")
         return (yield from _chunked(incoming)), True
     if "content-length" in headers:
         return (yield from _counted(incoming, _length(headers["content-length"]), take)), True
@@ -157,7 +158,7 @@ def _counted(incoming: _Incoming, length: int, take: Take) -> Generator[memoryvi
     try:
         body = take(length)
     except MemoryError as error:
-        raise BadAnswer(f"it announces {length} bytes, for which there is no memory") from error
+        raise BadAnswer(f"no memory for the {length} bytes that it announces") from error
     have = min(length, len(incoming.bytes))
     body[:have] = yield from incoming.exactly(have)
     while have < length:
@@ -174,7 +175,7 @@ def _chunked(incoming: _Incoming) -> Generator[memoryview, int, memoryview]:
         line = yield from incoming.until(b"\r\n")
         said = CHUNK_LENGTH.fullmatch(line)
         if said is None:
-            raise BadAnswer(f"a chunk begins with {bytes(line[:80])!r}")
+            raise BadAnswer(f"malformed chunk length {bytes(line[:80])!r}")
         length = int(said[1], 16)
         if length == 0:
             break
@@ -182,16 +183,16 @@ def _chunked(incoming: _Incoming) -> Generator[memoryview, int, memoryview]:
         if (yield from incoming.exactly(2)) != b"\r\n":
             raise BadAnswer(f"a chunk is longer than the {length} bytes that it announces")
     trailer = yield from incoming.until(b"\r\n")
-    while trailer:  # nobody asks for what they say; an empty line ends them
+    while trailer:  # trailers are skipped; an empty line ends them
         trailer = yield from incoming.until(b"\r\n")
     return memoryview(body)
 
 
 def _length(said: str) -> int:
-    """Several proxies may say the same."""
+    """Return the content length, which several proxies may repeat."""
     lengths = set(_list(said))
     if len(lengths) != 1 or LENGTH.fullmatch(length := lengths.pop()) is None:
-        raise BadAnswer(f"its content-length is {said!r}")
+        raise BadAnswer(f"malformed content-length {said!r}")
     return int(length)
 
 

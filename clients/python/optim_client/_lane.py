@@ -125,9 +125,11 @@ class _Service:
         self._tls = httpx2.create_ssl_context() if url.scheme == "https" else None
 
     def where(self, request: Request) -> str:
+        """Return the method and the address, without a password."""
         return f"{request.method} {self._origin}{self._prefix}{request.path}"
 
     def bytes_of(self, request: Request, request_id: str) -> Sequence[Buffer]:
+        """Return the request as buffers to send."""
         body = [request.body] if isinstance(request.body, bytes) else request.body
         assert isinstance(body, Sequence)
         length = sum(map(len, body))
@@ -138,6 +140,7 @@ class _Service:
         return [_http1.head(request.method, f"{self._prefix}{request.path}{query}", headers), *body]
 
     def connect(self, seconds: float | None) -> socket.socket:
+        """Return a new connection. Raises `OSError`."""
         plain = socket.create_connection((self._host, self._port), seconds)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:

@@ -86,13 +86,13 @@ class Options:
         """Pickle the client. Another process takes the key from its own OPTIM_API_KEY."""
         if is_local(self.base_url):
             raise TypeError(
-                f"a client of {self.base_url!r} cannot be pickled, for its service runs in this process: start the "
+                f"a client of {self.base_url!r} cannot be pickled, because its service runs in this process: start the "
                 "service with `optim serve` and give its URL"
             )
         if self._has_transport or url_of(self.base_url).userinfo:
             raise TypeError(
                 "a client with transport=… or with a password in its base_url cannot be pickled: send session.id, and "
-                "make a client at the other side"
+                "make a client in the other process"
             )
         return partial(
             type(self),

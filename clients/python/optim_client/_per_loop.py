@@ -1,4 +1,4 @@
-"""One thing for each event loop: what waits in one is of no use in the next one, after another `asyncio.run`."""
+"""Objects that belong to an event loop, such as semaphores: another `asyncio.run` needs others."""
 
 import asyncio
 import threading
@@ -9,21 +9,21 @@ T = TypeVar("T")
 
 
 class PerLoop(Generic[T]):
-    """Made by `make` when a loop first asks for it; those of loops that are closed are let go."""
+    """An object for each event loop, made by `make` when the loop first asks; those of closed loops are dropped."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self.forget()
 
     def forget(self) -> dict[asyncio.AbstractEventLoop, T]:
-        """Begin anew, and return what there was. Waits for no lock, for it is called in a forked process."""
+        """Drop all objects and return them. Waits for no lock, because a forked process calls it."""
         before = getattr(self, "_made", {})
         self._made: dict[asyncio.AbstractEventLoop, T] = {}
         self._lock = threading.Lock()
         return before
 
     def get(self) -> T:
-        """Return the running loop's."""
+        """Return the running loop's object."""
         loop = asyncio.get_running_loop()
         with self._lock:
             if loop not in self._made:

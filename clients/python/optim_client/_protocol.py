@@ -1,12 +1,15 @@
-"""Calls: their requests and answers, and the rules of trying again. No socket, no file: drivers have those.
+"""The protocol: calls with their requests and answers, and the rules of retries. Knows no socket and no file.
 
-`perform` is a conversation. It says how many seconds to wait before the request is sent (again), and is told the
+`perform` is a conversation. It yields how many seconds to wait before the request is sent (again), and is sent the
 `Response`, or the `APIConnectionError` that came instead. It ends with the call's result or its error.
 
-Tried again: no answer, 408, 429, a 409 that says `session_busy`, and everything from 500 on but 501 and 505;
-`x-should-retry` overrules that in both directions. Every call is made so that this is safe: what changes something
-carries one `Idempotency-Key` over all its tries. Trying goes on for a time and not for a count, for a restart of the
-service takes a time; the log says when the waiting begins, and when it has ended.
+Rule 1: no answer, 408, 429, 409 `session_busy`, and every status from 500 on but 501 and 505 are tried again.
+Rule 2: `x-should-retry` overrules rule 1 in both directions.
+Rule 3: every retry is safe. A call that changes something carries one `Idempotency-Key` over all its tries.
+Rule 4: retries are limited by time, not by number, because a restart of the service takes time.
+Rule 5: the log says when the waiting begins, and when it has ended.
+
+`clients/contract/retries.json` has the rules as data.
 """
 
 import logging
@@ -29,22 +32,24 @@ from optim_client.errors import (
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 4.0
 LONGEST_RETRY_AFTER_SECONDS = 120.0
-"""Where there is no time limit: a longer one is left to the caller."""
+"""The longest `Retry-After` that is waited for where there is no time limit."""
 NEVER_MENDED_STATUSES = frozenset({501, 505})
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 Buffer = bytes | memoryview
-"""Memory views are of single bytes."""
+"""Bytes to send or received; memory views are of single bytes."""
 
 log = logging.getLogger("optim_client")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One try. `body` is bytes, or buffers to be sent one after the other, or an open file; a success is written to
-    `into`, where given, instead of into memory."""
+    """A request. Its `body` is bytes, buffers to be sent one after the other, or an open file.
+
+    A successful answer's body is written to `into`, where given, instead of into memory.
+    """
 
     method: str
     path: str
@@ -56,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer; the names of `headers` are in lower case."""
+    """An answer; the names of `headers` are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -68,19 +73,19 @@ Outcome = Response | APIConnectionError
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """A request, and what its answer means."""
+    """A request, and the reader of its answer."""
 
     request: Request
     read: Callable[[Response], T]
 
     def then(self, use: Callable[[T], U]) -> "Call[U]":
-        """The same request, its result passed through `use`."""
+        """Return the same call, its result passed through `use`."""
         return Call(self.request, lambda response: use(self.read(response)))
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """The bounds of trying again: so many seconds since a call first failed, so many times. Either may be infinite."""
+    """The limits of retries: seconds since a call first failed, and a number of times. Either may be infinite."""
 
     seconds: float
     retries: float = math.inf
@@ -97,7 +102,7 @@ def perform(
     clock: Callable[[], float] = time.monotonic,
     random: Callable[[], float] = uniform,
 ) -> Generator[float, Outcome, T]:
-    """Make the call, trying again as long as there is patience."""
+    """Make the call, with retries up to the limits of `patience`; return its result or raise its error."""
     pause, tries, failed = 0.0, 0, 0.0
     while True:
         outcome = yield pause
@@ -132,18 +137,18 @@ def _error(response: Response) -> APIStatusError:
 
 
 def _is_done(request: Request, response: Response, tries: int) -> bool:
-    """A deletion whose first answer was lost finds nothing the second time: it is done too."""
+    """Return whether the call is done. A deletion whose first answer was lost finds nothing later: it is done too."""
     return 200 <= response.status < 300 or (request.method == "DELETE" and response.status == 404 and tries > 1)
 
 
 def _read(call: Call[T], response: Response) -> T:
-    """A page is nobody's answer, whatever the call wants: a login page comes with a success, too."""
+    """Return the call's result. Raises `InvalidAnswer`, also for a page: a proxy's login page is a success too."""
     kind = response.headers.get("content-type", "")
     if kind.startswith("text/"):
         said = excerpt(bytes(response.body[:1000]))
         raise InvalidAnswer(
-            f"{_name(call)}: a page ({kind}) came and not the service's answer: is it a proxy's login page, or is "
-            f"base_url not the service's? It says {said!r}"
+            f"{_name(call)}: received a page ({kind}), not the service's answer: is it a proxy's login page, or does "
+            f"base_url lead elsewhere? It says {said!r}"
         )
     try:
         return call.read(response)
@@ -158,7 +163,7 @@ def _pause(
     left: float,
     random: Callable[[], float],
 ) -> float | None:
-    """Seconds until the next try; `None` where there must not be one. The last try is at the end of what is left."""
+    """Return the seconds until the next try, or `None` for no try. The last try is when the time is over."""
     if left <= 0 or not _may_retry(outcome, error):
         return None
     wait: float = min(FIRST_WAIT_SECONDS * 2.0 ** min(tries - 1, 16), LONGEST_WAIT_SECONDS) * (1 - 0.5 * random())
@@ -167,10 +172,11 @@ def _pause(
         return min(wait, left)
     if asked > (LONGEST_RETRY_AFTER_SECONDS if left == math.inf else left):
         return None
-    return asked if tries == 1 else min(max(asked, wait), left)  # who says 0 for two minutes is not asked all the time
+    return asked if tries == 1 else min(max(asked, wait), left)  # a Retry-After of 0 must not become a busy loop
 
 
 def _may_retry(outcome: Outcome, error: APIConnectionError | APIStatusError) -> bool:
+    """Apply rules 1 and 2."""
     if isinstance(error, APIConnectionError):
         return error.may_pass
     said = outcome.headers.get("x-should-retry") if isinstance(outcome, Response) else None
@@ -182,7 +188,7 @@ def _may_retry(outcome: Outcome, error: APIConnectionError | APIStatusError) -> 
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """`Retry-After` in seconds. A date counts from the answer's own `Date`, so nobody's clock matters."""
+    """Return `Retry-After` in seconds. A date counts from the answer's own `Date`, so that clocks do not matter."""
     said = headers.get("retry-after", "")
     if said.isascii() and said.isdigit():
         return float(said)

@@ -1,7 +1,6 @@
-"""Request ids: each try sends one of its own, and the answer to another request is not taken for its answer.
+"""Request ids, which tell an answer to another request: each try sends its own, and the service answers with it.
 
-The service answers with the id that it was sent. A proxy may replace it on the way in, so an id that is not of this
-library proves nothing, until one that is has come back.
+A proxy may replace the ids on the way in. So a foreign id proves nothing until one of this library has come back.
 """
 
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ MEDIA_TYPES = ("application/json", "application/problem+json", "application/vnd.
 
 
 class RequestIds:
-    """The ids of one client: unlike those of every other, and of every other process."""
+    """The ids of one client, which differ from those of every other client and process."""
 
     def __init__(self) -> None:
         self._echoed = False
@@ -24,7 +23,7 @@ class RequestIds:
         _fork.follow(self)
 
     def after_fork(self) -> None:
-        """Count under a name of this process's own."""
+        """Start to count under a new name."""
         self._name = f"{PREFIX}{uuid4().hex[:16]}"
         self._count = count(1)
 
@@ -33,7 +32,7 @@ class RequestIds:
         return f"{self._name}-{next(self._count)}"
 
     def foreign(self, sent: str, status: int, headers: Mapping[str, str]) -> str | None:
-        """Return the id of an answer that belongs to another request than `sent`; `None` of one that does not."""
+        """Return the id of an answer to another request than `sent`; `None` if the answer may be to this one."""
         got = headers.get(HEADER)
         if got == sent:
             self._echoed = True
@@ -44,5 +43,5 @@ class RequestIds:
 
 
 def _may_be_the_services(headers: Mapping[str, str]) -> bool:
-    """Tell an answer that could be read as the service's from a page of a proxy."""
+    """Return whether the media type is one of the service's; a proxy's page has another."""
     return headers.get("content-type", MEDIA_TYPES[0]).startswith(MEDIA_TYPES)

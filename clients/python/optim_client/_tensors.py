@@ -1,8 +1,7 @@
-"""Named arrays as safetensors bytes, and back, without copies. Knows no HTTP.
+"""A zero-copy codec of safetensors: named arrays to bytes and back. Knows no HTTP.
 
-It does not use the `safetensors` library: that copies, writes an array that is not contiguous wrongly and without an
-error, drops the metadata or puts it in another order each time (a step that is sent again must be the same bytes), and
-does not know bfloat16.
+The `safetensors` library is not used: it copies, silently writes arrays that are not contiguous wrongly, drops the
+metadata or reorders it each time (a repeated step must be the same bytes), and lacks bfloat16.
 """
 
 import json
@@ -42,10 +41,10 @@ GradsLike = Mapping[str, ArrayLike | None]
 
 
 def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> list[Buffer]:
-    """Kinds of named tensors (`{"params": {…}, "grads": {…}}`) as buffers: the same bytes for the same content.
+    """Return named tensors by kind (`{"params": {…}, "grads": {…}}`) as buffers: the same bytes for the same content.
 
-    Wide dtypes come first, so that every tensor lies aligned. Contiguous arrays are not copied: the buffers are theirs,
-    to be read, and change with them.
+    Wide dtypes come first, so that every tensor is aligned. Contiguous arrays are not copied: the buffers are views of
+    them, and change with them. Raises `TypeError`.
     """
     arrays = {f"{kind}/{name}": _array(kind, name, value) for kind in tensors for name, value in tensors[kind].items()}
     names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
@@ -65,13 +64,13 @@ def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> li
 
 
 def narrowed(grads: ArraysLike, wire_dtype: str, lost: dict[str, Loss] | None = None) -> Arrays:
-    """The float32 arrays among them in that dtype: to nearest even, and beyond its range infinite.
+    """Return the arrays, those of float32 rounded to that dtype: to nearest even, and to infinity beyond its range.
 
-    `lost` is told, by name, of arrays that lost elements to zero or to infinity.
+    `lost` gets, by name, the counts of elements that became zero or infinite.
     """
     dtype = DTYPES.get(CODES[wire_dtype])
     if dtype is None:
-        raise ImportError(f"the session's wire_dtype is {wire_dtype}, which NumPy lacks: {_EXTRA}")
+        raise ImportError(f"the session's wire_dtype is {wire_dtype}, which needs ml_dtypes: {_EXTRA}")
     arrays = {name: _array("grads", name, value) for name, value in grads.items()}
     for name, array in arrays.items():
         if _is_float32(array):
@@ -84,7 +83,7 @@ def narrowed(grads: ArraysLike, wire_dtype: str, lost: dict[str, Loss] | None = 
 
 
 def widened(params: Arrays, grads: ArraysLike) -> Arrays:
-    """The parameters whose gradients are float32 as float32 too, which is exact."""
+    """Return the parameters, as float32 where the gradient is float32, which is exact."""
     return {
         name: _cast(array, DTYPES["F32"]) if _is_float32(np.asarray(grads[name])) else array
         for name, array in params.items()
@@ -98,7 +97,7 @@ def _cast(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _room(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Memory for the array in another dtype."""
+    """Return memory for the array in another dtype."""
     return _BUFFERS.take(array.size * dtype.itemsize).view(dtype).reshape(array.shape)
 
 
@@ -107,29 +106,29 @@ def _is_float32(array: NDArray[Any]) -> bool:
 
 
 def decode(body: Buffer, kind: str) -> tuple[Arrays, dict[str, str]]:
-    """The tensors of one kind, as arrays that may be written to, and the metadata. Raises `ValueError`.
+    """Return the tensors of one kind, as writable arrays, and the metadata. Raises `ValueError`.
 
-    The arrays are views of the body, which they keep; only of one that may not be written to they are copies.
+    The arrays are views of the body, or copies where the body is read-only.
     """
     header, data = _split(body)
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict):
-        raise ValueError(f"the metadata is {metadata!r:.80}, not an object")
+        raise ValueError(f"expected an object as metadata, not {metadata!r:.80}")
     tensors = sorted((_placed(name, header[name]) for name in header), key=lambda tensor: tensor.place)
     end = 0
     for tensor in tensors:
         if tensor.place[0] != end:
-            raise ValueError(f"{tensor.name} begins at {tensor.place[0]}, not at {end} where the one before it ends")
+            raise ValueError(f"{tensor.name} begins at {tensor.place[0]}; expected {end}, where the one before it ends")
         end = tensor.place[1]
     if end != len(data):
-        raise ValueError(f"the tensors end at {end}, and the buffer at {len(data)}")
+        raise ValueError(f"the tensors end at {end}; expected {len(data)}, the buffer's end")
     prefix = f"{kind}/"
     arrays = {tensor.name.removeprefix(prefix): tensor.of(data) for tensor in tensors if tensor.name.startswith(prefix)}
     return arrays, metadata
 
 
 class _Placed(NamedTuple):
-    """A tensor of the header, and where its bytes lie."""
+    """A tensor of the header, with the place of its bytes."""
 
     name: str
     dtype: np.dtype[Any]
@@ -137,13 +136,14 @@ class _Placed(NamedTuple):
     place: tuple[int, int]
 
     def of(self, data: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return the tensor as a view of the data; a copy where it is not aligned."""
         array = data[slice(*self.place)]
         aligned = array if array.ctypes.data % self.dtype.itemsize == 0 else array.copy()
         return aligned.view(self.dtype).reshape(self.shape)
 
 
 def _split(body: Buffer) -> tuple[dict[str, Any], NDArray[np.uint8]]:
-    """The header, and the bytes behind it."""
+    """Return the header, and the bytes after it."""
     whole = np.frombuffer(body, np.uint8)
     size = int.from_bytes(body[:8], "little")
     if len(whole) < 8 or size > len(whole) - 8:
@@ -151,9 +151,9 @@ def _split(body: Buffer) -> tuple[dict[str, Any], NDArray[np.uint8]]:
     try:
         header = json.loads(bytes(body[8 : 8 + size]).decode())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the header is no JSON: {error}") from error
+        raise ValueError(f"the header is not JSON: {error}") from error
     if not isinstance(header, dict):
-        raise ValueError(f"the header is {header!r:.80}, not an object")
+        raise ValueError(f"expected an object as header, not {header!r:.80}")
     data = whole[8 + size :]
     return header, data if data.flags.writeable else data.copy()
 
@@ -164,38 +164,38 @@ def _placed(name: str, tensor: Any) -> _Placed:
             type(length) is int and length >= 0 for length in shape
         ):
             if code == "BF16" and code not in DTYPES:
-                raise ImportError(f"{name} is bfloat16, which NumPy lacks: {_EXTRA}")
+                raise ImportError(f"{name} is bfloat16, which needs ml_dtypes: {_EXTRA}")
             if code not in DTYPES:
-                raise ValueError(f"{name} has dtype {code!r}")
+                raise ValueError(f"unknown dtype {code!r} of {name}; expected one of {', '.join(DTYPES)}")
             if start < 0 or end - start != math.prod(shape) * DTYPES[code].itemsize:
-                raise ValueError(f"{name} has {end - start} bytes, which are not {code} {shape}")
+                raise ValueError(f"{name} has {end - start} bytes, which do not fit {code} {shape}")
             return _Placed(name, DTYPES[code], tuple(shape), (start, end))
-    raise ValueError(f"the header has {name}: {tensor!r:.120}")
+    raise ValueError(f"malformed entry {name!r} in the header: {tensor!r:.120}")
 
 
 def _array(kind: str, name: str, value: ArrayLike) -> NDArray[Any]:
-    """Contiguous and little-endian, in its own shape: `numpy.ascontiguousarray` would make a scalar a vector."""
+    """Return a contiguous, little-endian array of the same shape. `ascontiguousarray` would make a scalar a vector."""
     if not isinstance(name, str):
-        raise TypeError(f"a tensor's name is a string, not {name!r}")
+        raise TypeError(f"a tensor's name must be a string, not {name!r}")
     if type(value) is np.ndarray and value.dtype in CODE_OF and value.flags.c_contiguous:
         return value
     if getattr(value, "requires_grad", False) is True:
         raise TypeError(
-            f"{kind}[{name!r}] requires grad, so that NumPy cannot have it: pass it with .detach(), for example "
+            f"{kind}[{name!r}] requires grad, so NumPy cannot read it: pass it with .detach(), for example "
             "{name: p.detach() for name, p in model.named_parameters()}"
         )
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: torch, of a tensor that requires grad
-        raise TypeError(f"{kind}[{name!r}] cannot be made a NumPy array: {error}") from error
+        raise TypeError(f"{kind}[{name!r}] cannot be converted to a NumPy array: {error}") from error
     if array.dtype.hasobject:
         raise TypeError(
-            f"{kind}[{name!r}] has dtype object, for it is {type(value).__name__}; a tree is made of mappings, lists "
-            "and tuples, with float32 or other arrays at its ends"
+            f"{kind}[{name!r}] has dtype object, because it is {type(value).__name__}; expected a tree of mappings, "
+            "lists and tuples, with float32 or other arrays as its leaves"
         )
     if array.dtype.name not in CODES:
         raise TypeError(
-            f"{kind}[{name!r}] has dtype {array.dtype}; a tensor is float64, float32, float16 or bfloat16: "
+            f"{kind}[{name!r}] has unknown dtype {array.dtype}; expected one of float64, float32, float16, bfloat16: "
             "convert it first, for example with .astype('float32')"
         )
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")

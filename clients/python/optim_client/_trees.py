@@ -1,6 +1,6 @@
-"""Trees of arrays: nested mappings, lists and tuples, as JAX and Flax have them. An array's name is its path: `a/b/0`.
+"""Trees of arrays: nested mappings, lists and tuples, as in JAX and Flax. An array's name is its path: `a/b/0`.
 
-A list or tuple that begins with a number is an array, as it is for NumPy; `None` stands for an array that is not there.
+A list or tuple that begins with a number is an array, as for NumPy; `None` stands for a missing array.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -14,10 +14,10 @@ TreeT = TypeVar("TreeT", bound=Tree)
 
 
 def flattened(kind: str, tree: Tree) -> dict[str, Any]:
-    """Return what the tree holds by its names, `None` included. Raises `TypeError` and `ValueError`."""
+    """Return the leaves of the tree by name, `None` included. Raises `TypeError` and `ValueError`."""
     if not _is_branch(tree):
         raise TypeError(
-            f"{kind} is a mapping of names to arrays, or a tree of mappings, lists and tuples of arrays, "
+            f"{kind} must be a mapping of names to arrays, or a tree of mappings, lists and tuples of arrays, "
             f"not {type(tree).__name__}"
         )
     if _is_flat(tree):
@@ -28,8 +28,7 @@ def flattened(kind: str, tree: Tree) -> dict[str, Any]:
 
 
 def rebuilt(tree: TreeT, leaf: Callable[[str, Any], Any], prefix: str = "") -> TreeT:
-    """Return the same structure with `leaf(name, what was there)` in the place of what was there."""
-
+    """Return the same structure with `leaf(name, leaf)` in the place of every leaf."""
     if _is_flat(tree):
         return {key: leaf(prefix + key, child) for key, child in tree.items()}  # type: ignore[return-value]
 
@@ -47,7 +46,7 @@ def rebuilt(tree: TreeT, leaf: Callable[[str, Any], Any], prefix: str = "") -> T
 
 
 def _is_flat(tree: Tree) -> TypeGuard[dict[str, Any]]:
-    """Tell names and arrays alone from a tree, for a thousand of them within microseconds."""
+    """Return whether the tree is a plain dict of arrays. Takes microseconds for a thousand of them."""
     return type(tree) is dict and {str}.issuperset(map(type, tree)) and ENDS.issuperset(map(type, tree.values()))
 
 
@@ -69,7 +68,7 @@ def _is_branch(node: Any) -> bool:
 
 
 def _is_numbers(node: Any) -> bool:
-    """Say whether NumPy would make an array of it: it begins with a number. An empty list is an empty branch."""
+    """Return whether the node begins with a number, as an array. An empty list is an empty branch."""
     while isinstance(node, list | tuple) and node:
         node = node[0]
     return isinstance(node, int | float | complex | str | bytes | np.generic)
@@ -88,11 +87,11 @@ def _key(key: object) -> str:
         return str(key)
     if isinstance(key, int) and not isinstance(key, bool):
         return str(key)
-    raise TypeError(f"a key in a tree is a string or a whole number, not {key!r}")
+    raise TypeError(f"a key in a tree must be a string or an integer, not {key!r}")
 
 
 def _mapping_like(mapping: Mapping[Any, Any], items: dict[Any, Any]) -> Mapping[Any, Any]:
-    """Of the same type, where that takes the items; else a dict."""
+    """Return a mapping of the same type, where that takes the items; else a dict."""
     if type(mapping) is dict:
         return items
     try:

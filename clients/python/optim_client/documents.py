@@ -1,4 +1,4 @@
-"""What the service tells: a session, a row of its history, a step's metrics. Frozen; unknown members are ignored."""
+"""The service's documents: a session, a row of its history, a step's metrics. Frozen; unknown members are ignored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -14,7 +14,7 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """A tensor that the session has seen. `step` counts its own updates, `group` is the group it fell into."""
+    """A tensor that the session has seen. `step` counts its updates, `group` is the index of its group."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -23,15 +23,16 @@ class TensorInfo:
 
     @classmethod
     def read(cls, document: Document) -> Self:
+        """Return the document as an object. Raises `KeyError`, `TypeError` and `ValueError`."""
         return cls(tuple(document["shape"]), document["dtype"], document["step"], document["group"])
 
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """A session as the service describes it, with every effective setting.
+    """A session, with every effective setting.
 
-    `step` is the number of the last step, `digest` names the whole state: sessions with one digest step alike. A list
-    of sessions leaves `tensors` out, so that it is empty there: `get()` has them. `state_bytes` is told in lists alone.
+    `step` is the number of the last step. `digest` names the whole state: sessions with one digest step alike. In a
+    list of sessions `tensors` is empty: `get()` has them. Only a list has `state_bytes`.
     """
 
     id: str
@@ -59,12 +60,13 @@ class SessionInfo:
 
     @classmethod
     def read(cls, document: Document) -> Self:
+        """Return the document as an object. Raises `KeyError`, `TypeError` and `ValueError`."""
         expires_at = document["expires_at"]
         tensors = {name: TensorInfo.read(tensor) for name, tensor in document.get("tensors", {}).items()}
         return cls(
             **{name: document[name] for name in _AS_THEY_ARE},
-            wire_dtype=document.get("wire_dtype"),  # services before it do not say so
-            on_other_params=document.get("on_other_params", "accept"),  # nor did they look
+            wire_dtype=document.get("wire_dtype"),  # earlier services lack it
+            on_other_params=document.get("on_other_params", "accept"),  # earlier services accepted all
             tensors=tensors,
             tensor_count=document.get("tensor_count", len(tensors)),
             state_bytes=document.get("state_bytes"),
@@ -76,8 +78,10 @@ class SessionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[S]):
-    """Some of the sessions, newest first; `next_cursor` leads to the next page and is `None` on the last one.
-    `unreadable` are the ids of those that the service cannot read: they can be deleted.
+    """A page of sessions, newest first.
+
+    `next_cursor` leads to the next page, and is `None` on the last one. `unreadable` has the ids of sessions that the
+    service cannot read: they can be deleted.
     """
 
     sessions: list[S]
@@ -87,7 +91,7 @@ class Page(Generic[S]):
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What a step did. `grad_norm` is from before clipping, and is not finite where the step was skipped."""
+    """The metrics of a step. `grad_norm` is from before clipping, and not finite where the step was skipped."""
 
     lr: float
     grad_norm: float
@@ -97,12 +101,13 @@ class Metrics:
 
     @classmethod
     def read(cls, document: Document) -> Self:
+        """Return the document as an object. Raises `KeyError`, `TypeError` and `ValueError`."""
         return cls(**_metrics(document))
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow(Metrics):
-    """One step of a session's past. A skipped one has the number of the step before it."""
+    """A past step. A skipped one has the number of the step before it."""
 
     step: int
     loss: float | None
@@ -112,6 +117,7 @@ class HistoryRow(Metrics):
 
     @classmethod
     def read(cls, document: Document) -> Self:
+        """Return the document as an object. Raises `KeyError`, `TypeError` and `ValueError`."""
         return cls(
             **_metrics(document),
             step=document["step"],
@@ -123,7 +129,7 @@ class HistoryRow(Metrics):
 
 
 def _metrics(document: Document) -> dict[str, float]:
-    """`float` reads what JSON has no number for: `"NaN"`, `"Infinity"`."""
+    """Return the metrics. `float` reads what JSON has no number for: `"NaN"`, `"Infinity"`."""
     return {field.name: float(document[field.name]) for field in fields(Metrics)}
 
 

@@ -1,12 +1,12 @@
-"""Everything that a call can fail with: one tree, drawn before the rest.
+"""The error tree: everything that a call can fail with.
 
     OptimError
     ├── APIConnectionError            no answer
     │   ├── APITimeoutError
     │   └── ForeignAnswer             the answer to another request
-    ├── InvalidAnswer                 a success whose body is not the service's
+    ├── InvalidAnswer                 a success that cannot be read
     ├── StepMismatch                  `sessions.get(id, step=…)` found the session at another step
-    └── APIStatusError                an answer that says no; a class a family, told apart by `code`
+    └── APIStatusError                a refusal: a class for each status, and for codes that need one
         ├── BadRequest           ── MalformedQuery
         ├── Authentication  PreconditionFailed  BodyTooLarge  Misdirected  RateLimited
         ├── PermissionDenied     ── QuotaExceeded
@@ -16,7 +16,7 @@
         ├── ServiceUnavailable   ── Overloaded  StoreUnavailable
         └── InternalServerError  ── StateDamaged  ReplayDiffers
 
-Wrong arguments are not in it: they raise `TypeError` or `ValueError` before anything is sent.
+Wrong arguments are not in it: they raise `TypeError` or `ValueError`, and nothing is sent.
 """
 
 import json
@@ -29,14 +29,14 @@ EXCERPT_LENGTH = 200
 
 
 class OptimError(Exception):
-    """The root."""
+    """The root of the errors."""
 
 
 class APIConnectionError(OptimError):
-    """No answer came. Unless `sent` is false the service may have done what was asked.
+    """No answer came. Unless `sent` is false, the service may have made the change.
 
     After a `step` that ended so, call `step` again with the same arguments: it is applied once, whatever happened.
-    `may_pass` is false where waiting mends nothing: a certificate that is not trusted.
+    `may_pass` is false where waiting is of no use: the certificate is not trusted.
     """
 
     def __init__(self, message: str, *, sent: bool = True, may_pass: bool = True) -> None:
@@ -50,15 +50,15 @@ class APITimeoutError(APIConnectionError):
 
 
 class ForeignAnswer(APIConnectionError):
-    """The answer to another request came, and was not looked at: two processes or a proxy mix up a connection."""
+    """The answer to another request came, and was dropped: two processes or a proxy mix up a connection."""
 
 
 class InvalidAnswer(OptimError):
-    """The answer was a success and cannot be read: is `base_url` really an Optim Service?"""
+    """A successful answer cannot be read: does `base_url` lead to an Optim Service?"""
 
 
 class StepMismatch(OptimError):
-    """The session is at another step than the parameters that are to go on with it."""
+    """The session is at another step than was asked for."""
 
     def __init__(self, session_id: str, wanted: int, current_step: int) -> None:
         super().__init__(
@@ -75,14 +75,14 @@ class StepMismatch(OptimError):
 
 
 class APIStatusError(OptimError):
-    """The answer says no.
+    """The service refused the request.
 
-    `code` is the service's name for the reason, `None` where something else answered (a proxy). `fields` are the
-    further members of the problem document, `request_id` is what to look for in the service's log.
+    `code` names the reason; it is `None` where something else answered, such as a proxy. `fields` has the further
+    members of the problem document. `request_id` finds the request in the service's log.
     """
 
     hint: ClassVar[str] = ""
-    """What to do next, where the service cannot know how this client calls it."""
+    """The next thing to do, in the words of this client."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class APIStatusError(OptimError):
         self.fields: Mapping[str, Any] = fields or {}
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
-        """Travel from a worker process to who asked it."""
+        """Pickle the error."""
         fields = dict(self.fields)
         again = partial(
             type(self), self.detail, status=self.status, code=self.code, request_id=self.request_id, fields=fields
@@ -112,11 +112,11 @@ class APIStatusError(OptimError):
 
 
 class BadRequest(APIStatusError):
-    """The bytes or a header could not be read."""
+    """The body or a header cannot be read."""
 
 
 class MalformedQuery(BadRequest):
-    """A query parameter is unknown, or its value is none."""
+    """A query parameter is unknown or malformed."""
 
 
 class Authentication(APIStatusError):
@@ -126,85 +126,88 @@ class Authentication(APIStatusError):
 
 
 class PermissionDenied(APIStatusError):
-    """The key is valid, its role is not enough."""
+    """The key is valid, but its role is not sufficient."""
 
 
 class QuotaExceeded(PermissionDenied):
-    """The tenant keeps as many sessions, or as many bytes of state, as it may: delete one."""
+    """The tenant has reached its limit of sessions or of state: delete a session."""
 
 
 class NotFound(APIStatusError):
-    """Nothing is there."""
+    """The resource does not exist."""
 
 
 class SessionNotFound(NotFound):
-    """Deleted, expired, never there, or another tenant's."""
+    """The session was deleted, has expired, never existed, or is another tenant's."""
 
 
 class Conflict(APIStatusError):
-    """Somebody else was quicker."""
+    """The request conflicts with the session's state."""
 
 
 class StepConflict(Conflict):
     """The step is not the session's next one: another client stepped it, or this one is stale.
 
-    `applied_as_step` is given where this very call was applied earlier and later steps have followed.
+    `applied_as_step` is set where this call was applied earlier, and later steps have followed.
     """
 
-    hint = "; session.get() learns the session's step, then go on from the parameters that belong to it"
+    hint = "; session.get() reads the session's step, then go on from the parameters that belong to it"
 
     @property
     def current_step(self) -> int | None:
+        """Return the session's step."""
         return self.fields.get("current_step")
 
     @property
     def applied_as_step(self) -> int | None:
+        """Return the number of the step that this call was applied as."""
         return self.fields.get("applied_as_step")
 
 
 class ParamsConflict(Conflict):
-    """The parameters of a step are not those that were answered last, and the session rejects such.
+    """The parameters of a step are not those that were answered last, and the session rejects others.
 
-    `tensor` is the first one that differs. They are of another step, or were changed in between.
+    `tensor` is the first one that differs. The parameters are of another step, or were changed in between.
     """
 
     hint = "; session.update(on_other_params='accept') takes parameters from elsewhere"
 
     @property
     def tensor(self) -> str | None:
+        """Return the name of the first tensor that differs."""
         return self.fields.get("tensor")
 
 
 class PreconditionFailed(APIStatusError):
-    """The session has changed since this client saw it last: a step, or other settings. Nothing was done."""
+    """The session has changed since this client read it: a step, or other settings. Nothing was done."""
 
-    hint = "; session.get() learns the session anew, then decide whether the call is still right"
+    hint = "; session.get() reads the session again, then decide whether the call is still right"
 
 
 class SessionBusy(Conflict):
-    """Other writers won every time; the same call may be made again."""
+    """Other writers changed the session at each attempt; the same call may be made again."""
 
 
 class BodyTooLarge(APIStatusError):
-    """Longer than the service takes (`OPTIM_MAX_BODY_BYTES`)."""
+    """The body is longer than the service accepts (`OPTIM_MAX_BODY_BYTES`)."""
 
 
 class UnprocessableEntity(APIStatusError):
-    """Well said, and not acceptable."""
+    """The request can be read, and is not valid."""
 
     @property
     def tensor(self) -> str | None:
-        """The tensor that it is about."""
+        """Return the name of the tensor."""
         return self.fields.get("tensor")
 
     @property
     def expected(self) -> Any:
-        """What the session knows."""
+        """Return what the session expected."""
         return self.fields.get("expected")
 
     @property
     def got(self) -> Any:
-        """What came instead."""
+        """Return what the request had."""
         return self.fields.get("got")
 
 
@@ -217,16 +220,16 @@ class TensorMismatch(UnprocessableEntity):
 
 
 class NonFinite(UnprocessableEntity):
-    """A gradient holds NaN or an infinity, and the session rejects those. Nothing was changed."""
+    """A gradient has a NaN or an infinity, and the session rejects those. Nothing was changed."""
 
     @property
     def index(self) -> Any:
-        """Where in the tensor."""
+        """Return the place in the tensor."""
         return self.fields.get("index")
 
 
 class IdempotencyMismatch(UnprocessableEntity):
-    """A key came again with another body."""
+    """An idempotency key was used for another request."""
 
 
 class InvalidState(UnprocessableEntity):
@@ -238,15 +241,15 @@ class Misdirected(APIStatusError):
 
 
 class RateLimited(APIStatusError):
-    """Too many requests."""
+    """The tenant sends too many requests."""
 
 
 class ServiceUnavailable(APIStatusError):
-    """Not now."""
+    """The service cannot answer now."""
 
 
 class Overloaded(ServiceUnavailable):
-    """More steps are under way than the server takes."""
+    """More requests are in progress than the service accepts."""
 
 
 class StoreUnavailable(ServiceUnavailable):
@@ -258,11 +261,11 @@ class InternalServerError(APIStatusError):
 
 
 class StateDamaged(InternalServerError):
-    """What the store holds is not what was written; the service refuses to go on with it."""
+    """The stored state is not what was written; the service refuses to go on with it."""
 
 
 class ReplayDiffers(InternalServerError):
-    """The step was applied, and its answer cannot be made again as it was; `session.get()` tells the session's step."""
+    """The step was applied, and its answer cannot be repeated; `session.get()` reads the session's step."""
 
 
 BY_CODE: Mapping[str, type[APIStatusError]] = {
@@ -282,7 +285,7 @@ BY_CODE: Mapping[str, type[APIStatusError]] = {
     "state_damaged": StateDamaged,
     "replay_differs": ReplayDiffers,
 }
-"""The codes that have a class of their own; the others, and the unknown ones, are told by their status."""
+"""Codes with a class of their own; the others, and unknown ones, get the class of their status."""
 
 BY_STATUS: Mapping[int, type[APIStatusError]] = {
     400: BadRequest,
@@ -300,15 +303,15 @@ BY_STATUS: Mapping[int, type[APIStatusError]] = {
 
 
 PROXY_HINTS: Mapping[int, str] = {
-    401: "; it wants a password, which base_url can hold: https://user:password@…",
-    407: "; it wants a password, which HTTPS_PROXY can hold: http://user:password@…",
-    413: "; the proxy takes no body as large as that: raise its limit (client_max_body_size of nginx)",
+    401: "; it requires a password, which base_url can hold: https://user:password@…",
+    407: "; it requires a password, which HTTPS_PROXY can hold: http://user:password@…",
+    413: "; the proxy accepts no body of that size: raise its limit (client_max_body_size of nginx)",
     504: "; the service took longer than the proxy waits: raise its limit (proxy_read_timeout of nginx)",
 }
 
 
 def status_error(status: int, headers: Mapping[str, str], body: bytes) -> APIStatusError:
-    """The error that an answer means. `headers` have lower-case names; any body will do."""
+    """Return the error of an answer. `headers` have lower-case names; the body may be anything."""
     problem = _problem(body)
     code = problem.get("code")
     kind = BY_CODE.get(str(code)) or BY_STATUS.get(status)
@@ -322,7 +325,7 @@ def status_error(status: int, headers: Mapping[str, str], body: bytes) -> APISta
 
 
 def excerpt(body: bytes) -> str:
-    """The beginning of a text, in one line."""
+    """Return the beginning of a text, in one line."""
     text = " ".join(body[: 4 * EXCERPT_LENGTH].decode(errors="replace").split())
     return text[:EXCERPT_LENGTH]
 
@@ -336,7 +339,7 @@ def _problem(body: bytes) -> dict[str, Any]:
 
 
 def _not_the_service(status: int, headers: Mapping[str, str], body: bytes) -> str:
-    """What to say of an answer that is none of the service's: it came from a proxy, or from something else."""
+    """Return the words for an answer that is not the service's, such as a proxy's."""
     location = headers.get("location", "").partition("?")[0]
     if 300 <= status < 400 and location:
         return (
@@ -344,5 +347,5 @@ def _not_the_service(status: int, headers: Mapping[str, str], body: bytes) -> st
             "set base_url to the address that leads to the service itself"
         )
     text = excerpt(body)
-    page = f"its page says {text!r}" if text else "without a word"
-    return f"a proxy answered and not the service, {page}{PROXY_HINTS.get(status, '')}"
+    page = f"with the page {text!r}" if text else "with an empty body"
+    return f"a proxy answered, not the service, {page}{PROXY_HINTS.get(status, '')}"
