@@ -42,11 +42,11 @@ def test_hyperparameters_are_gathered_and_the_requests_own_fields_are_not() -> N
     }
 
 
-def test_what_is_not_given_is_not_sent() -> None:
+def test_missing_settings_are_not_sent() -> None:
     assert sent({}) == {"optimizer": "adamw"}
 
 
-def test_a_setting_of_tomorrow_is_sent_for_the_service_to_judge() -> None:
+def test_an_unknown_setting_is_sent_as_a_hyperparameter() -> None:
     assert sent({"nesterov_strength": 2})["hyperparameters"] == {"nesterov_strength": 2}
 
 
@@ -58,7 +58,7 @@ def test_numpy_numbers_are_numbers() -> None:
     }
 
 
-def test_what_json_cannot_say_is_refused_before_it_is_sent() -> None:
+def test_settings_that_json_lacks_are_refused() -> None:
     with pytest.raises(TypeError, match="unknown type of setting"):
         sent({"lr": object()})
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -87,7 +87,7 @@ def test_an_id_cannot_lead_to_another_path() -> None:
     assert _calls.get("../steps?a=1").request.path == "/v1/sessions/..%2Fsteps%3Fa%3D1"
 
 
-def test_a_step_carries_its_number_its_scalars_and_a_quoted_key_of_its_own() -> None:
+def test_a_step_carries_number_scalars_and_a_new_key() -> None:
     first, second = (in_one(_calls.step("s", 7, W, W, np.float32(0.5), 1e-3).request) for _ in range(2))
     assert isinstance(first.body, bytes)
     assert decode(first.body, "grads")[1] == {"step": "7", "loss": "0.5", "lr": "0.001"}
@@ -98,7 +98,7 @@ def test_a_step_carries_its_number_its_scalars_and_a_quoted_key_of_its_own() -> 
     assert keys[0] != keys[1]
 
 
-def test_equal_steps_have_equal_bytes_so_that_making_one_again_is_safe() -> None:
+def test_equal_steps_have_equal_bytes() -> None:
     params = {"w": np.float32(1), "b": np.float64(2)}
     again = dict(reversed(params.items()))
     first, second = (_calls.step("s", 7, tensors, W, 0.5, 0.1).request for tensors in (params, again))

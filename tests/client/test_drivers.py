@@ -59,7 +59,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(connect: Connect) -> None:
         assert np.array_equal(session_of(connect(server.url)).step(W, W)["w"], W["w"])
 
 
-def test_a_call_without_an_answer_ends_in_a_connection_error_and_the_step_stays_known(connect: Connect) -> None:
+def test_a_step_without_an_answer_leaves_the_known_step(connect: Connect) -> None:
     with ScriptedServer(SESSION_ANSWER, DROP) as server:
         session = session_of(connect(server.url, max_retries=0))
         with pytest.raises(APIConnectionError, match=r"POST http://.*/v1/sessions/s-1/steps: no answer") as raised:
@@ -68,7 +68,7 @@ def test_a_call_without_an_answer_ends_in_a_connection_error_and_the_step_stays_
     assert session.info.step == 41
 
 
-def test_a_closed_port_is_a_connection_error_that_was_never_sent(connect: Connect) -> None:
+def test_a_closed_port_is_an_unsent_connection_error(connect: Connect) -> None:
     with ScriptedServer() as server:
         pass
     client = connect(server.url.replace("//", "//user:secret@"), max_retries=0)
@@ -120,7 +120,7 @@ def test_options_are_for_the_copy_alone(connect: Connect) -> None:
         ({"retry_seconds": math.inf}, Patience(math.inf)),
     ],
 )
-def test_a_client_tries_for_a_time_or_a_number_of_times(
+def test_a_client_retries_for_a_time_or_a_count(
     connect: Connect, options: dict[str, float], patience: Patience
 ) -> None:
     assert connect("http://127.0.0.1:1", **options).patience == patience
@@ -136,13 +136,13 @@ def test_limits_below_zero_are_refused(connect: Connect, bad: dict[str, float]) 
         connect("http://127.0.0.1:1").with_options(**bad)
 
 
-def test_a_creation_whose_answer_was_lost_is_sent_again_with_its_key(connect: Connect) -> None:
+def test_a_retried_creation_keeps_its_key(connect: Connect) -> None:
     with ScriptedServer(DROP, SESSION_ANSWER) as server:
         assert connect(server.url).sessions.create("adamw").id == "s-1"
     assert len({(seen.method, seen.path, seen.headers["idempotency-key"], seen.body) for seen in server.seen}) == 1
 
 
-def test_a_client_says_that_it_waits_and_that_it_goes_on(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_logs_the_begin_and_end_of_waiting(connect: Connect, caplog: pytest.LogCaptureFixture) -> None:
     with ScriptedServer(DROP, BUSY, SESSION_ANSWER) as server:
         session_of(connect(server.url))
     assert len(caplog.messages) == 2
@@ -209,7 +209,7 @@ def test_a_state_arrives_whole_although_the_first_try_breaks_off(connect: Connec
     assert (tmp_path / "state").read_bytes() == state[:1000]
 
 
-def test_a_download_that_fails_leaves_the_old_file_and_nothing_else(connect: Connect, tmp_path: Path) -> None:
+def test_a_failed_download_leaves_only_the_old_file(connect: Connect, tmp_path: Path) -> None:
     (tmp_path / "state").write_bytes(b"old")
     damaged = Answer(500, b'{"code": "state_damaged", "detail": "damaged"}', {"X-Should-Retry": "false"})
     with ScriptedServer(SESSION_ANSWER, damaged) as server, pytest.raises(InternalServerError, match="damaged"):

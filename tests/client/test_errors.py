@@ -78,14 +78,14 @@ def test_the_page_lists_every_error_with_its_status_and_members() -> None:
     assert listed == set(ERRORS)
 
 
-def test_a_step_conflict_says_where_the_session_is_and_how_to_go_on() -> None:
+def test_a_step_conflict_has_the_sessions_step() -> None:
     error = error_of("step_conflict", "step 3 is not the next one", current_step=7, applied_as_step=3)
     assert isinstance(error, errors.StepConflict)
     assert (error.current_step, error.applied_as_step) == (7, 3)
     assert "session.get()" in str(error)
 
 
-def test_a_value_that_is_not_finite_is_named_with_its_place() -> None:
+def test_a_non_finite_value_is_named_with_its_index() -> None:
     error = error_of("non_finite", "w[0, 2] is nan", tensor="w", index=[0, 2])
     assert isinstance(error, errors.NonFinite)
     assert (error.tensor, error.index) == ("w", [0, 2])
@@ -110,7 +110,7 @@ def test_a_code_of_tomorrow_is_told_by_its_status() -> None:
     "body",
     [b"<html>\n<h1>Bad Gateway</h1>", b"", b"\xff\xfe", b"[1, 2]", b'"text"', b"null", b'{"code": 5}', b"[" * 99999],
 )
-def test_what_a_proxy_says_becomes_an_error_too(status: int, kind: type[APIStatusError], body: bytes) -> None:
+def test_a_proxys_answer_becomes_an_error(status: int, kind: type[APIStatusError], body: bytes) -> None:
     error = status_error(status, {}, body)
     assert type(error) is kind
     assert (error.code, error.request_id) == (None, None)
@@ -140,14 +140,14 @@ def test_a_redirect_names_its_target_and_what_to_do(status: int, location: str, 
 @pytest.mark.parametrize(
     ("status", "hint"), [(413, "client_max_body_size"), (504, "proxy_read_timeout"), (407, "HTTPS_PROXY")]
 )
-def test_what_a_proxy_refuses_is_said_to_be_the_proxys(status: int, hint: str) -> None:
+def test_a_proxys_refusal_names_the_proxys_limit(status: int, hint: str) -> None:
     for body in (b"<html>nginx</html>", b""):
         message = str(status_error(status, {}, body))
         assert message.startswith("a proxy answered, not the service")
         assert hint in message
 
 
-def test_a_missing_key_names_the_variable_and_a_proxys_password_does_not() -> None:
+def test_only_a_missing_key_names_its_variable() -> None:
     assert "OPTIM_API_KEY" in str(error_of("unauthenticated", "no key"))
     assert "OPTIM_API_KEY" not in str(status_error(401, {"www-authenticate": "Basic"}, b"no"))
 

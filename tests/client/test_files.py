@@ -26,7 +26,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert content(tmp_path) == {"state": b"old"}
 
 
-def test_the_bytes_are_on_the_disk_before_they_have_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[bool] = []
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda fd: (synced.append((tmp_path / "state").exists()), fsync(fd)))
@@ -64,7 +64,7 @@ def test_a_path_that_cannot_be_a_file_is_named(tmp_path: Path, name: str) -> Non
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
-def test_a_folder_that_takes_no_file_is_not_blamed_on_a_hidden_one() -> None:
+def test_an_unwritable_folders_error_names_the_target() -> None:
     with pytest.raises(OSError, match="/proc/state") as raised, replacing("/proc/state"):
         pass
     assert ".part" not in str(raised.value)

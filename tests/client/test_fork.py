@@ -63,5 +63,5 @@ def test_a_forked_process_says_no_goodbye_below_tls(tmp_path: Path) -> None:
         *[(program, "lmdb:{folder}/store") for program in ("in_process", "in_process_anew", "in_process_async")],
     ],
 )
-def test_a_service_in_the_parent_is_refused_to_a_forked_process(program: str, store: str, tmp_path: Path) -> None:
+def test_a_forked_process_cannot_use_the_parents_service(program: str, store: str, tmp_path: Path) -> None:
     assert_right(program, store.format(folder=tmp_path))

@@ -31,7 +31,7 @@ def assert_rounds_as_the_reference(values: NDArray[np.float32], half: str) -> No
 
 
 @each_half
-def test_every_exponent_with_the_ends_and_middles_of_its_significands_is_rounded_right(half: str) -> None:
+def test_every_exponent_is_rounded_to_nearest_even(half: str) -> None:
     """All signs and exponents, with the low bits where halves round: at, just below and just above each middle."""
     high = np.arange(1 << 19, dtype=np.uint32)[:, None] << np.uint32(13)
     low = np.uint32([0, 1, 0x7FF, 0x800, 0x801, 0xFFF, 0x1000, 0x1001, 0x1FFE, 0x1FFF])
@@ -78,7 +78,7 @@ def test_shapes_are_kept(half: str) -> None:
         ("bfloat16", np.nan, 0, 0), ("bfloat16", 0.0, 0, 0),
     ],
 )  # fmt: skip
-def test_what_rounding_took_is_counted(half: str, value: float, zeros: int, infinities: int) -> None:
+def test_underflows_and_overflows_are_counted(half: str, value: float, zeros: int, infinities: int) -> None:
     loss = Loss()
     narrowed(np.float32([1, value, 0, np.inf, 2]), half, loss)
     assert (loss.zeros, loss.infinities) == (zeros, infinities)

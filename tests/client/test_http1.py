@@ -90,7 +90,7 @@ def test_half_an_answer_is_none_wherever_it_breaks_off(case: str) -> None:
 
 @pytest.mark.parametrize("piece", PIECES)
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_no_answer_is_told(case: str, piece: int) -> None:
+def test_a_malformed_answer_is_refused(case: str, piece: int) -> None:
     raw, message = BAD[case]
     with pytest.raises(BadAnswer, match=message):
         read(raw, piece)
@@ -111,7 +111,7 @@ def test_a_large_body_is_received_where_it_stays() -> None:
     assert memory[:5] == b"first"
 
 
-def test_headers_have_lower_case_names_and_those_that_come_twice_are_joined() -> None:
+def test_repeated_headers_are_joined_under_lower_case_names() -> None:
     conversation = reading(lambda nbytes: memoryview(bytearray(nbytes)))
     room = next(conversation)
     raw = answer(b"", "200 OK", "X-Request-ID:\t r-1 ", "Via: a", "via: b", "Odd: \xfc")

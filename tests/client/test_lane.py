@@ -52,7 +52,7 @@ def test_memory_is_used_again_once_nobody_looks_at_it(connect: Connect) -> None:
     assert len(set(places)) == 1
 
 
-def test_an_answer_that_comes_while_the_body_is_sent_is_the_answer(connect: Connect) -> None:
+def test_an_answer_during_the_body_is_the_answer(connect: Connect) -> None:
     def refuse(link: socket.socket) -> None:
         read_head(link)
         link.sendall(TOO_LARGE)
@@ -65,7 +65,7 @@ def test_an_answer_that_comes_while_the_body_is_sent_is_the_answer(connect: Conn
         assert_next_call_is_answered(client, server)
 
 
-def test_a_connection_that_ends_while_the_body_is_sent_is_no_answer(connect: Connect) -> None:
+def test_a_connection_closed_during_the_body_is_no_answer(connect: Connect) -> None:
     with RawServer(session_then(read_only_the_head), named) as server:
         client = connect(server.url, max_retries=0)
         session = client.sessions.get("s-1")
@@ -119,7 +119,7 @@ def test_tensors_that_cannot_be_read_are_an_invalid_answer(connect: Connect) -> 
             session.step(grads=LARGE)
 
 
-def test_a_connection_that_the_service_closed_while_it_was_idle_costs_no_try(connect: Connect) -> None:
+def test_a_connection_closed_while_idle_costs_no_try(connect: Connect) -> None:
     with RawServer(answers(SESSION_ANSWER), answers(SESSION_ANSWER)) as server:
         client = connect(server.url, max_retries=0)
         get(client)

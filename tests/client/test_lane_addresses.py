@@ -19,14 +19,14 @@ from tests.client.raw_service import LARGE, SESSION_ANSWER, get, named, step_ans
 
 
 @pytest.mark.parametrize("key", ["sec\nret", "sec\r\nret", "sec ret", "sécret", "sec\0ret", "secret\nsecret\n"])
-def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(connect: Connect, key: str) -> None:
+def test_a_malformed_key_is_refused_and_not_shown(connect: Connect, key: str) -> None:
     with pytest.raises(ValueError, match="api_key holds a line break") as raised:
         connect("http://127.0.0.1:1", api_key=key)
     assert "ret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("around", ["{}\n", "{}\r\n", " {}\t", "\ufeff{}", "\ufeff{}\r\n"])
-def test_what_files_and_secrets_put_around_a_value_is_no_part_of_it(
+def test_space_and_byte_order_marks_around_values_are_removed(
     connect: Connect, monkeypatch: pytest.MonkeyPatch, around: str
 ) -> None:
     asked: list[bytes] = []
@@ -64,9 +64,7 @@ def test_an_address_that_is_refused_is_shown_without_its_password(connect: Conne
     assert "secret" not in str(raised.value)
 
 
-def test_a_proxy_of_the_environment_is_used_but_for_the_hosts_that_it_spares(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_of_the_environment_is_used_unless_excluded(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bytes] = []
 
     def proxy(link: socket.socket) -> None:
@@ -121,7 +119,7 @@ def secured(authority: trustme.CA, name: str) -> ssl.SSLContext:
     return context
 
 
-def test_https_is_spoken_with_who_is_trusted(
+def test_https_accepts_a_trusted_certificate(
     connect: Connect, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
@@ -135,7 +133,7 @@ def test_https_is_spoken_with_who_is_trusted(
 
 
 @pytest.mark.parametrize(("name", "trusted"), [("127.0.0.1", False), ("service.example", True)])
-def test_https_is_refused_with_who_is_not_trusted_or_somebody_else(
+def test_https_refuses_an_untrusted_or_foreign_certificate(
     connect: Connect, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, trusted: bool
 ) -> None:
     if trusted:

@@ -76,7 +76,7 @@ async def test_a_call_that_is_cancelled_before_it_begins_sends_nothing() -> None
             assert (await client.sessions.get("next")).id == "next"
 
 
-async def test_a_thousand_cancelled_calls_leave_no_foreign_answer_and_no_thread() -> None:
+async def test_a_thousand_cancelled_calls_leave_no_answer_or_thread() -> None:
     with RawServer(*[named] * 1100) as server:
         async with AsyncClient(server.url, max_retries=0) as client:
             for number in range(100):

@@ -63,7 +63,7 @@ def test_no_progress_is_a_timeout(connect: Connect, silent: Callable[..., RawSer
     assert_next_call_is_answered(client, server)
 
 
-def test_a_slow_answer_is_waited_for_as_long_as_it_makes_progress(connect: Connect) -> None:
+def test_a_slow_answer_with_progress_is_no_timeout(connect: Connect) -> None:
     whole = step_answer(LARGE)
 
     def slow(link: socket.socket) -> None:
@@ -77,7 +77,7 @@ def test_a_slow_answer_is_waited_for_as_long_as_it_makes_progress(connect: Conne
         assert np.array_equal(client.sessions.get("s-1").step(grads=LARGE)["w"], LARGE["w"])
 
 
-def test_a_connection_that_is_not_taken_is_a_timeout_and_was_never_sent(connect: Connect) -> None:
+def test_an_unaccepted_connection_is_an_unsent_timeout(connect: Connect) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
         for _ in range(4):
             link = waiting.enter_context(socket.socket())
@@ -105,9 +105,7 @@ def holding(held: threading.Event) -> Handler:
     return handle
 
 
-def test_who_gets_no_connection_in_time_is_told(
-    silent: Callable[..., RawServer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_pool_is_a_timeout(silent: Callable[..., RawServer], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_lane, "CONNECTIONS", 1)
     held = threading.Event()
     server = silent(holding(held))
@@ -120,7 +118,7 @@ def test_who_gets_no_connection_in_time_is_told(
     assert not raised.value.sent
 
 
-async def test_who_gets_no_connection_in_time_is_told_in_async_code(
+async def test_a_full_pool_is_a_timeout_in_async_code(
     silent: Callable[..., RawServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_async_lane, "CONNECTIONS", 1)

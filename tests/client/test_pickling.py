@@ -46,7 +46,7 @@ def test_a_session_is_stepped_in_another_process(server: Server) -> None:
         assert session.get().step == 2
 
 
-def test_a_session_travels_with_what_is_known_of_it_and_without_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickled_session_keeps_its_state_without_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bytes] = []
 
     def ask(link: Any) -> None:
@@ -90,7 +90,7 @@ def test_a_service_in_the_process_cannot_travel(connect: Connect, store: str, tm
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_holds_a_secret_or_a_transport_cannot_travel(kind: Any) -> None:
+def test_a_client_with_password_or_transport_cannot_be_pickled(kind: Any) -> None:
     transport = httpx2.MockTransport(lambda _: httpx2.Response(200))
     for client in (kind("http://user:secret@host"), kind("http://host", transport=transport)):
         with pytest.raises(TypeError, match=r"send session\.id") as raised:
@@ -99,7 +99,7 @@ def test_what_holds_a_secret_or_a_transport_cannot_travel(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
-def test_a_copy_in_the_same_process_is_a_session_of_the_same_client(copied: Any) -> None:
+def test_a_copied_session_keeps_its_client(copied: Any) -> None:
     answers = [Answer(body=SESSION_ANSWER.partition(b"\r\n\r\n")[2])] * 2
     with ScriptedServer(*answers) as server, Client(server.url, api_key="secret") as client:
         session = client.sessions.get("s-1")

@@ -52,7 +52,7 @@ def echo(link: socket.socket, **changed: str) -> None:
         link.sendall(raw_answer(SESSION_ANSWER.body, "200 OK", f"X-Request-ID: {sent}"))
 
 
-def test_an_answer_to_another_request_of_this_library_is_not_taken(connect: Connect) -> None:
+def test_an_answer_to_another_request_is_refused(connect: Connect) -> None:
     other = functools.partial(echo, id="optim-client-0123456789abcdef-7")
     with RawServer(other, other, echo) as server:
         with pytest.raises(ForeignAnswer, match="received the answer to request optim-client-0123456789abcdef-7"):
@@ -61,7 +61,7 @@ def test_an_answer_to_another_request_of_this_library_is_not_taken(connect: Conn
     assert server.connections == 3
 
 
-def test_once_ids_come_back_an_answer_with_another_one_is_not_taken(connect: Connect) -> None:
+def test_a_foreign_id_is_refused_once_ids_come_back(connect: Connect) -> None:
     def once(link: socket.socket) -> None:
         own = re.search(rb"x-request-id: (\S+)", read_head(link))
         assert own
@@ -75,7 +75,7 @@ def test_once_ids_come_back_an_answer_with_another_one_is_not_taken(connect: Con
             session_of(client)
 
 
-def test_a_proxy_may_put_its_own_request_ids_in_the_place_of_ours(connect: Connect) -> None:
+def test_a_proxy_may_replace_the_request_ids(connect: Connect) -> None:
     with RawServer(functools.partial(echo, id="7f1f0ad0")) as server:
         client = connect(server.url, max_retries=0)
         assert [session_of(client).id for _ in range(3)] == ["s-1"] * 3
@@ -118,7 +118,7 @@ def test_a_login_page_is_no_answer_to_any_call(connect: Connect, page: str, tmp_
     assert (tmp_path / "state").read_bytes() == b"old"
 
 
-def test_an_answer_that_the_service_never_gives_does_not_pass_for_success(connect: Connect, tmp_path: Path) -> None:
+def test_an_unexpected_success_is_an_invalid_answer(connect: Connect, tmp_path: Path) -> None:
     (tmp_path / "state").write_bytes(b"old")
     other = Answer(200, b'{"status": "ok"}', {"Content-Type": "application/json"})
     with ScriptedServer(SESSION_ANSWER, *[other] * 6) as server:

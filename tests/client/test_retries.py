@@ -129,7 +129,7 @@ def test_a_page_with_a_success_is_no_answer(request_: Request) -> None:
     assert "'<html> <h1>Please log in</h1>'" in str(error)
 
 
-def test_the_log_says_once_that_it_waits_and_once_that_it_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_has_one_line_for_each_change(caplog: pytest.LogCaptureFixture) -> None:
     play(STEP, REFUSED, LOST, answer(503), DONE, patience=FOR_120_SECONDS)
     assert [(record.name, record.levelno) for record in caplog.records] == [("optim_client", logging.WARNING)] * 2
     waiting, going_on = (record.getMessage() for record in caplog.records)

@@ -83,7 +83,7 @@ def unbroken() -> dict[str, Any]:
     return bits(params)
 
 
-def test_wherever_the_service_runs_the_bits_are_those_of_the_engine(client: Any, unbroken: dict[str, Any]) -> None:
+def test_parameters_have_the_engines_bits_everywhere(client: Any, unbroken: dict[str, Any]) -> None:
     session = client.sessions.create("adamw", lr=0.01)
     params = train(session, some_params(), range(1, 11))
     assert bits(params) == unbroken
@@ -183,7 +183,7 @@ def test_a_session_is_made_of_a_saved_state(client: Any, unbroken: dict[str, Any
     second.update(lr=0.5)  # its ETag is known
 
 
-def test_a_file_without_a_digest_is_taken_where_it_is_said(client: Any, tmp_path: Path) -> None:
+def test_a_file_without_a_digest_needs_the_option(client: Any, tmp_path: Path) -> None:
     session = {"format": 1, "optimizer": "sgd", "step": 3, "skipped_steps": 0, "tensors": {}}
     (tmp_path / "made").write_bytes(encode({}, {"session": json.dumps(session)}))
     other = client.sessions.create("sgd")
@@ -218,7 +218,7 @@ def test_a_state_of_another_optimizer_is_refused(client: Any, tmp_path: Path) ->
         client.sessions.create("rmsprop", lr=0.01).load_state(tmp_path / "state")
 
 
-def test_what_is_wrong_is_named(client: Any) -> None:
+def test_a_wrong_setting_or_tensor_is_named(client: Any) -> None:
     with pytest.raises(InvalidSession, match="momentun"):
         client.sessions.create("sgd", lr=0.1, momentun=0.9)
     session = client.sessions.create("sgd", lr=0.1)
@@ -234,7 +234,7 @@ def test_what_is_wrong_is_named(client: Any) -> None:
     assert session.get().step == session.info.step == 1
 
 
-def test_a_skipped_step_gives_the_parameters_back_and_has_no_number(client: Any) -> None:
+def test_a_skipped_step_returns_the_parameters_unnumbered(client: Any) -> None:
     session = client.sessions.create("sgd", lr=0.1, on_non_finite="skip")
     w = {"w": np.float32([1, 2])}
     assert bits(session.step(w, {"w": np.float32([np.inf, 0])})) == bits(w)
@@ -246,7 +246,7 @@ def test_a_skipped_step_gives_the_parameters_back_and_has_no_number(client: Any)
     assert [(row.step, row.skipped) for row in session.history()] == [(0, True), (1, False)]
 
 
-def test_a_stale_client_gets_a_conflict_and_goes_on_after_a_look(client: Any) -> None:
+def test_a_stale_client_goes_on_after_get(client: Any) -> None:
     w = {"w": np.float32([1, 2])}
     quick = client.sessions.create("sgd", lr=0.1)
     stale = client.sessions.get(quick.id)
@@ -321,7 +321,7 @@ def test_steps_whose_answers_were_lost_happen_once(connect: Connect, server: Ser
     assert session.info.step == session.get().step == 10
 
 
-def test_a_call_that_ended_without_an_answer_may_be_made_again(connect: Connect, server: Server) -> None:
+def test_a_repeated_step_after_no_answer_is_applied_once(connect: Connect, server: Server) -> None:
     client = connect(server.url, transport=LosesAnswers("/steps"), max_retries=0)
     session = client.sessions.create("sgd", lr=1.0)
     w = {"w": np.float32([1, 2]), "b": np.float32([3])}
@@ -343,7 +343,7 @@ def test_a_deletion_whose_answer_was_lost_is_done(connect: Connect, server: Serv
         plain.sessions.get(session.id)
 
 
-def test_a_server_that_is_killed_and_started_again_is_not_noticed(connect: Connect, unbroken: dict[str, Any]) -> None:
+def test_a_restarted_server_is_not_noticed(connect: Connect, unbroken: dict[str, Any]) -> None:
     with Server() as mortal:
         client = connect(mortal.url)
         session = client.sessions.create("adamw", lr=0.01)
@@ -361,7 +361,7 @@ def test_each_memory_client_has_a_service_of_its_own(connect: Connect) -> None:
         connect("memory:").sessions.get(session.id)
 
 
-def test_a_folder_keeps_its_sessions_from_one_client_to_the_next(
+def test_a_folder_keeps_its_sessions_between_clients(
     connect: Connect, unbroken: dict[str, Any], tmp_path: Path
 ) -> None:
     first = connect(f"lmdb:{tmp_path}")
@@ -372,7 +372,7 @@ def test_a_folder_keeps_its_sessions_from_one_client_to_the_next(
     assert bits(train(again, params, range(6, 11))) == unbroken
 
 
-def test_a_folder_that_cannot_be_used_is_an_error_at_once(connect: Connect, tmp_path: Path) -> None:
+def test_an_unusable_folder_is_an_error_at_once(connect: Connect, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(Exception, match="file"):
         connect(f"lmdb:{tmp_path / 'file'}")
@@ -382,7 +382,7 @@ def ended(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
 
 
-def test_without_the_server_a_local_client_says_what_to_do() -> None:
+def test_a_local_client_without_the_server_names_the_package() -> None:
     code = "import sys; sys.modules['app'] = None; import optim_client; optim_client.Client('memory:')"
     assert (
         "`pip install ./clients/python .` in a clone of its repository, or give the URL of a service"

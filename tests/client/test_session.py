@@ -42,7 +42,7 @@ def test_a_history_is_followed_to_its_end(connect: Connect) -> None:
     ]
 
 
-def test_a_session_is_got_at_the_step_that_is_asked_for_or_not_at_all(connect: Connect) -> None:
+def test_a_session_at_another_step_is_a_step_mismatch(connect: Connect) -> None:
     with ScriptedServer(SESSION_ANSWER, SESSION_ANSWER) as server:
         client = connect(server.url)
         assert client.sessions.get("s-1", step=41).info.step == 41
@@ -95,7 +95,7 @@ def test_a_state_is_loaded_whatever_the_session_has_come_to(connect: Connect, tm
 
 
 @pytest.mark.parametrize("etag", [None, 'W/"1"', "garbage"])
-def test_what_is_not_known_is_no_condition(connect: Connect, etag: str | None) -> None:
+def test_an_unknown_etag_is_not_sent(connect: Connect, etag: str | None) -> None:
     first = SESSION_ANSWER if etag is None else with_etag(SESSION_ANSWER, etag)
     with ScriptedServer(first, SESSION_ANSWER, SESSION_ANSWER, Answer(204)) as server:
         client = connect(server.url)
@@ -132,7 +132,7 @@ def test_a_warning_is_kept_for_the_step_and_logged_once(connect: Connect, caplog
     ]
 
 
-def test_parameters_of_another_step_are_warned_of_and_refused_where_that_is_set(
+def test_parameters_of_another_step_are_warned_of_or_refused(
     connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     w = {"w": np.float32([1, 2])}

@@ -57,7 +57,7 @@ BASE = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     ],
     ids=["transposed", "strided", "reversed", "column", "scalar", "broadcast", "fortran", "big-endian", "both"],
 )
-def test_an_array_arrives_as_it_is_seen_not_as_it_lies_in_memory(array: NDArray[np.generic]) -> None:
+def test_a_transposed_array_arrives_in_its_shape(array: NDArray[np.generic]) -> None:
     assert_same(travel(array), np.asarray(array))
 
 
@@ -66,7 +66,7 @@ def test_the_librarys_own_writer_would_have_garbled_a_transposed_array() -> None
     assert not np.array_equal(garbled, BASE.T)
 
 
-def test_the_library_reads_what_is_written_and_every_tensor_lies_aligned() -> None:
+def test_the_library_reads_our_bytes_with_aligned_tensors() -> None:
     tensors = {"a": np.float16(1), "b": np.float32([[4]]), "c": np.float64([2, 3]), "d": np.zeros((0, 2))}
     body = encode({"params": tensors}, {"step": "1"})
     loaded = safetensors.numpy.load(body)
@@ -136,7 +136,7 @@ def test_kinds_and_metadata_are_kept_apart() -> None:
 
 
 @pytest.mark.parametrize("value", [1, [1, 2], np.arange(3), True, "text", 1j, None, [None]])
-def test_what_is_no_tensor_is_refused_by_name(value: object) -> None:
+def test_an_unknown_dtype_is_refused_by_name(value: object) -> None:
     with pytest.raises(TypeError, match=r"grads\['layer.w'\] has (unknown dtype|dtype object).*float32"):
         encode({"grads": {"layer.w": value}}, {})  # type: ignore[dict-item]
 
@@ -146,7 +146,7 @@ def test_a_ragged_list_is_refused_by_name() -> None:
         encode({"params": {"w": [[1.0], [1.0, 2.0]]}}, {})
 
 
-def test_an_array_of_another_library_that_cannot_be_converted_is_named() -> None:
+def test_an_inconvertible_array_of_another_library_is_named() -> None:
     class Attached:
         def __array__(self, *_: object, **__: object) -> None:
             raise RuntimeError("Can't call numpy() on Tensor that requires grad")
@@ -161,7 +161,7 @@ def test_a_name_is_a_string() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"\x00" * 8, b"<html>", b"\xff" * 100])
-def test_what_is_no_safetensors_is_refused(body: bytes) -> None:
+def test_malformed_safetensors_are_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"(?i)header|buffer"):
         decode(body, "params")
 
@@ -223,7 +223,7 @@ def test_the_library_and_this_read_the_same() -> None:
         assert_same(arrays[name], np.asarray(array))
 
 
-def test_arrays_are_views_of_a_body_that_may_be_written_to_and_copies_of_another() -> None:
+def test_arrays_are_views_of_writable_bodies_alone() -> None:
     body = bytearray(encode({"params": {"w": np.zeros(3)}}, {}))
     arrays, _ = decode(memoryview(body), "params")
     arrays["w"][:] = 7
@@ -241,13 +241,13 @@ def test_tensors_that_lie_askew_are_aligned() -> None:
     assert all(array.flags.aligned and array.flags.writeable for array in arrays.values())
 
 
-def test_what_is_sent_is_the_memory_of_the_arrays() -> None:
+def test_contiguous_arrays_are_sent_without_a_copy() -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     [_, data] = _tensors.encode({"grads": {"w": array}}, {})
     assert np.shares_memory(np.frombuffer(data, np.float32), array)
 
 
-def test_without_ml_dtypes_a_bfloat16_answer_says_what_to_install() -> None:
+def test_a_bfloat16_answer_without_ml_dtypes_names_the_package() -> None:
     body = encode({"params": {"w": np.zeros(2, ml_dtypes.bfloat16)}}, {})
     code = (
         "import sys; sys.modules['ml_dtypes'] = None\n"

@@ -135,7 +135,7 @@ def test_numbers_in_lists_are_an_array(value: Any) -> None:
     assert flattened("params", {"w": value}) == {"w": value}
 
 
-def test_what_is_neither_array_nor_branch_is_named(connect: Connect) -> None:
+def test_an_unknown_leaf_is_named(connect: Connect) -> None:
     session = connect("memory:").sessions.create("sgd")
     with pytest.raises(TypeError, match=r"grads\['a/w'\] has dtype object, because it is PosixPath"):
         session.step(grads={"a": {"w": Path("/")}})

@@ -37,7 +37,7 @@ def test_there_is_a_folder_for_each_case() -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_service_answers_each_request_with_these_bytes_and_again_with_the_same(case: str) -> None:
+def test_the_service_answers_and_replays_these_bytes(case: str) -> None:
     with serving() as client:
         session = create(client, **json.loads((GOLDEN / case / "session.json").read_text()))
         for request, expected in exchanges(case):
