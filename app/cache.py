@@ -6,26 +6,16 @@ store still has that very head, or for a change that is saved only then.
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from app.session import Session
+from app.session import Loaded
 from app.store.base import Head
-from optim_engine import State
 
 SESSION_COST, TEXT_COST, TENSOR_COST, PLANNED_COST = 10_000, 2, 1000, 500
 """Bytes: for a session, for each byte of its document, for each tensor, and for each tensor in each of the plans that
 are remembered. Each is measured, and a little more."""
 DROPPED_AT_ONCE = 64
 LOOKED_AT_ONCE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A session and its state, as one head of the store names them."""
-
-    head: Head
-    session: Session
-    state: State
 
 
 class StateCache:

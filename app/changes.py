@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -12,45 +11,14 @@ from app.checksums import checksums_of, params_digest
 from app.errors import InvalidSession, ReplayDiffers
 from app.once import Done, Once
 from app.pieces import Pieces
-from app.session import Answered, Session, write_config, write_document
+from app.session import Loaded, Session, write_config, write_document
+from app.step import KeptAnswer, StepAnswer, StepRequest
 from app.store.base import Head, HistoryRow, Piece, Save, Staging, new_token
 from app.store.keys import UsedKey
-from optim_engine import OPTIMIZERS, Config, Edits, State, reapply
+from optim_engine import OPTIMIZERS, Config, Edits, Outcome, State, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded
 from optim_engine.machine import Machine
-
-
-@dataclass(frozen=True)
-class StepRequest:
-    """One step, as it was asked for."""
-
-    grads: Arrays
-    once: Once
-    params: Arrays = field(default_factory=dict)
-    step: int | None = None
-    lr: float | None = None
-    loss: float | None = None
-
-
-@dataclass(frozen=True)
-class StepAnswer:
-    """The answer of a step; the same, array for array, when it is replayed. `etag` is the session's now."""
-
-    step: int
-    params: Arrays
-    skipped: bool
-    digest: str
-    params_digest: str
-    metrics: Mapping[str, Any]
-    warnings: Sequence[str]
-    etag: str
-    replayed: bool = False
-
-    @property
-    def outcome(self) -> str:
-        """Return in a word what became of the request."""
-        return "replayed" if self.replayed else "skipped" if self.skipped else "applied"
 
 
 @dataclass(frozen=True)
@@ -116,35 +84,31 @@ def replacement(
     return Change(Save(saved, head, state.memory.data, forget_after=forget, used=used), new, state)
 
 
-def edited(head: Head, old: Session, state: State, edits: Edits, once: Once) -> Change:
-    """The same session with its tensors edited. Raises `TensorMismatch`, and `InvalidSession` where a tensor's new name
-    is in a group under whose settings it would need other moments."""
-    edited = edits.apply(state)
-    _check_moments(_at(old, edited), old.config)
-    answered = {new: old.answered[name] for name, new in edits.names(old.answered).items()}
-    notes = {kind: note for kind, note in old.notes.items() if kind != advice.UNKNOWN_NAMES}
-    return replacement(head, old, replace(old, notes=notes), edited, once, keep=True, answered=answered)
+def edited(old: Loaded, edits: Edits, once: Once) -> Change:
+    """Edit the session's tensors. Raises `TensorMismatch`, and `InvalidSession` where a tensor's new name is in a group
+    under whose settings it would need other moments."""
+    session, state = old.session, edits.apply(old.state)
+    _check_moments(_at(session, state), session.config)
+    answered = {new: session.answered[name] for name, new in edits.names(session.answered).items()}
+    notes = {kind: note for kind, note in session.notes.items() if kind != advice.UNKNOWN_NAMES}
+    new = replace(session, notes=notes)
+    return replacement(old.head, session, new, state, once, keep=True, answered=answered)
 
 
 def step(
-    head: Head,
-    session: Session,
-    state: State,
-    request: StepRequest,
-    machine: Machine,
-    staging: Staging | None = None,
+    old: Loaded, request: StepRequest, machine: Machine, staging: Staging | None = None
 ) -> tuple[Change, StepAnswer]:
-    """One optimizer step. Raises the engine's errors, and has then changed nothing.
+    """Take one optimizer step. Raises the engine's errors, and has then changed nothing.
 
     Where there is `staging`, fresh pieces go there as soon as they are whole.
     """
-    started = time.perf_counter()
+    started, session = time.perf_counter(), old.session
     came = {} if session.config.hold_params else checksums_of(request.params)
     others = last_params.others(session, request.params, came)
-    cutting = Pieces(head, staging or Staging(new_token()))
+    cutting = Pieces(old.head, staging or Staging(new_token()))
     filled = cutting.filled if staging else None
     outcome = engine_step(
-        session.config, state, request.params, request.grads, lr=request.lr, filled=filled, machine=machine
+        session.config, old.state, request.params, request.grads, lr=request.lr, filled=filled, machine=machine
     )
     pieces = cutting.of(outcome.state.memory)
     checksums = came if outcome.skipped and came else checksums_of(outcome.params)
@@ -159,7 +123,20 @@ def step(
         answered=last_params.after_step(session, outcome, checksums),
         notes={**session.notes, **found},
     )
-    answer = Answered(
+    kept = _kept(request, outcome, after, checksums, advice.of_answer(session, after, found))
+    after = after.with_answer(kept, skipped=outcome.skipped)
+    head = _head(after, cutting.version, cutting.token, pieces)
+    answer = StepAnswer(kept, outcome.params, head.etag, outcome.skipped)
+    used = _used(session, request.once, Done(request.once.request, after.step, outcome.skipped))
+    row = _history_row(after, answer, request, started)
+    save = Save(head, old.head, outcome.state.memory.data, row, staging=staging, used=used)
+    return Change(save, after, outcome.state), answer
+
+
+def _kept(
+    request: StepRequest, outcome: Outcome, after: Session, checksums: Mapping[str, int], warnings: Sequence[str]
+) -> KeptAnswer:
+    return KeptAnswer(
         step=after.step,
         key=request.once.key,
         body=request.once.request,
@@ -167,22 +144,16 @@ def step(
         metrics={name: plain.number(value) for name, value in vars(outcome.metrics).items()},
         digest=after.digest,
         params_digest=params_digest(outcome.params, checksums, None if outcome.skipped else after.layout),
-        warnings=advice.of_answer(session, after, found),
+        warnings=warnings,
     )
-    after = after.with_answer(answer, skipped=outcome.skipped)
-    saved = _head(after, cutting.version, cutting.token, pieces)
-    given = _given(answer, outcome.params, saved, skipped=outcome.skipped)
-    used = _used(session, request.once, Done(request.once.request, after.step, outcome.skipped))
-    row = _history_row(after, given, request, started)
-    save = Save(saved, head, outcome.state.memory.data, row, staging=staging, used=used)
-    return Change(save, after, outcome.state), given
 
 
-def replay(head: Head, session: Session, state: State, past: Answered, request: StepRequest) -> StepAnswer:
+def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
     """Return the answer that `past` was, with the parameters made once more from the request and what was saved.
 
     Raises `ReplayDiffers` where they are not those that were answered.
     """
+    session, state = now.session, now.state
     skipped = past is session.skipped
     params: Arrays
     if session.config.hold_params:
@@ -202,21 +173,7 @@ def replay(head: Head, session: Session, state: State, past: Answered, request: 
             expected=past.params_digest,
             got=digest,
         )
-    return _given(replace(past, params_digest=digest), params, head, skipped=skipped, replayed=True)
-
-
-def _given(answer: Answered, params: Arrays, head: Head, *, skipped: bool, replayed: bool = False) -> StepAnswer:
-    return StepAnswer(
-        step=answer.step,
-        params=params,
-        skipped=skipped,
-        digest=answer.digest,
-        params_digest=answer.params_digest or "",
-        metrics=answer.metrics,
-        warnings=answer.warnings,
-        etag=head.etag,
-        replayed=replayed,
-    )
+    return StepAnswer(replace(past, params_digest=digest), params, now.head.etag, skipped, replayed=True)
 
 
 def _used(old: Session, once: Once, done: Done) -> tuple[UsedKey, ...]:
@@ -235,9 +192,9 @@ def _at(session: Session, state: State) -> Session:
 
 def _history_row(session: Session, answer: StepAnswer, request: StepRequest, started: float) -> HistoryRow:
     row = {
-        "step": answer.step,
+        "step": answer.kept.step,
         "loss": plain.number(request.loss),
-        **answer.metrics,
+        **answer.kept.metrics,
         "skipped": answer.skipped,
         "duration_ms": round(1000 * (time.perf_counter() - started), 3),
         "time": plain.instant(session.updated_at),

@@ -21,13 +21,15 @@ class Once:
     """The conditions of one write.
 
     `what` is its method and path, `body` the digest of its body alone, by which sessions of format 1 know a step.
-    `if_match` are ETags of which the session must have one; `None` where the request names none.
+    `if_match` are ETags of which the session must have one; `None` where the request names none. `known` is what the
+    store has of the key, once it was asked.
     """
 
     what: str
     body: str = field(default_factory=lambda: checksum_of(b""))
     key: str | None = None
     if_match: frozenset[str] | None = None
+    known: "Done | None" = None
     request: str = field(init=False)
     """The digest of method, path and body."""
 

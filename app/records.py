@@ -5,18 +5,19 @@ A lock for each session saves this process wasted work; the compare-and-save is 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from app.cache import Loaded, StateCache
+from app.cache import StateCache
 from app.changes import Change
 from app.compute import Compute
 from app.errors import SessionBusy, SessionNotFound, StateDamaged
 from app.once import Done, Once
 from app.quota import Quota
 from app.room import Room
-from app.session import Session, read_document
+from app.session import Loaded, Session, read_document
 from app.store.base import Head, IncompatibleStore, Store, VersionConflict
 from app.store.keys import key_digest
 from optim_engine import State
@@ -65,13 +66,13 @@ class Records:
             raise not_found(session_id)
         return head
 
-    async def _known(self, session_id: str, once: Once) -> Done | None:
-        """Return what the store knows of a request's key. To be asked before the head is loaded: so a step that comes
-        in between is seen in either."""
+    async def _informed(self, session_id: str, once: Once) -> Once:
+        """Return the conditions with what the store knows of the key. To be asked before the head is loaded: so a step
+        that comes in between is seen in either."""
         if once.key is None:
-            return None
+            return once
         row = await self._store.used(session_id, key_digest(once.key))
-        return None if row is None else Done.read(row)
+        return once if row is None else replace(once, known=Done.read(row))
 
     def _fits(self, old: Session | None, change: Change) -> Change:
         """Return the change, if the session may grow so far: one of many tensors is looked at for a while."""

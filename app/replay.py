@@ -12,33 +12,31 @@ A key that is known decides; the number decides where there is no key, or a new 
 
 from app.errors import IdempotencyMismatch, StepConflict
 from app.once import Done, Once
-from app.session import Answered, Session
+from app.session import Session
+from app.step import KeptAnswer, StepRequest
 
 
-def is_repeated(session: Session, once: Once, known: Done | None) -> bool:
-    """Tell whether a write that is no step was done before. Raises `IdempotencyMismatch`.
-
-    `known` is what the store knows of its key.
-    """
-    done = known or session.old_keys.get(once.key)
+def is_repeated(session: Session, once: Once) -> bool:
+    """Tell whether a write that is no step was done before. Raises `IdempotencyMismatch`."""
+    done = once.known or session.old_keys.get(once.key)
     if done is not None and done.request != once.request:
         raise mismatch(once, done)
     return done is not None
 
 
-def earlier_answer(session: Session, step: int | None, once: Once, known: Done | None) -> Answered | None:
+def earlier_answer(session: Session, request: StepRequest) -> KeptAnswer | None:
     """Return the answer that a step request got before; `None` where it is new and the session's next step.
 
-    `step` is the number that it wants, `known` what the store knows of its key. Raises `IdempotencyMismatch` and
-    `StepConflict`.
+    Raises `IdempotencyMismatch` and `StepConflict`.
     """
+    step, once = request.step, request.once
     kept = [past for past in (session.skipped, session.applied) if past is not None]
     for past in kept:
         if once.key is not None and once.key == past.key:
             if not once.is_step_of(past.body):
                 raise mismatch(once, Done(past.body, past.step))
             return past
-    _refuse_older_key(session, once, known or session.old_keys.get(once.key))
+    _refuse_older_key(session, once, once.known or session.old_keys.get(once.key))
     for past in kept:
         if once.is_step_of(past.body) and step == _number(session, past):
             return past
@@ -51,7 +49,7 @@ def earlier_answer(session: Session, step: int | None, once: Once, known: Done |
     return None
 
 
-def _number(session: Session, past: Answered) -> int:
+def _number(session: Session, past: KeptAnswer) -> int:
     """Return the number that the request of `past` gave: a skipped step has none, it asked for the next."""
     return past.step + 1 if past is session.skipped else past.step
 

@@ -18,8 +18,9 @@ import orjson
 from app.compute import TENSOR_BYTES
 from app.errors import InvalidSession, StateDamaged
 from app.once import Done
+from app.step import KeptAnswer
 from app.store.base import FORMAT, Head, IncompatibleStore, Piece
-from optim_engine import Config, EngineError, Entry, Layout, Spec
+from optim_engine import Config, EngineError, Entry, Layout, Spec, State
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "float64": np.dtype(np.float64),
@@ -32,26 +33,6 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 
 PATTERN_BYTES = 32
 """What a character of a group's pattern takes, in the same measure as `TENSOR_BYTES`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A step request that was answered: what is needed to know it again, and to answer it again with the same bytes.
-
-    `params_digest` names the parameters that it was answered with; a document of an earlier version has none.
-    `warnings` is what the answer said.
-    `config` is what the step used, where the session's has changed since (`None`: it has not).
-    """
-
-    step: int
-    key: str | None
-    body: str
-    lr: float | None
-    metrics: Mapping[str, Any]
-    digest: str
-    params_digest: str | None = None
-    warnings: Sequence[str] = ()
-    config: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,9 +51,9 @@ class Session:
     layout: Layout = field(default_factory=lambda: Layout({}))
     counts: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
-    applied: Answered | None = None
+    applied: KeptAnswer | None = None
     """The last applied step; `None` once something else has replaced what it led to."""
-    skipped: Answered | None = None
+    skipped: KeptAnswer | None = None
     """The last skipped step, until a later one is applied."""
     old_keys: Mapping[str | None, Done] = field(default_factory=dict)
     """The keys that a document of format 1 has, until the session's next save gives them to the store."""
@@ -95,7 +76,7 @@ class Session:
         if not self.config.hold_params:
             raise InvalidSession("the session holds no parameters; create it with `hold_params` true")
 
-    def with_answer(self, answer: Answered, *, skipped: bool) -> "Session":
+    def with_answer(self, answer: KeptAnswer, *, skipped: bool) -> "Session":
         """The session with a step request answered."""
         if skipped:
             return replace(self, skipped=answer)
@@ -103,6 +84,15 @@ class Session:
 
     def with_digest(self, pieces: Sequence[Piece]) -> "Session":
         return replace(self, digest=digest_of(self.config, self.step, self.layout, self.counts, pieces))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A session and its state, as one head of the store names them."""
+
+    head: Head
+    session: Session
+    state: State
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +181,8 @@ def _read_session(head: Head, document: Any, layout: Layout, counts: Mapping[str
         layout=layout,
         counts=counts,
         digest=document["digest"],
-        applied=_read_answered(document["applied"]),
-        skipped=_read_answered(document["skipped"]),
+        applied=_read_kept(document["applied"]),
+        skipped=_read_kept(document["skipped"]),
         old_keys=_read_old_keys(document.get("keys", ())),
         answered=_read_last(layout, *document.get("answered", ("", {}))),
         notes=document.get("notes", {}),
@@ -209,13 +199,13 @@ def _read_config(head: Head, settings: Mapping[str, Any]) -> Config:
         ) from error
 
 
-_ANSWERED = frozenset(field.name for field in fields(Answered))
+_KEPT = frozenset(field.name for field in fields(KeptAnswer))
 
 
-def _read_answered(document: Mapping[str, Any] | None) -> Answered | None:
+def _read_kept(document: Mapping[str, Any] | None) -> KeptAnswer | None:
     if document is None:
         return None
-    return Answered(**{name: value for name, value in document.items() if name in _ANSWERED})
+    return KeptAnswer(**{name: value for name, value in document.items() if name in _KEPT})
 
 
 def _read_old_keys(rows: Sequence[Sequence[Any]]) -> dict[str | None, Done]:

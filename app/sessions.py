@@ -8,18 +8,19 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 from app import changes
-from app.cache import Loaded
-from app.changes import Change, StepAnswer, StepRequest, nbytes_of
+from app.changes import Change, nbytes_of
 from app.compute import TENSOR_BYTES
 from app.errors import QuotaExceeded, ServiceError, StateDamaged
 from app.once import Once
 from app.records import Records, not_found
 from app.replay import earlier_answer, is_repeated, mismatch
-from app.session import Session
+from app.session import Loaded, Session
+from app.step import StepAnswer, StepRequest
 from app.store.base import (
     PIECE_BYTES,
     AlreadyCreated,
@@ -44,6 +45,11 @@ class Written(NamedTuple):
     head: Head
     session: Session
     replayed: bool = False
+
+    @property
+    def etag(self) -> str:
+        """Return the session's `ETag` now."""
+        return self.head.etag
 
 
 class Sessions(Records):
@@ -118,9 +124,9 @@ class Sessions(Records):
         """
 
         async def attempt() -> Written:
-            known = await self._known(session_id, once)
+            informed = await self._informed(session_id, once)
             head, old = await self.get(tenant, session_id)
-            if is_repeated(old, once, known):
+            if is_repeated(old, informed):
                 return Written(head, old, replayed=True)
             once.check(head)
             change = await make(head, old)
@@ -136,12 +142,12 @@ class Sessions(Records):
         """
 
         async def attempt() -> None:
-            known = await self._known(session_id, once)
+            informed = await self._informed(session_id, once)
             expected = None
             try:
                 head = await self._head(tenant, session_id)
-                if known is not None:
-                    raise mismatch(once, known)  # what deletes a session leaves no key
+                if informed.known is not None:
+                    raise mismatch(once, informed.known)  # what deletes a session leaves no key
                 once.check(head)
                 expected = head.stamp
             except StateDamaged:
@@ -200,7 +206,7 @@ class Sessions(Records):
 
         async def make(head: Head, old: Session) -> Change:
             state = await self._state(head, old)
-            work = lambda: self._fits(old, changes.edited(head, old, state, edits, once))  # noqa: E731
+            work = lambda: self._fits(old, changes.edited(Loaded(head, old, state), edits, once))  # noqa: E731
             return await self._compute.run(work, head.state_bytes + 2 * old.breadth)
 
         return await self._write(tenant, session_id, once, make)
@@ -241,7 +247,7 @@ class Sessions(Records):
         if nbytes >= LARGE:
             return None
         try:
-            if earlier_answer(known.session, request.step, request.once, None) is not None:
+            if earlier_answer(known.session, request) is not None:
                 return None
             request.once.check(known.head)
             work = lambda: self._stepped(known, request)  # noqa: E731
@@ -259,15 +265,15 @@ class Sessions(Records):
 
     async def _step_seen(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
         """Take a step from the head that the store has; of a large one, pieces are written while it is computed."""
-        done = await self._known(session_id, request.once)
+        request = replace(request, once=await self._informed(session_id, request.once))
         head, session = await self.get(tenant, session_id)
-        past = earlier_answer(session, request.step, request.once, done)
+        past = earlier_answer(session, request)
         if past is None:
             request.once.check(head)
         state = await self._state(head, session)
         nbytes = _nbytes(head, request)
         if past is not None:
-            work_again = lambda: changes.replay(head, session, state, past, request)  # noqa: E731
+            work_again = lambda: changes.replay(Loaded(head, session, state), past, request)  # noqa: E731
             return await self._compute.run(work_again, nbytes + _breadth(session, request))
         staging = self._store.stage(session_id, new_token()) if nbytes >= LARGE else None
         try:
@@ -282,7 +288,7 @@ class Sessions(Records):
 
     def _stepped(self, old: Loaded, request: StepRequest, staging: Staging | None = None) -> tuple[Change, StepAnswer]:
         """Return what a step changes and its answer, if the session may grow so far."""
-        change, answer = changes.step(old.head, old.session, old.state, request, self._compute.machine, staging)
+        change, answer = changes.step(old, request, self._compute.machine, staging)
         return self._fits(old.session, change), answer
 
 

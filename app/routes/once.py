@@ -12,6 +12,7 @@ from fastapi import Request
 from app.errors import MalformedHeader
 from app.once import ANY, Once
 from app.sessions import Written
+from app.step import StepAnswer
 
 LONGEST_KEY = 255
 ETAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
@@ -34,9 +35,9 @@ def read_once(request: Request) -> Once:
     )
 
 
-def headers_of(written: Written) -> dict[str, str]:
+def headers_of(written: Written | StepAnswer) -> dict[str, str]:
     """Return the headers of a write's answer."""
-    return {"ETag": written.head.etag, **({"Idempotent-Replayed": "true"} if written.replayed else {})}
+    return {"ETag": written.etag, **({"Idempotent-Replayed": "true"} if written.replayed else {})}
 
 
 def _read_key(header: str) -> str:

@@ -2,10 +2,9 @@
 
 from fastapi import APIRouter, Request, Response
 
-from app.changes import StepRequest
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
-from app.routes.once import read_once
+from app.routes.once import headers_of, read_once
 from app.routes.query import StrictRoute
 from app.service import Has, Writer
 from app.wire.codecs import codec_accepted, codec_of
@@ -30,22 +29,14 @@ async def take_step(request: Request, session_id: str, service: Has, caller: Wri
     """Gradients in (and parameters, unless the session holds them), new parameters out; stored before the answer."""
     codec = codec_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
     answer_codec = codec_accepted(request.headers.get("accept"), codec)
-    conditions = read_once(request)
+    once = read_once(request)
     async with tensors_body(request, service, caller.tenant, session_id) as body:
-        read, once = await service.compute.run(
-            lambda: (codec.read_step(body, service.limits), conditions.with_body(body)), len(body)
+        wanted = await service.compute.run(
+            lambda: codec.read_step(body, service.limits, once.with_body(body)), len(body)
         )
         if answer_codec is not codec:
-            answer_codec.check_answer(read.grads, service.limits)
-        wanted = StepRequest(read.grads, once, read.params, read.step, read.lr, read.loss)
+            answer_codec.check_answer(wanted.grads, service.limits)
         answer = await service.sessions.step(caller.tenant, session_id, wanted)
-        beside = {
-            part: getattr(answer, part)
-            for part in ("step", "skipped", "digest", "params_digest", "metrics", "warnings")
-        }
-        buffers = await service.compute.run(
-            lambda: answer_codec.write_answer(beside, answer.params, read.forms), len(body)
-        )
+        buffers = await service.compute.run(lambda: answer_codec.write_answer(answer, wanted.forms), len(body))
     service.metrics.steps.labels(answer.outcome).inc()
-    headers = {"ETag": answer.etag, **({"Idempotent-Replayed": "true"} if answer.replayed else {})}
-    return BuffersResponse(buffers, answer_codec.media_type, headers)
+    return BuffersResponse(buffers, answer_codec.media_type, headers_of(answer))

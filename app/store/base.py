@@ -248,14 +248,14 @@ class Store(ABC):
         return Staging(token)
 
     @abstractmethod
-    async def save(self, change: Save) -> None:
-        """Do the change if the store holds `change.previous`, else raise `VersionConflict`.
+    async def save(self, save: Save) -> None:
+        """Do it if the store holds `save.previous`, else raise `VersionConflict`.
 
-        Raises `KeyUsed` where a key of `change.used` is known, and `AlreadyCreated` where `change.claimed` and the
+        Raises `KeyUsed` where a key of `save.used` is known, and `AlreadyCreated` where `save.claimed` and the
         session was there before, not longer ago than claims are known.
 
-        When it returns, the change is as durable as the store can make it. When it raises, the old state is whole, and
-        nothing of `change.staging` needs to be discarded. The same `Save` given twice happens once.
+        When it returns, the save is as durable as the store can make it. When it raises, the old state is whole, and
+        nothing of `save.staging` needs to be discarded. The same `Save` given twice happens once.
         """
 
     @abstractmethod

@@ -221,17 +221,17 @@ class LmdbStore(Store):
     async def unstage(self, session_id: str, token: str) -> None:
         await self._write(lambda txn: self._tables.unstage(txn, staging_key(session_id, token)))
 
-    async def save(self, change: Save) -> None:
+    async def save(self, save: Save) -> None:
         self._opened()
-        head = change.head
-        jobs = change.staging.end() if isinstance(change.staging, LmdbStaging) else {}
-        rest = [part for part in change.fresh if part[0].name not in jobs]
+        head = save.head
+        jobs = save.staging.end() if isinstance(save.staging, LmdbStaging) else {}
+        rest = [part for part in save.fresh if part[0].name not in jobs]
         if jobs or _size(rest) > TRANSACTION_BYTES:
             jobs |= {part[0].name: self.submit_part(head.session_id, head.token, part) for part in rest}
             rest = []
         try:
             await self._write(
-                lambda txn: self._tables.commit(txn, change, rest, jobs.keys(), self.history_limit, self.key_memory),
+                lambda txn: self._tables.commit(txn, save, rest, jobs.keys(), self.history_limit, self.key_memory),
                 _size(rest),
             )
         except BaseException as error:

@@ -33,26 +33,26 @@ def row_of(transaction: "Transaction", keys: "Table", session: bytes, key: str) 
     return None if row is None else bytes(row)
 
 
-def check(transaction: "Transaction", keys: "Table", claims: "Table", change: Save) -> None:
+def check(transaction: "Transaction", keys: "Table", claims: "Table", save: Save) -> None:
     """Raise `KeyUsed` and `AlreadyCreated` where the save may not be done."""
-    session_id = change.head.session_id
+    session_id = save.head.session_id
     session = digest(session_id)
-    for used in change.used:
-        if change.previous is not None and transaction.get(_row_key(session, used.digest), db=keys) is not None:
+    for used in save.used:
+        if save.previous is not None and transaction.get(_row_key(session, used.digest), db=keys) is not None:
             raise KeyUsed(f"session {session_id}: the key was used before")
-    if change.claimed and transaction.get(session, db=claims) is not None:
+    if save.claimed and transaction.get(session, db=claims) is not None:
         raise AlreadyCreated(f"session {session_id} was created before")
 
 
-def remember(transaction: "Transaction", keys: "Table", claims: "Table", change: Save, memory: KeyMemory) -> None:
+def remember(transaction: "Transaction", keys: "Table", claims: "Table", save: Save, memory: KeyMemory) -> None:
     """Write down what keys a save used, and that it created the session of a claim; forget old keys."""
-    session, now = digest(change.head.session_id), time.time()
-    if change.claimed:
+    session, now = digest(save.head.session_id), time.time()
+    if save.claimed:
         transaction.put(session, repr(now).encode(), db=claims)
-    if not change.used:
+    if not save.used:
         return
     last = _last_number(transaction, keys, session)
-    for used in change.used:
+    for used in save.used:
         last += 1
         transaction.put(_row_key(session, used.digest), used.row, db=keys)
         transaction.put(session + b"n" + number(last), TIME.pack(now) + bytes.fromhex(used.digest), db=keys)

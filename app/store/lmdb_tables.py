@@ -154,7 +154,7 @@ class Tables:
     def commit(
         self,
         transaction: "Transaction",
-        change: Save,
+        save: Save,
         rest: Sequence[Part],
         staged: Collection[str],
         history_limit: int,
@@ -164,28 +164,28 @@ class Tables:
 
         `rest` is what has not been staged, `staged` the names of what has.
         """
-        head, session = change.head, digest(change.head.session_id)
+        head, session = save.head, digest(save.head.session_id)
         key = staging_key(head.session_id, head.token)
-        done = change.is_done(self.held(transaction, head.session_id))
+        done = save.is_done(self.held(transaction, head.session_id))
         if not done and staged and not self._noted(transaction, key).issuperset(staged):
             raise StoreUnavailable(
                 f"session {head.session_id}: its save took over {STAGED_SECONDS:.0f} s; send it again"
             )
         if not done:
-            lmdb_keys.check(transaction, self.keys, self.claims, change)
+            lmdb_keys.check(transaction, self.keys, self.claims, save)
         transaction.delete(key, db=self.staging)
         if done:
             return
-        if change.previous is None and not staged:
+        if save.previous is None and not staged:
             self._purge(transaction, head.session_id)
         self._put(transaction, head.session_id, rest)
-        for piece in change.obsolete:
+        for piece in save.obsolete:
             transaction.delete(session + piece.name.encode(), db=self.pieces)
         transaction.put(session, encode(head), db=self.heads)
-        if change.previous is None:
+        if save.previous is None:
             transaction.put(digest(head.tenant) + head.session_id.encode(), b"", db=self.index)
-        lmdb_keys.remember(transaction, self.keys, self.claims, change, memory)
-        self._record(transaction, change, history_limit)
+        lmdb_keys.remember(transaction, self.keys, self.claims, save, memory)
+        self._record(transaction, save, history_limit)
 
     def _noted(self, transaction: "Transaction", key: bytes) -> set[str]:
         """The names of what was staged under that key."""
@@ -250,15 +250,15 @@ class Tables:
         for piece, view in parts:
             transaction.put(session + piece.name.encode(), view, db=self.pieces)
 
-    def _record(self, transaction: "Transaction", change: Save, history_limit: int) -> None:
+    def _record(self, transaction: "Transaction", save: Save, history_limit: int) -> None:
         """Forget, append and trim rows of the history; the session's own key in `rows` counts them."""
-        session = digest(change.head.session_id)
+        session = digest(save.head.session_id)
         count = int.from_bytes(transaction.get(session, b"", db=self.rows), "big")
-        if change.forget_after is not None:
-            count -= drop(transaction, self.rows, session, number(change.forget_after + 1))
-        if change.row:
-            key = session + number(change.row.step) + number(change.head.version)
-            transaction.put(key, change.row.body, db=self.rows)
+        if save.forget_after is not None:
+            count -= drop(transaction, self.rows, session, number(save.forget_after + 1))
+        if save.row:
+            key = session + number(save.row.step) + number(save.head.version)
+            transaction.put(key, save.row.body, db=self.rows)
             count += 1
         if count > history_limit:
             count -= drop(transaction, self.rows, session, number(0), count - history_limit)

@@ -66,26 +66,26 @@ class MemoryStore(Store):
             offset += piece.size
             await asyncio.sleep(0)
 
-    async def save(self, change: Save) -> None:
-        session_id = change.head.session_id
-        if change.is_done(self._held(session_id)):
+    async def save(self, save: Save) -> None:
+        session_id = save.head.session_id
+        if save.is_done(self._held(session_id)):
             return
-        if change.claimed and session_id in self._created:
+        if save.claimed and session_id in self._created:
             raise AlreadyCreated(f"session {session_id} was created before")
-        if change.previous is None:
+        if save.previous is None:
             self._remove(session_id)
-        self._use_keys(session_id, change.used)
-        if change.claimed:
+        self._use_keys(session_id, save.used)
+        if save.claimed:
             self._created[session_id] = time.time()
-        self._heads[session_id] = encode(change.head)
-        self._tenants[session_id] = change.head.tenant
-        if change.state is not None or change.previous is None:
-            self._pieces[session_id] = {piece.name: data for piece, data in change.parts}
+        self._heads[session_id] = encode(save.head)
+        self._tenants[session_id] = save.head.tenant
+        if save.state is not None or save.previous is None:
+            self._pieces[session_id] = {piece.name: data for piece, data in save.parts}
         rows = self._rows.setdefault(session_id, [])
-        if change.forget_after is not None:
-            del rows[bisect.bisect_left(rows, (change.forget_after + 1,)) :]
-        if change.row:
-            bisect.insort(rows, (change.row.step, change.head.version, change.row.body))
+        if save.forget_after is not None:
+            del rows[bisect.bisect_left(rows, (save.forget_after + 1,)) :]
+        if save.row:
+            bisect.insort(rows, (save.row.step, save.head.version, save.row.body))
         del rows[: -self.history_limit]
 
     def _use_keys(self, session_id: str, used: Sequence[UsedKey]) -> None:

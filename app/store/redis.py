@@ -205,50 +205,50 @@ class RedisStore(Store):
     def stage(self, session_id: str, token: str) -> "RedisStaging":
         return RedisStaging(self._redis.upload(), session_id, token)
 
-    async def save(self, change: Save) -> None:
-        head = change.head
-        staging = change.staging if isinstance(change.staging, RedisStaging) else None
+    async def save(self, save: Save) -> None:
+        head = save.head
+        staging = save.staging if isinstance(save.staging, RedisStaging) else None
         staged = staging.end() if staging else {}
-        rest = [_set(head.session_id, part) for part in change.fresh if part[0].name not in staged]
+        rest = [_set(head.session_id, part) for part in save.fresh if part[0].name not in staged]
         upload = staging.upload if staging and staged else None
         if upload is None and len(rest) > BATCH:
-            if change.is_done(await self._held(head.session_id)):
+            if save.is_done(await self._held(head.session_id)):
                 return
             upload = self._redis.upload()
         # Who finds an id without a head takes it out of the index: so it goes in before the head, and again after.
-        index = [] if change.previous else [("ZADD", tenant_key(head.tenant), 0, head.session_id)]
+        index = [] if save.previous else [("ZADD", tenant_key(head.tenant), 0, head.session_id)]
         before = [*rest, *index, *(("SADD", TENANTS, head.tenant) for _ in index)]
         try:
             outcome = await self._redis.run(
                 SAVE,
-                saved_keys(change),
-                saved_values(change, self.history_limit, self.key_memory),
+                saved_keys(save),
+                saved_values(save, self.history_limit, self.key_memory),
                 before,
                 index,
                 upload,
             )
         except Refused:
-            await self._unstage(change)
+            await self._unstage(save)
             raise
         if outcome in CONFLICTS:
-            await self._unstage(change)
+            await self._unstage(save)
             kind, message = CONFLICTS[outcome]
             raise kind(f"session {head.session_id}{message}")
         if outcome != b"done":
             lost = head.pieces[outcome]
-            if change.previous and lost in change.previous.pieces:
+            if save.previous and lost in save.previous.pieces:
                 lost.verify(head.session_id, None)
             raise StoreUnavailable(f"session {head.session_id}: piece {lost.name} expired before the save was done")
 
-    async def _unstage(self, change: Save) -> None:
+    async def _unstage(self, save: Save) -> None:
         """Remove the fresh pieces of a save that failed, unless a head names them; what stays will expire."""
-        session_id = change.head.session_id
+        session_id = save.head.session_id
         with suppress(StoreUnavailable, StateDamaged):
             unlinked = False
             while not unlinked:
                 (data,) = await self._redis.ask(("GET", head_key(session_id)))
                 named = decode(session_id, data).pieces if data else ()
-                leftover = [piece for piece, _ in change.fresh if piece not in named]
+                leftover = [piece for piece, _ in save.fresh if piece not in named]
                 unlinked = await self._unlink(session_id, data, piece_keys(session_id, leftover))
 
     async def _unlink(self, session_id: str, data: bytes | None, keys: Sequence[str]) -> bool:

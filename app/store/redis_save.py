@@ -1,4 +1,4 @@
-"""Arguments of the script that saves, made of a change."""
+"""Arguments of the script that saves."""
 
 import math
 import time
@@ -10,40 +10,40 @@ from app.store.redis_client import Command
 from app.store.redis_names import created_key, head_key, history_key, keys_key, piece_keys
 
 
-def saved_keys(change: Save) -> list[str]:
+def saved_keys(save: Save) -> list[str]:
     """Return the names of the keys that the script touches."""
-    session_id = change.head.session_id
+    session_id = save.head.session_id
     own = (head_key, history_key, keys_key, created_key)
-    return [*(make(session_id) for make in own), *piece_keys(session_id, (*change.head.pieces, *change.obsolete))]
+    return [*(make(session_id) for make in own), *piece_keys(session_id, (*save.head.pieces, *save.obsolete))]
 
 
-def saved_values(change: Save, history_limit: int, memory: KeyMemory) -> Command:
+def saved_values(save: Save, history_limit: int, memory: KeyMemory) -> Command:
     """Return the script's other arguments, in its order."""
-    head, row = change.head, change.row
+    head, row = save.head, save.row
     return (
         head.token,
-        *(change.previous.stamp if change.previous else ("", "")),
+        *(save.previous.stamp if save.previous else ("", "")),
         encode(head),
         len(head.pieces),
-        _lifetime(change),
-        "" if change.forget_after is None else change.forget_after,
+        _lifetime(save),
+        "" if save.forget_after is None else save.forget_after,
         "" if row is None else row.step,
         "" if row is None else b"%016d%016d" % (row.step, head.version) + row.body,
         history_limit,
-        math.ceil(memory.seconds * 1000) if change.claimed else "",
-        *_key_values(change, memory),
+        math.ceil(memory.seconds * 1000) if save.claimed else "",
+        *_key_values(save, memory),
     )
 
 
-def _key_values(change: Save, memory: KeyMemory) -> Command:
+def _key_values(save: Save, memory: KeyMemory) -> Command:
     now = time.time()
-    keys = (value for used in change.used for value in used)
+    keys = (value for used in save.used for value in used)
     return (f"{now:.3f}", f"{now - memory.seconds:.3f}", memory.count, memory.most, *keys)
 
 
-def _lifetime(change: Save) -> str | int:
+def _lifetime(save: Save) -> str | int:
     """Return how long Redis is to keep the session. Relative, because Redis's clock may differ from ours."""
-    expires_at, previous = change.head.expires_at, change.previous
+    expires_at, previous = save.head.expires_at, save.previous
     if expires_at is not None:
         return math.ceil((expires_at - time.time()) * 1000)
     return "-" if previous is not None and previous.expires_at is None else ""

@@ -6,10 +6,12 @@ A codec knows bytes and arrays; it knows no session and no HTTP.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeAlias
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
 
 from app.errors import MalformedBody
+from app.once import Once
+from app.step import StepAnswer, StepRequest
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import LARGEST_INTEGER, named
 
@@ -61,18 +63,6 @@ class Limits:
             )
 
 
-@dataclass(frozen=True)
-class StepBody:
-    """A step as it came. `forms` is how each tensor was written, where the media type has more than one way."""
-
-    grads: Arrays
-    params: Arrays
-    step: int | None = None
-    lr: float | None = None
-    loss: float | None = None
-    forms: Mapping[str, str] = field(default_factory=dict)
-
-
 class Codec(ABC):
     """Reading raises `MalformedBody`, which names the tensor. Writing gives buffers to be sent one after the other."""
 
@@ -81,11 +71,11 @@ class Codec(ABC):
     """Other names of the media type."""
 
     @abstractmethod
-    def read_step(self, body: Buffer, limits: Limits) -> StepBody: ...
+    def read_step(self, body: Buffer, limits: Limits, once: Once) -> StepRequest: ...
 
     @abstractmethod
-    def write_answer(self, answer: Mapping[str, Any], params: Arrays, forms: Mapping[str, str]) -> list[Buffer]:
-        """`answer` is what stands beside the parameters: step, skipped, digest, params_digest, metrics, warnings."""
+    def write_answer(self, answer: StepAnswer, forms: Mapping[str, str]) -> list[Buffer]:
+        """Write the answer; `forms` are those of its request."""
 
     def check_answer(self, params: Arrays, limits: Limits) -> None:  # noqa: B027 - most forms have no limit
         """Raise `NotAcceptable` where parameters like these would be too long an answer."""

@@ -14,8 +14,10 @@ import numpy as np
 import orjson
 
 from app.errors import MalformedBody, NotAcceptable
+from app.once import Once
 from app.session import DTYPES
-from app.wire.codec import Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step, joined
+from app.step import StepAnswer, StepRequest
+from app.wire.codec import Buffer, Codec, Limits, checked_lr, checked_shape, checked_step, joined
 from app.wire.json_elements import FINITE, NoElements, at, elements
 from app.wire.json_numbers import Cut, NumberText, read_numbers
 from app.wire.json_text import loads, read_text
@@ -36,13 +38,14 @@ ELEMENT_BYTES = {8: 25, 4: 16, 2: 16}
 class JsonTensors(Codec):
     media_type = "application/json"
 
-    def read_step(self, body: Buffer, limits: Limits) -> StepBody:
+    def read_step(self, body: Buffer, limits: Limits, once: Once) -> StepRequest:
         document = read_object(body, {"step", "params", "grads", "lr", "loss"}, limits)
         _leave_out_nulls(document.get("params"), document.get("grads"))
         params, params_forms = _read_tensors(document, "params", limits)
         grads, grads_forms = _read_tensors(document, "grads", limits)
-        return StepBody(
+        return StepRequest(
             grads=grads,
+            once=once,
             params=params,
             step=checked_step(document.get("step")),
             lr=checked_lr(_number(document, "lr")),
@@ -50,9 +53,16 @@ class JsonTensors(Codec):
             forms={**grads_forms, **params_forms},
         )
 
-    def write_answer(self, answer: Mapping[str, Any], params: Arrays, forms: Mapping[str, str]) -> list[Buffer]:
-        rest = _dumps({name: value for name, value in answer.items() if name != "step"})[1:]
-        return joined([b'{"step":%d,"params":' % answer["step"], *_members(params, forms), b",", rest])
+    def write_answer(self, answer: StepAnswer, forms: Mapping[str, str]) -> list[Buffer]:
+        kept = answer.kept
+        rest = {
+            "skipped": answer.skipped,
+            "digest": kept.digest,
+            "params_digest": kept.params_digest,
+            "metrics": kept.metrics,
+            "warnings": kept.warnings,
+        }
+        return joined([b'{"step":%d,"params":' % kept.step, *_members(answer.params, forms), b",", _dumps(rest)[1:]])
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
         document = read_object(body, {"params"}, limits)

@@ -16,8 +16,10 @@ import numpy as np
 import orjson
 
 from app.errors import MalformedBody
+from app.once import Once
 from app.session import DTYPES
-from app.wire.codec import Buffer, Codec, Limits, StepBody, checked_lr, checked_shape, checked_step, joined
+from app.step import StepAnswer, StepRequest
+from app.wire.codec import Buffer, Codec, Limits, checked_lr, checked_shape, checked_step, joined
 from app.wire.json_text import read_text
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import named
@@ -36,29 +38,31 @@ class SafetensorsTensors(Codec):
     media_type = "application/vnd.safetensors"
     also = ("application/octet-stream",)
 
-    def read_step(self, body: Buffer, limits: Limits) -> StepBody:
+    def read_step(self, body: Buffer, limits: Limits, once: Once) -> StepRequest:
         metadata, sections = read_file(body, ("params", "grads"), limits)
         unknown = metadata.keys() - {"step", "lr", "loss", "format"}
         if unknown:
             raise MalformedBody(f"__metadata__ has {min(unknown)!r:.80}; a step has step, lr and loss")
-        return StepBody(
+        return StepRequest(
             grads=sections["grads"],
+            once=once,
             params=sections["params"],
             step=checked_step(_from_text(metadata, "step", int)),
             lr=checked_lr(_from_text(metadata, "lr", float)),
             loss=_from_text(metadata, "loss", float),
         )
 
-    def write_answer(self, answer: Mapping[str, Any], params: Arrays, forms: Mapping[str, str]) -> list[Buffer]:
+    def write_answer(self, answer: StepAnswer, forms: Mapping[str, str]) -> list[Buffer]:
+        kept = answer.kept
         metadata = {
-            "step": str(answer["step"]),
-            "skipped": "true" if answer["skipped"] else "false",
-            "digest": answer["digest"],
-            "params_digest": answer["params_digest"],
-            "metrics": orjson.dumps(answer["metrics"]).decode(),
-            "warnings": orjson.dumps(answer["warnings"]).decode(),
+            "step": str(kept.step),
+            "skipped": "true" if answer.skipped else "false",
+            "digest": kept.digest,
+            "params_digest": kept.params_digest or "",
+            "metrics": orjson.dumps(kept.metrics).decode(),
+            "warnings": orjson.dumps(kept.warnings).decode(),
         }
-        return write_file(metadata, ((f"params/{name}", array) for name, array in params.items()))
+        return write_file(metadata, ((f"params/{name}", array) for name, array in answer.params.items()))
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
         return read_file(body, ("params",), limits)[1]["params"]

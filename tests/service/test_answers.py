@@ -37,9 +37,9 @@ class Troubled(MemoryStore):
         self._maybe("read")
         await super().read(head, into)
 
-    async def save(self, change: Save) -> None:
+    async def save(self, save: Save) -> None:
         self._maybe("save")
-        await super().save(change)
+        await super().save(save)
 
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
         self._maybe("history")

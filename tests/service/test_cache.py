@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 
 from app import changes
-from app.cache import DROPPED_AT_ONCE, PLANNED_COST, Loaded, StateCache
-from app.changes import StepRequest
+from app.cache import DROPPED_AT_ONCE, PLANNED_COST, StateCache
 from app.compute import Compute
 from app.errors import SessionNotFound, StepConflict
 from app.once import Once
 from app.quota import Quota
 from app.room import Room
+from app.session import Loaded
 from app.sessions import LARGE, Sessions
 from app.settings import Settings
+from app.step import StepRequest
 from app.store import open_store
 from app.store.base import Head, Save, Store
 from app.store.memory import MemoryStore
@@ -45,9 +46,9 @@ class Counting(MemoryStore):
         self.reads += 1
         await super().read(head, into)
 
-    async def save(self, change: Save) -> None:
+    async def save(self, save: Save) -> None:
         self.saves += 1
-        await super().save(change)
+        await super().save(save)
 
     def counted(self) -> tuple[int, int, int]:
         """Loads, reads and saves since the last call."""
@@ -125,7 +126,7 @@ async def test_of_two_that_take_turns_each_looks_once_and_steps_as_one_alone(
         if step > 3:  # its number tells that it is behind; without one, the save does
             assert store.counted() == (1, 1, 1 if numbered else 2)
         expected = await alone.step("tenant", session.id, request(number, step / 7))
-        assert answer.digest == expected.digest
+        assert answer.kept.digest == expected.kept.digest
         assert np.array_equal(answer.params["w"], expected.params["w"])
 
 
@@ -155,7 +156,7 @@ async def test_settings_that_another_changed_are_used(one: Sessions, other: Sess
         Once("PATCH …"),
     )
     answer = await one.step("tenant", known, request(3))
-    assert answer.metrics["lr"] == 0.5
+    assert answer.kept.metrics["lr"] == 0.5
 
 
 async def test_a_gradient_that_is_refused_here_may_be_skipped_by_now(
@@ -199,7 +200,7 @@ async def test_a_number_that_is_behind_here_may_be_the_next_elsewhere(
     with pytest.raises(StepConflict):
         await one.step("tenant", known, request(3, 2.0))
     await other.restore("tenant", known, old.state, lambda session: session, Once("PUT …/state"))
-    assert (await one.step("tenant", known, request(3, 2.0))).step == 3
+    assert (await one.step("tenant", known, request(3, 2.0))).kept.step == 3
 
 
 # Large steps, whose pieces leave early
@@ -284,7 +285,7 @@ async def test_a_large_step_that_fails_or_is_cancelled_late_leaves_nothing(
     await _holds_only_its_own(place, known)
     assert await place.pieces(known) == before
     monkeypatch.undo()
-    assert (await sessions.step("tenant", known, request(3, size=SIZE))).step == 3
+    assert (await sessions.step("tenant", known, request(3, size=SIZE))).kept.step == 3
 
 
 async def test_what_has_expired_leaves_the_memory_too() -> None:

@@ -42,17 +42,17 @@ class FailingStore(MemoryStore):
 class BusyStore(MemoryStore):
     """Another writer is always quicker, but for the first save of a session."""
 
-    async def save(self, change: Save) -> None:
-        if change.previous is not None:
+    async def save(self, save: Save) -> None:
+        if save.previous is not None:
             raise VersionConflict
-        await super().save(change)
+        await super().save(save)
 
 
 class DamagedStore(MemoryStore):
     """Gives back other bytes than it was given."""
 
-    async def save(self, change: Save) -> None:
-        await super().save(change)
+    async def save(self, save: Save) -> None:
+        await super().save(save)
         for pieces in self._pieces.values():
             for name, data in pieces.items():
                 pieces[name] = bytes(len(data))
@@ -61,9 +61,9 @@ class DamagedStore(MemoryStore):
 class ForgedStore(MemoryStore):
     """Says of each step that it was answered with other parameters."""
 
-    async def save(self, change: Save) -> None:
-        document = re.sub(rb'"params_digest":"[0-9a-f]{32}"', b'"params_digest":"another"', change.head.document)
-        await super().save(replace(change, head=replace(change.head, document=document)))
+    async def save(self, save: Save) -> None:
+        document = re.sub(rb'"params_digest":"[0-9a-f]{32}"', b'"params_digest":"another"', save.head.document)
+        await super().save(replace(save, head=replace(save.head, document=document)))
 
 
 class SlowStore(MemoryStore):
@@ -73,11 +73,11 @@ class SlowStore(MemoryStore):
         super().__init__(10)
         self.saving, self.go_on = asyncio.Event(), asyncio.Event()
 
-    async def save(self, change: Save) -> None:
-        if change.row:
+    async def save(self, save: Save) -> None:
+        if save.row:
             self.saving.set()
             await self.go_on.wait()
-        await super().save(change)
+        await super().save(save)
 
 
 def failing(error: Exception) -> httpx2.Response:

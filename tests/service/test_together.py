@@ -152,10 +152,10 @@ class LateStore(MemoryStore):
         super().__init__(10)
         self.go_on = asyncio.Event()
 
-    async def save(self, change: Save) -> None:
-        if change.row and b"slow" in change.head.document:
+    async def save(self, save: Save) -> None:
+        if save.row and b"slow" in save.head.document:
             await self.go_on.wait()
-        await super().save(change)
+        await super().save(save)
 
 
 async def test_a_session_does_not_wait_for_another() -> None:
@@ -191,8 +191,8 @@ class DoubtfulStore(MemoryStore):
 
     doubtful = False
 
-    async def save(self, change: Save) -> None:
-        await super().save(change)
+    async def save(self, save: Save) -> None:
+        await super().save(save)
         if self.doubtful:
             raise StoreUnavailable("no answer")
 

@@ -11,6 +11,7 @@ from app.errors import MalformedBody
 from app.session import DTYPES
 from app.wire.codec import MAX_DIMENSIONS, Limits
 from app.wire.codecs import JSON
+from tests.wire.steps import ONCE
 
 unhurried = settings(deadline=None)
 LIMITS = Limits(max_tensors=3, max_name_length=8)
@@ -19,7 +20,7 @@ LIMITS = Limits(max_tensors=3, max_name_length=8)
 def read_step(body: bytes) -> None:
     """Read it, or refuse it: nothing else may happen."""
     try:
-        step = JSON.read_step(body, LIMITS)
+        step = JSON.read_step(body, LIMITS, ONCE)
     except MalformedBody:
         return
     for array in (*step.grads.values(), *step.params.values()):

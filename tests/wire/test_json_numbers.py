@@ -17,6 +17,7 @@ from app.wire.codecs import JSON
 from app.wire.json_numbers import Cut, NumberText, read_numbers
 from app.wire.json_text import read_text
 from tests.service.calls import bits
+from tests.wire.steps import ONCE
 
 unhurried = settings(deadline=None)
 FLOAT64 = np.dtype(np.float64)
@@ -176,11 +177,11 @@ def test_a_large_tensor_that_is_none_is_refused_by_its_name(wrong: bytes) -> Non
 def test_a_list_in_place_of_a_number_or_a_shape_is_refused_as_one() -> None:
     tensor = b"[%b]" % (b"0," * 100_000)[:-1]
     with pytest.raises(MalformedBody, match="`step` must be a whole number from 1 to 9007199254740992, not a list"):
-        JSON.read_step(b'{"grads":{"w":%b},"step":%b}' % (tensor, tensor), LIMITS)
+        JSON.read_step(b'{"grads":{"w":%b},"step":%b}' % (tensor, tensor), LIMITS, ONCE)
     with pytest.raises(MalformedBody, match="has dtype a list"):
-        JSON.read_step(b'{"grads":{"w":{"dtype":%b,"shape":[1],"data":[1]}}}' % tensor, LIMITS)
+        JSON.read_step(b'{"grads":{"w":{"dtype":%b,"shape":[1],"data":[1]}}}' % tensor, LIMITS, ONCE)
     with pytest.raises(MalformedBody, match="its shape must be"):
-        JSON.read_step(b'{"grads":{"w":{"dtype":"float32","shape":%b,"data":[1]}}}' % tensor, LIMITS)
+        JSON.read_step(b'{"grads":{"w":{"dtype":"float32","shape":%b,"data":[1]}}}' % tensor, LIMITS, ONCE)
 
 
 def test_a_long_shape_is_read() -> None:

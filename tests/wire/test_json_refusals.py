@@ -5,6 +5,7 @@ import pytest
 from app.errors import MalformedBody
 from app.wire.codec import Limits
 from app.wire.codecs import JSON
+from tests.wire.steps import ONCE
 
 LIMITS = Limits(max_tensors=3, max_name_length=8)
 CAUSES: list[tuple[str, str, str]] = [
@@ -50,7 +51,7 @@ CAUSES: list[tuple[str, str, str]] = [
 @pytest.mark.parametrize(("section", "text", "cause"), CAUSES)
 def test_a_refused_tensor_is_told_the_cause_and_its_place(section: str, text: str, cause: str) -> None:
     with pytest.raises(MalformedBody) as raised:
-        JSON.read_step(f'{{"{section}": {{"w": {text}}}}}'.encode(), LIMITS)
+        JSON.read_step(f'{{"{section}": {{"w": {text}}}}}'.encode(), LIMITS, ONCE)
     assert cause in raised.value.detail
     assert raised.value.fields["tensor"] == f"{section}/w"
     assert len(raised.value.detail) < 250
@@ -73,7 +74,7 @@ LONG_CAUSES: list[tuple[str, str, str]] = [
 @pytest.mark.parametrize(("section", "text", "cause"), LONG_CAUSES, ids=[cause for *_, cause in LONG_CAUSES])
 def test_a_long_list_that_is_refused_is_told_the_cause_too(section: str, text: str, cause: str) -> None:
     with pytest.raises(MalformedBody) as raised:
-        JSON.read_step(f'{{"{section}": {{"w": {text}}}}}'.encode(), LIMITS)
+        JSON.read_step(f'{{"{section}": {{"w": {text}}}}}'.encode(), LIMITS, ONCE)
     assert cause in raised.value.detail
     assert raised.value.fields["tensor"] == f"{section}/w"
     assert len(raised.value.detail) < 250
@@ -87,5 +88,5 @@ WORDS = {"NaN": "NaN", "nan": "NaN", "-nan": "NaN", "Infinity": "Infinity", "-In
 @pytest.mark.parametrize("around", ['{{"grads": {{"w": [1, {}]}}}}', '{{"größe": 1, "loss":{}}}', "[{}"])
 def test_words_that_are_no_json_are_named_with_the_way_out(word: str, instead: str, around: str) -> None:
     with pytest.raises(MalformedBody) as raised:
-        JSON.read_step(around.format(word).encode(), LIMITS)
+        JSON.read_step(around.format(word).encode(), LIMITS, ONCE)
     assert raised.value.detail == f'the body has {word}, which is no JSON: a gradient may have null or "{instead}"'

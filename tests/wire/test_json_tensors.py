@@ -18,6 +18,7 @@ from app.session import DTYPES
 from app.wire.codec import Limits
 from app.wire.codecs import JSON
 from tests.service.calls import bits
+from tests.wire.steps import ONCE, answer_of
 
 unhurried = settings(deadline=None)
 LIMITS = Limits(max_tensors=3, max_name_length=8)
@@ -26,7 +27,6 @@ FLOATS: dict[str, tuple[Any, Any]] = {
     "float32": (np.float32, 32),
     "float16": (np.float16, 16),
 }
-ANSWER = {"step": 1, "skipped": False, "digest": "d", "metrics": {}}
 
 
 def arrays(dtype: str) -> st.SearchStrategy[np.ndarray[Any, Any]]:
@@ -40,7 +40,7 @@ def arrays(dtype: str) -> st.SearchStrategy[np.ndarray[Any, Any]]:
 
 def written(array: np.ndarray[Any, Any], form: str) -> Any:
     """The tensor as it stands in an answer."""
-    (text,) = JSON.write_answer(ANSWER, {"w": array}, {"w": form})
+    (text,) = JSON.write_answer(answer_of({"w": array}), {"w": form})
     return orjson.loads(text)["params"]["w"]
 
 
@@ -168,7 +168,7 @@ FOR_GRADIENTS = {
 def test_what_is_no_tensor_is_refused_by_its_name(section: str, wrong: str) -> None:
     document = {"params": {"w": NUMBER}, "grads": {"w": NUMBER}} | {section: {"w": REFUSED[wrong]}}
     with pytest.raises(MalformedBody) as raised:
-        JSON.read_step(json.dumps(document).encode(), LIMITS)
+        JSON.read_step(json.dumps(document).encode(), LIMITS, ONCE)
     assert raised.value.fields["tensor"] == f"{section}/w"
     assert len(raised.value.detail) < 300
 
@@ -211,14 +211,14 @@ SPECIAL: dict[str, tuple[str, Any, Any]] = {
 
 @pytest.mark.parametrize(("text", "dtype", "expected"), SPECIAL.values(), ids=SPECIAL)
 def test_gradients_may_have_what_json_has_no_number_for(text: str, dtype: Any, expected: Any) -> None:
-    read = JSON.read_step(f'{{"grads": {{"w": {text}}}, "loss": 1}}'.encode(), LIMITS).grads["w"]
+    read = JSON.read_step(f'{{"grads": {{"w": {text}}}, "loss": 1}}'.encode(), LIMITS, ONCE).grads["w"]
     assert (read.dtype, read.shape) == (dtype, np.shape(expected))
     assert np.array_equal(read.astype(np.float64), np.array(expected, dtype).astype(np.float64), equal_nan=True)
 
 
 def test_a_gradient_that_is_null_is_left_out_with_its_parameter() -> None:
     body = b'{"params": {"a": [1], "b": [2], "c": 3}, "grads": {"a": [1], "b": null, "c": null, "d": null}}'
-    step = JSON.read_step(body, LIMITS)
+    step = JSON.read_step(body, LIMITS, ONCE)
     assert (list(step.params), list(step.grads), list(step.forms)) == (["a"], ["a"], ["a"])
 
 
@@ -227,7 +227,7 @@ def test_one_text_among_many_numbers_costs_no_memory_for_each() -> None:
     body = orjson.dumps({"grads": {"w": tensor}})
     tracemalloc.start()
     with pytest.raises(MalformedBody):
-        JSON.read_step(body, LIMITS)
+        JSON.read_step(body, LIMITS, ONCE)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10_000_000
@@ -239,7 +239,7 @@ def test_one_text_among_many_numbers_costs_no_memory_for_each() -> None:
 )
 def test_names_and_numbers_of_tensors_are_bounded(section: str, tensors: Any) -> None:
     with pytest.raises(MalformedBody) as raised:
-        JSON.read_step(orjson.dumps({section: tensors}), LIMITS)
+        JSON.read_step(orjson.dumps({section: tensors}), LIMITS, ONCE)
     assert len(str(raised.value.problem())) < 500
 
 
@@ -248,9 +248,11 @@ def test_names_and_numbers_of_tensors_are_bounded(section: str, tensors: Any) ->
     [("0.5", 0.5), ("1", 1.0), ('"NaN"', "nan"), ('"Infinity"', "inf"), ('"-Infinity"', "-inf"), ("null", "None")],
 )
 def test_a_loss_may_be_whatever_a_float_can_be(text: str, value: Any) -> None:
-    assert str(JSON.read_step(f'{{"loss": {text}}}'.encode(), LIMITS).loss) == str(value)
+    assert str(JSON.read_step(f'{{"loss": {text}}}'.encode(), LIMITS, ONCE).loss) == str(value)
 
 
 def test_an_answer_has_its_parts_in_one_order() -> None:
-    (text,) = JSON.write_answer(ANSWER, {"w": np.float32([1])}, {})
-    assert text == b'{"step":1,"params":{"w":[1.0]},"skipped":false,"digest":"d","metrics":{}}'
+    (text,) = JSON.write_answer(answer_of({"w": np.float32([1])}), {})
+    assert text == (
+        b'{"step":1,"params":{"w":[1.0]},"skipped":false,"digest":"d","params_digest":"p","metrics":{},"warnings":[]}'
+    )

@@ -3,6 +3,7 @@
 import json
 import struct
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import ml_dtypes
@@ -22,6 +23,7 @@ from app.wire.safetensors_tensors import read_file, write_file
 from tests.bodies import encode
 from tests.service.calls import bits
 from tests.wire import package
+from tests.wire.steps import ONCE, answer_of
 
 unhurried = settings(deadline=None)
 LIMITS = Limits(max_tensors=100, max_name_length=64)
@@ -115,15 +117,9 @@ def test_reading_and_writing_copy_no_large_array() -> None:
 
 
 def test_an_answer_says_beside_the_parameters_what_became_of_the_step() -> None:
-    answer = {
-        "step": 3,
-        "skipped": True,
-        "digest": "d",
-        "params_digest": "p",
-        "metrics": {"lr": 0.1, "grad_norm": "NaN"},
-        "warnings": ["a: b"],
-    }
-    params, metadata = decode(joined(SAFETENSORS.write_answer(answer, {"w": np.float32([1])}, {})), "params")
+    metrics = {"lr": 0.1, "grad_norm": "NaN"}
+    answer = answer_of({"w": np.float32([1])}, step=3, skipped=True, metrics=metrics, warnings=["a: b"])
+    params, metadata = decode(joined(SAFETENSORS.write_answer(answer, {})), "params")
     assert metadata.pop("warnings") == '["a: b"]'
     assert metadata.pop("metrics") == '{"lr":0.1,"grad_norm":"NaN"}'
     assert metadata == {"step": "3", "skipped": "true", "digest": "d", "params_digest": "p"}
@@ -198,7 +194,7 @@ REFUSED: dict[str, bytes] = {
 
 @pytest.mark.parametrize("wrong", REFUSED)
 def test_a_body_that_is_not_what_it_says_is_refused(wrong: str) -> None:
-    for reader in (SAFETENSORS.read_params, SAFETENSORS.read_step):
+    for reader in (SAFETENSORS.read_params, partial(SAFETENSORS.read_step, once=ONCE)):
         with pytest.raises(MalformedBody) as raised:
             reader(REFUSED[wrong], LIMITS)
         assert len(str(raised.value.problem())) < 500
@@ -224,7 +220,7 @@ def test_a_name_is_all_that_is_after_the_first_slash() -> None:
 def read_or_refuse(body: bytes) -> None:
     """Nothing else may happen; and what we take, the package takes, with the same content."""
     try:
-        step = SAFETENSORS.read_step(body, LIMITS)
+        step = SAFETENSORS.read_step(body, LIMITS, ONCE)
     except MalformedBody:
         return
     for array in (*step.grads.values(), *step.params.values()):

@@ -1,0 +1,63 @@
+"""One optimizer step as it is asked for and as it is answered: what codecs read and write, and nothing else passes on.
+
+Knows no session, no store, no wire format and no HTTP.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.once import Once
+from optim_engine.arrays import Arrays
+
+
+@dataclass(frozen=True)
+class StepRequest:
+    """One step, as it was asked for, and the conditions of doing it once.
+
+    `forms` is how each tensor was written, where the media type has more than one way.
+    """
+
+    grads: Arrays
+    once: Once
+    params: Arrays = field(default_factory=dict)
+    step: int | None = None
+    lr: float | None = None
+    loss: float | None = None
+    forms: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """The part of an answer that a session keeps, to know its request again and to answer it with the same bytes.
+
+    `key` and `body` are the request's, `lr` the one that it gave. `params_digest` names the parameters that it was
+    answered with; a document of an earlier version has none. `warnings` is what the answer said. `config` is what the
+    step used, where the session's has changed since (`None`: it has not).
+    """
+
+    step: int
+    key: str | None
+    body: str
+    lr: float | None
+    metrics: Mapping[str, Any]
+    digest: str
+    params_digest: str | None = None
+    warnings: Sequence[str] = ()
+    config: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class StepAnswer:
+    """The answer of a step; the same, array for array, when it is replayed. `etag` is the session's now."""
+
+    kept: KeptAnswer
+    params: Arrays
+    etag: str
+    skipped: bool = False
+    replayed: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """Return in a word what became of the request."""
+        return "replayed" if self.replayed else "skipped" if self.skipped else "applied"
