@@ -37,11 +37,13 @@ from app.problems import Problem
 from app.quota import Quota
 from app.rate_limit import RateLimit
 from app.readiness import Readiness
+from app.records import Records
 from app.room import Room
 from app.routes import docs, health, openapi, params, sessions, state, steps, tensors
 from app.service import Service
 from app.sessions import Sessions
 from app.settings import Settings
+from app.stepping import Stepping
 from app.store import open_store
 from app.store.base import Store
 from app.telemetry import Metrics, Telemetry
@@ -145,19 +147,22 @@ class _Application(FastAPI):
 def _service(settings: Settings, store: Store) -> Service:
     compute = Compute(settings.compute_threads)
     BUFFERS.limit = settings.spare_bytes
+    records = Records(
+        store,
+        compute,
+        StateCache(settings.state_cache_bytes),
+        Quota(store, settings.max_sessions, settings.max_state_bytes),
+        Room(settings.max_tensors, settings.max_body_bytes, settings.max_waiting_bytes),
+    )
     keys = Keys(settings.api_keys_file, settings.api_key_sha256)
     rate = settings.rate_limit
     return Service(
         settings=settings,
         store=store,
         readiness=Readiness(store),
-        sessions=Sessions(
-            store,
-            compute,
-            StateCache(settings.state_cache_bytes),
-            Quota(store, settings.max_sessions, settings.max_state_bytes),
-            Room(settings.max_tensors, settings.max_body_bytes, settings.max_waiting_bytes),
-        ),
+        records=records,
+        sessions=Sessions(records, compute),
+        stepping=Stepping(records, compute),
         listing=Listing(store, compute),
         compute=compute,
         keys=keys,
@@ -185,7 +190,7 @@ async def _sweep(service: Service) -> None:
     while True:
         await asyncio.sleep(service.settings.sweep_seconds)
         try:
-            if removed := await service.sessions.sweep():
+            if removed := await service.records.sweep():
                 log.info("swept", removed=removed)
         except errors.ServiceError as error:
             log.warning("sweep failed", error=error.detail)

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
 from app.cache import StateCache
@@ -18,7 +18,7 @@ from app.once import Done, Once
 from app.quota import Quota
 from app.room import Room
 from app.session import Loaded, Session, read_document
-from app.store.base import Head, IncompatibleStore, Store, VersionConflict
+from app.store.base import Head, IncompatibleStore, KeyUsed, Stamp, Store, VersionConflict
 from app.store.keys import key_digest
 from optim_engine import State
 
@@ -28,58 +28,56 @@ TRIES = 8
 """How often a change is made anew because another writer was quicker, before the client is told to come again."""
 
 
+class Written(NamedTuple):
+    """The result of a write: the session as it is now; `replayed` says that the write was done before."""
+
+    head: Head
+    session: Session
+    replayed: bool = False
+
+    @property
+    def etag(self) -> str:
+        """Return the session's `ETag` now."""
+        return self.head.etag
+
+
 class Records:
-    """The parts of the verbs of `Sessions`. `tenant` is whose sessions are seen: another's are not found."""
+    """The sessions of a store. `tenant` is whose are seen: another's are not found."""
 
     def __init__(self, store: Store, compute: Compute, cache: StateCache, quota: Quota, room: Room) -> None:
-        self._store = store
+        self.store = store
         self._quota = quota
         self._room = room
         self._compute = compute
         self._cache = cache
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
+    # Loading
+
     async def get(self, tenant: str, session_id: str) -> tuple[Head, Session]:
         """Return the session. Raises `SessionNotFound`."""
-        head = await self._head(tenant, session_id)
-        return head, await self._read(head)
+        head = await self.head(tenant, session_id)
+        return head, await self.read(head)
 
-    async def _read(self, head: Head) -> Session:
-        cached = self._cache.get(head)
-        return cached.session if cached else await self._compute.run(partial(read_document, head), len(head.document))
-
-    async def known(self, tenant: str, session_id: str) -> Session:
-        """Return the session as this process saw it last, or as the store has it. Raises `SessionNotFound`."""
-        seen = self._cache.newest(session_id)
-        if seen is not None and seen.head.tenant == tenant and not seen.head.expired:
-            return seen.session
-        return (await self.get(tenant, session_id))[1]
-
-    async def _head(self, tenant: str, session_id: str) -> Head:
+    async def head(self, tenant: str, session_id: str) -> Head:
+        """Return the session's head alone. Raises `SessionNotFound`."""
         try:
-            head = await self._store.load(session_id)
+            head = await self.store.load(session_id)
         except (StateDamaged, IncompatibleStore):
-            if await self._store.is_listed(tenant, session_id):
+            if await self.store.is_listed(tenant, session_id):
                 raise
             raise not_found(session_id) from None  # it is another's, as far as can be told
         if head is None or head.tenant != tenant:
             raise not_found(session_id)
         return head
 
-    async def _informed(self, session_id: str, once: Once) -> Once:
-        """Return the conditions with what the store knows of the key. To be asked before the head is loaded: so a step
-        that comes in between is seen in either."""
-        if once.key is None:
-            return once
-        row = await self._store.used(session_id, key_digest(once.key))
-        return once if row is None else replace(once, known=Done.read(row))
+    async def read(self, head: Head) -> Session:
+        """Return the session of a head."""
+        cached = self._cache.get(head)
+        return cached.session if cached else await self._compute.run(partial(read_document, head), len(head.document))
 
-    def _fits(self, old: Session | None, change: Change) -> Change:
-        """Return the change, if the session may grow so far: one of many tensors is looked at for a while."""
-        self._room.check(old, change.session)
-        return change
-
-    async def _state(self, head: Head, session: Session) -> State:
+    async def state(self, head: Head, session: Session) -> State:
+        """Return the state that belongs to them. Raises `StateDamaged`."""
         cached = self._cache.get(head)
         if cached is not None:
             return cached.state
@@ -89,25 +87,87 @@ class Records:
                 f"{session.layout.nbytes}; restore the store from a backup or upload a saved state"
             )
         state = State.allocate(session.step, session.layout, session.counts)
-        await self._store.read(head, state.memory.data)
+        await self.store.read(head, state.memory.data)
         self._cache.put(Loaded(head, session, state))
         return state
 
-    async def _save(self, change: Change) -> None:
+    async def load(self, tenant: str, session_id: str) -> Loaded:
+        """Return the session with its state, both of one moment."""
+
+        async def attempt() -> Loaded:
+            head, session = await self.get(tenant, session_id)
+            return Loaded(head, session, await self.state(head, session))
+
+        return await self.retried(session_id, attempt, locked=False)
+
+    def seen(self, tenant: str, session_id: str) -> Loaded | None:
+        """Return what this process saw last of the session. The store may have another by now."""
+        seen = self._cache.newest(session_id)
+        return seen if seen is not None and seen.head.tenant == tenant and not seen.head.expired else None
+
+    async def known(self, tenant: str, session_id: str) -> Session:
+        """Return the session as this process saw it last, or as the store has it. Raises `SessionNotFound`."""
+        seen = self.seen(tenant, session_id)
+        return seen.session if seen else (await self.get(tenant, session_id))[1]
+
+    async def history(
+        self, tenant: str, session_id: str, after: int, limit: int, last: int | None = None
+    ) -> list[bytes]:
+        """Return rows of the history as JSON, oldest first: those after a step, or the `last` ones."""
+        await self.head(tenant, session_id)
+        if last is None:
+            rows = await self.store.history(session_id, after, limit)
+        else:
+            rows = await self.store.latest(session_id, last)
+        await self.head(tenant, session_id)  # again: rows of a session that is gone by then are none
+        return rows
+
+    async def informed(self, session_id: str, once: Once) -> Once:
+        """Return the conditions with what the store knows of the key. To be asked before the head is loaded: so a step
+        that comes in between is seen in either."""
+        if once.key is None:
+            return once
+        row = await self.store.used(session_id, key_digest(once.key))
+        return once if row is None else replace(once, known=Done.read(row))
+
+    # Saving
+
+    def fits(self, old: Session | None, change: Change) -> Change:
+        """Return the change, if the session may grow so far: one of many tensors is looked at for a while."""
+        self._room.check(old, change.session)
+        return change
+
+    async def save(self, change: Change) -> Written:
         """Save, and keep what was saved. A cancelled request cannot stop a save half-way: it is finished without it."""
         save = change.save
         cached = self._cache.get(save.previous) if save.previous else None
 
         async def commit() -> None:
-            async with self._quota.room(save):
-                await self._store.save(save)
-            state = change.state or (cached and cached.state)
-            if state:
+            try:
+                async with self._quota.room(save):
+                    await self.store.save(save)
+            except VersionConflict as conflict:
+                if not isinstance(conflict, KeyUsed):
+                    self._cache.drop(save.head.session_id)  # what is here is behind
+                raise
+            state = change.state or (cached.state if cached else None)
+            if state is not None:
                 self._cache.put(Loaded(save.head, change.session, state))
 
         await asyncio.shield(commit())
+        return Written(save.head, change.session)
 
-    async def _retried(self, session_id: str, attempt: Callable[[], Awaitable[T]], *, locked: bool = True) -> T:
+    async def delete(self, session_id: str, expected: Stamp | None) -> bool:
+        """Remove the session; say whether there was one."""
+        self._cache.drop(session_id)
+        return await self.store.delete(session_id, expected)
+
+    async def sweep(self) -> int:
+        """Remove what has expired, here and in the store; say how many things went from there."""
+        await self._cache.drop_expired()
+        return await self.store.sweep()
+
+    async def retried(self, session_id: str, attempt: Callable[[], Awaitable[T]], *, locked: bool = True) -> T:
         """Return what `attempt` returns, tried anew where another writer was quicker."""
         for _ in range(TRIES):
             try:

@@ -17,8 +17,10 @@ from app.keys_file import Role
 from app.listing import Listing
 from app.rate_limit import RateLimit
 from app.readiness import Readiness
+from app.records import Records
 from app.sessions import Sessions
 from app.settings import Settings
+from app.stepping import Stepping
 from app.store.base import Store
 from app.telemetry import HEADERS, TENANT, Metrics
 from app.wire.codec import Limits
@@ -29,7 +31,9 @@ class Service:
     settings: Settings
     store: Store
     readiness: Readiness
+    records: Records
     sessions: Sessions
+    stepping: Stepping
     listing: Listing
     compute: Compute
     keys: Keys

@@ -11,7 +11,7 @@ from fastapi import Request
 
 from app.errors import MalformedHeader
 from app.once import ANY, Once
-from app.sessions import Written
+from app.records import Written
 from app.step import StepAnswer
 
 LONGEST_KEY = 255

@@ -26,7 +26,7 @@ router = APIRouter(tags=["params"], route_class=StrictRoute)
 async def get_params(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
     """All that the session holds; JSON, or safetensors by `Accept`."""
     codec = codec_accepted(request.headers.get("accept"), JSON)
-    loaded = await service.sessions.load(caller.tenant, session_id)
+    loaded = await service.records.load(caller.tenant, session_id)
     loaded.session.check_holds()
 
     def write() -> list[Buffer]:

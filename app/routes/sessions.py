@@ -99,7 +99,7 @@ async def list_sessions(
 )  # fmt: skip
 async def get_session(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
     """The session with every effective setting, and each tensor that it has seen."""
-    head, session = await service.sessions.get(caller.tenant, session_id)
+    head, session = await service.records.get(caller.tenant, session_id)
     if _is_known(head.etag, request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers={"ETag": head.etag})
     return await session_answer(service, session, 200, {"ETag": head.etag})
@@ -153,9 +153,7 @@ async def get_history(
     """One row a step. A skipped step's row has the number of the step before it; rows of one number come together."""
     if last is not None and (after is not None or limit is not None):
         raise MalformedQuery("`last` is the newest rows alone: send it without `after` and `limit`")
-    rows = await service.sessions.history(
-        caller.tenant, session_id, -1 if after is None else after, limit or ROWS, last
-    )
+    rows = await service.records.history(caller.tenant, session_id, -1 if after is None else after, limit or ROWS, last)
     text = await service.compute.run(lambda: b'{"history":[%b]}' % b",".join(rows), ROW_BYTES * len(rows))
     return Response(text, media_type="application/json")
 

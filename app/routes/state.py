@@ -27,7 +27,7 @@ router = APIRouter(tags=["state"], route_class=StrictRoute)
 async def get_state(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
     """Moments, counts, held parameters and settings, all of one moment, with the digest that names them."""
     codec_accepted(request.headers.get("accept"), SAFETENSORS, offered=[SAFETENSORS])
-    loaded = await service.sessions.load(caller.tenant, session_id)
+    loaded = await service.records.load(caller.tenant, session_id)
     buffers = await service.compute.run(
         lambda: write_state(loaded.session, loaded.state), loaded.head.state_bytes + loaded.session.breadth
     )

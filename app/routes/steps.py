@@ -36,7 +36,7 @@ async def take_step(request: Request, session_id: str, service: Has, caller: Wri
         )
         if answer_codec is not codec:
             answer_codec.check_answer(wanted.grads, service.limits)
-        answer = await service.sessions.step(caller.tenant, session_id, wanted)
+        answer = await service.stepping.step(caller.tenant, session_id, wanted)
         buffers = await service.compute.run(lambda: answer_codec.write_answer(answer, wanted.forms), len(body))
     service.metrics.steps.labels(answer.outcome).inc()
     return BuffersResponse(buffers, answer_codec.media_type, headers_of(answer))
