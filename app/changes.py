@@ -13,7 +13,7 @@ from app.once import Done, Once
 from app.pieces import Pieces
 from app.session import Loaded, Session, write_config, write_document
 from app.step import KeptAnswer, StepAnswer, StepRequest
-from app.store.base import Head, HistoryRow, Piece, Save, Staging, new_token
+from app.store.base import Head, HistoryRow, Piece, Save, Saving, new_token
 from app.store.keys import UsedKey
 from optim_engine import OPTIMIZERS, Config, Edits, Outcome, State, reapply
 from optim_engine import step as engine_step
@@ -36,7 +36,7 @@ def nbytes_of(*groups: Arrays) -> int:
 
 def create(session: Session, state: State | None = None, *, claimed: bool) -> Change:
     """A session that was not there before; `claimed`: nor will be again, where its id was claimed for it."""
-    cutting = Pieces(Head(session.id, session.tenant, 0, "", b""), Staging(new_token()))
+    cutting = Pieces(Head(session.id, session.tenant, 0, "", b""))
     pieces = cutting.of(state.memory) if state else ()
     if state:
         session = replace(_at(session, state), notes=advice.of_schedule(session.config, state.t, session.config))
@@ -74,7 +74,7 @@ def replacement(
 
     `answered` is what is still known of the parameters that were answered last.
     """
-    cutting = Pieces(head, Staging(new_token()), keep=keep)
+    cutting = Pieces(head, keep=keep)
     pieces = cutting.of(state.memory)
     new = replace(new, updated_at=time.time(), applied=None, skipped=None, old_keys={}, answered=answered or {})
     new = _at(new, state).with_digest(pieces)
@@ -96,17 +96,17 @@ def edited(old: Loaded, edits: Edits, once: Once) -> Change:
 
 
 def step(
-    old: Loaded, request: StepRequest, machine: Machine, staging: Staging | None = None
+    old: Loaded, request: StepRequest, machine: Machine, saving: Saving | None = None
 ) -> tuple[Change, StepAnswer]:
     """Take one optimizer step. Raises the engine's errors, and has then changed nothing.
 
-    Where there is `staging`, fresh pieces go there as soon as they are whole.
+    Where there is a `saving`, fresh pieces go there as soon as they are whole.
     """
     started, session = time.perf_counter(), old.session
     came = {} if session.config.hold_params else checksums_of(request.params)
     others = last_params.others(session, request.params, came)
-    cutting = Pieces(old.head, staging or Staging(new_token()))
-    filled = cutting.filled if staging else None
+    cutting = Pieces(old.head, saving)
+    filled = cutting.filled if saving else None
     outcome = engine_step(
         session.config, old.state, request.params, request.grads, lr=request.lr, filled=filled, machine=machine
     )
@@ -129,7 +129,7 @@ def step(
     answer = StepAnswer(kept, outcome.params, head.etag, outcome.skipped)
     used = _used(session, request.once, Done(request.once.request, after.step, outcome.skipped))
     row = _history_row(after, answer, request, started)
-    save = Save(head, old.head, outcome.state.memory.data, row, staging=staging, used=used)
+    save = Save(head, old.head, outcome.state.memory.data, row, used=used)
     return Change(save, after, outcome.state), answer
 
 

@@ -6,20 +6,21 @@ the piece is in the processor's cache. Knows no store's insides, and no session.
 
 import threading
 
-from app.store.base import PIECE_BYTES, Head, Piece, Staging, checksum_of, cut
+from app.store.base import PIECE_BYTES, Head, Piece, Saving, checksum_of, cut, new_token
 from optim_engine.arrays import Array
 
 
 class Pieces:
     """What follows the pieces of `previous`.
 
-    One whose bytes have not changed stays. With `keep` false all are fresh, which mends pieces that were damaged.
+    One whose bytes have not changed stays; the others go to `saving`, where there is one. With `keep` false all are
+    fresh, which mends pieces that were damaged.
     """
 
-    def __init__(self, previous: Head, staging: Staging, *, keep: bool = True) -> None:
+    def __init__(self, previous: Head, saving: Saving | None = None, *, keep: bool = True) -> None:
         self.version = previous.version + 1
-        self.token = staging.token
-        self._staging = staging
+        self.token = saving.token if saving else new_token()
+        self._saving = saving
         self._old = previous.pieces if keep else ()
         self._lock = threading.Lock()
         self._missing: dict[int, int] = {}
@@ -50,4 +51,5 @@ class Pieces:
             self._found[i] = old
         else:
             self._found[i] = piece
-            self._staging.write((piece, data))
+            if self._saving:
+                self._saving.write((piece, data))

@@ -26,19 +26,14 @@ class Quota:
 
     @asynccontextmanager
     async def room(self, save: Save) -> AsyncIterator[None]:
-        """While the save is made. Raises `QuotaExceeded`, and then discards what was staged for it."""
+        """Keep the room while the save is made. Raises `QuotaExceeded`."""
         added = save.previous is None
         grown = save.head.state_bytes - (save.previous.state_bytes if save.previous else 0)
         if not (added and self._sessions) and not (grown > 0 and self._state_bytes):
             yield
             return
         async with self._locks.setdefault(save.head.tenant, asyncio.Lock()):
-            try:
-                await self._check(save.head.tenant, added, grown)
-            except BaseException:
-                if save.staging is not None:
-                    await save.staging.discard()
-                raise
+            await self._check(save.head.tenant, added, grown)
             yield
 
     async def _check(self, tenant: str, added: bool, grown: int) -> None:

@@ -5,6 +5,7 @@ A lock for each session saves this process wasted work; the compare-and-save is 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -18,7 +19,7 @@ from app.once import Done, Once
 from app.quota import Quota
 from app.room import Room
 from app.session import Loaded, Session, read_document
-from app.store.base import Head, IncompatibleStore, KeyUsed, Stamp, Store, VersionConflict
+from app.store.base import Head, IncompatibleStore, KeyUsed, Saving, Stamp, Store, VersionConflict
 from app.store.keys import key_digest
 from optim_engine import State
 
@@ -137,24 +138,23 @@ class Records:
         self._room.check(old, change.session)
         return change
 
-    async def save(self, change: Change) -> Written:
+    async def save(self, change: Change, saving: Saving | None = None) -> Written:
         """Save, and keep what was saved. A cancelled request cannot stop a save half-way: it is finished without it."""
+        return await asyncio.shield(self._commit(change, saving))
+
+    async def _commit(self, change: Change, saving: Saving | None) -> Written:
         save = change.save
         cached = self._cache.get(save.previous) if save.previous else None
-
-        async def commit() -> None:
-            try:
-                async with self._quota.room(save):
-                    await self.store.save(save)
-            except VersionConflict as conflict:
-                if not isinstance(conflict, KeyUsed):
-                    self._cache.drop(save.head.session_id)  # what is here is behind
-                raise
-            state = change.state or (cached.state if cached else None)
-            if state is not None:
-                self._cache.put(Loaded(save.head, change.session, state))
-
-        await asyncio.shield(commit())
+        try:
+            async with saving or nullcontext(), self._quota.room(save):
+                await (saving or self.store).save(save)
+        except VersionConflict as conflict:
+            if not isinstance(conflict, KeyUsed):
+                self._cache.drop(save.head.session_id)  # what is here is behind
+            raise
+        state = change.state or (cached.state if cached else None)
+        if state is not None:
+            self._cache.put(Loaded(save.head, change.session, state))
         return Written(save.head, change.session)
 
     async def delete(self, session_id: str, expected: Stamp | None) -> bool:

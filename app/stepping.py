@@ -3,7 +3,7 @@
 There is one way: the basis, from memory or from the store → the answer that the request got before → compute → save.
 """
 
-import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 
 from app import changes
@@ -14,7 +14,7 @@ from app.records import Records
 from app.replay import earlier_answer
 from app.session import Loaded, Session
 from app.step import StepAnswer, StepRequest
-from app.store.base import PIECE_BYTES, Head, KeyUsed, Staging, new_token
+from app.store.base import PIECE_BYTES, Head, KeyUsed, Saving, new_token
 from optim_engine import EngineError
 
 LARGE = 4 * PIECE_BYTES
@@ -72,19 +72,15 @@ class Stepping:
         work = nbytes + session.breadth + TENSOR_BYTES * len(request.grads)
         if past is not None:
             return await self._compute.run(lambda: changes.replay(old, past, request), work)
-        staging = self._records.store.stage(session.id, new_token()) if nbytes >= LARGE else None
-        try:
-            change, answer = await self._compute.run(lambda: self._stepped(old, request, staging), work)
-        except BaseException:
-            if staging is not None:
-                await asyncio.shield(staging.discard())
-            raise
-        await self._records.save(change)
+        lent = self._records.store.saving(session.id, new_token()) if nbytes >= LARGE else nullcontext()
+        async with lent as saving:
+            change, answer = await self._compute.run(lambda: self._stepped(old, request, saving), work)
+            await self._records.save(change, saving)
         return answer
 
-    def _stepped(self, old: Loaded, request: StepRequest, staging: Staging | None) -> tuple[Change, StepAnswer]:
+    def _stepped(self, old: Loaded, request: StepRequest, saving: Saving | None) -> tuple[Change, StepAnswer]:
         """Return what a step changes and its answer, if the session may grow so far."""
-        change, answer = changes.step(old, request, self._compute.machine, staging)
+        change, answer = changes.step(old, request, self._compute.machine, saving)
         return self._records.fits(old.session, change), answer
 
 

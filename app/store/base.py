@@ -5,6 +5,7 @@ A stored session is a *head* (a small document, and the list of its pieces), its
 what the bytes mean it does not know.
 """
 
+import asyncio
 import math
 import secrets
 import time
@@ -130,33 +131,14 @@ Part: TypeAlias = tuple[Piece, memoryview]
 """A piece and its bytes."""
 
 
-class Staging:
-    """The way for pieces of one save to the store while the rest of it is still computed: nothing names them yet.
-
-    `token` is that of the head which the save will have. It ends with `Store.save` or with `discard`; what is left by
-    a process that dies in between is removed by time. This one is for a store that has nothing to gain: the pieces go
-    with the save.
-    """
-
-    def __init__(self, token: str) -> None:
-        self.token = token
-
-    def write(self, part: Part) -> None:
-        """Take a piece, from any thread. It returns at once, and nothing is raised: `save` tells what went wrong."""
-
-    async def discard(self) -> None:
-        """Remove what was written, for no save will come: at once, or, where that fails, by time. Whoever still writes
-        then writes nothing."""
-
-
 @dataclass(frozen=True, slots=True)
 class Save:
     """One change of a session, to be done wholly or not at all.
 
     `previous` is the head that the change was made from, `None` for a new session. `state` are the bytes of all pieces
-    of `head`, one after the other; `None` where `previous` has all of them. Some of the pieces may have been given to
-    `staging` before. Rows of the history after step `forget_after` go. The keys of `used` are known from then on.
-    `claimed` says that the id of a new session is that of a claim: it is made once, also where it is deleted again.
+    of `head`, one after the other; `None` where `previous` has all of them. Rows of the history after step
+    `forget_after` go. The keys of `used` are known from then on. `claimed` says that the id of a new session is that of
+    a claim: it is made once, also where it is deleted again.
     """
 
     head: Head
@@ -164,7 +146,6 @@ class Save:
     state: memoryview | None = None
     row: HistoryRow | None = None
     forget_after: int | None = None
-    staging: Staging | None = None
     used: tuple[UsedKey, ...] = ()
     claimed: bool = False
 
@@ -199,6 +180,41 @@ class Save:
         """The pieces of `previous` that `head` does not have."""
         kept = {piece.name for piece in self.head.pieces}
         return [piece for piece in (self.previous.pieces if self.previous else ()) if piece.name not in kept]
+
+
+class Saving:
+    """A save under way, lent by `Store.saving`: its pieces may leave while the rest of it is still computed.
+
+    `token` is that of the head which the save will have. Nothing names the pieces until `save` does. It is held by
+    `async with`, several times where a save may outlive the request: where no save came, the last who leaves removes
+    the pieces. What is left by a process that dies in between is removed by time. This one is for a store that has
+    nothing to gain: the pieces go with the save.
+    """
+
+    def __init__(self, store: "Store", token: str) -> None:
+        self._store = store
+        self._holders = 0
+        self.token = token
+
+    def write(self, part: Part) -> None:
+        """Take a piece, from any thread. It returns at once, and nothing is raised: `save` tells what went wrong."""
+
+    async def save(self, save: Save) -> None:
+        """Do as `Store.save`, with the pieces that were written. Where it raises, nothing of them stays for long."""
+        await self._store.save(save)
+
+    async def discard(self) -> None:
+        """Remove what was written and not saved: at once, or, where that fails, by time. Whoever still writes then
+        writes nothing."""
+
+    async def __aenter__(self) -> Self:
+        self._holders += 1
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._holders -= 1
+        if not self._holders:
+            await asyncio.shield(self.discard())
 
 
 class Store(ABC):
@@ -243,9 +259,9 @@ class Store(ABC):
         and a piece is missing or not what was written.
         """
 
-    def stage(self, session_id: str, token: str) -> Staging:
-        """Begin to write the pieces of a save whose head will have this token. Called in the event loop."""
-        return Staging(token)
+    def saving(self, session_id: str, token: str) -> Saving:
+        """Lend a saving, to write pieces of a save whose head will have this token. Called in the event loop."""
+        return Saving(self, token)
 
     @abstractmethod
     async def save(self, save: Save) -> None:
@@ -254,8 +270,8 @@ class Store(ABC):
         Raises `KeyUsed` where a key of `save.used` is known, and `AlreadyCreated` where `save.claimed` and the
         session was there before, not longer ago than claims are known.
 
-        When it returns, the save is as durable as the store can make it. When it raises, the old state is whole, and
-        nothing of `save.staging` needs to be discarded. The same `Save` given twice happens once.
+        When it returns, the save is as durable as the store can make it. When it raises, the old state is whole.
+        The same `Save` given twice happens once.
         """
 
     @abstractmethod

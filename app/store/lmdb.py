@@ -28,7 +28,7 @@ from app.store.base import (
     IncompatibleStore,
     Part,
     Save,
-    Staging,
+    Saving,
     Stamp,
     Store,
     Unreadable,
@@ -60,12 +60,12 @@ def _size(parts: Sequence[Part]) -> int:
     return sum(piece.size for piece, _ in parts)
 
 
-class LmdbStaging(Staging):
-    """Each piece is a job of the writer, who puts those that wait into one transaction."""
+class LmdbSaving(Saving):
+    """A saving each piece of which is a job of the writer, who puts those that wait into one transaction."""
 
     def __init__(self, store: "LmdbStore", session_id: str, token: str) -> None:
-        super().__init__(token)
-        self._store = store
+        super().__init__(store, token)
+        self._lmdb = store
         self._session_id = session_id
         self._lock = Lock()
         self._is_open = True
@@ -74,19 +74,22 @@ class LmdbStaging(Staging):
     def write(self, part: Part) -> None:
         with self._lock:
             if self._is_open:
-                self._jobs[part[0].name] = self._store.submit_part(self._session_id, self.token, part)
+                self._jobs[part[0].name] = self._lmdb.submit_part(self._session_id, self.token, part)
 
-    def end(self) -> Jobs:
-        """Take nothing more; what is under way, once."""
+    def _end(self) -> Jobs:
+        """Take nothing more; return what is under way, once."""
         with self._lock:
             self._is_open = False
             jobs, self._jobs = self._jobs, {}
         return jobs
 
+    async def save(self, save: Save) -> None:
+        await self._lmdb.commit(save, self._end())
+
     async def discard(self) -> None:
-        if self.end():
+        if self._end():
             with suppress(ServiceError):
-                await self._store.unstage(self._session_id, self.token)
+                await self._lmdb.unstage(self._session_id, self.token)
 
 
 class LmdbStore(Store):
@@ -212,8 +215,8 @@ class LmdbStore(Store):
     async def read(self, head: Head, into: memoryview) -> None:
         await self._view(lambda txn: self._tables.fill(txn, head, into))
 
-    def stage(self, session_id: str, token: str) -> LmdbStaging:
-        return LmdbStaging(self, session_id, token)
+    def saving(self, session_id: str, token: str) -> LmdbSaving:
+        return LmdbSaving(self, session_id, token)
 
     def submit_part(self, session_id: str, token: str, part: Part) -> "Future[None]":
         return self._writer.submit(lambda txn: self._tables.stage(txn, session_id, token, part), part[0].size)
@@ -222,9 +225,12 @@ class LmdbStore(Store):
         await self._write(lambda txn: self._tables.unstage(txn, staging_key(session_id, token)))
 
     async def save(self, save: Save) -> None:
+        await self.commit(save, {})
+
+    async def commit(self, save: Save, jobs: Jobs) -> None:
+        """Do the save, some pieces of which are on their way."""
         self._opened()
         head = save.head
-        jobs = save.staging.end() if isinstance(save.staging, LmdbStaging) else {}
         rest = [part for part in save.fresh if part[0].name not in jobs]
         if jobs or _size(rest) > TRANSACTION_BYTES:
             jobs |= {part[0].name: self.submit_part(head.session_id, head.token, part) for part in rest}

@@ -7,7 +7,7 @@ twice must not put an expiry on what is in use.
 
 import asyncio
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Self, TypeVar
 
@@ -23,7 +23,7 @@ from app.store.base import (
     Part,
     Piece,
     Save,
-    Staging,
+    Saving,
     Stamp,
     Store,
     Unreadable,
@@ -66,35 +66,40 @@ READY_SECONDS = 1.25
 Item = TypeVar("Item")
 
 
-class RedisStaging(Staging):
-    """Pieces go out on one connection, in the event loop that made it."""
+class RedisSaving(Saving):
+    """A saving whose pieces go out on one connection, in the event loop that made it."""
 
-    def __init__(self, upload: Upload, session_id: str, token: str) -> None:
-        super().__init__(token)
+    def __init__(self, store: "RedisStore", upload: Upload, session_id: str, token: str) -> None:
+        super().__init__(store, token)
         self.upload = upload
+        self._redis = store
         self._session_id = session_id
         self._loop = asyncio.get_running_loop()
         self._is_open = True
-        self._staged: dict[str, Piece] = {}
+        self._written: dict[str, Piece] = {}
 
     def write(self, part: Part) -> None:
         self._loop.call_soon_threadsafe(self._put, part)
 
     def _put(self, part: Part) -> None:
         if self._is_open:
-            self._staged[part[0].name] = part[0]
+            self._written[part[0].name] = part[0]
             self.upload.put(_set(self._session_id, part))
 
-    def end(self) -> dict[str, Piece]:
-        """Take nothing more; what is under way by name, once."""
+    def _end(self) -> dict[str, Piece]:
+        """Take nothing more; return what is under way by name, once."""
         self._is_open = False
-        staged, self._staged = self._staged, {}
-        return staged
+        written, self._written = self._written, {}
+        return written
+
+    async def save(self, save: Save) -> None:
+        written = self._end()
+        await self._redis.commit(save, written, self.upload if written else None)
 
     async def discard(self) -> None:
-        if staged := self.end():
+        if written := self._end():
             with suppress(StoreUnavailable):
-                await self.upload.finish(("UNLINK", *piece_keys(self._session_id, staged.values())))
+                await self.upload.finish(("UNLINK", *piece_keys(self._session_id, written.values())))
 
 
 class RedisStore(Store):
@@ -202,15 +207,16 @@ class RedisStore(Store):
 
     # Writing
 
-    def stage(self, session_id: str, token: str) -> "RedisStaging":
-        return RedisStaging(self._redis.upload(), session_id, token)
+    def saving(self, session_id: str, token: str) -> RedisSaving:
+        return RedisSaving(self, self._redis.upload(), session_id, token)
 
     async def save(self, save: Save) -> None:
+        await self.commit(save)
+
+    async def commit(self, save: Save, written: Collection[str] = (), upload: Upload | None = None) -> None:
+        """Do the save, the pieces of which that have these names are on their way by the upload."""
         head = save.head
-        staging = save.staging if isinstance(save.staging, RedisStaging) else None
-        staged = staging.end() if staging else {}
-        rest = [_set(head.session_id, part) for part in save.fresh if part[0].name not in staged]
-        upload = staging.upload if staging and staged else None
+        rest = [_set(head.session_id, part) for part in save.fresh if part[0].name not in written]
         if upload is None and len(rest) > BATCH:
             if save.is_done(await self._held(head.session_id)):
                 return

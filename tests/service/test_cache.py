@@ -6,6 +6,7 @@ import threading
 import tracemalloc
 import weakref
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from app.settings import Settings
 from app.step import StepRequest
 from app.stepping import LARGE, Stepping
 from app.store import open_store
-from app.store.base import Head, Save, Store
+from app.store.base import Head, Save, Saving, Store
 from app.store.memory import MemoryStore
 from optim_engine import Config, NonFinite
 from tests.store.places import Place, place_at
@@ -290,6 +291,44 @@ async def test_a_large_step_that_fails_or_is_cancelled_late_leaves_nothing(
     assert await place.pieces(known) == before
     monkeypatch.undo()
     assert (await process.stepping.step("tenant", known, request(3, size=SIZE))).kept.step == 3
+
+
+async def test_a_large_step_cancelled_while_it_is_saved_is_saved_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(place.store)
+    known, left, lend, seen = await _stepped(process), asyncio.Event(), place.store.saving, list[str]()
+
+    def lend_and_watch(*args: Any) -> Saving:
+        saving = lend(*args)
+        discard = saving.discard
+
+        async def watched() -> None:
+            seen.append("left")
+            await discard()
+            left.set()
+
+        monkeypatch.setattr(saving, "discard", watched)
+        return saving
+
+    @asynccontextmanager
+    async def room(_: Save) -> AsyncIterator[None]:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        yield
+        seen.append("saved")
+
+    monkeypatch.setattr(place.store, "saving", lend_and_watch)
+
+    monkeypatch.setattr(process.records._quota, "room", room)
+    task = asyncio.create_task(process.stepping.step("tenant", known, request(3, size=SIZE)))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await left.wait()
+    assert seen == ["saved", "left"]
+    await _holds_only_its_own(place, known)
+    assert (await Process(place.store).records.load("tenant", known)).session.step == 3
 
 
 async def test_what_has_expired_leaves_the_memory_too() -> None:

@@ -71,11 +71,11 @@ class SlowStore(MemoryStore):
 
     def __init__(self) -> None:
         super().__init__(10)
-        self.saving, self.go_on = asyncio.Event(), asyncio.Event()
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
 
     async def save(self, save: Save) -> None:
         if save.row:
-            self.saving.set()
+            self.begun.set()
             await self.go_on.wait()
         await super().save(save)
 
@@ -137,7 +137,7 @@ def overloaded(_: Path) -> httpx2.Response:
         ):
             steps = path_of(await c.post("/v1/sessions", json={"optimizer": "sgd"})) + "/steps"
             first = asyncio.create_task(c.post(steps, json=W))
-            await store.saving.wait()
+            await store.begun.wait()
             second = await asyncio.wait_for(c.post(steps, json=MARKED), 30)
             store.go_on.set()
             assert (await first).status_code == 200

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from app.pieces import Pieces
-from app.store.base import PIECE_BYTES, Head, Part, Staging, checksum_of
+from app.store.base import PIECE_BYTES, Head, Part, Saving, checksum_of
+from app.store.memory import MemoryStore
 from optim_engine.arrays import Array
 
 
-class Seen(Staging):
+class Seen(Saving):
     """What was handed on, with its bytes as they were then."""
 
     def __init__(self) -> None:
-        super().__init__("token")
+        super().__init__(MemoryStore(1), "token")
         self.parts: dict[str, bytes] = {}
 
     def write(self, part: Part) -> None:
@@ -38,7 +39,7 @@ def seen() -> Seen:
 
 
 def head_of(memory: Array) -> Head:
-    pieces = Pieces(Head("session", "tenant", 0, "", b""), Staging("first")).of(memory)
+    pieces = Pieces(Head("session", "tenant", 0, "", b"")).of(memory)
     return Head("session", "tenant", 1, "first", b"", pieces)
 
 

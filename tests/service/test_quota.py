@@ -13,7 +13,7 @@ from httpx2 import Client
 
 from app.main import create_app
 from app.settings import Settings
-from app.store.base import PIECE_BYTES, Staging
+from app.store.base import PIECE_BYTES, Save, Saving
 from app.store.memory import MemoryStore
 from tests.service.calls import SAFETENSORS, W, binary_step, create, problem, serving, step, stepped
 
@@ -117,28 +117,32 @@ def test_a_session_that_another_process_has_deleted_is_not_found_before_it_is_to
         problem(step(client, session, params=more, grads=more), 404, "session_not_found")
 
 
-class StagingStore(MemoryStore):
-    """Says which of its stagings were discarded."""
+class LendingStore(MemoryStore):
+    """Keeps count of the savings that it lent, of those that were left, and of those that had saved."""
 
     def __init__(self) -> None:
         super().__init__(10)
-        self.staged = self.discarded = 0
+        self.lent = self.left = self.saved = 0
 
-    def stage(self, session_id: str, token: str) -> Staging:
+    def saving(self, session_id: str, token: str) -> Saving:
         store = self
-        self.staged += 1
+        self.lent += 1
 
-        class Counted(Staging):
+        class Counted(Saving):
+            async def save(self, save: Save) -> None:
+                store.saved += 1
+                await super().save(save)
+
             async def discard(self) -> None:
-                store.discarded += 1
+                store.left += 1
 
-        return Counted(token)
+        return Counted(self, token)
 
 
 def test_what_a_refused_step_has_written_already_is_discarded() -> None:
-    store = StagingStore()
+    store = LendingStore()
     with serving(store, max_state_bytes=PIECE_BYTES) as client:
         session = create(client)
         large = {"w": np.ones(2 * PIECE_BYTES // 4, np.float32)}
         problem(binary_step(client, session, large, large), 403, "quota_exceeded")
-    assert (store.staged, store.discarded) == (1, 1)
+    assert (store.lent, store.left, store.saved) == (1, 1, 0)

@@ -292,7 +292,7 @@ async def test_a_step_that_finds_no_place_waits_for_one() -> None:
     ):
         steps = path_of(await client.post("/v1/sessions", json={"optimizer": "sgd"})) + "/steps"
         both = [asyncio.create_task(client.post(steps, json=W)) for _ in range(2)]
-        await store.saving.wait()
+        await store.begun.wait()
         store.go_on.set()
         answers = await asyncio.gather(*both)
     assert [answer.json()["step"] for answer in answers] == [1, 2]
@@ -310,7 +310,7 @@ async def test_an_upload_takes_a_place_as_a_step_does(upload: str, monkeypatch: 
     ):
         session = path_of(await client.post("/v1/sessions", json={"optimizer": "sgd"}))
         step = asyncio.create_task(client.post(f"{session}/steps", json=W))
-        await store.saving.wait()
+        await store.begun.wait()
         refused = await client.put(f"{session}/{upload}", content=b"", headers={"content-type": SAFETENSORS})
         store.go_on.set()
         assert (await step).status_code == 200

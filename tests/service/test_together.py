@@ -175,7 +175,7 @@ async def test_a_step_whose_client_went_away_while_it_was_saved_is_saved() -> No
     async with service(store) as client:
         session = await create(client)
         step = asyncio.create_task(client.post(f"{session}/steps", json={**W, "step": 1}))
-        await store.saving.wait()
+        await store.begun.wait()
         step.cancel()
         with pytest.raises(asyncio.CancelledError):
             await step
