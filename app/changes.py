@@ -11,6 +11,7 @@ from app.checksums import checksums_of, params_digest
 from app.errors import InvalidSession, ReplayDiffers
 from app.once import Done, Once
 from app.pieces import Pieces
+from app.room import Room
 from app.session import Loaded, Session, write_config, write_document
 from app.step import KeptAnswer, StepAnswer, StepRequest
 from app.store.base import Head, HistoryRow, Piece, Save, Saving, new_token
@@ -30,23 +31,20 @@ class Change:
     state: State | None = None
 
 
-def nbytes_of(*groups: Arrays) -> int:
-    return sum(array.nbytes for arrays in groups for array in arrays.values())
-
-
-def create(session: Session, state: State | None = None, *, claimed: bool) -> Change:
-    """A session that was not there before; `claimed`: nor will be again, where its id was claimed for it."""
+def create(session: Session, state: State | None, room: Room, *, claimed: bool) -> Change:
+    """Make a session that was not there before; `claimed`: nor will be again, where its id was claimed for it."""
     cutting = Pieces(Head(session.id, session.tenant, 0, "", b""))
     pieces = cutting.of(state.memory) if state else ()
     if state:
         session = replace(_at(session, state), notes=advice.of_schedule(session.config, state.t, session.config))
     session = session.with_digest(pieces)
+    room.check(None, session)
     head = _head(session, cutting.version, cutting.token, pieces)
     return Change(Save(head, None, state.memory.data if state else None, claimed=claimed), session, state)
 
 
 def settings(head: Head, old: Session, new: Session, once: Once) -> Change:
-    """Other settings, the same state. A step that was answered before is replayed with those that it used."""
+    """Change the settings, not the state. A step that was answered before is replayed with those that it used."""
     _check_moments(old, new.config)
     applied = old.applied and replace(old.applied, config=old.applied.config or write_config(old.config))
     notes = dict(new.notes)
@@ -66,11 +64,12 @@ def replacement(
     new: Session,
     state: State,
     once: Once,
+    room: Room,
     *,
     keep: bool,
     answered: Mapping[str, int] | None = None,
 ) -> Change:
-    """Another state in the place of the session's. What was answered before can no longer be answered again.
+    """Put another state in the place of the session's. What was answered before can no longer be answered again.
 
     `answered` is what is still known of the parameters that were answered last.
     """
@@ -78,13 +77,14 @@ def replacement(
     pieces = cutting.of(state.memory)
     new = replace(new, updated_at=time.time(), applied=None, skipped=None, old_keys={}, answered=answered or {})
     new = _at(new, state).with_digest(pieces)
+    room.check(old, new)
     forget = state.t if state.t < old.step else None
     saved = _head(new, cutting.version, cutting.token, pieces)
     used = _used(old, once, Done(once.request))
     return Change(Save(saved, head, state.memory.data, forget_after=forget, used=used), new, state)
 
 
-def edited(old: Loaded, edits: Edits, once: Once) -> Change:
+def edited(old: Loaded, edits: Edits, once: Once, room: Room) -> Change:
     """Edit the session's tensors. Raises `TensorMismatch`, and `InvalidSession` where a tensor's new name is in a group
     under whose settings it would need other moments."""
     session, state = old.session, edits.apply(old.state)
@@ -92,13 +92,13 @@ def edited(old: Loaded, edits: Edits, once: Once) -> Change:
     answered = {new: session.answered[name] for name, new in edits.names(session.answered).items()}
     notes = {kind: note for kind, note in session.notes.items() if kind != advice.UNKNOWN_NAMES}
     new = replace(session, notes=notes)
-    return replacement(old.head, session, new, state, once, keep=True, answered=answered)
+    return replacement(old.head, session, new, state, once, room, keep=True, answered=answered)
 
 
 def step(
-    old: Loaded, request: StepRequest, machine: Machine, saving: Saving | None = None
+    old: Loaded, request: StepRequest, machine: Machine, room: Room, saving: Saving | None = None
 ) -> tuple[Change, StepAnswer]:
-    """Take one optimizer step. Raises the engine's errors, and has then changed nothing.
+    """Take one optimizer step. Raises the engine's errors and those of `room`, and has then changed nothing.
 
     Where there is a `saving`, fresh pieces go there as soon as they are whole.
     """
@@ -125,6 +125,7 @@ def step(
     )
     kept = _kept(request, outcome, after, checksums, advice.of_answer(session, after, found))
     after = after.with_answer(kept, skipped=outcome.skipped)
+    room.check(session, after)
     head = _head(after, cutting.version, cutting.token, pieces)
     answer = StepAnswer(kept, outcome.params, head.etag, outcome.skipped)
     used = _used(session, request.once, Done(request.once.request, after.step, outcome.skipped))

@@ -47,6 +47,7 @@ from app.stepping import Stepping
 from app.store import open_store
 from app.store.base import Store
 from app.telemetry import Metrics, Telemetry
+from app.turns import Turns
 from app.wire.codec import Limits
 from optim_engine import EngineError
 from optim_engine.buffers import BUFFERS
@@ -152,8 +153,9 @@ def _service(settings: Settings, store: Store) -> Service:
         compute,
         StateCache(settings.state_cache_bytes),
         Quota(store, settings.max_sessions, settings.max_state_bytes),
-        Room(settings.max_tensors, settings.max_body_bytes, settings.max_waiting_bytes),
     )
+    turns = Turns()
+    room = Room(settings.max_tensors, settings.max_body_bytes, settings.max_waiting_bytes)
     keys = Keys(settings.api_keys_file, settings.api_key_sha256)
     rate = settings.rate_limit
     return Service(
@@ -161,8 +163,8 @@ def _service(settings: Settings, store: Store) -> Service:
         store=store,
         readiness=Readiness(store),
         records=records,
-        sessions=Sessions(records, compute),
-        stepping=Stepping(records, compute),
+        sessions=Sessions(records, turns, compute, room),
+        stepping=Stepping(records, turns, compute, room),
         listing=Listing(store, compute),
         compute=compute,
         keys=keys,

@@ -1,32 +1,22 @@
-"""Sessions as records of the store: loaded, kept in memory, and saved if nobody was quicker. Knows no HTTP.
-
-A lock for each session saves this process wasted work; the compare-and-save is what makes it true.
-"""
+"""Sessions as records of the store: loaded, kept in memory, and saved if nobody was quicker. Knows no HTTP."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, TypeVar
-from weakref import WeakValueDictionary
+from typing import NamedTuple
 
 from app.cache import StateCache
 from app.changes import Change
 from app.compute import Compute
-from app.errors import SessionBusy, SessionNotFound, StateDamaged
+from app.errors import SessionNotFound, StateDamaged
 from app.once import Done, Once
 from app.quota import Quota
-from app.room import Room
 from app.session import Loaded, Session, read_document
 from app.store.base import Head, IncompatibleStore, KeyUsed, Saving, Stamp, Store, VersionConflict
 from app.store.keys import key_digest
+from app.turns import retried
 from optim_engine import State
-
-T = TypeVar("T")
-
-TRIES = 8
-"""How often a change is made anew because another writer was quicker, before the client is told to come again."""
 
 
 class Written(NamedTuple):
@@ -45,13 +35,11 @@ class Written(NamedTuple):
 class Records:
     """The sessions of a store. `tenant` is whose are seen: another's are not found."""
 
-    def __init__(self, store: Store, compute: Compute, cache: StateCache, quota: Quota, room: Room) -> None:
+    def __init__(self, store: Store, compute: Compute, cache: StateCache, quota: Quota) -> None:
         self.store = store
         self._quota = quota
-        self._room = room
         self._compute = compute
         self._cache = cache
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     # Loading
 
@@ -99,7 +87,7 @@ class Records:
             head, session = await self.get(tenant, session_id)
             return Loaded(head, session, await self.state(head, session))
 
-        return await self.retried(session_id, attempt, locked=False)
+        return await retried(session_id, attempt)
 
     def seen(self, tenant: str, session_id: str) -> Loaded | None:
         """Return what this process saw last of the session. The store may have another by now."""
@@ -133,18 +121,14 @@ class Records:
 
     # Saving
 
-    def fits(self, old: Session | None, change: Change) -> Change:
-        """Return the change, if the session may grow so far: one of many tensors is looked at for a while."""
-        self._room.check(old, change.session)
-        return change
-
     async def save(self, change: Change, saving: Saving | None = None) -> Written:
         """Save, and keep what was saved. A cancelled request cannot stop a save half-way: it is finished without it."""
         return await asyncio.shield(self._commit(change, saving))
 
     async def _commit(self, change: Change, saving: Saving | None) -> Written:
-        save = change.save
-        cached = self._cache.get(save.previous) if save.previous else None
+        save, state = change.save, change.state
+        if state is None and save.previous is not None and (cached := self._cache.get(save.previous)) is not None:
+            state = cached.state
         try:
             async with saving or nullcontext(), self._quota.room(save):
                 await (saving or self.store).save(save)
@@ -152,7 +136,6 @@ class Records:
             if not isinstance(conflict, KeyUsed):
                 self._cache.drop(save.head.session_id)  # what is here is behind
             raise
-        state = change.state or (cached.state if cached else None)
         if state is not None:
             self._cache.put(Loaded(save.head, change.session, state))
         return Written(save.head, change.session)
@@ -166,18 +149,6 @@ class Records:
         """Remove what has expired, here and in the store; say how many things went from there."""
         await self._cache.drop_expired()
         return await self.store.sweep()
-
-    async def retried(self, session_id: str, attempt: Callable[[], Awaitable[T]], *, locked: bool = True) -> T:
-        """Return what `attempt` returns, tried anew where another writer was quicker."""
-        for _ in range(TRIES):
-            try:
-                if not locked:
-                    return await attempt()
-                async with self._locks.setdefault(session_id, asyncio.Lock()):
-                    return await attempt()
-            except VersionConflict:
-                continue
-        raise SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")
 
 
 def not_found(session_id: str) -> SessionNotFound:

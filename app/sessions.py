@@ -10,15 +10,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from app import changes
-from app.changes import Change, nbytes_of
+from app.changes import Change
 from app.compute import TENSOR_BYTES, Compute
 from app.errors import StateDamaged
 from app.once import Once
 from app.records import Records, Written, not_found
 from app.replay import is_repeated, mismatch
+from app.room import Room
 from app.session import Loaded, Session
+from app.step import nbytes_of
 from app.store.base import AlreadyCreated, Head
 from app.store.keys import Claim, key_digest
+from app.turns import Turns, retried
 from optim_engine import Config, Edits, State
 from optim_engine.arrays import Arrays
 
@@ -26,9 +29,11 @@ from optim_engine.arrays import Arrays
 class Sessions:
     """The verbs, all but a step. `tenant` is whose sessions are seen: another's are not found."""
 
-    def __init__(self, records: Records, compute: Compute) -> None:
+    def __init__(self, records: Records, turns: Turns, compute: Compute, room: Room) -> None:
         self._records = records
+        self._turns = turns
         self._compute = compute
+        self._room = room
 
     async def create(
         self,
@@ -46,8 +51,8 @@ class Sessions:
         async def make(session_id: str) -> Change:
             now = time.time()
             session = Session(session_id, tenant, config, now, now, ttl_seconds, labels or {}, 0, skipped_steps)
-            change = partial(changes.create, session, state, claimed=once.key is not None)
-            return await self._compute.run_apart(lambda: self._records.fits(None, change()))
+            work = partial(changes.create, session, state, self._room, claimed=once.key is not None)
+            return await self._compute.run_apart(work)
 
         return await self._create(tenant, once, make)
 
@@ -75,7 +80,7 @@ class Sessions:
             except AlreadyCreated:
                 raise not_found(claim.session_id) from None
 
-        return await self._records.retried(claim.session_id, attempt)
+        return await self._turns.take(claim.session_id, attempt)
 
     async def update(
         self, tenant: str, session_id: str, new_settings: Callable[[Session], Session], once: Once
@@ -103,7 +108,7 @@ class Sessions:
             once.check(head)
             return await self._records.save(await make(head, old))
 
-        return await self._records.retried(session_id, attempt)
+        return await self._turns.take(session_id, attempt)
 
     async def delete(self, tenant: str, session_id: str, once: Once) -> None:
         """Remove the session, its state and its history; a damaged one goes too, unless there is an `If-Match`.
@@ -126,7 +131,7 @@ class Sessions:
             if not await self._records.delete(session_id, expected if once.if_match else None):
                 raise not_found(session_id)  # another was quicker: of two who delete it, one did
 
-        await self._records.retried(session_id, attempt, locked=False)
+        await retried(session_id, attempt)
 
     async def hold(self, tenant: str, session_id: str, params: Arrays, once: Once) -> Written:
         """Hold these parameters from now on; steps before are not replayed. Raises the engine's `TensorMismatch`."""
@@ -137,7 +142,7 @@ class Sessions:
 
             def work() -> Change:
                 held = state.with_params(params, old.config.wire_dtype)
-                return self._records.fits(old, changes.replacement(head, old, old, held, once, keep=True))
+                return changes.replacement(head, old, old, held, once, self._room, keep=True)
 
             breadth = old.breadth + TENSOR_BYTES * len(params)
             return await self._compute.run(work, head.state_bytes + nbytes_of(params) + breadth)
@@ -148,11 +153,8 @@ class Sessions:
         """Rename, remove and reset tensors; steps before are not replayed."""
 
         async def make(head: Head, old: Session) -> Change:
-            state = await self._records.state(head, old)
-
-            def work() -> Change:
-                return self._records.fits(old, changes.edited(Loaded(head, old, state), edits, once))
-
+            loaded = Loaded(head, old, await self._records.state(head, old))
+            work = partial(changes.edited, loaded, edits, once, self._room)
             return await self._compute.run(work, head.state_bytes + 2 * old.breadth)
 
         return await self._write(tenant, session_id, once, make)
@@ -167,8 +169,7 @@ class Sessions:
 
         async def make(head: Head, old: Session) -> Change:
             def work() -> Change:
-                change = changes.replacement(head, old, fitted(old), state, once, keep=False)
-                return self._records.fits(old, change)
+                return changes.replacement(head, old, fitted(old), state, once, self._room, keep=False)
 
             return await self._compute.run(work, state.memory.nbytes + old.breadth + TENSOR_BYTES * len(state.counts))
 

@@ -11,6 +11,11 @@ from app.once import Once
 from optim_engine.arrays import Arrays
 
 
+def nbytes_of(arrays: Arrays) -> int:
+    """Return how many bytes the arrays have."""
+    return sum(array.nbytes for array in arrays.values())
+
+
 @dataclass(frozen=True)
 class StepRequest:
     """One step, as it was asked for, and the conditions of doing it once.
@@ -25,6 +30,11 @@ class StepRequest:
     lr: float | None = None
     loss: float | None = None
     forms: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Return how many bytes its arrays have."""
+        return nbytes_of(self.grads) + nbytes_of(self.params)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,18 @@ There is one way: the basis, from memory or from the store → the answer that t
 
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 from app import changes
-from app.changes import Change, nbytes_of
 from app.compute import TENSOR_BYTES, Compute
 from app.errors import ServiceError, StoreUnavailable
 from app.records import Records
 from app.replay import earlier_answer
-from app.session import Loaded, Session
-from app.step import StepAnswer, StepRequest
-from app.store.base import PIECE_BYTES, Head, KeyUsed, Saving, new_token
+from app.room import Room
+from app.session import Loaded
+from app.step import KeptAnswer, StepAnswer, StepRequest
+from app.store.base import PIECE_BYTES, KeyUsed, new_token
+from app.turns import Turns
 from optim_engine import EngineError
 
 LARGE = 4 * PIECE_BYTES
@@ -25,9 +27,11 @@ the work that it may save."""
 class Stepping:
     """Steps of sessions. `tenant` is whose sessions are seen: another's are not found."""
 
-    def __init__(self, records: Records, compute: Compute) -> None:
+    def __init__(self, records: Records, turns: Turns, compute: Compute, room: Room) -> None:
         self._records = records
+        self._turns = turns
         self._compute = compute
+        self._room = room
 
     async def step(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
         """Take one optimizer step, exactly once; the module `replay` says what that means.
@@ -38,51 +42,58 @@ class Stepping:
         """
 
         async def attempt() -> StepAnswer:
-            seen = self._seen(tenant, session_id, request)
-            if seen is not None:
+            old = self._from_memory(tenant, session_id, request)
+            if old is not None:
                 try:
-                    return await self._take(seen.head, seen.session, request)
+                    return await self._take(old, request)
                 except StoreUnavailable:
                     raise
                 except (EngineError, ServiceError, KeyUsed):
                     pass
-            once = await self._records.informed(session_id, request.once)
-            head, session = await self._records.get(tenant, session_id)
-            return await self._take(head, session, replace(request, once=once))
+            old, past = await self._from_store(tenant, session_id, request)
+            if past is not None:
+                return await self._compute.run(partial(changes.replay, old, past, request), _work(old, request))
+            return await self._take(old, request)
 
-        return await self._records.retried(session_id, attempt)
+        return await self._turns.take(session_id, attempt)
 
-    def _seen(self, tenant: str, session_id: str, request: StepRequest) -> Loaded | None:
+    def _from_memory(self, tenant: str, session_id: str, request: StepRequest) -> Loaded | None:
         """Return what this process has of the session, if the step is small, and new by that."""
-        seen = self._records.seen(tenant, session_id)
-        if seen is None or _nbytes(seen.head, request) >= LARGE:
+        old = self._records.seen(tenant, session_id)
+        if old is None or _nbytes(old, request) >= LARGE:
             return None
         try:
-            return seen if earlier_answer(seen.session, request) is None else None
+            if earlier_answer(old.session, request) is not None:
+                return None
+            request.once.check(old.head)
         except ServiceError:
             return None
+        return old
 
-    async def _take(self, head: Head, session: Session, request: StepRequest) -> StepAnswer:
-        """Take the step from there, or answer it again; of a large one, pieces are written while it is computed."""
-        past = earlier_answer(session, request)
+    async def _from_store(self, tenant: str, session_id: str, request: StepRequest) -> tuple[Loaded, KeptAnswer | None]:
+        """Return the session as the store has it, and the answer that the request got before."""
+        once = await self._records.informed(session_id, request.once)
+        head, session = await self._records.get(tenant, session_id)
+        past = earlier_answer(session, replace(request, once=once))
         if past is None:
-            request.once.check(head)
-        old = Loaded(head, session, await self._records.state(head, session))
-        nbytes = _nbytes(head, request)
-        work = nbytes + session.breadth + TENSOR_BYTES * len(request.grads)
-        if past is not None:
-            return await self._compute.run(lambda: changes.replay(old, past, request), work)
-        lent = self._records.store.saving(session.id, new_token()) if nbytes >= LARGE else nullcontext()
+            once.check(head)
+        return Loaded(head, session, await self._records.state(head, session)), past
+
+    async def _take(self, old: Loaded, request: StepRequest) -> StepAnswer:
+        """Compute the step and save it; of a large one, pieces are written meanwhile."""
+        is_large = _nbytes(old, request) >= LARGE
+        lent = self._records.store.saving(old.session.id, new_token()) if is_large else nullcontext()
         async with lent as saving:
-            change, answer = await self._compute.run(lambda: self._stepped(old, request, saving), work)
+            work = partial(changes.step, old, request, self._compute.machine, self._room, saving)
+            change, answer = await self._compute.run(work, _work(old, request))
             await self._records.save(change, saving)
         return answer
 
-    def _stepped(self, old: Loaded, request: StepRequest, saving: Saving | None) -> tuple[Change, StepAnswer]:
-        """Return what a step changes and its answer, if the session may grow so far."""
-        change, answer = changes.step(old, request, self._compute.machine, saving)
-        return self._records.fits(old.session, change), answer
+
+def _nbytes(old: Loaded, request: StepRequest) -> int:
+    return old.head.state_bytes + request.nbytes
 
 
-def _nbytes(head: Head, request: StepRequest) -> int:
-    return head.state_bytes + nbytes_of(request.grads, request.params)
+def _work(old: Loaded, request: StepRequest) -> int:
+    """Return how much work the step is, as `Compute.run` counts it."""
+    return _nbytes(old, request) + old.session.breadth + TENSOR_BYTES * len(request.grads)

@@ -25,18 +25,18 @@ router = APIRouter(tags=["steps"], route_class=StrictRoute)
         headers=schema.WRITTEN,
     ),
 )  # fmt: skip
-async def take_step(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
+async def take_step(http: Request, session_id: str, service: Has, caller: Writer) -> Response:
     """Gradients in (and parameters, unless the session holds them), new parameters out; stored before the answer."""
-    codec = codec_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
-    answer_codec = codec_accepted(request.headers.get("accept"), codec)
-    once = read_once(request)
-    async with tensors_body(request, service, caller.tenant, session_id) as body:
-        wanted = await service.compute.run(
+    codec = codec_of(http.headers.get("content-type"), http.headers.get("content-encoding"))
+    answer_codec = codec_accepted(http.headers.get("accept"), codec)
+    once = read_once(http)
+    async with tensors_body(http, service, caller.tenant, session_id) as body:
+        request = await service.compute.run(
             lambda: codec.read_step(body, service.limits, once.with_body(body)), len(body)
         )
         if answer_codec is not codec:
-            answer_codec.check_answer(wanted.grads, service.limits)
-        answer = await service.stepping.step(caller.tenant, session_id, wanted)
-        buffers = await service.compute.run(lambda: answer_codec.write_answer(answer, wanted.forms), len(body))
+            answer_codec.check_answer(request.grads, service.limits)
+        answer = await service.stepping.step(caller.tenant, session_id, request)
+        buffers = await service.compute.run(lambda: answer_codec.write_answer(answer, request.forms), len(body))
     service.metrics.steps.labels(answer.outcome).inc()
     return BuffersResponse(buffers, answer_codec.media_type, headers_of(answer))

@@ -30,6 +30,7 @@ from app.stepping import LARGE, Stepping
 from app.store import open_store
 from app.store.base import Head, Save, Saving, Store
 from app.store.memory import MemoryStore
+from app.turns import Turns
 from optim_engine import Config, NonFinite
 from tests.store.places import Place, place_at
 
@@ -65,9 +66,10 @@ class Process:
 
     def __init__(self, store: Store, cache: StateCache | None = None) -> None:
         self.compute = Compute(1)
-        self.records = Records(store, self.compute, cache or StateCache(1 << 30), Quota(store), ROOM)
-        self.sessions = Sessions(self.records, self.compute)
-        self.stepping = Stepping(self.records, self.compute)
+        self.records = Records(store, self.compute, cache or StateCache(1 << 30), Quota(store))
+        turns = Turns()
+        self.sessions = Sessions(self.records, turns, self.compute, ROOM)
+        self.stepping = Stepping(self.records, turns, self.compute, ROOM)
 
 
 def request(step: int | None, value: float = 1.0, *, size: int = 2) -> StepRequest:
