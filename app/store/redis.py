@@ -5,34 +5,27 @@ does the save. Every name is unique, so that a piece which is there already is n
 twice must not put an expiry on what is in use.
 """
 
-import asyncio
 import glob
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Self, TypeVar
 
-from app.errors import StateDamaged, StoreUnavailable
+from app.errors import StateDamaged
 from app.file_modes import loose
 from app.settings import Settings
 from app.store.base import (
     FORMAT,
-    AlreadyCreated,
     Head,
     IncompatibleStore,
-    KeyUsed,
-    Part,
-    Piece,
     Save,
-    Saving,
     Stamp,
     Store,
     Unreadable,
     VersionConflict,
 )
-from app.store.envelope import LABEL_BYTES, decode, has_expired, listed, peek
+from app.store.envelope import decode, has_expired, listed, peek
 from app.store.keys import Claim
 from app.store.redis_claims import Claims
-from app.store.redis_client import Client, Command, Refused, Upload
+from app.store.redis_client import Client, Refused
 from app.store.redis_names import (
     FORMAT_KEY,
     READY_KEY,
@@ -45,61 +38,13 @@ from app.store.redis_names import (
     session_key,
     tenant_key,
 )
-from app.store.redis_save import saved_keys, saved_values
-from app.store.redis_scripts import SAVE, UNLINK
+from app.store.redis_saving import BATCH, RedisSaving, held, unlink
 
-BATCH = 16
-"""Pieces, or heads, in one pipeline: what a connection holds in memory at a time."""
-STAGED_MS = 3_600_000
-"""How long a save may take, and how long the leftovers of one that was interrupted stay."""
-
-CONFLICTS: Mapping[bytes, tuple[type[VersionConflict], str]] = {
-    b"conflict": (VersionConflict, ": the store does not hold what the change was made from"),
-    b"used": (KeyUsed, ": the key was used before"),
-    b"created": (AlreadyCreated, " was created before"),
-}
-"""Why the script did not save."""
 READY_MS = 60_000
 READY_SECONDS = 1.25
 """What a probe waits for Redis: less than the two seconds in which `/readyz` answers."""
 
 Item = TypeVar("Item")
-
-
-class RedisSaving(Saving):
-    """A saving whose pieces go out on one connection, in the event loop that made it."""
-
-    def __init__(self, store: "RedisStore", upload: Upload, session_id: str, token: str) -> None:
-        super().__init__(store, token)
-        self.upload = upload
-        self._redis = store
-        self._session_id = session_id
-        self._loop = asyncio.get_running_loop()
-        self._is_open = True
-        self._written: dict[str, Piece] = {}
-
-    def write(self, part: Part) -> None:
-        self._loop.call_soon_threadsafe(self._put, part)
-
-    def _put(self, part: Part) -> None:
-        if self._is_open:
-            self._written[part[0].name] = part[0]
-            self.upload.put(_set(self._session_id, part))
-
-    def _end(self) -> dict[str, Piece]:
-        """Take nothing more; return what is under way by name, once."""
-        self._is_open = False
-        written, self._written = self._written, {}
-        return written
-
-    async def save(self, save: Save) -> None:
-        written = self._end()
-        await self._redis.commit(save, written, self.upload if written else None)
-
-    async def discard(self) -> None:
-        if written := self._end():
-            with suppress(StoreUnavailable):
-                await self.upload.finish(("UNLINK", *piece_keys(self._session_id, written.values())))
 
 
 class RedisStore(Store):
@@ -179,13 +124,8 @@ class RedisStore(Store):
 
     async def _expect(self, head: Head) -> None:
         """Pieces never change under their names: while the head stands, so do all of them."""
-        if await self._held(head.session_id) != head.stamp:
+        if await held(self._redis, head.session_id) != head.stamp:
             raise VersionConflict(f"session {head.session_id} is no longer at {head.stamp}")
-
-    async def _held(self, session_id: str) -> Stamp | None:
-        """The stamp of a session that is there and has not expired."""
-        (start,) = await self._redis.ask(("GETRANGE", head_key(session_id), 0, LABEL_BYTES - 1))
-        return peek(session_id, start).stamp if start and not has_expired(start) else None
 
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
         key = history_key(session_id)
@@ -208,59 +148,10 @@ class RedisStore(Store):
     # Writing
 
     def saving(self, session_id: str, token: str) -> RedisSaving:
-        return RedisSaving(self, self._redis.upload(), session_id, token)
+        return RedisSaving(self, self._redis, session_id, token)
 
     async def save(self, save: Save) -> None:
-        await self.commit(save)
-
-    async def commit(self, save: Save, written: Collection[str] = (), upload: Upload | None = None) -> None:
-        """Do the save, the pieces of which that have these names are on their way by the upload."""
-        head = save.head
-        rest = [_set(head.session_id, part) for part in save.fresh if part[0].name not in written]
-        if upload is None and len(rest) > BATCH:
-            if save.is_done(await self._held(head.session_id)):
-                return
-            upload = self._redis.upload()
-        # Who finds an id without a head takes it out of the index: so it goes in before the head, and again after.
-        index = [] if save.previous else [("ZADD", tenant_key(head.tenant), 0, head.session_id)]
-        before = [*rest, *index, *(("SADD", TENANTS, head.tenant) for _ in index)]
-        try:
-            outcome = await self._redis.run(
-                SAVE,
-                saved_keys(save),
-                saved_values(save, self.history_limit, self.key_memory),
-                before,
-                index,
-                upload,
-            )
-        except Refused:
-            await self._unstage(save)
-            raise
-        if outcome in CONFLICTS:
-            await self._unstage(save)
-            kind, message = CONFLICTS[outcome]
-            raise kind(f"session {head.session_id}{message}")
-        if outcome != b"done":
-            lost = head.pieces[outcome]
-            if save.previous and lost in save.previous.pieces:
-                lost.verify(head.session_id, None)
-            raise StoreUnavailable(f"session {head.session_id}: piece {lost.name} expired before the save was done")
-
-    async def _unstage(self, save: Save) -> None:
-        """Remove the fresh pieces of a save that failed, unless a head names them; what stays will expire."""
-        session_id = save.head.session_id
-        with suppress(StoreUnavailable, StateDamaged):
-            unlinked = False
-            while not unlinked:
-                (data,) = await self._redis.ask(("GET", head_key(session_id)))
-                named = decode(session_id, data).pieces if data else ()
-                leftover = [piece for piece, _ in save.fresh if piece not in named]
-                unlinked = await self._unlink(session_id, data, piece_keys(session_id, leftover))
-
-    async def _unlink(self, session_id: str, data: bytes | None, keys: Sequence[str]) -> bool:
-        """Unlink if the head still is what `data` is; say whether it was."""
-        outcome = await self._redis.run(UNLINK, [head_key(session_id), *keys], [(data or b"")[:LABEL_BYTES]])
-        return bool(outcome == b"done")
+        await self.saving(save.head.session_id, save.head.token).save(save)
 
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
         while True:
@@ -275,7 +166,7 @@ class RedisStore(Store):
                 keys += piece_keys(session_id, head.pieces)
             except (StateDamaged, IncompatibleStore):
                 head, keys = None, await self._scan(session_id)
-            if await self._unlink(session_id, data, keys):
+            if await unlink(self._redis, session_id, data, keys):
                 if head:
                     await self._forget(head.tenant, [session_id])
                 return True
@@ -336,12 +227,6 @@ class RedisStore(Store):
                 await self._forget(tenant, gone)
             before = ids[-1]
         return heads
-
-
-def _set(session_id: str, part: Part) -> Command:
-    """Harmless when it comes twice: the name is of this piece alone."""
-    (key,) = piece_keys(session_id, [part[0]])
-    return ("SET", key, part[1], "NX", "PX", STAGED_MS)
 
 
 def _info(answer: bytes) -> dict[str, str]:

@@ -11,7 +11,7 @@ import uvloop
 from redis import Redis
 
 from app.errors import StoreUnavailable
-from app.store import redis as redis_store
+from app.store import redis_saving
 from app.store.base import Head, Part, Save, Saving, Store, VersionConflict
 from tests import redis_user
 from tests.servers import RedisServer
@@ -182,7 +182,7 @@ def test_a_redis_that_resets_a_connection_between_two_pieces_is_told_by_the_save
         async with place_at(own_redis.url).store as store:
             change = change_of(await saved(store), [b"%d" % i * MIB for i in range(5)])
             async with begun(store, change, change.fresh[:1]) as saving:
-                key = redis_store.piece_keys("session-1", change.head.pieces[:1])
+                key = redis_saving.piece_keys("session-1", change.head.pieces[:1])
                 with own_redis.client() as redis:
                     while not redis.exists(*key):  # noqa: ASYNC110 (Redis tells nobody)
                         await asyncio.sleep(0)
@@ -204,6 +204,6 @@ async def test_a_piece_written_to_redis_expires(redis_url: str) -> None:
         async with begun(store, change) as saving:
             await saving.upload.finish(("GET", "optim:none"))  # type: ignore[attr-defined]
             client = Redis.from_url(redis_user.admin_s(redis_url))
-            keys = redis_store.piece_keys("session-1", [piece for piece, _ in change.fresh])
-            assert all(0 < client.pttl(key) <= redis_store.STAGED_MS for key in keys)
+            keys = redis_saving.piece_keys("session-1", [piece for piece, _ in change.fresh])
+            assert all(0 < client.pttl(key) <= redis_saving.STAGED_MS for key in keys)
             client.close()

@@ -13,8 +13,7 @@ from redis import Redis
 
 from app.errors import StateDamaged, StoreUnavailable
 from app.settings import Settings
-from app.store import open_store
-from app.store import redis as redis_store
+from app.store import open_store, redis_saving
 from app.store.base import FORMAT, IncompatibleStore, VersionConflict
 from app.store.redis import head_key, history_key, tenant_key
 from tests.chaos.fault_proxy import FaultProxy
@@ -59,7 +58,7 @@ async def test_all_keys_of_a_session_belong_together_and_expire_together(place: 
 async def test_a_piece_expires_until_a_save_takes_it(place: RedisPlace, redis: Redis) -> None:
     change = change_of(None)
     key = f"optim:{{session-1}}:piece:{change.head.pieces[0].name}"
-    redis.set(key, b"one", px=redis_store.STAGED_MS)
+    redis.set(key, b"one", px=redis_saving.STAGED_MS)
     await place.store.save(change)
     assert redis.pttl(key) == -1
     assert await state_of(place.store, change.head) == b"onetwo"
@@ -80,7 +79,7 @@ async def test_a_save_that_takes_too_long_is_refused_whole(
     place: RedisPlace, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = await saved(place.store)
-    monkeypatch.setattr(redis_store, "STAGED_MS", 1)
+    monkeypatch.setattr(redis_saving, "STAGED_MS", 1)
     with pytest.raises(StoreUnavailable, match="expired before the save was done"):
         await saved(place.store, head, [b"%d" % i * MIB for i in range(20)], row=row(1))
     assert await place.store.load("session-1") == head

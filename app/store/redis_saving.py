@@ -1,0 +1,133 @@
+"""One save to Redis: its pieces on their way, the script that ends it, and what is taken back where that fails."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from app.errors import StateDamaged, StoreUnavailable
+from app.store.base import (
+    AlreadyCreated,
+    KeyUsed,
+    Part,
+    Piece,
+    Save,
+    Saving,
+    Stamp,
+    Store,
+    VersionConflict,
+)
+from app.store.envelope import LABEL_BYTES, decode, has_expired, peek
+from app.store.redis_client import Client, Command, Refused, Upload
+from app.store.redis_names import TENANTS, head_key, piece_keys, tenant_key
+from app.store.redis_save import saved_keys, saved_values
+from app.store.redis_scripts import SAVE, UNLINK
+
+BATCH = 16
+"""Pieces, or heads, in one pipeline: what a connection holds in memory at a time."""
+STAGED_MS = 3_600_000
+"""How long a save may take, and how long the leftovers of one that was interrupted stay."""
+CONFLICTS: Mapping[bytes, tuple[type[VersionConflict], str]] = {
+    b"conflict": (VersionConflict, ": the store does not hold what the change was made from"),
+    b"used": (KeyUsed, ": the key was used before"),
+    b"created": (AlreadyCreated, " was created before"),
+}
+"""Why the script did not save."""
+
+
+class RedisSaving(Saving):
+    """A saving whose pieces go out on one connection, in the event loop that made it."""
+
+    def __init__(self, store: Store, client: Client, session_id: str, token: str) -> None:
+        super().__init__(store, token)
+        self._redis = client
+        self._session_id = session_id
+        self._loop = asyncio.get_running_loop()
+        self._is_open = True
+        self._written: dict[str, Piece] = {}
+        self.upload: Upload | None = None
+
+    def write(self, part: Part) -> None:
+        self._loop.call_soon_threadsafe(self._put, part)
+
+    def _put(self, part: Part) -> None:
+        if self._is_open:
+            self.upload = self.upload or self._redis.upload()
+            self.upload.put(_set(self._session_id, part))
+            self._written[part[0].name] = part[0]
+
+    def _end(self) -> tuple[dict[str, Piece], Upload | None]:
+        """Take nothing more; return what is under way by name, and how, once."""
+        self._is_open = False
+        ended = self._written, self.upload
+        self._written, self.upload = {}, None
+        return ended
+
+    async def discard(self) -> None:
+        written, upload = self._end()
+        if upload is not None:
+            with suppress(StoreUnavailable):
+                await upload.finish(("UNLINK", *piece_keys(self._session_id, written.values())))
+
+    async def save(self, save: Save) -> None:
+        head = save.head
+        written, upload = self._end()
+        rest = [_set(head.session_id, part) for part in save.fresh if part[0].name not in written]
+        if upload is None and len(rest) > BATCH:
+            if save.is_done(await held(self._redis, head.session_id)):
+                return
+            upload = self._redis.upload()
+        try:
+            outcome = await self._run(save, rest, upload)
+        except Refused:
+            await self._take_back(save)
+            raise
+        if outcome in CONFLICTS:
+            await self._take_back(save)
+            kind, message = CONFLICTS[outcome]
+            raise kind(f"session {head.session_id}{message}")
+        if outcome != b"done":
+            lost = head.pieces[outcome]
+            if save.previous and lost in save.previous.pieces:
+                lost.verify(head.session_id, None)
+            raise StoreUnavailable(f"session {head.session_id}: piece {lost.name} expired before the save was done")
+
+    async def _run(self, save: Save, rest: Sequence[Command], upload: Upload | None) -> Any:
+        """Return what the script answers, sent after the rest of the pieces.
+
+        Who finds an id without a head takes it out of the index: so it goes in before the head, and again after.
+        """
+        head = save.head
+        index = [] if save.previous else [("ZADD", tenant_key(head.tenant), 0, head.session_id)]
+        before = [*rest, *index, *(("SADD", TENANTS, head.tenant) for _ in index)]
+        values = saved_values(save, self._store.history_limit, self._store.key_memory)
+        return await self._redis.run(SAVE, saved_keys(save), values, before, index, upload)
+
+    async def _take_back(self, save: Save) -> None:
+        """Remove the fresh pieces of a save that failed, unless a head names them; what stays will expire."""
+        session_id = save.head.session_id
+        with suppress(StoreUnavailable, StateDamaged):
+            unlinked = False
+            while not unlinked:
+                (data,) = await self._redis.ask(("GET", head_key(session_id)))
+                named = decode(session_id, data).pieces if data else ()
+                leftover = [piece for piece, _ in save.fresh if piece not in named]
+                unlinked = await unlink(self._redis, session_id, data, piece_keys(session_id, leftover))
+
+
+async def held(client: Client, session_id: str) -> Stamp | None:
+    """Return the stamp of a session that is there and has not expired."""
+    (start,) = await client.ask(("GETRANGE", head_key(session_id), 0, LABEL_BYTES - 1))
+    return peek(session_id, start).stamp if start and not has_expired(start) else None
+
+
+async def unlink(client: Client, session_id: str, data: bytes | None, keys: Sequence[str]) -> bool:
+    """Unlink if the head still is what `data` is; say whether it was."""
+    outcome = await client.run(UNLINK, [head_key(session_id), *keys], [(data or b"")[:LABEL_BYTES]])
+    return bool(outcome == b"done")
+
+
+def _set(session_id: str, part: Part) -> Command:
+    """Return the command that writes a piece: harmless when it comes twice, for the name is of this piece alone."""
+    (key,) = piece_keys(session_id, [part[0]])
+    return ("SET", key, part[1], "NX", "PX", STAGED_MS)
