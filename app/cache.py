@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from app.session import Loaded
 from app.store.base import Head
+from optim_engine.plan import names_kept
 
 SESSION_COST, TEXT_COST, TENSOR_COST, PLANNED_COST = 10_000, 2, 1000, 500
 """Bytes: for a session, for each byte of its document, for each tensor, and for each tensor in each of the plans that
@@ -84,5 +85,5 @@ def _cost(entry: Loaded) -> int:
         + SESSION_COST
         + TEXT_COST * len(entry.head.document)
         + TENSOR_COST * len(layout.entries)
-        + PLANNED_COST * layout.names_kept
+        + PLANNED_COST * names_kept(layout)
     )

@@ -16,7 +16,7 @@ from app.session import Loaded, Session, write_config, write_document
 from app.step import KeptAnswer, StepAnswer, StepRequest
 from app.store.base import Head, HistoryRow, Piece, Save, Saving, new_token
 from app.store.keys import UsedKey
-from optim_engine import OPTIMIZERS, Config, Edits, Outcome, State, reapply
+from optim_engine import Config, Edits, Outcome, State, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded
 from optim_engine.machine import Machine
@@ -205,13 +205,13 @@ def _history_row(session: Session, answer: StepAnswer, request: StepRequest, sta
 
 def _check_moments(session: Session, config: Config) -> None:
     """Refuse settings under which a tensor would need other moments than it has."""
-    rule = OPTIMIZERS[config.optimizer]
     groups = config.groups_of(session.layout.entries)
     for tensor, entry in session.layout.entries.items():
-        needed = rule.init(config.hyperparameters_of(groups[tensor]))
-        if session.counts[tensor] and set(entry.moments) != set(needed):
+        needed = config.slots_of(groups[tensor], entry.spec.shape)
+        if session.counts[tensor] and set(entry.slots) != set(needed):
+            moments = (slot for slot in needed if slot != "params")
             raise InvalidSession(
                 f"tensor {tensor!r} has the moments ({', '.join(entry.moments)}), the new settings need "
-                f"({', '.join(needed)}): reset it first (PATCH …/tensors), and its moments begin anew",
+                f"({', '.join(moments)}): reset it first (PATCH …/tensors), and its moments begin anew",
                 tensor=tensor,
             )

@@ -11,41 +11,76 @@ PyTorch's γ·λ. AMSGrad: Reddi, Kale & Kumar 2018 (arXiv:1904.09237), with PyT
 afterwards. Adam's own weight decay is L2: λ·θ is in g already.
 """
 
+from dataclasses import dataclass
 from math import sqrt
+from typing import TypeAlias
 
 import numpy as np
 
 from optim_engine.arrays import Array, Arrays
 from optim_engine.averages import accumulate, correction
-from optim_engine.hyperparameters import Adam, AdamW
+from optim_engine.fields import coefficients, flag, number
+from optim_engine.rule import At, Hyperparameters, Rule, Shape, Slot
 
 
-def init(h: Adam | AdamW) -> tuple[str, ...]:
-    return ("m", "v", "v_max") if h.amsgrad else ("m", "v")
+@dataclass(frozen=True, kw_only=True)
+class Adam(Hyperparameters):
+    """The hyperparameters of `adam`, with the names and defaults of torch 2.13."""
+
+    maximize: bool = flag(False)
+    betas: tuple[float, float] = coefficients((0.9, 0.999))
+    eps: float = number(1e-8, at_least=0)
+    amsgrad: bool = flag(False)
+    decoupled_weight_decay: bool = flag(False)
+
+    @property
+    def decoupled(self) -> bool:
+        return self.decoupled_weight_decay
 
 
-def advance(h: Adam | AdamW, t: int, g: Array, old: Arrays, new: Arrays, tmp: Array) -> None:
-    """The moments with the gradient of the tensor's t-th update taken in; `tmp` has its squares."""
-    β1, β2 = h.betas
-    m, v = new["m"], new["v"]
-    accumulate(old["v"], tmp, β2, out=v, scratch=tmp)
-    accumulate(old["m"], g, β1, out=m, scratch=tmp)
-    if h.amsgrad:
-        np.maximum(old["v_max"], v, out=new["v_max"])
-        np.add(new["v_max"], 0.0, out=new["v_max"])  # of −0 and 0 either may be the maximum
+@dataclass(frozen=True, kw_only=True)
+class AdamW(Hyperparameters):
+    """The hyperparameters of `adamw`, with the names and defaults of torch 2.13."""
+
+    weight_decay: float = number(1e-2, at_least=0)
+    maximize: bool = flag(False)
+    betas: tuple[float, float] = coefficients((0.9, 0.999))
+    eps: float = number(1e-8, at_least=0)
+    amsgrad: bool = flag(False)
+
+    @property
+    def decoupled(self) -> bool:
+        return True
 
 
-def apply(h: Adam | AdamW, t: int, γ: float, θ: Array, g: Array, s: Arrays, out: Array, tmp: Array) -> None:
-    """The new parameter, in the form of the paper's section 2: γ·√(1−β₂ᵗ)/(1−β₁ᵗ) · m / (√v + ε·√(1−β₂ᵗ))."""
-    β1, β2 = h.betas
-    m, v = s["m"], s["v_max" if h.amsgrad else "v"]
-    bias1, bias2 = correction(β1, t), sqrt(correction(β2, t))
-    np.sqrt(v, out=tmp)
-    np.add(tmp, h.eps * bias2, out=tmp)
-    np.divide(m, tmp, out=tmp)
-    np.multiply(tmp, γ * bias2 / bias1, out=tmp)
-    if h.decoupled and h.weight_decay:
-        np.multiply(θ, 1 - γ * h.weight_decay, out=out)
-        np.subtract(out, tmp, out=out)
-    else:
-        np.subtract(θ, tmp, out=out)
+Either: TypeAlias = Adam | AdamW
+
+
+class AdamRule(Rule[Either]):
+    """The equations above. The parameter moves in the form of the paper's section 2, which is the same with fewer
+    operations: by γ·√(1−β₂ᵗ)/(1−β₁ᵗ) · m / (√v + ε·√(1−β₂ᵗ))."""
+
+    keeps = Slot("m"), Slot("v"), Slot("v_max")
+    wants_squares = True
+
+    def __init__(self, settings: type[Either]) -> None:
+        self.settings = settings
+
+    def slots(self, h: Either, shape: Shape) -> tuple[str, ...]:
+        return ("m", "v", "v_max") if h.amsgrad else ("m", "v")
+
+    def advance(self, at: At[Either], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
+        β1, β2 = at.h.betas
+        accumulate(old["v"], room, β2, out=new["v"], scratch=room)
+        accumulate(old["m"], g, β1, out=new["m"], scratch=room)
+        if at.h.amsgrad:
+            np.maximum(old["v_max"], new["v"], out=new["v_max"])
+            np.add(new["v_max"], 0.0, out=new["v_max"])  # of −0 and 0 either may be the maximum
+
+    def apply(self, at: At[Either], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
+        β1, β2 = at.h.betas
+        bias1, bias2 = correction(β1, at.t), sqrt(correction(β2, at.t))
+        np.sqrt(new["v_max" if at.h.amsgrad else "v"], out=out)
+        np.add(out, at.h.eps * bias2, out=out)
+        np.divide(new["m"], out, out=out)
+        np.multiply(out, at.γ * bias2 / bias1, out=out)

@@ -2,35 +2,44 @@
 
 from collections.abc import Collection
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from optim_engine.arrays import Array, Arrays
 from optim_engine.config import Config
 from optim_engine.errors import TensorMismatch
-from optim_engine.layout import Spec, check_dtype
+from optim_engine.layout import Layout, Spec, check_dtype
 from optim_engine.state import State
 
 Specs: TypeAlias = tuple[list[tuple[int, ...]], list[np.dtype[Any]]]
 """The shapes of some arrays, and their dtypes."""
+Asked: TypeAlias = tuple[bool, str | None, tuple[str, ...]]
+"""The names of a step's tensors, and the settings that decide what must come with them."""
 CHECKED_KEPT = 8
 """Of one layout."""
+
+_CHECKED: WeakKeyDictionary[Layout, dict[Asked, Specs]] = WeakKeyDictionary()
+"""The steps that were seen to fit a layout; they go with it."""
 
 
 def check(config: Config, state: State, params: Arrays, grads: Arrays) -> None:
     """Raise `TensorMismatch` unless each gradient has a parameter like it, and both are as the state knows them."""
-    names, kept = (config.hold_params, config.wire_dtype, tuple(grads)), state.layout.checked
-    if names in kept and _passes(kept[names], config, params, grads):
+    asked: Asked = (config.hold_params, config.wire_dtype, tuple(grads))
+    kept = _CHECKED.get(state.layout)
+    if kept is None:
+        kept = _CHECKED.setdefault(state.layout, {})
+    if asked in kept and _passes(kept[asked], config, params, grads):
         return
     _check_each(config, state, params, grads)
     if all(tensor in state.entries for tensor in grads) and not (config.hold_params and params):
         if len(kept) >= CHECKED_KEPT:
             kept.clear()
-        kept[names] = _specs(grads.values())
+        kept[asked] = _specs(grads.values())
 
 
 def _passes(specs: Specs, config: Config, params: Arrays, grads: Arrays) -> bool:
-    """Whether a step is like one that was checked before, of a thousand tensors in a few of Python's steps each."""
+    """Return whether a step is like one that was checked before: a few of Python's steps for each of its tensors."""
     if _specs(grads.values()) != specs:
         return False
     if config.hold_params:
@@ -54,6 +63,8 @@ def _check_each(config: Config, state: State, params: Arrays, grads: Arrays) -> 
 
 
 def _check_gradient(config: Config, state: State, tensor: str, g: Array) -> None:
+    if refusal := config.rule.refusal(g.shape):
+        raise TensorMismatch(tensor, refusal)
     entry = state.entries.get(tensor)
     if entry is not None:
         entry.spec.check(tensor, g, "the gradient", config.wire_dtype)

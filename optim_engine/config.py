@@ -14,7 +14,8 @@ from optim_engine.clipping import Clip
 from optim_engine.errors import InvalidConfig
 from optim_engine.fields import named, number, plain, read_fields
 from optim_engine.groups import DEFAULT_GROUPS, Group, Grouping, read_groups
-from optim_engine.hyperparameters import HYPERPARAMETERS, Hyperparameters
+from optim_engine.optimizers import OPTIMIZERS
+from optim_engine.rule import Hyperparameters, Rule, Shape
 from optim_engine.schedules import Schedule, read_schedule
 
 OnNonFinite: TypeAlias = Literal["reject", "skip"]
@@ -57,14 +58,14 @@ class Config:
 
         Raises `InvalidConfig`, which names the place of the first wrong value.
         """
-        _one_of("optimizer", optimizer, tuple(HYPERPARAMETERS))
+        _one_of("optimizer", optimizer, tuple(OPTIMIZERS))
         _one_of("on_non_finite", on_non_finite, get_args(OnNonFinite))
         _one_of("on_other_params", on_other_params, get_args(OnOtherParams))
         if not isinstance(hold_params, bool):
             raise InvalidConfig("hold_params", "must be true or false")
         _check_wire_dtype(wire_dtype, hold_params)
         given = {} if hyperparameters is None else hyperparameters
-        read = read_fields("hyperparameters", HYPERPARAMETERS[optimizer], given)
+        read = read_fields("hyperparameters", OPTIMIZERS[optimizer].settings, given)
         return cls(
             optimizer=optimizer,
             hyperparameters=read,
@@ -78,8 +79,14 @@ class Config:
         )
 
     @property
+    def rule(self) -> Rule[Any]:
+        return OPTIMIZERS[self.optimizer]
+
+    @property
     def groups(self) -> tuple[Group, ...]:
-        return DEFAULT_GROUPS if self.given_groups is None else self.given_groups
+        if self.given_groups is None:
+            return () if self.rule.decays_biases else DEFAULT_GROUPS
+        return self.given_groups
 
     def groups_of(self, tensors: Collection[str], *, limited: bool = True) -> dict[str, int | None]:
         """The index of the first group that matches each; `None` where none does.
@@ -95,8 +102,13 @@ class Config:
         return self.groups_of([tensor])[tensor]
 
     def hyperparameters_of(self, group: int | None) -> Hyperparameters:
-        """The effective hyperparameters of the tensors in that group."""
+        """Return the effective hyperparameters of the tensors in that group."""
         return self.hyperparameters if group is None else self._of_groups[group]
+
+    def slots_of(self, group: int | None, shape: Shape, *, begun: bool = True) -> tuple[str, ...]:
+        """Return the slots of a tensor of that shape in that group; it has no moments before its first update."""
+        moments = self.rule.slots(self.hyperparameters_of(group), shape) if begun else ()
+        return (*moments, "params") if self.hold_params else moments
 
     @cached_property
     def pattern_length(self) -> int:

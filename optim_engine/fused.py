@@ -17,11 +17,11 @@ import numpy as np
 from numba import float32, float64, njit, types
 
 from optim_engine import walk
+from optim_engine.adam import Adam, AdamW
 from optim_engine.arrays import Array, compute_dtype, unify_nans, widened
 from optim_engine.averages import correction
 from optim_engine.buffers import scratch
 from optim_engine.fused_loops import LINE, adam, address, fence, moved, row_sums, stack
-from optim_engine.hyperparameters import Adam, AdamW
 from optim_engine.sums import FEWER, LANES, ROW, TILE, Chunk, settle_chunk, settled
 from optim_engine.walk import Update, Vectors
 
@@ -36,12 +36,12 @@ ROOM = 4 * LANES + 2 * 64
 DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 
 
-def advance(update: Update, run: Vectors, chunk: Chunk) -> Array:
+def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     """Update a chunk of a run, and sum its squares."""
     h, dtype = update.h, run.old["params"].dtype
     in_place = _address(run.old["params"]) == _address(run.new["params"])
     if in_place or not isinstance(h, Adam | AdamW) or dtype not in DTYPES:
-        return walk.advance(update, run, chunk)
+        return walk.update_blocks(update, run, chunk)
     last = "v_max" if h.amsgrad else "v"
     old, new = ([vectors[slot] for slot in ("params", "m", "v", last)] for vectors in (run.old, run.new))
     inputs = tuple([np.ascontiguousarray(array) for array in (_in(dtype, run.g), *old)])

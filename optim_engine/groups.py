@@ -10,7 +10,7 @@ from typing import Any
 from optim_engine.errors import InvalidConfig
 from optim_engine.fields import plain, read_fields
 from optim_engine.globs import Globs, TooMuchWork
-from optim_engine.hyperparameters import Hyperparameters
+from optim_engine.rule import Hyperparameters
 
 MOST_PATTERNS = 256
 """In all groups together: each tensor is held against each of them."""

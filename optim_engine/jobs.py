@@ -8,7 +8,8 @@ import numpy as np
 
 from optim_engine.arrays import Array, convert
 from optim_engine.machine import Machine
-from optim_engine.plan import Plan, Run
+from optim_engine.plan import Plan
+from optim_engine.run import Run
 from optim_engine.sums import Chunk, in_order
 from optim_engine.walk import Update, Vectors
 
@@ -36,12 +37,12 @@ class Job:
     answer: Array
 
 
-def advance(jobs: Sequence[Job], plan: Plan, memory: Array, machine: Machine, filled: Filled | None) -> Totals:
+def run(jobs: Sequence[Job], plan: Plan, memory: Array, machine: Machine, filled: Filled | None) -> Totals:
     """Do the jobs of the plan, which fill that memory."""
 
     def work(part: tuple[Job, Chunk]) -> Array:
         (job, chunk), place = part, part[1].place
-        sums = machine.kernel.advance(job.update, job.vectors.of(place), chunk)
+        sums = machine.kernel.update(job.update, job.vectors.of(chunk), chunk)
         if job.answer is not job.vectors.new["params"]:
             convert(job.vectors.new["params"][place], job.answer[place])
         job.run.write(memory, job.vectors.new)

@@ -4,7 +4,7 @@ Within a slot, tensors stand in the order of the entries. So a state is stored, 
 neighbours are updated as one vector.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -13,11 +13,16 @@ import numpy as np
 
 from optim_engine.arrays import COMPUTE_DTYPES, Array, compute_dtype
 from optim_engine.errors import TensorMismatch
-from optim_engine.places import Places
+from optim_engine.optimizers import OPTIMIZERS
+from optim_engine.rule import Shape, Slot
+from optim_engine.spans import Spans
 
-SLOTS = ("m", "v", "v_max", "b", "params")
-"""What may be kept for a tensor, in the order of the memory: the first and second moments, AMSGrad's maximum of v,
-RMSProp's momentum buffer, and the parameter itself where the session holds it."""
+SLOTS: Mapping[str, Slot] = {
+    **{slot.name: slot for rule in OPTIMIZERS.values() for slot in rule.keeps},
+    "params": Slot("params"),
+}
+"""All that may be kept for a tensor, in the order of the memory: the slots of the rules, and at last the parameter
+itself where the session holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +87,13 @@ class Entry:
         return tuple(slot for slot in self.slots if slot != "params")
 
     def dtype_of(self, slot: str) -> np.dtype[Any]:
-        return self.spec.dtype if slot == "params" else self.spec.compute_dtype
+        return self.spec.dtype if slot == "params" else SLOTS[slot].dtype or self.spec.compute_dtype
+
+    def shape_of(self, slot: str) -> Shape:
+        return SLOTS[slot].shape_of(self.spec.shape)
 
     def nbytes(self, slot: str) -> int:
-        return self.spec.size * self.dtype_of(slot).itemsize
+        return prod(self.shape_of(slot)) * self.dtype_of(slot).itemsize
 
 
 class Layout:
@@ -99,10 +107,6 @@ class Layout:
         """By (tensor, slot), in the order of the memory: a slot's first tensor at a multiple of 64 bytes, each other
         one at a multiple of its dtype's size."""
         self.gaps: list[tuple[int, int]] = []
-        self.plans: dict[Hashable, Any] = {}
-        """What `plan.py` has worked out for this layout, kept here so that it goes with it."""
-        self.checked: dict[Hashable, Any] = {}
-        """What `checks.py` has seen that fits it."""
         end = 0
         for slot in SLOTS:
             kept = {tensor: entry for tensor, entry in entries.items() if slot in entry.slots}
@@ -119,16 +123,11 @@ class Layout:
             self.gaps.append((end, start))
         return start
 
-    @property
-    def names_kept(self) -> int:
-        """How many tensors its plans name, all together."""
-        return sum(len(run.tensors) for plan in [*self.plans.values()] for run in plan.runs)
-
     def range(self, tensor: str, slot: str) -> tuple[int, int]:
-        """Where it stands: (start, end) in bytes."""
+        """Return where it stands: (start, end) in bytes."""
         start = self.offsets[tensor, slot]
         return start, start + self.entries[tensor].nbytes(slot)
 
-    def places(self, tensors: Sequence[str], slot: str) -> Places:
-        """Where those tensors, which are alike in dtype, stand in that slot."""
-        return Places.of(self.entries[tensors[0]].dtype_of(slot), (self.range(tensor, slot) for tensor in tensors))
+    def spans(self, tensors: Sequence[str], slot: str) -> Spans:
+        """Return where those tensors, which are alike in dtype, stand in that slot."""
+        return Spans.of(self.entries[tensors[0]].dtype_of(slot), (self.range(tensor, slot) for tensor in tensors))

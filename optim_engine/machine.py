@@ -22,15 +22,15 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Kernel:
-    """`advance` updates a chunk of a run and sums its squares, `squares` sums those of a vector: to the same bits by
-    every kernel."""
+    """The two functions that compute: `update` updates a chunk of a run and sums its squares, `squares` sums those of a
+    vector. Every kernel gives the same bits."""
 
     name: str
-    advance: Callable[[Update, Vectors, Chunk], Array]
+    update: Callable[[Update, Vectors, Chunk], Array]
     squares: Callable[[Array, Chunk], Array]
 
 
-NUMPY = Kernel("numpy", walk.advance, squares)
+NUMPY = Kernel("numpy", walk.update_blocks, squares)
 
 
 @cache
@@ -40,7 +40,7 @@ def fastest() -> Kernel:
         fused = import_module("optim_engine.fused")
     except ImportError:
         return NUMPY
-    return Kernel("numba", fused.advance, fused.squares)
+    return Kernel("numba", fused.update_blocks, fused.squares)
 
 
 @dataclass(frozen=True)

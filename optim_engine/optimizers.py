@@ -1,31 +1,19 @@
-"""The table of optimizers: adding one is adding a row here, its file, and its hyperparameters."""
+"""The table of optimizers: a rule is its file and a row here.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+New rows go to the end: a state's memory is in the order in which the rules first name their slots (`layout.py`).
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
-from optim_engine import adam, rmsprop, sgd
+from optim_engine.adam import Adam, AdamRule, AdamW
+from optim_engine.rmsprop import RMSpropRule
+from optim_engine.rule import Rule
+from optim_engine.sgd import SGDRule
 
-
-@dataclass(frozen=True)
-class Rule:
-    """An update rule over flat vectors in the compute dtype. It writes into `new`, `out` and `tmp` alone.
-
-    `init(h)` names what is kept for a tensor, in the order of `SLOTS`; each of them starts as zeros.
-    `advance(h, t, g, old, new, tmp)` takes the gradient of the tensor's t-th update into the moments; `new` may be
-    `old`. Where `squares` is true, `tmp` has g² when it is called.
-    `apply(h, t, γ, θ, g, s, out, tmp)` is the new parameter by the advanced moments `s`.
-    """
-
-    init: Callable[[Any], tuple[str, ...]]
-    advance: Callable[..., None]
-    apply: Callable[..., None]
-    squares: bool = False
-
-
-OPTIMIZERS: Mapping[str, Rule] = {
-    "adamw": Rule(adam.init, adam.advance, adam.apply, squares=True),
-    "adam": Rule(adam.init, adam.advance, adam.apply, squares=True),
-    "sgd": Rule(sgd.init, sgd.advance, sgd.apply),
-    "rmsprop": Rule(rmsprop.init, rmsprop.advance, rmsprop.apply, squares=True),
+OPTIMIZERS: Mapping[str, Rule[Any]] = {
+    "adamw": AdamRule(AdamW),
+    "adam": AdamRule(Adam),
+    "sgd": SGDRule(),
+    "rmsprop": RMSpropRule(),
 }

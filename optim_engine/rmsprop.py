@@ -11,42 +11,59 @@ the root and nothing is bias-corrected. Rounding can make v − m² negative, wh
 0. Weight decay is L2: λ·θ is in g already.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from optim_engine.arrays import Array, Arrays
 from optim_engine.averages import accumulate
-from optim_engine.hyperparameters import RMSprop
+from optim_engine.fields import flag, number
+from optim_engine.rule import At, Hyperparameters, Rule, Shape, Slot
 
 
-def init(h: RMSprop) -> tuple[str, ...]:
-    return (*(("m",) if h.centered else ()), "v", *(("b",) if h.momentum else ()))
+@dataclass(frozen=True, kw_only=True)
+class RMSprop(Hyperparameters):
+    """The hyperparameters, with the names and defaults of torch 2.13."""
+
+    lr: float = number(1e-2, at_least=0)
+    maximize: bool = flag(False)
+    alpha: float = number(0.99, at_least=0, below=1)
+    eps: float = number(1e-8, at_least=0)
+    momentum: float = number(0.0, at_least=0)
+    centered: bool = flag(False)
 
 
-def advance(h: RMSprop, t: int, g: Array, old: Arrays, new: Arrays, tmp: Array) -> None:
-    """The moments with the gradient of the tensor's t-th update taken in; `tmp` has its squares."""
-    accumulate(old["v"], tmp, h.alpha, out=new["v"], scratch=tmp)
+class RMSpropRule(Rule[RMSprop]):
+    """The equations above."""
+
+    settings = RMSprop
+    keeps = Slot("m"), Slot("v"), Slot("b")
+    wants_squares = True
+
+    def slots(self, h: RMSprop, shape: Shape) -> tuple[str, ...]:
+        return (*(("m",) if h.centered else ()), "v", *(("b",) if h.momentum else ()))
+
+    def advance(self, at: At[RMSprop], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
+        accumulate(old["v"], room, at.h.alpha, out=new["v"], scratch=room)
+        if at.h.centered:
+            accumulate(old["m"], g, at.h.alpha, out=new["m"], scratch=room)
+        if at.h.momentum:
+            np.multiply(old["b"], at.h.momentum, out=new["b"])
+            np.add(new["b"], _scaled(at.h, g, new, room), out=new["b"])
+
+    def apply(self, at: At[RMSprop], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
+        d = new["b"] if at.h.momentum else _scaled(at.h, g, new, out)
+        np.multiply(d, at.γ, out=out)
+
+
+def _scaled(h: RMSprop, g: Array, new: Arrays, out: Array) -> Array:
+    """Fill `out` with g / (√v + ε), or with g by the root of the variance."""
     if h.centered:
-        accumulate(old["m"], g, h.alpha, out=new["m"], scratch=tmp)
-    if h.momentum:
-        np.multiply(old["b"], h.momentum, out=new["b"])
-        np.add(new["b"], _scaled(h, g, new, tmp), out=new["b"])
-
-
-def apply(h: RMSprop, t: int, γ: float, θ: Array, g: Array, s: Arrays, out: Array, tmp: Array) -> None:
-    """The new parameter."""
-    d = s["b"] if h.momentum else _scaled(h, g, s, tmp)
-    np.multiply(d, γ, out=tmp)
-    np.subtract(θ, tmp, out=out)
-
-
-def _scaled(h: RMSprop, g: Array, s: Arrays, out: Array) -> Array:
-    """out ← g / (√(v or the variance) + ε)"""
-    if h.centered:
-        np.multiply(s["m"], s["m"], out=out)
-        np.subtract(s["v"], out, out=out)
+        np.multiply(new["m"], new["m"], out=out)
+        np.subtract(new["v"], out, out=out)
         np.maximum(out, 0, out=out)
         np.sqrt(out, out=out)
     else:
-        np.sqrt(s["v"], out=out)
+        np.sqrt(new["v"], out=out)
     np.add(out, h.eps, out=out)
     return np.divide(g, out, out=out)

@@ -9,34 +9,54 @@ Momentum: Polyak 1964, in PyTorch's form, where γ is outside of b. Nesterov: Su
 λ·θ is in g already. The buffer b is kept as `m`.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from optim_engine.arrays import Array, Arrays
-from optim_engine.hyperparameters import SGD
+from optim_engine.errors import InvalidConfig
+from optim_engine.fields import flag, number
+from optim_engine.rule import At, Hyperparameters, Rule, Shape, Slot
 
 
-def init(h: SGD) -> tuple[str, ...]:
-    return ("m",) if h.momentum else ()
+@dataclass(frozen=True, kw_only=True)
+class SGD(Hyperparameters):
+    """The hyperparameters, with the names and defaults of torch 2.13."""
+
+    maximize: bool = flag(False)
+    momentum: float = number(0.0, at_least=0)
+    dampening: float = number(0.0)
+    nesterov: bool = flag(False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise InvalidConfig("nesterov", "needs a momentum above 0 and a dampening of 0")
 
 
-def advance(h: SGD, t: int, g: Array, old: Arrays, new: Arrays, tmp: Array) -> None:
-    """The momentum buffer with the gradient of the tensor's t-th update taken in."""
-    if not h.momentum:
-        return
-    b = new["m"]
-    if t == 1:
-        b[:] = g
-        return
-    np.multiply(g, 1 - h.dampening, out=tmp)
-    np.multiply(old["m"], h.momentum, out=b)
-    np.add(b, tmp, out=b)
+class SGDRule(Rule[SGD]):
+    """The equations above."""
 
+    settings = SGD
+    keeps = (Slot("m"),)
 
-def apply(h: SGD, t: int, γ: float, θ: Array, g: Array, s: Arrays, out: Array, tmp: Array) -> None:
-    """The new parameter."""
-    d = s["m"] if h.momentum else g
-    if h.nesterov:
-        np.multiply(d, h.momentum, out=tmp)
-        d = np.add(g, tmp, out=tmp)
-    np.multiply(d, γ, out=tmp)
-    np.subtract(θ, tmp, out=out)
+    def slots(self, h: SGD, shape: Shape) -> tuple[str, ...]:
+        return ("m",) if h.momentum else ()
+
+    def advance(self, at: At[SGD], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
+        if not at.h.momentum:
+            return
+        b = new["m"]
+        if at.t == 1:
+            b[:] = g
+            return
+        np.multiply(g, 1 - at.h.dampening, out=room)
+        np.multiply(old["m"], at.h.momentum, out=b)
+        np.add(b, room, out=b)
+
+    def apply(self, at: At[SGD], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
+        d = new["m"] if at.h.momentum else g
+        if at.h.nesterov:
+            np.multiply(d, at.h.momentum, out=out)
+            d = np.add(g, out, out=out)
+        np.multiply(d, at.γ, out=out)

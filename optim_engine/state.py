@@ -36,10 +36,10 @@ class State:
         return self.layout.entries
 
     def array(self, tensor: str, slot: str) -> Array:
-        """What is kept in `slot` for the tensor: a view of the memory."""
+        """Return what is kept in `slot` for the tensor: a view of the memory."""
         start, end = self.layout.range(tensor, slot)
         entry = self.entries[tensor]
-        return self.memory[start:end].view(entry.dtype_of(slot)).reshape(entry.spec.shape)
+        return self.memory[start:end].view(entry.dtype_of(slot)).reshape(entry.shape_of(slot))
 
     def arrays(self) -> Iterator[tuple[str, str, Array]]:
         """(slot, tensor, array) of all that is kept, in the order of the memory."""

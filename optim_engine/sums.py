@@ -37,8 +37,12 @@ class Part(Protocol):
         """In the chunk."""
 
     @property
-    def count(self) -> int:
-        """The number of its sums."""
+    def sizes(self) -> Sequence[int]:
+        """The elements of each of the tensors, or of the block: of each there is a sum."""
+
+    @property
+    def tensors(self) -> slice:
+        """Which of the run's tensors it has, or has a block of."""
 
     def rows(self, squares: Array) -> Array:
         """The sums of the short rows, in the dtype of the squares, which have room behind them."""
@@ -57,10 +61,17 @@ class Block:
     """A block of a large tensor. Element i is in lane i mod 512; a tile is 32 rows of lanes."""
 
     place: slice
-    count: int = 1
+
+    @property
+    def sizes(self) -> Sequence[int]:
+        return (self.place.stop - self.place.start,)
+
+    @property
+    def tensors(self) -> slice:
+        return slice(0, 1)
 
     def rows(self, squares: Array) -> Array:
-        size = self.place.stop - self.place.start
+        (size,) = self.sizes
         end, whole = room(size), size // TILE
         squares[size:end] = 0
         rows = np.empty((whole + (whole * TILE < end), LANES), squares.dtype)
@@ -84,10 +95,12 @@ class Tensors:
 
     place: slice
     sizes: Sequence[int]
+    first: int = 0
+    """Which of the run's tensors the first one is."""
 
     @property
-    def count(self) -> int:
-        return len(self.sizes)
+    def tensors(self) -> slice:
+        return slice(self.first, self.first + len(self.sizes))
 
     @cached_property
     def _rows(self) -> tuple[Array, Array | None]:
@@ -135,17 +148,19 @@ class Chunk:
     @cached_property
     def ends(self) -> Array:
         """The ends of all that has a sum of its own: each small tensor, or each block."""
-        sizes = [
-            part.sizes if isinstance(part, Tensors) else [part.place.stop - part.place.start] for part in self.parts
-        ]
-        return np.cumsum(np.concatenate(sizes), dtype=np.int64)
+        return np.cumsum([size for part in self.parts for size in part.sizes], dtype=np.int64)
 
 
 def chunks_of(sizes: Sequence[int]) -> list[Chunk]:
-    """The chunks of a run of tensors that have so many elements: one large tensor, or small ones."""
+    """Return the chunks of a run of tensors that have so many elements: one large tensor, or small ones."""
     if len(sizes) == 1 and sizes[0] >= SMALL:
         return [Chunk(place, _blocks(place.stop - place.start)) for place in cut(sizes[0], arrays.CHUNK)]
     return [Chunk(slice(0, sum(sizes)), list(_together(sizes)))]
+
+
+def whole_chunk(size: int) -> list[Chunk]:
+    """Return the one chunk of a tensor that is computed as a whole."""
+    return [Chunk(slice(0, size), _blocks(size) if size >= SMALL else [Tensors(slice(0, size), [size])])]
 
 
 def _blocks(size: int) -> list[Block]:
@@ -157,10 +172,10 @@ def _together(sizes: Sequence[int]) -> Iterator[Tensors]:
     first = start = end = 0
     for tensor, size in enumerate(sizes):
         if end > start and end + size - start > arrays.BLOCK:
-            yield Tensors(slice(start, end), sizes[first:tensor])
+            yield Tensors(slice(start, end), sizes[first:tensor], first)
             first, start = tensor, end
         end += size
-    yield Tensors(slice(start, end), sizes[first:])
+    yield Tensors(slice(start, end), sizes[first:], first)
 
 
 def in_order(sums: Array) -> Array:
@@ -192,8 +207,9 @@ def settle_chunk(totals: Array, chunk: Chunk, vectors: Callable[[slice], Iterabl
     """Do the same for all parts of a chunk, of which `vectors` gives what was summed."""
     first = 0
     for part in chunk.parts:
-        settle(totals[first : first + part.count], part, vectors(part.place))
-        first += part.count
+        count = len(part.sizes)
+        settle(totals[first : first + count], part, vectors(part.place))
+        first += count
 
 
 @np.errstate(all="ignore")

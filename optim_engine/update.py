@@ -20,10 +20,10 @@ from optim_engine.jobs import Filled, Job
 from optim_engine.layout import Layout
 from optim_engine.machine import ALONE, Machine
 from optim_engine.norms import by_name, first_non_finite, norm
-from optim_engine.optimizers import OPTIMIZERS
-from optim_engine.plan import Plan, Run, plan_step
+from optim_engine.plan import Plan, plan_step
+from optim_engine.run import Run
 from optim_engine.state import State
-from optim_engine.walk import Update, Vectors
+from optim_engine.walk import NUMBERS, Update, Vectors
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def step(
     filled: Filled | None = None,
     machine: Machine = ALONE,
 ) -> Outcome:
-    """The next state and the new parameters of the tensors that `grads` names.
+    """Return the next state and the new parameters of the tensors that `grads` names.
 
     `params` are their parameters, same names, shapes and dtypes (float64, float32, float16 or bfloat16); of those that
     the state holds (`config.hold_params`) none. What is held as float32 may come in `config.wire_dtype`, and new
@@ -96,7 +96,7 @@ def step(
         _job(run, _update(config, run, new, rates, scale), _vectors(config, run, g, old, new, params, out))
         for run, g in zip(plan.runs, gradients, strict=True)
     ]
-    sums = jobs.advance(todo, plan, new.memory, machine, filled)
+    sums = jobs.run(todo, plan, new.memory, machine, filled)
     if not norm_first:
         grad_norm = norm(by_name(grads), sums.gradients)
         if bad := _first_bad(grads, grad_norm):
@@ -112,7 +112,7 @@ def step(
 def reapply(
     config: Config, state: State, params: Arrays, grads: Arrays, *, clip_scale: float, lr: float | None = None
 ) -> dict[str, Array]:
-    """The new parameters of the step that led to `state`, once more and to the bit: `apply` without `advance`.
+    """Return the new parameters of the step that led to `state`, once more and to the bit: `apply` without `advance`.
 
     `config`, `params`, `grads` and `lr` are what the step had, `clip_scale` what it found. Not for held parameters:
     those are in the state.
@@ -124,36 +124,41 @@ def reapply(
         moments, target = run.read(state.memory), run.fresh()
         vectors = Vectors(run.gather(grads), {"params": run.gather(params)}, {**moments, "params": target})
         for chunk in run.chunks:
-            walk.reapply(_update(config, run, state, rates, clip_scale), vectors.of(chunk.place), chunk)
+            walk.reapply(_update(config, run, state, rates, clip_scale), vectors.of(chunk), chunk)
         after.update(run.named(target))
     return {tensor: after[tensor] for tensor in grads}
 
 
 def _norm_comes_first(config: Config) -> bool:
-    """Else it is found on the way, for one pass over memory less: a step that is then refused has moved nothing, as its
-    results are dropped; but a skipped one must have told nobody."""
+    """Return whether the norm is needed before anything is computed.
+
+    Else it is found on the way, for one pass over memory less: a step that is then refused has moved nothing, as its
+    results are dropped; but a skipped one must have told nobody.
+    """
     return config.on_non_finite == "skip" or (config.clip is not None and config.clip.global_norm is not None)
 
 
 def _dtype_of(config: Config, run: Run, grads: Arrays) -> np.dtype[Any]:
-    """The dtype that all of a run's gradients came in; where some came in the wire dtype alone, the run's own."""
+    """Return the dtype that all of a run's gradients came in; the run's own where only some came in the wire dtype."""
     came = {grads[tensor].dtype for tensor in run.tensors} if config.wire_dtype else set()
     return came.pop() if len(came) == 1 else run.dtype
 
 
 def _job(run: Run, update: Update, vectors: Vectors) -> Job:
-    """With the new parameters answered in the dtype of the gradients."""
+    """Return the job of a run, with the new parameters answered in the dtype of the gradients."""
     θ, g = vectors.new["params"], vectors.g
     return Job(run, update, vectors, θ if g.dtype == θ.dtype else run.vector(g.dtype))
 
 
 def _update(config: Config, run: Run, new: State, rates: Mapping[int | None, float], scale: float) -> Update:
-    rule, t = OPTIMIZERS[config.optimizer], new.counts[run.tensors[0]]
-    return Update(rule, run.h, t, rates[run.group], scale, config.clip.value if config.clip else None)
+    bound = config.clip.value if config.clip else None
+    return Update(config.rule, run.h, new.counts[run.tensors[0]], rates[run.group], scale, bound, run.shapes[0])
 
 
 def _vectors(config: Config, run: Run, g: Array, old: State, new: State, params: Arrays, out: Arrays | None) -> Vectors:
     before, after = run.read(old.memory), run.targets(new.memory)
+    for slot in NUMBERS & before.keys():  # which the first block fills, and the others read as well
+        before[slot] = before[slot].copy()
     if not config.hold_params:
         before["params"], after["params"] = run.gather(params), run.fresh(out)
     return Vectors(g, before, after)
@@ -162,7 +167,7 @@ def _vectors(config: Config, run: Run, g: Array, old: State, new: State, params:
 def _next(
     state: State, layout: Layout, plan: Plan, counts: Mapping[str, int], filled: Filled | None
 ) -> tuple[State, State]:
-    """The state to read from, and the next one, to be filled: what the step does not touch is in it already."""
+    """Return the state to read from, and the next one, to be filled: what the step does not touch is in it already."""
     if layout is not state.layout:
         state = state.moved(layout)
         memory = state.memory
@@ -191,14 +196,14 @@ def _refuse(grads: Arrays, tensor: str, index: tuple[int, ...]) -> NoReturn:
 
 
 def _skipped(config: Config, state: State, params: Arrays, grads: Arrays, lr: float, grad_norm: float) -> Outcome:
-    """The parameters as they were, nothing moved; a session that holds parameters holds those that came with it."""
+    """Return the parameters as they were, nothing moved; a session that holds them holds those that came with it."""
     kept = {tensor: state.array(tensor, "params") if config.hold_params else params[tensor] for tensor in grads}
     metrics = Metrics(lr, grad_norm, 0.0, norm(by_name(kept)), 1.0)
     return Outcome(state, _answered(config, kept, grads), metrics, skipped=True)
 
 
 def _answered(config: Config, params: Arrays, grads: Arrays) -> dict[str, Array]:
-    """The parameters in the order of the gradients, and in their dtypes."""
+    """Return the parameters in the order of the gradients, and in their dtypes."""
     if config.wire_dtype is None:
         return {tensor: params[tensor] for tensor in grads}
     return {tensor: rounded(params[tensor], g.dtype) for tensor, g in grads.items()}

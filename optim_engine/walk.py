@@ -4,42 +4,48 @@
     g ← c·g      clipped by global norm; or each element held within ±value
     g ← g + λ·θ  weight decay as L2, where it is not decoupled
 
-Then come the rule's own equations, and the new θ is rounded once to the parameter's dtype.
+Then come the rule's own equations, which say what is taken from θ. Where decay is decoupled, θ is multiplied by 1 − γ·λ
+before. The new θ is rounded once to the parameter's dtype. A rule that wants whole tensors is handed one as one block.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays, compute_dtype, convert, unify_nans, widened
+from optim_engine.arrays import Array, Arrays, compute_dtype, convert, flat, unify_nans, widened
 from optim_engine.buffers import scratch
-from optim_engine.hyperparameters import Hyperparameters
-from optim_engine.optimizers import Rule
-from optim_engine.sums import Chunk, Part, settle, settled
+from optim_engine.layout import SLOTS
+from optim_engine.rule import At, Hyperparameters, Rule, Shape, Unit, elements
+from optim_engine.sums import Chunk, Part, settle, settled, squares
+
+NUMBERS = frozenset(name for name, slot in SLOTS.items() if slot.shape_of is not elements)
+"""The slots that have not one value for each element: of a flat run, one for each tensor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
     """What a step does to every element of a run: its tensors' t-th update, at the learning rate γ."""
 
-    rule: Rule
+    rule: Rule[Any]
     h: Hyperparameters
     t: int
     γ: float
     clip_scale: float
     clip_value: float | None
+    shape: Shape
+    """Of the first tensor, which is the only one where the rule wants it whole."""
 
     @property
     def changes_gradient(self) -> bool:
-        """Whether the gradient that the rule sees is another one, but for its sign."""
+        """Return whether the gradient that the rule sees is another one, but for its sign."""
         return (
             self.clip_scale != 1.0 or self.clip_value is not None or bool(self.h.weight_decay and not self.h.decoupled)
         )
 
     def gradient(self, g: Array, θ: Array, out: Array, tmp: Array) -> Array:
-        """The gradient that the rule sees; written into `out` where it is not the one that came."""
+        """Return the gradient that the rule sees; written into `out` where it is not the one that came."""
         if self.h.maximize:
             g = np.negative(g, out=out)
         if self.clip_scale != 1.0:
@@ -50,88 +56,173 @@ class Update:
             g = np.add(g, np.multiply(θ, self.h.weight_decay, out=tmp), out=out)
         return g
 
+    def parameter(self, θ: Array, taken: Array, out: Array) -> None:
+        """Fill `out` with the new parameter, which has decayed where that is decoupled."""
+        if self.h.decoupled and self.h.weight_decay:
+            θ = np.multiply(θ, 1 - self.γ * self.h.weight_decay, out=out)
+        np.subtract(θ, taken, out=out)
+
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """A run's gradients, and by slot its moments and `params` before the step, and where those after it go: which may
-    be where those before it are."""
+    """The vectors of a run: its gradients, and for each slot (`params` among them) the old values and those to fill,
+    which may be the same memory but for the `NUMBERS`."""
 
     g: Array
     old: Arrays
     new: Arrays
 
-    def of(self, part: slice) -> "Vectors":
-        """The same of a part of the run."""
-        return Vectors(self.g[part], _cut(self.old, part), _cut(self.new, part))
+    def of(self, chunk: Chunk) -> "Vectors":
+        """Return those of a chunk. Numbers are not cut, and it is the first chunk that fills them."""
+        if len(self.g) == chunk.place.stop - chunk.place.start:
+            return self
+        new = _cut(self.new, chunk.place, slice(None))
+        if chunk.place.start:
+            new |= {slot: np.empty_like(new[slot]) for slot in NUMBERS & new.keys()}
+        return Vectors(self.g[chunk.place], _cut(self.old, chunk.place, slice(None)), new)
+
+    def block(self, part: Part) -> tuple[Array, Arrays, Arrays]:
+        """Return those of a part of a chunk, whose vectors these are."""
+        place, tensors = part.place, part.tensors
+        if len(self.g) == place.stop - place.start:
+            return self.g, self.old, self.new
+        return self.g[place], _cut(self.old, place, tensors), _cut(self.new, place, tensors)
 
 
 class Block(NamedTuple):
-    """A part of a run in the compute dtype, and room for what is made of it; `spare` may be `g`."""
+    """A part of a run in the compute dtype, and room for what is made of it: flat, or whole in the tensor's shape."""
 
-    part: Part
+    at: At[Any]
     θ: Array
     g: Array
+    """As it came."""
     spare: Array
+    """It may be `g`."""
     result: Array
     tmp: Array
-    squares: Array
-    """`tmp` with room behind it for whole tiles."""
-    change: Array
-    """`spare` with that room."""
+    old: Arrays
+    new: Arrays
+    target: Array | None
+    """Where the result is to be brought, unless it is there."""
+
+    def apply(self, update: Update, g: Array) -> None:
+        """Fill the result by that gradient and the slots, which were advanced."""
+        update.rule.apply(self.at, self.θ, g, self.new, self.tmp, self.result)
+        update.parameter(self.θ, self.tmp, self.result)
+
+    def write(self) -> None:
+        """Bring the result to its place."""
+        if self.target is not None:
+            convert(self.result, self.target)
+
+    def unify_nans(self) -> None:
+        """Give every NaN of what was made the same bits: a moment that is NaN has made its parameter NaN."""
+        for x in (self.result, *(x for slot, x in self.new.items() if slot != "params")):
+            unify_nans(x)
 
 
 @np.errstate(all="ignore")
-def advance(update: Update, run: Vectors, chunk: Chunk) -> Array:
-    """Update a chunk of a run. Returns the sums of squares of the gradients as they came, of the change, and of the
+def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
+    """Update a chunk of a run. Return the sums of squares of the gradients as they came, of the change, and of the
     new parameters before rounding, of each tensor or block: [sums, 3]."""
-    sums, rule = [], update.rule
-    for part, θ, came, spare, result, tmp, squares, change in _blocks(run, chunk):
-        np.multiply(came, came, out=tmp)
-        rows = [part.rows(squares)]
-        new, g = _cut(run.new, part.place), update.gradient(came, θ, spare, tmp)
-        if update.changes_gradient and rule.squares:
-            np.multiply(g, g, out=tmp)
-        rule.advance(update.h, update.t, g, _cut(run.old, part.place), new, tmp)
-        rule.apply(update.h, update.t, update.γ, θ, g, new, result, tmp)
-        np.subtract(result, θ, out=spare)
-        np.multiply(spare, spare, out=spare)
-        rows.append(part.rows(change))
-        np.multiply(result, result, out=tmp)
-        rows.append(part.rows(squares))
-        totals = part.totals(rows)
-        if not settled(totals, θ.dtype):
-            settle(totals, part, [run.g[part.place], result - θ, result])
-            if np.isnan(totals[:, 2]).any():  # a moment that is NaN has made its parameter NaN
-                for x in (result, *(x for slot, x in new.items() if slot != "params")):
-                    unify_nans(x)
-        sums.append(totals)
-    return np.concatenate(sums)
+    if update.rule.unit is Unit.TENSOR:
+        return _update_tensor(update, run, chunk)
+    memory = _memory(run, chunk.room)
+    return np.concatenate([_update_block(update, run, part, memory) for part in chunk.parts])
 
 
 @np.errstate(all="ignore")
 def reapply(update: Update, run: Vectors, chunk: Chunk) -> None:
-    """Only the new parameters, by moments that were advanced before: to the bit those that `advance` gave."""
-    for part, θ, came, spare, result, tmp, *_ in _blocks(run, chunk):
-        new, g = _cut(run.new, part.place), update.gradient(came, θ, spare, tmp)
-        update.rule.apply(update.h, update.t, update.γ, θ, g, new, result, tmp)
-        unify_nans(result)
+    """Make only the new parameters, by moments that were advanced before: to the bit those of `update_blocks`."""
+    for block in _blocks(update, run, chunk):
+        block.apply(update, update.gradient(block.g, block.θ, block.spare, block.tmp))
+        unify_nans(block.result)
+        block.write()
 
 
-def _blocks(run: Vectors, chunk: Chunk) -> Iterator[Block]:
-    """Each block, whose result is brought to its place when the next one is asked for."""
-    params, new = run.old["params"], run.new["params"]
-    memory = scratch(4, chunk.room, compute_dtype(params.dtype))
-    direct = new.dtype == memory.dtype and not np.may_share_memory(params, new)
+def _update_block(update: Update, run: Vectors, part: Part, memory: Array) -> Array:
+    """Update a block, and sum squares while it is in the cache; those of the gradient may serve its rule as well."""
+    block = _block(update, run, part, memory)
+    _, θ, came, spare, result, tmp, old, new, _ = block
+    np.multiply(came, came, out=tmp)
+    rows = [part.rows(memory[TMP])]
+    g = update.gradient(came, θ, spare, tmp)
+    if update.changes_gradient and update.rule.wants_squares:
+        np.multiply(g, g, out=tmp)
+    update.rule.advance(block.at, g, old, new, tmp)
+    block.apply(update, g)
+    np.subtract(result, θ, out=spare)
+    np.multiply(spare, spare, out=spare)
+    rows.append(part.rows(memory[SPARE]))
+    np.multiply(result, result, out=tmp)
+    rows.append(part.rows(memory[TMP]))
+    totals = part.totals(rows)
+    if not settled(totals, θ.dtype):
+        settle(totals, part, [run.g[part.place], result - θ, result])
+        if np.isnan(totals[:, 2]).any():
+            block.unify_nans()
+    block.write()
+    return totals
+
+
+def _update_tensor(update: Update, run: Vectors, chunk: Chunk) -> Array:
+    """Update a tensor as a whole; its squares are summed block by block as well."""
+    (block,) = _blocks(update, run, chunk)
+    _, θ, came, spare, result, tmp, old, new, _ = block
+    g = update.gradient(came, θ, spare, tmp)
+    if update.rule.wants_squares:
+        np.multiply(g, g, out=tmp)
+    update.rule.advance(block.at, g, old, new, tmp)
+    block.apply(update, g)
+    np.subtract(result, θ, out=spare)
+    totals = np.hstack([squares(flat(x), chunk) for x in (run.g, spare, result)])
+    if np.isnan(totals[:, 2]).any():
+        block.unify_nans()
+    block.write()
+    return totals
+
+
+SPARE, TMP = 1, 3
+"""The rows of a block's room that have room behind them for whole tiles of squares."""
+
+
+def _memory(run: Vectors, size: int) -> Array:
+    """Return room for blocks of up to that size: for the parameter, the spare vector, the result, and one more."""
+    return scratch(4, size, compute_dtype(run.old["params"].dtype))
+
+
+def _blocks(update: Update, run: Vectors, chunk: Chunk) -> Iterator[Block]:
+    """Yield each block of a chunk, which must be written before the next one is asked for."""
+    if update.rule.unit is Unit.TENSOR:
+        yield _whole(update, run)
+        return
+    memory = _memory(run, chunk.room)
     for part in chunk.parts:
-        at = part.place
-        wide_θ, spare, result, tmp = memory[:, : at.stop - at.start]
-        result = new[at] if direct else result
-        yield Block(
-            part, widened(params[at], wide_θ), widened(run.g[at], spare), spare, result, tmp, memory[3], memory[1]
-        )
-        if not direct:
-            convert(result, new[at])
+        yield _block(update, run, part, memory)
 
 
-def _cut(vectors: Arrays, part: slice) -> dict[str, Array]:
-    return {slot: vector[part] for slot, vector in vectors.items()}
+def _block(update: Update, run: Vectors, part: Part, memory: Array) -> Block:
+    """Return the block of that part."""
+    g, old, new = run.block(part)
+    return _made(At(update.h, update.t, update.γ, part.sizes), g, old, new, memory[:, : len(g)])
+
+
+def _whole(update: Update, run: Vectors) -> Block:
+    """Return a whole tensor as one block: each vector in its shape, each slot in the slot's."""
+    size, shape = len(run.g), update.shape
+    old, new = ({slot: x.reshape(SLOTS[slot].shape_of(shape)) for slot, x in of.items()} for of in (run.old, run.new))
+    room = _memory(run, size).reshape(4, *shape)
+    return _made(At(update.h, update.t, update.γ, (size,)), run.g.reshape(shape), old, new, room)
+
+
+def _made(at: At[Any], g: Array, old: Arrays, new: Arrays, memory: Array) -> Block:
+    """Return a block of those arrays and that room; the result goes straight to its place where it can."""
+    params, target = old["params"], new["params"]
+    wide_θ, spare, result, tmp = memory
+    if target.dtype == memory.dtype and not np.may_share_memory(params, target):
+        return Block(at, widened(params, wide_θ), widened(g, spare), spare, target, tmp, old, new, None)
+    return Block(at, widened(params, wide_θ), widened(g, spare), spare, result, tmp, old, new, target)
+
+
+def _cut(vectors: Arrays, place: slice, tensors: slice) -> dict[str, Array]:
+    return {slot: vector[tensors if slot in NUMBERS else place] for slot, vector in vectors.items()}

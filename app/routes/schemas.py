@@ -7,7 +7,7 @@ from app.routes.examples import EXAMPLES
 from optim_engine.clipping import Clip
 from optim_engine.config import OnOtherParams, WireDtype
 from optim_engine.fields import field_schema
-from optim_engine.hyperparameters import HYPERPARAMETERS
+from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.schedules import SCHEDULES
 
 Document = dict[str, Any]
@@ -51,7 +51,7 @@ def _settings() -> Document:
 def _fixed_settings() -> Document:
     """Return those that stay as they were created."""
     return {
-        "optimizer": {"type": "string", "enum": list(HYPERPARAMETERS)},
+        "optimizer": {"type": "string", "enum": list(OPTIMIZERS)},
         "on_non_finite": {"type": "string", "enum": ["reject", "skip"], "default": "reject"},
         "hold_params": {"type": "boolean", "default": False},
         "wire_dtype": {
@@ -220,7 +220,7 @@ def _tensor(number: Document) -> Document:
 
 
 def _optimizers() -> list[Document]:
-    return [{"title": name, **field_schema(kind)} for name, kind in HYPERPARAMETERS.items()]
+    return [{"title": name, **field_schema(rule.settings)} for name, rule in OPTIMIZERS.items()]
 
 
 def _schedules() -> list[Document]:

@@ -16,7 +16,7 @@ from app.service import Has, Reader, Writer
 from app.telemetry import SESSION
 from app.wire.codecs import SAFETENSORS, codec_of
 from app.wire.session_json import read_changes, read_creation, summary
-from optim_engine.hyperparameters import HYPERPARAMETERS
+from optim_engine import OPTIMIZERS
 
 router = APIRouter(tags=["sessions"], route_class=StrictRoute)
 
@@ -163,10 +163,8 @@ def _filter(labels: list[str], optimizer: str | None) -> Filter:
     for label in labels:
         if ":" not in label:
             raise MalformedQuery(f"query parameter label is {label!r:.80}: it must be name:value, such as run:mnist-3")
-    if optimizer is not None and optimizer not in HYPERPARAMETERS:
-        raise MalformedQuery(
-            f"query parameter optimizer is {optimizer!r:.80}; expected one of {', '.join(HYPERPARAMETERS)}"
-        )
+    if optimizer is not None and optimizer not in OPTIMIZERS:
+        raise MalformedQuery(f"query parameter optimizer is {optimizer!r:.80}; expected one of {', '.join(OPTIMIZERS)}")
     return Filter(labels, optimizer)
 
 

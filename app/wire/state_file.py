@@ -22,7 +22,7 @@ from app.wire.codec import Buffer, Limits, checked_shape
 from app.wire.json_text import read_text
 from app.wire.safetensors_tensors import read_file, write_file
 from app.wire.session_json import CREATION, SETTINGS, read_creation, view
-from optim_engine import OPTIMIZERS, Config, EngineError, Entry, Layout, Spec, State
+from optim_engine import Config, EngineError, Entry, Layout, Spec, State
 from optim_engine.arrays import Array
 from optim_engine.fields import LARGEST_INTEGER
 from optim_engine.groups import DEFAULT_GROUPS
@@ -105,16 +105,14 @@ class StateFile:
             )
 
     def _check_slots(self, config: Config, who_needs: str) -> None:
-        """Whether the file has of each tensor what those settings need."""
+        """Raise `InvalidState` unless the file has of each tensor what those settings need."""
         try:
             groups = config.groups_of(self._entries)
         except EngineError as error:
             raise InvalidState(str(error)) from None
         for name, entry in self._entries.items():
-            hyperparameters = config.hyperparameters_of(groups[name])
-            moments = OPTIMIZERS[config.optimizer].init(hyperparameters) if self._counts[name] else ()
-            needed = {*moments, *(["params"] if config.hold_params else [])}
-            if set(entry.slots) != needed:
+            needed = config.slots_of(groups[name], entry.spec.shape, begun=self._counts[name] > 0)
+            if set(entry.slots) != set(needed):
                 raise InvalidState(
                     f"tensor {name!r} has ({', '.join(entry.slots)}) in the file, {who_needs} "
                     f"({', '.join(slot for slot in SLOTS if slot in needed)})",
@@ -197,7 +195,7 @@ def _read_entry(name: str, listed: Any, arrays: Mapping[str, Mapping[str, Array]
     entry = Entry(Spec(checked_shape(name, listed.get("shape")), DTYPES[listed["dtype"]]), slots)
     for slot in slots:
         array = arrays[slot][name]
-        expected = Spec(entry.spec.shape, entry.dtype_of(slot))
+        expected = Spec(entry.shape_of(slot), entry.dtype_of(slot))
         if Spec.of(array) != expected:
             raise InvalidState(
                 f"{slot}/{name:.80} is {Spec.of(array)} and should be {expected}",

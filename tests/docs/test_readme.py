@@ -9,9 +9,8 @@ from dataclasses import fields
 
 import pytest
 
-from optim_engine import SCHEDULES
+from optim_engine import OPTIMIZERS, SCHEDULES
 from optim_engine.fields import field_schema
-from optim_engine.hyperparameters import HYPERPARAMETERS
 from tests.docs.blocks import ROOT, blocks, read, rows, section
 
 README = read("README.md")
@@ -57,10 +56,10 @@ def test_the_loop_does_the_same_in_memory(capsys: pytest.CaptureFixture[str]) ->
 
 def test_the_optimizers_are_those_that_there_are_with_their_defaults() -> None:
     table = {row[0].strip("`"): row[1] for row in rows(README) if len(row) == 2}
-    assert table.keys() == HYPERPARAMETERS.keys()
-    for name, kind in HYPERPARAMETERS.items():
+    assert table.keys() == OPTIMIZERS.keys()
+    for name, rule in OPTIMIZERS.items():
         found = re.findall(r"`(\w+)` (\[.*?\]|[^,]+)", table[name])
-        defaults = {setting: schema["default"] for setting, schema in field_schema(kind)["properties"].items()}
+        defaults = {setting: schema["default"] for setting, schema in field_schema(rule.settings)["properties"].items()}
         assert {setting: json.loads(value) for setting, value in found} == defaults
 
 

@@ -4,7 +4,6 @@ import pytest
 
 from optim_engine import OPTIMIZERS, SCHEDULES, Config
 from optim_engine.fields import field_schema
-from optim_engine.hyperparameters import HYPERPARAMETERS
 from tests import oracle
 from tests.engine.cases import Case, each_case
 
@@ -45,7 +44,7 @@ def test_numbers_become_floats_and_pairs_become_tuples() -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_schema_of_an_optimizer_has_its_settings_with_their_defaults(optimizer: str) -> None:
-    schema = field_schema(HYPERPARAMETERS[optimizer])
+    schema = field_schema(OPTIMIZERS[optimizer].settings)
     defaults = {name: setting["default"] for name, setting in schema["properties"].items()}
     assert defaults == Config.parse(optimizer).to_dict()["hyperparameters"]
     assert schema["additionalProperties"] is False

@@ -89,9 +89,9 @@ def test_tensors_of_one_pack_stand_side_by_side_also_where_names_of_groups_alter
     config = Config.parse("adamw", hold_params=hold)
     shapes = {f"{i}.{kind}": (3,) for i in range(5) for kind in ("bias", "weight")}
     state = step(config, State.empty(), tensors(0, np.float32, shapes), tensors(1, np.float32, shapes)).state
-    (made,) = state.layout.plans.values()
+    (made,) = plan.plans_of(state.layout)
     assert len(made.runs) == 2
-    assert all(len(places.ranges) == 1 for run in made.runs for places in run.places.values())
+    assert all(len(spans.ranges) == 1 for run in made.runs for spans in run.spans.values())
 
 
 def test_a_change_of_settings_takes_hold_at_the_next_step() -> None:
@@ -115,7 +115,7 @@ def test_a_pack_takes_tensors_up_to_a_size_so_that_its_copies_stay_small(monkeyp
     state = step(
         Config.parse("sgd"), State.empty(), tensors(0, np.float32, shapes), tensors(1, np.float32, shapes)
     ).state
-    (made,) = state.layout.plans.values()
+    (made,) = plan.plans_of(state.layout)
     assert [len(run.tensors) for run in made.runs] == [3, 2, 3, 1]
 
 
@@ -127,9 +127,9 @@ def test_a_session_plans_once_and_forgets_plans_it_no_longer_needs() -> None:
     for _ in range(5):
         state = step(config, state, params, grads).state
     assert state.layout is layout
-    assert len(layout.plans) == 1
+    assert len(plan.plans_of(layout)) == 1
     for i in range(50):
         some = [name for j, name in enumerate(SHAPES) if i & (1 << j)] or ["a"]
         state = step(config, state, {name: params[name] for name in some}, {name: grads[name] for name in some}).state
     assert state.layout is layout
-    assert len(layout.plans) <= plan.PLANS_KEPT
+    assert len(plan.plans_of(layout)) <= plan.PLANS_KEPT

@@ -70,7 +70,7 @@ def test_a_state_keeps_what_its_rule_needs_in_float32_or_float64(case: Case, dty
     wide = np.float64 if dtype is np.float64 else np.float32
     for name, entry in state.entries.items():
         h = case.config.hyperparameters_of(case.config.group_of(name))
-        assert entry.slots == OPTIMIZERS[case.optimizer].init(h)
+        assert entry.slots == OPTIMIZERS[case.optimizer].slots(h, entry.spec.shape)
         assert entry.moments == entry.slots
         assert all(state.array(name, slot).dtype == wide for slot in entry.slots)
 

@@ -1,4 +1,4 @@
-"""Places: where the values of some tensors stand in a block of memory, to be treated as one vector."""
+"""Spans of a block of memory, in which the values of some tensors stand, to be treated as one vector."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from optim_engine.buffers import BUFFERS
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Spans:
     """Ranges of bytes, one after the other; neighbours are joined."""
 
     dtype: np.dtype[Any]
@@ -28,11 +28,11 @@ class Places:
         return cls(dtype, tuple(joined))
 
     def read(self, memory: Array) -> Array:
-        """The values as one vector to read: a view where they stand side by side."""
+        """Return the values as one vector to read: a view where they stand side by side."""
         return gather([memory[start:end].view(self.dtype) for start, end in self.ranges])
 
     def target(self, memory: Array) -> Array:
-        """A vector to fill with new values: the memory itself where they stand side by side. Then `write` it."""
+        """Return a vector to fill with new values: the memory itself where they stand side by side. Then `write` it."""
         if len(self.ranges) == 1:
             return self.read(memory)
         return BUFFERS.take(sum(end - start for start, end in self.ranges)).view(self.dtype)
@@ -43,7 +43,7 @@ class Places:
             scatter(target, [memory[start:end].view(self.dtype) for start, end in self.ranges])
 
     def ranges_of(self, part: slice) -> Iterator[tuple[int, int]]:
-        """The bytes of the memory that the elements of a part of the vector stand in."""
+        """Yield the bytes of the memory that the elements of a part of the vector stand in."""
         first, last = part.start * self.dtype.itemsize, part.stop * self.dtype.itemsize
         passed = 0
         for start, end in self.ranges:
@@ -54,7 +54,7 @@ class Places:
 
 
 def gather(vectors: Sequence[Array]) -> Array:
-    """Vectors one after the other; a single one is not copied."""
+    """Return the vectors one after the other as one; a single one is not copied."""
     if len(vectors) == 1:
         return vectors[0]
     together = BUFFERS.take(sum(vector.nbytes for vector in vectors)).view(vectors[0].dtype)
@@ -71,7 +71,7 @@ def scatter(vector: Array, targets: Iterable[Array]) -> None:
 
 
 def rest(taken: Iterable[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
-    """The ranges of a memory of `end` bytes that lie between the taken ones, which do not overlap."""
+    """Yield the ranges of a memory of `end` bytes that lie between the taken ones, which do not overlap."""
     start = 0
     for left, right in [*sorted(taken), (end, end)]:
         if left > start:
