@@ -39,19 +39,17 @@ def number(
     return _field(default, read, _bounded(schema))
 
 
-def integer(default: int | Any = MISSING, *, at_least: int) -> Any:
-    """A whole number from `at_least` to 2⁵³."""
+def integer(default: int | Any = MISSING, *, at_least: int, at_most: int = LARGEST_INTEGER) -> Any:
+    """A whole number within bounds, and up to 2⁵³."""
 
     def read(where: str, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise InvalidConfig(where, f"must be a whole number, not {named(value)}")
-        if not at_least <= value <= LARGEST_INTEGER:
-            raise InvalidConfig(
-                where, f"{named(value)} is out of range: at least {at_least}, at most {LARGEST_INTEGER}"
-            )
+        if not at_least <= value <= at_most:
+            raise InvalidConfig(where, f"{named(value)} is out of range: at least {at_least}, at most {at_most}")
         return value
 
-    return _field(default, read, {"type": "integer", "minimum": at_least, "maximum": LARGEST_INTEGER})
+    return _field(default, read, {"type": "integer", "minimum": at_least, "maximum": at_most})
 
 
 def flag(default: bool) -> Any:
@@ -65,16 +63,36 @@ def flag(default: bool) -> Any:
     return _field(default, read, {"type": "boolean"})
 
 
+def choice(*names: str) -> Any:
+    """One of these texts."""
+
+    def read(where: str, value: object) -> str:
+        if value not in names:
+            raise InvalidConfig(where, f"{named(value)} is unknown; there is {', '.join(names)}")
+        return str(value)
+
+    return _field(MISSING, read, {"type": "string", "enum": [*names]})
+
+
 def coefficients(default: tuple[float, float]) -> Any:
     """Two numbers in [0, 1)."""
-    one = number(at_least=0, below=1).metadata
+    return several(default, *[number(at_least=0, below=1)] * 2)
 
-    def read(where: str, value: object) -> tuple[float, float]:
-        if not isinstance(value, (list, tuple)) or len(value) != 2:
-            raise InvalidConfig(where, f"must be two numbers, not {named(value)}")
-        return one["read"](f"{where}[0]", value[0]), one["read"](f"{where}[1]", value[1])
 
-    return _field(default, read, {"type": "array", "items": one["schema"], "minItems": 2, "maxItems": 2})
+def several(default: tuple[Any, ...], *each: Any) -> Any:
+    """A list of so many: what each of those fields holds."""
+    count = {2: "two", 3: "three"}[len(each)]
+
+    def read(where: str, value: object) -> tuple[Any, ...]:
+        if not isinstance(value, (list, tuple)) or len(value) != len(each):
+            raise InvalidConfig(where, f"must be {count} numbers, not {named(value)}")
+        return tuple(
+            one.metadata["read"](f"{where}[{i}]", x) for i, (one, x) in enumerate(zip(each, value, strict=True))
+        )
+
+    schemas = [one.metadata["schema"] for one in each]
+    items = {"items": schemas[0]} if all(schema == schemas[0] for schema in schemas) else {"prefixItems": schemas}
+    return _field(default, read, {"type": "array", **items, "minItems": len(each), "maxItems": len(each)})
 
 
 def optional(given: Any) -> Any:

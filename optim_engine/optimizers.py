@@ -6,7 +6,10 @@ New rows go to the end: a state's memory is in the order in which the rules firs
 from collections.abc import Mapping
 from typing import Any
 
+from optim_engine.adafactor import AdafactorRule
 from optim_engine.adam import Adam, AdamRule, AdamW
+from optim_engine.muon import MuonRule
+from optim_engine.nadam import NAdamRule
 from optim_engine.rmsprop import RMSpropRule
 from optim_engine.rule import Rule
 from optim_engine.sgd import SGDRule
@@ -16,4 +19,7 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "adam": AdamRule(Adam),
     "sgd": SGDRule(),
     "rmsprop": RMSpropRule(),
+    "nadam": NAdamRule(),
+    "adafactor": AdafactorRule(),
+    "muon": MuonRule(),
 }

@@ -69,7 +69,7 @@ class Run:
             if SLOTS[slot].shape_of is elements:
                 yield from spans.ranges_of(part)
             elif not part.start:
-                yield from spans.ranges
+                yield from ((start, end) for start, end in spans.ranges if start < end)
 
     def fresh(self, out: Arrays | None = None) -> Array:
         """Return a vector for new parameters: a single tensor's is its array of `out`, if that is given."""

@@ -8,8 +8,8 @@ Then come the rule's own equations, which say what is taken from θ. Where decay
 before. The new θ is rounded once to the parameter's dtype. A rule that wants whole tensors is handed one as one block.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,13 +73,20 @@ class Vectors:
     new: Arrays
 
     def of(self, chunk: Chunk) -> "Vectors":
-        """Return those of a chunk. Numbers are not cut, and it is the first chunk that fills them."""
-        if len(self.g) == chunk.place.stop - chunk.place.start:
+        """Return those of a chunk. Numbers are not cut."""
+        place, every = chunk.place, slice(None)
+        if len(self.g) == place.stop - place.start:
             return self
-        new = _cut(self.new, chunk.place, slice(None))
-        if chunk.place.start:
-            new |= {slot: np.empty_like(new[slot]) for slot in NUMBERS & new.keys()}
-        return Vectors(self.g[chunk.place], _cut(self.old, chunk.place, slice(None)), new)
+        return Vectors(self.g[place], _cut(self.old, place, every), _cut(self.new, place, every))
+
+    def apart(self) -> "Vectors":
+        """Return the same with numbers of its own to fill: those of the run are for its first chunk."""
+        return replace(self, new={**self.new, **{slot: np.empty_like(self.new[slot]) for slot in self.numbers}})
+
+    @property
+    def numbers(self) -> Set[str]:
+        """The slots of a run that have one value for each tensor."""
+        return NUMBERS & self.new.keys()
 
     def block(self, part: Part) -> tuple[Array, Arrays, Arrays]:
         """Return those of a part of a chunk, whose vectors these are."""
@@ -127,6 +134,7 @@ def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     new parameters before rounding, of each tensor or block: [sums, 3]."""
     if update.rule.unit is Unit.TENSOR:
         return _update_tensor(update, run, chunk)
+    run = run.apart() if chunk.place.start and run.numbers else run
     memory = _memory(run, chunk.room)
     return np.concatenate([_update_block(update, run, part, memory) for part in chunk.parts])
 
@@ -204,22 +212,22 @@ def _blocks(update: Update, run: Vectors, chunk: Chunk) -> Iterator[Block]:
 def _block(update: Update, run: Vectors, part: Part, memory: Array) -> Block:
     """Return the block of that part."""
     g, old, new = run.block(part)
-    return _made(At(update.h, update.t, update.γ, part.sizes), g, old, new, memory[:, : len(g)])
+    return _made(At(update.h, update.t, update.γ, part.sizes), g, old, new, list(memory[:, : len(g)]))
 
 
 def _whole(update: Update, run: Vectors) -> Block:
     """Return a whole tensor as one block: each vector in its shape, each slot in the slot's."""
     size, shape = len(run.g), update.shape
     old, new = ({slot: x.reshape(SLOTS[slot].shape_of(shape)) for slot, x in of.items()} for of in (run.old, run.new))
-    room = _memory(run, size).reshape(4, *shape)
+    room = [row.reshape(shape) for row in _memory(run, size)]
     return _made(At(update.h, update.t, update.γ, (size,)), run.g.reshape(shape), old, new, room)
 
 
-def _made(at: At[Any], g: Array, old: Arrays, new: Arrays, memory: Array) -> Block:
+def _made(at: At[Any], g: Array, old: Arrays, new: Arrays, room: Sequence[Array]) -> Block:
     """Return a block of those arrays and that room; the result goes straight to its place where it can."""
     params, target = old["params"], new["params"]
-    wide_θ, spare, result, tmp = memory
-    if target.dtype == memory.dtype and not np.may_share_memory(params, target):
+    wide_θ, spare, result, tmp = room
+    if target.dtype == tmp.dtype and not np.may_share_memory(params, target):
         return Block(at, widened(params, wide_θ), widened(g, spare), spare, target, tmp, old, new, None)
     return Block(at, widened(params, wide_θ), widened(g, spare), spare, result, tmp, old, new, target)
 

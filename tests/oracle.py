@@ -48,6 +48,33 @@ DEFAULTS: Mapping[str, Settings] = {
         "centered": False,
         "maximize": False,
     },
+    "nadam": {
+        "lr": 2e-3,
+        "betas": (0.9, 0.999),
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "momentum_decay": 4e-3,
+        "decoupled_weight_decay": False,
+        "maximize": False,
+    },
+    "adafactor": {
+        "lr": 1e-2,
+        "beta2_decay": -0.8,
+        "eps": (None, 1e-3),
+        "d": 1.0,
+        "weight_decay": 0.0,
+        "maximize": False,
+    },
+    "muon": {
+        "lr": 1e-3,
+        "weight_decay": 0.1,
+        "momentum": 0.95,
+        "nesterov": True,
+        "ns_coefficients": (3.4445, -4.775, 2.0315),
+        "eps": 1e-7,
+        "ns_steps": 5,
+        "adjust_lr_fn": None,
+    },
 }
 """PyTorch's, from its documentation."""
 
@@ -82,13 +109,13 @@ def gradient(
 ) -> float:
     """The gradient that the rule sees: clipped, turned to climb, and with the decay where that is L2."""
     g = max(-clip_value, min(clip_value, clip_scale * g))
-    if h["maximize"]:
+    if h.get("maximize"):
         g = -g
     return g if decoupled(optimizer, h) else g + float(h["weight_decay"]) * θ
 
 
 def decoupled(optimizer: str, h: Settings) -> bool:
-    return optimizer == "adamw" or bool(h.get("decoupled_weight_decay"))
+    return optimizer in ("adamw", "adafactor", "muon") or bool(h.get("decoupled_weight_decay"))
 
 
 def adam_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
@@ -148,12 +175,36 @@ def rmsprop_direction(h: Settings, g: float, s: Moments) -> float:
     return g / (sqrt(max(spread, 0.0)) + h["eps"])
 
 
+def nadam_momentum(h: Settings, t: int) -> float:
+    return float(h["betas"][0] * (1 - 0.96 ** (t * h["momentum_decay"]) / 2))
+
+
+def nadam_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    β1, β2 = h["betas"]
+    m = β1 * s.get("m", 0.0) + (1 - β1) * g
+    v = β2 * s.get("v", 0.0) + (1 - β2) * g * g
+    return {"m": m, "v": v, "mu_product": (s["mu_product"] if t > 1 else 1.0) * nadam_momentum(h, t)}
+
+
+def nadam_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    if h["decoupled_weight_decay"]:
+        θ = θ - lr * h["weight_decay"] * θ
+    μ, μ_next, product = nadam_momentum(h, t), nadam_momentum(h, t + 1), s["mu_product"]
+    looked_ahead = (1 - μ) / (1 - product) * g + μ_next / (1 - product * μ_next) * s["m"]
+    return θ - lr * looked_ahead / (sqrt(s["v"] / (1 - h["betas"][1] ** t)) + h["eps"])
+
+
 RULES: Mapping[str, Rule] = {
     "adamw": Rule(adam_advance, adamw_apply),
     "adam": Rule(adam_advance, adam_apply),
     "sgd": Rule(sgd_advance, sgd_apply),
     "rmsprop": Rule(rmsprop_advance, rmsprop_apply),
+    "nadam": Rule(nadam_advance, nadam_apply),
 }
+"""The rules of which no element knows another."""
+
+SCALARS = ("mu_product",)
+"""Moments that are one number for the whole tensor."""
 
 
 def norm(values: Iterable[float]) -> float:

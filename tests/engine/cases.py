@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from optim_engine import Config
+from optim_engine import OPTIMIZERS, Config
 from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY, Machine, fastest
 from tests import oracle
@@ -39,9 +39,24 @@ class Case:
     def config(self) -> Config:
         return Config.parse(self.optimizer, hyperparameters=self.hyperparameters, **self.around)
 
+    def shaped(self, array: Array) -> Array:
+        """Return the array in a shape that its rule takes: it may take matrices alone."""
+        if not OPTIMIZERS[self.optimizer].refusal(array.shape):
+            return array
+        rows = next(count for count in (7, 5, 3, 2, 1) if array.size % count == 0)
+        return array.reshape(rows, array.size // rows)
+
+    def tensors(
+        self, seed: int, dtype: type[Any], shapes: Mapping[str, tuple[int, ...]] | None = None
+    ) -> dict[str, Array]:
+        """Return tensors like `tensors` in shapes that its rule takes."""
+        made = tensors(seed, dtype, SHAPES if shapes is None else shapes)
+        return {name: self.shaped(array) for name, array in made.items()}
+
     def settings_of(self, tensor: str) -> dict[str, Any]:
         """What the contract says that the tensor's hyperparameters are."""
-        groups = self.around.get("groups", [{"match": ["*bias"], "weight_decay": 0.0}])
+        default = [] if self.optimizer == "muon" else [{"match": ["*bias"], "weight_decay": 0.0}]
+        groups = self.around.get("groups", default)
         matched = {"*bias": tensor.endswith("bias"), "layer.*": tensor.startswith("layer."), "gain": tensor == "gain"}
         overrides = [group for group in groups if any(matched[pattern] for pattern in group["match"])]
         return {**oracle.DEFAULTS[self.optimizer], **self.hyperparameters, **(overrides[0] if overrides else {})}
@@ -77,6 +92,17 @@ RULES = [
     Case("rmsprop_momentum", "rmsprop", {"momentum": 0.9}),
     Case("rmsprop_centered", "rmsprop", {"centered": True}),
     Case("rmsprop_all", "rmsprop", {"centered": True, "momentum": 0.9, "weight_decay": 0.1, "maximize": True}),
+    Case("nadam", "nadam"),
+    Case("nadam_decay", "nadam", {"weight_decay": 0.1, "lr": 0.02, "eps": 1e-3}),
+    Case("nadam_decoupled_decay", "nadam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
+    Case("nadam_all", "nadam", {"maximize": True, "weight_decay": 0.1, "betas": [0.8, 0.9], "momentum_decay": 0.1}),
+    Case("adafactor", "adafactor"),
+    Case("adafactor_decay", "adafactor", {"weight_decay": 0.1, "lr": 0.1}),
+    Case("adafactor_all", "adafactor", {"maximize": True, "eps": [0.5, 0.1], "d": 1.5, "beta2_decay": -0.5}),
+    Case("muon", "muon"),
+    Case("muon_momentum", "muon", {"momentum": 0.5, "nesterov": False, "weight_decay": 0.0}),
+    Case("muon_all", "muon", {"ns_coefficients": [2, -1.5, 0.5], "ns_steps": 8, "eps": 0.1, "lr": 0.1}),
+    Case("muon_match", "muon", {"adjust_lr_fn": "match_rms_adamw"}),
 ]
 """Every rule with each of its flags."""
 
@@ -99,7 +125,7 @@ AROUND: Mapping[str, Mapping[str, Any]] = {
 WHOLE = [
     Case(f"{case.name}_{name}", case.optimizer, {**case.hyperparameters, "weight_decay": 0.1}, around)
     for case in RULES
-    if case.name in ("adamw", "adam", "sgd_momentum", "rmsprop_centered")
+    if case.name in ("adamw", "adam", "sgd_momentum", "rmsprop_centered", "nadam", "adafactor", "muon")
     for name, around in AROUND.items()
 ]
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from optim_engine import Config, State, step
+from optim_engine import State, step
 from optim_engine.arrays import Array
-from tests.engine.cases import DTYPES
+from tests.engine.cases import DTYPES, Case
 
 BITS = {2: np.uint16, 4: np.uint32, 8: np.uint64}
 SIZES = {"a": 700, "b.bias": 130, "c": 33_500}
@@ -34,20 +34,20 @@ def mixed(seed: int, size: int, dtype: np.dtype[Any], *, finite: bool = False) -
     return x
 
 
-def seeded(config: Config, dtype: np.dtype[Any]) -> State:
+def seeded(case: Case, dtype: np.dtype[Any]) -> State:
     """A state whose moments have such values, as an uploaded one may."""
-    ones = {name: np.ones(size, dtype) for name, size in SIZES.items()}
-    state = step(config, State.empty(), ones, ones).state
+    ones = {name: case.shaped(np.ones(size, dtype)) for name, size in SIZES.items()}
+    state = step(case.config, State.empty(), ones, ones).state
     state = State(state.t, state.layout, state.counts, state.memory.copy())
     for seed, (slot, _, array) in enumerate(state.arrays()):
         if slot != "params":
-            array[...] = mixed(seed, array.size, array.dtype)
+            array[...] = mixed(seed, array.size, array.dtype).reshape(array.shape)
     return state
 
 
-def special_step(config: Config, dtype: str) -> tuple[State, dict[str, Array], dict[str, Array]]:
+def special_step(case: Case, dtype: str) -> tuple[State, dict[str, Array], dict[str, Array]]:
     """A state, parameters and gradients that have such values; gradients are finite."""
     kind = np.dtype(DTYPES[dtype])
-    params = {name: mixed(100 + i, size, kind) for i, (name, size) in enumerate(SIZES.items())}
-    grads = {name: mixed(200 + i, size, kind, finite=True) for i, (name, size) in enumerate(SIZES.items())}
-    return seeded(config, kind), params, grads
+    params = {name: case.shaped(mixed(100 + i, size, kind)) for i, (name, size) in enumerate(SIZES.items())}
+    grads = {name: case.shaped(mixed(200 + i, size, kind, finite=True)) for i, (name, size) in enumerate(SIZES.items())}
+    return seeded(case, kind), params, grads

@@ -14,7 +14,7 @@ def test_defaults_are_those_of_pytorch(optimizer: str) -> None:
     assert Config.parse(optimizer).to_dict() == {
         "optimizer": optimizer,
         "hyperparameters": expected,
-        "groups": [{"match": ["*bias"], "weight_decay": 0.0}],
+        "groups": [] if optimizer == "muon" else [{"match": ["*bias"], "weight_decay": 0.0}],
         "schedule": None,
         "clip": None,
         "on_non_finite": "reject",

@@ -9,6 +9,7 @@ from optim_engine import OPTIMIZERS, SCHEDULES, Config, InvalidConfig
 from tests import oracle
 
 HUGE = 10**5000
+KNOWN = "adamw, adam, sgd, rmsprop, nadam, adafactor, muon"
 ADAMW = "lr, weight_decay, maximize, betas, eps, amsgrad"
 
 NUMBERS = [-1, -1e-9, math.nan, math.inf, -math.inf, HUGE, True, "0.1", None, [0.1], {"value": 1}]
@@ -33,10 +34,10 @@ def test_a_flag_is_true_or_false_and_nothing_like_it(value: object) -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"optimizer": "adamax"}, "optimizer: 'adamax' is unknown; there is adamw, adam, sgd, rmsprop"),
-    ({"optimizer": "AdamW"}, "optimizer: 'AdamW' is unknown; there is adamw, adam, sgd, rmsprop"),
-    ({"optimizer": None}, "optimizer: None is unknown; there is adamw, adam, sgd, rmsprop"),
-    ({"optimizer": ["adam"]}, "optimizer: a list is unknown; there is adamw, adam, sgd, rmsprop"),
+    ({"optimizer": "adamax"}, f"optimizer: 'adamax' is unknown; there is {KNOWN}"),
+    ({"optimizer": "AdamW"}, f"optimizer: 'AdamW' is unknown; there is {KNOWN}"),
+    ({"optimizer": None}, f"optimizer: None is unknown; there is {KNOWN}"),
+    ({"optimizer": ["adam"]}, f"optimizer: a list is unknown; there is {KNOWN}"),
     ({"hyperparameters": []}, "hyperparameters: must be an object, not a list"),
     ({"hyperparameters": False}, "hyperparameters: must be an object, not False"),
     ({"hyperparameters": "lr"}, "hyperparameters: must be an object, not 'lr'"),
@@ -74,6 +75,42 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (
         {"optimizer": "rmsprop", "hyperparameters": {"alpha": 1}},
         "hyperparameters.alpha: 1 is out of range: finite, at least 0, below 1",
+    ),
+    (
+        {"optimizer": "nadam", "hyperparameters": {"momentum_decay": -1}},
+        "hyperparameters.momentum_decay: -1 is out of range: finite, at least 0",
+    ),
+    (
+        {"optimizer": "adafactor", "hyperparameters": {"beta2_decay": 0.1}},
+        "hyperparameters.beta2_decay: 0.1 is out of range: finite, at most 0",
+    ),
+    (
+        {"optimizer": "adafactor", "hyperparameters": {"d": 0.5}},
+        "hyperparameters.d: 0.5 is out of range: finite, at least 1",
+    ),
+    (
+        {"optimizer": "adafactor", "hyperparameters": {"eps": [None, None]}},
+        "hyperparameters.eps[1]: must be a number, not None",
+    ),
+    (
+        {"optimizer": "adafactor", "hyperparameters": {"eps": 1e-3}},
+        "hyperparameters.eps: must be two numbers, not 0.001",
+    ),
+    (
+        {"optimizer": "muon", "hyperparameters": {"ns_coefficients": [1, 2]}},
+        "hyperparameters.ns_coefficients: must be three numbers, not a list",
+    ),
+    (
+        {"optimizer": "muon", "hyperparameters": {"ns_steps": 100}},
+        "hyperparameters.ns_steps: 100 is out of range: at least 0, at most 99",
+    ),
+    (
+        {"optimizer": "muon", "hyperparameters": {"adjust_lr_fn": "other"}},
+        "hyperparameters.adjust_lr_fn: 'other' is unknown; there is original, match_rms_adamw",
+    ),
+    (
+        {"optimizer": "muon", "hyperparameters": {"maximize": True}},
+        f"hyperparameters.maximize: there is no such setting here; there is {', '.join(oracle.DEFAULTS['muon'])}",
     ),
     ({"wire_dtype": "float8", "hold_params": True}, "wire_dtype: 'float8' is unknown; there is bfloat16, float16"),
     ({"wire_dtype": ["float16"], "hold_params": True}, "wire_dtype: a list is unknown; there is bfloat16, float16"),

@@ -15,10 +15,15 @@ def arrays(seed: int, names: dict[str, tuple[int, ...]] | None = None) -> dict[s
     return {name: np.asarray(random.standard_normal(shape), np.float32) for name, shape in (names or SIZES).items()}
 
 
+def shaped(case: Case, arrays: Arrays) -> dict[str, Array]:
+    return {name: case.shaped(array) for name, array in arrays.items()}
+
+
 def trained(config: Config, hold: bool = False, steps: int = 3) -> State:
-    state, params = State.empty(), arrays(0)
+    case = Case("", config.optimizer)
+    state, params = State.empty(), shaped(case, arrays(0))
     for seed in range(1, steps + 1):
-        outcome = step(config, state, {} if hold and seed > 1 else params, arrays(seed))
+        outcome = step(config, state, {} if hold and seed > 1 else params, shaped(case, arrays(seed)))
         state, params = outcome.state, outcome.params
     return state
 
@@ -40,7 +45,7 @@ def test_renamed_tensors_go_on_as_they_would_have(case: Case, hold: bool) -> Non
     new = Edits(rename=names).apply(old)
     assert kept(new) == {names.get(name, name): value for name, value in kept(old).items()}
     assert list(new.entries) == ["b", "a", "new", "d"]
-    grads, params = arrays(7), {} if hold else arrays(8)
+    grads, params = shaped(case, arrays(7)), {} if hold else shaped(case, arrays(8))
     expected = step(config, old, params, grads)
 
     def renamed(tensors: Arrays) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from optim_engine import Config, NonFinite, Outcome, State, arrays, step
 from optim_engine.arrays import Array
-from tests.engine.cases import ALL, DTYPES, SHAPES, Case, tensors
+from tests.engine.cases import ALL, DTYPES, SHAPES, Case
 
 FLOATS = {f"{name}.{dtype}": (shape, dtype) for name, shape in SHAPES.items() for dtype in DTYPES}
 FLOATS |= {"big.weight": ((9, 23), "float32"), "empty": ((0, 4), "float64")}
@@ -38,9 +38,9 @@ class Told:
             assert memory[start:end].tobytes() == then
 
 
-def some(seed: int, names: set[str]) -> dict[str, Array]:
+def some(case: Case, seed: int, names: set[str]) -> dict[str, Array]:
     return {
-        name: tensors(seed, DTYPES[dtype], {name: shape})[name]
+        name: case.tensors(seed, DTYPES[dtype], {name: shape})[name]
         for name, (shape, dtype) in FLOATS.items()
         if name in names
     }
@@ -67,7 +67,9 @@ def test_every_byte_is_told_once_and_final(case: Case, hold: bool, named: list[s
         config, state = Config.parse(**{**case.config.to_dict(), "hold_params": hold}), State.empty()
         for t, names in enumerate(named):
             told = Told()
-            state = step(config, state, held(config, some(0, names), state), some(t + 1, names), filled=told).state
+            state = step(
+                config, state, held(config, some(case, 0, names), state), some(case, t + 1, names), filled=told
+            ).state
             told.check(state.memory)
 
 

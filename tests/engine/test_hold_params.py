@@ -15,11 +15,11 @@ HOLDING = Config.parse("adamw", hold_params=True)
 @each_dtype
 def test_held_parameters_are_those_of_a_session_that_is_sent_them(case: Case, dtype: type[Any]) -> None:
     holding = replace(case.config, hold_params=True)
-    params, sent, held = tensors(0, dtype), State.empty(), State.empty()
+    params, sent, held = case.tensors(0, dtype), State.empty(), State.empty()
     for t in range(1, 6):
-        grads = tensors(t, dtype)
+        grads = case.tensors(t, dtype)
         expected = step(case.config, sent, params, grads)
-        outcome = step(holding, held, tensors(0, dtype) if t == 1 else {}, grads)
+        outcome = step(holding, held, case.tensors(0, dtype) if t == 1 else {}, grads)
         assert same_bits(outcome.params, expected.params)
         assert same_bits(outcome.state.held(), expected.params)
         assert outcome.metrics == expected.metrics

@@ -19,11 +19,11 @@ def frozen(state: State) -> State:
 @each_case
 @each_dtype
 def test_read_only_arrays_and_a_read_only_state_are_enough(case: Case, dtype: type[Any]) -> None:
-    params, state = tensors(0, dtype), frozen(State.empty())
+    params, state = case.tensors(0, dtype), frozen(State.empty())
     for t in range(1, 4):
         before = state.memory.tobytes()
-        outcome = step(case.config, state, params, tensors(t, dtype))
-        reapply(case.config, outcome.state, params, tensors(t, dtype), clip_scale=outcome.metrics.clip_scale)
+        outcome = step(case.config, state, params, case.tensors(t, dtype))
+        reapply(case.config, outcome.state, params, case.tensors(t, dtype), clip_scale=outcome.metrics.clip_scale)
         assert state.memory.tobytes() == before
         state = frozen(outcome.state)
 
@@ -31,9 +31,9 @@ def test_read_only_arrays_and_a_read_only_state_are_enough(case: Case, dtype: ty
 @each_case
 def test_so_it_is_where_the_state_holds_parameters_and_a_step_names_some(case: Case) -> None:
     config = replace(case.config, hold_params=True)
-    state = frozen(State.empty().with_params(tensors(0, np.float32)))
+    state = frozen(State.empty().with_params(case.tensors(0, np.float32)))
     for t, names in enumerate([list(SHAPES), ["gain"], ["layer.weight", "gain"]]):
-        grads = {name: tensors(t, np.float32)[name] for name in names}
+        grads = {name: case.tensors(t, np.float32)[name] for name in names}
         before = state.memory.tobytes()
         after = step(config, state, {}, grads).state
         assert state.memory.tobytes() == before

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from optim_engine import Config, NonFinite, Outcome, State, reapply, step
 from optim_engine.arrays import CHUNK, Array
 from optim_engine.machine import ALONE, NUMPY, Machine, fastest
-from tests.engine.cases import ALL, Case, each_case, each_machine, same_bits, tensors
+from tests.engine.cases import ALL, Case, each_case, each_machine, same_bits
 from tests.engine.test_filled import Told
 
 FUSED = Machine(fastest())
@@ -57,9 +57,11 @@ def test_the_fused_kernel_has_the_bits_of_numpy(
 ) -> None:
     config = Config.parse(**{**case.config.to_dict(), "hold_params": hold})
     states = {NUMPY: State.empty(), FUSED.kernel: State.empty()}
-    params = {f"{i}": vector(seed + i, size, dtype, form) for i, size in enumerate(sizes)}
+    params = {f"{i}": case.shaped(vector(seed + i, size, dtype, form)) for i, size in enumerate(sizes)}
     for t in range(1, 4):
-        grads = {name: vector(seed + 10 * t + int(name), len(θ), dtype, form) for name, θ in params.items()}
+        grads = {
+            name: case.shaped(vector(seed + 10 * t + int(name), θ.size, dtype, form)) for name, θ in params.items()
+        }
         sent = {} if hold and t > 1 else params
         plain, fused = (step(config, states[k], sent, grads, machine=Machine(k)) for k in states)
         assert same(plain, fused)
@@ -72,7 +74,7 @@ def test_the_fused_kernel_has_the_bits_of_numpy(
 @each_case
 def test_any_number_of_threads_gives_the_same_bits_and_the_same_norms(case: Case) -> None:
     sizes = {"w": (2 * CHUNK + 12_345,), "b.bias": (100,), "u": (CHUNK,)}
-    params, grads = tensors(0, np.float32, sizes), tensors(1, np.float32, sizes)
+    params, grads = case.tensors(0, np.float32, sizes), case.tensors(1, np.float32, sizes)
     alone = step(case.config, State.empty(), params, grads)
     with ThreadPoolExecutor(5) as pool:
         for threads in (2, 5):

@@ -14,15 +14,17 @@ from tests.engine.cases import Case, each_case, each_dtype, same_bits, tensors
 SHAPES = {"b.bias": (7,), "a": (5, 8), "c": (), "d.bias": (3, 2), "big": (11, 17), "e": (0, 4), "f": (9,)}
 
 
-def run(config: Config, dtype: type[Any], *, backwards: bool = False, steps: int = 4) -> Outcome:
+def run(case: Case, dtype: type[Any], *, backwards: bool = False, steps: int = 4) -> Outcome:
     """Some steps, in which a tensor comes late and another is left out once."""
-    params: Mapping[str, Array] = tensors(0, dtype, SHAPES)
+    params: Mapping[str, Array] = case.tensors(0, dtype, SHAPES)
     state = State.empty()
     for t in range(1, steps + 1):
-        grads = tensors(t, dtype, SHAPES)
+        grads = case.tensors(t, dtype, SHAPES)
         names = [name for name in SHAPES if not (t == 1 and name == "a") and not (t == 3 and name == "f")]
         names = names[::-1] if backwards else names
-        outcome = step(config, state, {name: params[name] for name in names}, {name: grads[name] for name in names})
+        outcome = step(
+            case.config, state, {name: params[name] for name in names}, {name: grads[name] for name in names}
+        )
         params, state = {**params, **outcome.params}, outcome.state
     return replace(outcome, params=dict(params))
 
@@ -38,9 +40,9 @@ def same(left: Outcome, right: Outcome) -> bool:
 def test_packed_tensors_come_out_as_unpacked_ones(
     case: Case, dtype: type[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    packed = run(case.config, dtype)
+    packed = run(case, dtype)
     monkeypatch.setattr(plan, "PACK_BELOW", 0)
-    assert same(packed, run(case.config, dtype))
+    assert same(packed, run(case, dtype))
 
 
 @each_case
@@ -48,23 +50,23 @@ def test_packed_tensors_come_out_as_unpacked_ones(
 def test_a_walk_in_blocks_comes_out_as_one_in_a_whole(
     case: Case, dtype: type[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run(case.config, dtype, steps=3)
+    whole = run(case, dtype, steps=3)
     monkeypatch.setattr(arrays, "BLOCK", 25)
-    assert same(whole, run(case.config, dtype, steps=3))
+    assert same(whole, run(case, dtype, steps=3))
 
 
 @each_case
 def test_packs_of_any_size_come_out_alike(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = run(case.config, np.float64)
+    whole = run(case, np.float64)
     monkeypatch.setattr(plan, "LARGEST_PACK", 10)
     monkeypatch.setattr(arrays, "BLOCK", 16)
-    assert same(whole, run(case.config, np.float64))
+    assert same(whole, run(case, np.float64))
 
 
 @each_case
 @each_dtype
 def test_the_order_of_names_changes_no_bit_clipped_or_not(case: Case, dtype: type[Any]) -> None:
-    forwards, backwards = run(case.config, dtype), run(case.config, dtype, backwards=True)
+    forwards, backwards = run(case, dtype), run(case, dtype, backwards=True)
     assert same(forwards, backwards)
     assert forwards.metrics == backwards.metrics
     assert forwards.state.memory.tobytes() == backwards.state.memory.tobytes()

@@ -13,9 +13,9 @@ from tests.engine.cases import SHAPES, Case, each_case, each_dtype, same_bits, t
 @each_dtype
 @pytest.mark.parametrize("lr", [None, 0.3], ids=["", "own_lr"])
 def test_it_is_the_step_to_the_bit(case: Case, dtype: type[Any], lr: float | None) -> None:
-    params, state = tensors(0, dtype), State.empty()
+    params, state = case.tensors(0, dtype), State.empty()
     for t in range(1, 6):
-        grads = tensors(t, dtype)
+        grads = case.tensors(t, dtype)
         outcome = step(case.config, state, params, grads, lr=lr)
         again = reapply(case.config, outcome.state, params, grads, clip_scale=outcome.metrics.clip_scale, lr=lr)
         assert same_bits(again, outcome.params)

@@ -17,7 +17,7 @@ KERNELS = {NUMPY, fastest()}
 @pytest.mark.parametrize("dtype", DTYPES)
 @each_case
 def test_special_values_have_the_same_bits_by_every_kernel_and_one_nan(case: Case, dtype: str) -> None:
-    state, params, grads = special_step(case.config, dtype)
+    state, params, grads = special_step(case, dtype)
     outcomes = [step(case.config, state, params, grads, machine=Machine(kernel)) for kernel in KERNELS]
     for outcome in outcomes:
         assert_one_nan(outcome)

@@ -66,24 +66,25 @@ def test_arrays_are_views_of_the_memory_in_their_shape_and_dtype() -> None:
 @each_case
 @each_dtype
 def test_a_state_keeps_what_its_rule_needs_in_float32_or_float64(case: Case, dtype: type[Any]) -> None:
-    state = step(case.config, State.empty(), tensors(0, dtype), tensors(1, dtype)).state
+    state = step(case.config, State.empty(), case.tensors(0, dtype), case.tensors(1, dtype)).state
     wide = np.float64 if dtype is np.float64 else np.float32
     for name, entry in state.entries.items():
         h = case.config.hyperparameters_of(case.config.group_of(name))
         assert entry.slots == OPTIMIZERS[case.optimizer].slots(h, entry.spec.shape)
         assert entry.moments == entry.slots
-        assert all(state.array(name, slot).dtype == wide for slot in entry.slots)
+        assert all(state.array(name, slot).dtype == (SLOTS[slot].dtype or wide) for slot in entry.slots)
+        assert all(state.array(name, slot).shape == SLOTS[slot].shape_of(entry.spec.shape) for slot in entry.slots)
 
 
 @pytest.mark.parametrize("case", RULES, ids=lambda case: case.name)
 def test_a_state_that_was_copied_as_bytes_goes_on_as_the_original(case: Case) -> None:
-    params = tensors(0, np.float32)
-    state = step(case.config, State.empty(), params, tensors(1, np.float32)).state
+    params = case.tensors(0, np.float32)
+    state = step(case.config, State.empty(), params, case.tensors(1, np.float32)).state
     specs = [(name, entry.spec.shape, entry.spec.dtype.name, entry.slots) for name, entry in state.entries.items()]
     layout = Layout({name: Entry(Spec(shape, np.dtype(dtype)), slots) for name, shape, dtype, slots in specs})
     copy = State.allocate(state.t, layout, dict(state.counts))
     copy.memory.data[:] = state.memory.tobytes()
-    outcomes = [step(case.config, each, params, tensors(2, np.float32)) for each in (state, copy)]
+    outcomes = [step(case.config, each, params, case.tensors(2, np.float32)) for each in (state, copy)]
     assert same_bits(outcomes[0].params, outcomes[1].params)
     assert outcomes[0].state.memory.tobytes() == outcomes[1].state.memory.tobytes()
 

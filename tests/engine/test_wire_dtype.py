@@ -31,6 +31,10 @@ def session(wire: str, **settings: Any) -> Config:
     return Config.parse("adamw", hold_params=True, wire_dtype=wire, **settings)
 
 
+def shaped(case: Case, arrays: Arrays) -> dict[str, Array]:
+    return {name: case.shaped(array) for name, array in arrays.items()}
+
+
 def cast(arrays: Arrays, dtype: str, names: Iterable[str] | None = None) -> dict[str, Array]:
     """Those of the names in that dtype, the others as they are."""
     chosen = set(arrays if names is None else names)
@@ -46,7 +50,7 @@ def test_a_step_is_that_of_the_widened_gradients_with_its_answer_rounded_once(
     wired, plain = configs(case, wire)
     state = same = State.empty()
     for t in range(1, 6):
-        params, grads = tensors(0, np.float32) if t == 1 else {}, cast(tensors(t, np.float32), wire)
+        params, grads = case.tensors(0, np.float32) if t == 1 else {}, cast(case.tensors(t, np.float32), wire)
         outcome = step(wired, state, params, grads, machine=machine)
         expected = step(plain, same, params, cast(grads, "float32"), machine=machine)
         assert same_bits(outcome.params, cast(expected.params, wire))
@@ -77,7 +81,7 @@ def test_some_tensors_may_come_in_halves_and_some_not(
 ) -> None:
     clipped = Config.parse("adamw", clip=clip and {"global_norm": clip}).clip
     wired, plain = configs(case, wire, clip=clipped)
-    params, steps = run
+    params, steps = shaped(case, run[0]), [(shaped(case, grads), halves) for grads, halves in run[1]]
     state = same = State.empty()
     for grads, halves in steps:
         sent = cast(grads, wire, halves)

@@ -1,0 +1,160 @@
+"""The second mind for whole tensors: rules of which an element knows the others, on lists of plain floats.
+
+Like `oracle.py`, it imports nothing of the engine and nothing of NumPy.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from math import sqrt
+from typing import NamedTuple
+
+from tests import oracle
+
+Matrix = list[list[float]]
+Slots = dict[str, list[float]]
+
+
+class Tensor(NamedTuple):
+    """A tensor's elements in C order, with its shape."""
+
+    shape: tuple[int, ...]
+    values: list[float]
+
+    @property
+    def rows(self) -> Matrix:
+        """The elements in lists of the last dimension."""
+        width = self.shape[-1]
+        return [self.values[i : i + width] for i in range(0, len(self.values), width)] if width else []
+
+
+class TensorRule(NamedTuple):
+    """The same of a whole tensor: `advance(h, t, g, s)`, and `apply(h, t, lr, θ, g, s, ε)`; ε is its dtype's."""
+
+    advance: Callable[[oracle.Settings, int, Tensor, Slots], Slots]
+    apply: Callable[[oracle.Settings, int, float, Tensor, Tensor, Slots, float], list[float]]
+
+
+def step(
+    optimizer: str,
+    h: oracle.Settings,
+    t: int,
+    lr: float,
+    θ: Tensor,
+    g: Tensor,
+    s: Slots,
+    **clipping: float,
+) -> tuple[list[float], Slots]:
+    """A tensor's t-th update: its new values and its new moments."""
+    seen = [oracle.gradient(optimizer, h, x, y, **clipping) for x, y in zip(θ.values, g.values, strict=True)]
+    g = Tensor(g.shape, seen)
+    s = advance(optimizer, h, t, g, s)
+    return apply(optimizer, h, t, lr, θ, g, s), s
+
+
+def advance(optimizer: str, h: oracle.Settings, t: int, g: Tensor, s: Slots) -> Slots:
+    """The moments of a tensor with the gradient that the rule sees taken in."""
+    if optimizer in TENSOR_RULES:
+        return TENSOR_RULES[optimizer].advance(h, t, g, s)
+    made = [oracle.RULES[optimizer].advance(h, t, x, moments_of(s, i)) for i, x in enumerate(g.values)]
+    slots = {slot: [moments[slot] for moments in made] for slot in made[0]}
+    return {slot: values[:1] if slot in oracle.SCALARS else values for slot, values in slots.items()}
+
+
+def apply(
+    optimizer: str, h: oracle.Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float = 2.0**-52
+) -> list[float]:
+    """A tensor's new values by moments that were advanced."""
+    if optimizer in TENSOR_RULES:
+        return TENSOR_RULES[optimizer].apply(h, t, lr, θ, g, s, ε)
+    pairs = enumerate(zip(θ.values, g.values, strict=True))
+    return [oracle.RULES[optimizer].apply(h, t, lr, x, y, moments_of(s, i)) for i, (x, y) in pairs]
+
+
+def moments_of(s: Slots, i: int) -> oracle.Moments:
+    """One element's."""
+    return {slot: values[0 if slot in oracle.SCALARS else i] for slot, values in s.items()}
+
+
+def adafactor_advance(h: oracle.Settings, t: int, g: Tensor, s: Slots) -> Slots:
+    w = t ** h["beta2_decay"]
+    if len(g.shape) < 2:
+        found = {"v": [x * x for x in g.values]}
+    else:
+        n, m = g.shape[-2:]
+        squares = [[x * x for x in row] for row in g.rows]
+        matrices = [squares[i : i + n] for i in range(0, len(squares), n)]
+        found = {
+            "v_row": [sum(row) / m for row in squares],
+            "v_col": [sum(row[j] for row in matrix) / n for matrix in matrices for j in range(m)],
+        }
+    zeros = {slot: [0.0] * len(values) for slot, values in found.items()}
+    old = {**zeros, **s}
+    return {slot: [(1 - w) * x + w * y for x, y in zip(old[slot], found[slot], strict=True)] for slot in found}
+
+
+def adafactor_apply(h: oracle.Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+    ε1, ε2 = h["eps"]
+    ε1 = ε if ε1 is None else ε1
+    if len(g.shape) < 2:
+        v = s["v"]
+    else:
+        n, m = g.shape[-2:]
+        v = []
+        for k in range(len(s["v_row"]) // n):
+            R, C = s["v_row"][k * n : (k + 1) * n], s["v_col"][k * m : (k + 1) * m]
+            v += [r * c / max(sum(R) / n, ε1) for r in R for c in C]
+    u = [x / sqrt(max(y, ε1 * ε1)) for x, y in zip(g.values, v, strict=True)]
+    α = max(ε2, rms(θ.values)) * min(lr, 1 / sqrt(t))
+    α /= max(1.0, rms(u) / h["d"])
+    return [x - lr * h["weight_decay"] * x - α * y for x, y in zip(θ.values, u, strict=True)]
+
+
+def rms(values: Sequence[float]) -> float:
+    return oracle.norm(values) / sqrt(len(values))
+
+
+def muon_advance(h: oracle.Settings, t: int, g: Tensor, s: Slots) -> Slots:
+    μ, old = h["momentum"], s.get("m", [0.0] * len(g.values))
+    return {"m": [μ * b + (1 - μ) * x for b, x in zip(old, g.values, strict=True)]}
+
+
+def muon_apply(h: oracle.Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+    μ, d = h["momentum"], s["m"]
+    if h["nesterov"]:
+        d = [(1 - μ) * x + μ * b for b, x in zip(d, g.values, strict=True)]
+    n, m = θ.shape
+    scale = 0.2 * sqrt(max(n, m)) if h["adjust_lr_fn"] == "match_rms_adamw" else sqrt(max(1.0, n / m))
+    size = max(oracle.norm(d), h["eps"])
+    X = orthogonal(h, Tensor(θ.shape, [x / size for x in d]).rows)
+    moved = [x for row in X for x in row]
+    return [x - lr * h["weight_decay"] * x - lr * scale * y for x, y in zip(θ.values, moved, strict=True)]
+
+
+def orthogonal(h: oracle.Settings, X: Matrix) -> Matrix:
+    """Newton and Schulz's iteration, as Jordan writes it: on the side on which X·Xᵀ is the smaller matrix."""
+    if len(X) > len(X[0]):
+        return transposed(orthogonal(h, transposed(X)))
+    a, b, c = h["ns_coefficients"]
+    for _ in range(h["ns_steps"]):
+        A = product(X, transposed(X))
+        AA = product(A, A)
+        B = [[b * x + c * y for x, y in zip(*rows, strict=True)] for rows in zip(A, AA, strict=True)]
+        X = [[a * x + y for x, y in zip(*rows, strict=True)] for rows in zip(X, product(B, X), strict=True)]
+    return X
+
+
+def product(X: Matrix, Y: Matrix) -> Matrix:
+    return [
+        [math.fsum(x * y for x, y in zip(row, column, strict=True)) for column in zip(*Y, strict=True)] for row in X
+    ]
+
+
+def transposed(X: Matrix) -> Matrix:
+    return [list(column) for column in zip(*X, strict=True)]
+
+
+TENSOR_RULES: Mapping[str, TensorRule] = {
+    "adafactor": TensorRule(adafactor_advance, adafactor_apply),
+    "muon": TensorRule(muon_advance, muon_apply),
+}
+"""The rules that want a whole tensor."""
