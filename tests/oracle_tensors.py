@@ -77,19 +77,21 @@ def moments_of(s: Slots, i: int) -> oracle.Moments:
 
 def adafactor_advance(h: oracle.Settings, t: int, g: Tensor, s: Slots) -> Slots:
     w = t ** h["beta2_decay"]
-    if len(g.shape) < 2:
-        found = {"v": [x * x for x in g.values]}
-    else:
-        n, m = g.shape[-2:]
-        squares = [[x * x for x in row] for row in g.rows]
-        matrices = [squares[i : i + n] for i in range(0, len(squares), n)]
-        found = {
-            "v_row": [sum(row) / m for row in squares],
-            "v_col": [sum(row[j] for row in matrix) / n for matrix in matrices for j in range(m)],
-        }
+    found = {"v": [x * x for x in g.values]} if len(g.shape) < 2 else square_means(g)
     zeros = {slot: [0.0] * len(values) for slot, values in found.items()}
     old = {**zeros, **s}
     return {slot: [(1 - w) * x + w * y for x, y in zip(old[slot], found[slot], strict=True)] for slot in found}
+
+
+def square_means(g: Tensor) -> Slots:
+    """The means of the squares of each row and of each column, added one after the other."""
+    n, m = g.shape[-2:]
+    squares = [[x * x for x in row] for row in g.rows]
+    matrices = [squares[i : i + n] for i in range(0, len(squares), n)]
+    return {
+        "v_row": [oracle.added(row) / m for row in squares],
+        "v_col": [oracle.added([row[j] for row in matrix]) / n for matrix in matrices for j in range(m)],
+    }
 
 
 def adafactor_apply(h: oracle.Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:

@@ -29,8 +29,13 @@ def read_creation(document: Any) -> dict[str, Any]:
     _check_keys(document, CREATION)
     if "optimizer" not in document:
         raise InvalidSession("optimizer: is needed")
+    config = Config.parse(**{key: document[key] for key in SETTINGS if key in document})
+    if config.rule.bits == "machine" and not config.hold_params:
+        raise InvalidSession(
+            f"hold_params: {config.optimizer} needs it true: another machine could not make an answer again to the bit"
+        )
     return {
-        "config": Config.parse(**{key: document[key] for key in SETTINGS if key in document}),
+        "config": config,
         "ttl_seconds": _read_ttl(document.get("ttl_seconds")),
         "labels": _read_labels({} if document.get("labels") is None else document["labels"]),
     }

@@ -93,7 +93,7 @@ RULES = [
     Case("rmsprop_centered", "rmsprop", {"centered": True}),
     Case("rmsprop_all", "rmsprop", {"centered": True, "momentum": 0.9, "weight_decay": 0.1, "maximize": True}),
     Case("nadam", "nadam"),
-    Case("nadam_decay", "nadam", {"weight_decay": 0.1, "lr": 0.02, "eps": 1e-3}),
+    Case("nadam_decay", "nadam", {"weight_decay": 0.1, "lr": 0.01, "eps": 1e-3}),
     Case("nadam_decoupled_decay", "nadam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
     Case("nadam_all", "nadam", {"maximize": True, "weight_decay": 0.1, "betas": [0.8, 0.9], "momentum_decay": 0.1}),
     Case("adafactor", "adafactor"),
