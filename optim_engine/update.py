@@ -6,7 +6,7 @@ No input is ever written to. What a step needs is worked out first, so a refused
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from optim_engine.plan import Plan, plan_step
 from optim_engine.run import Run
 from optim_engine.state import State
 from optim_engine.walk import NUMBERS, Update, Vectors
+
+Rates: TypeAlias = Mapping[int | None, float]
+"""The learning rate of each group; `None` is no group."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,20 @@ def step(
     rates = config.learning_rates(state.t + 1, lr)
     if config.hold_params:
         state, out = state.with_params(params, config.wire_dtype) if params else state, None
+    return _stepped(config, state, params, grads, rates, out, filled, machine)
+
+
+def _stepped(
+    config: Config,
+    state: State,
+    params: Arrays,
+    grads: Arrays,
+    rates: Rates,
+    out: Arrays | None,
+    filled: Filled | None,
+    machine: Machine,
+) -> Outcome:
+    """Return what comes of a step whose tensors were checked."""
     counts = {tensor: state.counts.get(tensor, 0) + 1 for tensor in grads}
     layout, plan = plan_step(config, state.layout, grads, counts)
     gradients = [run.gather(grads, _dtype_of(config, run, grads)) for run in plan.runs]
@@ -150,7 +167,7 @@ def _job(run: Run, update: Update, vectors: Vectors) -> Job:
     return Job(run, update, vectors, θ if g.dtype == θ.dtype else run.vector(g.dtype))
 
 
-def _update(config: Config, run: Run, new: State, rates: Mapping[int | None, float], scale: float) -> Update:
+def _update(config: Config, run: Run, new: State, rates: Rates, scale: float) -> Update:
     bound = config.clip.value if config.clip else None
     return Update(config.rule, run.h, new.counts[run.tensors[0]], rates[run.group], scale, bound, run.shapes[0])
 

@@ -49,6 +49,8 @@ OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
     ("sgd", {}),
     ("sgd", {"momentum": 0.9}),
     ("rmsprop", {"centered": True, "momentum": 0.5}),
+    ("nadam", {}),
+    ("adafactor", {}),
 ]
 SESSIONS = st.fixed_dictionaries(
     {"on_non_finite": st.sampled_from(["reject", "skip"])},

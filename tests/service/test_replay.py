@@ -283,6 +283,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("sgd", {"hyperparameters": {"weight_decay": 0.1}}),
     ("sgd", {"hyperparameters": {"momentum": 0.9, "nesterov": True}, "clip": {"global_norm": 0.1}}),
     ("rmsprop", {"hyperparameters": {"centered": True, "momentum": 0.9}}),
+    ("nadam", {"hyperparameters": {"weight_decay": 0.1, "decoupled_weight_decay": True}}),
+    ("adafactor", {"hyperparameters": {"weight_decay": 0.1}, "clip": {"global_norm": 0.1}}),
     ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
 ]
 

@@ -25,6 +25,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "lr": 1e-2, "alpha": 0.99, "eps": 1e-8, "weight_decay": 0.0, "momentum": 0.0, "centered": False,
         "maximize": False,
     },
+    "nadam": {
+        "lr": 2e-3, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "momentum_decay": 4e-3, "maximize": False,
+        "decoupled_weight_decay": False,
+    },
+    "adafactor": {
+        "lr": 1e-2, "beta2_decay": -0.8, "eps": [None, 1e-3], "d": 1.0, "weight_decay": 0.0, "maximize": False,
+    },
 }  # fmt: skip
 """As the documentation of torch 2.13 has them."""
 EFFECTIVE = {
@@ -102,6 +109,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"optimizer": "adamw", "hyperparameters": {"betas": 0.9}}, "hyperparameters.betas"),
     ({"optimizer": "adamw", "hyperparameters": [1]}, "hyperparameters"),
     ({"optimizer": "sgd", "hyperparameters": {"nesterov": True}}, "hyperparameters.nesterov"),
+    ({"optimizer": "muon"}, "hold_params: muon needs it true"),
+    ({"optimizer": "muon", "hold_params": True, "hyperparameters": {"maximize": True}}, "hyperparameters.maximize"),
     ({"optimizer": "adamw", "groups": {}}, "groups"),
     ({"optimizer": "adamw", "groups": [{}]}, r"groups\[0\].match"),
     ({"optimizer": "adamw", "groups": [{"match": "*bias"}]}, r"groups\[0\].match"),

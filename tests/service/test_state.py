@@ -23,6 +23,8 @@ SETTINGS: list[tuple[str, dict[str, Any], set[str]]] = [
     ("sgd", {"hyperparameters": {"momentum": 0.9}, "hold_params": True}, {"m", "params"}),
     ("rmsprop", {}, {"v"}),
     ("rmsprop", {"hyperparameters": {"centered": True, "momentum": 0.9}}, {"m", "v", "b"}),
+    ("nadam", {}, {"m", "v", "mu_product"}),
+    ("adafactor", {"hold_params": True}, {"v", "v_row", "v_col", "params"}),
 ]
 
 
