@@ -8,6 +8,8 @@ import numpy as np
 from optim_engine import Config, State, reapply, step
 from optim_engine.arrays import CHUNK
 from optim_engine.machine import NUMPY, Machine
+from optim_engine.sums import chunks_of
+from optim_engine.walk import Update, Vectors, update_blocks
 from tests import oracle, oracle_tensors
 from tests.engine.cases import Case, same_bits, tensors
 from tests.engine.test_filled import Told
@@ -62,6 +64,20 @@ def test_threads_that_share_a_tensor_agree_on_its_product() -> None:
     told.check(together.state.memory)
     assert together.state.memory.tobytes() == alone.state.memory.tobytes()
     assert same_bits(reapply(config, together.state, params, grads, clip_scale=1.0), alone.params)
+
+
+def test_only_the_first_chunk_fills_the_product_of_its_tensor() -> None:
+    """The others would fill it once more when it may be on its way to a store."""
+    config, size = Config.parse("nadam"), CHUNK + 5
+    update = Update(config.rule, config.hyperparameters, 1, 0.1, 1.0, None, (size,))
+    x = np.ones(size, np.float32)
+    old = {"m": x, "v": x, "params": x, "mu_product": np.zeros(1)}
+    new = {"m": x.copy(), "v": x.copy(), "params": x.copy(), "mu_product": np.full(1, 7.0)}
+    first, second = chunks_of([size])
+    for chunk, filled in [(second, False), (first, True)]:
+        update_blocks(update, Vectors(x, old, new).of(chunk), chunk)
+        assert (new["mu_product"] != 7).all() == filled
+    assert (new["params"] != 1).all()
 
 
 def test_a_step_in_the_state_s_own_memory_reads_the_product_before_it_is_filled() -> None:
