@@ -22,20 +22,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import errors
-from app.admission import Places
 from app.auth import Keys
-from app.body_memory import BodyMemory
 from app.cache import StateCache
 from app.compute import Compute
-from app.cors import cors
-from app.hosts import HostGate
 from app.listing import Listing
 from app.logs import configure_logs, log
 from app.memory import bound_malloc, let_go_when_idle
-from app.names import listed
-from app.problems import Problem
 from app.quota import Quota
-from app.rate_limit import RateLimit
 from app.readiness import Readiness
 from app.records import Records
 from app.room import Room
@@ -46,8 +39,15 @@ from app.settings import Settings
 from app.stepping import Stepping
 from app.store import open_store
 from app.store.base import Store
-from app.telemetry import Metrics, Telemetry
 from app.turns import Turns
+from app.web.admission import Places
+from app.web.body_memory import BodyMemory
+from app.web.cors import cors
+from app.web.hosts import HostGate
+from app.web.names import listed
+from app.web.problems import Problem
+from app.web.rate_limit import RateLimit
+from app.web.telemetry import Metrics, Telemetry
 from app.wire.codec import Limits
 from optim_engine import EngineError
 from optim_engine.buffers import BUFFERS

@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from app.bulk_lane import Connection
 from app.file_modes import loose
 from app.logs import configure_logs, log
-from app.pace import Pace
 from app.settings import LINKED_ADDRESS, Settings
 from app.store import open_store
+from app.web.pacing import Pace
+from app.web.protocol import Connection
 from optim_engine.machine import fastest
 
 BACKLOG = 2048

@@ -9,20 +9,20 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from app.admission import Places
 from app.auth import Caller, Keys
-from app.body_memory import BodyMemory
 from app.compute import Compute
 from app.keys_file import Role
 from app.listing import Listing
-from app.rate_limit import RateLimit
 from app.readiness import Readiness
 from app.records import Records
 from app.sessions import Sessions
 from app.settings import Settings
 from app.stepping import Stepping
 from app.store.base import Store
-from app.telemetry import HEADERS, TENANT, Metrics
+from app.web.admission import Places
+from app.web.body_memory import BodyMemory
+from app.web.rate_limit import RateLimit
+from app.web.telemetry import HEADERS, TENANT, Metrics
 from app.wire.codec import Limits
 
 

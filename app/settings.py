@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, FilePath, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.names import EVERY, Hosts, listed, origin
+from app.web.names import EVERY, Hosts, listed, origin
 
 DEFAULT_PORT = 8000
 

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.errors import BodyTooLarge, MalformedHeader, Overloaded
-from app.request_body import BULK_BYTES, EXTENSION, Body
 from app.service import Service
 from app.session import Session
+from app.web.body import BULK_BYTES, EXTENSION, Body
 from app.wire.codec import Buffer
 from app.wire.codecs import JSON, SAFETENSORS, codec_of
 from optim_engine.buffers import BUFFERS

@@ -31,13 +31,13 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from app.debt import Debt
 from app.errors import MalformedBody, MalformedHeader, ServiceError
 from app.logs import log
-from app.pace import Pace
-from app.problems import Problem
-from app.request_body import EXTENSION, Body
-from app.request_head import check_version, origin_form, without_upgrade
+from app.web.body import EXTENSION, Body
+from app.web.deadlines import Debt
+from app.web.pacing import Pace
+from app.web.problems import Problem
+from app.web.request_head import check_version, origin_form, without_upgrade
 
 RECEIVE_BYTES = 1 << 15
 FIRST_BYTES = 1 << 11

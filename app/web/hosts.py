@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.errors import Forbidden, MalformedHeader, Misdirected, ServiceError
-from app.names import EVERY, Hosts, host_of, is_loopback, origin
-from app.request_head import joined
+from app.web.names import EVERY, Hosts, host_of, is_loopback, origin
+from app.web.request_head import joined
 
 PROBES = {"/livez", "/readyz"}
 """Asked by an address that nobody knows before, a pod's, and tell nothing of a session."""

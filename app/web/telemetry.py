@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Overloaded, ServiceError
 from app.logs import REQUEST_ID, log
-from app.problems import ERROR
+from app.web.problems import ERROR
 
 HEADERS = "optim.headers"
 """Where in a request's ASGI scope there are header fields that its answer gets, whatever that is."""

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from app.pace import BEGUN_IN_A_TURN, Pace
+from app.web.pacing import BEGUN_IN_A_TURN, Pace
 
 
 @pytest.fixture

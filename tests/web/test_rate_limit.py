@@ -3,7 +3,7 @@
 import pytest
 
 from app.errors import RateLimited
-from app.rate_limit import RateLimit
+from app.web.rate_limit import RateLimit
 
 
 class Clock:

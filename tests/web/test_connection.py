@@ -11,11 +11,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.bulk_lane import RECEIVE_BYTES, Connection, Http
-from app.pace import BEGUN_IN_A_TURN
-from app.request_body import Body
-from tests.service.echo import LARGE, digest, echo
-from tests.service.sockets import TIMEOUT_SECONDS, URGENT, Wire, listening, post, post_chunked, wait_until
+from app.web.body import Body
+from app.web.pacing import BEGUN_IN_A_TURN
+from app.web.protocol import RECEIVE_BYTES, Connection, Http
+from tests.web.echo import LARGE, digest, echo
+from tests.web.sockets import TIMEOUT_SECONDS, URGENT, Wire, listening, post, post_chunked, wait_until
 
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])

@@ -9,8 +9,8 @@ import pytest
 from httpx2 import Client
 from pydantic import ValidationError
 
-from app.names import host_of, is_loopback
 from app.settings import Settings
+from app.web.names import host_of, is_loopback
 from tests.service.calls import W, create, problem, serving, stepped
 from tests.service.test_auth import row
 

@@ -14,8 +14,8 @@ from app.settings import Settings
 from app.store.base import Head
 from app.store.memory import MemoryStore
 from tests.service.calls import W, create, problem, serving, step
-from tests.service.sockets import Wire, listening, post
 from tests.service.test_auth import row
+from tests.web.sockets import Wire, listening, post
 
 PAGE = "https://app.example"
 ALLOW = "access-control-allow-origin"

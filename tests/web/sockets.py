@@ -15,8 +15,8 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.bulk_lane import Connection
-from app.pace import Pace
+from app.web.pacing import Pace
+from app.web.protocol import Connection
 
 TIMEOUT_SECONDS = 30.0
 DEADLINES = {"head_seconds": 60.0, "body_seconds": 60.0, "answer_seconds": 60.0}

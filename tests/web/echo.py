@@ -6,8 +6,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.request_body import BULK_BYTES
 from app.routes.bodies import Longest, read_body
+from app.web.body import BULK_BYTES
 
 LARGE = bytes(range(256)) * (BULK_BYTES // 64)
 UNBOUNDED = Longest(1 << 30, "")

@@ -22,11 +22,11 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http import httptools_impl
 
 from app.main import create_app
-from app.request_body import BULK_BYTES, EXTENSION
 from app.settings import Settings
+from app.web.body import BULK_BYTES, EXTENSION
 from optim_engine.buffers import BUFFERS
-from tests.service.echo import GONE, LARGE, digest, echo
-from tests.service.sockets import TIMEOUT_SECONDS, Wire, listening, post, post_chunked
+from tests.web.echo import GONE, LARGE, digest, echo
+from tests.web.sockets import TIMEOUT_SECONDS, Wire, listening, post, post_chunked
 
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])
@@ -207,7 +207,7 @@ def test_the_time_in_which_the_service_does_not_read_is_not_the_clients(monkeypa
         await asyncio.sleep(0.8)
         await echo(scope, receive, send)
 
-    monkeypatch.setattr("app.debt.SLOWEST_BYTES_PER_SECOND", 1 << 40)
+    monkeypatch.setattr("app.web.deadlines.SLOWEST_BYTES_PER_SECOND", 1 << 40)
     with listening(busy, body_seconds=0.5) as address, Wire(address) as wire:
         wire.send(post("/lane", LARGE))
         assert wire.answer() == (200, digest(LARGE))

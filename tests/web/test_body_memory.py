@@ -2,8 +2,8 @@
 
 import asyncio
 
-from app.body_memory import Arrival, BodyMemory
 from app.errors import Overloaded
+from app.web.body_memory import Arrival, BodyMemory
 
 
 class Bodies:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.request_body import BULK_BYTES
-from tests.service.echo import LARGE, digest, echo
-from tests.service.sockets import Wire, listening, post, post_chunked
+from app.web.body import BULK_BYTES
+from tests.web.echo import LARGE, digest, echo
+from tests.web.sockets import Wire, listening, post, post_chunked
 
 H2C = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
 OFFERS = {

@@ -9,7 +9,7 @@ from httpx2 import Client
 from app.main import create_app
 from app.settings import Settings
 from tests.service.calls import W, create, problem
-from tests.service.sockets import Wire, listening
+from tests.web.sockets import Wire, listening
 
 
 @pytest.fixture(scope="module")

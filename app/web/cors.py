@@ -9,8 +9,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from app.errors import MalformedHeader
-from app.names import EVERY, origin
-from app.problems import Problem
+from app.web.names import EVERY, origin
+from app.web.problems import Problem
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 SENT = (

@@ -5,9 +5,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from app import admission
-from app.admission import Places
 from app.errors import Overloaded
+from app.web import admission
+from app.web.admission import Places
 
 
 @pytest.fixture
