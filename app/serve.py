@@ -21,8 +21,9 @@ from app.file_modes import loose
 from app.logs import configure_logs, log
 from app.settings import LINKED_ADDRESS, Settings
 from app.store import open_store
-from app.web.pacing import Pace
-from app.web.protocol import Connection
+from app.web.connection import Connection
+from app.web.deadlines import Timeouts
+from app.web.pacing import Pacing
 from optim_engine.machine import fastest
 
 BACKLOG = 2048
@@ -149,10 +150,8 @@ def _config(settings: Settings) -> uvicorn.Config:
         loop="uvloop" if os.name == "posix" else "asyncio",
         http=partial(  # type: ignore[arg-type]
             Connection,
-            head_seconds=settings.head_seconds,
-            body_seconds=settings.body_seconds,
-            answer_seconds=settings.answer_seconds,
-            pace=Pace(URGENT),
+            timeouts=Timeouts(settings.head_seconds, settings.body_seconds, settings.answer_seconds),
+            pacing=Pacing(URGENT),
         ),
         ssl_certfile=settings.ssl_certfile,
         ssl_keyfile=settings.ssl_keyfile,

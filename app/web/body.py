@@ -1,39 +1,29 @@
-"""A request's body as a route sees it, on a connection of the bulk lane."""
+"""A request's body as a route sees it on a connection of the bulk lane."""
 
 import weakref
 from collections.abc import Callable
-from typing import Protocol
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from app.web.lane import Lane
+
 EXTENSION = "optim.body"
-"""Where a route finds the `Body`: in the ASGI scope's extensions."""
+"""The key of the `Body` in the ASGI scope's extensions."""
 BULK_BYTES = 1 << 16
-"""Shorter bodies are read as cheaply by uvicorn. So much it reads ahead in any case."""
+"""The shortest body for the lane. uvicorn reads shorter ones as cheaply, and so much it reads ahead in any case."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Lane(Protocol):
-    """The part of a connection that a body sets."""
-
-    bulk: memoryview | None
-    """What is to be filled of the buffer that a route gave."""
-    count: Callable[[int], None]
-    """Told of the bytes that fill it."""
-    unwanted: int
-    """How many bytes are to come of a body whose buffer was let go."""
-
-
 class Body:
-    """A request's body, as a route sees it."""
+    """A request's body."""
 
-    def __init__(self, http: Lane, cycle: RequestResponseCycle) -> None:
-        # Both know it: without these it would take a garbage collection to let go of each request and connection.
-        self._http: Lane = weakref.proxy(http)
+    def __init__(self, lane: Lane, cycle: RequestResponseCycle) -> None:
+        self._lane = lane
+        # Weak, because the cycle's scope holds this body: a circle would keep each request until a garbage collection.
         self._cycle: RequestResponseCycle = weakref.proxy(cycle)
 
     async def begun(self) -> None:
-        """Wait until it is whole, or the client is gone, or `BULK_BYTES` of it have come: from then on it is quick."""
+        """Wait until the body is whole, or `BULK_BYTES` of it have come, or the client is gone."""
         cycle = self._cycle
         if cycle.more_body and cycle.waiting_for_100_continue:
             cycle.transport.write(CONTINUE)
@@ -41,13 +31,13 @@ class Body:
         while cycle.more_body and not cycle.disconnected and len(cycle.body) < BULK_BYTES:
             cycle.message_event.clear()
             await cycle.message_event.wait()
-        cycle.message_event.set()  # for who receives it
+        cycle.message_event.set()  # for the ASGI `receive` that follows
 
     def receive_into(self, buffer: memoryview, count: Callable[[int], None]) -> bool:
-        """Have the body received into `buffer`, which has its length: the next ASGI `receive` waits until it is full.
+        """Receive the body into `buffer`, which has its announced length: the next ASGI `receive` waits for the rest.
 
-        `count` is told of the bytes that have come. Only for a body whose length is announced. False where all of it
-        came before it was asked for, or the client is gone: then `receive` goes its usual way.
+        `count` is told of the bytes that have come. Return false if the whole body has come already, or the client is
+        gone: then `receive` works as usual.
         """
         cycle = self._cycle
         if not cycle.more_body or cycle.disconnected:
@@ -56,11 +46,10 @@ class Body:
         buffer[:position] = cycle.body
         cycle.body = bytearray()
         cycle.message_event.clear()
-        self._http.bulk, self._http.count = buffer[position:], count
+        self._lane.fill(buffer[position:], count)
         count(position)
         return True
 
     def drop(self) -> None:
-        """Let go of the buffer: what is still to come of the body is received, and forgotten."""
-        if self._http.bulk is not None:
-            self._http.unwanted, self._http.bulk = len(self._http.bulk), None
+        """Let go of the buffer: the rest of the body is received, and thrown away."""
+        self._lane.drop()

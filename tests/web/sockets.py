@@ -15,8 +15,9 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.web.pacing import Pace
-from app.web.protocol import Connection
+from app.web.connection import Connection
+from app.web.deadlines import Timeouts
+from app.web.pacing import Pacing
 
 TIMEOUT_SECONDS = 30.0
 DEADLINES = {"head_seconds": 60.0, "body_seconds": 60.0, "answer_seconds": 60.0}
@@ -36,7 +37,7 @@ def listening(
     """The address of a server that runs `app` until the block ends."""
     config = uvicorn.Config(
         app,
-        http=partial(Connection, **DEADLINES | deadlines, pace=Pace({URGENT})),  # type: ignore[arg-type]
+        http=partial(Connection, timeouts=Timeouts(**DEADLINES | deadlines), pacing=Pacing({URGENT})),  # type: ignore[arg-type]
         loop=loop,
         ws="none",
         log_config=None,

@@ -12,8 +12,9 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.web.body import Body
-from app.web.pacing import BEGUN_IN_A_TURN
-from app.web.protocol import RECEIVE_BYTES, Connection, Http
+from app.web.connection import RECEIVE_BYTES, Connection
+from app.web.pacing import STARTED_PER_TURN
+from app.web.protocol import Http
 from tests.web.echo import LARGE, digest, echo
 from tests.web.sockets import TIMEOUT_SECONDS, URGENT, Wire, listening, post, post_chunked, wait_until
 
@@ -80,7 +81,7 @@ def test_who_asks_for_what_is_urgent_does_not_stand_behind_a_crowd(loop: str) ->
             wire.send(post(URGENT if wire is crowd[-1] else f"/{number}", b""))
         is_sent.set()
         assert [wire.answer() for wire in (first, *crowd)] == [(200, b"")] * 50
-    assert begun.index(URGENT) < 4 * BEGUN_IN_A_TURN
+    assert begun.index(URGENT) < 4 * STARTED_PER_TURN
     begun.remove(URGENT)
     assert begun == ["/all-wait", *(f"/{number}" for number in range(1, 49))]
 

@@ -342,6 +342,6 @@ def test_the_lane_goes_through_tls(loop: str) -> None:
 
 
 def test_uvicorns_protocol_is_the_one_that_the_lane_was_written_against() -> None:
-    """If this fails, read what changed in it, see that `app/bulk_lane.py` still holds, and put the new digest here."""
+    """If this fails, read the changes, see that `app/web/protocol.py` still holds, and put the new digest here."""
     source = inspect.getsource(httptools_impl)
     assert sha256(source.encode()).hexdigest() == "1d4e1c579df4168433a61a01f10c628b31c1790e72dd9769d2b8633b22214033"
