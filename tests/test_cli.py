@@ -15,7 +15,7 @@ import httpx2
 import psutil
 import pytest
 
-from app import cli, keys_file, serve
+from app import cli, keys_file, listener, serve
 from app.demo.server import Server
 from app.settings import Settings
 from tests.reaper import tied
@@ -126,12 +126,12 @@ def test_who_says_insecure_or_has_keys_may_be_reached_by_others(
     keys = tmp_path / "keys.json"
     keys.write_text('{"keys": []}')
     for setting, value in {"insecure": True, "api_keys_file": keys, "api_key_sha256": "0" * 64}.items():
-        serve.check_reach(Settings(store="memory:", host="0.0.0.0", **{setting: value}), "0.0.0.0")
+        listener.check_reach(Settings(store="memory:", host="0.0.0.0", **{setting: value}), "0.0.0.0")
     for loopback in ("127.0.0.1", "127.1.2.3", "::1"):
-        serve.check_reach(Settings(store="memory:"), loopback)
+        listener.check_reach(Settings(store="memory:"), loopback)
     for reached in ("0.0.0.0", "::", "10.0.0.1", "fe80::1%eth0", "8.8.8.8"):
         with pytest.raises(ValueError, match="can be reached by other machines"):
-            serve.check_reach(Settings(store="memory:"), reached)
+            listener.check_reach(Settings(store="memory:"), reached)
 
 
 def test_who_is_insecure_is_warned() -> None:

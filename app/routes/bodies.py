@@ -61,7 +61,7 @@ async def tensors_body(
     limit = longest_body(request, service, beside)
     if session_id is not None and _is_large(request, limit):
         check(await service.records.known(tenant, session_id))
-    async with whole_body(request, service, tenant, limit) as body, service.places.taken(tenant):
+    async with whole_body(request, service, tenant, limit) as body, service.admission.place(tenant):
         yield body
 
 

@@ -9,28 +9,28 @@ from contextlib import asynccontextmanager
 from app.errors import Overloaded
 
 PATIENCE_SECONDS = (0.5, 1.5)
-"""How long a request waits for a place. Jittered, so that clients that arrived together do not retry together."""
+"""The time that a request waits for a place. Jittered, so that clients that arrived together do not retry together."""
 
 
-class Places:
-    """The places for requests that bring tensors: taken when the body is whole, so that no client's pace holds one.
+class Admission:
+    """The places for requests that bring tensors: taken once the body is whole, so that a slow client holds none.
 
-    A tenant alone may take all but a reserve. A place that comes free goes to the waiting tenant that has the fewest.
-    Who finds none waits a moment, which also keeps clients who ask again at once from taking all of the event loop's
-    time with refusals.
+    One tenant alone may take all but a reserve. A place that comes free goes to the waiting tenant with the fewest.
+    A request that finds none waits a moment before it is refused: this also slows down clients that retry at once,
+    whose refusals would else take all of the event loop's time.
     """
 
-    def __init__(self, count: int, reserve: int = 0) -> None:
-        self._free = count
+    def __init__(self, places: int, reserve: int = 0) -> None:
+        self._free = places
         self._reserve = reserve
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     @asynccontextmanager
-    async def taken(self, tenant: str) -> AsyncIterator[None]:
-        """Hold one of them. Raises `Overloaded`."""
+    async def place(self, tenant: str) -> AsyncIterator[None]:
+        """Hold a place for the block. Raises `Overloaded`."""
         if tenant in self._waiting or not self._has_room_for(tenant):
-            await self._turn(tenant)
+            await self._wait(tenant)
         else:
             self._enter(tenant)
         try:
@@ -42,7 +42,7 @@ class Places:
         kept = self._reserve if self._held[tenant] >= self._reserve else 0
         return self._free > kept
 
-    async def _turn(self, tenant: str) -> None:
+    async def _wait(self, tenant: str) -> None:
         """Wait for a place, and hold it."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(tenant, deque()).append(turn)
@@ -51,7 +51,7 @@ class Places:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self._leave(tenant)  # it came in the very moment in which the wait ended
+                self._leave(tenant)  # the place came at the moment at which the wait ended
             turn.cancel()
             if isinstance(error, TimeoutError):
                 raise Overloaded("all places are taken; send the request again") from None

@@ -1,6 +1,6 @@
-"""What can be seen from outside: a request id on every answer, one log line and two metrics for each request.
+"""Telemetry of requests: a request id on every answer, one log line and two metrics for each.
 
-Plain ASGI: the middleware that Starlette builds on hides disconnects and cancels what it wraps.
+Plain ASGI: Starlette's base class for middleware hides disconnects and cancels what it wraps.
 """
 
 import asyncio
@@ -16,14 +16,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Overloaded, ServiceError
 from app.logs import REQUEST_ID, log
+from app.web.head_method import as_get
 from app.web.problems import ERROR
 
 HEADERS = "optim.headers"
-"""Where in a request's ASGI scope there are header fields that its answer gets, whatever that is."""
+"""The key in a request's ASGI scope of header fields that are added to its answer, also to a refusal."""
 TENANT = "optim.tenant"
-"""Where in a request's ASGI scope there is who asks, once that is known."""
+"""The key in the scope of the tenant, once that is known."""
 SESSION = "optim.session"
-"""Where there is the session that was made."""
+"""The key in the scope of a session that the request has made."""
 FIT_FOR_A_LOG = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 ID = re.compile(r"[0-9a-f]{32}")
 LONGEST_WORDS = 400
@@ -31,7 +32,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 
 class Metrics:
-    """The service's own registry. With several workers they share what they count through files (see `serve`)."""
+    """The service's metrics, in a registry of their own. Several workers share their counts in files (see `serve`)."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -45,7 +46,7 @@ class Metrics:
         )
 
     def text(self) -> bytes:
-        """In Prometheus's text format."""
+        """Return the counts in Prometheus's text format."""
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             together = CollectorRegistry()
             MultiProcessCollector(together)  # type: ignore[no-untyped-call]
@@ -54,10 +55,7 @@ class Metrics:
 
 
 class Telemetry:
-    """The outermost layer: whatever happens inside, a client gets an answer with a request id.
-
-    HEAD is asked as GET, and answered without the body (RFC 9110, section 9.3.2).
-    """
+    """The outermost layer: whatever happens inside, a client gets an answer with a request id."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, answer_error: Callable[[ServiceError], ASGIApp]) -> None:
         self._app = app
@@ -72,8 +70,7 @@ class Telemetry:
         request_id = _request_id(scope)
         status = 0
         method = scope["method"]
-        if method == "HEAD":
-            scope = {**scope, "method": "GET"}
+        scope, send = as_get(scope, send)
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -81,8 +78,6 @@ class Telemetry:
                 status = message["status"]
                 added = {"x-request-id": request_id, **scope.get(HEADERS, {})}
                 message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in added.items())]
-            elif method == "HEAD":
-                message = {**message, "body": b""}
             await send(message)
 
         token = REQUEST_ID.set(request_id)
@@ -119,7 +114,7 @@ def _level(status: int, route: str) -> Callable[..., None]:
 
 
 def _about(scope: Scope) -> dict[str, str]:
-    """Return who asked, for which session, and of a refusal its code; of a failure also the cause."""
+    """Return the log line's tenant and session, the code of a refusal, and the cause of a failure."""
     about = {}
     if TENANT in scope:
         about["tenant"] = scope[TENANT]
@@ -137,7 +132,7 @@ def _about(scope: Scope) -> dict[str, str]:
 
 
 def _request_id(scope: Scope) -> str:
-    """The one that the client sent, where it is fit to be logged, else a new one."""
+    """Return the id that the client sent if it is fit for a log, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text: str = value.decode("latin-1")

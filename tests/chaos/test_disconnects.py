@@ -53,7 +53,7 @@ class Watched:
             "tasks": len(asyncio.all_tasks(self._loop)),
             "descriptors": psutil.Process().num_fds() - connections,
             "connections to Redis beyond the pool": max(0, connections - CONNECTIONS),
-            "free places": self._app.state.service.places._free,
+            "free places": self._app.state.service.admission._free,
             "bytes of bodies": self._app.state.service.bodies._held,
         }
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import Overloaded
 from app.web import admission
-from app.web.admission import Places
+from app.web.admission import Admission
 
 
 @pytest.fixture
@@ -15,24 +15,24 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "PATIENCE_SECONDS", (0.02, 0.02))
 
 
-async def taken(places: Places, tenant: str, most: int = 100) -> AsyncExitStack:
+async def taken(places: Admission, tenant: str, most: int = 100) -> AsyncExitStack:
     """Take as many places as a tenant gets at once."""
     held = AsyncExitStack()
     for _ in range(most):
         try:
-            await held.enter_async_context(places.taken(tenant))
+            await held.enter_async_context(places.place(tenant))
         except Overloaded:
             break
     return held
 
 
-async def count(places: Places, tenant: str) -> int:
+async def count(places: Admission, tenant: str) -> int:
     """Return how many places a tenant gets now."""
     held = 0
     async with AsyncExitStack() as stack:
         while True:
             try:
-                await stack.enter_async_context(places.taken(tenant))
+                await stack.enter_async_context(places.place(tenant))
             except Overloaded:
                 return held
             held += 1
@@ -41,30 +41,30 @@ async def count(places: Places, tenant: str) -> int:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(("places", "reserve", "alone"), [(1, 0, 1), (16, 0, 16), (2, 1, 1), (16, 2, 14), (8, 1, 7)])
 async def test_a_tenant_alone_gets_all_but_the_reserve(places: int, reserve: int, alone: int) -> None:
-    admission_control = Places(places, reserve)
+    admission_control = Admission(places, reserve)
     for _ in range(2):
         assert await count(admission_control, "a") == alone
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_the_reserve_is_for_those_who_have_few() -> None:
-    places = Places(16, 2)
+    places = Admission(16, 2)
     async with await taken(places, "a"):
         assert await count(places, "a") == 0
         assert await count(places, "b") == 2
-        async with places.taken("b"):
+        async with places.place("b"):
             assert await count(places, "c") == 1
     assert await count(places, "a") == 14
 
 
 async def test_a_free_place_goes_to_the_tenant_with_the_fewest() -> None:
-    places, served = Places(4, 1), list[str]()
+    places, served = Admission(4, 1), list[str]()
     held = await taken(places, "a", 3)
-    first_b = places.taken("b")
+    first_b = places.place("b")
     await first_b.__aenter__()
 
     async def work(tenant: str) -> None:
-        async with places.taken(tenant):
+        async with places.place(tenant):
             served.append(tenant)
             await asyncio.sleep(0)
 
@@ -78,10 +78,10 @@ async def test_a_free_place_goes_to_the_tenant_with_the_fewest() -> None:
 
 
 async def test_requests_of_one_tenant_are_served_in_order() -> None:
-    places, served = Places(1), list[int]()
+    places, served = Admission(1), list[int]()
 
     async def work(number: int) -> None:
-        async with places.taken("a"):
+        async with places.place("a"):
             served.append(number)
             await asyncio.sleep(0)
 
@@ -93,7 +93,7 @@ async def test_requests_of_one_tenant_are_served_in_order() -> None:
 @pytest.mark.parametrize("turns", range(6))
 async def test_a_wait_that_is_cancelled_loses_no_place(turns: int) -> None:
     """Cancelled in each turn of the event loop, also in the one in which the place comes free."""
-    places = Places(1)
+    places = Admission(1)
     held = await taken(places, "a", 1)
     waiting = [asyncio.create_task(count(places, "a")) for _ in range(3)]
     await asyncio.sleep(0)
@@ -108,7 +108,7 @@ async def test_a_wait_that_is_cancelled_loses_no_place(turns: int) -> None:
 
 @pytest.mark.usefixtures("impatient")
 async def test_a_crowd_that_gives_up_leaves_nothing_behind() -> None:
-    places = Places(2, 1)
+    places = Admission(2, 1)
     async with await taken(places, "a"):
         refused = await asyncio.gather(*(count(places, f"a{number % 3}") for number in range(30)))
     assert sum(refused) >= 1
