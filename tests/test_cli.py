@@ -318,7 +318,7 @@ def test_an_export_names_the_folder_that_is_missing(optim: Optim, url: str, tmp_
 def test_an_import_takes_a_file_and_at_most_one_session(optim: Optim, url: str, words: tuple[str, ...]) -> None:
     status, out, said = optim("sessions", "import", *words, "--url", url, COLUMNS="200")
     assert (status, out) == (2, "")
-    assert "Missing argument '[ID] FILE'" in said or "one session at most and one file" in said
+    assert "Missing argument '[ID] FILE'" in said or "expected at most one session, and one file" in said
 
 
 def test_a_file_that_cannot_be_read_is_one_line(optim: Optim, url: str) -> None:

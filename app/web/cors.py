@@ -1,4 +1,4 @@
-"""Cross-origin requests: which pages of other origins a browser lets use the service (`OPTIM_CORS_ORIGINS`)."""
+"""CORS: the pages of other origins that may use the service from a browser (`OPTIM_CORS_ORIGINS`)."""
 
 from collections.abc import Callable, Collection
 from functools import partial
@@ -17,16 +17,16 @@ SENT = (
     "Accept", "Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID",
     "Prefer", "Traceparent", "Tracestate", "X-Request-ID",
 )  # fmt: skip
-"""What a page may send."""
+"""Header fields that a page may send."""
 READ = (
     "Allow", "Content-Disposition", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "RateLimit",
     "RateLimit-Policy", "Retry-After", "X-Request-ID", "X-Should-Retry",
 )  # fmt: skip
-"""What a page may read of an answer, beside what every page may."""
+"""Header fields of an answer that a page may read, besides those that every page may."""
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, but for the form of a refusal."""
+    """Starlette's layer, with refusals as problem documents."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         answer = super().preflight_response(request_headers)
@@ -34,8 +34,8 @@ class Cors(CORSMiddleware):
             return answer
         refusal = Problem(
             MalformedHeader(
-                f"{bytes(answer.body).decode()}: a page of {request_headers['origin']!r:.80} asks; the allowed origins "
-                "are those of OPTIM_CORS_ORIGINS"
+                f"{bytes(answer.body).decode()}: the page's origin is {request_headers['origin']!r:.80}; the allowed "
+                "ones are in OPTIM_CORS_ORIGINS"
             )
         )
         refusal.headers["vary"] = answer.headers["vary"]
@@ -43,7 +43,7 @@ class Cors(CORSMiddleware):
 
 
 def cors(origins: Collection[str]) -> Callable[[ASGIApp], ASGIApp]:
-    """Return what wraps an application in the layer, and leaves it as it is where no origin is allowed."""
+    """Return a wrapper that adds the layer to an application, or nothing if no origin is allowed."""
     if not origins:
         return lambda app: app
     return partial(

@@ -1,10 +1,8 @@
-"""The hosts that the service answers for, and the pages that may change something on it.
+"""The gate for hosts and origins: requests for another host are refused, and writes of another site's pages.
 
-Also the place where a head is made unambiguous: what may stand once stands once.
-
-A browser lets any page send requests to this machine. Without API keys two things keep such a page out: the `Host`
-that it is asked for, because a name that an attacker owns may lead to 127.0.0.1 (DNS rebinding), and the `Origin` that
-a browser names with every write.
+A browser lets any page send requests to this machine. Without API keys two checks keep such a page out: the `Host`,
+because an attacker's name may resolve to 127.0.0.1 (DNS rebinding), and the `Origin`, which a browser sends with every
+write. The gate also makes a head unambiguous: a field that may be sent once is there once.
 """
 
 from collections.abc import Callable, Collection
@@ -16,12 +14,12 @@ from app.web.names import EVERY, Hosts, host_of, is_loopback, origin
 from app.web.request_head import joined
 
 PROBES = {"/livez", "/readyz"}
-"""Asked by an address that nobody knows before, a pod's, and tell nothing of a session."""
+"""Answered for any host: probes use a pod's address, which no setting can name, and see no session."""
 READING = {"GET", "HEAD", "OPTIONS", "TRACE"}
 
 
 class HostGate:
-    """The layer that refuses requests for another host, and without keys writes of another site's pages."""
+    """The layer that refuses requests for another host, and, without API keys, writes of another site's pages."""
 
     def __init__(
         self,
@@ -64,24 +62,24 @@ class HostGate:
 
     def _check_host(self, hosts: list[str], scope: Scope) -> None:
         if not hosts and scope["http_version"] == "1.0":
-            return  # no browser's
+            return  # not a browser
         if len(hosts) != 1:
-            raise MalformedHeader(f"a request has one Host field, and not {len(hosts)}")
+            raise MalformedHeader(f"a request has exactly one Host field; this one has {len(hosts)}")
         try:
             host = host_of(hosts[0])
         except ValueError as error:
             raise MalformedHeader(f"Host {error}") from None
         if not (self._any_host or is_loopback(host) or host in self._hosts or scope["path"] in PROBES):
             raise Misdirected(
-                f"{host!r:.80} is not a host that this service answers for: ask for localhost or 127.0.0.1, or name it "
-                "in OPTIM_ALLOWED_HOSTS"
+                f"{host!r:.80} is not a host of this service: use localhost or 127.0.0.1, or add it to "
+                "OPTIM_ALLOWED_HOSTS"
             )
 
     def _check_page(self, page: str | None, site: str | None) -> None:
-        """Raise `Forbidden` for another site's page: some writes a browser sends without a preflight."""
+        """Raise `Forbidden` for another site's page: browsers send some writes without a preflight."""
         if site == "cross-site" if page is None else page not in self._origins and not self._is_ours(page):
             raise Forbidden(
-                f"a page of {page or 'another site'!r:.80} may change nothing here: name its origin in "
+                f"a page of {page or 'another site'!r:.80} may not change anything: add its origin to "
                 "OPTIM_CORS_ORIGINS, or use API keys"
             )
 

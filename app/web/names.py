@@ -1,4 +1,4 @@
-"""Names of hosts and origins, as settings and requests write them, and what they are in one form."""
+"""Names of hosts and origins, and their normal form. Settings and requests write them in several."""
 
 import re
 from collections.abc import Iterable
@@ -12,21 +12,21 @@ LOOPBACK = IPv4Network("127.0.0.0/8")
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 EVERY = "*"
 REMEMBERED = 64
-"""Hosts whose form is remembered: most requests name the one of the request before."""
+"""Hosts whose normal form is cached: most requests name the same one."""
 
 
 @lru_cache(REMEMBERED)
 def host_of(field: str) -> str:
-    """Return the name or address in a `Host` field: in small letters, without port, brackets and last dot.
+    """Return the name or address in a `Host` field: in lower case, without port, brackets and last dot.
 
-    Raises `ValueError` for what is none.
+    Raises `ValueError` for a malformed field.
     """
     return _split(field)[0]
 
 
 @lru_cache(REMEMBERED)
 def is_loopback(host: str) -> bool:
-    """Say whether a host, as `host_of` gives it, can only be this machine."""
+    """Return true if a host, in the form of `host_of`, can only be this machine."""
     if host in ("localhost", "::1") or host.endswith(".localhost"):
         return True
     try:
@@ -36,10 +36,10 @@ def is_loopback(host: str) -> bool:
 
 
 def origin(text: str) -> str:
-    """Return an origin as browsers write it: in small letters, without a default port. Raises `ValueError`."""
+    """Return an origin as browsers write it: in lower case, without a default port. Raises `ValueError`."""
     match = ORIGIN.fullmatch(text.lower())
     if match is None:
-        raise ValueError(f"{text!r:.80} is no origin; one is such as https://app.example.org, without a path")
+        raise ValueError(f"{text!r:.80} is not an origin; expected one such as https://app.example.org, without a path")
     scheme = match["scheme"]
     host, port = _split(match["host"])
     if port == DEFAULT_PORTS.get(scheme):
@@ -48,10 +48,10 @@ def origin(text: str) -> str:
 
 
 class Hosts:
-    """The hosts of a list: names and addresses without ports, `*.example.org` for all names below one, `*` for all."""
+    """A list of hosts: names and addresses without ports, `*.example.org` for all names below one, `*` for all."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        """Raise `ValueError` for what is none."""
+        """Read the list. Raises `ValueError` for a malformed name."""
         self._exact, self._endings = set[str](), list[str]()
         for name in names:
             if name == EVERY:
@@ -76,14 +76,16 @@ def _listed(name: str) -> str:
     except ValueError:
         host, port = "", "none"
     if port or "*" in host:
-        raise ValueError(f"{name!r:.80} is no host's name; one is such as optim.example.org, without scheme and port")
+        raise ValueError(
+            f"{name!r:.80} is not a host name; expected one such as optim.example.org, without scheme and port"
+        )
     return host
 
 
 def _split(field: str) -> tuple[str, str]:
     match = HOST.fullmatch(field)
     if match is None or (match["port"] and int(match["port"]) > 65_535):
-        raise ValueError(f"{field!r:.80} is no host's name")
+        raise ValueError(f"{field!r:.80} is not a host name")
     if match["ipv6"]:
         return str(IPv6Address(match["ipv6"])), match["port"] or ""
     return match["name"].lower().removesuffix("."), match["port"] or ""

@@ -1,4 +1,4 @@
-"""The one way in which an error is written: RFC 9457."""
+"""Problem documents, the one form of every error in an answer (RFC 9457)."""
 
 import orjson
 from starlette.responses import Response
@@ -7,11 +7,11 @@ from starlette.types import Receive, Scope, Send
 from app.errors import ServiceError
 
 ERROR = "optim.error"
-"""Where in a request's ASGI scope there is the error that it was answered with, for its log line."""
+"""The key in a request's ASGI scope of the error that answers it, for its log line."""
 
 
 class Problem(Response):
-    """The answer that an error is."""
+    """The answer for an error."""
 
     def __init__(self, error: ServiceError) -> None:
         super().__init__(orjson.dumps(error.problem()), error.status, error.headers(), "application/problem+json")

@@ -1,7 +1,7 @@
-"""How many requests a tenant may send: no more than so many in any stretch of time that long.
+"""Rate limits: the requests of a tenant in a sliding window.
 
-Counted on the clock that nobody sets, so that a change of the time of day harms nothing. Knows no HTTP but the values
-of the header fields of draft-ietf-httpapi-ratelimit-headers-10.
+Uses the monotonic clock, so that a change of the time of day does no harm. The header fields are those of
+draft-ietf-httpapi-ratelimit-headers-10.
 """
 
 import math
@@ -15,17 +15,17 @@ SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 
 
 class RateLimit:
-    """`text` is such as `100/second`. Every process counts for itself."""
+    """The limit of every tenant, such as `100/second`. Each process counts for itself."""
 
     def __init__(self, text: str, clock: Callable[[], float] = time.monotonic) -> None:
         amount, _, period = text.partition("/")
         self._text, self._amount, self._window = text, int(amount), SECONDS[period]
         self._clock = clock
         self._taken: defaultdict[str, deque[float]] = defaultdict(deque)
-        """When each tenant's requests within the window came, the oldest first."""
+        """The times of each tenant's requests in the window, the oldest first."""
 
     def take(self, tenant: str) -> Mapping[str, str]:
-        """Count one request; the header fields of its answer. Raises `RateLimited`, which has them too."""
+        """Count one request, and return the header fields of its answer. Raises `RateLimited`, which has them too."""
         now, taken = self._clock(), self._taken[tenant]
         while taken and now - taken[0] >= self._window:
             taken.popleft()
