@@ -47,7 +47,7 @@ async def test_a_tenant_alone_gets_all_but_the_reserve(places: int, reserve: int
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_the_reserve_is_for_those_who_have_few() -> None:
+async def test_the_reserve_goes_to_tenants_with_few_places() -> None:
     places = Admission(16, 2)
     async with await taken(places, "a"):
         assert await count(places, "a") == 0
@@ -91,7 +91,7 @@ async def test_requests_of_one_tenant_are_served_in_order() -> None:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("turns", range(6))
-async def test_a_wait_that_is_cancelled_loses_no_place(turns: int) -> None:
+async def test_a_cancelled_wait_loses_no_place(turns: int) -> None:
     """Cancelled in each turn of the event loop, also in the one in which the place comes free."""
     places = Admission(1)
     held = await taken(places, "a", 1)
@@ -107,7 +107,7 @@ async def test_a_wait_that_is_cancelled_loses_no_place(turns: int) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_a_crowd_that_gives_up_leaves_nothing_behind() -> None:
+async def test_requests_that_give_up_leave_nothing_behind() -> None:
     places = Admission(2, 1)
     async with await taken(places, "a"):
         refused = await asyncio.gather(*(count(places, f"a{number % 3}") for number in range(30)))

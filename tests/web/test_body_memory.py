@@ -47,7 +47,7 @@ class Bodies:
         return {result for result in results if isinstance(result, str)}
 
 
-async def test_what_fits_is_let_be() -> None:
+async def test_bodies_that_fit_are_kept() -> None:
     bodies = Bodies(100)
     for name in "abcde":
         await bodies.begin(name)
@@ -55,7 +55,7 @@ async def test_what_fits_is_let_be() -> None:
     assert await bodies.end() == set("abcde")
 
 
-async def test_the_slowest_body_is_let_go() -> None:
+async def test_the_slowest_body_is_dropped() -> None:
     bodies = Bodies(100)
     for name in ("slow", "quick"):
         await bodies.begin(name)
@@ -67,7 +67,7 @@ async def test_the_slowest_body_is_let_go() -> None:
     assert await bodies.end() == {"quick"}
 
 
-async def test_a_body_that_was_quick_and_stalls_is_slow() -> None:
+async def test_a_quick_body_that_stalls_becomes_slow() -> None:
     bodies = Bodies(100)
     for name in ("stalled", "steady"):
         await bodies.begin(name)
@@ -78,7 +78,7 @@ async def test_a_body_that_was_quick_and_stalls_is_slow() -> None:
     assert await bodies.end() == {"steady"}
 
 
-async def test_a_crowd_that_begins_does_not_drive_out_who_is_quick() -> None:
+async def test_a_burst_of_bodies_does_not_drop_quick_ones() -> None:
     bodies = Bodies(100)
     await bodies.begin("steady")
     for _ in range(3):
@@ -93,7 +93,7 @@ async def test_a_crowd_that_begins_does_not_drive_out_who_is_quick() -> None:
     assert len(left) == 41
 
 
-async def test_a_body_that_has_just_begun_is_as_quick_as_it_comes() -> None:
+async def test_a_new_body_has_the_rate_of_its_first_bytes() -> None:
     bodies = Bodies(100)
     await bodies.begin("stalled")
     bodies.arrivals["stalled"].grow(95)
@@ -103,7 +103,7 @@ async def test_a_body_that_has_just_begun_is_as_quick_as_it_comes() -> None:
     assert await bodies.end() == {"new"}
 
 
-async def test_the_tenant_that_holds_the_most_gives_first() -> None:
+async def test_the_tenant_that_holds_the_most_loses_first() -> None:
     bodies = Bodies(100)
     for name, tenant, nbytes in (("whole", "greedy", 50), ("quick", "greedy", 30), ("slow", "modest", 10)):
         await bodies.begin(name, tenant)
@@ -113,7 +113,7 @@ async def test_the_tenant_that_holds_the_most_gives_first() -> None:
     assert await bodies.end() == {"whole", "slow"}
 
 
-async def test_a_whole_body_is_never_let_go() -> None:
+async def test_a_whole_body_is_never_dropped() -> None:
     bodies = Bodies(100)
     await bodies.begin("whole")
     bodies.arrivals["whole"].grow(90)
@@ -124,7 +124,7 @@ async def test_a_whole_body_is_never_let_go() -> None:
     assert await bodies.end() == {"whole"}
 
 
-async def test_a_body_that_has_sent_nothing_is_let_be() -> None:
+async def test_a_body_without_bytes_is_never_dropped() -> None:
     bodies = Bodies(100)
     for name in ("nothing", "one", "two"):
         await bodies.begin(name)
@@ -133,7 +133,7 @@ async def test_a_body_that_has_sent_nothing_is_let_be() -> None:
     assert await bodies.end() == {"nothing", "one"}
 
 
-async def test_the_bytes_of_a_body_that_was_let_go_count_no_more() -> None:
+async def test_the_bytes_of_a_dropped_body_no_longer_count() -> None:
     bodies = Bodies(100)
     await bodies.begin("gone")
     bodies.arrivals["gone"].grow(101)

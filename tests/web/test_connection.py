@@ -1,7 +1,6 @@
 """Many connections at once: what is urgent stands behind none of them, and what waits or has ended costs nothing."""
 
 import gc
-from collections.abc import Iterator
 from contextlib import ExitStack
 from threading import Event
 
@@ -15,17 +14,11 @@ from app.web.body import Body
 from app.web.connection import RECEIVE_BYTES, Connection
 from app.web.pacing import STARTED_PER_TURN
 from app.web.protocol import Http
-from tests.web.echo import LARGE, digest, echo
+from tests.web.echo import LARGE, digest
 from tests.web.sockets import TIMEOUT_SECONDS, URGENT, Wire, listening, post, post_chunked, wait_until
 
 
-@pytest.fixture(scope="module", params=["uvloop", "asyncio"])
-def address(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
-    with listening(echo, request.param) as address:
-        yield address
-
-
-def test_connections_that_wait_share_one_receive_buffer(address: tuple[str, int]) -> None:
+def test_waiting_connections_share_one_receive_buffer(address: tuple[str, int]) -> None:
     before = receive_buffers()
     with ExitStack() as stack:
         for _ in range(8):
@@ -39,7 +32,7 @@ def receive_buffers() -> int:
     return sum(isinstance(thing, memoryview) and thing.nbytes == RECEIVE_BYTES for thing in gc.get_objects())
 
 
-def test_a_connection_that_has_ended_is_gone_without_a_garbage_collection(address: tuple[str, int]) -> None:
+def test_an_ended_connection_is_freed_without_garbage_collection(address: tuple[str, int]) -> None:
     gc.collect()
     gc.disable()
     try:
@@ -59,7 +52,7 @@ def left() -> set[type]:
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_who_asks_for_what_is_urgent_does_not_stand_behind_a_crowd(loop: str) -> None:
+def test_an_urgent_request_does_not_wait_behind_a_burst(loop: str) -> None:
     begun, is_sent = list[str](), Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +79,7 @@ def test_who_asks_for_what_is_urgent_does_not_stand_behind_a_crowd(loop: str) ->
     assert begun == ["/all-wait", *(f"/{number}" for number in range(1, 49))]
 
 
-def test_a_request_that_waits_its_turn_may_lose_its_connection_meanwhile() -> None:
+def test_a_queued_request_may_lose_its_connection() -> None:
     is_sent = Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -66,7 +66,7 @@ def test_a_preflight_for_more_than_is_allowed_is_refused(allowing: Client, page:
     assert page == PAGE or ALLOW not in answer.headers
 
 
-def test_an_answer_may_be_read_by_an_allowed_page_alone(allowing: Client) -> None:
+def test_only_an_allowed_page_may_read_an_answer(allowing: Client) -> None:
     for page, allowed in (
         (PAGE, PAGE),
         ("http://localhost:5173", "http://localhost:5173"),
@@ -79,7 +79,7 @@ def test_an_answer_may_be_read_by_an_allowed_page_alone(allowing: Client) -> Non
     assert allowing.get("/v1/sessions").headers["vary"] == "Origin"
 
 
-def test_a_page_may_read_what_a_client_decides_by(allowing: Client) -> None:
+def test_a_page_may_read_the_fields_that_clients_use(allowing: Client) -> None:
     answer = allowing.post("/v1/sessions", json={"optimizer": "sgd"}, headers={"origin": PAGE})
     assert answer.status_code == 201
     shown = set(answer.headers["access-control-expose-headers"].split(", "))
@@ -89,14 +89,14 @@ def test_a_page_may_read_what_a_client_decides_by(allowing: Client) -> None:
     }  # fmt: skip
 
 
-def test_any_page_is_allowed_where_the_setting_says_so() -> None:
+def test_an_asterisk_allows_any_page() -> None:
     with serving(cors_origins="*") as client:
         assert preflight(client, "/v1/sessions", "POST", "https://any.example").headers[ALLOW] == "*"
         assert client.get("/v1/sessions", headers={"origin": "null"}).headers[ALLOW] == "*"
 
 
 @pytest.mark.parametrize("written", ["https://APP.example:443", "HTTPS://app.example"])
-def test_an_origin_is_taken_as_browsers_write_it(written: str) -> None:
+def test_an_origin_is_normalized_as_browsers_do(written: str) -> None:
     with serving(cors_origins=written) as client:
         assert client.get("/v1/sessions", headers={"origin": PAGE}).headers[ALLOW] == PAGE
 
@@ -104,7 +104,7 @@ def test_an_origin_is_taken_as_browsers_write_it(written: str) -> None:
 @pytest.mark.parametrize(
     "text", ["app.example", "https://app.example/", "https://app.example/x", "null", "a://b c", "*.a"]
 )
-def test_what_is_no_origin_is_no_setting(text: str) -> None:
+def test_a_malformed_origin_is_refused_as_a_setting(text: str) -> None:
     with pytest.raises(ValidationError, match=r"not an origin|not a host name"):
         Settings(store="memory:", cors_origins=text)
 
@@ -142,7 +142,7 @@ def test_a_page_may_read_every_refusal(tmp_path: Path) -> None:
         assert (answer.status_code, answer.headers[ALLOW], answer.headers["vary"]) == (status, PAGE, "Origin")
 
 
-def test_a_page_may_read_that_the_service_stops() -> None:
+def test_a_page_may_read_that_the_service_is_stopping() -> None:
     with listening(create_app(Settings(store="memory:", cors_origins=PAGE))) as address:
         wire = Wire(address)
         begun = post("/v1/sessions", b"half", content_type="application/json", origin=PAGE, expect="100-continue")
@@ -154,7 +154,7 @@ def test_a_page_may_read_that_the_service_stops() -> None:
     assert f"{ALLOW}: {PAGE}".encode() in head
 
 
-def test_a_page_trains(allowing: Client) -> None:
+def test_a_page_can_train(allowing: Client) -> None:
     allowing.headers["origin"] = PAGE
     answer = step(allowing, create(allowing), "key", **W)
     assert (answer.status_code, answer.headers[ALLOW]) == (200, PAGE)

@@ -68,7 +68,7 @@ def test_a_probe_may_name_any_host(client: Client, host: str) -> None:
         assert asked(client, host, path=path).status_code == 200
 
 
-def test_insecure_does_not_widen_what_is_answered() -> None:
+def test_the_insecure_flag_adds_no_hosts() -> None:
     with serving(insecure=True, host="0.0.0.0") as client:
         problem(asked(client, "192.168.1.5:8000"), 421, "misdirected")
 
@@ -96,7 +96,7 @@ def test_insecure_does_not_widen_what_is_answered() -> None:
         ("", "evil.example", 421),
     ],
 )
-def test_the_hosts_of_the_setting_are_answered(allowed: str, host: str, status: int) -> None:
+def test_the_hosts_in_the_setting_are_answered(allowed: str, host: str, status: int) -> None:
     with serving(allowed_hosts=allowed) as client:
         assert asked(client, host).status_code == status
 
@@ -110,16 +110,14 @@ def test_the_hosts_of_the_setting_are_answered(allowed: str, host: str, status: 
         ("optim.example.org", "evil.example", 421),
     ],
 )
-def test_with_keys_any_host_is_answered_unless_some_are_named(
-    tmp_path: Path, allowed: str | None, host: str, status: int
-) -> None:
+def test_keys_allow_any_host_unless_some_are_set(tmp_path: Path, allowed: str | None, host: str, status: int) -> None:
     with serving(**keyed(tmp_path, allowed_hosts=allowed)) as client:
         assert asked(client, host, authorization="Bearer secret").status_code == status
         assert asked(client, host).status_code == (401 if status == 200 else 421)
 
 
 @pytest.mark.parametrize("host", ["", "a b", "a, b", "localhost:x", "[::1", "user@localhost"])
-def test_with_keys_a_malformed_host_is_refused_too(tmp_path: Path, host: str) -> None:
+def test_a_malformed_host_is_refused_even_with_keys(tmp_path: Path, host: str) -> None:
     with serving(**keyed(tmp_path)) as client:
         problem(asked(client, host, authorization="Bearer secret"), 400, "malformed_header")
 
@@ -127,7 +125,7 @@ def test_with_keys_a_malformed_host_is_refused_too(tmp_path: Path, host: str) ->
 @pytest.mark.parametrize(
     "allowed", ["optim:8000", "http://optim", "a b", "*.*.org", "exa*mple", "*.", "a,b:1", "[::1]:8"]
 )
-def test_what_is_no_hosts_name_is_no_setting(allowed: str) -> None:
+def test_a_malformed_host_name_is_refused_as_a_setting(allowed: str) -> None:
     with pytest.raises(ValidationError, match="not a host name"):
         Settings(store="memory:", allowed_hosts=allowed)
 
@@ -138,19 +136,19 @@ THEIRS = ["https://evil.example", "http://evil.example:8000", "null", "http://lo
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("page", THEIRS)
-def test_another_sites_page_may_change_nothing_without_keys(client: Client, method: str, page: str) -> None:
+def test_another_sites_page_may_not_write_without_keys(client: Client, method: str, page: str) -> None:
     for path in ("/v1/sessions", create(client), "/nowhere"):
         document = problem(asked(client, "localhost", method, path, origin=page), 403, "forbidden")
         assert "OPTIM_CORS_ORIGINS" in document["detail"]
 
 
 @pytest.mark.parametrize("page", OURS)
-def test_a_page_of_this_machine_may_change_things(client: Client, page: str) -> None:
+def test_a_page_of_this_machine_may_write(client: Client, page: str) -> None:
     assert asked(client, "localhost", "POST", origin=page).status_code == 201
 
 
 @pytest.mark.parametrize("page", THEIRS)
-def test_another_sites_page_may_send_what_changes_nothing(client: Client, page: str) -> None:
+def test_another_sites_page_may_read(client: Client, page: str) -> None:
     """It cannot read the answer."""
     assert asked(client, "localhost", origin=page).status_code == 200
 
@@ -158,7 +156,7 @@ def test_another_sites_page_may_send_what_changes_nothing(client: Client, page: 
 @pytest.mark.parametrize(
     ("site", "status"), [("cross-site", 403), ("same-origin", 201), ("none", 201), ("same-site", 201)]
 )
-def test_a_browsers_word_counts_where_it_names_no_origin(client: Client, site: str, status: int) -> None:
+def test_sec_fetch_site_decides_without_an_origin(client: Client, site: str, status: int) -> None:
     assert asked(client, "localhost", "POST", **{"sec-fetch-site": site}).status_code == status
 
 
@@ -171,19 +169,19 @@ def test_a_browsers_word_counts_where_it_names_no_origin(client: Client, site: s
         ({"allowed_hosts": "*"}, "https://evil.example"),
     ],
 )
-def test_a_page_that_the_settings_name_may_change_things(settings: dict[str, str], page: str) -> None:
+def test_a_page_in_the_settings_may_write(settings: dict[str, str], page: str) -> None:
     with serving(**settings) as client:
         headers = {"origin": page, "sec-fetch-site": "cross-site"}
         assert asked(client, "localhost", "POST", **headers).status_code == 201
 
 
-def test_with_keys_the_key_decides_and_not_the_page(tmp_path: Path) -> None:
+def test_any_page_with_a_key_may_write(tmp_path: Path) -> None:
     with serving(**keyed(tmp_path)) as client:
         headers = {"origin": "https://evil.example", "authorization": "Bearer secret"}
         assert asked(client, "localhost", "POST", **headers).status_code == 201
 
 
-def test_names_have_one_form() -> None:
+def test_host_names_have_one_normal_form() -> None:
     assert host_of("LOCALHOST.:80") == "localhost"
     assert host_of("[0::0:1]:80") == "::1"
     assert not is_loopback("127.0.0.1.example")

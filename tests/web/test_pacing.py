@@ -13,7 +13,7 @@ def pacing() -> Pacing:
     return Pacing({"/urgent"})
 
 
-async def test_a_few_are_begun_in_each_turn_in_the_order_in_which_they_came(pacing: Pacing) -> None:
+async def test_each_turn_starts_a_few_requests_in_order(pacing: Pacing) -> None:
     begun = list[int]()
     answers = [pacing.begin("/", partial(begun.append, number)) for number in range(3 * STARTED_PER_TURN)]
     assert answers == [number < STARTED_PER_TURN for number in range(3 * STARTED_PER_TURN)]
@@ -22,7 +22,7 @@ async def test_a_few_are_begun_in_each_turn_in_the_order_in_which_they_came(paci
         await asyncio.sleep(0)
 
 
-async def test_what_is_urgent_is_begun_before_what_waits(pacing: Pacing) -> None:
+async def test_urgent_requests_start_before_queued_ones(pacing: Pacing) -> None:
     begun = list[str]()
     for _ in range(2 * STARTED_PER_TURN):
         pacing.begin("/", partial(begun.append, "other"))
@@ -30,7 +30,7 @@ async def test_what_is_urgent_is_begun_before_what_waits(pacing: Pacing) -> None
     assert begun == ["other"] * STARTED_PER_TURN + ["urgent"]
 
 
-async def test_who_comes_later_stands_behind_those_who_wait(pacing: Pacing) -> None:
+async def test_new_requests_wait_behind_queued_ones(pacing: Pacing) -> None:
     begun = list[str]()
     for name in ["first"] * STARTED_PER_TURN + ["second"] * STARTED_PER_TURN:
         pacing.begin("/", partial(begun.append, name))
@@ -40,7 +40,7 @@ async def test_who_comes_later_stands_behind_those_who_wait(pacing: Pacing) -> N
     assert begun == ["first"] * STARTED_PER_TURN + ["second"] * STARTED_PER_TURN + ["third"]
 
 
-async def test_after_a_quiet_turn_all_is_begun_at_once_again(pacing: Pacing) -> None:
+async def test_requests_start_at_once_after_a_quiet_turn(pacing: Pacing) -> None:
     begun = list[int]()
     for number in range(5):
         assert pacing.begin("/", partial(begun.append, number))
@@ -48,7 +48,7 @@ async def test_after_a_quiet_turn_all_is_begun_at_once_again(pacing: Pacing) -> 
     assert begun == list(range(5))
 
 
-async def test_one_that_cannot_be_begun_does_not_keep_the_others(pacing: Pacing) -> None:
+async def test_a_failing_start_does_not_hold_up_the_others(pacing: Pacing) -> None:
     begun, failures = list[int](), list[object]()
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
     for number in range(STARTED_PER_TURN):

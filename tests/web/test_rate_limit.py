@@ -18,7 +18,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_as_many_are_taken_as_may_come_and_the_rest_is_told_when(clock: Clock) -> None:
+def test_requests_over_the_limit_are_told_when_to_retry(clock: Clock) -> None:
     limit = RateLimit("2/minute", clock)
     limit.take("lab")
     clock.now += 20.5
@@ -30,7 +30,7 @@ def test_as_many_are_taken_as_may_come_and_the_rest_is_told_when(clock: Clock) -
     }  # fmt: skip
 
 
-def test_after_retry_after_the_request_is_taken_and_not_before(clock: Clock) -> None:
+def test_a_request_is_accepted_once_retry_after_has_passed(clock: Clock) -> None:
     limit = RateLimit("1/second", clock)
     limit.take("lab")
     clock.now += 0.75
@@ -41,7 +41,7 @@ def test_after_retry_after_the_request_is_taken_and_not_before(clock: Clock) -> 
     limit.take("lab")
 
 
-def test_what_is_refused_does_not_count(clock: Clock) -> None:
+def test_refused_requests_do_not_count(clock: Clock) -> None:
     limit = RateLimit("1/hour", clock)
     limit.take("lab")
     for _ in range(3):
@@ -52,7 +52,7 @@ def test_what_is_refused_does_not_count(clock: Clock) -> None:
     limit.take("lab")
 
 
-def test_no_stretch_of_that_length_has_more(clock: Clock) -> None:
+def test_no_window_has_more_requests_than_the_limit(clock: Clock) -> None:
     limit, taken = RateLimit("5/second", clock), []
     for _ in range(400):
         clock.now += 1 / 32
@@ -65,7 +65,7 @@ def test_no_stretch_of_that_length_has_more(clock: Clock) -> None:
     assert len(taken) >= 5 * 12
 
 
-def test_each_tenant_has_a_limit_of_its_own(clock: Clock) -> None:
+def test_each_tenant_has_its_own_limit(clock: Clock) -> None:
     limit = RateLimit("1/day", clock)
     limit.take("lab")
     limit.take("other")

@@ -34,7 +34,9 @@ def address() -> Iterator[tuple[str, int]]:
         ("GET ftp://localhost/livez HTTP/1.1", "neither a path nor an http URL"),
     ],
 )
-def test_a_request_line_that_is_not_served_is_refused_in_words(address: tuple[str, int], line: str, words: str) -> None:
+def test_an_unsupported_request_line_is_refused_with_its_reason(
+    address: tuple[str, int], line: str, words: str
+) -> None:
     with Wire(address) as wire:
         wire.send(f"{line}\r\nhost: localhost\r\n\r\nSM\r\n\r\n".encode())
         head, document = wire.refusal()
@@ -70,7 +72,7 @@ def status(address: tuple[str, int], target: str, *hosts: str, version: str = "1
         ("//evil.example/v1/sessions", ("localhost",), (404, "route_not_found")),
     ],
 )
-def test_the_authority_of_a_target_counts_and_not_the_host_field(
+def test_the_targets_authority_wins_over_the_host_field(
     address: tuple[str, int], target: str, hosts: tuple[str, ...], answer: tuple[int, str | None]
 ) -> None:
     assert status(address, target, *hosts) == answer
@@ -85,9 +87,7 @@ def test_the_authority_of_a_target_counts_and_not_the_host_field(
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/v1/sessions", "/livez", "/nowhere"])
-def test_no_host_two_hosts_or_a_malformed_one_are_refused(
-    address: tuple[str, int], hosts: tuple[str, ...], path: str
-) -> None:
+def test_a_request_needs_exactly_one_valid_host(address: tuple[str, int], hosts: tuple[str, ...], path: str) -> None:
     assert status(address, path, *hosts) == (400, "malformed_header")
 
 
@@ -99,9 +99,7 @@ def test_no_host_two_hosts_or_a_malformed_one_are_refused(
         ("origin", ("http://localhost", "https://evil.example")),
     ],
 )  # fmt: skip
-def test_a_field_that_may_stand_once_and_stands_twice_is_refused(
-    client: Client, name: str, values: tuple[str, str]
-) -> None:
+def test_a_repeated_single_field_is_refused(client: Client, name: str, values: tuple[str, str]) -> None:
     fields = [("content-type", "application/json")] if name != "content-type" else []
     answer = client.post(
         "/v1/sessions", content=b'{"optimizer": "sgd"}', headers=[*fields, *((name, value) for value in values)]
@@ -109,7 +107,7 @@ def test_a_field_that_may_stand_once_and_stands_twice_is_refused(
     assert name in problem(answer, 400, "malformed_header")["detail"].lower()
 
 
-def test_a_list_may_come_in_two_fields(client: Client) -> None:
+def test_a_list_may_be_sent_in_two_fields(client: Client) -> None:
     session = create(client)
     etag = client.get(session).headers["etag"]
     assert client.get(session, headers=[("if-none-match", '"other"'), ("if-none-match", etag)]).status_code == 304
@@ -120,7 +118,7 @@ def test_a_list_may_come_in_two_fields(client: Client) -> None:
     problem(client.post(f"{session}/steps", json=W, headers=gzip), 415, "unsupported_media_type")
 
 
-def test_an_old_request_needs_no_host(address: tuple[str, int]) -> None:
+def test_an_http_1_0_request_needs_no_host(address: tuple[str, int]) -> None:
     assert status(address, "/v1/sessions", version="1.0") == (200, None)
     assert status(address, "/v1/sessions", "evil.example", version="1.0") == (421, "misdirected")
     assert status(address, "/v1/sessions", "localhost", "localhost", version="1.0") == (400, "malformed_header")

@@ -1,11 +1,7 @@
-"""What can be seen from outside: request ids, one log line a request, and nothing in it that is secret or long."""
+"""Telemetry: request ids, one log line a request, and nothing secret or long in it."""
 
 import gc
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import redirect_stderr
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +10,6 @@ import pytest
 from httpx2 import Client
 
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
-from app.logs import LOGGERS, configure_logs
 from app.main import create_app
 from app.settings import Settings
 from app.store.base import Head
@@ -22,56 +17,24 @@ from app.store.memory import MemoryStore
 from tests.service.calls import W, binary_step, create, problem, serving, step, stepped
 from tests.service.test_auth import row
 from tests.service.test_errors import Connection
+from tests.web.logs import Logs
 from tests.web.sockets import Wire, listening, post
 
 
-class Logs:
-    """What the service writes to standard error."""
-
-    def __init__(self) -> None:
-        self._stream = StringIO()
-
-    def configure(self, level: str, form: str) -> None:
-        with redirect_stderr(self._stream):
-            configure_logs(level, form)
-
-    def text(self) -> str:
-        """All that was written since it was last asked for."""
-        text = self._stream.getvalue()
-        self._stream.seek(0)
-        self._stream.truncate()
-        return text
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.text().splitlines()]
-
-
-@pytest.fixture
-def logs() -> Iterator[Logs]:
-    """Every line, as JSON."""
-    logs, loggers = Logs(), [logging.getLogger(name) for name in LOGGERS]
-    before = [(logger.level, logger.propagate) for logger in loggers]
-    logs.configure("debug", "json")
-    yield logs
-    for logger, (level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers, logger.propagate = [], propagate
-        logger.setLevel(level)
-
-
 @pytest.mark.parametrize("name", ["a", "01hxyz", "5f0c:b-1.2_3", "x" * 128])
-def test_a_request_keeps_the_id_that_it_came_with(client: Client, name: str) -> None:
+def test_a_request_keeps_the_id_it_came_with(client: Client, name: str) -> None:
     for path in ("/livez", "/v1/sessions", "/nowhere"):
         assert client.get(path, headers={"x-request-id": name}).headers["x-request-id"] == name
 
 
 @pytest.mark.parametrize("name", [b"", b"x" * 129, b"a b", b'{"a": 1}', "ü".encode(), b"a\tb", b"a/b"])
-def test_an_id_that_is_unfit_for_a_log_is_replaced(client: Client, name: bytes) -> None:
+def test_an_id_unfit_for_a_log_is_replaced(client: Client, name: bytes) -> None:
     answer = client.get("/livez", headers={b"x-request-id": name})
     assert answer.headers["x-request-id"] != name.decode("latin-1")
     assert len(answer.headers["x-request-id"]) == 32
 
 
-def test_every_answer_has_an_id_of_its_own(client: Client) -> None:
+def test_every_answer_has_its_own_id(client: Client) -> None:
     session = create(client)
     answers = [
         client.get(session), client.get("/livez"), client.get("/nowhere"), client.put("/livez"), client.get("/docs"),
@@ -82,7 +45,7 @@ def test_every_answer_has_an_id_of_its_own(client: Client) -> None:
     assert len(ids) == len(answers)
 
 
-def test_a_request_is_one_line_with_its_route_and_its_id(client: Client, logs: Logs) -> None:
+def test_a_request_is_logged_in_one_line(client: Client, logs: Logs) -> None:
     session = create(client)
     logs.text()
     answer = step(client, session, **W)
@@ -101,7 +64,7 @@ def test_the_line_of_a_creation_names_the_session(client: Client, logs: Logs) ->
     assert logs.lines()[0]["session"] == session.rpartition("/")[2]
 
 
-def test_the_line_of_a_refusal_names_its_code_and_no_detail(client: Client, logs: Logs) -> None:
+def test_the_line_of_a_refusal_has_its_code_alone(client: Client, logs: Logs) -> None:
     session = create(client)
     logs.text()
     step(client, session, **W, step=9)
@@ -181,36 +144,7 @@ def test_a_500_is_an_error_with_its_detail(logs: Logs) -> None:
     assert line["session"] == "0" * 32
 
 
-def test_a_refused_connection_is_logged_with_its_code(logs: Logs) -> None:
-    with listening(create_app(Settings(store="memory:"))) as address, Wire(address) as wire:
-        wire.send(b"GET / HTTP/3\r\n\r\n")
-        head, document = wire.refusal()
-        port = wire.socket.getsockname()[1]
-    (line,) = [line for line in logs.lines() if line["event"] == "refused"]
-    assert (line["code"], line["detail"], line["client"]) == (
-        "malformed_header", document["detail"], f"127.0.0.1:{port}",
-    )  # fmt: skip
-    assert line["request_id"].encode() in head
-
-
-@pytest.mark.parametrize(
-    ("sent", "late", "level"),
-    [
-        (b"POST / HTTP/1.1\r\n", "head", "debug"),
-        (post("/v1/sessions", b"{}", content_type="application/json")[:-1], "body", "info"),
-    ],
-)
-def test_a_late_client_is_logged(logs: Logs, sent: bytes, late: str, level: str) -> None:
-    app = create_app(Settings(store="memory:"))
-    with listening(app, head_seconds=0.1, body_seconds=0.1) as address, Wire(address) as wire:
-        wire.send(sent)
-        assert wire.is_closed()
-    (line,) = [line for line in logs.lines() if line["event"] == "closed a late connection"]
-    assert (line["late"], line["level"]) == (late, level)
-    assert line["client"].startswith("127.0.0.1:")
-
-
-def test_a_refused_request_leaves_nothing_to_a_garbage_collection(client: Client) -> None:
+def test_a_refused_request_is_freed_without_garbage_collection(client: Client) -> None:
     session = create(client)
     gc.collect()
     gc.disable()
@@ -229,7 +163,7 @@ def errors_in_memory() -> int:
     return sum(isinstance(thing, ServiceError) for thing in gc.get_objects())
 
 
-def test_a_look_at_the_health_is_logged_for_who_debugs(client: Client, logs: Logs) -> None:
+def test_health_checks_are_logged_at_debug_level(client: Client, logs: Logs) -> None:
     for path in ("/livez", "/readyz", "/metrics"):
         client.get(path)
     assert [(line["route"], line["level"]) for line in logs.lines()] == [
@@ -264,7 +198,7 @@ class BrokenStore(MemoryStore):
         raise ZeroDivisionError("deep inside")
 
 
-def test_a_crash_inside_is_a_problem_whose_id_leads_to_its_trace(logs: Logs) -> None:
+def test_a_crash_is_a_problem_whose_id_finds_its_trace(logs: Logs) -> None:
     with serving(BrokenStore(10)) as client:
         answer = client.get("/v1/sessions/0")
         document = problem(answer, 500, "internal_error")
@@ -278,7 +212,7 @@ def test_a_crash_inside_is_a_problem_whose_id_leads_to_its_trace(logs: Logs) -> 
 
 
 @pytest.mark.parametrize("form", ["console", "json"])
-def test_no_key_is_in_the_trace_of_a_crash(logs: Logs, form: str, tmp_path: Path) -> None:
+def test_the_trace_of_a_crash_has_no_key(logs: Logs, form: str, tmp_path: Path) -> None:
     logs.configure("debug", form)
     file = tmp_path / "keys"
     file.write_text(json.dumps({"keys": [row("api-secret")]}))
@@ -290,7 +224,7 @@ def test_no_key_is_in_the_trace_of_a_crash(logs: Logs, form: str, tmp_path: Path
     assert "api-secret" not in said
 
 
-def test_the_service_goes_on_after_a_crash(client: Client) -> None:
+def test_the_service_continues_after_a_crash(client: Client) -> None:
     with serving(BrokenStore(10)) as broken:
         for _ in range(3):
             problem(broken.get("/v1/sessions/0"), 500, "internal_error")
@@ -307,7 +241,7 @@ class LostConnection(Connection):
             raise ConnectionResetError("gone")
 
 
-async def test_an_answer_that_breaks_off_is_not_begun_anew(logs: Logs) -> None:
+async def test_an_answer_that_breaks_off_is_not_restarted(logs: Logs) -> None:
     app = create_app(Settings(store="memory:"))
     body = {"type": "http.request", "body": b'{"optimizer": "sgd"}', "more_body": False}
     connection = LostConnection(body, headers={"content-type": "application/json"})
@@ -317,7 +251,7 @@ async def test_an_answer_that_breaks_off_is_not_begun_anew(logs: Logs) -> None:
     assert "gone" in logs.lines()[0]["exception"]
 
 
-def test_text_for_people_has_the_same_in_a_line(client: Client, logs: Logs) -> None:
+def test_a_console_line_has_the_same_parts(client: Client, logs: Logs) -> None:
     logs.configure("info", "console")
     answer = client.get("/v1/sessions", headers={"x-request-id": "mine"})
     assert answer.status_code == 200
@@ -327,14 +261,14 @@ def test_text_for_people_has_the_same_in_a_line(client: Client, logs: Logs) -> N
 
 
 @pytest.mark.parametrize(("level", "seen"), [("debug", 2), ("info", 1), ("warning", 0), ("error", 0)])
-def test_the_least_that_is_logged_is_a_setting(client: Client, logs: Logs, level: str, seen: int) -> None:
+def test_the_log_level_is_a_setting(client: Client, logs: Logs, level: str, seen: int) -> None:
     logs.configure(level, "json")
     client.get("/livez")
     client.get("/v1/sessions")
     assert len(logs.lines()) == seen
 
 
-def test_a_request_that_is_not_done_when_the_service_stops_is_answered_with_the_way_out() -> None:
+def test_a_request_cut_short_by_a_stop_is_answered_overloaded() -> None:
     app = create_app(Settings(store="memory:"))
     with listening(app) as address:  # until it has waited for a second
         wire = Wire(address)

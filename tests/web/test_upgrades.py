@@ -2,13 +2,12 @@
 
 import itertools
 import socket
-from collections.abc import Iterator
 
 import pytest
 
 from app.web.body import BULK_BYTES
-from tests.web.echo import LARGE, digest, echo
-from tests.web.sockets import Wire, listening, post, post_chunked
+from tests.web.echo import LARGE, digest
+from tests.web.sockets import Wire, post, post_chunked
 
 H2C = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
 OFFERS = {
@@ -21,12 +20,6 @@ OFFERS = {
     "an upgrade that the connection does not name": b"upgrade: h2c\r\n",
 }
 BODIES = [b"", b"x", LARGE[: BULK_BYTES - 1], LARGE]
-
-
-@pytest.fixture(scope="module", params=["uvloop", "asyncio"])
-def address(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
-    with listening(echo, request.param) as address:
-        yield address
 
 
 def offering(request: bytes, offer: bytes = H2C, before: bool = False) -> bytes:
@@ -72,7 +65,7 @@ def test_a_body_after_an_offer_may_come_in_any_segments(address: tuple[str, int]
         assert wire.answer() == (200, digest(body))
 
 
-def test_requests_in_a_pipeline_with_offers_are_answered_in_order(address: tuple[str, int]) -> None:
+def test_pipelined_requests_with_offers_are_answered_in_order(address: tuple[str, int]) -> None:
     bodies = [b"one", LARGE, b"", b"three", LARGE[:BULK_BYTES], b"five"]
     requests = [post("/lane", body) if n % 2 else offering(post("/lane", body)) for n, body in enumerate(bodies)]
     with Wire(address) as wire:
@@ -82,7 +75,7 @@ def test_requests_in_a_pipeline_with_offers_are_answered_in_order(address: tuple
 
 
 @pytest.mark.parametrize("body", [b"small", LARGE], ids=["small", "large"])
-def test_an_offer_with_an_expectation_is_told_to_continue(address: tuple[str, int], body: bytes) -> None:
+def test_an_offer_that_expects_100_continue_gets_it(address: tuple[str, int], body: bytes) -> None:
     request = offering(post("/lane", body, expect="100-continue"))
     with Wire(address) as wire:
         wire.send(request[: -len(body)])
@@ -91,7 +84,7 @@ def test_an_offer_with_an_expectation_is_told_to_continue(address: tuple[str, in
         assert wire.answer() == (200, digest(body))
 
 
-def test_an_offer_keeps_or_closes_the_connection_as_the_request_says(address: tuple[str, int]) -> None:
+def test_an_offer_does_not_change_keep_alive(address: tuple[str, int]) -> None:
     with Wire(address) as wire:
         wire.send(offering(post("/lane", b"last"), b"connection: close, upgrade\r\nupgrade: h2c"))
         assert wire.answer() == (200, digest(b"last"))
@@ -113,14 +106,14 @@ def test_an_offer_keeps_or_closes_the_connection_as_the_request_says(address: tu
         (b"transfer-encoding: xchunked", "malformed_body"),
     ],
 )
-def test_an_offer_lets_no_doubtful_framing_through(address: tuple[str, int], framing: bytes, code: str) -> None:
+def test_an_offer_with_ambiguous_framing_is_refused(address: tuple[str, int], framing: bytes, code: str) -> None:
     with Wire(address) as wire:
         wire.send(b"POST /lane HTTP/1.1\r\nhost: localhost\r\n" + H2C + framing + b"\r\n\r\nabc" + post("/lane", b"in"))
         assert wire.refusal()[1]["code"] == code
         assert wire.is_closed()
 
 
-def test_a_body_after_an_offer_is_no_request(address: tuple[str, int]) -> None:
+def test_a_body_after_an_offer_is_not_a_request(address: tuple[str, int]) -> None:
     hidden = post("/unread", b"")
     with Wire(address) as wire:
         wire.send(offering(post("/lane", hidden)) + post("/lane", b"next"))
