@@ -1,4 +1,4 @@
-"""The command `optim`: serve, demo, the file of API keys, copies of the store, and sessions by the client."""
+"""The command `optim`: serve, demo, API keys, copies of the store, and the sessions of a running service."""
 
 import inspect
 import os
@@ -54,12 +54,12 @@ StateFile = Annotated[Path, typer.Argument(metavar="FILE", help="The state, in t
 
 
 def _client(url: str | None) -> Client:
-    """Try three times: a person waits."""
+    """Return a client that tries three times, because a person waits."""
     return Client(url, max_retries=2)
 
 
 def main() -> None:
-    """The entry point. A refusal is one line on standard error and exit status 1."""
+    """Run the command. A refusal is one line on standard error and exit status 1."""
     try:
         app()
     except (OptimError, ServiceError, ValueError, OSError) as error:
@@ -107,7 +107,7 @@ def _bad_setting(error: ValidationError) -> typer.BadParameter:
 
 
 def _with_settings_as_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """A flag for each setting, with its words."""
+    """Give the command a flag for each setting, with its words."""
     parameters = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, field))
         for name, field in Settings.model_fields.items()
@@ -118,7 +118,7 @@ def _with_settings_as_flags(command: Callable[..., None]) -> Callable[..., None]
 
 
 def _option(name: str, field: FieldInfo) -> Any:
-    """A string: what it may be is checked where the environment's strings are. What is on or off has no value."""
+    """Return the flag of a setting. Its value is a string, checked by `Settings` like the environment's."""
     if field.annotation is bool:
         return Annotated[bool | None, typer.Option(_flag(name), help=field.description)]
     default = "" if field.default_factory or field.default is None else f"  [default: {field.default}]"
@@ -145,14 +145,14 @@ def demo(url: Url = None) -> None:
 
     Its optimizer is a service that the demo starts, kills in a step and starts again; with --url one that runs already.
     """
-    from app.demo.run import demo as run_demo  # noqa: PLC0415 - a tenth of a second, of which the others have nothing
+    from app.demo.run import demo as run_demo  # noqa: PLC0415 - takes a tenth of a second, which other commands save
 
     raise typer.Exit(run_demo(url))
 
 
 @sessions.command("list")
 def list_sessions(url: Url = None) -> None:
-    """One line a session, newest first."""
+    """List the sessions, one a line, newest first."""
     with _client(url) as client:
         page = client.sessions.list()
         while True:
@@ -167,7 +167,7 @@ def list_sessions(url: Url = None) -> None:
 
 @sessions.command()
 def show(session_id: SessionId, url: Url = None) -> None:
-    """The session as JSON."""
+    """Print the session as JSON."""
     with _client(url) as client:
         info = client.sessions.get(session_id).info
         typer.echo(orjson.dumps(asdict(info), option=orjson.OPT_INDENT_2))
@@ -194,10 +194,10 @@ def import_state(
     ],
     url: Url = None,
 ) -> None:
-    """Make a session of a state file and print its id; or, with an ID, upload the file into that session."""
+    """Create a session from a state file and print its id; or, with an ID, upload the file into that session."""
     *ids, file = words
     if len(ids) > 1:
-        raise typer.BadParameter(f"{len(words)} arguments: one session at most and one file are taken")
+        raise typer.BadParameter(f"{len(words)} arguments; expected at most one session, and one file")
     with _client(url) as client:
         if ids:
             client.sessions.get(ids[0]).load_state(file)
@@ -226,27 +226,27 @@ def restore(
     source: Annotated[Path, typer.Argument(metavar="FROM", help="The copy that `backup` made.")],
     store_url: StoreUrl = None,
 ) -> None:
-    """Put a copy where no store is. It stays as it is."""
+    """Restore a copy to where no store is. The copy stays as it is."""
     folder, map_bytes = _embedded(store_url)
     _tell(f"restored {source} to {folder}", lmdb_copy.restore(source, folder, map_bytes))
 
 
 def _embedded(store_url: str | None) -> tuple[Path, int]:
-    """The folder of the embedded store, and how large it may be."""
+    """Return the folder of the embedded store, and its largest size."""
     settings = Settings() if store_url is None else Settings(store=store_url)
     opened = open_store(settings)
     if not isinstance(opened, LmdbStore):
-        raise ValueError("the store is not lmdb:PATH; how a Redis is backed up is in docs/stores.md")
+        raise ValueError("the store is not lmdb:PATH; for Redis see docs/stores.md")
     return opened.folder, opened.map_bytes
 
 
 def _tell(done: str, copied: lmdb_copy.Copied) -> None:
     typer.echo(
-        f"{done}: {copied.sessions:,} sessions, {copied.size:,} bytes, all read and compared with their checksums"
+        f"{done}: {copied.sessions:,} sessions, {copied.size:,} bytes, all read and checked against their checksums"
     )
     for session_id in copied.damaged:
         typer.echo(
-            f"session {session_id} is damaged, here and there: nothing but an older backup has it whole", err=True
+            f"session {session_id} is damaged, here and in the store: only an older backup can have it whole", err=True
         )
 
 
@@ -264,7 +264,7 @@ def create_key(
     ] = "write",
     days: Annotated[int | None, typer.Option(min=1, max=36_500, help="It expires after so many days.")] = None,
 ) -> None:
-    """Print a new key, once: the file has its hash alone."""
+    """Print a new key, once: the file has only its hash."""
     expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days) if days else None
     secret, key = keys_file.create(file, tenant, role, expires_at)
     typer.echo(secret)
@@ -273,7 +273,7 @@ def create_key(
 
 @keys.command("list")
 def list_keys(file: KeysPath) -> None:
-    """One line a key: its id, tenant and role, and when it expires."""
+    """List the keys, one a line: id, tenant, role, expiry."""
     for key in keys_file.read(file):
         typer.echo(_shown(key))
 
@@ -282,7 +282,7 @@ def list_keys(file: KeysPath) -> None:
 def revoke_key(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")], file: KeysPath
 ) -> None:
-    """Take the key out of the file: within a second nobody comes in with it."""
+    """Remove the key from the file: within a second it is refused."""
     keys_file.revoke(file, key_id)
 
 

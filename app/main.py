@@ -1,17 +1,10 @@
-"""The service, wired: the one place that knows all its parts. Nothing is built at import."""
+"""The wiring of the service: the one place that knows all its parts. Nothing is built at import."""
 
 import asyncio
-import gc
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from importlib.metadata import version
-from multiprocessing import parent_process
-from multiprocessing.process import BaseProcess
-from threading import Thread
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,23 +12,15 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import errors
-from app.admission import Places
 from app.auth import Keys
-from app.body_memory import BodyMemory
 from app.cache import StateCache
 from app.compute import Compute
-from app.cors import cors
-from app.hosts import HostGate
 from app.listing import Listing
-from app.logs import configure_logs, log
-from app.memory import bound_malloc, let_go_when_idle
-from app.names import listed
-from app.problems import Problem
+from app.logs import log
+from app.memory import let_go_when_idle
 from app.quota import Quota
-from app.rate_limit import RateLimit
 from app.readiness import Readiness
 from app.records import Records
 from app.room import Room
@@ -46,22 +31,27 @@ from app.settings import Settings
 from app.stepping import Stepping
 from app.store import open_store
 from app.store.base import Store
-from app.telemetry import Metrics, Telemetry
 from app.turns import Turns
+from app.web.admission import Admission
+from app.web.body_memory import BodyMemory
+from app.web.cors import cors
+from app.web.hosts import HostGate
+from app.web.names import listed
+from app.web.problems import Problem
+from app.web.rate_limit import RateLimit
+from app.web.telemetry import Metrics, Telemetry
 from app.wire.codec import Limits
 from optim_engine import EngineError
 from optim_engine.buffers import BUFFERS
 
-SWITCH_SECONDS = 0.001
-"""The longest time that a thread which computes in Python keeps the event loop waiting."""
-
 
 def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
-    """The ASGI application. A store that is given is opened and closed like the settings' own."""
-    return _app(settings, store or open_store(settings), warns=True)
+    """Return the ASGI application. A given store is opened and closed like the settings' own."""
+    return wired(settings, store or open_store(settings), warns=True)
 
 
-def _app(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
+def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
+    """Return the ASGI application on a store; `warns` logs the store's warnings when it opens."""
     service = _service(settings, store)
 
     @asynccontextmanager
@@ -95,49 +85,9 @@ def _app(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
     return app
 
 
-def from_environment() -> ASGIApp:
-    """What a server process runs: the settings are in its environment."""
-    settings = Settings()
-    configure_logs(settings.log_level, settings.log_format)
-    bound_malloc()
-    sys.setswitchinterval(SWITCH_SECONDS)
-    if (supervisor := parent_process()) is not None:
-        Thread(target=_stop_after, args=(supervisor,), daemon=True).start()
-    app = _app(settings, open_store(settings), warns=False)  # `serve` did, once for all server processes
-    _collect_seldom()
-    return _until_cancelled(app)
-
-
-def _collect_seldom() -> None:
-    """A garbage collection stops everything. Modules and routes stay for good, and requests leave nothing to look for.
-
-    50,000 new objects are what some hundred waiting requests are made of, and looked through in two milliseconds. What
-    has been looked through twice, such as the sessions in memory, is looked at no more: of many it would take seconds.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 10, 1_000_000)
-
-
-def _until_cancelled(app: ASGIApp) -> ASGIApp:
-    """uvicorn cancels what is not done when the time to stop has passed. It is answered then: no error to be told."""
-
-    async def cancelled_quietly(scope: Scope, receive: Receive, send: Send) -> None:
-        with suppress(asyncio.CancelledError):
-            await app(scope, receive, send)
-
-    return cancelled_quietly
-
-
-def _stop_after(supervisor: BaseProcess) -> None:
-    """A worker that outlived a killed supervisor would keep the port from the next start."""
-    supervisor.join()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 class _Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """The schema, with the bodies that are read by hand."""
+        """Return the schema with the bodies that routes read by hand."""
         return self._whole_schema
 
     @cached_property
@@ -169,7 +119,7 @@ def _service(settings: Settings, store: Store) -> Service:
         compute=compute,
         keys=keys,
         rate_limit=RateLimit(rate) if rate else None,
-        places=_places(settings.max_waiting_steps, keys.needed),
+        admission=_admission(settings.max_waiting_steps, keys.needed),
         bodies=BodyMemory(settings.max_waiting_bytes),
         metrics=Metrics(),
         limits=Limits(
@@ -182,13 +132,13 @@ def _service(settings: Settings, store: Store) -> Service:
     )
 
 
-def _places(count: int, has_tenants: bool) -> Places:
-    """Return the places, of which an eighth is kept from a tenant alone where there can be another."""
-    return Places(count, min(count - 1, max(1, count // 8)) if has_tenants else 0)
+def _admission(places: int, has_tenants: bool) -> Admission:
+    """Return admission control that keeps an eighth of the places from a tenant alone, if there can be another."""
+    return Admission(places, min(places - 1, max(1, places // 8)) if has_tenants else 0)
 
 
 async def _sweep(service: Service) -> None:
-    """Remove what has expired, for as long as the service runs; a store that is away is asked again later."""
+    """Remove expired sessions for as long as the service runs. If the store is away, try again later."""
     while True:
         await asyncio.sleep(service.settings.sweep_seconds)
         try:
@@ -199,7 +149,7 @@ async def _sweep(service: Service) -> None:
 
 
 def _add_layers(app: FastAPI, service: Service) -> None:
-    """Telemetry, and in it CORS, and in that the gate: each sees what is refused further in."""
+    """Wrap the routes: telemetry outside, then CORS, then the host gate. Each sees what is refused further in."""
     settings = service.settings
     origins = listed(settings.cors_origins)
     with_cors = cors(origins)
@@ -216,7 +166,7 @@ def _add_layers(app: FastAPI, service: Service) -> None:
 
 
 def _add_handlers(app: FastAPI) -> None:
-    """Every failure as one shape: an error of the tree, written as a problem."""
+    """Answer every failure with a problem document, made from an error of the tree."""
 
     @app.exception_handler(errors.ServiceError)
     async def service_error(_: Request, error: errors.ServiceError) -> Response:

@@ -1,7 +1,6 @@
-"""What every route needs, in one place: built once by `main`, found by a route through its request.
+"""The parts that routes need, in one object: built once by `main`, found by a route through its request.
 
-The dependencies are coroutines although they wait for nothing: FastAPI runs others in threads, which takes longer than
-all that they do.
+The dependencies are coroutines although they wait for nothing: FastAPI runs others in threads, which takes longer.
 """
 
 from dataclasses import dataclass
@@ -9,25 +8,27 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from app.admission import Places
 from app.auth import Caller, Keys
-from app.body_memory import BodyMemory
 from app.compute import Compute
 from app.keys_file import Role
 from app.listing import Listing
-from app.rate_limit import RateLimit
 from app.readiness import Readiness
 from app.records import Records
 from app.sessions import Sessions
 from app.settings import Settings
 from app.stepping import Stepping
 from app.store.base import Store
-from app.telemetry import HEADERS, TENANT, Metrics
+from app.web.admission import Admission
+from app.web.body_memory import BodyMemory
+from app.web.rate_limit import RateLimit
+from app.web.telemetry import HEADERS, TENANT, Metrics
 from app.wire.codec import Limits
 
 
 @dataclass(frozen=True)
 class Service:
+    """The parts of one running service."""
+
     settings: Settings
     store: Store
     readiness: Readiness
@@ -38,28 +39,29 @@ class Service:
     compute: Compute
     keys: Keys
     rate_limit: RateLimit | None
-    places: Places
+    admission: Admission
     bodies: BodyMemory
     metrics: Metrics
     limits: Limits
 
 
 async def service_of(request: Request) -> Service:
+    """Return the service that a request came to."""
     return cast(Service, request.app.state.service)
 
 
 async def reader(request: Request) -> Caller:
-    """A caller who may read."""
+    """Return the caller, who may read."""
     return await _caller(request, Role.read)
 
 
 async def writer(request: Request) -> Caller:
-    """A caller who may change sessions."""
+    """Return the caller, who may change sessions."""
     return await _caller(request, Role.write)
 
 
 async def admin(request: Request) -> Caller:
-    """A caller who may see the service itself. A tenant's limit is for its work, and not for who watches it."""
+    """Return the caller, who may see the service itself. The rate limit is for a tenant's work, not for monitoring."""
     return await _caller(request, Role.admin, limited=False)
 
 

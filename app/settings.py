@@ -1,4 +1,4 @@
-"""Every setting of the service, once: its name, default, unit and what it does.
+"""The settings of the service, each once: its name, default, bounds, unit and words.
 
 Each is an environment variable `OPTIM_<NAME>` and a flag `--<name>` of `optim serve`; `docs/settings.md` is checked
 against this table.
@@ -7,59 +7,106 @@ against this table.
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, FilePath, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.names import EVERY, Hosts, listed, origin
+from app.web.names import EVERY, Hosts, listed, origin
 
 DEFAULT_PORT = 8000
 
 
 def default_store() -> str:
-    """The embedded store in the user's data folder."""
+    """Return the URL of the embedded store in the user's data folder."""
     data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return f"lmdb:{Path(data) / 'optim-service'}"
 
 
 LINKED_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
-"""What Kubernetes says in `OPTIM_PORT`."""
+"""The value that Kubernetes gives `OPTIM_PORT`, for a Service named `optim`."""
+STORE_SCHEMES = ("lmdb", "redis", "rediss", "unix", "memory")
+LINE_ENDS = "\ufeff\r\n"
+"""A byte order mark and line breaks. Blanks are stripped too, but a password may end with one."""
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f\ufeff]")
 
 
+def _stripped(value: Any, ends: str) -> Any:
+    """Return a text without what files and secrets add at its ends. Raises `ValueError` for more than one line."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip(ends)
+    if CONTROL_CHARACTER.search(text):
+        raise ValueError("has a line break or another control character in it: give it in one line")
+    return text
+
+
+def _own_port(value: Any) -> Any:
+    """Return the default in the place of the address that Kubernetes gives."""
+    return DEFAULT_PORT if isinstance(value, str) and LINKED_ADDRESS.fullmatch(value) else value
+
+
+def _lower_case(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _known_hosts(text: str) -> str:
+    Hosts(listed(text))
+    return text
+
+
+def _known_origins(text: str) -> str:
+    for name in listed(text):
+        if name != EVERY:
+            origin(name)
+    return text
+
+
+def _known_store(url: str) -> str:
+    scheme, colon, rest = url.partition(":")
+    if not colon or scheme not in STORE_SCHEMES or (scheme != "memory" and not rest):
+        raise ValueError("must be lmdb:PATH, redis://…, rediss://…, unix:///… or memory:")
+    return url
+
+
+StoreUrl = Annotated[str, AfterValidator(_known_store)]
+Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(_own_port)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$"), BeforeValidator(_lower_case)]
+HostList = Annotated[str, AfterValidator(_known_hosts)]
+OriginList = Annotated[str, AfterValidator(_known_origins)]
+
+
 class Settings(BaseSettings):
-    """Read from the environment when constructed; frozen afterwards."""
+    """The settings, read from the environment when constructed, and frozen afterwards."""
 
     model_config = SettingsConfigDict(env_prefix="OPTIM_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    store: str = Field(
+    store: StoreUrl = Field(
         default_factory=default_store,
         description="Where sessions are kept: `lmdb:PATH`, `redis://…`, `rediss://…`, `unix:///…` or `memory:`. "
         "The default is `lmdb:` with `optim-service` in the user's data folder.",
     )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
-    port: int = Field(default=DEFAULT_PORT, ge=0, le=65535, description="The port to listen on; 0 takes a free one.")
+    port: Port = Field(default=DEFAULT_PORT, description="The port to listen on; 0 takes a free one.")
     workers: int = Field(default=1, ge=1, le=256, description="Server processes; not with `memory:`.")
     api_keys_file: FilePath | None = Field(
         default=None,
         description="A JSON file of hashed API keys with their tenants and roles, as `optim keys` writes it; read "
         "again when it changes.",
     )
-    api_key_sha256: str | None = Field(
+    api_key_sha256: Sha256 | None = Field(
         default=None,
-        pattern="^[0-9a-f]{64}$",
         description="The SHA-256 hash of one API key, in hexadecimal: it may do everything for the tenant `default`.",
     )
     insecure: bool = Field(
         default=False, description="Listen where other machines reach it, although there are no API keys."
     )
-    allowed_hosts: str | None = Field(
+    allowed_hosts: HostList | None = Field(
         default=None,
         description="The hosts that the service answers for beside loopback's, without ports and with commas between: "
         "`optim,10.1.2.3,*.example.org`, or `*` for any. With none, and with API keys, it answers for any.",
     )
-    cors_origins: str | None = Field(
+    cors_origins: OriginList | None = Field(
         default=None,
         description="The origins whose pages may use the service from a browser, with commas between, such as "
         "`https://app.example.org`, or `*` for any. None by default.",
@@ -170,50 +217,9 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _one_line(cls, value: Any, info: ValidationInfo) -> Any:
-        """Return the text without what files and secrets add at its ends: line breaks, a byte order mark, blanks.
+        return _stripped(value, LINE_ENDS if info.field_name == "ssl_keyfile_password" else LINE_ENDS + "\t ")
 
-        A password may end with a blank.
-        """
-        if not isinstance(value, str):
-            return value
-        text = value.strip("\ufeff\r\n" if info.field_name == "ssl_keyfile_password" else "\ufeff\r\n\t ")
-        if CONTROL_CHARACTER.search(text):
-            raise ValueError("has a line break or another control character in it: give it in one line")
-        return text
-
-    @field_validator("port", mode="before")
-    @classmethod
-    def _own_port(cls, value: Any) -> Any:
-        """Return the default in the place of the address that Kubernetes gives of a Service named `optim`."""
-        return DEFAULT_PORT if isinstance(value, str) and LINKED_ADDRESS.fullmatch(value.strip()) else value
-
-    @field_validator("api_key_sha256", mode="before")
-    @classmethod
-    def _lower_case(cls, value: Any) -> Any:
-        return value.lower() if isinstance(value, str) else value
-
-    @field_validator("allowed_hosts")
-    @classmethod
-    def _known_hosts(cls, text: str | None) -> str | None:
-        Hosts(listed(text))
-        return text
-
-    @field_validator("cors_origins")
-    @classmethod
-    def _known_origins(cls, text: str | None) -> str | None:
-        for name in listed(text):
-            if name != EVERY:
-                origin(name)
-        return text
-
-    @field_validator("store")
-    @classmethod
-    def _known_store(cls, url: str) -> str:
-        scheme, colon, rest = url.partition(":")
-        if (
-            not colon
-            or scheme not in ("lmdb", "redis", "rediss", "unix", "memory")
-            or (scheme != "memory" and not rest)
-        ):
-            raise ValueError("must be lmdb:PATH, redis://…, rediss://…, unix:///… or memory:")
-        return url
+    @property
+    def has_keys(self) -> bool:
+        """Return true if requests need an API key."""
+        return self.api_keys_file is not None or self.api_key_sha256 is not None

@@ -12,9 +12,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.errors import BodyTooLarge, MalformedHeader, Overloaded
-from app.request_body import BULK_BYTES, EXTENSION, Body
 from app.service import Service
 from app.session import Session
+from app.web.body import BULK_BYTES, EXTENSION, Body
 from app.wire.codec import Buffer
 from app.wire.codecs import JSON, SAFETENSORS, codec_of
 from optim_engine.buffers import BUFFERS
@@ -61,7 +61,7 @@ async def tensors_body(
     limit = longest_body(request, service, beside)
     if session_id is not None and _is_large(request, limit):
         check(await service.records.known(tenant, session_id))
-    async with whole_body(request, service, tenant, limit) as body, service.places.taken(tenant):
+    async with whole_body(request, service, tenant, limit) as body, service.admission.place(tenant):
         yield body
 
 

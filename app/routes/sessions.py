@@ -13,7 +13,7 @@ from app.routes.once import headers_of, read_once
 from app.routes.query import StrictRoute
 from app.routes.state_files import state_file
 from app.service import Has, Reader, Writer
-from app.telemetry import SESSION
+from app.web.telemetry import SESSION
 from app.wire.codecs import SAFETENSORS, codec_of
 from app.wire.session_json import read_changes, read_creation, summary
 from optim_engine import OPTIMIZERS

@@ -13,16 +13,16 @@ import pytest
 from optim_client._protocol import Request
 from starlette.types import Receive, Scope, Send
 
-from app.bulk_lane import Http
 from app.main import create_app
 from app.settings import Settings
 from app.store.redis_client import Client, Command
 from app.store.redis_pool import CONNECTIONS
+from app.web.protocol import Http
 from tests.chaos.trial import Trial
 from tests.durability.twin import Twin
 from tests.durability.wire import Wire, bytes_of
 from tests.servers import RedisServer
-from tests.service.sockets import TIMEOUT_SECONDS, listening, wait_until
+from tests.web.sockets import TIMEOUT_SECONDS, listening, wait_until
 
 PLACES = 3
 LONGEST_BATCH_SECONDS = 0.008
@@ -53,7 +53,7 @@ class Watched:
             "tasks": len(asyncio.all_tasks(self._loop)),
             "descriptors": psutil.Process().num_fds() - connections,
             "connections to Redis beyond the pool": max(0, connections - CONNECTIONS),
-            "free places": self._app.state.service.places._free,
+            "free places": self._app.state.service.admission._free,
             "bytes of bodies": self._app.state.service.bodies._held,
         }
 

@@ -18,7 +18,7 @@ from tests.durability.processes import ServerProcess, servers
 from tests.durability.twin import Twin
 from tests.durability.wire import Wire, code_of
 from tests.servers import RedisServer
-from tests.service.sockets import listening
+from tests.web.sockets import listening
 
 MOVED_SECONDS = 0.5
 """The address moves a random part of this after the failover."""

@@ -27,7 +27,7 @@ from tests.chaos.trial import Trial
 from tests.durability.twin import Twin
 from tests.durability.wire import Wire
 from tests.servers import RedisServer
-from tests.service.sockets import listening
+from tests.web.sockets import listening
 
 ROWS = {"small": 8, "bulk": 60, "staged": 3_600}
 """Of a twin: a step of 20 KB; one of 150 KB, which takes the lanes for large bodies; and one with a state of 13 MB,

@@ -12,7 +12,7 @@ from app.settings import Settings
 from tests.chaos.known_attacks import ATTACKS
 from tests.chaos.trial import Trial
 from tests.service.calls import W, create, stepped
-from tests.service.sockets import Wire, listening
+from tests.web.sockets import Wire, listening
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from app.main import create_app
 from app.settings import Settings
 from tests.chaos.trial import Trial
-from tests.service.sockets import listening
+from tests.web.sockets import listening
 
 Operation: TypeAlias = APIOperation[Any, Any, Any, Any]
 

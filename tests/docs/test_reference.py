@@ -10,7 +10,7 @@ from app.errors import ERRORS
 from app.keys_file import KeysFile
 from app.main import create_app
 from app.settings import Settings
-from app.telemetry import Metrics
+from app.web.telemetry import Metrics
 from optim_engine import SCHEDULES
 from tests import contract
 from tests.docs.blocks import DOCUMENTS, ROOT, blocks, name_of, read, rows, section

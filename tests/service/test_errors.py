@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from httpx2 import Client
 
-from app import admission
 from app.errors import ERRORS, StoreUnavailable
 from app.main import create_app
 from app.settings import Settings
 from app.store.base import Head, IncompatibleStore, Save, VersionConflict
 from app.store.memory import MemoryStore
+from app.web import admission
 from tests import contract
 from tests.service.calls import SAFETENSORS, W, binary_step, create, path_of, problem, serving, step, stepped
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app import admission
 from app.main import create_app
-from app.request_body import BULK_BYTES
 from app.settings import Settings
+from app.web import admission
+from app.web.body import BULK_BYTES
 from tests.bodies import encode
 from tests.service.calls import W
-from tests.service.sockets import Wire, listening, post, post_chunked
 from tests.service.test_auth import row
+from tests.web.sockets import Wire, listening, post, post_chunked
 
 JSON, SAFETENSORS = "application/json", "application/vnd.safetensors"
 NOBODYS = f"/v1/sessions/{'0' * 32}"

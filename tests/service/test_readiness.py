@@ -25,8 +25,8 @@ from app.store.memory import MemoryStore
 from tests.chaos.fault_proxy import FaultProxy
 from tests.reaper import tied
 from tests.servers import RedisServer
-from tests.service.sockets import listening
 from tests.store.changes import saved
+from tests.web.sockets import listening
 
 SECONDS = 2.0
 

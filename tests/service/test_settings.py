@@ -13,11 +13,12 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from app import admission, cli
+from app import cli
 from app.main import create_app
 from app.settings import Settings
 from app.store.base import Head
 from app.store.memory import MemoryStore
+from app.web import admission
 from tests.service.calls import SAFETENSORS, W, binary_step, create, path_of, problem, serving, step, stepped
 from tests.service.test_errors import SlowStore
 

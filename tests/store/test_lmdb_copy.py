@@ -69,7 +69,7 @@ async def test_a_copy_of_a_live_store_is_of_one_moment(folder: Path, copy: Path)
         await asyncio.wait([saving])
     assert (told.returncode, told.stderr) == (0, "")
     assert told.stdout.startswith(f"backed up {folder} to {copy}: ")
-    assert told.stdout.endswith(" bytes, all read and compared with their checksums\n")
+    assert told.stdout.endswith(" bytes, all read and checked against their checksums\n")
     assert modes(copy) == {"copy": 0o700, "data.mdb": 0o600}
     async with opened(copy) as again:
         assert [await again.load(f"{i}") for i in range(5)] == [*heads[:4], None]
@@ -209,7 +209,7 @@ async def test_damaged_sessions_are_copied_and_told(folder: Path, copy: Path) ->
 async def test_a_store_that_is_not_embedded_is_refused_with_the_way_out(url: str, copy: Path) -> None:
     told = await optim("backup", copy, "--store", url)
     assert (told.returncode, told.stdout) == (1, "")
-    assert "how a Redis is backed up is in docs/stores.md" in told.stderr
+    assert "for Redis see docs/stores.md" in told.stderr
 
 
 @pytest.mark.usefixtures("left")

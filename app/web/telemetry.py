@@ -1,0 +1,141 @@
+"""Telemetry of requests: a request id on every answer, one log line and two metrics for each.
+
+Plain ASGI: Starlette's base class for middleware hides disconnects and cancels what it wraps.
+"""
+
+import asyncio
+import os
+import random
+import re
+import time
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import Overloaded, ServiceError
+from app.logs import REQUEST_ID, log
+from app.web.head_method import as_get
+from app.web.problems import ERROR
+
+HEADERS = "optim.headers"
+"""The key in a request's ASGI scope of header fields that are added to its answer, also to a refusal."""
+TENANT = "optim.tenant"
+"""The key in the scope of the tenant, once that is known."""
+SESSION = "optim.session"
+"""The key in the scope of a session that the request has made."""
+FIT_FOR_A_LOG = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+ID = re.compile(r"[0-9a-f]{32}")
+LONGEST_WORDS = 400
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """The service's metrics, in a registry of their own. Several workers share their counts in files (see `serve`)."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        labels = ("method", "route", "status")
+        self.requests = Counter("optim_requests", "Requests answered.", labels, registry=self._registry)
+        self.seconds = Histogram(
+            "optim_request_seconds", "Time to answer, in seconds.", ("route",), buckets=SECONDS, registry=self._registry
+        )
+        self.steps = Counter(
+            "optim_steps", "Steps answered: applied, skipped or replayed.", ("outcome",), registry=self._registry
+        )
+
+    def text(self) -> bytes:
+        """Return the counts in Prometheus's text format."""
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            together = CollectorRegistry()
+            MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+            return generate_latest(together)
+        return generate_latest(self._registry)
+
+
+class Telemetry:
+    """The outermost layer: whatever happens inside, a client gets an answer with a request id."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, answer_error: Callable[[ServiceError], ASGIApp]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._answer_error = answer_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        status = 0
+        method = scope["method"]
+        scope, send = as_get(scope, send)
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                added = {"x-request-id": request_id, **scope.get(HEADERS, {})}
+                message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in added.items())]
+            await send(message)
+
+        token = REQUEST_ID.set(request_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:  # the server stops, and OPTIM_SHUTDOWN_SECONDS have passed
+            if not status:
+                stopping = Overloaded("the service stops before this is done; send the request again")
+                await self._answer_error(stopping)(scope, receive, send_with_id)
+            raise
+        except Exception:
+            log.exception("request failed", method=method, path=scope["path"])
+            if status:
+                raise
+            failed = self._answer_error(ServiceError("an unexpected error; the log has it under the request id"))
+            await failed(scope, receive, send_with_id)
+        finally:
+            self._record(method, scope, status, time.perf_counter() - started)
+            REQUEST_ID.reset(token)
+
+    def _record(self, method: str, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        self._metrics.requests.labels(method, route, status).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        _level(status, route)(
+            "request", method=method, route=route, status=status, ms=round(1000 * seconds, 2), **_about(scope)
+        )
+
+
+def _level(status: int, route: str) -> Callable[..., None]:
+    if status >= 500:
+        return log.warning if status == Overloaded.status else log.error
+    return log.debug if route in ("/livez", "/readyz", "/metrics") else log.info
+
+
+def _about(scope: Scope) -> dict[str, str]:
+    """Return the log line's tenant and session, the code of a refusal, and the cause of a failure."""
+    about = {}
+    if TENANT in scope:
+        about["tenant"] = scope[TENANT]
+    session = scope.get(SESSION) or scope.get("path_params", {}).get("session_id", "")
+    if ID.fullmatch(session):
+        about["session"] = session
+    error: ServiceError | None = scope.pop(ERROR, None)  # else both would wait for a garbage collection
+    if error is not None:
+        about["code"] = error.code
+        if error.status >= 500:
+            about["detail"] = error.detail[:LONGEST_WORDS]
+            if error.__cause__ is not None:
+                about["cause"] = f"{type(error.__cause__).__name__}: {error.__cause__}"[:LONGEST_WORDS]
+    return about
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the id that the client sent if it is fit for a log, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text: str = value.decode("latin-1")
+            if FIT_FOR_A_LOG.fullmatch(text):
+                return text
+    return f"{random.getrandbits(128):032x}"

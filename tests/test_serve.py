@@ -1,0 +1,152 @@
+"""The start of the server: refusals, warnings and the first log lines of `optim serve`."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+
+from app import serve
+from tests.reaper import tied
+
+
+def serve_refused(*flags: str, **environment: str) -> tuple[int, str]:
+    """What `optim serve` ends with, and says, when it cannot serve."""
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("OPTIM_")}
+    command = [sys.executable, "-m", "app.cli", "serve", *flags]
+    result = subprocess.run(
+        command, env=surroundings | environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    return result.returncode, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment"), [(["--port", "70000"], {}), ([], {"OPTIM_PORT": "70000"})], ids=["flag", "variable"]
+)
+def test_a_wrong_setting_is_refused_by_name(flags: list[str], environment: dict[str, str]) -> None:
+    status, words = serve_refused(*flags, **environment)
+    assert status == 2
+    assert "Invalid value for --port or OPTIM_PORT: Input should be less than or equal to 65535" in words
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--store=memory:", "--workers=2"], "memory: lives in one process"),
+        (["--store=redis://:secret@127.0.0.1:1/0"], "Redis failed or cannot be reached"),
+        (["--store=lmdb:/dev/null/store"], "cannot open the store in /dev/null/store"),
+        (["--store=memory:", "--host=256.0.0.1"], "cannot listen on 256.0.0.1, port 8000"),
+        (["--store=memory:", f"--api-keys-file={__file__}"], f"OPTIM_API_KEYS_FILE={__file__}: "),
+        (["--store=memory:", f"--ssl-keyfile={__file__}"], f"OPTIM_SSL_KEYFILE={__file__} needs its certificate"),
+        (["--store=memory:", f"--ssl-certfile={__file__}"], f"OPTIM_SSL_CERTFILE={__file__} cannot be read as a"),
+        *[
+            (
+                ["--store=memory:", "--port=0", f"--host={host}"],
+                "can be reached by other machines, and there are no API",
+            )
+            for host in ("0.0.0.0", "::")
+        ],
+    ],
+)
+def test_settings_that_cannot_work_are_refused_in_one_line(flags: list[str], reason: str) -> None:
+    status, words = serve_refused(*flags)
+    assert status == 1
+    assert words.startswith("optim: ")
+    assert reason in words
+    assert words.count("\n") == 1
+    assert "secret" not in words
+
+
+def test_an_insecure_service_logs_a_warning() -> None:
+    command = [sys.executable, "-m", "app.cli", "serve", "--store=memory:", "--host=0.0.0.0", "--port=0"]
+    with tied([*command, "--insecure", "--log-format=json"], stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr
+            assert json.loads(server.stderr.readline())["event"] == "listening"
+            line = json.loads(server.stderr.readline())
+        finally:
+            server.terminate()
+            server.communicate(timeout=30)
+    assert (line["level"], line["event"]) == ("warning", "no API keys: whoever reaches this address may do everything")
+
+
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("lmdb:/srv/a@b", "lmdb:/srv/a@b"),
+        ("memory:", "memory:"),
+        ("redis://user:se%2Fcret@[::1]:6379/0", "redis://[::1]:6379/0"),
+        ("rediss://host/1?ssl_password=secret", "rediss://host/1"),
+        ("unix://user:secret@/run/redis.sock?db=2", "unix:///run/redis.sock"),
+    ],
+)
+def test_a_store_is_shown_without_secrets(store: str, shown: str) -> None:
+    assert serve.shown(store) == shown
+
+
+@pytest.mark.parametrize(("workers", "stop"), [("1", signal.SIGINT), ("1", signal.SIGTERM), ("2", signal.SIGTERM)])
+def test_a_server_logs_its_address_first_and_stops_cleanly(
+    workers: str, stop: int, tmp_path: Path, with_numba: None
+) -> None:
+    command = [sys.executable, "-m", "app.cli", "serve", "--port=0", f"--workers={workers}", "--log-format=json"]
+    environment = os.environ | {"OPTIM_STORE": f"lmdb:{tmp_path}", "OPTIM_STROE": "a slip"}
+    command = ["sh", "-c", 'ulimit -Sn 256; exec "$0" "$@"', *command]
+    with tied(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr
+            slip, line = json.loads(server.stderr.readline()), json.loads(server.stderr.readline())
+            assert (slip["level"], slip["setting"]) == ("warning", "OPTIM_STROE")
+            assert (line["event"], line["store"], line["workers"]) == ("listening", f"lmdb:{tmp_path}", int(workers))
+            assert line["kernel"] == "numba"
+            assert json.loads(server.stderr.readline())["event"].startswith("no API keys: whoever is on this machine")
+            assert httpx2.get(f"{line['url']}/readyz", timeout=30).status_code == 200
+            taken, most = psutil.Process(server.pid).rlimit(psutil.RLIMIT_NOFILE)
+            assert taken == most > 256
+        finally:
+            server.send_signal(stop)
+            server.communicate(timeout=30)
+    assert server.returncode == 0
+
+
+def test_variables_of_a_kubernetes_service_are_ignored() -> None:
+    links = {
+        "OPTIM_PORT": "tcp://10.96.12.7:8000",
+        "OPTIM_SERVICE_HOST": "10.96.12.7",
+        "OPTIM_SERVICE_PORT": "8000",
+        "OPTIM_SERVICE_PORT_HTTP": "8000",
+        "OPTIM_PORT_8000_TCP": "tcp://10.96.12.7:8000",
+        "OPTIM_PORT_8000_TCP_PROTO": "tcp",
+        "OPTIM_PORT_8000_TCP_PORT": "8000",
+        "OPTIM_PORT_8000_TCP_ADDR": "10.96.12.7",
+    }
+    command = [sys.executable, "-m", "app.cli", "serve", "--store=memory:", "--port=0", "--log-format=json"]
+    with tied(command, env=os.environ | links, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr
+            warning, line = json.loads(server.stderr.readline()), json.loads(server.stderr.readline())
+        finally:
+            server.terminate()
+            server.communicate(timeout=30)
+    assert "enableServiceLinks: false" in warning["event"]
+    assert line["event"] == "listening"
+
+
+def test_a_log_file_has_no_colours(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        command = [sys.executable, "-m", "app.cli", "serve", "--port=0", "--store=memory:"]
+        with tied(command, stderr=log) as server:
+            deadline = time.monotonic() + 30
+            while "listening" not in (tmp_path / "log").read_text():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            server.terminate()
+    text = (tmp_path / "log").read_text()
+    assert "\x1b" not in text
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ \[info +\] listening url=http://127\.0\.0\.1:\d+ ", text)

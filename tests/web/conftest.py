@@ -1,0 +1,24 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.service.conftest import client
+from tests.web.echo import echo
+from tests.web.logs import Logs, captured
+from tests.web.sockets import listening
+
+__all__ = ["client"]
+
+
+@pytest.fixture(scope="module", params=["uvloop", "asyncio"])
+def address(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
+    """Return the address of a server that runs `echo`, on each event loop."""
+    with listening(echo, request.param) as address:
+        yield address
+
+
+@pytest.fixture
+def logs() -> Iterator[Logs]:
+    """Return every line that the service logs, as JSON."""
+    with captured() as logs:
+        yield logs
