@@ -20,9 +20,6 @@ from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.store.keys import Claim, KeyMemory, UsedKey
 
 PIECE_BYTES = 1 << 20
-FORMAT = 2
-"""The number of the stored form. A store that carries a higher one was written by a newer version: it is refused. One
-that carries a lower one is marked anew when it is opened, and what is in it is read as it is."""
 
 
 class VersionConflict(Exception):

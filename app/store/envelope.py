@@ -15,10 +15,13 @@ from typing import NamedTuple, NoReturn
 import orjson
 
 from app.errors import StateDamaged
-from app.store.base import FORMAT, Head, IncompatibleStore, Piece, Stamp, Unreadable, checksum_of
+from app.store.base import Head, IncompatibleStore, Piece, Stamp, Unreadable, checksum_of
+from app.store.formats import expect_format
 
+HEAD_FORMAT = 2
+"""The format number of a head."""
 LABEL_BYTES = 256
-"""No first line is longer than this."""
+"""The longest first line."""
 
 
 class Label(NamedTuple):
@@ -40,21 +43,17 @@ def encode(head: Head) -> bytes:
     expires = "-" if head.expires_at is None else repr(head.expires_at)
     label = f"{head.version} {head.token} {expires}"
     body = b"\n".join((label.encode(), about, head.document))
-    checksum = checksum_of(b"%d %s" % (FORMAT, body))
-    return b"%d %s %s" % (FORMAT, checksum.encode(), body)
+    checksum = checksum_of(b"%d %s" % (HEAD_FORMAT, body))
+    return b"%d %s %s" % (HEAD_FORMAT, checksum.encode(), body)
 
 
 def decode(session_id: str, data: bytes) -> Head:
     """The head of `session_id`. Raises `StateDamaged`, and `IncompatibleStore` where a newer version wrote it."""
-    form, _, rest = data.partition(b" ")
+    number, _, rest = data.partition(b" ")
     checksum, _, body = rest.partition(b" ")
-    if checksum_of(form + b" " + body).encode() != checksum:
+    if checksum_of(number + b" " + body).encode() != checksum:
         _refuse(session_id, "does not fit its checksum")
-    if int(form) > FORMAT:
-        raise IncompatibleStore(
-            f"session {session_id} was written in form {int(form)} by a newer version of this service; "
-            f"this one reads up to form {FORMAT}: run the newer version"
-        )
+    expect_format(f"the head of session {session_id}", int(number), HEAD_FORMAT)
     _, about, document = body.split(b"\n", 2)
     known = orjson.loads(about)
     if known["session_id"] != session_id:

@@ -12,7 +12,7 @@ import lmdb
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.store import lmdb_length
 from app.store.envelope import decode
-from app.store.lmdb_format import form_of
+from app.store.lmdb_format import format_of
 from app.store.lmdb_guard import Guard
 from app.store.lmdb_rows import ascending, digest
 from app.store.lmdb_tables import Tables
@@ -136,7 +136,7 @@ def _environment(path: Path, map_bytes: int) -> lmdb.Environment:
 def _expect_whole(environment: lmdb.Environment, file: Path) -> None:
     """Raises `StateDamaged` where the file was cut, and `IncompatibleStore` where this version cannot read it."""
     with environment.begin(write=True, buffers=True) as txn, lmdb_length.checked(environment, txn, file):
-        if form_of(txn, file) is None:
+        if format_of(txn, file) is None:
             raise StoreUnavailable(f"{file} is empty")
 
 

@@ -16,7 +16,7 @@ from app.store.base import Store
 from app.store.lmdb import LmdbStore
 from app.store.lmdb_rows import digest
 from app.store.memory import MemoryStore
-from app.store.redis import head_key, session_key
+from app.store.redis_names import head_key, session_key
 from tests import redis_user
 
 
@@ -63,24 +63,24 @@ class LmdbPlace(Place):
     store: LmdbStore
 
     async def pieces(self, session_id: str) -> dict[str, bytes]:
-        prefix, table = digest(session_id), self.store._tables.pieces
-        with self.store._opened().begin() as txn:
+        prefix, table = digest(session_id), self.store.file.tables.pieces
+        with self.store.file.environment.begin() as txn:
             return {key[16:].decode(): data for key, data in txn.cursor(table) if key.startswith(prefix)}
 
     async def put_piece(self, session_id: str, name: str, data: bytes | None) -> None:
-        key, table = digest(session_id) + name.encode(), self.store._tables.pieces
+        key, table = digest(session_id) + name.encode(), self.store.file.tables.pieces
         await self._write(lambda txn: txn.delete(key, db=table) if data is None else txn.put(key, data, db=table))
 
     async def head(self, session_id: str) -> bytes:
-        with self.store._opened().begin() as txn:
-            return txn.get(digest(session_id), b"", db=self.store._tables.heads)
+        with self.store.file.environment.begin() as txn:
+            return txn.get(digest(session_id), b"", db=self.store.file.tables.heads)
 
     async def put_head(self, session_id: str, data: bytes) -> None:
-        await self._write(lambda txn: txn.put(digest(session_id), data, db=self.store._tables.heads))
+        await self._write(lambda txn: txn.put(digest(session_id), data, db=self.store.file.tables.heads))
 
     async def _write(self, job: Any) -> None:
         def write() -> None:
-            with self.store._opened().begin(write=True) as txn:
+            with self.store.file.environment.begin(write=True) as txn:
                 job(txn)
 
         await asyncio.to_thread(write)

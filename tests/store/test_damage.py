@@ -3,8 +3,8 @@
 import pytest
 
 from app.errors import StateDamaged
-from app.store.base import FORMAT, IncompatibleStore, Store, Unreadable, checksum_of
-from app.store.envelope import encode
+from app.store.base import IncompatibleStore, Store, Unreadable, checksum_of
+from app.store.envelope import HEAD_FORMAT, encode
 from tests.store.changes import change_of, row, saved, state_of
 from tests.store.places import Place
 
@@ -95,9 +95,9 @@ async def test_a_damaged_session_can_be_deleted(place: Place) -> None:
 async def test_a_head_that_a_newer_version_wrote_is_refused_as_such(place: Place) -> None:
     head = await saved(place.store)
     _, _, body = (await place.head("session-1")).split(b" ", 2)
-    form = b"%d" % (FORMAT + 1)
+    form = b"%d" % (HEAD_FORMAT + 1)
     await place.put_head("session-1", b"%s %s %s" % (form, checksum_of(form + b" " + body).encode(), body))
-    with pytest.raises(IncompatibleStore, match=f"session-1 was written in form {FORMAT + 1} by a newer version"):
+    with pytest.raises(IncompatibleStore, match=f"session-1 has format {HEAD_FORMAT + 1}, of a newer version"):
         await place.store.load("session-1")
     await place.put_head("session-1", encode(head))
     assert await place.store.load("session-1") == head

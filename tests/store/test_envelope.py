@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import StateDamaged
-from app.store.base import FORMAT, Head, Piece, Stamp, checksum_of
-from app.store.envelope import LABEL_BYTES, decode, encode, has_expired, peek
+from app.store.base import Head, Piece, Stamp, checksum_of
+from app.store.envelope import HEAD_FORMAT, LABEL_BYTES, decode, encode, has_expired, peek
 
 texts = st.text(max_size=40)
 pieces = st.builds(Piece, name=texts, size=st.integers(0, 1 << 40), checksum=texts)
@@ -34,7 +34,7 @@ GOLDEN_1 = b"1 8b626011afcfa4f6c37f3c1b61415c96" + BODY
 
 
 def test_the_stored_form_is_what_earlier_versions_wrote() -> None:
-    """Where this fails, `FORMAT` must rise, and the old form must still be read."""
+    """Where this fails, `HEAD_FORMAT` must rise, and the old form must still be read."""
     assert encode(GOLDEN_HEAD) == GOLDEN
     assert decode("0198b3c5", GOLDEN) == decode("0198b3c5", GOLDEN_1) == GOLDEN_HEAD
 
@@ -43,8 +43,8 @@ def test_what_a_later_version_adds_to_a_head_is_ignored() -> None:
     label, about, document = GOLDEN.partition(b" ")[2].partition(b" ")[2].split(b"\n", 2)
     more = about.replace(b'"c0ffee"', b'"c0ffee",7').replace(b"{", b'{"later":{},', 1)
     body = b"\n".join([label + b" later", more, document])
-    checksum = checksum_of(b"%d %s" % (FORMAT, body)).encode()
-    assert decode("0198b3c5", b"%d %s %s" % (FORMAT, checksum, body)) == GOLDEN_HEAD
+    checksum = checksum_of(b"%d %s" % (HEAD_FORMAT, body)).encode()
+    assert decode("0198b3c5", b"%d %s %s" % (HEAD_FORMAT, checksum, body)) == GOLDEN_HEAD
 
 
 @given(heads)

@@ -12,9 +12,9 @@ import pytest
 
 from app.errors import StateDamaged, StoreUnavailable
 from app.settings import Settings
-from app.store import lmdb as lmdb_store
-from app.store import lmdb_format, lmdb_tables, open_store
-from app.store.base import FORMAT, IncompatibleStore, Save, Store, VersionConflict
+from app.store import lmdb_file, lmdb_format, lmdb_save, open_store
+from app.store.base import IncompatibleStore, Save, Store, VersionConflict
+from app.store.formats import STORE_FORMAT
 from app.store.keys import KeyMemory
 from app.store.lmdb import LmdbStore
 from tests.reaper import tied
@@ -22,6 +22,7 @@ from tests.store.changes import change_of, row, saved, state_of
 from tests.store.places import LmdbPlace, place_at
 
 MIB = 1 << 20
+LIMITS = lmdb_save.Limits(history=10, keys=KeyMemory())
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ async def place(folder: Path) -> AsyncIterator[LmdbPlace]:
 
 @pytest.fixture
 def small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lmdb_store, "TRANSACTION_BYTES", 4)
+    monkeypatch.setattr(lmdb_file, "TRANSACTION_BYTES", 4)
 
 
 def _another_process(folder: Path, code: str) -> subprocess.Popen[bytes]:
@@ -104,8 +105,8 @@ async def test_a_store_of_a_newer_version_is_refused(folder: Path) -> None:
     async with store_in(folder):
         pass
     with lmdb.open(str(folder)) as environment, environment.begin(write=True) as txn:
-        txn.put(lmdb_format.MARK, b"%d" % (FORMAT + 1))
-    with pytest.raises(IncompatibleStore, match=f"has form {FORMAT + 1}, of a newer version"):
+        txn.put(lmdb_format.MARK, b"%d" % (STORE_FORMAT + 1))
+    with pytest.raises(IncompatibleStore, match=f"has format {STORE_FORMAT + 1}, of a newer version"):
         await store_in(folder).open()
 
 
@@ -140,7 +141,7 @@ async def test_a_file_that_was_cut_short_is_refused(folder: Path, left: float, s
 async def test_saves_are_synced_unless_that_is_relaxed(folder: Path, setting: dict[str, Any], synced: bool) -> None:
     async with store_in(folder, **setting) as store:
         assert isinstance(store, LmdbStore)
-        assert store._opened().flags()["sync"] is synced
+        assert store.file.environment.flags()["sync"] is synced
 
 
 # Full
@@ -164,7 +165,7 @@ async def test_a_full_store_keeps_what_it_has_and_takes_what_fits(folder: Path) 
 async def test_a_save_of_many_transactions_that_does_not_fit_is_cleared_away(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lmdb_store, "TRANSACTION_BYTES", MIB)
+    monkeypatch.setattr(lmdb_file, "TRANSACTION_BYTES", MIB)
     place = place_at(f"lmdb:{folder}", lmdb_map_bytes=8 * MIB)
     async with place.store as store:
         head = await saved(store, None, [b"0" * MIB])
@@ -205,8 +206,11 @@ asyncio.run(main())
 
 
 async def _stage(store: LmdbStore, change: Save, pieces: int) -> None:
+    head = change.head
     for part in change.fresh[:pieces]:
-        await asyncio.wrap_future(store.submit_part(change.head.session_id, change.head.token, part))
+        await store.file.write(
+            lambda txn, part=part: lmdb_save.stage(txn, store.file.tables, head.session_id, head.token, part)
+        )
 
 
 async def test_what_is_staged_is_seen_by_nobody_and_swept_when_it_is_old(
@@ -219,7 +223,7 @@ async def test_what_is_staged_is_seen_by_nobody_and_swept_when_it_is_old(
     assert await state_of(store, head) == b"onetwo"
     assert await store.sweep() == 0
     assert len(await place.pieces("session-1")) == 3
-    monkeypatch.setattr(lmdb_tables, "STAGED_SECONDS", 0.0)
+    monkeypatch.setattr(lmdb_save, "STAGED_SECONDS", 0.0)
     assert await store.sweep() == 1
     assert set(await place.pieces("session-1")) == {piece.name for piece in head.pieces}
 
@@ -232,11 +236,13 @@ async def test_a_save_whose_pieces_were_swept_is_refused_whole(
     head = await saved(store)
     change = change_of(head, [b"three", b"four"])
     await _stage(store, change, 1)
-    monkeypatch.setattr(lmdb_tables, "STAGED_SECONDS", 0.0)
+    monkeypatch.setattr(lmdb_save, "STAGED_SECONDS", 0.0)
     await store.sweep()
     names = [change.head.pieces[0].name]
     with pytest.raises(StoreUnavailable, match="send it again"):
-        await store._write(lambda txn: store._tables.commit(txn, change, change.fresh[1:], names, 10, KeyMemory()))
+        await store.file.write(
+            lambda txn: lmdb_save.commit(txn, store.file.tables, change, change.fresh[1:], names, LIMITS)
+        )
     assert await state_of(store, head) == b"onetwo"
     await store.save(change)
     assert await state_of(store, change.head) == b"threefour"
@@ -286,9 +292,9 @@ async def test_a_session_that_is_deleted_while_it_is_staged_stays_deleted(place:
 
 
 async def test_saves_at_once_share_a_sync(place: LmdbPlace) -> None:
-    before = place.store._opened().info()["last_txnid"]
+    before = place.store.file.environment.info()["last_txnid"]
     await asyncio.gather(*(saved(place.store, session_id=f"{i}") for i in range(100)))
-    assert place.store._opened().info()["last_txnid"] - before < 50
+    assert place.store.file.environment.info()["last_txnid"] - before < 50
 
 
 async def test_while_another_process_writes_nobody_else_waits(place: LmdbPlace, folder: Path) -> None:
@@ -315,7 +321,7 @@ async def test_while_another_process_writes_nobody_else_waits(place: LmdbPlace, 
 async def test_a_reader_that_was_killed_is_forgotten_by_a_sweep(place: LmdbPlace, folder: Path) -> None:
     await saved(place.store)
     other = _another_process(folder, "txn = store.begin()\nprint('ready', flush=True)\ntime.sleep(30)")
-    assert str(other.pid) in place.store._opened().readers()
+    assert str(other.pid) in place.store.file.environment.readers()
     _kill(other)
     await place.store.sweep()
-    assert str(other.pid) not in place.store._opened().readers()
+    assert str(other.pid) not in place.store.file.environment.readers()

@@ -14,7 +14,8 @@ import pytest
 from app.errors import StateDamaged, StoreUnavailable
 from app.settings import Settings
 from app.store import lmdb_format, open_store
-from app.store.base import FORMAT, IncompatibleStore, Store
+from app.store.base import IncompatibleStore, Store
+from app.store.formats import STORE_FORMAT
 from app.store.lmdb_copy import backup, restore
 from tests.store.changes import row, saved, state_of
 from tests.store.places import LmdbPlace, place_at
@@ -173,7 +174,7 @@ def test_a_file_that_was_cut_is_no_backup(folder: Path, copy: Path, call: object
 @pytest.mark.parametrize("call", [backup, restore])
 def test_a_newer_store_is_for_a_newer_version(folder: Path, copy: Path, call: object) -> None:
     with lmdb.open(str(folder)) as environment, environment.begin(write=True) as txn:
-        txn.put(lmdb_format.MARK, b"%d" % (FORMAT + 1))
+        txn.put(lmdb_format.MARK, b"%d" % (STORE_FORMAT + 1))
     with pytest.raises(IncompatibleStore, match="run the newer version"):
         call(folder, copy, MAP)  # type: ignore[operator]
     assert not copy.exists()

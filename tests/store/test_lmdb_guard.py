@@ -141,7 +141,7 @@ async def test_when_the_lock_file_was_removed_nothing_acknowledged_is_lost(folde
 async def test_a_file_that_goes_while_it_is_written_is_not_acknowledged(store: Store, folder: Path) -> None:
     assert isinstance(store, LmdbStore)
     with pytest.raises(StoreUnavailable, match="was removed while the store was open"):
-        await store._write(lambda _: (folder / "lock.mdb").unlink())
+        await store.file.write(lambda _: (folder / "lock.mdb").unlink())
 
 
 async def test_a_file_that_is_put_back_is_the_opened_one(store: Store, folder: Path) -> None:

@@ -14,8 +14,9 @@ from redis import Redis
 from app.errors import StateDamaged, StoreUnavailable
 from app.settings import Settings
 from app.store import open_store, redis_saving
-from app.store.base import FORMAT, IncompatibleStore, VersionConflict
-from app.store.redis import head_key, history_key, tenant_key
+from app.store.base import IncompatibleStore, VersionConflict
+from app.store.formats import STORE_FORMAT
+from app.store.redis_names import head_key, history_key, tenant_key
 from tests.chaos.fault_proxy import FaultProxy
 from tests.servers import RedisServer
 from tests.store.changes import DAY, change_of, row, saved, state_of
@@ -262,7 +263,7 @@ async def test_a_unix_socket_does_as_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mark", "message"), [(b"%d" % (FORMAT + 1), "of a newer version"), (b"x", "not of this service")]
+    ("mark", "message"), [(b"%d" % (STORE_FORMAT + 1), "of a newer version"), (b"x", "not of this service")]
 )
 async def test_a_redis_of_a_newer_version_or_of_another_is_refused(redis_url: str, mark: bytes, message: str) -> None:
     with Redis.from_url(redis_url) as client:
