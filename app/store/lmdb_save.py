@@ -35,8 +35,6 @@ def stage(transaction: Transaction, tables: Tables, session_id: str, token: str,
     """Write a piece that no head names yet, and note it for the sweep."""
     key = staging_key(session_id, token)
     note = transaction.get(key, db=tables.staging)
-    if note is None and tables.held(transaction, session_id) is None:
-        tables.purge(transaction, session_id)
     begun = f"{time.time()!r}\n{session_id}".encode() if note is None else bytes(note)
     transaction.put(key, b"%s\n%s" % (begun, part[0].name.encode()), db=tables.staging)
     tables.put_pieces(transaction, session_id, [part])
@@ -66,8 +64,8 @@ def commit(
         lmdb_claims.check_created(transaction, tables, save)
     transaction.delete(key, db=tables.staging)
     if not done:
-        if save.previous is None and not staged:
-            tables.purge(transaction, head.session_id)
+        if save.previous is None:
+            tables.purge(transaction, head.session_id, kept=staged)
         _write(transaction, tables, save, rest, limits)
 
 

@@ -14,14 +14,14 @@ A digest stands for each name, because an LMDB key has at most 511 bytes. Each f
 above, runs inside one transaction. One that raises `VersionConflict` or a `ServiceError` has changed nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from app.errors import StateDamaged
 from app.store.base import Head, IncompatibleStore, Part, Stamp, Unreadable, VersionConflict
 from app.store.envelope import decode, has_expired, listed, peek
-from app.store.lmdb_rows import Table, Transaction, descending, digest, drop
+from app.store.lmdb_rows import Table, Transaction, ascending, descending, digest, drop
 
 ABOVE_ALL = b"\xff"
 """Sorts above every session, tenant and step in a key: UTF-8 never has this byte, and no step is so great."""
@@ -102,8 +102,11 @@ class Tables:
         self.purge(transaction, session_id)
         return not dead
 
-    def purge(self, transaction: Transaction, session_id: str) -> None:
-        """Delete all that belongs to a session. A damaged one's row of the index is left for the sweep."""
+    def purge(self, transaction: Transaction, session_id: str, kept: Collection[str] = ()) -> None:
+        """Delete all that belongs to a session, except pieces with the names `kept`.
+
+        A damaged session's row of the index is left for the sweep.
+        """
         session = digest(session_id)
         data = transaction.get(session, db=self.heads)
         if data is not None:
@@ -111,5 +114,7 @@ class Tables:
                 tenant = decode(session_id, bytes(data)).tenant
                 transaction.delete(digest(tenant) + session_id.encode(), db=self.index)
             transaction.delete(session, db=self.heads)
-        for table in (self.pieces, self.rows, self.staging, self.keys):
+        names = [key[16:].decode() for key, _ in ascending(transaction, self.pieces, session)]
+        self.delete_pieces(transaction, session_id, [name for name in names if name not in kept])
+        for table in (self.rows, self.staging, self.keys):
             drop(transaction, table, session)

@@ -118,6 +118,18 @@ async def test_a_session_that_is_deleted_meanwhile_stays_deleted(place: Place) -
     assert await place.pieces("session-1") == {}
 
 
+async def test_one_of_two_creations_at_once_wins(place: Place) -> None:
+    first, second = (change_of(None, [b"%d%d" % (i, j) for j in range(4)], row=row(1)) for i in range(2))
+    async with begun(place.store, first, first.fresh[:2]) as one, begun(place.store, second) as other:
+        await settled(place)
+        await one.save(first)
+        with pytest.raises(VersionConflict):
+            await other.save(second)
+    await settled(place)
+    assert await state_of(place.store, first.head) == b"00010203"
+    assert set(await place.pieces("session-1")) == {piece.name for piece in first.head.pieces}
+
+
 async def test_a_new_session_may_be_written_under_an_expired_name(place: Place) -> None:
     await saved(place.store, None, [b"old"], row=row(1), expires_at=time.time() - 1)
     change = change_of(None, [b"new", b"newer"], row=row(2))
