@@ -20,7 +20,7 @@ Jobs: TypeAlias = dict[str, "Future[None]"]
 
 
 class LmdbSaving(Saving):
-    """A saving each piece of which is a job of the writer, which puts those that wait into one transaction."""
+    """A saving that makes each piece a job of the writer, which puts waiting jobs into one transaction."""
 
     def __init__(self, store: Store, file: LmdbFile, session_id: str, token: str) -> None:
         super().__init__(store, token)
@@ -44,7 +44,7 @@ class LmdbSaving(Saving):
         return self._file.submit(stage, part[0].size)
 
     def _end(self) -> Jobs:
-        """Take nothing more; return what is under way, once."""
+        """Take no more pieces; return the jobs under way. The second call returns none."""
         with self._lock:
             self._is_open = False
             jobs, self._jobs = self._jobs, {}

@@ -1,8 +1,8 @@
-"""Sessions in Redis (or Valkey). What a crash of Redis itself loses is what its append-only file is set to.
+"""Sessions in Redis (or Valkey). The settings of its append-only file say how much a crash of Redis itself loses.
 
-Fresh pieces go to names that nothing reads yet, and expire after an hour unless a save takes them; then one script
-does the save. Every name is unique, so that a piece which is there already is never written again: a save that comes
-twice must not put an expiry on what is in use.
+Fresh pieces go to keys that nobody reads yet, and expire after an hour unless a save takes them; then one script does
+the save. Each name is unique, and an existing piece is never written again: a save that comes twice must not put an
+expiry on pieces in use.
 """
 
 import glob
@@ -33,13 +33,13 @@ from app.store.redis_saving import BATCH, RedisSaving, held, unlink
 
 READY_MS = 60_000
 READY_SECONDS = 1.25
-"""What a probe waits for Redis: less than the two seconds in which `/readyz` answers."""
+"""The time that a probe waits for Redis: less than the two seconds in which `/readyz` answers."""
 
 Item = TypeVar("Item")
 
 
 class RedisStore(Store):
-    """Any number of objects and processes share one Redis. An object belongs to the event loop that opened it."""
+    """The store in one Redis, shared by any number of objects and processes. An object belongs to its event loop."""
 
     def __init__(self, client: Client, history_limit: int) -> None:
         self._redis = client
@@ -62,12 +62,12 @@ class RedisStore(Store):
             raise
 
     async def warnings(self) -> list[str]:
-        """How this Redis may lose what was answered, and whom the key of its client lets in."""
+        """Return the ways in which this Redis may lose saved steps, and key files that other users may read."""
         warnings = loose(self._redis.pool.secret_files)
         try:
             memory, disk = map(_info, await self._redis.ask(("INFO", "memory"), ("INFO", "persistence")))
         except Refused as refusal:
-            return [*warnings, f"whether this Redis may lose steps cannot be looked at: {refusal.detail}"]
+            return [*warnings, f"cannot check whether this Redis may lose steps: {refusal.detail}"]
         if memory.get("maxmemory", "0") != "0" and memory.get("maxmemory_policy") != "noeviction":
             warnings.append("this Redis drops keys when its memory is full: set its maxmemory-policy to noeviction")
         if disk.get("aof_enabled", "0") == "0":
@@ -101,7 +101,7 @@ class RedisStore(Store):
         await self._expect(head)
 
     async def _expect(self, head: Head) -> None:
-        """Pieces never change under their names: while the head stands, so do all of them."""
+        """Raise `VersionConflict` unless the head is still there: then so are its pieces, for these never change."""
         if await held(self._redis, head.session_id) != head.stamp:
             raise VersionConflict(f"session {head.session_id} is no longer at {head.stamp}")
 
@@ -145,7 +145,7 @@ class RedisStore(Store):
                 return True
 
     async def _scan(self, session_id: str) -> list[str]:
-        """Every key of a session whose head does not tell."""
+        """Return every key of a session whose head cannot be read."""
         pattern, keys, cursor = glob.escape(session_key(session_id, "")) + "*", list[str](), 0
         while True:
             ((cursor, found),) = await self._redis.ask(("SCAN", cursor, "MATCH", pattern, "COUNT", 1000))
@@ -178,7 +178,7 @@ class RedisStore(Store):
 
 
 def _info(answer: bytes) -> dict[str, str]:
-    """What INFO answers, by its names."""
+    """Return the values of an `INFO` answer, by name."""
     lines = answer.decode().splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)
 

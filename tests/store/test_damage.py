@@ -54,7 +54,7 @@ async def test_another_sessions_head_is_refused(place: Place) -> None:
     await saved(place.store)
     await saved(place.store, session_id="session-2")
     await place.put_head("session-1", await place.head("session-2"))
-    with pytest.raises(StateDamaged, match=r"session-1: its head is that of session session-2"):
+    with pytest.raises(StateDamaged, match=r"session-1: its head is the head of session session-2"):
         await place.store.load("session-1")
 
 

@@ -72,7 +72,7 @@ def test_the_settings_and_the_table_know_the_same_schemes() -> None:
         Settings(store=f"{scheme}:" if scheme == "memory" else f"{scheme}:///tmp/x")
     with pytest.raises(ValidationError, match="lmdb:PATH, redis://"):
         Settings(store="sqlite:x")
-    with pytest.raises(ValueError, match="sqlite is none of lmdb, redis, rediss, unix, memory"):
+    with pytest.raises(ValueError, match="unknown scheme 'sqlite'; expected one of lmdb, redis, rediss, unix, memory"):
         open_store(Settings.model_construct(store="sqlite:x"))
 
 
