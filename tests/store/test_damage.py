@@ -58,7 +58,7 @@ async def test_another_sessions_head_is_refused(place: Place) -> None:
         await place.store.load("session-1")
 
 
-async def test_a_damaged_head_is_neither_hidden_nor_swept_nor_saved_over(place: Place) -> None:
+async def test_a_damaged_head_is_listed_and_never_overwritten(place: Place) -> None:
     head = await saved(place.store)
     others = [await saved(place.store, session_id=name) for name in ("session-0", "session-2")]
     await place.put_head("session-1", b"garbage")
@@ -73,7 +73,7 @@ async def test_a_damaged_head_is_neither_hidden_nor_swept_nor_saved_over(place: 
     assert await place.head("session-1") == b"garbage"
 
 
-async def test_whose_a_damaged_session_is_the_list_still_knows(place: Place) -> None:
+async def test_the_list_knows_a_damaged_sessions_tenant(place: Place) -> None:
     await saved(place.store)
     await place.put_head("session-1", b"garbage")
     assert await place.store.is_listed("tenant-1", "session-1")
@@ -92,7 +92,7 @@ async def test_a_damaged_session_can_be_deleted(place: Place) -> None:
     assert await place.pieces("session-1") == {}
 
 
-async def test_a_head_that_a_newer_version_wrote_is_refused_as_such(place: Place) -> None:
+async def test_a_newer_versions_head_is_refused_as_such(place: Place) -> None:
     head = await saved(place.store)
     _, _, body = (await place.head("session-1")).split(b" ", 2)
     form = b"%d" % (HEAD_FORMAT + 1)

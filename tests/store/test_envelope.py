@@ -39,7 +39,7 @@ def test_the_stored_form_is_what_earlier_versions_wrote() -> None:
     assert decode("0198b3c5", GOLDEN) == decode("0198b3c5", GOLDEN_1) == GOLDEN_HEAD
 
 
-def test_what_a_later_version_adds_to_a_head_is_ignored() -> None:
+def test_additions_of_a_later_version_to_heads_are_ignored() -> None:
     label, about, document = GOLDEN.partition(b" ")[2].partition(b" ")[2].split(b"\n", 2)
     more = about.replace(b'"c0ffee"', b'"c0ffee",7').replace(b"{", b'{"later":{},', 1)
     body = b"\n".join([label + b" later", more, document])

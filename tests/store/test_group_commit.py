@@ -80,9 +80,7 @@ def test_a_refusal_is_for_one_job_alone(journal: Journal, commits: GroupCommit[l
     assert list(chain(*journal.committed)) == ["a", "c"]
 
 
-def test_a_failure_undoes_the_transaction_and_each_job_is_tried_alone(
-    journal: Journal, commits: GroupCommit[list[str]]
-) -> None:
+def test_a_failed_transaction_is_retried_job_by_job(journal: Journal, commits: GroupCommit[list[str]]) -> None:
     answers = [commits.submit(writes("a")), commits.submit(writes("b", ValueError("bad"))), commits.submit(writes("c"))]
     journal.first.set()
     with pytest.raises(ValueError, match="bad"):

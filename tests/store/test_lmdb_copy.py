@@ -89,7 +89,7 @@ async def _go_on(store: Store) -> None:
         heads = [await saved(store, head, [os.urandom(1000)]) for head in heads]
 
 
-async def test_a_copy_is_put_back_where_no_store_is(folder: Path, copy: Path) -> None:
+async def test_a_copy_is_restored_to_an_empty_folder(folder: Path, copy: Path) -> None:
     async with opened(folder) as store:
         head = await saved(store, None, [os.urandom(MIB)], row=row(1))
     assert backup(folder, copy, MAP).sessions == 1
@@ -105,7 +105,7 @@ async def test_a_copy_is_put_back_where_no_store_is(folder: Path, copy: Path) ->
 
 
 @pytest.mark.usefixtures("left")
-def test_a_copy_takes_no_more_room_than_what_is_in_it(folder: Path, copy: Path) -> None:
+def test_a_copy_is_no_larger_than_its_content(folder: Path, copy: Path) -> None:
     with lmdb.open(str(folder), map_size=MAP, max_dbs=9) as environment, environment.begin(write=True) as txn:
         txn.put(b"much", bytes(20 * MIB))
     with lmdb.open(str(folder), map_size=MAP, max_dbs=9) as environment, environment.begin(write=True) as txn:
@@ -126,7 +126,7 @@ def test_nothing_is_overwritten(folder: Path, copy: Path, name: str) -> None:
 
 
 @pytest.mark.usefixtures("left")
-def test_what_an_interrupted_copy_left_is_no_obstacle(folder: Path, copy: Path) -> None:
+def test_leftovers_of_an_interrupted_copy_are_no_obstacle(folder: Path, copy: Path) -> None:
     copy.mkdir()
     (copy / "data.mdb.part").write_text("half")
     (copy / "lock.mdb").write_text("of a store that was moved away")
@@ -135,7 +135,7 @@ def test_what_an_interrupted_copy_left_is_no_obstacle(folder: Path, copy: Path) 
 
 
 @pytest.mark.parametrize("call", [backup, restore])
-def test_where_no_store_is_there_is_nothing_to_copy(folder: Path, copy: Path, call: object) -> None:
+def test_a_folder_without_a_store_cannot_be_copied(folder: Path, copy: Path, call: object) -> None:
     folder.mkdir()
     with pytest.raises(StoreUnavailable, match=r"there is no store in .*: it has no data\.mdb"):
         call(folder, copy, MAP)  # type: ignore[operator]
@@ -144,7 +144,7 @@ def test_where_no_store_is_there_is_nothing_to_copy(folder: Path, copy: Path, ca
 
 
 @pytest.mark.usefixtures("left")
-async def test_the_folder_of_a_running_service_is_not_restored_to_or_from(folder: Path, copy: Path) -> None:
+async def test_a_running_services_folder_is_neither_source_nor_target(folder: Path, copy: Path) -> None:
     backup(folder, copy, MAP)
     async with opened(folder) as store:
         told = await optim("restore", copy, "--store", f"lmdb:{folder}")
@@ -207,7 +207,7 @@ async def test_damaged_sessions_are_copied_and_told(folder: Path, copy: Path) ->
 
 
 @pytest.mark.parametrize("url", ["memory:", "redis://127.0.0.1:1/0"])
-async def test_a_store_that_is_not_embedded_is_refused_with_the_way_out(url: str, copy: Path) -> None:
+async def test_a_copy_of_another_store_is_refused(url: str, copy: Path) -> None:
     told = await optim("backup", copy, "--store", url)
     assert (told.returncode, told.stdout) == (1, "")
     assert "how a Redis is backed up is in docs/stores.md" in told.stderr

@@ -100,7 +100,7 @@ CHANGES: list[Callable[[Path], None]] = [
 
 @pytest.mark.parametrize("name", ["data.mdb", "lock.mdb"])
 @pytest.mark.parametrize("change", CHANGES)
-async def test_a_file_that_is_not_the_opened_one_ends_all_writing(
+async def test_a_replaced_file_ends_all_writing(
     store: Store, folder: Path, name: str, change: Callable[[Path], None]
 ) -> None:
     head = await saved(store)
@@ -138,7 +138,7 @@ async def test_when_the_lock_file_was_removed_nothing_acknowledged_is_lost(folde
         assert await store.load("refused") is None
 
 
-async def test_a_file_that_goes_while_it_is_written_is_not_acknowledged(store: Store, folder: Path) -> None:
+async def test_a_file_removed_during_a_write_is_not_acknowledged(store: Store, folder: Path) -> None:
     assert isinstance(store, LmdbStore)
     with pytest.raises(StoreUnavailable, match="was removed while the store was open"):
         await store.file.write(lambda _: (folder / "lock.mdb").unlink())

@@ -6,7 +6,7 @@ from app.store.memory import MemoryStore
 from tests.store.changes import change_of, saved
 
 
-async def test_what_is_kept_are_views_of_the_newest_state_alone() -> None:
+async def test_memory_keeps_views_of_the_newest_state_alone() -> None:
     store = MemoryStore(10)
     first = await saved(store, None, [b"stays", b"old"])
     change = change_of(first, [b"stays", b"new"])

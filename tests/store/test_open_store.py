@@ -58,7 +58,7 @@ def test_every_store_is_tested() -> None:
         ("unix://", "unix:///path"),
     ],
 )
-def test_a_url_that_names_none_is_refused_without_showing_a_password(url: str, message: str | None) -> None:
+def test_a_refused_url_never_shows_its_password(url: str, message: str | None) -> None:
     if message is None:
         open_store(Settings(store=url))
         return

@@ -36,7 +36,7 @@ def _killed_after(process: subprocess.Popen[bytes], acknowledged: int, seconds: 
 
 
 @pytest.mark.parametrize("pieces", [1, 70])
-async def test_all_that_a_killed_writer_was_told_is_there_and_whole(shared_url: str, pieces: int) -> None:
+async def test_acknowledged_saves_of_a_killed_writer_are_whole(shared_url: str, pieces: int) -> None:
     least = 0
     for _ in range(3 if pieces == 1 else 1):
         process = writer.start(shared_url, "killed", pieces)
@@ -51,7 +51,7 @@ async def test_all_that_a_killed_writer_was_told_is_there_and_whole(shared_url: 
             assert rows == [b"row %d" % step for step in range(1, head.version + 1)]
 
 
-async def test_what_a_killed_writer_had_staged_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_killed_writers_staged_pieces_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = place_at(f"lmdb:{tmp_path}")
     process = writer.start(place.url, "killed", 70)
     await asyncio.to_thread(_killed_after, process, 1, random.uniform(0.03, 0.1))
