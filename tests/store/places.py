@@ -1,4 +1,4 @@
-"""Where each store keeps its things: looks into what is really there, and spoils it behind the store's back."""
+"""The places of stores: a look at what each really holds, and damage to it behind the store's back."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ from tests import redis_user
 
 
 class Place(ABC):
-    """`put_…` with `None` removes."""
+    """The place of one store. `put_…` with `None` removes."""
 
     def __init__(self, url: str, store: Any) -> None:
         self.url = url
@@ -116,14 +116,14 @@ PLACES: dict[str, type[Any]] = {"memory": MemoryPlace, "lmdb": LmdbPlace, "redis
 
 
 def place_at(url: str, **settings: Any) -> Place:
-    """A store that is not open yet, and the place where it keeps things."""
+    """Return the place of a store that is not open yet."""
     place: Place = PLACES[url.partition(":")[0]](url, open_store(Settings(store=url, **settings)))
     return place
 
 
 @asynccontextmanager
 async def second_store(place: Place) -> AsyncIterator[Store]:
-    """Another handle on the same store. Within one process, only Redis has one that is not the same object."""
+    """Lend another handle on the same store. Within one process, only Redis has a second object."""
     if place.url.startswith("redis"):
         async with open_store(Settings(store=place.url)) as store:
             yield store

@@ -25,7 +25,7 @@ async def begun(store: Store, save: Save, parts: Sequence[Part] | None = None) -
 
 
 async def settled(place: Place) -> None:
-    """Return when the store has done what it was given."""
+    """Wait until the store has done all its jobs."""
     await place.store.delete("nobody")
 
 

@@ -1,4 +1,4 @@
-"""What every store promises when it holds something else than what was written: a refusal, never a fresh start."""
+"""The promises of every store about damage: it is refused, and never taken for a new session."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def flipped(data: bytes, at: int) -> bytes:
 
 
 @pytest.mark.parametrize("spoilt", [b"x\x00z", b"xy", b"xyz\x00", b"", None])
-async def test_a_piece_that_is_not_what_was_written_is_refused(place: Place, spoilt: bytes | None) -> None:
+async def test_a_piece_that_differs_is_refused(place: Place, spoilt: bytes | None) -> None:
     head = await saved(place.store, None, [b"one", b"xyz", b"three"])
     await place.put_piece("session-1", head.pieces[1].name, spoilt)
     with pytest.raises(StateDamaged, match=f"session-1: piece {head.pieces[1].name} should be 3 bytes") as refusal:

@@ -1,3 +1,5 @@
+"""The envelope of a head: exact bytes, and any other bytes."""
+
 import time
 
 import pytest
@@ -33,8 +35,8 @@ GOLDEN = b"2 34db552cbdba8cb17e6e95b4926da1bf" + BODY
 GOLDEN_1 = b"1 8b626011afcfa4f6c37f3c1b61415c96" + BODY
 
 
-def test_the_stored_form_is_what_earlier_versions_wrote() -> None:
-    """Where this fails, `HEAD_FORMAT` must rise, and the old form must still be read."""
+def test_a_heads_bytes_are_those_of_earlier_versions() -> None:
+    """Guards the format: if this fails, raise `HEAD_FORMAT`, and still read the old format."""
     assert encode(GOLDEN_HEAD) == GOLDEN
     assert decode("0198b3c5", GOLDEN) == decode("0198b3c5", GOLDEN_1) == GOLDEN_HEAD
 

@@ -1,4 +1,4 @@
-"""What every store promises about sessions that expire, by short, real times."""
+"""The promises of every store about sessions that expire, with short, real times."""
 
 import asyncio
 import time

@@ -24,5 +24,5 @@ def test_a_later_format_is_refused_with_the_way_out() -> None:
 
 
 def test_all_written_formats_are_still_number_two() -> None:
-    """Earlier versions refuse by these numbers: one that rises needs files in `tests/upgrade`."""
+    """Guards the numbers by which earlier versions refuse: a higher one needs files in `tests/upgrade`."""
     assert (STORE_FORMAT, HEAD_FORMAT, DOCUMENT_FORMAT) == (2, 2, 2)

@@ -1,4 +1,4 @@
-"""What every store promises about lists of sessions."""
+"""The promises of every store about lists of sessions."""
 
 import asyncio
 from itertools import chain

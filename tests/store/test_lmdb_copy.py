@@ -40,14 +40,14 @@ def opened(folder: Path) -> Store:
 
 @pytest.fixture
 async def left(folder: Path) -> None:
-    """A store with two sessions that nobody has open."""
+    """Return a store with two sessions that nobody has open."""
     async with opened(folder) as store:
         await saved(store, session_id="first")
         await saved(store, session_id="second")
 
 
 async def optim(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    """The command, as an operator runs it: in a process of its own."""
+    """Run the command like an operator, in a process of its own."""
     command = [sys.executable, "-m", "app.cli", "store", *map(str, arguments)]
     return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False, timeout=60)
 
@@ -83,7 +83,7 @@ async def test_a_copy_of_a_live_store_is_of_one_moment(folder: Path, copy: Path)
 
 
 async def _go_on(store: Store) -> None:
-    """One session is saved after the other, so that a moment has versions that differ by one at most."""
+    """Save one session after the other, so that at any moment their versions differ by one at most."""
     heads = [await saved(store, session_id=f"going on {i}") for i in range(3)]
     while True:
         heads = [await saved(store, head, [os.urandom(1000)]) for head in heads]
@@ -172,7 +172,7 @@ def test_a_file_that_was_cut_is_no_backup(folder: Path, copy: Path, call: object
 
 @pytest.mark.usefixtures("left")
 @pytest.mark.parametrize("call", [backup, restore])
-def test_a_newer_store_is_for_a_newer_version(folder: Path, copy: Path, call: object) -> None:
+def test_a_newer_store_is_not_copied(folder: Path, copy: Path, call: object) -> None:
     with lmdb.open(str(folder)) as environment, environment.begin(write=True) as txn:
         txn.put(lmdb_format.MARK, b"%d" % (STORE_FORMAT + 1))
     with pytest.raises(IncompatibleStore, match="run the newer version"):

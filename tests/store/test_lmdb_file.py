@@ -78,7 +78,7 @@ async def test_a_full_store_keeps_its_sessions_and_takes_what_fits(folder: Path)
 
 
 async def test_a_full_disk_is_an_error_and_tears_nothing(folder: Path) -> None:
-    """The limit on a file's size stands for the disk's: both are met where LMDB writes."""
+    """Stands for a full disk: a limit on the file's size, which LMDB meets in the same call."""
     script = f"""
 import asyncio, resource
 from tests.store.test_lmdb_file import *
@@ -109,7 +109,7 @@ async def test_saves_at_once_share_a_sync(lmdb_place: LmdbPlace) -> None:
     assert lmdb_place.store.file.environment.info()["last_txnid"] - before < 50
 
 
-async def test_while_another_process_writes_nobody_else_waits(lmdb_place: LmdbPlace, folder: Path) -> None:
+async def test_readers_do_not_wait_for_another_writer(lmdb_place: LmdbPlace, folder: Path) -> None:
     store = lmdb_place.store
     head = await saved(store)
     other = another_process(folder, "txn = store.begin(write=True)\nprint('ready', flush=True)\ntime.sleep(30)")

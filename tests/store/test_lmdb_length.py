@@ -1,4 +1,4 @@
-"""A file that was cut short is refused before it kills the process, and only such a file is."""
+"""The length of an LMDB file: a truncated file is refused before it kills the process, and no other."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ MIB = 1 << 20
 
 
 async def grown(folder: Path) -> Head:
-    """A store whose last save is the most of it."""
+    """Make a store whose last save is most of it; return its head."""
     async with store_in(folder) as store:
         return await saved(store, await saved(store), [os.urandom(MIB)])
 

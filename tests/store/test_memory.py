@@ -1,4 +1,4 @@
-"""What only the memory store does: it keeps the caller's memory, and no more of it than one state."""
+"""The memory store: it keeps views of the caller's memory, of one state at most."""
 
 from dataclasses import replace
 

@@ -1,3 +1,5 @@
+"""The table of stores, and the URLs that name them."""
+
 import pytest
 from pydantic import ValidationError
 from redis.asyncio.connection import SSLConnection

@@ -1,4 +1,4 @@
-"""What the stores that outlive a process promise when several use one, and when one is killed."""
+"""The promises of durable stores to several processes, and to one that is killed."""
 
 import asyncio
 import random
@@ -16,13 +16,13 @@ from tests.store.places import place_at
 
 @pytest.fixture(params=["lmdb", "lmdb, relaxed", "redis"])
 def shared_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each store, for this process and those that it starts."""
+    """Return the URL of each durable store, for this process and those that it starts."""
     monkeypatch.setenv("OPTIM_LMDB_SYNC", "relaxed" if "relaxed" in request.param else "full")
     return str(request.getfixturevalue("redis_url")) if request.param == "redis" else f"lmdb:{tmp_path / 'store'}"
 
 
 def _killed_after(process: subprocess.Popen[bytes], acknowledged: int, seconds: float) -> int:
-    """Kill the writer so many seconds after so many saves; give back how many more it was told are done."""
+    """Kill the writer so many seconds after so many saves; return how many more were acknowledged."""
     assert process.stdout
     for _ in range(acknowledged):
         process.stdout.readline()

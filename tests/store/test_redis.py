@@ -78,7 +78,7 @@ async def test_a_hanging_server_leaves_the_old_or_new_state(redis_place: RedisPl
         assert await store.history("session-1", 0, 10) == [b"row 1", b"row 2"]
 
 
-async def test_a_unix_socket_does_as_well(tmp_path: Path) -> None:
+async def test_a_unix_socket_works(tmp_path: Path) -> None:
     server = RedisServer(tmp_path, "--unixsocket", str(tmp_path / "s")).start()
     try:
         async with open_store(Settings(store=f"unix://{tmp_path / 's'}?db=3")) as store:

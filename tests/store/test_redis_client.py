@@ -1,4 +1,4 @@
-"""The calls to a Redis that hangs, loads, refuses or is somebody else."""
+"""The client of Redis: cancelled calls, many calls, and servers that refuse."""
 
 import asyncio
 from pathlib import Path

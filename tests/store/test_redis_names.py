@@ -5,7 +5,7 @@ from app.store.base import Piece
 
 
 def test_a_sessions_keys_share_one_cluster_slot() -> None:
-    """A cluster hashes the part in braces alone."""
+    """Holds because a cluster hashes only the part in braces."""
     makers = (redis_names.head_key, redis_names.history_key, redis_names.keys_key, redis_names.created_key)
     assert [make("s") for make in makers] == [
         "optim:{s}:head",

@@ -1,4 +1,4 @@
-"""The connections to Redis that are used again, and those that are closed, when a server or the way to it fails."""
+"""The pool of connections to Redis: reuse, and the end of connections after a failure."""
 
 import asyncio
 import socket
@@ -35,12 +35,12 @@ async def client(proxy: FaultProxy) -> AsyncIterator[Client]:
 
 
 async def burst(client: Client, count: int = 8) -> None:
-    """Calls at once, which leave so many idle connections."""
+    """Make calls at once, which leave so many idle connections."""
     await asyncio.gather(*(client.ask(("PING",)) for _ in range(count)))
 
 
 def connected(server: RedisServer) -> int:
-    """Return how many connections the server has of us."""
+    """Return how many of the server's connections are ours."""
     with server.client() as admin:
         return sum(client["name"] == "optim-service" for client in admin.client_list())
 
@@ -120,7 +120,7 @@ async def test_a_cancelled_call_closes_only_its_connection(client: Client, own_r
     await until_connected(own_redis, 7)
 
 
-async def test_the_system_looks_whether_a_silent_connection_lives(client: Client) -> None:
+async def test_the_system_probes_silent_connections(client: Client) -> None:
     async with client.pool.connection() as connection:
         assert connection._writer is not None
         link = connection._writer.get_extra_info("socket")

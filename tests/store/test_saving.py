@@ -1,4 +1,4 @@
-"""What every store promises about saving, loading and reading."""
+"""The promises of every store about saving, loading and reading."""
 
 import asyncio
 import time
