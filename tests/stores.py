@@ -8,6 +8,6 @@ STORES: Mapping[str, Callable[[Path, Callable[[], str]], str]] = {
     "lmdb": lambda folder, _redis: f"lmdb:{folder / 'store'}",
     "redis": lambda _folder, redis: redis(),
 }
-"""By name, the function that returns an empty store's URL; it takes an empty folder and a function for a Redis's URL."""
+"""By name, the function that returns an empty store's URL; it takes an empty folder and a function for Redis's URL."""
 DURABLE = [name for name in STORES if name != "memory"]
 """The stores that outlive a process."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from app.store import lmdb_file
 from app.store.base import Store
 from tests import redis_user
 from tests.servers import RedisServer
@@ -47,6 +48,12 @@ async def lmdb_place(folder: Path) -> AsyncIterator[LmdbPlace]:
     assert isinstance(place, LmdbPlace)
     async with place.store:
         yield place
+
+
+@pytest.fixture
+def small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every save but the smallest one of many transactions."""
+    monkeypatch.setattr(lmdb_file, "TRANSACTION_BYTES", 4)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from app.errors import StoreUnavailable
-from app.store import lmdb_file, lmdb_save
+from app.store import lmdb_save
 from app.store.base import VersionConflict
 from app.store.keys import KeyMemory
 from tests.store.changes import change_of, saved, state_of
@@ -11,11 +11,6 @@ from tests.store.lmdb_stores import stage
 from tests.store.places import LmdbPlace
 
 LIMITS = lmdb_save.Limits(history=10, keys=KeyMemory())
-
-
-@pytest.fixture
-def small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lmdb_file, "TRANSACTION_BYTES", 4)
 
 
 @pytest.mark.usefixtures("small_transactions")

@@ -15,11 +15,6 @@ from tests.store.savings import settled, written_and_refused
 MIB = 1 << 20
 
 
-@pytest.fixture
-def small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lmdb_file, "TRANSACTION_BYTES", 4)
-
-
 async def test_a_large_save_that_does_not_fit_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lmdb_file, "TRANSACTION_BYTES", MIB)
     place = place_at(f"lmdb:{folder}", lmdb_map_bytes=8 * MIB)
