@@ -1,5 +1,6 @@
 """The savings that stores lend: pieces are written while the rest of their save is still computed."""
 
+import asyncio
 import threading
 import time
 
@@ -113,5 +114,15 @@ async def test_a_new_session_may_take_an_expired_name(place: Place) -> None:
     async with begun(place.store, change) as saving:
         await saving.save(change)
     assert await state_of(place.store, change.head) == b"newnewer"
+    assert await place.store.history("session-1", 0, 10) == [b"row 2"]
+    assert set(await place.pieces("session-1")) == {piece.name for piece in change.head.pieces}
+
+
+async def test_a_session_that_expires_meanwhile_leaves_nothing(place: Place) -> None:
+    await saved(place.store, None, [b"old"], row=row(1), expires_at=time.time() + 0.3)
+    change = change_of(None, [b"new", b"newer"], row=row(2))
+    async with begun(place.store, change) as saving:
+        await asyncio.sleep(0.4)
+        await saving.save(change)
     assert await place.store.history("session-1", 0, 10) == [b"row 2"]
     assert set(await place.pieces("session-1")) == {piece.name for piece in change.head.pieces}
