@@ -237,7 +237,7 @@ def _embedded(store_url: str | None) -> tuple[Path, int]:
     opened = open_store(settings)
     if not isinstance(opened, LmdbStore):
         raise ValueError("the store is not lmdb:PATH; for Redis see docs/stores.md")
-    return opened.folder, opened.map_bytes
+    return opened.file.folder, opened.file.map_bytes
 
 
 def _tell(done: str, copied: lmdb_copy.Copied) -> None:

@@ -19,7 +19,8 @@ from app.compute import TENSOR_BYTES
 from app.errors import InvalidSession, StateDamaged
 from app.once import Done
 from app.step import KeptAnswer
-from app.store.base import FORMAT, Head, IncompatibleStore, Piece
+from app.store.base import Head, IncompatibleStore, Piece
+from app.store.formats import expect_format
 from optim_engine import Config, EngineError, Entry, Layout, Spec, State
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -30,7 +31,8 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 """Every dtype that a tensor may have, by its name."""
 
-
+DOCUMENT_FORMAT = 2
+"""The format number of a session's document."""
 PATTERN_BYTES = 32
 """What a character of a group's pattern takes, in the same measure as `TENSOR_BYTES`."""
 
@@ -118,7 +120,7 @@ def digest_of(config: Config, step: int, layout: Layout, counts: Mapping[str, in
 def write_document(session: Session) -> bytes:
     """The session as the store keeps it."""
     document = {
-        "format": FORMAT,
+        "format": DOCUMENT_FORMAT,
         "config": _written(session.config).config,
         "created_at": session.created_at,
         "updated_at": session.updated_at,
@@ -157,11 +159,7 @@ def read_listed(head: Head) -> Listed:
 def _reading(head: Head) -> Iterator[Any]:
     try:
         document = orjson.loads(head.document)
-        if document["format"] > FORMAT:
-            raise IncompatibleStore(
-                f"session {head.session_id} has format {document['format']}, this version reads up to {FORMAT}; "
-                "run the version that wrote it"
-            )
+        expect_format(f"the document of session {head.session_id}", document["format"], DOCUMENT_FORMAT)
         yield document
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise StateDamaged(f"session {head.session_id}: its document cannot be read: {error!r}") from error

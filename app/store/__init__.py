@@ -1,4 +1,4 @@
-"""Where sessions are kept: one interface (`base.py`), three stores."""
+"""The stores that keep sessions: one interface (`base.py`), three implementations."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,12 +15,12 @@ STORES: Mapping[str, Callable[[Settings], Store]] = {
     "unix": RedisStore.from_settings,
     "memory": MemoryStore.from_settings,
 }
-"""Every store by the scheme of its URL."""
+"""Every store, by the scheme of its URL."""
 
 
 def open_store(settings: Settings) -> Store:
-    """The store that `OPTIM_STORE` names, not opened yet. Raises `ValueError` for a URL that names none."""
+    """Return the store that `OPTIM_STORE` names, not open yet. Raises `ValueError` for a URL that names none."""
     scheme = settings.store.partition(":")[0]
     if scheme not in STORES:
-        raise ValueError(f"OPTIM_STORE: {scheme} is none of {', '.join(STORES)}")
+        raise ValueError(f"OPTIM_STORE: unknown scheme {scheme!r}; expected one of {', '.join(STORES)}")
     return STORES[scheme](settings)

@@ -1,8 +1,8 @@
-"""What a store is: few verbs, by value, the same promises from all of them.
+"""The interface of a store: few verbs, by value, with the same promises from all stores.
 
 A stored session is a *head* (a small document, and the list of its pieces), its *pieces* (the state's bytes, cut every
 1 MiB) and its *history* (one small row a step). The store compares versions, checks checksums and lets things expire;
-what the bytes mean it does not know.
+it does not know the meaning of the bytes.
 """
 
 import asyncio
@@ -20,28 +20,25 @@ from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.store.keys import Claim, KeyMemory, UsedKey
 
 PIECE_BYTES = 1 << 20
-FORMAT = 2
-"""The number of the stored form. A store that carries a higher one was written by a newer version: it is refused. One
-that carries a lower one is marked anew when it is opened, and what is in it is read as it is."""
 
 
 class VersionConflict(Exception):
-    """Compare-and-save found another head (or none) than the one that the change was made from."""
+    """The store holds another head (or none) than the one that the change was made from."""
 
 
 class KeyUsed(VersionConflict):
-    """The session has used a key of the save before: `Store.used` tells what for."""
+    """The session has used a key of the save before; `Store.used` returns its row."""
 
 
 class AlreadyCreated(VersionConflict):
-    """The session of a claim was created before, and is gone."""
+    """The session of a claim was created before and deleted since."""
 
 
 class Stamp(NamedTuple):
-    """What tells a session's heads apart.
+    """The identity of one head among a session's heads.
 
-    A version alone does not: a store that lost its last saves (a failover, an old backup) gives their versions out
-    again.
+    The version alone is not enough: a store that lost its last saves (a failover, an old backup) gives their versions
+    out again.
     """
 
     version: int
@@ -50,14 +47,14 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One part of a session's state, by reference. `name` is unique for ever: a fresh piece never replaces another."""
+    """One part of a session's state, by reference. `name` is unique for ever: a new piece never replaces another."""
 
     name: str
     size: int
     checksum: str
 
     def verify(self, session_id: str, data: memoryview | bytes | None) -> None:
-        """Raise `StateDamaged` unless `data` is what was written under this name."""
+        """Raise `StateDamaged` unless `data` are the bytes that were written under this name."""
         if data is None:
             found = "nothing"
         elif len(data) != self.size:
@@ -77,9 +74,9 @@ class Piece:
 class Head:
     """A session as the store sees it.
 
-    `version` counts the saves from 1. `token` (see `new_token`) names the save that wrote it, so that a save that is
-    sent twice is told from another writer's. `expires_at` is in Unix seconds; `None` never expires. The session and
-    all that belongs to it vanish together.
+    `version` counts the saves from 1. `token` (see `new_token`) names the save that wrote the head: so a save that is
+    sent twice differs from another writer's. `expires_at` is in Unix seconds; `None` never expires. The session and all
+    that belongs to it vanish together.
     """
 
     session_id: str
@@ -96,12 +93,12 @@ class Head:
 
     @property
     def etag(self) -> str:
-        """The session's `ETag`: every save has another."""
+        """Return the session's `ETag`: each save has a new one."""
         return f'"{self.version}-{self.token}"'
 
     @property
     def expired(self) -> bool:
-        """By the wall clock of this machine."""
+        """Tell whether the session has expired, by the wall clock of this machine."""
         return self.expires_at is not None and self.expires_at <= time.time()
 
     @property
@@ -111,17 +108,17 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A session in a list whose head is damaged or a newer version's: its id is known, and why there is no more."""
+    """A listed session with a damaged head, or a newer version's: its id and the error of reading it."""
 
     session_id: str
     error: ServiceError
     state_bytes: ClassVar[int] = 0
-    """For a sum over a list: how many there are nobody can say."""
+    """Zero in a sum over a list, because the size is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One row of a session's history: the step it belongs to, and its bytes."""
+    """One row of a session's history: its step, and its bytes."""
 
     step: int
     body: bytes
@@ -133,12 +130,12 @@ Part: TypeAlias = tuple[Piece, memoryview]
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """One change of a session, to be done wholly or not at all.
+    """One change of a session, saved as a whole or not at all.
 
     `previous` is the head that the change was made from, `None` for a new session. `state` are the bytes of all pieces
-    of `head`, one after the other; `None` where `previous` has all of them. Rows of the history after step
-    `forget_after` go. The keys of `used` are known from then on. `claimed` says that the id of a new session is that of
-    a claim: it is made once, also where it is deleted again.
+    of `head`, one after the other; `None` if `previous` has all of them. Rows of the history after step `forget_after`
+    are removed. The keys of `used` are known from then on. `claimed` says that the new session has the id of a claim:
+    it is created once, even if it is deleted later.
     """
 
     head: Head
@@ -150,9 +147,9 @@ class Save:
     claimed: bool = False
 
     def is_done(self, held: Stamp | None) -> bool:
-        """Whether the store, which holds `held`, has this change already.
+        """Tell whether the store, which holds `held`, has this change already.
 
-        Raises `VersionConflict` where it has not and does not hold `previous` either.
+        Raises `VersionConflict` if it has not and does not hold `previous` either.
         """
         if held is not None and held.token == self.head.token:
             return True
@@ -163,7 +160,7 @@ class Save:
 
     @property
     def parts(self) -> list[Part]:
-        """The pieces of `head`, as far as there are bytes of them."""
+        """Return the pieces of `head` with their bytes; none without `state`."""
         if self.state is None:
             return []
         bounds = pairwise(accumulate((piece.size for piece in self.head.pieces), initial=0))
@@ -171,24 +168,24 @@ class Save:
 
     @property
     def fresh(self) -> list[Part]:
-        """Those that `previous` does not have."""
+        """Return the parts whose pieces `previous` does not have."""
         kept = {piece.name for piece in self.previous.pieces} if self.previous else set()
         return [(piece, data) for piece, data in self.parts if piece.name not in kept]
 
     @property
     def obsolete(self) -> list[Piece]:
-        """The pieces of `previous` that `head` does not have."""
+        """Return the pieces of `previous` that `head` does not have."""
         kept = {piece.name for piece in self.head.pieces}
         return [piece for piece in (self.previous.pieces if self.previous else ()) if piece.name not in kept]
 
 
 class Saving:
-    """A save under way, lent by `Store.saving`: its pieces may leave while the rest of it is still computed.
+    """A save under way, lent by `Store.saving`: its pieces may leave while the rest is still computed.
 
-    `token` is that of the head which the save will have. Nothing names the pieces until `save` does. It is held by
-    `async with`, several times where a save may outlive the request: where no save came, the last who leaves removes
-    the pieces. What is left by a process that dies in between is removed by time. This one is for a store that has
-    nothing to gain: the pieces go with the save.
+    `token` is the token of the future head. No head names the pieces until `save` does. A saving is held by
+    `async with`, more than once if the save may outlive the request: if no save came, the last holder to leave removes
+    the pieces. The pieces of a process that dies in between are removed after a time. This class is for a store that
+    gains nothing from an early start: its pieces go with the save.
     """
 
     def __init__(self, store: "Store", token: str) -> None:
@@ -197,15 +194,17 @@ class Saving:
         self.token = token
 
     def write(self, part: Part) -> None:
-        """Take a piece, from any thread. It returns at once, and nothing is raised: `save` tells what went wrong."""
+        """Take a piece, from any thread. Returns at once and raises nothing: `save` raises what went wrong."""
 
     async def save(self, save: Save) -> None:
-        """Do as `Store.save`, with the pieces that were written. Where it raises, nothing of them stays for long."""
+        """Save as `Store.save` does, with the pieces that were written. If it raises, the store removes them soon."""
         await self._store.save(save)
 
     async def discard(self) -> None:
-        """Remove what was written and not saved: at once, or, where that fails, by time. Whoever still writes then
-        writes nothing."""
+        """Remove the pieces that were written and not saved: at once or, if that fails, after a time.
+
+        A piece that comes later is not written.
+        """
 
     async def __aenter__(self) -> Self:
         self._holders += 1
@@ -218,35 +217,35 @@ class Saving:
 
 
 class Store(ABC):
-    """The verbs. All may raise `StoreUnavailable`; after that a save may or may not have happened.
+    """The verbs of a store. All may raise `StoreUnavailable`; after that a save may or may not have happened.
 
-    Values are never changed after they were handed over, in either direction. Any number of processes may use one
-    store at once, but for `memory:`, which lives in its process.
+    Nobody changes a value once it is passed, in either direction. Any number of processes may use one store at once,
+    except `memory:`, which lives in its process.
     """
 
     history_limit: int
-    """How many of the latest rows of a session's history are kept."""
+    """The number of rows that are kept of a session's history, the latest ones."""
     key_memory = KeyMemory()
 
     @abstractmethod
     async def open(self) -> None:
-        """Make ready. Raises `IncompatibleStore` for a store that a newer version wrote."""
+        """Open the store. Raises `IncompatibleStore` if a newer version wrote it."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Let go of files and connections; what was saved stays saved."""
+        """Close files and connections; saved sessions stay saved."""
 
     @abstractmethod
     async def ping(self) -> None:
-        """Return if the store can be written. What that leaves behind is bounded, and no session's."""
+        """Return if the store can be written. Any trace of the call is bounded, and touches no session."""
 
     async def warnings(self) -> list[str]:
-        """What an operator should know of the place where things are kept. To be asked once it is open."""
+        """Return warnings for an operator about the place of the store. Called once it is open."""
         return []
 
     @abstractmethod
     async def load(self, session_id: str) -> Head | None:
-        """The head, or `None` where there is none or it has expired.
+        """Return the head, or `None` if there is none or it has expired.
 
         Raises `StateDamaged`, and `IncompatibleStore` for a head that a newer version wrote.
         """
@@ -255,20 +254,20 @@ class Store(ABC):
     async def read(self, head: Head, into: memoryview) -> None:
         """Fill `into` (`head.state_bytes` bytes) with the pieces, each checked.
 
-        Raises `VersionConflict` where the session has moved on from `head` meanwhile, `StateDamaged` where it has not
-        and a piece is missing or not what was written.
+        Raises `VersionConflict` if the session has moved on from `head` meanwhile, `StateDamaged` if it has not and a
+        piece is missing or differs from what was written.
         """
 
     def saving(self, session_id: str, token: str) -> Saving:
-        """Lend a saving, to write pieces of a save whose head will have this token. Called in the event loop."""
+        """Lend a saving for a save whose head will have this token. Called in the event loop."""
         return Saving(self, token)
 
     @abstractmethod
     async def save(self, save: Save) -> None:
-        """Do it if the store holds `save.previous`, else raise `VersionConflict`.
+        """Save the change if the store holds `save.previous`, else raise `VersionConflict`.
 
-        Raises `KeyUsed` where a key of `save.used` is known, and `AlreadyCreated` where `save.claimed` and the
-        session was there before, not longer ago than claims are known.
+        Raises `KeyUsed` if a key of `save.used` is known, and `AlreadyCreated` if `save.claimed` and the session was
+        created before, within the time for which claims are known.
 
         When it returns, the save is as durable as the store can make it. When it raises, the old state is whole.
         The same `Save` given twice happens once.
@@ -276,25 +275,25 @@ class Store(ABC):
 
     @abstractmethod
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
-        """Remove the session and all that belongs to it; say whether there was one.
+        """Delete the session and all that belongs to it; return whether it existed.
 
-        Raises `VersionConflict` where there is one, and it is not at `expected`.
+        Raises `VersionConflict` if it exists and is not at `expected`.
         """
 
     @abstractmethod
     async def used(self, session_id: str, digest: str) -> bytes | None:
-        """The row of a key that the session has used, `None` where that is not known (any more)."""
+        """Return the row of a key that the session has used, `None` if that is not known (any more)."""
 
     @abstractmethod
     async def claim(self, claim: Claim) -> Claim:
-        """Keep the claim, unless there is one for that tenant and key; give back the one that is kept.
+        """Keep the claim unless one is kept for that tenant and key; return the one that is kept.
 
         It is known for `key_memory.seconds` at least, and for as long as its session lives.
         """
 
     @abstractmethod
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
-        """Rows of steps after `after`, oldest first: `limit` of them, and those that share the last one's step."""
+        """Return `limit` rows of steps after `after`, oldest first, and all others of the last one's step."""
 
     @abstractmethod
     async def latest(self, session_id: str, count: int) -> list[bytes]:
@@ -302,15 +301,15 @@ class Store(ABC):
 
     @abstractmethod
     async def sweep(self) -> int:
-        """Remove what has expired and what interrupted saves left over; say how many things went."""
+        """Remove expired sessions, old claims and pieces of interrupted saves; return how many things were removed."""
 
     @abstractmethod
     async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head | Unreadable]:
-        """Up to `limit` of the tenant's sessions, greatest id first (ids grow with time), with ids below `before`."""
+        """Return up to `limit` of the tenant's sessions with ids below `before`, greatest (and so newest) id first."""
 
     @abstractmethod
     async def is_listed(self, tenant: str, session_id: str) -> bool:
-        """Whether the session stands in the tenant's list; for one whose head cannot say whose it is."""
+        """Tell whether the session is in the tenant's list; for a damaged head, which cannot name its tenant."""
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -321,21 +320,21 @@ class Store(ABC):
 
 
 class IncompatibleStore(StoreUnavailable):
-    """The store, or this one session, was written by a newer version of the service, or is not of its making."""
+    """The store or the session is of a newer version of the service, or of another program."""
 
     should_retry: ClassVar[bool | None] = False
 
 
 def new_token() -> str:
-    """A name that no other save has."""
+    """Return a token that no other save has."""
     return secrets.token_hex(6)
 
 
 def checksum_of(data: memoryview | bytes) -> str:
-    """XXH3, 128 bits, as 32 hexadecimal digits."""
+    """Return the checksum: XXH3 with 128 bits, as 32 hexadecimal digits."""
     return xxhash.xxh3_128_hexdigest(data)
 
 
 def cut(data: memoryview) -> list[memoryview]:
-    """A state's bytes as pieces of `PIECE_BYTES`; the last may be shorter."""
+    """Cut a state's bytes into pieces of `PIECE_BYTES`; the last may be shorter."""
     return [data[i * PIECE_BYTES : (i + 1) * PIECE_BYTES] for i in range(math.ceil(len(data) / PIECE_BYTES))]

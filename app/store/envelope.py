@@ -1,12 +1,13 @@
-"""A head as bytes and back; the same bytes in every store.
+"""The envelope of a head: its bytes, the same in every store.
 
     <format> <checksum> <version> <token> <expires_at, or ->
     {"session_id": …, "tenant": …, "pieces": [[name, size, checksum], …]}
     <document>
 
-The first line is plain, so that the Redis script, a sweep and a person can read it alone. The checksum covers all but
-itself; where it and the format stand never changes, so that a later format is told from damage. Further words of the
-first line, members of the second and values of a piece are ignored: a later version of one format may add such.
+The first line is plain text: the Redis script, a sweep and a person can read it without the rest. The checksum covers
+all but itself. The places of format and checksum never change, so that a later format differs from damage. Additional
+words of the first line, members of the second and values of a piece are ignored: a later version of the same format may
+add them.
 """
 
 import time
@@ -15,58 +16,59 @@ from typing import NamedTuple, NoReturn
 import orjson
 
 from app.errors import StateDamaged
-from app.store.base import FORMAT, Head, IncompatibleStore, Piece, Stamp, Unreadable, checksum_of
+from app.store.base import Head, IncompatibleStore, Piece, Stamp, Unreadable, checksum_of
+from app.store.formats import expect_format
 
+HEAD_FORMAT = 2
+"""The format number of a head."""
 LABEL_BYTES = 256
-"""No first line is longer than this."""
+"""The longest first line."""
 
 
 class Label(NamedTuple):
-    """What the first line alone says. It is not checked: only `decode` knows whether the head is whole."""
+    """The content of the first line, unchecked: only `decode` knows whether the head is whole."""
 
     stamp: Stamp
     expires_at: float | None
 
     @property
     def expired(self) -> bool:
-        """By the wall clock of this machine."""
+        """Tell whether the head has expired, by the wall clock of this machine."""
         return self.expires_at is not None and self.expires_at <= time.time()
 
 
 def encode(head: Head) -> bytes:
-    """The bytes to store."""
+    """Return the bytes to store."""
     pieces = [[piece.name, piece.size, piece.checksum] for piece in head.pieces]
     about = orjson.dumps({"session_id": head.session_id, "tenant": head.tenant, "pieces": pieces})
     expires = "-" if head.expires_at is None else repr(head.expires_at)
     label = f"{head.version} {head.token} {expires}"
     body = b"\n".join((label.encode(), about, head.document))
-    checksum = checksum_of(b"%d %s" % (FORMAT, body))
-    return b"%d %s %s" % (FORMAT, checksum.encode(), body)
+    checksum = checksum_of(b"%d %s" % (HEAD_FORMAT, body))
+    return b"%d %s %s" % (HEAD_FORMAT, checksum.encode(), body)
 
 
 def decode(session_id: str, data: bytes) -> Head:
-    """The head of `session_id`. Raises `StateDamaged`, and `IncompatibleStore` where a newer version wrote it."""
-    form, _, rest = data.partition(b" ")
+    """Return the head of `session_id`. Raises `StateDamaged`, and `IncompatibleStore` for a newer version's."""
+    number, _, rest = data.partition(b" ")
     checksum, _, body = rest.partition(b" ")
-    if checksum_of(form + b" " + body).encode() != checksum:
+    if checksum_of(number + b" " + body).encode() != checksum:
         _refuse(session_id, "does not fit its checksum")
-    if int(form) > FORMAT:
-        raise IncompatibleStore(
-            f"session {session_id} was written in form {int(form)} by a newer version of this service; "
-            f"this one reads up to form {FORMAT}: run the newer version"
-        )
+    expect_format(f"the head of session {session_id}", int(number), HEAD_FORMAT)
     _, about, document = body.split(b"\n", 2)
     known = orjson.loads(about)
     if known["session_id"] != session_id:
-        _refuse(session_id, f"is that of session {known['session_id']}")
+        _refuse(session_id, f"is the head of session {known['session_id']}")
     (version, token), expires_at = peek(session_id, data)
     pieces = tuple(Piece(*piece[:3]) for piece in known["pieces"])
     return Head(session_id, known["tenant"], version, token, document, pieces, expires_at)
 
 
 def listed(tenant: str, session_id: str, data: bytes | memoryview | None) -> list[Head | Unreadable]:
-    """What a list of the tenant has of a session that its index names: nothing where it is gone, has expired, or is
-    another tenant's by now. A head that cannot be read must not hide the others.
+    """Return the entry of a tenant's list for a session in its index.
+
+    No entry if the session does not exist, has expired, or belongs to another tenant by now. A head that cannot be read
+    must not hide the others.
     """
     if data is None or has_expired(data):
         return []
@@ -78,7 +80,7 @@ def listed(tenant: str, session_id: str, data: bytes | memoryview | None) -> lis
 
 
 def peek(session_id: str, data: bytes | memoryview) -> Label:
-    """The first line of a head, of which `data` is at least the first `LABEL_BYTES`."""
+    """Return the first line of a head; `data` are at least its first `LABEL_BYTES`."""
     try:
         _, _, version, token, expires, *_ = bytes(data[:LABEL_BYTES]).partition(b"\n")[0].decode().split(" ")
         return Label(Stamp(int(version), token), None if expires == "-" else float(expires))
@@ -87,7 +89,7 @@ def peek(session_id: str, data: bytes | memoryview) -> Label:
 
 
 def has_expired(data: bytes | memoryview) -> bool:
-    """Whether a head, given as to `peek`, has expired. A damaged one has not: it stays, to be seen and deleted."""
+    """Tell whether a head has expired; `data` as for `peek`. A damaged one stays, to be seen and deleted: `False`."""
     try:
         return peek("", data).expired
     except StateDamaged:

@@ -1,6 +1,6 @@
-"""One thread that writes: whatever waits while it syncs shares the next transaction, and so its sync.
+"""Group commit: one thread writes, and all jobs that wait while it syncs share the next transaction and its sync.
 
-It knows transactions only as context managers that commit when left, and undo when left by an exception.
+It knows transactions only as context managers: they commit at their end, and undo all after an exception.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class _Job(Generic[Transaction]):
 
 
 class GroupCommit(Generic[Transaction]):
-    """Runs jobs in the order given. A job may run twice: it must depend on what it finds in the transaction alone.
+    """The queue of jobs, run in the order given. A job may run twice: it must depend on the transaction alone.
 
     A job that raises one of `refusals` has changed nothing, and those beside it go on. After any other exception the
     whole transaction is undone, and each of its jobs runs again in one of its own.
@@ -42,18 +42,18 @@ class GroupCommit(Generic[Transaction]):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
 
     def submit(self, run: Callable[[Transaction], Result], size: int = 0) -> Future[Result]:
-        """Its answer comes when it is committed. `size` is about how many bytes it writes."""
+        """Queue a job; return its answer, which comes with the commit. `size` is about how many bytes it writes."""
         answer: Future[Result] = Future()
         self._waiting.put(_Job(run, size, answer))
         self._thread.submit(self._drain)
         return answer
 
     def close(self) -> None:
-        """Return when all that was submitted is done."""
+        """Wait until all submitted jobs are done."""
         self._thread.shutdown(wait=True)
 
     def _drain(self) -> None:
-        """Called once for each job, so that none is left behind; after a batch it often finds nothing to do."""
+        """Run a batch of the waiting jobs. It is called once for each job, and often finds none left."""
         batch: list[_Job[Transaction]] = []
         room = self._batch_bytes
         while room > 0:
@@ -79,7 +79,7 @@ class GroupCommit(Generic[Transaction]):
             answer()
 
     def _commit(self, batch: list[_Job[Transaction]]) -> list[Callable[[], None]]:
-        """Run the batch; give back how each job is to be answered, now that it is committed."""
+        """Run and commit the batch; return a function for each job that answers it."""
         with self._begin() as transaction:
             return [self._run(job, transaction) for job in batch]
 

@@ -1,6 +1,6 @@
-"""Idempotency keys as a store keeps them: those that a session has used, and the ids that creations have claimed.
+"""Idempotency keys in a store: the keys that a session has used, and the ids that creations have claimed.
 
-A key is known by its digest. What a used key stands for is a row of bytes that the store cannot read.
+A store knows a key by its digest. A used key has a row: bytes that the store does not understand.
 """
 
 import time
@@ -19,7 +19,7 @@ def key_digest(key: str) -> str:
 
 
 class UsedKey(NamedTuple):
-    """A key that a save uses up, by its digest, and what the session wants to know of that later."""
+    """A key that a save uses, by its digest, and the row that the session will ask for later."""
 
     digest: str
     row: bytes
@@ -27,30 +27,30 @@ class UsedKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KeyMemory:
-    """The memory for keys: a session's last `count` always; older ones for `seconds`, within its last `most`."""
+    """The rule for keys to keep: a session's last `count`, and older ones for `seconds` within its last `most`."""
 
     count: int = 4096
     seconds: float = 86_400.0
     most: int = 100_000
 
     def is_old(self, moment: float) -> bool:
-        """Tell whether that time is longer ago than keys are known for their age alone."""
+        """Tell whether that time is more than `seconds` ago."""
         return moment <= time.time() - self.seconds
 
     def may_forget(self, followers: int, used_at: float) -> bool:
-        """Tell whether a key may go that was used at that time, and so many others after it."""
+        """Tell whether a key may go that was used at that time, and followed by so many others."""
         return followers >= self.most or (followers >= self.count and self.is_old(used_at))
 
 
 TRIMMED = 4
-"""How many keys one save removes at most: more than one, so that a memory which is too long gets shorter."""
+"""The most keys that one save removes: more than one, so that too long a memory gets shorter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A session's id, taken before the session is made, for a creation with a key: sent again it makes the same one.
+    """A session's id, claimed for a creation with a key before the session exists: sent again, it has the same id.
 
-    `request` is the digest of the creation, `time` when the id was taken.
+    `request` is the digest of the creation, `time` the time of the claim.
     """
 
     tenant: str
@@ -60,12 +60,12 @@ class Claim:
     time: float
 
     def encode(self) -> bytes:
-        """Return what a store keeps of it under tenant and key."""
+        """Return the bytes that a store keeps under tenant and key."""
         return orjson.dumps({"session_id": self.session_id, "request": self.request, "time": self.time})
 
     @classmethod
     def decode(cls, tenant: str, key: str, data: bytes) -> Self:
-        """Return the claim that a store keeps; members that this version does not know are ignored.
+        """Return the claim in a store's bytes; members that this version does not know are ignored.
 
         Raises `StateDamaged`.
         """
@@ -73,13 +73,11 @@ class Claim:
             document = orjson.loads(data)
             return cls(tenant, key, document["session_id"], document["request"], float(document["time"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise StateDamaged(
-                f"what the store has of a creation's key cannot be read ({error!r}); use a new key"
-            ) from error
+            raise StateDamaged(f"the claim of this creation's key cannot be read ({error!r}); use a new key") from error
 
 
 def old_session_of(data: bytes, memory: KeyMemory) -> str | None:
-    """Return the session of an old claim; `None` of a young one, and of one that cannot be read, which stays."""
+    """Return the session of an old claim; `None` for a young one, and for an unreadable one, which stays."""
     try:
         claim = Claim.decode("", "", data)
     except StateDamaged:

@@ -1,4 +1,4 @@
-"""Backup and restore of an LMDB folder: a copy of one moment, checked piece by piece, and never over what is there."""
+"""Backup and restore of an LMDB folder: a copy of one moment, checked piece by piece. Nothing is overwritten."""
 
 import os
 import shutil
@@ -12,20 +12,20 @@ import lmdb
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.store import lmdb_length
 from app.store.envelope import decode
-from app.store.lmdb_format import form_of
+from app.store.lmdb_format import format_of
 from app.store.lmdb_guard import Guard
 from app.store.lmdb_rows import ascending, digest
 from app.store.lmdb_tables import Tables
 
 PART = "data.mdb.part"
-"""What the copy is called until it is whole."""
+"""The name of an unfinished copy."""
 LEFT_OVER = {PART, "lock.mdb"}
-"""Files that a folder without a store may have: of a copy that was interrupted, and of a store that was moved away."""
+"""Files that a folder without a store may have, after an interrupted copy or after its store was moved away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """The content of a copy. Damaged sessions are in it as they are."""
+    """The content of a copy. It has damaged sessions as they are."""
 
     sessions: int
     size: int
@@ -66,7 +66,7 @@ def _expect_store(folder: Path) -> None:
 
 @contextmanager
 def _room_for_copy(folder: Path) -> Iterator[Path]:
-    """Lend a place to write the copy; it gets its name when it is whole, or goes. Nobody opens the folder meanwhile."""
+    """Lend a path for the copy: it is renamed once whole, or removed. Nobody opens the folder meanwhile."""
     is_new = not folder.exists()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     guard, part = Guard(folder), folder / PART
@@ -97,7 +97,7 @@ def _expect_room(folder: Path) -> None:
 
 @contextmanager
 def _opened_beside_others(folder: Path, map_bytes: int) -> Iterator[lmdb.Environment]:
-    """The store as a service opens it, but that nothing is written: neither its format nor its tables."""
+    """Open the store like a service, but write nothing: neither its format nor its tables."""
     guard = Guard(folder)
     with guard.opening():
         environment = _environment(folder, map_bytes)
@@ -117,7 +117,7 @@ def _opened_beside_others(folder: Path, map_bytes: int) -> Iterator[lmdb.Environ
 
 
 def _environment(path: Path, map_bytes: int) -> lmdb.Environment:
-    """A folder with its locks, or a file that nobody else has open."""
+    """Open a folder with its locks, or a file that nobody else has open."""
     alone = path.is_file()
     try:
         return lmdb.open(
@@ -134,14 +134,14 @@ def _environment(path: Path, map_bytes: int) -> lmdb.Environment:
 
 
 def _expect_whole(environment: lmdb.Environment, file: Path) -> None:
-    """Raises `StateDamaged` where the file was cut, and `IncompatibleStore` where this version cannot read it."""
+    """Raise `StateDamaged` for a truncated file, and `IncompatibleStore` for one that this version cannot read."""
     with environment.begin(write=True, buffers=True) as txn, lmdb_length.checked(environment, txn, file):
-        if form_of(txn, file) is None:
+        if format_of(txn, file) is None:
             raise StoreUnavailable(f"{file} is empty")
 
 
 def _checked(file: Path, map_bytes: int) -> Copied:
-    """Read every piece of a copy, and return what is in it."""
+    """Read every piece of a copy; return its content."""
     environment = _environment(file, map_bytes)
     try:
         _expect_whole(environment, file)
@@ -159,14 +159,14 @@ def _checked(file: Path, map_bytes: int) -> Copied:
 
 @dataclass(frozen=True, slots=True)
 class _Sessions:
-    """The tables that say which sessions there are, and what they hold."""
+    """The tables of the sessions and their pieces."""
 
     index: lmdb._Database
     heads: lmdb._Database
     pieces: lmdb._Database
 
     def is_whole(self, transaction: "lmdb.Transaction[memoryview]", session_id: str) -> bool | None:
-        """Say whether each piece of a session is what was written; `None` where there is no such session any more."""
+        """Tell whether each piece of a session is what was written; `None` if the session does not exist any more."""
         session = digest(session_id)
         data = transaction.get(session, db=self.heads)
         if data is None:
@@ -180,7 +180,7 @@ class _Sessions:
 
 
 def _sync(folder: Path) -> None:
-    """See that the folder's names are on the disk."""
+    """Sync the folder: the names of its files are on the disk then."""
     if hasattr(os, "O_DIRECTORY"):
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,10 +1,10 @@
-"""A guard of an LMDB folder: who has it open, and by which files, so that nobody writes beside the others' locks.
+"""The guard of an LMDB folder: processes with different files of one folder open never write together.
 
-LMDB's writers wait for one another in `lock.mdb`, and it trusts that nobody removes that file. Whoever opens a new one,
-or a new `data.mdb` by the old one, writes over what others write: what they were told is saved is gone. So each process
-holds a read lock on the folder, at a place that stands for the two files it has open. Who finds a lock at another place
-does not open the folder, and who finds other files than its own writes no more. The system lets go of the lock when the
-process ends, however it ends.
+LMDB's writers wait for one another in `lock.mdb`, and LMDB trusts that nobody removes that file. A process that opens a
+new one, or a new `data.mdb` with the old one, overwrites the others' data, and acknowledged saves are lost. So each
+process holds a read lock on the folder, at an offset that stands for the two files it has open. A process that finds a
+lock at another offset does not open the folder; one that finds other files than its own stops writing. The system
+releases the lock when the process ends, however it ends.
 """
 
 import os
@@ -24,17 +24,17 @@ if HAS_LOCKS:
     import fcntl  # its locks of the open file (OFD): those of POSIX go when the process closes any file of that name
 
 FLOCK = "hhqqi4x"
-"""The system's `struct flock`: type, what the start counts from, start, length, process."""
+"""The system's `struct flock`: type, base of the start, start, length, process."""
 PLACES = (1 << 62) - 1
 OPENING_SECONDS = 20.0
-"""How long to wait for a process that is just opening the folder."""
+"""The time to wait for another process that is opening the folder."""
 Inodes: TypeAlias = tuple[int | None, int | None]
-"""Of `data.mdb` and of `lock.mdb`; `None` for one that is not there."""
+"""The inodes of `data.mdb` and `lock.mdb`; `None` for a file that does not exist."""
 WAY_OUT = "stop every service on this folder, then start again"
 
 
 class Guard:
-    """One of a process and folder."""
+    """The guard of one folder, one in a process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,9 +46,9 @@ class Guard:
 
     @contextmanager
     def opening(self) -> Iterator[None]:
-        """Open LMDB's files within this, one process at a time, and call `hold` then.
+        """Lend the turn to open LMDB's files, to one process at a time; call `hold` within it.
 
-        Raises `StoreUnavailable` where others have the folder open by files that are not there any more.
+        Raises `StoreUnavailable` if others have the folder open with files that do not exist any more.
         """
         lock = os.open(self.folder, os.O_RDONLY) if HAS_LOCKS else None
         held = self._lock
@@ -74,7 +74,7 @@ class Guard:
                 os.close(lock)
 
     def hold(self) -> None:
-        """Say to others by which files the folder is open. Raises `StoreUnavailable` where they changed meanwhile."""
+        """Lock the offset of the opened files. Raises `StoreUnavailable` if the files changed meanwhile."""
         found = _inode(self._data), _inode(self._locks)
         if any(old not in (None, new) for old, new in zip(self._found, found, strict=True)):
             raise StoreUnavailable(f"the files in {self.folder} were replaced while they were opened: {WAY_OUT}")
@@ -83,21 +83,22 @@ class Guard:
             _hold(self._lock, place)
 
     def close(self) -> None:
-        """Let go, once LMDB's files are closed."""
+        """Release the lock, once LMDB's files are closed."""
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
 
     def check(self) -> int:
-        """The size of `data.mdb`. Raises `StoreUnavailable` where a file is not the one that was opened: that can still
-        be written to, and is gone when it is closed.
+        """Return the size of `data.mdb`. Raises `StoreUnavailable` if a file is not the one that was opened.
+
+        The opened one can still be written, but its data are lost when it is closed.
         """
         data, locks = self._inodes
         _expect(self._locks, locks)
         return _expect(self._data, data).st_size
 
     def is_held(self) -> bool:
-        """Say whether any process has the folder open."""
+        """Tell whether any process has the folder open."""
         if not HAS_LOCKS:
             return False
         lock = os.open(self.folder, os.O_RDONLY)
@@ -124,7 +125,7 @@ def _expect(file: Path, inode: int | None) -> os.stat_result:
 
 
 def _place(inodes: Inodes) -> int | None:
-    """Return the place at which a process that has these two files open holds its lock; none without both."""
+    """Return the offset of the lock for these two files; `None` without both."""
     if None in inodes:
         return None
     name = blake2b(repr(inodes).encode(), digest_size=8).digest()
@@ -133,7 +134,7 @@ def _place(inodes: Inodes) -> int | None:
 
 def _wait_for_turn(lock: int, folder: Path) -> None:
     until = time.monotonic() + OPENING_SECONDS
-    with suppress(OSError):  # of a file system that has no such locks
+    with suppress(OSError):  # on a file system without such locks
         while True:
             try:
                 return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -155,7 +156,7 @@ def _hold(lock: int, place: int) -> None:
 
 
 def _is_held(lock: int, besides: int | None = None) -> bool:
-    """Say whether another holds a lock at any place but one."""
+    """Tell whether another process holds a lock at any offset but one."""
     spans = [(0, 0)] if besides is None else [(0, besides), (besides + 1, 0)]  # a length of 0 goes on for ever
     with suppress(OSError):
         for start, length in spans:

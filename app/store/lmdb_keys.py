@@ -1,24 +1,16 @@
-"""Idempotency keys in the LMDB file.
+"""Used idempotency keys in an LMDB file.
 
 keys     digest(session) k digest(key)      the key's row
-         digest(session) n number           when the key was used, and its digest: numbers rise by one
-claims   digest(tenant) digest(key)         a claim
-         digest(session)                    when the session of a claim was created
+         digest(session) n number           the time of its use, and its digest: numbers rise by one
 """
 
 import struct
 import time
-from typing import TYPE_CHECKING, TypeAlias
 
-from app.store.base import AlreadyCreated, KeyUsed, Save
-from app.store.keys import TRIMMED, Claim, KeyMemory
-from app.store.lmdb_rows import digest, number
-
-if TYPE_CHECKING:
-    import lmdb
-
-    Transaction: TypeAlias = lmdb.Transaction[memoryview]
-    Table: TypeAlias = lmdb._Database
+from app.store.base import KeyUsed, Save
+from app.store.keys import TRIMMED, KeyMemory
+from app.store.lmdb_rows import Transaction, digest, number
+from app.store.lmdb_tables import Tables
 
 TIME = struct.Struct(">d")
 
@@ -27,63 +19,50 @@ def _row_key(session: bytes, key: str) -> bytes:
     return session + b"k" + bytes.fromhex(key)
 
 
-def row_of(transaction: "Transaction", keys: "Table", session: bytes, key: str) -> bytes | None:
-    """Return the row of a key that is known by its digest."""
-    row = transaction.get(_row_key(session, key), db=keys)
+def row_of(transaction: Transaction, tables: Tables, session_id: str, key: str) -> bytes | None:
+    """Return the row of a used key, given by its digest."""
+    row = transaction.get(_row_key(digest(session_id), key), db=tables.keys)
     return None if row is None else bytes(row)
 
 
-def check(transaction: "Transaction", keys: "Table", claims: "Table", save: Save) -> None:
-    """Raise `KeyUsed` and `AlreadyCreated` where the save may not be done."""
+def check(transaction: Transaction, tables: Tables, save: Save) -> None:
+    """Raise `KeyUsed` if the session has used a key of the save before."""
+    if save.previous is None:
+        return
     session_id = save.head.session_id
-    session = digest(session_id)
     for used in save.used:
-        if save.previous is not None and transaction.get(_row_key(session, used.digest), db=keys) is not None:
+        if row_of(transaction, tables, session_id, used.digest) is not None:
             raise KeyUsed(f"session {session_id}: the key was used before")
-    if save.claimed and transaction.get(session, db=claims) is not None:
-        raise AlreadyCreated(f"session {session_id} was created before")
 
 
-def remember(transaction: "Transaction", keys: "Table", claims: "Table", save: Save, memory: KeyMemory) -> None:
-    """Write down what keys a save used, and that it created the session of a claim; forget old keys."""
-    session, now = digest(save.head.session_id), time.time()
-    if save.claimed:
-        transaction.put(session, repr(now).encode(), db=claims)
+def remember(transaction: Transaction, tables: Tables, save: Save, memory: KeyMemory) -> None:
+    """Write the keys of a save; forget old ones."""
     if not save.used:
         return
-    last = _last_number(transaction, keys, session)
+    session, now = digest(save.head.session_id), time.time()
+    last = _last_number(transaction, tables, session)
     for used in save.used:
         last += 1
-        transaction.put(_row_key(session, used.digest), used.row, db=keys)
-        transaction.put(session + b"n" + number(last), TIME.pack(now) + bytes.fromhex(used.digest), db=keys)
+        transaction.put(_row_key(session, used.digest), used.row, db=tables.keys)
+        transaction.put(session + b"n" + number(last), TIME.pack(now) + bytes.fromhex(used.digest), db=tables.keys)
     if last > min(memory.count, memory.most):
-        _trim(transaction, keys, session, last, memory)
+        _trim(transaction, tables, session, last, memory)
 
 
-def _last_number(transaction: "Transaction", keys: "Table", session: bytes) -> int:
-    with transaction.cursor(keys) as cursor:
+def _last_number(transaction: Transaction, tables: Tables, session: bytes) -> int:
+    with transaction.cursor(tables.keys) as cursor:
         found = cursor.prev() if cursor.set_range(session + b"o") else cursor.last()
         key = bytes(cursor.key()) if found else b""
     return int.from_bytes(key[17:], "big") if key.startswith(session + b"n") else 0
 
 
-def _trim(transaction: "Transaction", keys: "Table", session: bytes, last: int, memory: KeyMemory) -> None:
-    with transaction.cursor(keys) as cursor:
+def _trim(transaction: Transaction, tables: Tables, session: bytes, last: int, memory: KeyMemory) -> None:
+    with transaction.cursor(tables.keys) as cursor:
         for _ in range(TRIMMED):
             cursor.set_range(session + b"n")
             oldest, value = bytes(cursor.key()), bytes(cursor.value())
             (used_at,) = TIME.unpack(value[: TIME.size])
             if not memory.may_forget(last - int.from_bytes(oldest[17:], "big"), used_at):
                 return
-            transaction.delete(oldest, db=keys)
-            transaction.delete(_row_key(session, value[TIME.size :].hex()), db=keys)
-
-
-def claim_key(claim: Claim) -> bytes:
-    """Return where a claim stands."""
-    return digest(claim.tenant) + bytes.fromhex(claim.key)
-
-
-def is_creation(key: bytes) -> bool:
-    """Tell whether a row of `claims` says when a session was created."""
-    return len(key) == 16
+            transaction.delete(oldest, db=tables.keys)
+            transaction.delete(_row_key(session, value[TIME.size :].hex()), db=tables.keys)

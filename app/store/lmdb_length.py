@@ -1,39 +1,34 @@
-"""Whether an LMDB file was cut short: to read what is missing at its end would kill the process.
+"""The length of an LMDB file: a truncated file is refused, for reading past its end kills the process.
 
-A file may be shorter than its pages and whole: LMDB does not write those at the end that a transaction took and gave
-back. So each transaction notes how long the file was when it began, and a file that is shorter than that was cut.
+A whole file may be shorter than its pages: LMDB does not write the last ones if a transaction took them and gave them
+back. So each transaction notes the file's length at its start, and a file that is shorter than the note was truncated.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
 
 from app.errors import StateDamaged
-
-if TYPE_CHECKING:
-    import lmdb
-
-    Transaction: TypeAlias = lmdb.Transaction[memoryview]
+from app.store.lmdb_rows import Environment, Transaction
 
 NOTE = b"optim-service length"
 
 
-def note(transaction: "Transaction", length: int) -> None:
-    """Say in a transaction that writes how long the file is."""
+def note(transaction: Transaction, length: int) -> None:
+    """Note the file's length, in a transaction that writes."""
     if _noted(transaction) != length:
         transaction.put(NOTE, str(length).encode())
 
 
-def _noted(transaction: "Transaction") -> int | None:
+def _noted(transaction: Transaction) -> int | None:
     noted = transaction.get(NOTE)
     return None if noted is None else int(bytes(noted))
 
 
 @contextmanager
-def checked(environment: "lmdb.Environment", transaction: "Transaction", file: Path) -> Iterator[None]:
-    """Raise `StateDamaged` for a file that was cut; one that is whole is made as long as its pages.
+def checked(environment: Environment, transaction: Transaction, file: Path) -> Iterator[None]:
+    """Raise `StateDamaged` for a truncated file; make a whole one as long as its pages.
 
     The transaction must be one that writes: then nobody else does. A file that is refused, here or within the `with`,
     is left as it was.

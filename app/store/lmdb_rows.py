@@ -1,32 +1,32 @@
-"""Rows of an LMDB table: parts of keys, and walks over the keys that begin alike."""
+"""Rows of an LMDB table: the parts of keys, and walks over the keys with one prefix."""
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    import lmdb
+import lmdb
 
-    Transaction: TypeAlias = lmdb.Transaction[memoryview]
-    Table: TypeAlias = lmdb._Database
+Environment: TypeAlias = lmdb.Environment
+Transaction: TypeAlias = "lmdb.Transaction[memoryview]"
+Table: TypeAlias = "lmdb._Database"
 
 LAST_NUMBER = (1 << 64) - 1
 
 
 def digest(name: str) -> bytes:
-    """The part of a key that stands for a session or a tenant."""
+    """Return the 16 bytes that stand for a session or a tenant in a key."""
     return blake2b(name.encode(), digest_size=16).digest()
 
 
 def number(value: int) -> bytes:
-    """A step, a version or a count, so that keys sort as numbers do."""
+    """Return a step, a version or a count as 8 bytes that sort like the numbers."""
     return min(max(value, 0), LAST_NUMBER).to_bytes(8, "big")
 
 
 def ascending(
-    transaction: "Transaction", table: "Table", prefix: bytes, start: bytes = b""
+    transaction: Transaction, table: Table, prefix: bytes, start: bytes = b""
 ) -> Iterator[tuple[bytes, memoryview]]:
-    """Keys that begin with `prefix`, from `prefix + start` on, with their values."""
+    """Yield the keys with this prefix and their values, from `prefix + start` on."""
     with transaction.cursor(table) as cursor:
         found = cursor.set_range(prefix + start)
         while found and (key := bytes(cursor.key())).startswith(prefix):
@@ -34,8 +34,8 @@ def ascending(
             found = cursor.next()
 
 
-def descending(transaction: "Transaction", table: "Table", prefix: bytes, before: bytes) -> Iterator[bytes]:
-    """Keys that begin with `prefix` and are below `prefix + before`, the greatest first."""
+def descending(transaction: Transaction, table: Table, prefix: bytes, before: bytes) -> Iterator[bytes]:
+    """Yield the keys with this prefix that are below `prefix + before`, greatest first."""
     with transaction.cursor(table) as cursor:
         found = cursor.prev() if cursor.set_range(prefix + before) else cursor.last()
         while found and (key := bytes(cursor.key())).startswith(prefix):
@@ -43,10 +43,8 @@ def descending(transaction: "Transaction", table: "Table", prefix: bytes, before
             found = cursor.prev()
 
 
-def drop(
-    transaction: "Transaction", table: "Table", prefix: bytes, start: bytes = b"", limit: int | None = None
-) -> int:
-    """Delete keys that begin with `prefix`, from `prefix + start` on, up to `limit`; count them."""
+def drop(transaction: Transaction, table: Table, prefix: bytes, start: bytes = b"", limit: int | None = None) -> int:
+    """Delete up to `limit` keys with this prefix, from `prefix + start` on; return how many."""
     dropped = 0
     with transaction.cursor(table) as cursor:
         found = cursor.set_range(prefix + start)

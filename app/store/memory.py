@@ -1,8 +1,8 @@
 """Sessions in this process's memory: for tests and notebooks. Nothing outlives the process.
 
-It keeps views of the state that was saved last, and copies nothing: what is handed over never changes. All of a
-session's pieces are views of one state, also those that a save takes over from the one before, so that no part of an
-old state keeps the whole of it. Between two awaits nobody else runs: a save needs no lock.
+It keeps views of the last saved state and copies nothing, because values never change. All pieces of a session are
+views of one state, also those that a save takes over: otherwise one piece would keep a whole old state in memory.
+Between two awaits nobody else runs: a save needs no lock.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from app.store.envelope import decode, encode, has_expired, listed, peek
 from app.store.keys import TRIMMED, Claim, UsedKey
 
 Row = tuple[int, int, bytes]
-"""Step, the version that wrote it, body: sorts as it is read."""
+"""The step, the version that wrote it, the body: sorts in the order of reading."""
 
 
 class MemoryStore(Store):
-    """One object is one store: hand the object on to share it."""
+    """The store in one object: pass the object on to share it."""
 
     def __init__(self, history_limit: int) -> None:
         self.history_limit = history_limit
@@ -31,10 +31,10 @@ class MemoryStore(Store):
         self._pieces: dict[str, dict[str, memoryview]] = {}
         self._rows: dict[str, list[Row]] = {}
         self._keys: dict[str, OrderedDict[str, tuple[float, bytes]]] = {}
-        """When each key of a session was used, and its row; the oldest first."""
+        """The time and the row of each key that a session used, oldest first."""
         self._claims: dict[tuple[str, str], Claim] = {}
         self._created: dict[str, float] = {}
-        """When the sessions of claims were created."""
+        """The times at which the sessions of claims were created."""
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -89,7 +89,7 @@ class MemoryStore(Store):
         del rows[: -self.history_limit]
 
     def _use_keys(self, session_id: str, used: Sequence[UsedKey]) -> None:
-        """Remember the keys of a save, and forget old ones. Raises `KeyUsed`, and has then changed nothing."""
+        """Remember the keys of a save, and forget old ones. Raises `KeyUsed` before any change."""
         keys = self._keys.setdefault(session_id, OrderedDict())
         for key in used:
             if key.digest in keys:
@@ -149,7 +149,7 @@ class MemoryStore(Store):
         return len(dead) + len(over)
 
     def _held(self, session_id: str) -> Stamp | None:
-        """The stamp of a session that is there and has not expired."""
+        """Return the stamp of a session that exists and has not expired."""
         data = self._heads.get(session_id)
         if data is None:
             return None

@@ -1,8 +1,8 @@
-"""Sessions in Redis (or Valkey). What a crash of Redis itself loses is what its append-only file is set to.
+"""Sessions in Redis (or Valkey). The settings of its append-only file say how much a crash of Redis itself loses.
 
-Fresh pieces go to names that nothing reads yet, and expire after an hour unless a save takes them; then one script
-does the save. Every name is unique, so that a piece which is there already is never written again: a save that comes
-twice must not put an expiry on what is in use.
+Fresh pieces go to keys that nobody reads yet, and expire after an hour unless a save takes them; then one script does
+the save. Each name is unique, and an existing piece is never written again: a save that comes twice must not put an
+expiry on pieces in use.
 """
 
 import glob
@@ -12,22 +12,14 @@ from typing import Self, TypeVar
 from app.errors import StateDamaged
 from app.file_modes import loose
 from app.settings import Settings
-from app.store.base import (
-    FORMAT,
-    Head,
-    IncompatibleStore,
-    Save,
-    Stamp,
-    Store,
-    Unreadable,
-    VersionConflict,
-)
-from app.store.envelope import decode, has_expired, listed, peek
+from app.store.base import Head, IncompatibleStore, Save, Stamp, Store, Unreadable, VersionConflict
+from app.store.envelope import decode, has_expired, peek
 from app.store.keys import Claim
 from app.store.redis_claims import Claims
 from app.store.redis_client import Client, Refused
+from app.store.redis_format import mark_format
+from app.store.redis_index import Index
 from app.store.redis_names import (
-    FORMAT_KEY,
     READY_KEY,
     TENANTS,
     created_key,
@@ -36,22 +28,22 @@ from app.store.redis_names import (
     keys_key,
     piece_keys,
     session_key,
-    tenant_key,
 )
 from app.store.redis_saving import BATCH, RedisSaving, held, unlink
 
 READY_MS = 60_000
 READY_SECONDS = 1.25
-"""What a probe waits for Redis: less than the two seconds in which `/readyz` answers."""
+"""The time that a probe waits for Redis: less than the two seconds in which `/readyz` answers."""
 
 Item = TypeVar("Item")
 
 
 class RedisStore(Store):
-    """Any number of objects and processes share one Redis. An object belongs to the event loop that opened it."""
+    """The store in one Redis, shared by any number of objects and processes. An object belongs to its event loop."""
 
     def __init__(self, client: Client, history_limit: int) -> None:
         self._redis = client
+        self._index = Index(client)
         self._claims = Claims(client)
         self.history_limit = history_limit
 
@@ -64,32 +56,18 @@ class RedisStore(Store):
     async def open(self) -> None:
         self._redis.open()
         try:
-            await self._check_format()
+            await mark_format(self._redis)
         except BaseException:
             await self.close()
             raise
 
-    async def _check_format(self) -> None:
-        (found,) = await self._redis.ask(("GET", FORMAT_KEY))
-        if found is None:
-            _, found = await self._redis.ask(("SET", FORMAT_KEY, FORMAT, "NX"), ("GET", FORMAT_KEY))
-        if not found.isdigit():
-            raise IncompatibleStore(f"{FORMAT_KEY} in this Redis is not of this service: name another database")
-        if int(found) > FORMAT:
-            raise IncompatibleStore(
-                f"this Redis has form {int(found)}, of a newer version of this service; this one reads up to form "
-                f"{FORMAT}: run the newer version"
-            )
-        if int(found) < FORMAT:
-            await self._redis.ask(("SET", FORMAT_KEY, FORMAT))
-
     async def warnings(self) -> list[str]:
-        """How this Redis may lose what was answered, and whom the key of its client lets in."""
+        """Return the ways in which this Redis may lose saved steps, and key files that other users may read."""
         warnings = loose(self._redis.pool.secret_files)
         try:
             memory, disk = map(_info, await self._redis.ask(("INFO", "memory"), ("INFO", "persistence")))
         except Refused as refusal:
-            return [*warnings, f"whether this Redis may lose steps cannot be looked at: {refusal.detail}"]
+            return [*warnings, f"cannot check whether this Redis may lose steps: {refusal.detail}"]
         if memory.get("maxmemory", "0") != "0" and memory.get("maxmemory_policy") != "noeviction":
             warnings.append("this Redis drops keys when its memory is full: set its maxmemory-policy to noeviction")
         if disk.get("aof_enabled", "0") == "0":
@@ -123,7 +101,7 @@ class RedisStore(Store):
         await self._expect(head)
 
     async def _expect(self, head: Head) -> None:
-        """Pieces never change under their names: while the head stands, so do all of them."""
+        """Raise `VersionConflict` unless the head is still there: then so are its pieces, for these never change."""
         if await held(self._redis, head.session_id) != head.stamp:
             raise VersionConflict(f"session {head.session_id} is no longer at {head.stamp}")
 
@@ -139,11 +117,6 @@ class RedisStore(Store):
     async def latest(self, session_id: str, count: int) -> list[bytes]:
         (page,) = await self._redis.ask(("ZRANGE", history_key(session_id), -count, -1))
         return [member[32:] for member in page]
-
-    async def _ids(self, tenant: str, limit: int, before: str | None) -> list[str]:
-        top = "+" if before is None else f"({before}"
-        (ids,) = await self._redis.ask(("ZREVRANGEBYLEX", tenant_key(tenant), top, "-", "LIMIT", 0, limit))
-        return [session_id.decode() for session_id in ids]
 
     # Writing
 
@@ -168,11 +141,11 @@ class RedisStore(Store):
                 head, keys = None, await self._scan(session_id)
             if await unlink(self._redis, session_id, data, keys):
                 if head:
-                    await self._forget(head.tenant, [session_id])
+                    await self._index.forget(head.tenant, [session_id])
                 return True
 
     async def _scan(self, session_id: str) -> list[str]:
-        """Every key of a session whose head does not tell."""
+        """Return every key of a session whose head cannot be read."""
         pattern, keys, cursor = glob.escape(session_key(session_id, "")) + "*", list[str](), 0
         while True:
             ((cursor, found),) = await self._redis.ask(("SCAN", cursor, "MATCH", pattern, "COUNT", 1000))
@@ -188,49 +161,24 @@ class RedisStore(Store):
     async def claim(self, claim: Claim) -> Claim:
         return await self._claims.keep(claim, self.key_memory)
 
-    async def _forget(self, tenant: str, ids: Sequence[str]) -> int:
-        """Take ids out of the index, but for those whose head has come meanwhile; count the rest."""
-        await self._redis.ask(("ZREM", tenant_key(tenant), *ids))
-        found = await self._redis.ask(*(("EXISTS", head_key(session_id)) for session_id in ids))
-        back = [
-            ("ZADD", tenant_key(tenant), 0, session_id) for session_id, there in zip(ids, found, strict=True) if there
-        ]
-        await self._redis.ask(*back)
-        return len(ids) - len(back)
-
     async def sweep(self) -> int:
-        """Redis removes what has expired, all but the index and the claims."""
+        """Remove what Redis does not: ids of sessions that have expired, and old claims."""
         (tenants,) = await self._redis.ask(("SMEMBERS", TENANTS))
         swept = 0
         for tenant in map(bytes.decode, tenants):
-            before = None
-            while ids := await self._ids(tenant, BATCH, before):
-                found = await self._redis.ask(*(("EXISTS", head_key(session_id)) for session_id in ids))
-                gone = [session_id for session_id, there in zip(ids, found, strict=True) if not there]
-                swept += await self._forget(tenant, gone) if gone else 0
-                before = ids[-1]
+            swept += await self._index.sweep(tenant)
             swept += await self._claims.sweep(tenant, self.key_memory)
         return swept
 
     async def is_listed(self, tenant: str, session_id: str) -> bool:
-        place = f"[{session_id}"
-        (ids,) = await self._redis.ask(("ZREVRANGEBYLEX", tenant_key(tenant), place, place))
-        return bool(ids)
+        return await self._index.has(tenant, session_id)
 
     async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head | Unreadable]:
-        heads: list[Head | Unreadable] = []
-        while len(heads) < limit and (ids := await self._ids(tenant, min(BATCH, limit - len(heads)), before)):
-            found = await self._redis.ask(*(("GET", head_key(session_id)) for session_id in ids))
-            for session_id, data in zip(ids, found, strict=True):
-                heads += listed(tenant, session_id, data)
-            if gone := [session_id for session_id, data in zip(ids, found, strict=True) if data is None]:
-                await self._forget(tenant, gone)
-            before = ids[-1]
-        return heads
+        return await self._index.list(tenant, limit, before)
 
 
 def _info(answer: bytes) -> dict[str, str]:
-    """What INFO answers, by its names."""
+    """Return the values of an `INFO` answer, by name."""
     lines = answer.decode().splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)
 

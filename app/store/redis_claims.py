@@ -1,4 +1,4 @@
-"""Claims of ids in Redis: a hash for each tenant, for a claim is made before its session is there."""
+"""Claims of ids in Redis: one hash a tenant, because a claim comes before its session."""
 
 from app.store.keys import Claim, KeyMemory, old_session_of
 from app.store.redis_client import Client
@@ -13,7 +13,7 @@ class Claims:
         self._redis = client
 
     async def keep(self, claim: Claim, memory: KeyMemory) -> Claim:
-        """Do what `Store.claim` promises."""
+        """Keep a claim, as `Store.claim` promises."""
         await self._redis.ask(("SADD", TENANTS, claim.tenant))
         held = await self._put(claim.tenant, claim.key, claim.encode())
         if await self._over(claim.tenant, {claim.key.encode(): held}, memory):
@@ -21,11 +21,11 @@ class Claims:
         return Claim.decode(claim.tenant, claim.key, held)
 
     async def _put(self, tenant: str, key: str, data: bytes, replaced: bytes = b"") -> bytes:
-        """Put a claim, or nothing, where there is none, or the one that may be replaced; give back what is there."""
+        """Put a claim (or remove it, if empty) where there is none or `replaced`; return the one that is kept."""
         return bytes(await self._redis.run(CLAIM, [claims_key(tenant)], [key, data, replaced]))
 
     async def _over(self, tenant: str, rows: dict[bytes, bytes], memory: KeyMemory) -> list[tuple[str, bytes]]:
-        """Return those rows, each a key's digest and a claim, that may go: old ones whose session is not there."""
+        """Return the rows (a key's digest and a claim) that may go: old ones whose session does not exist."""
         sessions = {row: old_session_of(row[1], memory) for row in rows.items()}
         old = {row: session_id for row, session_id in sessions.items() if session_id is not None}
         if not old:
@@ -34,7 +34,7 @@ class Claims:
         return [(key.decode(), data) for (key, data), found in zip(old, there, strict=True) if not found]
 
     async def sweep(self, tenant: str, memory: KeyMemory) -> int:
-        """Remove those that are over; count them."""
+        """Remove the claims that may go; return how many were removed."""
         swept, cursor = 0, 0
         while True:
             ((cursor, found),) = await self._redis.ask(("HSCAN", claims_key(tenant), cursor, "COUNT", 100))

@@ -1,6 +1,6 @@
-"""How Redis is asked: the one place that knows redis-py, its connections and its errors.
+"""The client of Redis: commands, uploads, scripts, and the words for Redis's errors.
 
-Nothing is sent twice: a write that got no answer may have been done. redis-py's pipelines are left out, for their
+Nothing is sent twice: a write without an answer may have been done. redis-py's pipelines are not used, because their
 bookkeeping takes longer than a small answer of Redis.
 """
 
@@ -33,9 +33,9 @@ from app.store.redis_pool import Pool
 from app.store.redis_scripts import Script
 
 LARGEST_COPIED = 1 << 14
-"""Bytes: a larger value is not copied on its way out."""
+"""The size in bytes above which a value is sent without a copy."""
 SENT_AT_ONCE = 16
-"""Commands of an upload that are given to the transport together: what must leave within the timeout."""
+"""The most commands of an upload that are sent together: they must leave within the timeout."""
 
 ADVICE: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
     (OutOfMemoryError, "is out of memory: raise its maxmemory or delete sessions"),
@@ -53,21 +53,21 @@ SAID = {
     "MISCONF": "cannot write to its disk",
     "NOREPLICAS": "has fewer replicas than its min-replicas-to-write",
 }
-"""The same, for errors that redis-py has no class for, by the word that they begin with."""
+"""The advice for errors without a class in redis-py, by their first word."""
 ELSEWHERE = (
     ReadOnlyError, MasterDownError, MovedError, AskError, TryAgainError, ClusterDownError, AuthenticationError
 )  # fmt: skip
-"""With these, and with those of `SAID`, a server says that it cannot be written: another may be at the address now."""
+"""Errors, besides those of `SAID`, of a server that cannot be written: another server may have its address now."""
 
 Command: TypeAlias = Sequence[str | bytes | int | memoryview]
 
 
 class Refused(StoreUnavailable):
-    """Redis answered, with an error: nothing of the call is under way any more."""
+    """Redis answered with an error: no command of the call is under way any more."""
 
 
 class Client:
-    """What the store asks of Redis. It belongs to the event loop that opened it."""
+    """The commands to one Redis. A client belongs to the event loop that opened it."""
 
     def __init__(self, url: str, timeout: float) -> None:
         self.pool = Pool(url, timeout)
@@ -81,8 +81,8 @@ class Client:
     async def ask(self, *commands: Command, at_once_within: float | None = None) -> list[Any]:
         """Send the commands together and return their answers, or raise `StoreUnavailable`.
 
-        They are not a transaction: those behind one that is answered by an error are done nevertheless. With
-        `at_once_within` they stand behind no other call, and have so many seconds.
+        They are no transaction: those after a failed one run all the same. With `at_once_within` they wait for no other
+        call, and have that many seconds.
         """
         at_once = at_once_within is not None
         seconds = min(self.pool.timeout, at_once_within or self.pool.timeout)
@@ -116,9 +116,9 @@ class Client:
         after: Sequence[Command] = (),
         upload: "Upload | None" = None,
     ) -> Any:
-        """The script's answer. The commands `before` and `after` it are sent along, and may be sent twice.
+        """Run a script; return its answer. The commands `before` and `after` it go along, and may be sent twice.
 
-        With an upload it is what ends that.
+        With an upload, these are its last commands.
         """
         tail = (len(keys), *keys, *values)
         ask = upload.finish if upload else self.ask
@@ -132,7 +132,7 @@ class Client:
 
 
 class Upload:
-    """Commands that leave on a connection of their own as they come: none waits for the answer of another.
+    """A stream of commands on a connection of its own: none waits for the answer of another.
 
     Values are not copied, and no more of them are under way than the sockets hold.
     """
@@ -149,7 +149,7 @@ class Upload:
             self._sending = asyncio.create_task(self._send())
 
     async def finish(self, *commands: Command) -> list[Any]:
-        """Send these as the last; their answers, where none of all that was sent is an error. As `Client.ask`."""
+        """Send the last commands; return their answers. Raises as `Client.ask`, for an error of any command."""
         for command in commands:
             self.put(command)
         self._waiting.put_nowait(None)
@@ -171,7 +171,7 @@ class Upload:
                 return [await _answer(connection) for _ in range(sent)]
 
     async def _next(self) -> list[Command]:
-        """What is to be sent together; nothing at the end."""
+        """Return the next commands to send together; none at the end."""
         commands: list[Command] = []
         while not commands or (len(commands) < SENT_AT_ONCE and not self._waiting.empty()):
             command = await self._waiting.get()
@@ -183,7 +183,7 @@ class Upload:
 
 
 def _packed(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
-    """The commands as they are sent: large values as they are, small ones packed quickly."""
+    """Return the bytes to send: large values without a copy, small ones packed quickly."""
     packed: list[Any] = []
     for command in commands:
         if any(isinstance(part, memoryview) and len(part) > LARGEST_COPIED for part in command):
@@ -194,7 +194,7 @@ def _packed(connection: AbstractConnection, commands: Sequence[Command]) -> list
 
 
 async def _answer(connection: AbstractConnection) -> Any:
-    """The next answer; an error that Redis answers with is one too."""
+    """Return the next answer, which may be an error."""
     try:
         return await connection.read_response()
     except ResponseError as error:

@@ -10,7 +10,7 @@ optim:claims:<tenant>            hash         digest of a creation's key → cla
 optim:tenant:<tenant>            sorted set   the tenant's session ids, all of score 0; some may be gone
 optim:tenants                    set          the tenants that ever had a session
 optim:format                     string       the format's number
-optim:ready                      string       nothing: whether it can be written
+optim:ready                      string       nothing; written to see that it can be
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ READY_KEY = "optim:ready"
 
 
 def session_key(session_id: str, rest: str) -> str:
-    """A session's id stands in braces in each of its keys, so that a cluster keeps them together."""
+    """Return a key of a session. The braces around the id make a cluster keep all its keys together."""
     return f"optim:{{{session_id}}}:{rest}"
 
 

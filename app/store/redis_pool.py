@@ -1,12 +1,12 @@
-"""The connections to Redis: who may use one, and which are closed.
+"""The pool of connections to Redis.
 
-redis-py gives the connections (addresses, TLS, users, the protocol); its pool is left out, for its bookkeeping takes
-longer than a small answer of Redis. A call that is cut short closes its connection, so that nobody reads another's
-answer.
+redis-py gives the connections (addresses, TLS, users, the protocol); its pool is not used, because its bookkeeping
+takes longer than a small answer of Redis. A cancelled call closes its connection, so that its reply never leaks to
+another.
 
-What goes wrong on one connection is expected of all that are as old: they are closed, those in use after their call,
-and the next call looks the address up and connects anew. So a failover that moves the address, and a router that forgot
-its connections, cost a call or two, and not one for each connection.
+A failure of one connection is expected of all that are as old: they are closed (those in use after their call), and the
+next call looks up the address and connects anew. So a failover that moves the address, or a router that forgot its
+connections, costs a call or two instead of one for each connection.
 """
 
 import asyncio
@@ -30,19 +30,19 @@ from redis.exceptions import RedisError
 from app.errors import StoreUnavailable
 
 CONNECTIONS = 32
-"""Of one process. A call beyond them waits for one to come free, as long as for an answer."""
+"""The most connections of one process. A further call waits for one, no longer than for an answer."""
 READ_BYTES = 1 << 18
 
 IDLE_SECONDS = 30.0
-"""A connection that was idle for longer is closed and not used: routers forget idle ones, the hasty after 60 s."""
+"""The longest idle time of a connection that is used again: routers forget idle ones, some after 60 s."""
 KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-"""Seconds of silence until the system asks for a sign of life, seconds between its questions, how many it asks; the
-first has two names."""
+"""Seconds of silence until the system sends a probe, seconds between probes, and their number; the first has two
+names."""
 
 
 @dataclass(eq=False, slots=True)
 class Link:
-    """A connection of the pool, and when it was used last."""
+    """A connection of the pool, and the time of its last use."""
 
     connection: AbstractConnection
     generation: int
@@ -50,7 +50,7 @@ class Link:
 
 
 class Pool:
-    """Up to `CONNECTIONS` of them. It belongs to the event loop that opened it."""
+    """A pool of up to `CONNECTIONS` connections. It belongs to the event loop that opened it."""
 
     def __init__(self, url: str, timeout: float) -> None:
         self.timeout = timeout
@@ -82,7 +82,7 @@ class Pool:
 
     @property
     def secret_files(self) -> list[Path]:
-        """Return the path of the private key that Redis is shown."""
+        """Return the path of the client's private key, if there is one."""
         key = self._settings.get("ssl_keyfile")
         return [Path(key)] if key else []
 
@@ -98,7 +98,7 @@ class Pool:
     async def connection(
         self, seconds: float | None = None, *, at_once: bool = False
     ) -> AsyncIterator[AbstractConnection]:
-        """Yield a connection that nobody else uses meanwhile, for so many seconds, the wait for it counted in."""
+        """Lend a connection to one call, for at most so many seconds, including the wait for it."""
         if self._places is None:
             raise StoreUnavailable("the store is not open")
         generation = self.generation
@@ -121,7 +121,7 @@ class Pool:
             raise
 
     async def _take(self) -> Link:
-        """Return the connection that was used last, or a new one; those that were idle for too long are closed."""
+        """Return the connection that was used last, or a new one; close those that were idle for too long."""
         oldest = time.monotonic() - IDLE_SECONDS
         while self._idle and self._idle[0].used_at < oldest:
             await self._idle.popleft().connection.disconnect(nowait=True)
@@ -144,7 +144,7 @@ class Pool:
             self._idle.append(link)
 
     async def renew(self, generation: int) -> None:
-        """Close all connections of the generation, unless that was done already; those in use after their call."""
+        """Close all connections of a generation, once; those in use after their call."""
         if generation == self.generation:
             self.generation += 1
             while self._idle:
@@ -152,13 +152,13 @@ class Pool:
 
 
 def _socket_options(timeout: float) -> dict[int, int]:
-    """Return options that let the system notice a dead connection: by silence, and by what nobody confirms."""
+    """Return the socket options that notice a dead connection: by silence, and by unacknowledged data."""
     options = KEEP_ALIVE | {"TCP_USER_TIMEOUT": math.ceil(timeout * 1000)}
     return {getattr(socket, name): value for name, value in options.items() if hasattr(socket, name)}
 
 
 def _address(url: str) -> dict[str, Any]:
-    """Return what redis-py needs to connect. Raises `ValueError`, without the URL: it may hold a password."""
+    """Return redis-py's settings for a URL. Raises `ValueError` without the URL, which may hold a password."""
     try:
         parts = urlsplit(url)
         database = parts.path.strip("/") if parts.scheme != "unix" else ""

@@ -1,4 +1,4 @@
-"""Arguments of the script that saves."""
+"""The arguments of the script that saves."""
 
 import math
 import time
@@ -42,7 +42,7 @@ def _key_values(save: Save, memory: KeyMemory) -> Command:
 
 
 def _lifetime(save: Save) -> str | int:
-    """Return how long Redis is to keep the session. Relative, because Redis's clock may differ from ours."""
+    """Return the milliseconds to keep the session. Relative, because Redis's clock may differ from ours."""
     expires_at, previous = save.head.expires_at, save.previous
     if expires_at is not None:
         return math.ceil((expires_at - time.time()) * 1000)

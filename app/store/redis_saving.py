@@ -1,4 +1,4 @@
-"""One save to Redis: its pieces on their way, the script that ends it, and what is taken back where that fails."""
+"""One save to Redis: its pieces on their way, the script that commits, and the removal of pieces after a failure."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -24,19 +24,19 @@ from app.store.redis_save import saved_keys, saved_values
 from app.store.redis_scripts import SAVE, UNLINK
 
 BATCH = 16
-"""Pieces, or heads, in one pipeline: what a connection holds in memory at a time."""
+"""The most pieces, or heads, in one pipeline: a connection holds them in memory."""
 STAGED_MS = 3_600_000
-"""How long a save may take, and how long the leftovers of one that was interrupted stay."""
+"""The time that a save may take, and after which the pieces of an interrupted one expire."""
 CONFLICTS: Mapping[bytes, tuple[type[VersionConflict], str]] = {
     b"conflict": (VersionConflict, ": the store does not hold what the change was made from"),
     b"used": (KeyUsed, ": the key was used before"),
     b"created": (AlreadyCreated, " was created before"),
 }
-"""Why the script did not save."""
+"""The errors for the script's refusals."""
 
 
 class RedisSaving(Saving):
-    """A saving whose pieces go out on one connection, in the event loop that made it."""
+    """A saving that sends its pieces on one connection, in the event loop that made it."""
 
     def __init__(self, store: Store, client: Client, session_id: str, token: str) -> None:
         super().__init__(store, token)
@@ -57,7 +57,7 @@ class RedisSaving(Saving):
             self._written[part[0].name] = part[0]
 
     def _end(self) -> tuple[dict[str, Piece], Upload | None]:
-        """Take nothing more; return what is under way by name, and how, once."""
+        """Take no more pieces; return those under way by name, and their upload. The second call returns none."""
         self._is_open = False
         ended = self._written, self.upload
         self._written, self.upload = {}, None
@@ -93,9 +93,9 @@ class RedisSaving(Saving):
             raise StoreUnavailable(f"session {head.session_id}: piece {lost.name} expired before the save was done")
 
     async def _run(self, save: Save, rest: Sequence[Command], upload: Upload | None) -> Any:
-        """Return what the script answers, sent after the rest of the pieces.
+        """Send the rest of the pieces, then the script; return its answer.
 
-        Who finds an id without a head takes it out of the index: so it goes in before the head, and again after.
+        Others remove an id without a head from the index: so the id goes in before the head, and again after.
         """
         head = save.head
         index = [] if save.previous else [("ZADD", tenant_key(head.tenant), 0, head.session_id)]
@@ -104,7 +104,7 @@ class RedisSaving(Saving):
         return await self._redis.run(SAVE, saved_keys(save), values, before, index, upload)
 
     async def _take_back(self, save: Save) -> None:
-        """Remove the fresh pieces of a save that failed, unless a head names them; what stays will expire."""
+        """Remove the fresh pieces of a failed save, except those that a head names; the others will expire."""
         session_id = save.head.session_id
         with suppress(StoreUnavailable, StateDamaged):
             unlinked = False
@@ -116,18 +116,18 @@ class RedisSaving(Saving):
 
 
 async def held(client: Client, session_id: str) -> Stamp | None:
-    """Return the stamp of a session that is there and has not expired."""
+    """Return the stamp of a session that exists and has not expired."""
     (start,) = await client.ask(("GETRANGE", head_key(session_id), 0, LABEL_BYTES - 1))
     return peek(session_id, start).stamp if start and not has_expired(start) else None
 
 
 async def unlink(client: Client, session_id: str, data: bytes | None, keys: Sequence[str]) -> bool:
-    """Unlink if the head still is what `data` is; say whether it was."""
+    """Unlink the keys if the head still is `data`; return whether it was."""
     outcome = await client.run(UNLINK, [head_key(session_id), *keys], [(data or b"")[:LABEL_BYTES]])
     return bool(outcome == b"done")
 
 
 def _set(session_id: str, part: Part) -> Command:
-    """Return the command that writes a piece: harmless when it comes twice, for the name is of this piece alone."""
+    """Return the command that writes a piece. Sent twice it does no harm: no other piece has this name."""
     (key,) = piece_keys(session_id, [part[0]])
     return ("SET", key, part[1], "NX", "PX", STAGED_MS)

@@ -1,7 +1,7 @@
-"""The scripts that Redis runs, and nothing else does: each is one atomic change, of one session or one claim.
+"""The Lua scripts: each is one atomic change, of one session or one claim.
 
-They check first and write last: Redis does not take back what a script wrote before it failed. The first write of
-`SAVE` is the one that Redis refuses when it is out of memory; after it, the rest is let through.
+They check first and write last, because Redis does not undo the writes of a script that fails. Out of memory, Redis
+refuses the first write of `SAVE`; once that is done, it lets the rest pass.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from app.store.keys import TRIMMED
 
 @dataclass(frozen=True)
 class Script:
-    """A script, and the name by which Redis remembers it."""
+    """A script, and the name by which Redis caches it."""
 
     text: str
     sha: str = field(init=False)

@@ -18,6 +18,7 @@ from app import advice
 from app.errors import InvalidSession, InvalidState
 from app.session import DTYPES, Session, digest_of
 from app.store.base import Piece, checksum_of, cut
+from app.store.formats import newer_format
 from app.wire.codec import Buffer, Limits, checked_shape
 from app.wire.json_text import read_text
 from app.wire.safetensors_tensors import read_file, write_file
@@ -168,7 +169,7 @@ def _read_document(metadata: Mapping[str, str]) -> dict[str, Any]:
     if digest is not None and not (isinstance(digest, str) and DIGEST.fullmatch(digest)):
         raise InvalidState("`session` in the metadata has a digest that is none: it is 32 hexadecimal digits")
     if document["format"] > FORMAT:
-        raise InvalidState(f"the file has format {document['format']}, this version reads up to {FORMAT}")
+        raise InvalidState(newer_format("the file", document["format"], FORMAT))
     if not _is_count(document["step"]) or not _is_count(document["skipped_steps"]):
         raise InvalidState("`session` in the metadata has a count out of range")
     return document

@@ -11,6 +11,7 @@ import lmdb
 
 from app.settings import Settings
 from app.store.lmdb import LmdbStore
+from app.store.lmdb_file import LmdbFile
 from app.store.redis import RedisStore
 from app.store.redis_client import Client
 from app.store.redis_pool import Pool
@@ -47,9 +48,17 @@ class Faulty(ABC):
         """Raise what the store's library would."""
 
 
-class FaultyLmdb(LmdbStore, Faulty):
+class FaultyFile(LmdbFile):
+    moment: Callable[[str], None]
+
     def _open_environment(self) -> Any:
         return Watched(super()._open_environment(), self.moment)
+
+
+class FaultyLmdb(LmdbStore, Faulty):
+    def __init__(self, file: LmdbFile, history_limit: int) -> None:
+        super().__init__(FaultyFile(file.folder, file.map_bytes, sync=file.sync), history_limit)
+        self.file.moment = self.moment  # type: ignore[attr-defined]
 
     def fail(self) -> None:
         error = lmdb.Error("injected: input/output error")

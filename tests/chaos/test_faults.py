@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import httpx2
 import pytest
 
-from app.store import lmdb_tables
+from app.store import lmdb_save
 from tests.chaos.faulty_store import Fault, faulty_store
 from tests.chaos.trial import Trial
 from tests.chaos.victim import is_killed
@@ -30,7 +30,7 @@ async def store(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, redis_url: str, tmp_path: Any
 ) -> AsyncIterator[Any]:
     """Each store that outlives a process in turn, with a place for a fault; a sweep takes what is left at once."""
-    monkeypatch.setattr(lmdb_tables, "STAGED_SECONDS", 0.0)
+    monkeypatch.setattr(lmdb_save, "STAGED_SECONDS", 0.0)
     async with faulty_store(STORES[request.param](tmp_path, lambda: redis_url)) as store:
         yield store
 

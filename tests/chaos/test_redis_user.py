@@ -15,7 +15,7 @@ from app.errors import StoreUnavailable
 from app.settings import Settings
 from app.store import open_store
 from app.store.keys import Claim, key_digest
-from app.store.redis import head_key, tenant_key
+from app.store.redis_names import head_key, tenant_key
 from tests import redis_user
 from tests.chaos.trial import Trial
 from tests.servers import RedisServer

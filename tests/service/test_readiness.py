@@ -20,7 +20,8 @@ from app.main import create_app
 from app.settings import Settings
 from app.store import open_store
 from app.store.base import Store
-from app.store.lmdb import TRANSACTION_BYTES, LmdbStore
+from app.store.lmdb import LmdbStore
+from app.store.lmdb_file import TRANSACTION_BYTES
 from app.store.memory import MemoryStore
 from tests.chaos.fault_proxy import FaultProxy
 from tests.reaper import tied
@@ -222,7 +223,7 @@ async def test_a_probe_behind_many_saves_is_no_sign_of_a_stuck_store(store: Lmdb
         time.sleep(0.4)
         transaction.put(b"saved", b"%d" % time.monotonic_ns())
 
-    saves = [store._writer.submit(slow, TRANSACTION_BYTES) for _ in range(6)]
+    saves = [store.file.submit(slow, TRANSACTION_BYTES) for _ in range(6)]
     await store.ping()
     assert not saves[-1].done()
 

@@ -1,4 +1,4 @@
-"""Saves as the service makes them: a part of the state that did not change keeps its piece."""
+"""Saves as the service makes them: an unchanged part of the state keeps its piece."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,7 +40,7 @@ def change_of(
 
 
 async def saved(store: Store, previous: Head | None = None, *args: Any, **kwargs: Any) -> Head:
-    """Make a change, save it, give back its head."""
+    """Make a change and save it; return its head."""
     change = change_of(previous, *args, **kwargs)
     await store.save(change)
     return change.head

@@ -1,21 +1,27 @@
+"""The fixtures of the stores' tests: each store open and empty, and each alone."""
+
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from app.store import lmdb_file
 from app.store.base import Store
 from tests import redis_user
-from tests.store.places import Place, RedisPlace, place_at
+from tests.servers import RedisServer
+from tests.store.places import LmdbPlace, Place, RedisPlace, place_at
 
 
 @pytest.fixture
 def redis_url(redis_url: str) -> str:
-    """As the least user: whatever the store does, that user may do."""
+    """Return the URL for the least user, who may do whatever the store does."""
     return redis_user.made(redis_url)
 
 
 @pytest.fixture
 async def place(store_url: str) -> AsyncIterator[Place]:
-    """Each store in turn, open and empty, with a way to look behind it. Keeps five rows of history."""
+    """Lend each store in turn, open and empty, with a way to look behind it. It keeps five rows of history."""
     place = place_at(store_url, history_limit=5, store_timeout_seconds=10)
     async with place.store:
         yield place
@@ -27,3 +33,40 @@ async def place(store_url: str) -> AsyncIterator[Place]:
 def store(place: Place) -> Store:
     store: Store = place.store
     return store
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return the path of a folder that does not exist yet."""
+    return tmp_path / "new" / "store"
+
+
+@pytest.fixture
+async def lmdb_place(folder: Path) -> AsyncIterator[LmdbPlace]:
+    """Lend an LMDB store, open and empty."""
+    place = place_at(f"lmdb:{folder}")
+    assert isinstance(place, LmdbPlace)
+    async with place.store:
+        yield place
+
+
+@pytest.fixture
+def small_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every save but the smallest one of many transactions."""
+    monkeypatch.setattr(lmdb_file, "TRANSACTION_BYTES", 4)
+
+
+@pytest.fixture
+async def redis_place(own_redis: RedisServer) -> AsyncIterator[RedisPlace]:
+    """Lend a store on a Redis of the test's own, open and empty."""
+    place = place_at(own_redis.url, store_timeout_seconds=5)
+    assert isinstance(place, RedisPlace)
+    async with place.store:
+        yield place
+    place.client.close()
+
+
+@pytest.fixture
+def redis(redis_place: RedisPlace) -> Redis:
+    """Return a client of that Redis, with all rights."""
+    return redis_place.client

@@ -1,4 +1,4 @@
-"""Where each store keeps its things: looks into what is really there, and spoils it behind the store's back."""
+"""The places of stores: a look at what each really holds, and damage to it behind the store's back."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -16,12 +16,12 @@ from app.store.base import Store
 from app.store.lmdb import LmdbStore
 from app.store.lmdb_rows import digest
 from app.store.memory import MemoryStore
-from app.store.redis import head_key, session_key
+from app.store.redis_names import head_key, session_key
 from tests import redis_user
 
 
 class Place(ABC):
-    """`put_…` with `None` removes."""
+    """The place of one store. `put_…` with `None` removes."""
 
     def __init__(self, url: str, store: Any) -> None:
         self.url = url
@@ -63,24 +63,24 @@ class LmdbPlace(Place):
     store: LmdbStore
 
     async def pieces(self, session_id: str) -> dict[str, bytes]:
-        prefix, table = digest(session_id), self.store._tables.pieces
-        with self.store._opened().begin() as txn:
+        prefix, table = digest(session_id), self.store.file.tables.pieces
+        with self.store.file.environment.begin() as txn:
             return {key[16:].decode(): data for key, data in txn.cursor(table) if key.startswith(prefix)}
 
     async def put_piece(self, session_id: str, name: str, data: bytes | None) -> None:
-        key, table = digest(session_id) + name.encode(), self.store._tables.pieces
+        key, table = digest(session_id) + name.encode(), self.store.file.tables.pieces
         await self._write(lambda txn: txn.delete(key, db=table) if data is None else txn.put(key, data, db=table))
 
     async def head(self, session_id: str) -> bytes:
-        with self.store._opened().begin() as txn:
-            return txn.get(digest(session_id), b"", db=self.store._tables.heads)
+        with self.store.file.environment.begin() as txn:
+            return txn.get(digest(session_id), b"", db=self.store.file.tables.heads)
 
     async def put_head(self, session_id: str, data: bytes) -> None:
-        await self._write(lambda txn: txn.put(digest(session_id), data, db=self.store._tables.heads))
+        await self._write(lambda txn: txn.put(digest(session_id), data, db=self.store.file.tables.heads))
 
     async def _write(self, job: Any) -> None:
         def write() -> None:
-            with self.store._opened().begin(write=True) as txn:
+            with self.store.file.environment.begin(write=True) as txn:
                 job(txn)
 
         await asyncio.to_thread(write)
@@ -116,14 +116,14 @@ PLACES: dict[str, type[Any]] = {"memory": MemoryPlace, "lmdb": LmdbPlace, "redis
 
 
 def place_at(url: str, **settings: Any) -> Place:
-    """A store that is not open yet, and the place where it keeps things."""
+    """Return the place of a store that is not open yet."""
     place: Place = PLACES[url.partition(":")[0]](url, open_store(Settings(store=url, **settings)))
     return place
 
 
 @asynccontextmanager
 async def second_store(place: Place) -> AsyncIterator[Store]:
-    """Another handle on the same store. Within one process, only Redis has one that is not the same object."""
+    """Lend another handle on the same store. Within one process, only Redis has a second object."""
     if place.url.startswith("redis"):
         async with open_store(Settings(store=place.url)) as store:
             yield store

@@ -25,7 +25,7 @@ async def test_the_first_claim_of_a_key_is_kept(store: Store) -> None:
     assert await store.claim(other := claim("session-2", tenant="tenant-2")) == other
 
 
-async def test_of_many_claims_at_once_one_is_kept(place: Place) -> None:
+async def test_one_of_many_claims_at_once_is_kept(place: Place) -> None:
     async with second_store(place) as other:
         stores = [place.store, other] * 20
         kept = await asyncio.gather(*(store.claim(claim(f"{i}")) for i, store in enumerate(stores)))
@@ -85,7 +85,7 @@ def test_a_damaged_claim_is_refused_and_stays(data: bytes) -> None:
     assert old_session_of(data, KeyMemory()) is None
 
 
-def test_what_a_later_version_adds_to_a_claim_is_ignored() -> None:
+def test_additions_of_a_later_version_to_claims_are_ignored() -> None:
     kept = claim()
     assert Claim.decode(kept.tenant, kept.key, kept.encode().replace(b"{", b'{"later":1,', 1)) == kept
 

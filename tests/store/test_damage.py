@@ -1,10 +1,10 @@
-"""What every store promises when it holds something else than what was written: a refusal, never a fresh start."""
+"""The promises of every store about damage: it is refused, and never taken for a new session."""
 
 import pytest
 
 from app.errors import StateDamaged
-from app.store.base import FORMAT, IncompatibleStore, Store, Unreadable, checksum_of
-from app.store.envelope import encode
+from app.store.base import IncompatibleStore, Store, Unreadable, checksum_of
+from app.store.envelope import HEAD_FORMAT, encode
 from tests.store.changes import change_of, row, saved, state_of
 from tests.store.places import Place
 
@@ -14,7 +14,7 @@ def flipped(data: bytes, at: int) -> bytes:
 
 
 @pytest.mark.parametrize("spoilt", [b"x\x00z", b"xy", b"xyz\x00", b"", None])
-async def test_a_piece_that_is_not_what_was_written_is_refused(place: Place, spoilt: bytes | None) -> None:
+async def test_a_piece_that_differs_is_refused(place: Place, spoilt: bytes | None) -> None:
     head = await saved(place.store, None, [b"one", b"xyz", b"three"])
     await place.put_piece("session-1", head.pieces[1].name, spoilt)
     with pytest.raises(StateDamaged, match=f"session-1: piece {head.pieces[1].name} should be 3 bytes") as refusal:
@@ -54,11 +54,11 @@ async def test_another_sessions_head_is_refused(place: Place) -> None:
     await saved(place.store)
     await saved(place.store, session_id="session-2")
     await place.put_head("session-1", await place.head("session-2"))
-    with pytest.raises(StateDamaged, match=r"session-1: its head is that of session session-2"):
+    with pytest.raises(StateDamaged, match=r"session-1: its head is the head of session session-2"):
         await place.store.load("session-1")
 
 
-async def test_a_damaged_head_is_neither_hidden_nor_swept_nor_saved_over(place: Place) -> None:
+async def test_a_damaged_head_is_listed_and_never_overwritten(place: Place) -> None:
     head = await saved(place.store)
     others = [await saved(place.store, session_id=name) for name in ("session-0", "session-2")]
     await place.put_head("session-1", b"garbage")
@@ -73,7 +73,7 @@ async def test_a_damaged_head_is_neither_hidden_nor_swept_nor_saved_over(place: 
     assert await place.head("session-1") == b"garbage"
 
 
-async def test_whose_a_damaged_session_is_the_list_still_knows(place: Place) -> None:
+async def test_the_list_knows_a_damaged_sessions_tenant(place: Place) -> None:
     await saved(place.store)
     await place.put_head("session-1", b"garbage")
     assert await place.store.is_listed("tenant-1", "session-1")
@@ -92,12 +92,12 @@ async def test_a_damaged_session_can_be_deleted(place: Place) -> None:
     assert await place.pieces("session-1") == {}
 
 
-async def test_a_head_that_a_newer_version_wrote_is_refused_as_such(place: Place) -> None:
+async def test_a_newer_versions_head_is_refused_as_such(place: Place) -> None:
     head = await saved(place.store)
     _, _, body = (await place.head("session-1")).split(b" ", 2)
-    form = b"%d" % (FORMAT + 1)
+    form = b"%d" % (HEAD_FORMAT + 1)
     await place.put_head("session-1", b"%s %s %s" % (form, checksum_of(form + b" " + body).encode(), body))
-    with pytest.raises(IncompatibleStore, match=f"session-1 was written in form {FORMAT + 1} by a newer version"):
+    with pytest.raises(IncompatibleStore, match=f"session-1 has format {HEAD_FORMAT + 1}, of a newer version"):
         await place.store.load("session-1")
     await place.put_head("session-1", encode(head))
     assert await place.store.load("session-1") == head

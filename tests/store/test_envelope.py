@@ -1,3 +1,5 @@
+"""The envelope of a head: exact bytes, and any other bytes."""
+
 import time
 
 import pytest
@@ -5,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import StateDamaged
-from app.store.base import FORMAT, Head, Piece, Stamp, checksum_of
-from app.store.envelope import LABEL_BYTES, decode, encode, has_expired, peek
+from app.store.base import Head, Piece, Stamp, checksum_of
+from app.store.envelope import HEAD_FORMAT, LABEL_BYTES, decode, encode, has_expired, peek
 
 texts = st.text(max_size=40)
 pieces = st.builds(Piece, name=texts, size=st.integers(0, 1 << 40), checksum=texts)
@@ -33,18 +35,18 @@ GOLDEN = b"2 34db552cbdba8cb17e6e95b4926da1bf" + BODY
 GOLDEN_1 = b"1 8b626011afcfa4f6c37f3c1b61415c96" + BODY
 
 
-def test_the_stored_form_is_what_earlier_versions_wrote() -> None:
-    """Where this fails, `FORMAT` must rise, and the old form must still be read."""
+def test_a_heads_bytes_are_those_of_earlier_versions() -> None:
+    """Guards the format: if this fails, raise `HEAD_FORMAT`, and still read the old format."""
     assert encode(GOLDEN_HEAD) == GOLDEN
     assert decode("0198b3c5", GOLDEN) == decode("0198b3c5", GOLDEN_1) == GOLDEN_HEAD
 
 
-def test_what_a_later_version_adds_to_a_head_is_ignored() -> None:
+def test_additions_of_a_later_version_to_heads_are_ignored() -> None:
     label, about, document = GOLDEN.partition(b" ")[2].partition(b" ")[2].split(b"\n", 2)
     more = about.replace(b'"c0ffee"', b'"c0ffee",7').replace(b"{", b'{"later":{},', 1)
     body = b"\n".join([label + b" later", more, document])
-    checksum = checksum_of(b"%d %s" % (FORMAT, body)).encode()
-    assert decode("0198b3c5", b"%d %s %s" % (FORMAT, checksum, body)) == GOLDEN_HEAD
+    checksum = checksum_of(b"%d %s" % (HEAD_FORMAT, body)).encode()
+    assert decode("0198b3c5", b"%d %s %s" % (HEAD_FORMAT, checksum, body)) == GOLDEN_HEAD
 
 
 @given(heads)

@@ -1,4 +1,4 @@
-"""What every store promises about sessions that expire, by short, real times."""
+"""The promises of every store about sessions that expire, with short, real times."""
 
 import asyncio
 import time
@@ -41,7 +41,7 @@ async def test_a_session_and_all_that_belongs_to_it_expire_together(place: Place
     assert await state_of(store, stays) == b"onetwo"
 
 
-async def test_a_save_puts_the_expiry_off_also_for_pieces_that_stay(store: Store) -> None:
+async def test_a_save_delays_the_expiry_of_kept_pieces(store: Store) -> None:
     head = await saved(store, None, [b"stays", b"old"], row=row(1), expires_at=time.time() + SOON)
     head = await saved(store, head, [b"stays", b"new"], expires_at=time.time() + DAY)
     await asyncio.sleep(SOON + MARGIN)
@@ -82,7 +82,7 @@ async def test_the_name_of_an_expired_session_starts_afresh(place: Place) -> Non
     assert await place.pieces("session-1") == {head.pieces[0].name: b"new"}
 
 
-async def test_an_expired_name_that_another_tenant_takes_is_the_others_alone(store: Store) -> None:
+async def test_an_expired_name_belongs_to_its_next_tenant_alone(store: Store) -> None:
     await saved(store, tenant="first", expires_at=time.time() - 1)
     head = await saved(store, tenant="second")
     assert await store.list("first", 10) == []

@@ -1,3 +1,5 @@
+"""Group commit: the order of jobs, refusals and failures."""
+
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +15,7 @@ class Refused(Exception):
 
 
 class Journal:
-    """Committed lists of what jobs wrote; the first transaction waits until it is let go, so that others queue up."""
+    """The committed writes of jobs; the first transaction waits until it is released, so that others queue up."""
 
     def __init__(self) -> None:
         self.committed: list[list[str]] = []
@@ -56,7 +58,7 @@ def writes(text: str, error: Exception | None = None) -> Callable[[list[str]], s
     return job
 
 
-def test_what_waits_shares_a_transaction_in_order(journal: Journal, commits: GroupCommit[list[str]]) -> None:
+def test_waiting_jobs_share_a_transaction_in_order(journal: Journal, commits: GroupCommit[list[str]]) -> None:
     answers = [commits.submit(writes(text)) for text in "abcd"]
     journal.first.set()
     assert [answer.result() for answer in answers] == ["A", "B", "C", "D"]
@@ -80,9 +82,7 @@ def test_a_refusal_is_for_one_job_alone(journal: Journal, commits: GroupCommit[l
     assert list(chain(*journal.committed)) == ["a", "c"]
 
 
-def test_a_failure_undoes_the_transaction_and_each_job_is_tried_alone(
-    journal: Journal, commits: GroupCommit[list[str]]
-) -> None:
+def test_a_failed_transaction_is_retried_job_by_job(journal: Journal, commits: GroupCommit[list[str]]) -> None:
     answers = [commits.submit(writes("a")), commits.submit(writes("b", ValueError("bad"))), commits.submit(writes("c"))]
     journal.first.set()
     with pytest.raises(ValueError, match="bad"):
@@ -91,7 +91,7 @@ def test_a_failure_undoes_the_transaction_and_each_job_is_tried_alone(
     assert list(chain(*journal.committed)) == ["a", "c"]
 
 
-def test_nothing_is_answered_as_done_that_was_not_committed(journal: Journal, commits: GroupCommit[list[str]]) -> None:
+def test_no_job_is_answered_before_its_commit(journal: Journal, commits: GroupCommit[list[str]]) -> None:
     journal.broken_commits = 100
     answers = [commits.submit(writes(text)) for text in "abc"]
     journal.first.set()
@@ -101,7 +101,7 @@ def test_nothing_is_answered_as_done_that_was_not_committed(journal: Journal, co
     assert journal.committed == []
 
 
-def test_closing_finishes_what_was_submitted(journal: Journal, commits: GroupCommit[list[str]]) -> None:
+def test_closing_finishes_all_submitted_jobs(journal: Journal, commits: GroupCommit[list[str]]) -> None:
     answers = [commits.submit(writes(text)) for text in "abcdef"]
     journal.first.set()
     commits.close()

@@ -1,4 +1,4 @@
-"""What every store promises about a session's history. These stores keep five rows."""
+"""The promises of every store about a session's history. These stores keep five rows."""
 
 import pytest
 

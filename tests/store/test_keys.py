@@ -15,13 +15,13 @@ MIB = 1 << 20
 
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Set the service's wall clock forward by so many seconds."""
+    """Return a function that sets the service's wall clock forward by so many seconds."""
     right = time.time
     return lambda seconds: monkeypatch.setattr(time, "time", lambda: right() + seconds)
 
 
 async def known(store: Store, *keys: str, session_id: str = "session-1") -> list[str]:
-    """Those of the keys that the store knows, with their right rows."""
+    """Return those of the keys that the store knows; check their rows."""
     rows = {key: await store.used(session_id, key_digest(key)) for key in keys}
     assert all(found in {None, f"row of {key}".encode()} for key, found in rows.items())
     return [key for key, found in rows.items() if found is not None]
@@ -35,7 +35,7 @@ async def keyed(store: Store, *keys: str, head: Head | None = None) -> Head:
     return head
 
 
-async def test_a_key_is_known_by_what_its_save_said(store: Store) -> None:
+async def test_a_key_has_the_row_of_its_save(store: Store) -> None:
     assert await known(store, "a") == []
     head = await keyed(store, "a")
     head = await saved(store, head)
@@ -149,7 +149,7 @@ async def test_no_more_than_the_most_keys_are_kept(store: Store) -> None:
     assert await known(store, *"hijklmnop") == list("ijklmnop")
 
 
-async def test_4096_keys_are_known_however_old_and_100_000_for_a_day(store: Store) -> None:
+async def test_4096_keys_are_always_known_100000_for_a_day(store: Store) -> None:
     assert (store.key_memory.count, store.key_memory.seconds, store.key_memory.most) == (4096, DAY, 100_000)
     store.key_memory = KeyMemory(seconds=0)
     names = [f"{i}" for i in range(4100)]

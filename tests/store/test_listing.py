@@ -1,4 +1,4 @@
-"""What every store promises about lists of sessions."""
+"""The promises of every store about lists of sessions."""
 
 import asyncio
 from itertools import chain
@@ -40,7 +40,7 @@ async def test_tenants_do_not_see_each_other(store: Store) -> None:
         assert [head.tenant for head in await store.list(tenant, 10)] == [tenant]
 
 
-async def test_a_session_keeps_its_place_while_it_is_saved_and_leaves_it_when_it_is_deleted(store: Store) -> None:
+async def test_a_session_keeps_its_place_until_it_is_deleted(store: Store) -> None:
     first, second = await saved(store, session_id="1"), await saved(store, session_id="2")
     first = await saved(store, first, [b"new"])
     assert await store.list("tenant-1", 10) == [second, first]

@@ -14,7 +14,8 @@ import pytest
 from app.errors import StateDamaged, StoreUnavailable
 from app.settings import Settings
 from app.store import lmdb_format, open_store
-from app.store.base import FORMAT, IncompatibleStore, Store
+from app.store.base import IncompatibleStore, Store
+from app.store.formats import STORE_FORMAT
 from app.store.lmdb_copy import backup, restore
 from tests.store.changes import row, saved, state_of
 from tests.store.places import LmdbPlace, place_at
@@ -39,14 +40,14 @@ def opened(folder: Path) -> Store:
 
 @pytest.fixture
 async def left(folder: Path) -> None:
-    """A store with two sessions that nobody has open."""
+    """Return a store with two sessions that nobody has open."""
     async with opened(folder) as store:
         await saved(store, session_id="first")
         await saved(store, session_id="second")
 
 
 async def optim(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    """The command, as an operator runs it: in a process of its own."""
+    """Run the command like an operator, in a process of its own."""
     command = [sys.executable, "-m", "app.cli", "store", *map(str, arguments)]
     return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False, timeout=60)
 
@@ -82,13 +83,13 @@ async def test_a_copy_of_a_live_store_is_of_one_moment(folder: Path, copy: Path)
 
 
 async def _go_on(store: Store) -> None:
-    """One session is saved after the other, so that a moment has versions that differ by one at most."""
+    """Save one session after the other, so that at any moment their versions differ by one at most."""
     heads = [await saved(store, session_id=f"going on {i}") for i in range(3)]
     while True:
         heads = [await saved(store, head, [os.urandom(1000)]) for head in heads]
 
 
-async def test_a_copy_is_put_back_where_no_store_is(folder: Path, copy: Path) -> None:
+async def test_a_copy_is_restored_to_an_empty_folder(folder: Path, copy: Path) -> None:
     async with opened(folder) as store:
         head = await saved(store, None, [os.urandom(MIB)], row=row(1))
     assert backup(folder, copy, MAP).sessions == 1
@@ -104,7 +105,7 @@ async def test_a_copy_is_put_back_where_no_store_is(folder: Path, copy: Path) ->
 
 
 @pytest.mark.usefixtures("left")
-def test_a_copy_takes_no_more_room_than_what_is_in_it(folder: Path, copy: Path) -> None:
+def test_a_copy_is_no_larger_than_its_content(folder: Path, copy: Path) -> None:
     with lmdb.open(str(folder), map_size=MAP, max_dbs=9) as environment, environment.begin(write=True) as txn:
         txn.put(b"much", bytes(20 * MIB))
     with lmdb.open(str(folder), map_size=MAP, max_dbs=9) as environment, environment.begin(write=True) as txn:
@@ -125,7 +126,7 @@ def test_nothing_is_overwritten(folder: Path, copy: Path, name: str) -> None:
 
 
 @pytest.mark.usefixtures("left")
-def test_what_an_interrupted_copy_left_is_no_obstacle(folder: Path, copy: Path) -> None:
+def test_leftovers_of_an_interrupted_copy_are_no_obstacle(folder: Path, copy: Path) -> None:
     copy.mkdir()
     (copy / "data.mdb.part").write_text("half")
     (copy / "lock.mdb").write_text("of a store that was moved away")
@@ -134,7 +135,7 @@ def test_what_an_interrupted_copy_left_is_no_obstacle(folder: Path, copy: Path) 
 
 
 @pytest.mark.parametrize("call", [backup, restore])
-def test_where_no_store_is_there_is_nothing_to_copy(folder: Path, copy: Path, call: object) -> None:
+def test_a_folder_without_a_store_cannot_be_copied(folder: Path, copy: Path, call: object) -> None:
     folder.mkdir()
     with pytest.raises(StoreUnavailable, match=r"there is no store in .*: it has no data\.mdb"):
         call(folder, copy, MAP)  # type: ignore[operator]
@@ -143,7 +144,7 @@ def test_where_no_store_is_there_is_nothing_to_copy(folder: Path, copy: Path, ca
 
 
 @pytest.mark.usefixtures("left")
-async def test_the_folder_of_a_running_service_is_not_restored_to_or_from(folder: Path, copy: Path) -> None:
+async def test_a_running_services_folder_is_neither_source_nor_target(folder: Path, copy: Path) -> None:
     backup(folder, copy, MAP)
     async with opened(folder) as store:
         told = await optim("restore", copy, "--store", f"lmdb:{folder}")
@@ -171,9 +172,9 @@ def test_a_file_that_was_cut_is_no_backup(folder: Path, copy: Path, call: object
 
 @pytest.mark.usefixtures("left")
 @pytest.mark.parametrize("call", [backup, restore])
-def test_a_newer_store_is_for_a_newer_version(folder: Path, copy: Path, call: object) -> None:
+def test_a_newer_store_is_not_copied(folder: Path, copy: Path, call: object) -> None:
     with lmdb.open(str(folder)) as environment, environment.begin(write=True) as txn:
-        txn.put(lmdb_format.MARK, b"%d" % (FORMAT + 1))
+        txn.put(lmdb_format.MARK, b"%d" % (STORE_FORMAT + 1))
     with pytest.raises(IncompatibleStore, match="run the newer version"):
         call(folder, copy, MAP)  # type: ignore[operator]
     assert not copy.exists()
@@ -206,7 +207,7 @@ async def test_damaged_sessions_are_copied_and_told(folder: Path, copy: Path) ->
 
 
 @pytest.mark.parametrize("url", ["memory:", "redis://127.0.0.1:1/0"])
-async def test_a_store_that_is_not_embedded_is_refused_with_the_way_out(url: str, copy: Path) -> None:
+async def test_a_copy_of_another_store_is_refused(url: str, copy: Path) -> None:
     told = await optim("backup", copy, "--store", url)
     assert (told.returncode, told.stdout) == (1, "")
     assert "for Redis see docs/stores.md" in told.stderr

@@ -1,4 +1,4 @@
-"""Two services never write one LMDB folder by different files, whatever is removed or put there meanwhile."""
+"""The guard of an LMDB folder, against every removal and replacement of its files."""
 
 import asyncio
 import shutil
@@ -41,13 +41,13 @@ asyncio.run(main())
 
 
 def another(folder: Path, session_id: str = "another") -> "subprocess.Popen[str]":
-    """A process that opens the store, saves, and keeps it open until its standard input ends."""
+    """Start a process that opens the store, saves, and keeps it open until its standard input ends."""
     command = [sys.executable, "-c", OPEN_AND_SAVE, str(folder), session_id]
     return tied(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def said_by(process: "subprocess.Popen[str]") -> str:
-    """Return what it said first; then it is ended."""
+    """Return the first output of a process, then end it."""
     assert process.stdout
     said = process.stdout.readline().strip()
     process.communicate()
@@ -100,7 +100,7 @@ CHANGES: list[Callable[[Path], None]] = [
 
 @pytest.mark.parametrize("name", ["data.mdb", "lock.mdb"])
 @pytest.mark.parametrize("change", CHANGES)
-async def test_a_file_that_is_not_the_opened_one_ends_all_writing(
+async def test_a_replaced_file_ends_all_writing(
     store: Store, folder: Path, name: str, change: Callable[[Path], None]
 ) -> None:
     head = await saved(store)
@@ -124,7 +124,7 @@ async def test_nobody_opens_a_folder_that_is_open_by_other_files(
     assert contents(folder) == found
 
 
-async def test_when_the_lock_file_was_removed_nothing_acknowledged_is_lost(folder: Path) -> None:
+async def test_a_removed_lock_file_loses_no_acknowledged_save(folder: Path) -> None:
     async with open_store(Settings(store=f"lmdb:{folder}")) as store:
         heads = [await saved(store, session_id=f"{i}") for i in range(20)]
         (folder / "lock.mdb").unlink()
@@ -138,10 +138,10 @@ async def test_when_the_lock_file_was_removed_nothing_acknowledged_is_lost(folde
         assert await store.load("refused") is None
 
 
-async def test_a_file_that_goes_while_it_is_written_is_not_acknowledged(store: Store, folder: Path) -> None:
+async def test_a_file_removed_during_a_write_is_not_acknowledged(store: Store, folder: Path) -> None:
     assert isinstance(store, LmdbStore)
     with pytest.raises(StoreUnavailable, match="was removed while the store was open"):
-        await store._write(lambda _: (folder / "lock.mdb").unlink())
+        await store.file.write(lambda _: (folder / "lock.mdb").unlink())
 
 
 async def test_a_file_that_is_put_back_is_the_opened_one(store: Store, folder: Path) -> None:
@@ -154,7 +154,7 @@ async def test_a_file_that_is_put_back_is_the_opened_one(store: Store, folder: P
 
 @pytest.mark.parametrize("name", ["data.mdb", "lock.mdb"])
 async def test_a_file_that_is_written_over_ends_all_writing(store: Store, folder: Path, name: str) -> None:
-    """`cp` from a copy of the folder does this: it is the same file, and has an earlier content."""
+    """Does as `cp` from a copy of the folder: the same file with earlier content."""
     head = await saved(store)
     before = contents(folder)[name]
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""A file that was cut short is refused before it kills the process, and only such a file is."""
+"""The length of an LMDB file: a truncated file is refused before it kills the process, and no other."""
 
 import asyncio
 import os
@@ -8,25 +8,15 @@ import lmdb
 import pytest
 
 from app.errors import StateDamaged
-from app.settings import Settings
-from app.store import open_store
-from app.store.base import Head, Store
+from app.store.base import Head
 from tests.store.changes import change_of, saved, state_of
+from tests.store.lmdb_stores import store_in
 
 MIB = 1 << 20
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-def store_in(folder: Path) -> Store:
-    return open_store(Settings(store=f"lmdb:{folder}"))
-
-
 async def grown(folder: Path) -> Head:
-    """A store whose last save is the most of it."""
+    """Make a store whose last save is most of it; return its head."""
     async with store_in(folder) as store:
         return await saved(store, await saved(store), [os.urandom(MIB)])
 
@@ -41,7 +31,7 @@ def length_of_pages(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("left", [0.01, 0.1, 0.5, 0.9, 0.99])
-async def test_a_file_that_was_cut_is_refused_and_left_as_it_is(folder: Path, left: float) -> None:
+async def test_a_truncated_file_is_refused_untouched(folder: Path, left: float) -> None:
     await grown(folder)
     os.truncate(folder / "data.mdb", int(length_of(folder) * left))
     found = (folder / "data.mdb").read_bytes()
@@ -76,3 +66,14 @@ async def test_a_compact_copy_is_whole(folder: Path, tmp_path: Path) -> None:
     assert length_of(tmp_path / "copy") < length_of(folder)
     async with store_in(tmp_path / "copy") as store:
         assert await state_of(store, head) == b"onetwo"
+
+
+@pytest.mark.parametrize("sync", ["full", "relaxed"])
+@pytest.mark.parametrize("left", [0.1, 0.5, 0.99])
+async def test_a_truncated_store_is_refused_however_it_syncs(folder: Path, left: float, sync: str) -> None:
+    async with store_in(folder, lmdb_sync=sync) as store:
+        await saved(store, None, [bytes(MIB)])
+    data = (folder / "data.mdb").read_bytes()
+    (folder / "data.mdb").write_bytes(data[: int(len(data) * left)])
+    with pytest.raises(StateDamaged, match="restore it from a backup"):
+        await store_in(folder).open()

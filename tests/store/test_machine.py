@@ -1,10 +1,9 @@
-"""Every store against one dictionary, whatever is done to them in whatever order."""
+"""Every store against one dictionary: any calls, in any order."""
 
 import asyncio
 import tempfile
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,10 +21,11 @@ from hypothesis.stateful import (
 
 from app.settings import Settings
 from app.store import open_store
-from app.store.base import Head, HistoryRow, Save, Store, VersionConflict
+from app.store.base import HistoryRow, Save, Store, VersionConflict
 from app.store.keys import KeyMemory, key_digest
 from tests.chaos.trial import Trial
 from tests.store.changes import DAY, change_of, state_of, used
+from tests.store.dictionary import Dictionary
 from tests.stores import STORES
 
 KEPT_ROWS = 4
@@ -42,16 +42,6 @@ maybe_keys = st.none() | st.sampled_from(KEYS)
 lifetimes = st.sampled_from([None, None, DAY, -1.0])
 
 
-@dataclass
-class Session:
-    """What a store should hold of one session."""
-
-    head: Head
-    state: bytes
-    rows: list[tuple[int, bytes]] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-
-
 class Stores(RuleBasedStateMachine):
     """Each rule does the same to every store; they must all answer as the dictionary does."""
 
@@ -63,7 +53,7 @@ class Stores(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
         self.stores: list[Store] = []
-        self.sessions: dict[str, Session] = {}
+        self.sessions = Dictionary(KEPT_ROWS, KEYS, KEPT_KEYS)
         self.saves: list[Save] = []
         self.count = 0
 
@@ -164,24 +154,16 @@ class Stores(RuleBasedStateMachine):
 
     @rule(tenant=tenants, limit=st.integers(0, 3), before=st.none() | names)
     def list(self, tenant: str, limit: int, before: str | None) -> None:
-        expected = [
-            self.sessions[name].head
-            for name in sorted(self.sessions, reverse=True)
-            if self.sessions[name].head.tenant == tenant and (before is None or name < before)
-        ]
-        self.expect(expected[:limit], lambda store: store.list(tenant, limit, before))
+        expected = self.sessions.list(tenant, limit, before)
+        self.expect(expected, lambda store: store.list(tenant, limit, before))
 
     @rule(name=names, after=st.integers(-1, 6), limit=st.integers(0, 3))
     def history(self, name: str, after: int, limit: int) -> None:
-        rows = [row for row in (self.sessions[name].rows if name in self.sessions else []) if row[0] > after]
-        page = rows[:limit]
-        page += [row for row in rows[limit:] if page and row[0] == page[-1][0]]
-        self.expect([body for _, body in page], lambda store: store.history(name, after, limit))
+        self.expect(self.sessions.history(name, after, limit), lambda store: store.history(name, after, limit))
 
     @rule(name=names, count=st.integers(1, 3))
     def latest(self, name: str, count: int) -> None:
-        rows = self.sessions[name].rows if name in self.sessions else []
-        self.expect([body for _, body in rows[-count:]], lambda store: store.latest(name, count))
+        self.expect(self.sessions.latest(name, count), lambda store: store.latest(name, count))
 
     @invariant()
     def all_is_there(self) -> None:
@@ -201,18 +183,8 @@ class Stores(RuleBasedStateMachine):
     def save(self, change: Save, state: bytes, refused: bool) -> None:
         self.saves.append(change)
         self.expect(VersionConflict if refused else None, lambda store: store.save(change))
-        if refused:
-            return
-        name = change.head.session_id
-        rows = self.sessions[name].rows if change.previous else []
-        rows = [row for row in rows if change.forget_after is None or row[0] <= change.forget_after]
-        rows += [(change.row.step, change.row.body)] if change.row else []
-        rows.sort(key=lambda row: row[0])
-        keys = self.sessions[name].keys if change.previous else []
-        keys = keys + [key for key in KEYS if used(key) in change.used]
-        self.sessions[name] = Session(change.head, state, rows[-KEPT_ROWS:], keys[-KEPT_KEYS:])
-        if change.head.expires_at is not None and change.head.expires_at < time.time():
-            del self.sessions[name]
+        if not refused:
+            self.sessions.save(change, state)
 
     def row(self, step: int | None) -> HistoryRow | None:
         self.count += 1

@@ -1,4 +1,4 @@
-"""What only the memory store does: it keeps the caller's memory, and no more of it than one state."""
+"""The memory store: it keeps views of the caller's memory, of one state at most."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ from app.store.memory import MemoryStore
 from tests.store.changes import change_of, saved
 
 
-async def test_what_is_kept_are_views_of_the_newest_state_alone() -> None:
+async def test_memory_keeps_views_of_the_newest_state_alone() -> None:
     store = MemoryStore(10)
     first = await saved(store, None, [b"stays", b"old"])
     change = change_of(first, [b"stays", b"new"])

@@ -1,4 +1,4 @@
-"""What the stores that outlive a process promise when several use one, and when one is killed."""
+"""The promises of durable stores to several processes, and to one that is killed."""
 
 import asyncio
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from app.store import lmdb_tables, open_store
+from app.store import lmdb_save, open_store
 from tests.store import writer
 from tests.store.changes import saved, state_of
 from tests.store.places import place_at
@@ -16,13 +16,13 @@ from tests.store.places import place_at
 
 @pytest.fixture(params=["lmdb", "lmdb, relaxed", "redis"])
 def shared_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each store, for this process and those that it starts."""
+    """Return the URL of each durable store, for this process and those that it starts."""
     monkeypatch.setenv("OPTIM_LMDB_SYNC", "relaxed" if "relaxed" in request.param else "full")
     return str(request.getfixturevalue("redis_url")) if request.param == "redis" else f"lmdb:{tmp_path / 'store'}"
 
 
 def _killed_after(process: subprocess.Popen[bytes], acknowledged: int, seconds: float) -> int:
-    """Kill the writer so many seconds after so many saves; give back how many more it was told are done."""
+    """Kill the writer so many seconds after so many saves; return how many more were acknowledged."""
     assert process.stdout
     for _ in range(acknowledged):
         process.stdout.readline()
@@ -36,7 +36,7 @@ def _killed_after(process: subprocess.Popen[bytes], acknowledged: int, seconds: 
 
 
 @pytest.mark.parametrize("pieces", [1, 70])
-async def test_all_that_a_killed_writer_was_told_is_there_and_whole(shared_url: str, pieces: int) -> None:
+async def test_acknowledged_saves_of_a_killed_writer_are_whole(shared_url: str, pieces: int) -> None:
     least = 0
     for _ in range(3 if pieces == 1 else 1):
         process = writer.start(shared_url, "killed", pieces)
@@ -51,12 +51,12 @@ async def test_all_that_a_killed_writer_was_told_is_there_and_whole(shared_url: 
             assert rows == [b"row %d" % step for step in range(1, head.version + 1)]
 
 
-async def test_what_a_killed_writer_had_staged_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_killed_writers_staged_pieces_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = place_at(f"lmdb:{tmp_path}")
     process = writer.start(place.url, "killed", 70)
     await asyncio.to_thread(_killed_after, process, 1, random.uniform(0.03, 0.1))
     async with place.store as store:
-        monkeypatch.setattr(lmdb_tables, "STAGED_SECONDS", 0.0)
+        monkeypatch.setattr(lmdb_save, "STAGED_SECONDS", 0.0)
         await store.sweep()
         head = await store.load("killed")
         assert head

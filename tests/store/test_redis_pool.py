@@ -1,10 +1,9 @@
-"""The connections to Redis that are used again, and those that are closed, when a server or the way to it fails."""
+"""The pool of connections to Redis: reuse, and the end of connections after a failure."""
 
 import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from app.store import open_store, redis_pool
 from app.store.redis import RedisStore
 from app.store.redis_client import Client
 from tests.chaos.fault_proxy import FaultProxy
-from tests.servers import RedisServer, free_port
+from tests.servers import RedisServer
 from tests.store.changes import saved
 
 SECONDS = 0.3
@@ -36,12 +35,12 @@ async def client(proxy: FaultProxy) -> AsyncIterator[Client]:
 
 
 async def burst(client: Client, count: int = 8) -> None:
-    """Calls at once, which leave so many idle connections."""
+    """Make calls at once, which leave so many idle connections."""
     await asyncio.gather(*(client.ask(("PING",)) for _ in range(count)))
 
 
 def connected(server: RedisServer) -> int:
-    """Return how many connections the server has of us."""
+    """Return how many of the server's connections are ours."""
     with server.client() as admin:
         return sum(client["name"] == "optim-service" for client in admin.client_list())
 
@@ -76,7 +75,7 @@ async def test_connections_that_were_idle_too_long_are_closed_unused(
     await until_connected(own_redis, 1)
 
 
-async def test_one_timeout_is_the_end_of_all_forgotten_connections(client: Client, proxy: FaultProxy) -> None:
+async def test_one_timeout_closes_all_forgotten_connections(client: Client, proxy: FaultProxy) -> None:
     await burst(client)
     proxy.forget()
     with pytest.raises(StoreUnavailable, match="did not answer within OPTIM_STORE_TIMEOUT_SECONDS"):
@@ -84,7 +83,7 @@ async def test_one_timeout_is_the_end_of_all_forgotten_connections(client: Clien
     await burst(client)
 
 
-async def test_one_reset_is_the_end_of_all_that_are_as_old(client: Client, proxy: FaultProxy) -> None:
+async def test_one_reset_closes_all_connections_as_old(client: Client, proxy: FaultProxy) -> None:
     await burst(client)
     proxy.forget(reset=True)
     with pytest.raises(StoreUnavailable, match="failed or cannot be reached"):
@@ -92,7 +91,7 @@ async def test_one_reset_is_the_end_of_all_that_are_as_old(client: Client, proxy
     await burst(client)
 
 
-async def test_a_forgotten_connection_of_an_upload_is_the_end_of_all(client: Client, proxy: FaultProxy) -> None:
+async def test_a_forgotten_upload_connection_closes_all(client: Client, proxy: FaultProxy) -> None:
     await burst(client)
     proxy.forget()
     upload = client.upload()
@@ -102,9 +101,7 @@ async def test_a_forgotten_connection_of_an_upload_is_the_end_of_all(client: Cli
     await burst(client)
 
 
-async def test_a_call_in_use_when_others_are_closed_is_finished_and_then_closed(
-    client: Client, own_redis: RedisServer
-) -> None:
+async def test_a_connection_in_use_is_closed_after_its_call(client: Client, own_redis: RedisServer) -> None:
     async with client.pool.connection() as used:
         await client.pool.renew(client.pool.generation)
         await used.send_packed_command(used.pack_command("PING"))
@@ -112,7 +109,7 @@ async def test_a_call_in_use_when_others_are_closed_is_finished_and_then_closed(
     await until_connected(own_redis, 0)
 
 
-async def test_a_client_that_leaves_is_no_reason_to_connect_anew(client: Client, own_redis: RedisServer) -> None:
+async def test_a_cancelled_call_closes_only_its_connection(client: Client, own_redis: RedisServer) -> None:
     await burst(client)
     asking = asyncio.create_task(client.ask(("BLPOP", "optim:none", 0)))
     await asyncio.sleep(0.05)
@@ -123,7 +120,7 @@ async def test_a_client_that_leaves_is_no_reason_to_connect_anew(client: Client,
     await until_connected(own_redis, 7)
 
 
-async def test_the_system_looks_whether_a_silent_connection_lives(client: Client) -> None:
+async def test_the_system_probes_silent_connections(client: Client) -> None:
     async with client.pool.connection() as connection:
         assert connection._writer is not None
         link = connection._writer.get_extra_info("socket")
@@ -170,7 +167,7 @@ CANNOT_BE_WRITTEN = {
 
 
 @pytest.mark.parametrize(("become", "words"), CANNOT_BE_WRITTEN.items(), ids=lambda it: getattr(it, "__name__", ""))
-async def test_a_server_that_cannot_be_written_is_left_for_what_is_at_the_address_then(
+async def test_a_read_only_server_is_left_for_its_successor(
     own_redis: RedisServer, redis_server: RedisServer, proxy: FaultProxy, become: Any, words: str
 ) -> None:
     with redis_server.client() as admin:
@@ -186,30 +183,3 @@ async def test_a_server_that_cannot_be_written_is_left_for_what_is_at_the_addres
         proxy.move(redis_server.port)
         await asyncio.gather(*(saved(store, session_id=f"{i}") for i in range(8)))
         await store.ping()
-
-
-async def test_a_cluster_is_refused_by_name(tmp_path: Path) -> None:
-    server = RedisServer(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(free_port())).start()
-    try:
-        with pytest.raises(StoreUnavailable, match="is a cluster: name one primary"):
-            await open_store(Settings(store=server.url)).open()
-    finally:
-        server.kill()
-
-
-async def test_a_server_that_loads_is_refused_and_found_when_it_is_done(own_redis: RedisServer) -> None:
-    async with open_store(Settings(store=own_redis.url)) as store:
-        await asyncio.gather(*(saved(store, None, [bytes(1000)] * 5, session_id=f"{i}") for i in range(400)))
-        own_redis.kill()
-        own_redis.options += ("--key-load-delay", "200")
-        own_redis.launch()
-        seen = set()
-        for _ in range(500):
-            try:
-                await store.ping()
-                break
-            except StoreUnavailable as refusal:
-                seen.add(refusal.detail.partition(" (")[0])
-            await asyncio.sleep(0.02)
-        assert "Redis is loading its data: try again in a moment" in seen
-        await saved(store)

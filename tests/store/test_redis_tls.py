@@ -1,4 +1,4 @@
-"""Redis behind TLS. The Valkey of the tests speaks none, so a proxy before it does."""
+"""Redis behind TLS. The Valkey of the tests has no TLS: a proxy in front of it has."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ def authority_file(authority: trustme.CA, tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def url(redis_server: RedisServer, redis_url: str, authority: trustme.CA) -> AsyncIterator[str]:
-    """A Redis that shows a certificate for 127.0.0.1, as its least user."""
+    """Lend the URL of a Redis with a certificate for 127.0.0.1, for its least user."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     async with FaultProxy(redis_server.port, context) as proxy:

@@ -1,4 +1,4 @@
-"""What every store promises about saving, loading and reading."""
+"""The promises of every store about saving, loading and reading."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from tests.store.places import Place, second_store
 MIB = 1 << 20
 
 
-async def test_what_is_saved_is_loaded_back(store: Store) -> None:
+async def test_a_saved_session_is_loaded_back(store: Store) -> None:
     expires_at = time.time() + DAY
     head = await saved(store, document=b'{"step": \n "\xc3\xa9\x00"}', expires_at=expires_at)
     assert await store.load("session-1") == head
@@ -21,7 +21,7 @@ async def test_what_is_saved_is_loaded_back(store: Store) -> None:
     assert await state_of(store, head) == b"onetwo"
 
 
-async def test_a_session_that_never_was_is_none(store: Store) -> None:
+async def test_an_unknown_session_is_none(store: Store) -> None:
     assert await store.load("nobody") is None
     assert await store.history("nobody", 0, 10) == []
     assert await store.list("nobody", 10) == []
@@ -31,7 +31,7 @@ async def test_a_session_that_never_was_is_none(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 3000, "a\0b", "{}*[]?\\", "sé:ssion", " "])
-async def test_any_text_may_be_asked_for_as_a_session(store: Store, name: str) -> None:
+async def test_any_text_may_name_a_session_to_load(store: Store, name: str) -> None:
     assert await store.load(name) is None
     assert await store.delete(name) is False
     assert await store.history(name, 0, 10) == []
@@ -89,7 +89,7 @@ async def test_a_session_that_is_not_there_is_not_saved(place: Place) -> None:
     assert await place.pieces("session-1") == {}
 
 
-async def test_a_save_from_a_lost_version_of_the_same_number_is_refused(store: Store) -> None:
+async def test_a_save_from_a_lost_version_is_refused(store: Store) -> None:
     first = await saved(store)
     lost = replace(first, token=new_token())
     with pytest.raises(VersionConflict):
@@ -123,7 +123,7 @@ async def test_a_save_that_comes_again_too_late_harms_nothing(place: Place) -> N
     assert set(await place.pieces("session-1")) == {piece.name for piece in second.pieces}
 
 
-async def test_of_a_hundred_saves_from_one_version_one_wins(place: Place) -> None:
+async def test_one_of_a_hundred_saves_from_one_version_wins(place: Place) -> None:
     first = await saved(place.store, None, [b"stays", b"old"], row=row(1))
     changes = [change_of(first, [b"stays", b"%d" % i], row=row(2, f"by {i}")) for i in range(100)]
     async with second_store(place) as other:

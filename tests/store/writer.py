@@ -1,8 +1,8 @@
-"""A process that saves one session again and again, and prints each version once it is saved. Made to be killed.
+"""A process to be killed: it saves one session again and again, and prints each version once it is saved.
 
     python -m tests.store.writer URL SESSION PIECES [COUNT]
 
-All of a state follows from its version, so that whoever looks later can tell a whole one from a torn one.
+The version determines the whole state, so that a later look can tell a whole state from a torn one.
 """
 
 import subprocess
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def parts_of(version: int, pieces: int) -> list[bytes]:
-    """One that never changes, then `pieces` of 1 MiB (a single one: 8 kB) that always do."""
+    """Return one part that never changes, then `pieces` of 1 MiB (a single one: 8 kB) that always do."""
     return [b"stays", *((b"%08d" % version) * (131_072 if pieces > 1 else 1_000) for _ in range(pieces))]
 
 

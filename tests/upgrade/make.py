@@ -12,7 +12,7 @@ from pathlib import Path
 
 from httpx2 import Client
 
-from app.store.base import FORMAT
+from app.store.formats import STORE_FORMAT
 from tests.contract import GOLDEN
 from tests.golden.cases import CASES
 from tests.golden.make import FORMS
@@ -63,7 +63,7 @@ def write(folder: Path, lmdb_url: str, redis_url: str) -> None:
 
 
 if __name__ == "__main__":
-    (folder := FOLDER / f"format-{FORMAT}").mkdir()
+    (folder := FOLDER / f"format-{STORE_FORMAT}").mkdir()
     with tempfile.TemporaryDirectory() as place:
         server = RedisServer(Path(place)).start()
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from optim_client._tensors import decode
 
-from app.store.base import FORMAT
+from app.store.formats import STORE_FORMAT
 from tests.chaos.trial import Trial
 from tests.golden.cases import CASES
 from tests.service.calls import SAFETENSORS, create, problem, serving
@@ -95,7 +95,7 @@ def test_a_store_is_opened_and_stepped_on(trial: Trial, form: str, kind: str, ur
             trial.tried["sessions"] += 1
             trial.tried["steps answered again"] += 1
             trial.tried["new steps"] += 1
-    assert mark_of(kind, KINDS[kind].read(url)) == text(b"%d" % FORMAT)  # which earlier versions refuse
+    assert mark_of(kind, KINDS[kind].read(url)) == text(b"%d" % STORE_FORMAT)  # which earlier versions refuse
 
 
 @pytest.mark.requirement("R14")
@@ -104,9 +104,9 @@ def test_state_files_are_taken_and_stepped_on(trial: Trial, form: str) -> None:
     with serving() as client:
         for run in sorted(runs_of(form)):
             session, file = create(client, **CASES[run].settings), (FOLDER / form / f"{run}.safetensors").read_bytes()
-            newer = rewritten(file, lambda document: document.update(format=FORMAT + 1))
+            newer = rewritten(file, lambda document: document.update(format=STORE_FORMAT + 1))
             refused = client.put(f"{session}/state", content=newer, headers={"content-type": SAFETENSORS})
-            assert f"format {FORMAT + 1}" in problem(refused, 422, "invalid_state")["detail"]
+            assert f"format {STORE_FORMAT + 1}" in problem(refused, 422, "invalid_state")["detail"]
             taken = client.put(f"{session}/state", content=file, headers={"content-type": SAFETENSORS})
             assert taken.status_code == 204, taken.text
             last = len(CASES[run].steps)
@@ -124,13 +124,13 @@ def test_a_store_of_a_newer_format_is_refused_at_the_start_and_left_as_it_is(tri
     place: dict[str, Any] = dump
     for name in path:
         place = place[name]
-    place[mark] = text(b"%d" % (FORMAT + 1))
+    place[mark] = text(b"%d" % (STORE_FORMAT + 1))
     KINDS[kind].write(url, dump)
     command = [sys.executable, "-m", "app.cli", "serve", "--port=0", f"--store={url}"]
     server = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert server.returncode == 1
     [line] = server.stderr.splitlines()
-    assert f"has form {FORMAT + 1}, of a newer version of this service" in line
+    assert f"has format {STORE_FORMAT + 1}, of a newer version of this service" in line
     assert line.endswith("run the newer version")
     assert KINDS[kind].read(url) == dump
     trial.tried["starts refused"] += 1

@@ -1,0 +1,185 @@
+"""An open LMDB file: its transactions, and the threads that run them.
+
+No transaction runs on the event loop. One thread writes, a few read snapshots. The file is not a write map: a full disk
+is an error, not a signal that kills.
+"""
+
+import asyncio
+import errno
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import TypeVar
+
+import lmdb
+
+from app.errors import ServiceError, StateDamaged, StoreUnavailable
+from app.store import lmdb_format, lmdb_length
+from app.store.base import IncompatibleStore, VersionConflict
+from app.store.formats import STORE_FORMAT
+from app.store.group_commit import GroupCommit
+from app.store.lmdb_guard import WAY_OUT, Guard
+from app.store.lmdb_rows import Environment, Transaction
+from app.store.lmdb_tables import Tables
+
+TRANSACTION_BYTES = 4 << 20
+"""The size of a write transaction. LMDB holds what it writes in memory until it commits: this much stays in cache."""
+READERS = 4
+"""Threads that read, so that a small read need not wait for a large state."""
+MOST_READERS = 1024
+
+Result = TypeVar("Result")
+
+
+class LmdbFile:
+    """The file of one folder. LMDB cannot open a file twice in one process."""
+
+    tables: Tables
+    """The tables of the file, once it is open."""
+
+    def __init__(self, folder: Path, map_bytes: int, *, sync: bool) -> None:
+        self.folder = folder
+        self.map_bytes = map_bytes
+        self.sync = sync
+        self._file = folder / "data.mdb"
+        self._guard = Guard(folder)
+        self._environment: Environment | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Return the folder and the files in it."""
+        return self.folder, *self._guard.files
+
+    @property
+    def environment(self) -> Environment:
+        """Return LMDB's environment. Raises `StoreUnavailable` if the file is not open."""
+        if self._environment is None:
+            raise StoreUnavailable(f"the store in {self.folder} is not open")
+        return self._environment
+
+    def open(self) -> None:
+        """Open the file, or create it. Blocks."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._guard.opening():
+                environment = self._open_environment()
+        except OSError as error:
+            raise StoreUnavailable(f"cannot open the store in {self.folder}: {error}") from error
+        self._writer: GroupCommit[Transaction] = GroupCommit(
+            lambda: self._begin(environment), TRANSACTION_BYTES, (VersionConflict, ServiceError)
+        )
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._environment = environment
+
+    def _open_environment(self) -> Environment:
+        environment = self._open_files()
+        try:
+            self._guard.hold()
+            with (
+                environment.begin(write=True, buffers=True) as txn,
+                lmdb_length.checked(environment, txn, self._file),
+            ):
+                if lmdb_format.format_of(txn, self._file) != STORE_FORMAT:
+                    lmdb_format.mark(txn)
+                self.tables = Tables(*(environment.open_db(field.name.encode(), txn=txn) for field in fields(Tables)))
+            environment.reader_check()
+        except BaseException as error:
+            environment.close()
+            if isinstance(error, lmdb.Error):
+                raise translated(error, self.folder) from error
+            raise
+        return environment
+
+    def _open_files(self) -> Environment:
+        try:
+            return lmdb.open(
+                str(self.folder),
+                map_size=self.map_bytes,
+                max_dbs=len(fields(Tables)),
+                max_readers=MOST_READERS,
+                max_spare_txns=READERS,
+                sync=self.sync,
+                mode=0o600,
+            )
+        except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
+            raise IncompatibleStore(f"{self._file} is no store of this service, or is damaged") from error
+        except lmdb.Error as error:
+            raise StoreUnavailable(f"cannot open the store in {self.folder}: {error}") from error
+
+    @contextmanager
+    def _begin(self, environment: Environment) -> Iterator[Transaction]:
+        """Lend a transaction that writes, into files that are the opened ones before and after it."""
+        with environment.begin(write=True, buffers=True) as txn:
+            if environment.info()["last_txnid"] != txn.id() - 1:  # by the file, and by what the locks know of it
+                raise StoreUnavailable(f"the files in {self.folder} were written over while they were open: {WAY_OUT}")
+            lmdb_length.note(txn, self._guard.check())
+            yield txn
+        self._guard.check()
+
+    async def close(self) -> None:
+        """Finish all writes and reads, then close the file."""
+        environment, self._environment = self._environment, None
+        if environment is not None:
+            self._writer.submit(lambda _: None)  # its transaction notes the length that the file has in the end
+            await asyncio.to_thread(self._writer.close)
+            await asyncio.to_thread(self._readers.shutdown)
+            try:
+                if not self.sync:
+                    await asyncio.to_thread(environment.sync, True)
+            finally:
+                environment.close()
+                self._guard.close()
+
+    async def view(self, look: Callable[[Transaction], Result]) -> Result:
+        """Run `look` on a snapshot. Its result must not hold on to the snapshot's memory."""
+        environment = self.environment
+
+        def run() -> Result:
+            with environment.begin(buffers=True) as txn:
+                return look(txn)
+
+        return await self.finish(self._readers.submit(run))
+
+    async def write(self, job: Callable[[Transaction], Result], size: int = 0) -> Result:
+        """Run a job in a transaction that writes, about `size` bytes; return once it is committed."""
+        return await self.finish(self.submit(job, size))
+
+    def submit(self, job: Callable[[Transaction], Result], size: int = 0) -> "Future[Result]":
+        """Give a job to the thread that writes, which runs jobs in the order given.
+
+        Raises `StoreUnavailable` if the file is not open.
+        """
+        _ = self.environment
+        return self._writer.submit(job, size)
+
+    async def finish(self, future: "Future[Result]") -> Result:
+        """Wait for the thread, also when cancelled: it still uses the caller's buffers."""
+        waiting = asyncio.wrap_future(future)
+        try:
+            return await asyncio.shield(waiting)
+        except lmdb.Error as error:
+            raise translated(error, self.folder) from error
+        except asyncio.CancelledError:
+            while not waiting.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([waiting])
+            waiting.exception()
+            raise
+
+
+def translated(error: lmdb.Error, folder: Path) -> ServiceError:
+    """Return the service's error for one of LMDB's."""
+    where = f"the store in {folder}"
+    match error:
+        case lmdb.CorruptedError() | lmdb.PageNotFoundError():
+            return StateDamaged(f"{where} is damaged ({error}): restore it from a backup")
+        case lmdb.MapFullError():
+            return StoreUnavailable(f"{where} is full: delete sessions or raise OPTIM_LMDB_MAP_BYTES")
+        case lmdb.Error(code=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EIO):
+            return StoreUnavailable(f"{where} cannot be written; is its disk full? {error}")
+        case lmdb.PanicError():
+            return StoreUnavailable(f"{where} failed to write its last page; restart the service: {error}")
+        case _:
+            return StoreUnavailable(f"{where} failed: {error}")

@@ -1,0 +1,45 @@
+"""The history of a session in an LMDB file: one row a step, and a count of the rows."""
+
+from itertools import islice
+
+from app.store.base import Save
+from app.store.lmdb_rows import Transaction, ascending, descending, digest, drop, number
+from app.store.lmdb_tables import ABOVE_ALL, Tables
+
+
+def rows_after(transaction: Transaction, tables: Tables, session_id: str, after: int, limit: int) -> list[bytes]:
+    """Return rows of steps after `after`, as `Store.history` promises."""
+    if tables.held(transaction, session_id) is None:
+        return []
+    session, bodies, last = digest(session_id), list[bytes](), b""
+    for key, body in ascending(transaction, tables.rows, session, number(after + 1)):
+        step = key[16:24]
+        if len(bodies) >= limit and step != last:
+            break
+        bodies.append(bytes(body))
+        last = step
+    return bodies
+
+
+def latest_rows(transaction: Transaction, tables: Tables, session_id: str, count: int) -> list[bytes]:
+    """Return the newest `count` rows, oldest first."""
+    if tables.held(transaction, session_id) is None:
+        return []
+    session = digest(session_id)
+    keys = (key for key in descending(transaction, tables.rows, session, ABOVE_ALL) if key != session)
+    return [bytes(transaction.get(key, b"", db=tables.rows)) for key in islice(keys, count)][::-1]
+
+
+def record(transaction: Transaction, tables: Tables, save: Save, limit: int) -> None:
+    """Forget, append and trim rows as the save asks; keep the newest `limit`."""
+    session = digest(save.head.session_id)
+    count = int.from_bytes(transaction.get(session, b"", db=tables.rows), "big")
+    if save.forget_after is not None:
+        count -= drop(transaction, tables.rows, session, number(save.forget_after + 1))
+    if save.row:
+        key = session + number(save.row.step) + number(save.head.version)
+        transaction.put(key, save.row.body, db=tables.rows)
+        count += 1
+    if count > limit:
+        count -= drop(transaction, tables.rows, session, number(0), count - limit)
+    transaction.put(session, number(count), db=tables.rows)

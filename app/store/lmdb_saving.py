@@ -1,0 +1,90 @@
+"""One save to LMDB: its pieces on their way to the writer, and its commit."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from threading import Lock
+from typing import TypeAlias
+
+import lmdb
+
+from app.errors import ServiceError, StoreUnavailable
+from app.store import lmdb_file, lmdb_save
+from app.store.base import Part, Save, Saving, Store
+from app.store.lmdb_file import LmdbFile, translated
+from app.store.lmdb_rows import Transaction
+
+Jobs: TypeAlias = dict[str, "Future[None]"]
+"""The writes of pieces, by the pieces' names."""
+
+
+class LmdbSaving(Saving):
+    """A saving that makes each piece a job of the writer, which puts waiting jobs into one transaction."""
+
+    def __init__(self, store: Store, file: LmdbFile, session_id: str, token: str) -> None:
+        super().__init__(store, token)
+        self._file = file
+        self._session_id = session_id
+        self._lock = Lock()
+        self._is_open = True
+        self._jobs: Jobs = {}
+
+    def write(self, part: Part) -> None:
+        with self._lock:
+            if not self._is_open:
+                return
+            with suppress(StoreUnavailable):  # the save tells that the store is closed
+                self._jobs[part[0].name] = self._submit(part)
+
+    def _submit(self, part: Part) -> "Future[None]":
+        def stage(txn: Transaction) -> None:
+            lmdb_save.stage(txn, self._file.tables, self._session_id, self.token, part)
+
+        return self._file.submit(stage, part[0].size)
+
+    def _end(self) -> Jobs:
+        """Take no more pieces; return the jobs under way. The second call returns none."""
+        with self._lock:
+            self._is_open = False
+            jobs, self._jobs = self._jobs, {}
+        return jobs
+
+    async def discard(self) -> None:
+        if self._end():
+            with suppress(ServiceError):
+                await self._file.write(self._unstage)
+
+    def _unstage(self, transaction: Transaction) -> int:
+        key = lmdb_save.staging_key(self._session_id, self.token)
+        return lmdb_save.unstage(transaction, self._file.tables, key)
+
+    async def save(self, save: Save) -> None:
+        jobs = self._end()
+        rest = [part for part in save.fresh if part[0].name not in jobs]
+        if jobs or _size(rest) > lmdb_file.TRANSACTION_BYTES:
+            jobs |= {part[0].name: self._submit(part) for part in rest}
+            rest = []
+        try:
+            await self._file.write(partial(self._commit, save, rest, jobs), _size(rest))
+        except BaseException as error:
+            if jobs:
+                with suppress(StoreUnavailable):
+                    self._file.submit(self._unstage)
+            if isinstance(error, StoreUnavailable):
+                self._raise_first(jobs)
+            raise
+
+    def _commit(self, save: Save, rest: Sequence[Part], jobs: Jobs, transaction: Transaction) -> None:
+        limits = lmdb_save.Limits(self._store.history_limit, self._store.key_memory)
+        lmdb_save.commit(transaction, self._file.tables, save, rest, jobs.keys(), limits)
+
+    def _raise_first(self, jobs: Jobs) -> None:
+        """Raise the error that kept a piece from being staged, if any: the commit knows only that it is missing."""
+        for job in jobs.values():
+            if isinstance(error := job.exception(), lmdb.Error):
+                raise translated(error, self._file.folder) from error
+
+
+def _size(parts: Sequence[Part]) -> int:
+    return sum(piece.size for piece, _ in parts)

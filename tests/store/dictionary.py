@@ -1,0 +1,56 @@
+"""The dictionary that stands for a store: its content after any calls, without a database."""
+
+import builtins
+import time
+from dataclasses import dataclass, field
+
+from app.store.base import Head, Save
+from tests.store.changes import used
+
+
+@dataclass
+class Session:
+    """The expected content of one session."""
+
+    head: Head
+    state: bytes
+    rows: list[tuple[int, bytes]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+
+class Dictionary(dict[str, Session]):
+    """Sessions by id. It keeps as many rows of the history and used keys as it is told."""
+
+    def __init__(self, rows: int, keys: tuple[str, ...], kept_keys: int) -> None:
+        super().__init__()
+        self._rows = rows
+        self._keys = keys
+        self._kept_keys = kept_keys
+
+    def save(self, change: Save, state: bytes) -> None:
+        """Do a save that a store may not refuse."""
+        name = change.head.session_id
+        old = self[name] if change.previous else Session(change.head, b"")
+        rows = [row for row in old.rows if change.forget_after is None or row[0] <= change.forget_after]
+        rows += [(change.row.step, change.row.body)] if change.row else []
+        rows.sort(key=lambda row: row[0])
+        keys = old.keys + [key for key in self._keys if used(key) in change.used]
+        self[name] = Session(change.head, state, rows[-self._rows :], keys[-self._kept_keys :])
+        if change.head.expires_at is not None and change.head.expires_at < time.time():
+            del self[name]
+
+    def list(self, tenant: str, limit: int, before: str | None) -> list[Head]:
+        found = [self[name].head for name in sorted(self, reverse=True) if before is None or name < before]
+        return [head for head in found if head.tenant == tenant][:limit]
+
+    def history(self, name: str, after: int, limit: int) -> builtins.list[bytes]:
+        rows = [row for row in self.rows(name) if row[0] > after]
+        page = rows[:limit]
+        page += [row for row in rows[limit:] if page and row[0] == page[-1][0]]
+        return [body for _, body in page]
+
+    def latest(self, name: str, count: int) -> builtins.list[bytes]:
+        return [body for _, body in self.rows(name)[-count:]]
+
+    def rows(self, name: str) -> builtins.list[tuple[int, bytes]]:
+        return self[name].rows if name in self else []

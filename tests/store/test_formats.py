@@ -1,0 +1,28 @@
+"""Format numbers and their one refusal."""
+
+import pytest
+
+from app.session import DOCUMENT_FORMAT
+from app.store.base import IncompatibleStore
+from app.store.envelope import HEAD_FORMAT
+from app.store.formats import STORE_FORMAT, expect_format, newer_format
+
+
+@pytest.mark.parametrize("found", [0, 1, 2])
+def test_a_format_up_to_the_known_one_is_accepted(found: int) -> None:
+    expect_format("the store", found, 2)
+
+
+def test_a_later_format_is_refused_with_the_way_out() -> None:
+    with pytest.raises(IncompatibleStore) as refusal:
+        expect_format("the store", 3, 2)
+    assert refusal.value.detail == newer_format("the store", 3, 2)
+    assert refusal.value.detail == (
+        "the store has format 3, of a newer version of this service; this version reads up to format 2: "
+        "run the newer version"
+    )
+
+
+def test_all_written_formats_are_still_number_two() -> None:
+    """Guards the numbers by which earlier versions refuse: a higher one needs files in `tests/upgrade`."""
+    assert (STORE_FORMAT, HEAD_FORMAT, DOCUMENT_FORMAT) == (2, 2, 2)
