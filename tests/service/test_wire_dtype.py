@@ -126,7 +126,7 @@ def test_it_is_echoed_and_refused_where_nothing_is_held_or_it_is_unknown(client:
     assert client.get(create(client, hold_params=True, wire_dtype=None)).json()["wire_dtype"] is None
     for wrong, said in (
         ({"wire_dtype": "bfloat16"}, "bfloat16 needs `hold_params` true"),
-        ({"wire_dtype": "int8", "hold_params": True}, "'int8' is unknown; there is bfloat16, float16"),
+        ({"wire_dtype": "int8", "hold_params": True}, "'int8' is unknown; expected one of bfloat16, float16"),
     ):
         answer = client.post("/v1/sessions", json={"optimizer": "adamw", **wrong})
         assert said in problem(answer, 422, "invalid_session")["detail"]
