@@ -53,7 +53,7 @@ class Config:
     )
     hold_params: bool = setting("Keeps the parameters too, so that a step sends gradients alone.", flag(False))
     wire_dtype: WireDtype | None = setting(
-        "A narrower dtype in which float32 gradients and parameters may travel. Needs `hold_params`.",
+        "A narrower dtype in which float32 gradients and parameters may travel.",
         choice(None, *get_args(WireDtype), default=None),
         later=True,
     )
