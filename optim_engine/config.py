@@ -66,10 +66,8 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.wire_dtype and not self.hold_params:
-            raise InvalidConfig(
-                "wire_dtype",
-                f"{self.wire_dtype} needs `hold_params` true: otherwise nobody has the parameters as float32",
-            )
+            words = f"{self.wire_dtype} needs `hold_params` true: otherwise nobody has the parameters as float32"
+            raise InvalidConfig("wire_dtype", words)
 
     @classmethod
     def parse(
@@ -87,8 +85,8 @@ class Config:
         Raises `InvalidConfig`, which names the place of the first wrong value.
         """
         read = read_settings(SETTINGS, {"optimizer": optimizer, **others})
-        given = {} if hyperparameters is None else hyperparameters
-        h = read_fields("hyperparameters", OPTIMIZERS[optimizer].settings, given)
+        kind, given = OPTIMIZERS[optimizer].settings, {} if hyperparameters is None else hyperparameters
+        h = read_fields("hyperparameters", kind, given)
         return cls(
             hyperparameters=h,
             given_groups=None if groups is None else read_groups(groups, h),
@@ -110,8 +108,8 @@ class Config:
     def groups_of(self, tensors: Collection[str], *, limited: bool = True) -> dict[str, int | None]:
         """Return the index of the first group that matches each tensor; `None` where none does.
 
-        The first look at a name matches it, which may take a second for many names and patterns; later looks are fast.
-        With `limited`, patterns that would take longer raise `InvalidConfig`: then pass all tensors of a state.
+        The first look at a name matches it: up to a second for many names and patterns. With `limited`, patterns that
+        would take longer raise `InvalidConfig`; it needs all tensors of a state.
         """
         return self._grouping.of(tensors, limited=limited)
 
@@ -181,16 +179,9 @@ class Config:
         return composite | {name: getattr(self, name) for name, row in SETTINGS.items() if row.read}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the effective values in the form that `parse` takes.
-
-        Settings that came later are there only where they are not the default: digests are made of this, and those of
-        earlier sessions must stay.
-        """
-        return {
-            name: value
-            for name, value in self.effective().items()
-            if not SETTINGS[name].later or value != SETTINGS[name].default
-        }
+        """Return the effective values in the form that `parse` takes, without `later` settings at their default."""
+        absent = {name for name, row in SETTINGS.items() if row.later and getattr(self, name) == row.default}
+        return {name: value for name, value in self.effective().items() if name not in absent}
 
 
 SETTINGS = settings_of(Config)

@@ -168,7 +168,7 @@ class Setting:
     """The setting's description in the schema, and the beginning of its row in the documents."""
     changeable: bool
     later: bool
-    """Came later than the format of documents: written only where it is not the default, so that digests stay."""
+    """Newer than the format of documents, so written only if not the default: digests of older sessions stay."""
     default: Any
     read: Read | None
     """`None` where the reader needs other settings too."""

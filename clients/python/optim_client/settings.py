@@ -147,7 +147,7 @@ class Settings(Changes, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveSettings:
-    """The settings of a session, each with its effective value; a default stands for a service that is too old for it."""
+    """The settings of a session, each with its effective value. A default is for a service without the setting."""
 
     optimizer: Optimizer
     hyperparameters: Mapping[str, Any]
