@@ -88,11 +88,11 @@ class Session:
     skipped: KeptAnswer | None = None
     """The last skipped step, until a later one is applied."""
     old_keys: Mapping[str | None, Done] = field(default_factory=dict)
-    """The keys that a document of format 1 has, until the session's next save gives them to the store."""
+    """The keys of a document of format 1, until the session's next save gives them to the store."""
     answered: Mapping[str, int] = field(default_factory=dict)
-    """By tensor, the checksum of the parameter that was answered for it last (`last_params`)."""
+    """The checksum of the last answered parameter, by tensor (`last_params`)."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """By kind, the last warning of a step or a change (`advice`)."""
+    """The last warning of a step or a change, by kind (`advice`)."""
 
     @property
     def expires_at(self) -> float | None:
@@ -282,7 +282,7 @@ _ROWS: WeakKeyDictionary[Layout, list[tuple[str, bytes]]] = WeakKeyDictionary()
 
 
 def _written_tensors(layout: Layout, counts: Mapping[str, int]) -> orjson.Fragment:
-    """Rows of name, shape, dtype, slots and count."""
+    """Return rows of name, shape, dtype, slots and count."""
     rows = _ROWS.get(layout)
     if rows is None:
         rows = _ROWS[layout] = [

@@ -97,8 +97,12 @@ def _requests() -> dict[str, Document]:
         "TensorEdits": _object(
             {
                 "rename": {"type": "object", "additionalProperties": TEXT, "description": "New names by old ones."},
-                "remove": {"type": "array", "items": TEXT, "description": "To be forgotten."},
-                "reset": {"type": "array", "items": TEXT, "description": "To begin anew: no moments, no updates."},
+                "remove": {"type": "array", "items": TEXT, "description": "Tensors to forget."},
+                "reset": {
+                    "type": "array",
+                    "items": TEXT,
+                    "description": "Tensors to start again: no moments, no updates.",
+                },
             },
             required=[],
         ),
@@ -106,7 +110,7 @@ def _requests() -> dict[str, Document]:
             "type": "object",
             "properties": {"match": {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}},
             "required": ["match"],
-            "description": "Patterns on the tensors' names, and the hyperparameters that are theirs.",
+            "description": "Patterns for tensors' names, and the hyperparameters of the tensors that match.",
         },
     }
 
@@ -132,7 +136,7 @@ def _sessions() -> dict[str, Document]:
                 "unreadable": {
                     "type": "array",
                     "items": _object({"id": TEXT, "code": {"type": "string", "enum": sorted(ERRORS)}}),
-                    "description": "Where there are any: damaged ones, or such as a newer version wrote.",
+                    "description": "Damaged sessions, and those of a newer version. Absent if there are none.",
                 },
                 "next_cursor": {"type": ["string", "null"]},
             },
@@ -146,13 +150,21 @@ def _steps() -> dict[str, Document]:
     metrics = _object(dict.fromkeys(METRICS, NUMBER))
     return {
         "Tensor": _tensor({"type": "number"}),
-        "Gradient": _tensor(_SPECIAL_NUMBER) | {"description": "null as a whole: left out, with its parameter."},
+        "Gradient": _tensor(_SPECIAL_NUMBER) | {"description": "`null` as a whole: left out, with its parameter."},
         "Step": _object(
             {
-                "step": {"type": ["integer", "null"], "minimum": 1, "description": "The number that it will get."},
+                "step": {
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "description": "The number that this step will get.",
+                },
                 "params": tensors,
                 "grads": {"type": "object", "additionalProperties": ref("Gradient"), "minProperties": 1},
-                "lr": {"type": ["number", "null"], "minimum": 0, "description": "For this step alone."},
+                "lr": {
+                    "type": ["number", "null"],
+                    "minimum": 0,
+                    "description": "The learning rate of this step alone.",
+                },
                 "loss": {"anyOf": [*NUMBER["anyOf"], {"type": "null"}], "description": "Recorded in the history."},
             },
             required=["grads"],
@@ -163,9 +175,16 @@ def _steps() -> dict[str, Document]:
                 "params": tensors,
                 "skipped": FLAG,
                 "digest": TEXT,
-                "params_digest": {"type": "string", "description": "Of these parameters: to compare, not to compute."},
+                "params_digest": {
+                    "type": "string",
+                    "description": "The digest of these parameters: compare it, do not compute it.",
+                },
                 "metrics": metrics,
-                "warnings": {"type": "array", "items": TEXT, "description": "What may be wrong, though it was taken."},
+                "warnings": {
+                    "type": "array",
+                    "items": TEXT,
+                    "description": "Possible mistakes in a step that was taken.",
+                },
             }
         ),
         "Params": _object({"params": tensors}),

@@ -1,4 +1,4 @@
-"""What an optimizer may not be told: each refusal names the place, the value and the way out."""
+"""Refused configurations: each refusal names the place, the value and the way out."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ KNOWN = "adamw, adam, sgd, rmsprop, nadam, adafactor, muon"
 ADAMW = "lr, weight_decay, maximize, betas, eps, amsgrad"
 
 NUMBERS = [-1, -1e-9, math.nan, math.inf, -math.inf, HUGE, True, "0.1", None, [0.1], {"value": 1}]
-"""What no learning rate can be."""
+"""Wrong learning rates."""
 
 
 def shown(value: object) -> str:
@@ -21,14 +21,14 @@ def shown(value: object) -> str:
 
 
 @pytest.mark.parametrize("lr", NUMBERS, ids=shown)
-def test_a_learning_rate_that_is_no_number_or_out_of_range_is_refused(lr: object) -> None:
+def test_a_learning_rate_must_be_a_number_in_range(lr: object) -> None:
     with pytest.raises(InvalidConfig, match=r"^hyperparameters\.lr: ") as refused:
         Config.parse("adamw", hyperparameters={"lr": lr})
     assert len(str(refused.value)) < 200
 
 
 @pytest.mark.parametrize("value", [0, 1, "true", None, 1.0, []])
-def test_a_flag_is_true_or_false_and_nothing_like_it(value: object) -> None:
+def test_a_flag_must_be_true_or_false(value: object) -> None:
     with pytest.raises(InvalidConfig, match=r"^hyperparameters\.amsgrad: must be true or false, not "):
         Config.parse("adam", hyperparameters={"amsgrad": value})
 
@@ -196,16 +196,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("given", "message"), BAD, ids=lambda x: x.split(":")[0] if isinstance(x, str) else "")
-def test_a_wrong_setting_is_refused_with_its_place_its_value_and_the_way_out(
-    given: dict[str, Any], message: str
-) -> None:
+def test_a_refusal_names_place_value_and_way_out(given: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidConfig) as refused:
         Config.parse(**{"optimizer": "adamw", **given})
     assert str(refused.value) == message
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_setting_that_only_other_optimizers_have_is_refused(optimizer: str) -> None:
+def test_a_setting_of_another_optimizer_is_refused(optimizer: str) -> None:
     own = oracle.DEFAULTS[optimizer]
     foreign = {name: x for other in oracle.DEFAULTS.values() for name, x in other.items() if name not in own}
     assert foreign
@@ -214,13 +212,13 @@ def test_a_setting_that_only_other_optimizers_have_is_refused(optimizer: str) ->
             Config.parse(optimizer, hyperparameters={name: value})
 
 
-def test_a_refusal_shows_no_more_than_the_beginning_of_a_long_text() -> None:
+def test_a_refusal_shows_only_the_beginning_of_a_text() -> None:
     with pytest.raises(InvalidConfig) as refused:
         Config.parse("adamw", hyperparameters={"lr": "9" * 10_000})
     assert len(str(refused.value)) < 200
 
 
 @pytest.mark.parametrize("lr", [lr for lr in NUMBERS if lr is not None], ids=shown)
-def test_a_learning_rate_given_for_a_step_is_checked_like_any(lr: Any) -> None:
+def test_a_learning_rate_given_for_a_step_is_checked(lr: Any) -> None:
     with pytest.raises(InvalidConfig, match=r"^lr: "):
         Config.parse("sgd").learning_rates(1, lr)
