@@ -51,7 +51,7 @@ class Config:
     on_non_finite: OnNonFinite = setting(
         "The answer to a NaN or infinity among the gradients.", choice(*get_args(OnNonFinite), default="reject")
     )
-    hold_params: bool = setting("Keeps the parameters too, so that a step sends gradients alone.", flag(False))
+    hold_params: bool = setting("Keeps the parameters too, so that a step sends only gradients.", flag(False))
     wire_dtype: WireDtype | None = setting(
         "A narrower dtype in which float32 gradients and parameters may travel.",
         choice(None, *get_args(WireDtype), default=None),
