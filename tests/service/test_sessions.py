@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 import pytest
 from httpx2 import Client
 
+from app.wire.session_json import CREATION
 from tests.service.calls import W, create, path_of, problem, serving, step, stepped
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -47,7 +48,7 @@ def test_the_answer_to_an_optimizer_alone_has_every_effective_value(client: Clie
     session = answer.json()
     assert answer.status_code == 201
     assert answer.headers["location"] == f"sessions/{session['id']}"
-    assert session.keys() == EFFECTIVE
+    assert session.keys() == EFFECTIVE | CREATION.keys()
     assert session["hyperparameters"] == DEFAULTS[optimizer]
     assert session["groups"] == [{"match": ["*bias"], "weight_decay": 0.0}]
     assert (session["schedule"], session["clip"], session["on_non_finite"]) == (None, None, "reject")
