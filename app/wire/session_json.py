@@ -42,10 +42,9 @@ def read_changes(document: Any) -> Callable[[Session], Session]:
     def change(session: Session) -> Session:
         old = write_config(session.config) | session.beside()
         new = {name: MERGES[name](old[name], value) if name in MERGES else value for name, value in document.items()}
-        beside = {name: row.read(name, new.pop(name)) for name, row in BESIDE.items() if row.read and name in new}
-        settings = {name: old[name] for name in SETTINGS if name in old} | new
-        config = Config.parse(**{name: value for name, value in settings.items() if value is not None})
-        return replace(session, config=config, **beside)
+        whole = {name: value for name, value in (old | new).items() if value is not None}
+        beside = read_settings(BESIDE, {name: whole.pop(name) for name in BESIDE if name in whole})
+        return replace(session, config=Config.parse(**whole), **beside)
 
     return change
 

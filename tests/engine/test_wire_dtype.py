@@ -143,7 +143,7 @@ def test_the_wire_dtype_leaves_other_dtypes_alone() -> None:
 
 
 def test_a_state_that_holds_the_wire_dtype_keeps_it() -> None:
-    """The state was made without the setting, and uploaded."""
+    """Step on from a state that was made without the setting and uploaded."""
     params, grads = (tensors(t, DTYPES["bfloat16"]) for t in (0, 1))
     state = State.empty().with_params(params)
     outcome = step(session("bfloat16"), state, {}, grads)
