@@ -1,5 +1,6 @@
-"""A session as the domain sees it, and its two written forms: the store's document and the digest.
+"""The session, and its two written forms: the store's document and the digest.
 
+Its settings are the rows of two tables: the fields of `Config`, and the fields of `Session` that are made by `setting`.
 Knows no HTTP and no store's insides. The document is JSON with a format number; the state's bytes are not in it.
 """
 
@@ -22,6 +23,7 @@ from app.step import KeptAnswer
 from app.store.base import Head, IncompatibleStore, Piece
 from app.store.formats import expect_format
 from optim_engine import Config, EngineError, Entry, Layout, Spec, State
+from optim_engine.fields import custom, named, setting, settings_of
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "float64": np.dtype(np.float64),
@@ -34,20 +36,50 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 DOCUMENT_FORMAT = 2
 """The format number of a session's document."""
 PATTERN_BYTES = 32
-"""What a character of a group's pattern takes, in the same measure as `TENSOR_BYTES`."""
+"""The work for a character of a group's pattern, in the same measure as `TENSOR_BYTES`."""
+LONGEST_TTL = 10 * 365 * 86400
+MOST_LABELS = 64
+LONGEST_LABEL = 256
+
+
+def _read_ttl(where: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= LONGEST_TTL:
+        return value
+    raise InvalidSession(f"{where}: {named(value)} must be above 0 and at most {LONGEST_TTL}, or null")
+
+
+def _read_labels(where: str, labels: Any) -> dict[str, str]:
+    if labels is None:
+        return {}
+    if not isinstance(labels, Mapping) or len(labels) > MOST_LABELS:
+        raise InvalidSession(f"{where}: must be an object of up to {MOST_LABELS} strings")
+    for name, value in labels.items():
+        if not isinstance(value, str) or max(len(name), len(value)) > LONGEST_LABEL:
+            raise InvalidSession(f"{where}.{name:.80}: must be a string of up to {LONGEST_LABEL} characters")
+    return dict(labels)
 
 
 @dataclass(frozen=True)
 class Session:
-    """One training run's optimizer, but for the bytes of its state. A value: a change makes the next one."""
+    """One training run's optimizer without the bytes of its state. An immutable value: a change makes a new one."""
 
     id: str
     tenant: str
     config: Config
     created_at: float
     updated_at: float
-    ttl_seconds: float | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    ttl_seconds: float | None = setting(
+        "Seconds after its last change until the session expires.",
+        custom(None, _read_ttl, {"type": ["number", "null"], "exclusiveMinimum": 0}),
+        changeable=True,
+    )
+    labels: Mapping[str, str] = setting(
+        f"Up to {MOST_LABELS} strings of up to {LONGEST_LABEL} characters, for your own use.",
+        custom(dict, _read_labels, {}),
+        changeable=True,
+    )
     step: int = 0
     skipped_steps: int = 0
     layout: Layout = field(default_factory=lambda: Layout({}))
@@ -58,11 +90,11 @@ class Session:
     skipped: KeptAnswer | None = None
     """The last skipped step, until a later one is applied."""
     old_keys: Mapping[str | None, Done] = field(default_factory=dict)
-    """The keys that a document of format 1 has, until the session's next save gives them to the store."""
+    """The keys of a document of format 1, until the session's next save gives them to the store."""
     answered: Mapping[str, int] = field(default_factory=dict)
-    """By tensor, the checksum of the parameter that was answered for it last (`last_params`)."""
+    """The checksum of the last answered parameter, by tensor (`last_params`)."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """By kind, the last warning of a step or a change (`advice`)."""
+    """The last warning of a step or a change, by kind (`advice`)."""
 
     @property
     def expires_at(self) -> float | None:
@@ -70,8 +102,12 @@ class Session:
 
     @property
     def breadth(self) -> int:
-        """How much work it is to go through its tensors and patterns, as `Compute.run` counts it."""
+        """Return the work to go through its tensors and patterns, as `Compute.run` counts it."""
         return TENSOR_BYTES * len(self.counts) + PATTERN_BYTES * self.config.pattern_length
+
+    def beside(self) -> dict[str, Any]:
+        """Return the settings that are not in `config`."""
+        return {name: getattr(self, name) for name in BESIDE}
 
     def check_holds(self) -> None:
         """Raise `InvalidSession` unless the session holds parameters."""
@@ -79,13 +115,17 @@ class Session:
             raise InvalidSession("the session holds no parameters; create it with `hold_params` true")
 
     def with_answer(self, answer: KeptAnswer, *, skipped: bool) -> "Session":
-        """The session with a step request answered."""
+        """Return the session with a step request answered."""
         if skipped:
             return replace(self, skipped=answer)
         return replace(self, applied=answer, skipped=None)
 
     def with_digest(self, pieces: Sequence[Piece]) -> "Session":
         return replace(self, digest=digest_of(self.config, self.step, self.layout, self.counts, pieces))
+
+
+BESIDE = settings_of(Session)
+"""The table of the settings that steps do not depend on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +139,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A session as a list has it: without its layout and counts, which may be large, but for its tensors' names."""
+    """A session as a list has it: with its tensors' names, but without its layout and counts, which may be large."""
 
     session: Session
     tensors: Sequence[str]
@@ -107,7 +147,7 @@ class Listed:
 
 
 def digest_of(config: Config, step: int, layout: Layout, counts: Mapping[str, int], pieces: Sequence[Piece]) -> str:
-    """The name of a whole state: settings, counts, and by their checksums the bytes. 32 hexadecimal digits."""
+    """Return the name of a whole state: settings, counts, and the bytes by their checksums. 32 hexadecimal digits."""
     whole = {
         "pieces": [piece.checksum for piece in pieces],
         "settings": _written(config).settings,
@@ -118,14 +158,13 @@ def digest_of(config: Config, step: int, layout: Layout, counts: Mapping[str, in
 
 
 def write_document(session: Session) -> bytes:
-    """The session as the store keeps it."""
+    """Return the session as the store keeps it."""
     document = {
         "format": DOCUMENT_FORMAT,
         "config": _written(session.config).config,
         "created_at": session.created_at,
         "updated_at": session.updated_at,
-        "ttl_seconds": session.ttl_seconds,
-        "labels": session.labels,
+        **session.beside(),
         "step": session.step,
         "skipped_steps": session.skipped_steps,
         "tensors": _written_tensors(session.layout, session.counts),
@@ -139,17 +178,17 @@ def write_document(session: Session) -> bytes:
 
 
 def read_document(head: Head) -> Session:
-    """Return the session of a head. Members that this version does not know are ignored, for a later one may add such.
+    """Return the session of a head. Unknown members are ignored, as a later version may add some.
 
-    Raises `StateDamaged` for one that cannot be read, and `IncompatibleStore` for one of a newer version: its format is
-    higher, or its settings are unknown here, without which its steps would be others.
+    Raises `StateDamaged` if it cannot be read, and `IncompatibleStore` if a newer version wrote it: its format is
+    higher, or it has settings that are unknown here.
     """
     with _reading(head) as document:
         return _read_session(head, document, *_read_tensors(document["tensors"]))
 
 
 def read_listed(head: Head) -> Listed:
-    """The same for a list."""
+    """Return the session of a head as a list has it."""
     with _reading(head) as document:
         session = _read_session(head, document, Layout({}), {})
         return Listed(session, [row[0] for row in document["tensors"]], head.state_bytes)
@@ -172,8 +211,7 @@ def _read_session(head: Head, document: Any, layout: Layout, counts: Mapping[str
         config=_read_config(head, document["config"]),
         created_at=document["created_at"],
         updated_at=document["updated_at"],
-        ttl_seconds=document["ttl_seconds"],
-        labels=document["labels"],
+        **{name: document.get(name, row.default) for name, row in BESIDE.items()},
         step=document["step"],
         skipped_steps=document["skipped_steps"],
         layout=layout,
@@ -212,15 +250,15 @@ def _read_old_keys(rows: Sequence[Sequence[Any]]) -> dict[str | None, Done]:
 
 
 def write_config(config: Config) -> dict[str, Any]:
-    """What `Config.parse` makes the same configuration from; groups that were not given stay not given."""
+    """Return what `Config.parse` makes the same configuration of; default groups stay the default."""
     return config.to_dict() | ({"groups": None} if config.given_groups is None else {})
 
 
-# What most steps leave as it was is written once: a session's settings, and of a tensor all but its count.
+# Most steps change only the counts, so the settings and the rest of a tensor's row are written once and kept.
 
 
 class WrittenConfig(NamedTuple):
-    """Settings as a document has them, and as a digest is made of them."""
+    """The settings, written for a document and for a digest."""
 
     config: orjson.Fragment
     settings: orjson.Fragment
@@ -242,7 +280,7 @@ _ROWS: WeakKeyDictionary[Layout, list[tuple[str, bytes]]] = WeakKeyDictionary()
 
 
 def _written_tensors(layout: Layout, counts: Mapping[str, int]) -> orjson.Fragment:
-    """Rows of name, shape, dtype, slots and count."""
+    """Return rows of name, shape, dtype, slots and count."""
     rows = _ROWS.get(layout)
     if rows is None:
         rows = _ROWS[layout] = [
@@ -253,7 +291,7 @@ def _written_tensors(layout: Layout, counts: Mapping[str, int]) -> orjson.Fragme
 
 
 def _written_last(session: Session) -> tuple[str, Mapping[str, int]]:
-    """Return 8 digits for each tensor of the layout, in its order, and by name what a skipped step brought besides."""
+    """Return 8 digits for each tensor of the layout, in its order, and the checksums of others by name."""
     answered, entries = session.answered, session.layout.entries
     if not answered:
         return "", {}

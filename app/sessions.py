@@ -6,8 +6,9 @@ former. How a session is loaded and saved is in `records`.
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 from app import changes
 from app.changes import Change
@@ -41,16 +42,15 @@ class Sessions:
         config: Config,
         once: Once,
         *,
-        ttl_seconds: float | None = None,
-        labels: Mapping[str, str] | None = None,
         skipped_steps: int = 0,
         state: State | None = None,
+        **beside: Any,
     ) -> Written:
-        """Make a session: at step 0, or with that state."""
+        """Make a session: at step 0, or with that state. `beside` are the settings that are not in `config`."""
 
         async def make(session_id: str) -> Change:
             now = time.time()
-            session = Session(session_id, tenant, config, now, now, ttl_seconds, labels or {}, 0, skipped_steps)
+            session = Session(session_id, tenant, config, now, now, skipped_steps=skipped_steps, **beside)
             work = partial(changes.create, session, state, self._room, claimed=once.key is not None)
             return await self._compute.run_apart(work)
 

@@ -1,18 +1,29 @@
-"""What an optimizer may be told: checked once, frozen, and whole ever after.
+"""The settings that decide a session's steps: checked once, then frozen.
 
-Defaults are PyTorch's, but for one: where no groups are given, tensors named `*bias` get no weight decay. An unknown
-setting, or one that the optimizer does not have, is refused, never dropped.
+The fields of `Config` are a table, one row for each setting. Requests, answers, the schema, PATCH and state files are
+made of its rows, and the documents and the client's types are checked with them. Defaults are PyTorch's, with one
+exception: without groups, tensors named `*bias` get no weight decay. An unknown setting is refused, never dropped.
 """
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Self, TypeAlias, get_args
 
 from optim_engine.clipping import Clip
 from optim_engine.errors import InvalidConfig
-from optim_engine.fields import named, number, plain, read_fields
+from optim_engine.fields import (
+    choice,
+    custom,
+    flag,
+    number,
+    plain,
+    read_fields,
+    read_settings,
+    setting,
+    settings_of,
+)
 from optim_engine.groups import DEFAULT_GROUPS, Group, Grouping, read_groups
 from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.rule import Hyperparameters, Rule, Shape
@@ -25,20 +36,38 @@ WireDtype: TypeAlias = Literal["bfloat16", "float16"]
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """All that a session's steps depend on besides its state: a value, hashable. Make one with `parse`."""
+    """The settings that a session's steps and digests depend on: an immutable, hashable value, made by `parse`."""
 
-    optimizer: str
-    hyperparameters: Hyperparameters
-    given_groups: tuple[Group, ...] | None = None
+    optimizer: str = setting("The update rule.", choice(*OPTIMIZERS))
+    hyperparameters: Hyperparameters = setting(
+        "The optimizer's own settings.", custom(MISSING, None, {}), changeable=True
+    )
+    given_groups: tuple[Group, ...] | None = setting(
+        "Hyperparameters for some of the tensors, chosen by name.", name="groups", changeable=True
+    )
     """`None` where none were given, which means `DEFAULT_GROUPS`."""
-    schedule: Schedule | None = None
-    clip: Clip | None = None
-    on_non_finite: OnNonFinite = "reject"
-    hold_params: bool = False
-    wire_dtype: WireDtype | None = None
-    """In which what is held as float32 may travel."""
-    on_other_params: OnOtherParams = "warn"
-    """What becomes of a step whose parameters are not those that were answered last: who answers them, decides."""
+    schedule: Schedule | None = setting("The factor on `lr` at each step.", changeable=True)
+    clip: Clip | None = setting("The bound on gradients.", changeable=True)
+    on_non_finite: OnNonFinite = setting(
+        "The answer to a NaN or infinity among the gradients.", choice(*get_args(OnNonFinite), default="reject")
+    )
+    hold_params: bool = setting("Keeps the parameters too, so that a step sends only gradients.", flag(False))
+    wire_dtype: WireDtype | None = setting(
+        "A narrower dtype in which float32 gradients and parameters may travel.",
+        choice(None, *get_args(WireDtype), default=None),
+        later=True,
+    )
+    on_other_params: OnOtherParams = setting(
+        "The answer to a step whose parameters are not those answered last.",
+        choice(*get_args(OnOtherParams), default="warn"),
+        changeable=True,
+        later=True,
+    )
+
+    def __post_init__(self) -> None:
+        if self.wire_dtype and not self.hold_params:
+            words = f"{self.wire_dtype} needs `hold_params` true: otherwise nobody has the parameters as float32"
+            raise InvalidConfig("wire_dtype", words)
 
     @classmethod
     def parse(
@@ -49,33 +78,21 @@ class Config:
         groups: object = None,
         schedule: object = None,
         clip: object = None,
-        on_non_finite: object = "reject",
-        hold_params: object = False,
-        wire_dtype: object = None,
-        on_other_params: object = "warn",
+        **others: object,
     ) -> Self:
-        """Make a configuration of plain values, as they stand in a request.
+        """Return the configuration that a request's plain values describe; `others` are the settings with a reader.
 
         Raises `InvalidConfig`, which names the place of the first wrong value.
         """
-        _one_of("optimizer", optimizer, tuple(OPTIMIZERS))
-        _one_of("on_non_finite", on_non_finite, get_args(OnNonFinite))
-        _one_of("on_other_params", on_other_params, get_args(OnOtherParams))
-        if not isinstance(hold_params, bool):
-            raise InvalidConfig("hold_params", "must be true or false")
-        _check_wire_dtype(wire_dtype, hold_params)
-        given = {} if hyperparameters is None else hyperparameters
-        read = read_fields("hyperparameters", OPTIMIZERS[optimizer].settings, given)
+        read = read_settings(SETTINGS, {"optimizer": optimizer, **others})
+        kind, given = OPTIMIZERS[optimizer].settings, {} if hyperparameters is None else hyperparameters
+        h = read_fields("hyperparameters", kind, given)
         return cls(
-            optimizer=optimizer,
-            hyperparameters=read,
-            given_groups=None if groups is None else read_groups(groups, read),
+            hyperparameters=h,
+            given_groups=None if groups is None else read_groups(groups, h),
             schedule=None if schedule is None else read_schedule(schedule),
             clip=None if clip is None else read_fields("clip", Clip, clip),
-            on_non_finite=on_non_finite,  # type: ignore[arg-type]
-            hold_params=hold_params,
-            wire_dtype=wire_dtype,  # type: ignore[arg-type]
-            on_other_params=on_other_params,  # type: ignore[arg-type]
+            **read,
         )
 
     @property
@@ -89,16 +106,15 @@ class Config:
         return self.given_groups
 
     def groups_of(self, tensors: Collection[str], *, limited: bool = True) -> dict[str, int | None]:
-        """The index of the first group that matches each; `None` where none does.
+        """Return the index of the first group that matches each tensor; `None` where none does.
 
-        A name is matched when it is first asked for, which may take a second where there are many names and patterns;
-        after that it takes a look. Where that is `limited`, patterns that would take longer raise `InvalidConfig`: give
-        it all tensors of a state then, also those that it knows.
+        The first look at a name matches it: up to a second for many names and patterns. With `limited`, patterns that
+        would take longer raise `InvalidConfig`; it needs all tensors of a state.
         """
         return self._grouping.of(tensors, limited=limited)
 
     def group_of(self, tensor: str) -> int | None:
-        """The same of one tensor."""
+        """Return the index of one tensor's group."""
         return self.groups_of([tensor])[tensor]
 
     def hyperparameters_of(self, group: int | None) -> Hyperparameters:
@@ -112,7 +128,7 @@ class Config:
 
     @cached_property
     def pattern_length(self) -> int:
-        """Characters of all patterns: how much work it is to match a name that was not seen before."""
+        """Return the number of characters of all patterns: a measure of the work to match a new name."""
         return sum(len(pattern) for group in self.groups for pattern in group.match)
 
     @cached_property
@@ -124,7 +140,7 @@ class Config:
         return tuple(replace(self.hyperparameters, **group.overrides) for group in self.groups)
 
     def unmatched(self, tensors: Collection[str]) -> list[str]:
-        """The patterns of given groups that match no tensor; none where there is no tensor yet."""
+        """Return the patterns of given groups that match no tensor; none before the first tensor."""
         return self._grouping.unmatched(tensors) if self.given_groups and tensors else []
 
     def __hash__(self) -> int:
@@ -132,14 +148,14 @@ class Config:
 
     @cached_property
     def _hash(self) -> int:
-        """Made once: a step looks for its plan by it, and there may be hundreds of patterns."""
+        """Return the hash, computed once: each step looks up its plan by it, and there may be hundreds of patterns."""
         return hash(tuple(getattr(self, field.name) for field in fields(self)))
 
     def learning_rates(self, step: int, given: float | None = None) -> Mapping[int | None, float]:
-        """The learning rate of each group (`None` is no group) at the step of that number.
+        """Return the learning rate of each group (`None` is no group) at the step of that number.
 
-        One given for the step stands in for the scheduled one, but not in groups that have an lr of their own. Raises
-        `InvalidConfig` where one of them leaves the range of a float.
+        One given for the step replaces the scheduled one, but not in groups with an lr of their own. Raises
+        `InvalidConfig` if one leaves the range of a float.
         """
         factor = self.schedule.at(step) if self.schedule else 1.0
         rates: dict[int | None, float] = {None: self.hyperparameters.lr * factor if given is None else read_lr(given)}
@@ -151,40 +167,30 @@ class Config:
             )
         return rates
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return every effective value, in the form that `parse` takes; what came later only where it is not the
-        default, because digests are made of this, and those of earlier sessions stay as they were."""
-        return {
+    def effective(self) -> dict[str, Any]:
+        """Return every setting with its effective value, as in an answer."""
+        composite = {
             "optimizer": self.optimizer,
             "hyperparameters": plain(self.hyperparameters),
             "groups": [group.to_dict() for group in self.groups],
             "schedule": self.schedule and self.schedule.to_dict(),
             "clip": self.clip and self.clip.to_dict(),
-            "on_non_finite": self.on_non_finite,
-            "hold_params": self.hold_params,
-            **({"wire_dtype": self.wire_dtype} if self.wire_dtype else {}),
-            **({"on_other_params": self.on_other_params} if self.on_other_params != "warn" else {}),
         }
+        return composite | {name: getattr(self, name) for name, row in SETTINGS.items() if row.read}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the effective values in the form that `parse` takes, without `later` settings at their default."""
+        absent = {name for name, row in SETTINGS.items() if row.later and getattr(self, name) == row.default}
+        return {name: value for name, value in self.effective().items() if name not in absent}
+
+
+SETTINGS = settings_of(Config)
+"""The table: each setting's row by its name."""
 
 
 def read_lr(lr: object) -> float:
-    """A learning rate given for one step. Raises `InvalidConfig`."""
+    """Return a learning rate given for one step. Raises `InvalidConfig`."""
     return float(_LR["read"]("lr", lr))
 
 
 _LR = number(at_least=0).metadata
-
-
-def _check_wire_dtype(wire_dtype: object, hold_params: bool) -> None:
-    if wire_dtype is None:
-        return
-    _one_of("wire_dtype", wire_dtype, get_args(WireDtype))
-    if not hold_params:
-        raise InvalidConfig(
-            "wire_dtype", f"{wire_dtype} needs `hold_params` true: else nobody has the parameters as float32"
-        )
-
-
-def _one_of(where: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise InvalidConfig(where, f"{named(value)} is unknown; there is {', '.join(known)}")

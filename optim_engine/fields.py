@@ -1,20 +1,24 @@
-"""Typed, ranged fields for settings, and reading a dataclass of them from a mapping.
+"""Typed, ranged fields for settings, and reading them from a mapping.
 
-A field says once what it may hold; an object with a value outside of that cannot be constructed. Each field's metadata
-has a JSON schema of the same bounds.
+A field says once what it may hold, with a reader and a JSON schema of the same bounds. A `Checked` dataclass is made of
+such fields and cannot be constructed with a value out of range. A dataclass whose fields are made by `setting` is a
+table of settings: `settings_of` returns its rows.
 """
 
 import dataclasses
 import math
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING, dataclass, field
+from typing import Any, TypeAlias, TypeVar
 
 from optim_engine.errors import InvalidConfig
 
 LARGEST_INTEGER = 2**53
-"""Beyond it a float skips whole numbers."""
+"""A float skips whole numbers beyond this one."""
+
+Read: TypeAlias = Callable[[str, object], Any]
+"""Returns the value of a setting, given its place and what came in JSON. Raises `InvalidConfig`."""
 
 
 def number(
@@ -25,7 +29,7 @@ def number(
     below: float = math.inf,
     at_most: float = math.inf,
 ) -> Any:
-    """A finite float within bounds; a whole number is taken as well, a bool is not."""
+    """Return a field for a finite float within bounds. It takes a whole number as well, but no bool."""
 
     def read(where: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -36,11 +40,11 @@ def number(
 
     schema = {"type": "number", "minimum": at_least, "exclusiveMinimum": above}
     schema |= {"exclusiveMaximum": below, "maximum": at_most}
-    return _field(default, read, _bounded(schema))
+    return custom(default, read, _bounded(schema))
 
 
 def integer(default: int | Any = MISSING, *, at_least: int, at_most: int = LARGEST_INTEGER) -> Any:
-    """A whole number within bounds, and up to 2⁵³."""
+    """Return a field for a whole number within bounds, up to 2⁵³."""
 
     def read(where: str, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -49,38 +53,44 @@ def integer(default: int | Any = MISSING, *, at_least: int, at_most: int = LARGE
             raise InvalidConfig(where, f"{named(value)} is out of range: at least {at_least}, at most {at_most}")
         return value
 
-    return _field(default, read, {"type": "integer", "minimum": at_least, "maximum": at_most})
+    return custom(default, read, {"type": "integer", "minimum": at_least, "maximum": at_most})
 
 
 def flag(default: bool) -> Any:
-    """True or false."""
+    """Return a field for true or false."""
 
     def read(where: str, value: object) -> bool:
         if not isinstance(value, bool):
             raise InvalidConfig(where, f"must be true or false, not {named(value)}")
         return value
 
-    return _field(default, read, {"type": "boolean"})
+    return custom(default, read, {"type": "boolean"})
 
 
-def choice(*names: str) -> Any:
-    """One of these texts."""
+def choice(*names: str | None, default: str | Any = MISSING) -> Any:
+    """Return a field for one of these texts; `None` among them is JSON's `null`."""
 
-    def read(where: str, value: object) -> str:
-        if value not in names:
-            raise InvalidConfig(where, f"{named(value)} is unknown; there is {', '.join(names)}")
-        return str(value)
+    def read(where: str, value: object) -> object:
+        check_known(where, value, names)
+        return value
 
-    return _field(MISSING, read, {"type": "string", "enum": [*names]})
+    return custom(default, read, {"type": ["string", "null"] if None in names else "string", "enum": [*names]})
+
+
+def check_known(where: str, value: object, names: Iterable[str | None]) -> None:
+    """Raise `InvalidConfig` unless the value is one of the names."""
+    if value not in (known := list(names)):
+        there = ", ".join(name for name in known if name)
+        raise InvalidConfig(where, f"{named(value)} is unknown; expected one of {there}")
 
 
 def coefficients(default: tuple[float, float]) -> Any:
-    """Two numbers in [0, 1)."""
+    """Return a field for two numbers in [0, 1)."""
     return several(default, *[number(at_least=0, below=1)] * 2)
 
 
 def several(default: tuple[Any, ...], *each: Any) -> Any:
-    """A list of so many: what each of those fields holds."""
+    """Return a field for a list with one value for each of those fields."""
     count = {2: "two", 3: "three"}[len(each)]
 
     def read(where: str, value: object) -> tuple[Any, ...]:
@@ -92,20 +102,28 @@ def several(default: tuple[Any, ...], *each: Any) -> Any:
 
     schemas = [one.metadata["schema"] for one in each]
     items = {"items": schemas[0]} if all(schema == schemas[0] for schema in schemas) else {"prefixItems": schemas}
-    return _field(default, read, {"type": "array", **items, "minItems": len(each), "maxItems": len(each)})
+    return custom(default, read, {"type": "array", **items, "minItems": len(each), "maxItems": len(each)})
 
 
 def optional(given: Any) -> Any:
-    """What that field holds, or `None`, which is the default."""
+    """Return a field for what the given one holds, or `None`, which is the default."""
 
     def read(where: str, value: object) -> object:
         return None if value is None else given.metadata["read"](where, value)
 
-    return _field(None, read, {"anyOf": [given.metadata["schema"], {"type": "null"}]})
+    return custom(None, read, {"anyOf": [given.metadata["schema"], {"type": "null"}]})
+
+
+def custom(default: Any, read: Read | None, schema: Mapping[str, Any]) -> Any:
+    """Return a field with a reader of its own; a default that is callable makes a new value each time."""
+    metadata = {"read": read, "schema": schema}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 class Checked:
-    """A dataclass whose fields are made by the functions above: one with a value out of range cannot be constructed."""
+    """The base of a dataclass whose fields are made above: a value out of range cannot be constructed."""
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
@@ -116,36 +134,82 @@ C = TypeVar("C", bound=Checked)
 
 
 def read_fields(where: str, kind: type[C], values: object, *, base: C | None = None) -> C:
-    """An object of `kind` from a mapping, with `base`'s values (or the defaults) for what the mapping does not say.
+    """Return an object of `kind` from a mapping, with `base`'s values (or the defaults) for names that are not in it.
 
-    Raises `InvalidConfig` for a key that `kind` does not have, a missing one, a wrong type or a value out of range,
-    with its place within `where`.
+    Raises `InvalidConfig` for an unknown or missing name, a wrong type or a value out of range, with its place within
+    `where`.
     """
     if not isinstance(values, Mapping):
         raise InvalidConfig(where, f"must be an object, not {named(values)}")
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     given = ({name: getattr(base, name) for name in fields} if base else {}) | dict(values)
     try:
-        for name in given:
-            if name not in fields:
-                there = ", ".join(fields) or "none"
-                raise InvalidConfig(str(name)[:80], f"there is no such setting here; there is {there}")
+        _check_names(given, fields)
         for name, f in fields.items():
             if name not in given and f.default is MISSING:
-                raise InvalidConfig(name, "is needed")
+                raise InvalidConfig(name, "is required")
         return kind(**given)
     except InvalidConfig as error:
         raise error.within(where) from None
 
 
+def _check_names(given: Iterable[str], known: Collection[str]) -> None:
+    for name in given:
+        if name not in known:
+            expected = f"expected one of {', '.join(known)}" if known else "no settings here"
+            raise InvalidConfig(str(name)[:80], f"unknown setting; {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A row of a table of settings, which requests, answers, the schema and the documents are made of or checked by."""
+
+    words: str
+    """The setting's description in the schema, and the beginning of its row in the documents."""
+    changeable: bool
+    later: bool
+    """Newer than the format of documents, so written only if not the default: digests of older sessions stay."""
+    default: Any
+    read: Read | None
+    """`None` where the reader needs other settings too."""
+    schema: Mapping[str, Any]
+
+
+def setting(
+    words: str, given: Any = None, *, changeable: bool = False, later: bool = False, name: str | None = None
+) -> Any:
+    """Return the given field as a row of a table of settings; without one the default is `None`."""
+    value = given or custom(None, None, {})
+    row = {**value.metadata, "words": words, "changeable": changeable, "later": later}
+    return field(default=value.default, default_factory=value.default_factory, metadata={"setting": row, "name": name})
+
+
+def settings_of(kind: type[object]) -> dict[str, Setting]:
+    """Return the rows of a table by the names of the settings, in their order."""
+    return {
+        f.metadata["name"] or f.name: Setting(
+            **f.metadata["setting"], default=f.default if f.default_factory is MISSING else f.default_factory()
+        )
+        for f in dataclasses.fields(kind)  # type: ignore[arg-type]
+        if "setting" in f.metadata
+    }
+
+
+def read_settings(table: Mapping[str, Setting], given: Mapping[str, object]) -> dict[str, Any]:
+    """Return the value of every setting that has a reader, or its default. Raises `InvalidConfig`."""
+    readers = {name: row.read for name, row in table.items() if row.read}
+    _check_names(given, readers)
+    return {name: read(name, given[name]) if name in given else table[name].default for name, read in readers.items()}
+
+
 def plain(settings: Checked | Mapping[str, Any]) -> dict[str, Any]:
-    """The settings by name, as they stand in JSON."""
+    """Return the settings by name, as JSON has them."""
     values = dict(settings) if isinstance(settings, Mapping) else dataclasses.asdict(settings)  # type: ignore[call-overload]
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def field_schema(kind: type[object]) -> dict[str, Any]:
-    """The JSON schema of what `read_fields` takes for `kind`."""
+    """Return the JSON schema of what `read_fields` takes for `kind`."""
     properties = {}
     required = []
     for f in dataclasses.fields(kind):  # type: ignore[arg-type]
@@ -158,12 +222,8 @@ def field_schema(kind: type[object]) -> dict[str, Any]:
     return schema | {"required": required} if required else schema
 
 
-def _field(default: Any, read: Callable[[str, object], object], schema: dict[str, Any]) -> Any:
-    return field(default=default, metadata={"read": read, "schema": schema})
-
-
 def named(value: object) -> str:
-    """The value, short enough to be shown; what is nested is named by its type alone."""
+    """Return the value, short enough to show; a list or object is named by its type alone."""
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
         return f"a whole number of {value.bit_length()} bits"
     if value is None or isinstance(value, (bool, int, float, str)):

@@ -14,7 +14,7 @@ from typing import Any
 
 from optim_engine import scalars
 from optim_engine.errors import InvalidConfig
-from optim_engine.fields import Checked, integer, named, number, plain, read_fields
+from optim_engine.fields import Checked, check_known, integer, number, plain, read_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,9 +199,8 @@ def read_schedule(schedule: object) -> Schedule:
         raise InvalidConfig("schedule", 'must be an object, such as {"kind": "constant"}')
     settings = dict(schedule)
     kind = settings.pop("kind", None)
-    if not isinstance(kind, str) or kind not in SCHEDULES:
-        raise InvalidConfig("schedule.kind", f"{named(kind)} is unknown; there is {', '.join(SCHEDULES)}")
-    return read_fields("schedule", SCHEDULES[kind], settings)
+    check_known("schedule.kind", kind, SCHEDULES)
+    return read_fields("schedule", SCHEDULES[str(kind)], settings)
 
 
 def _cosine(s: int, T: int, f: float) -> float:

@@ -1,32 +1,24 @@
-"""An example of each body, by its component's name. The tests send those of requests, and compare those of answers."""
+"""Examples of bodies by the names of their schemas. The tests send those of requests and compare those of answers."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from app.session import BESIDE
+from optim_engine import Config
+
 _SESSION: dict[str, Any] = {
     "id": "18e9e9f6f27c70c9ceed23ba6f44828e",
-    "optimizer": "adamw",
-    "hyperparameters": {
-        "lr": 0.001, "weight_decay": 0.01, "maximize": False, "betas": [0.9, 0.999], "eps": 1e-8, "amsgrad": False,
-    },
-    "groups": [{"match": ["*bias"], "weight_decay": 0.0}],
-    "schedule": None,
-    "clip": None,
-    "on_non_finite": "reject",
-    "hold_params": False,
-    "wire_dtype": None,
-    "on_other_params": "warn",
+    **Config.parse("adamw").effective(),
     "step": 41,
     "skipped_steps": 0,
     "digest": "6f1c0d3a5be94c7782d0a1f4e3b2c596",
     "tensors": {"w": {"shape": [1, 2], "dtype": "float32", "step": 41, "group": None}},
     "warnings": [],
-    "ttl_seconds": None,
-    "labels": {},
+    **{name: row.default for name, row in BESIDE.items()},
     "created_at": "2026-11-20T12:00:00.000Z",
     "updated_at": "2026-11-20T12:05:31.250Z",
     "expires_at": None,
-}  # fmt: skip
+}
 _SUMMARY: dict[str, Any] = {name: value for name, value in _SESSION.items() if name != "tensors"} | {
     "tensor_count": 1,
     "state_bytes": 72,

@@ -1,4 +1,4 @@
-"""The words of the OpenAPI document: bodies, answers, errors and their examples. What the routes do is not here."""
+"""The words of the OpenAPI document: bodies, answers, errors and their examples. Knows no route."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ IF_NONE_MATCH: Document = {
     "name": "If-None-Match",
     "in": "header",
     "required": False,
-    "description": "ETags, with commas between them: where the session still has one of them, the answer is 304.",
+    "description": "ETags, with commas between them. If the session still has one of them, the answer is 304.",
     "schema": {"type": "string"},
 }
 IDEMPOTENCY_KEY: Document = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Names this request: sent again, with the same method, path and body, it changes nothing. The last "
-    "4,096 keys of a session are known, and older ones for 24 hours within its last 100,000; that of a creation for 24 "
-    "hours at least, and as long as its session lives.",
+    "description": "The name of this request. Sent again with the same method, path and body, it changes nothing. A "
+    "session knows its last 4,096 keys, and older ones for 24 hours within its last 100,000. The key of a creation is "
+    "known for 24 hours at least, and as long as its session lives.",
     "schema": {"type": "string", "maxLength": 257},
     "example": '"9f0c7c6e-step-42"',
 }
@@ -30,15 +30,15 @@ IF_MATCH: Document = {
     "name": "If-Match",
     "in": "header",
     "required": False,
-    "description": "ETags, with commas between them, or `*`: where the session has none of them by now, the answer is "
-    "412 and nothing is changed. Whoever sends the same request again with its key gets its answer all the same.",
+    "description": "ETags, with commas between them, or `*`. If the session has none of them by now, the answer is 412 "
+    "and nothing is changed. A request that is sent again with its key gets its answer all the same.",
     "schema": {"type": "string"},
     "example": '"7-0123456789ab"',
 }
 ONCE: Document = {"parameters": [IDEMPOTENCY_KEY, IF_MATCH]}
-"""For `openapi_extra` of every write."""
+"""The `openapi_extra` of every write."""
 WRITES = ("malformed_header", "precondition_failed", "idempotency_mismatch")
-"""What every write may be refused for."""
+"""The codes that every write may be refused with."""
 REPLAYED = {"Idempotent-Replayed": "`true` where the request had been answered before."}
 ETAG = {"ETag": "Changes with every change of the session."}
 WRITTEN = REPLAYED | ETAG
@@ -74,7 +74,7 @@ def answers(
     headers: Mapping[str, str] | None = None,
     keyed: bool = True,
 ) -> dict[int | str, Document]:
-    """The successful answer, and one for each status that the codes stand for."""
+    """Return the schema of a successful answer, and of an error for each status of the codes."""
     content = {JSON.media_type: {"schema": ref(name)}} if name else None
     return _answers(status, content, codes, headers, keyed)
 
@@ -82,12 +82,12 @@ def answers(
 def written(
     status: int, name: str | None, *codes: str, headers: Mapping[str, str] | None = None, has_etag: bool = True
 ) -> dict[int | str, Document]:
-    """The same for a write; one that leaves no session has no ETag and is not answered again."""
+    """Return the same for a write. A write that leaves no session has no ETag and is not replayed."""
     return answers(status, name, *WRITES, *codes, headers={**(headers or {}), **(WRITTEN if has_etag else {})})
 
 
 def tensor_answers(name: str, *codes: str, headers: Mapping[str, str] | None = None) -> dict[int | str, Document]:
-    """The same, in each form that tensors have."""
+    """Return the same in each form of tensors."""
     return _answers(200, _tensor_content(name), codes, headers, True)
 
 
@@ -100,7 +100,8 @@ def text_answer(words: str, *codes: str) -> dict[int | str, Document]:
 
 
 def completed(schema: Document) -> Document:
-    """FastAPI's schema with what it does not know (bodies that are read by hand) or would drop (examples' nulls)."""
+    """Return FastAPI's schema with the parts that it does not know (bodies that routes read themselves) or would drop
+    (nulls in examples)."""
     security = {"key": {"type": "http", "scheme": "bearer"}}
     schema |= {
         "components": {"schemas": components(), "securitySchemes": security},

@@ -1,12 +1,14 @@
-"""The schemas of the OpenAPI document: what bodies and answers consist of, whichever route they belong to."""
+"""The schemas of the OpenAPI document: the contents of bodies and answers, for all routes."""
 
-from typing import Any, get_args
+from collections.abc import Mapping
+from dataclasses import MISSING
+from typing import Any
 
 from app.errors import ERRORS
 from app.routes.examples import EXAMPLES
+from app.wire.session_json import CHANGEABLE, CREATION
 from optim_engine.clipping import Clip
-from optim_engine.config import OnOtherParams, WireDtype
-from optim_engine.fields import field_schema
+from optim_engine.fields import Setting, field_schema
 from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.schedules import SCHEDULES
 
@@ -30,77 +32,77 @@ def ref(name: str) -> Document:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _settings() -> Document:
-    """Return the settings of a session that may be changed."""
-    return {
-        "hyperparameters": {"type": "object", "description": "What the optimizer has.", "anyOf": _optimizers()},
+def _create() -> Document:
+    """Return the settings as a creation has them. Those that are objects have a schema of their own."""
+    composite: Document = {
+        "hyperparameters": {"type": "object", "anyOf": _optimizers()},
         "groups": {"type": ["array", "null"], "items": ref("Group")},
         "schedule": {"oneOf": [*_schedules(), {"type": "null"}]},
         "clip": {"oneOf": [field_schema(Clip), {"type": "null"}]},
-        "on_other_params": {
-            "type": "string",
-            "enum": list(get_args(OnOtherParams)),
-            "default": "warn",
-            "description": "Where a step's parameters are not those that were answered last.",
-        },
-        "ttl_seconds": {"type": ["number", "null"], "exclusiveMinimum": 0},
         "labels": {"type": ["object", "null"], "additionalProperties": TEXT},
     }
-
-
-def _fixed_settings() -> Document:
-    """Return those that stay as they were created."""
     return {
-        "optimizer": {"type": "string", "enum": list(OPTIMIZERS)},
-        "on_non_finite": {"type": "string", "enum": ["reject", "skip"], "default": "reject"},
-        "hold_params": {"type": "boolean", "default": False},
-        "wire_dtype": {
-            "type": ["string", "null"],
-            "enum": [None, *get_args(WireDtype)],
-            "default": None,
-            "description": "In which what the session holds as float32 may travel. Needs `hold_params`.",
-        },
+        name: (composite.get(name) or {**row.schema, **_default(row)}) | {"description": row.words}
+        for name, row in CREATION.items()
     }
+
+
+def _update() -> Document:
+    """Return the settings as a change has them: `null` puts a default back."""
+    composite: Document = {
+        "hyperparameters": {"type": ["object", "null"]},
+        "groups": {"type": ["array", "null"], "items": ref("Group")},
+        "schedule": {"type": ["object", "null"]},
+        "clip": {"oneOf": [field_schema(Clip), {"type": "null"}]},
+        "labels": {"type": ["object", "null"], "additionalProperties": {"type": ["string", "null"]}},
+    }
+    return {name: composite.get(name) or _or_null(row.schema) for name, row in CHANGEABLE.items()}
 
 
 def _session() -> Document:
-    return {
-        **dict.fromkeys(("id", "optimizer", "on_non_finite", "digest", "created_at", "updated_at"), TEXT),
+    """Return the settings and all else that an answer has of a session."""
+    composite: Document = {
         "hyperparameters": {"type": "object"},
         "groups": {"type": "array", "items": ref("Group")},
         "schedule": {"type": ["object", "null"]},
         "clip": {"type": ["object", "null"]},
-        "hold_params": FLAG,
-        "wire_dtype": {"type": ["string", "null"]},
-        "on_other_params": TEXT,
+        "labels": {"type": "object", "additionalProperties": TEXT},
+    }
+    return {
+        **dict.fromkeys(("id", "digest", "created_at", "updated_at"), TEXT),
+        **{name: composite.get(name) or {"type": row.schema["type"]} for name, row in CREATION.items()},
         "step": WHOLE,
         "skipped_steps": WHOLE,
         "warnings": {"type": "array", "items": TEXT},
-        "ttl_seconds": {"type": ["number", "null"]},
-        "labels": {"type": "object", "additionalProperties": TEXT},
         "expires_at": {"type": ["string", "null"]},
     }
 
 
+def _default(row: Setting) -> Document:
+    return {} if row.default is MISSING else {"default": row.default}
+
+
+def _or_null(schema: Mapping[str, Any]) -> Document:
+    """Return the schema of the same or `null`."""
+    if "null" in schema["type"]:
+        return {**schema}
+    names = {"enum": [None, *schema["enum"]]} if "enum" in schema else {}
+    return {**schema, "type": [schema["type"], "null"], **names}
+
+
 def _requests() -> dict[str, Document]:
-    settings = _settings()
     return {
-        "CreateSession": _object({**_fixed_settings(), **settings}, required=["optimizer"]),
-        "UpdateSession": _object(
-            settings
-            | {
-                "hyperparameters": {"type": ["object", "null"]},
-                "schedule": {"type": ["object", "null"]},
-                "on_other_params": {"type": ["string", "null"], "enum": [None, *get_args(OnOtherParams)]},
-                "labels": {"type": ["object", "null"], "additionalProperties": {"type": ["string", "null"]}},
-            },
-            required=[],
-        ),
+        "CreateSession": _object(_create(), required=["optimizer"]),
+        "UpdateSession": _object(_update(), required=[]),
         "TensorEdits": _object(
             {
                 "rename": {"type": "object", "additionalProperties": TEXT, "description": "New names by old ones."},
-                "remove": {"type": "array", "items": TEXT, "description": "To be forgotten."},
-                "reset": {"type": "array", "items": TEXT, "description": "To begin anew: no moments, no updates."},
+                "remove": {"type": "array", "items": TEXT, "description": "Tensors to forget."},
+                "reset": {
+                    "type": "array",
+                    "items": TEXT,
+                    "description": "Tensors to start again: no moments, no updates.",
+                },
             },
             required=[],
         ),
@@ -108,7 +110,7 @@ def _requests() -> dict[str, Document]:
             "type": "object",
             "properties": {"match": {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}},
             "required": ["match"],
-            "description": "Patterns on the tensors' names, and the hyperparameters that are theirs.",
+            "description": "Patterns for tensors' names, and the hyperparameters of the tensors that match.",
         },
     }
 
@@ -134,7 +136,7 @@ def _sessions() -> dict[str, Document]:
                 "unreadable": {
                     "type": "array",
                     "items": _object({"id": TEXT, "code": {"type": "string", "enum": sorted(ERRORS)}}),
-                    "description": "Where there are any: damaged ones, or such as a newer version wrote.",
+                    "description": "Damaged sessions, and those of a newer version. Absent if there are none.",
                 },
                 "next_cursor": {"type": ["string", "null"]},
             },
@@ -148,13 +150,21 @@ def _steps() -> dict[str, Document]:
     metrics = _object(dict.fromkeys(METRICS, NUMBER))
     return {
         "Tensor": _tensor({"type": "number"}),
-        "Gradient": _tensor(_SPECIAL_NUMBER) | {"description": "null as a whole: left out, with its parameter."},
+        "Gradient": _tensor(_SPECIAL_NUMBER) | {"description": "`null` as a whole: left out, with its parameter."},
         "Step": _object(
             {
-                "step": {"type": ["integer", "null"], "minimum": 1, "description": "The number that it will get."},
+                "step": {
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "description": "The number that this step will get.",
+                },
                 "params": tensors,
                 "grads": {"type": "object", "additionalProperties": ref("Gradient"), "minProperties": 1},
-                "lr": {"type": ["number", "null"], "minimum": 0, "description": "For this step alone."},
+                "lr": {
+                    "type": ["number", "null"],
+                    "minimum": 0,
+                    "description": "The learning rate of this step alone.",
+                },
                 "loss": {"anyOf": [*NUMBER["anyOf"], {"type": "null"}], "description": "Recorded in the history."},
             },
             required=["grads"],
@@ -165,9 +175,16 @@ def _steps() -> dict[str, Document]:
                 "params": tensors,
                 "skipped": FLAG,
                 "digest": TEXT,
-                "params_digest": {"type": "string", "description": "Of these parameters: to compare, not to compute."},
+                "params_digest": {
+                    "type": "string",
+                    "description": "The digest of these parameters: compare it, do not compute it.",
+                },
                 "metrics": metrics,
-                "warnings": {"type": "array", "items": TEXT, "description": "What may be wrong, though it was taken."},
+                "warnings": {
+                    "type": "array",
+                    "items": TEXT,
+                    "description": "Possible mistakes in a step that was taken.",
+                },
             }
         ),
         "Params": _object({"params": tensors}),

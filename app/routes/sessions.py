@@ -1,4 +1,4 @@
-"""Sessions: create, list, read, change, delete, and their history."""
+"""The routes of sessions: create, list, read, change, delete, and their history."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -24,9 +24,9 @@ T = TypeVar("T")
 
 ID = "^[0-9a-f]{32}$"
 ROWS, MOST_ROWS = 1000, 10_000
-"""Of the history in one answer, unless told, and at most."""
+"""Rows of the history in one answer: by default, and at most."""
 ROW_BYTES = 256
-"""About how long a row is."""
+"""The approximate length of a row."""
 
 
 @router.post(
@@ -42,8 +42,9 @@ ROW_BYTES = 256
     ),
 )  # fmt: skip
 async def create_session(request: Request, service: Has, caller: Writer) -> Response:
-    """A new session at step 0. Only `optimizer` is needed. Defaults are PyTorch's, except that without `groups` tensors
-    named `*bias` get no weight decay. A state file instead makes a session of it, with its settings, counts and labels.
+    """Create a session at step 0. Only `optimizer` is required. Defaults are PyTorch's, except that without `groups`
+    tensors named `*bias` get no weight decay. A state file as the body gives the session its settings, counts,
+    and labels.
     """
     if codec_of(request.headers.get("content-type"), request.headers.get("content-encoding")) is SAFETENSORS:
         async with state_file(request, service, caller.tenant) as (file, once):
@@ -66,15 +67,15 @@ async def list_sessions(
     service: Has,
     caller: Reader,
     label: Annotated[
-        list[str], Query(default_factory=list, description="`name:value`; of several, a session must have all.")
+        list[str], Query(default_factory=list, description="`name:value`. A session must have all of them.")
     ],
     limit: Annotated[int, Query(ge=1, le=100, description="Sessions in one answer.")] = 20,
-    cursor: Annotated[str | None, Query(pattern=ID, description="`next_cursor` of the answer before.")] = None,
-    optimizer: Annotated[str | None, Query(description="The optimizer that they have.")] = None,
+    cursor: Annotated[str | None, Query(pattern=ID, description="The `next_cursor` of the answer before.")] = None,
+    optimizer: Annotated[str | None, Query(description="The sessions' optimizer.")] = None,
 ) -> Response:
-    """Up to `limit` sessions, without their tensors; `next_cursor` is null where there are no more.
+    """Return up to `limit` sessions, without their tensors. `next_cursor` is null on the last page.
 
-    A page of a filter may have fewer, or none, while `next_cursor` leads on. A damaged session is named beside them.
+    With a filter a page may have fewer sessions, or none, before the last one. A damaged session is named beside them.
     """
     page = await service.listing.page(caller.tenant, limit, cursor, _filter(label, optimizer))
 
@@ -94,11 +95,11 @@ async def list_sessions(
     responses=schema.answers(
         200, "Session", "session_not_found", "state_damaged",
         headers=schema.ETAG,
-    ) | {304: {"description": "As it was: `If-None-Match` named this ETag."}},
+    ) | {304: {"description": "Unchanged: `If-None-Match` has this ETag."}},
     openapi_extra={"parameters": [schema.IF_NONE_MATCH]},
 )  # fmt: skip
 async def get_session(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
-    """The session with every effective setting, and each tensor that it has seen."""
+    """Return the session with every effective setting, and each tensor that it has seen."""
     head, session = await service.records.get(caller.tenant, session_id)
     if _is_known(head.etag, request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers={"ETag": head.etag})
@@ -116,7 +117,7 @@ async def get_session(request: Request, session_id: str, service: Has, caller: R
     ),
 )  # fmt: skip
 async def update_session(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
-    """A merge (RFC 7396): keys that are not named stay, `null` puts a default back."""
+    """Merge changes into the settings (RFC 7396): those that are not named stay, `null` puts a default back."""
     changes, once = await read_document(request, service, caller.tenant, read_changes)
     written = await service.sessions.update(caller.tenant, session_id, changes, once)
     return await session_answer(service, written.session, 200, headers_of(written))
@@ -131,7 +132,7 @@ async def update_session(request: Request, session_id: str, service: Has, caller
     responses=schema.written(204, None, "session_not_found", "session_busy", "state_damaged", has_etag=False),
 )
 async def delete_session(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
-    """The session, its state and its history, for good. Sent again it is 404."""
+    """Delete the session, its state and its history for good. Sent again it is 404."""
     await service.sessions.delete(caller.tenant, session_id, read_once(request))
     return Response(status_code=204)
 
@@ -139,27 +140,28 @@ async def delete_session(request: Request, session_id: str, service: Has, caller
 @router.get(
     "/v1/sessions/{session_id}/history",
     operation_id="getHistory",
-    summary="What each step did, oldest first",
+    summary="Read the history, oldest step first",
     responses=schema.answers(200, "History", "session_not_found", "state_damaged"),
 )
 async def get_history(
     session_id: str,
     service: Has,
     caller: Reader,
-    after: Annotated[int | None, Query(ge=-1, le=2**53, description="Rows of later steps than this.")] = None,
-    limit: Annotated[int | None, Query(ge=1, le=MOST_ROWS, description="Rows in one answer, else 1,000.")] = None,
-    last: Annotated[int | None, Query(ge=1, le=MOST_ROWS, description="The newest so many rows.")] = None,
+    after: Annotated[int | None, Query(ge=-1, le=2**53, description="The step that rows must be later than.")] = None,
+    limit: Annotated[int | None, Query(ge=1, le=MOST_ROWS, description="Rows in one answer; 1,000 by default.")] = None,
+    last: Annotated[int | None, Query(ge=1, le=MOST_ROWS, description="The number of newest rows.")] = None,
 ) -> Response:
-    """One row a step. A skipped step's row has the number of the step before it; rows of one number come together."""
+    """Return one row per step. A skipped step's row has the number of the step before it; rows of one number come
+    together."""
     if last is not None and (after is not None or limit is not None):
-        raise MalformedQuery("`last` is the newest rows alone: send it without `after` and `limit`")
+        raise MalformedQuery("`last` asks for the newest rows: send it without `after` and `limit`")
     rows = await service.records.history(caller.tenant, session_id, -1 if after is None else after, limit or ROWS, last)
     text = await service.compute.run(lambda: b'{"history":[%b]}' % b",".join(rows), ROW_BYTES * len(rows))
     return Response(text, media_type="application/json")
 
 
 def _filter(labels: list[str], optimizer: str | None) -> Filter:
-    """Raise `MalformedQuery` for one that no session can fit."""
+    """Return the filter of the query. Raises `MalformedQuery` for one that no session can fit."""
     for label in labels:
         if ":" not in label:
             raise MalformedQuery(f"query parameter label is {label!r:.80}: it must be name:value, such as run:mnist-3")
@@ -169,5 +171,5 @@ def _filter(labels: list[str], optimizer: str | None) -> Filter:
 
 
 def _is_known(etag: str, header: str) -> bool:
-    """Say whether `If-None-Match` has that ETag, or `*`; a proxy that compresses may have made it a weak one."""
+    """Return true if `If-None-Match` has that ETag, or `*`. A proxy that compresses may have made it a weak one."""
     return not {etag, "*"}.isdisjoint(tag.strip().removeprefix("W/") for tag in header.split(","))

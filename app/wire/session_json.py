@@ -1,6 +1,6 @@
-"""The session's own JSON: what may be asked for, what is answered, and how settings are merged.
+"""The session's own JSON: requests, answers, and how a change is merged.
 
-What the settings may be is decided by the engine (`optim_engine.config`); here is what stands around them.
+The tables of settings (`optim_engine.config.SETTINGS`, `app.session.BESIDE`) say what a request may have.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,71 +9,67 @@ from typing import Any
 
 from app import advice, plain
 from app.errors import InvalidSession
-from app.session import Listed, Session, write_config
+from app.session import BESIDE, Listed, Session, write_config
 from optim_engine import Config
-from optim_engine.fields import named
+from optim_engine.config import SETTINGS
+from optim_engine.fields import read_settings
 
-SETTINGS = (
-    "optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params", "wire_dtype",
-    "on_other_params",
-)  # fmt: skip
-CHANGEABLE = ("hyperparameters", "groups", "schedule", "clip", "on_other_params", "ttl_seconds", "labels")
-CREATION = (*SETTINGS, "ttl_seconds", "labels")
-MAX_LABELS = 64
-MAX_LABEL_LENGTH = 256
-LONGEST_TTL = 10 * 365 * 86400
+CREATION = SETTINGS | BESIDE
+CHANGEABLE = {name: row for name, row in CREATION.items() if row.changeable}
 
 
 def read_creation(document: Any) -> dict[str, Any]:
-    """`config`, `ttl_seconds` and `labels` of a new session. Raises `InvalidConfig` and `InvalidSession`."""
+    """Return the `config` of a new session and its other settings. Raises `InvalidConfig` and `InvalidSession`."""
     _check_keys(document, CREATION)
     if "optimizer" not in document:
-        raise InvalidSession("optimizer: is needed")
-    config = Config.parse(**{key: document[key] for key in SETTINGS if key in document})
+        raise InvalidSession("optimizer: is required")
+    config = Config.parse(**{name: document[name] for name in SETTINGS if name in document})
     if config.rule.bits == "machine" and not config.hold_params:
         raise InvalidSession(
             f"hold_params: {config.optimizer} needs it true: another machine could not make an answer again to the bit"
         )
-    return {
-        "config": config,
-        "ttl_seconds": _read_ttl(document.get("ttl_seconds")),
-        "labels": _read_labels({} if document.get("labels") is None else document["labels"]),
-    }
+    return {"config": config, **read_settings(BESIDE, {name: document[name] for name in BESIDE if name in document})}
 
 
 def read_changes(document: Any) -> Callable[[Session], Session]:
-    """What a PATCH makes of a session: a merge (RFC 7396), in which `null` puts a default back.
+    """Return what a PATCH does to a session: a merge (RFC 7396), in which `null` puts a default back.
 
-    `hyperparameters` and `labels` are merged key by key, a schedule too unless it names another kind; groups and clip
-    are replaced whole.
+    `hyperparameters` and `labels` are merged key by key, and so is a schedule unless its kind changes; other settings
+    are replaced.
     """
     _check_keys(document, CHANGEABLE)
 
     def change(session: Session) -> Session:
-        settings = write_config(session.config)
-        for key in ("groups", "clip"):
-            if key in document:
-                settings[key] = document[key]
-        if "on_other_params" in document:
-            given = document["on_other_params"]
-            settings["on_other_params"] = Config.on_other_params if given is None else given
-        if "hyperparameters" in document:
-            settings["hyperparameters"] = _merged("hyperparameters", settings, document)
-        if "schedule" in document:
-            new, old = document["schedule"], settings["schedule"]
-            same_kind = isinstance(new, Mapping) and old and new.get("kind", old["kind"]) == old["kind"]
-            settings["schedule"] = _merged("schedule", settings, document) if same_kind else new
-        labels = session.labels
-        if "labels" in document:
-            labels = _read_labels(_merged("labels", {"labels": labels}, document))
-        ttl = _read_ttl(document["ttl_seconds"]) if "ttl_seconds" in document else session.ttl_seconds
-        return replace(session, config=Config.parse(**settings), ttl_seconds=ttl, labels=labels)
+        old = write_config(session.config) | session.beside()
+        new = {name: MERGES[name](old[name], value) if name in MERGES else value for name, value in document.items()}
+        whole = {name: value for name, value in (old | new).items() if value is not None}
+        beside = read_settings(BESIDE, {name: whole.pop(name) for name in BESIDE if name in whole})
+        return replace(session, config=Config.parse(**whole), **beside)
 
     return change
 
 
+def _merged(old: Any, new: Any) -> Any:
+    """Return one object merged; anything else is left for its reader to refuse."""
+    if not isinstance(new, Mapping):
+        return new
+    return {name: value for name, value in {**old, **new}.items() if value is not None}
+
+
+def _merged_schedule(old: Any, new: Any) -> Any:
+    same_kind = isinstance(new, Mapping) and old and new.get("kind", old["kind"]) == old["kind"]
+    return _merged(old, new) if same_kind else new
+
+
+MERGES: Mapping[str, Callable[[Any, Any], Any]] = {
+    "hyperparameters": _merged,
+    "labels": _merged,
+    "schedule": _merged_schedule,
+}
+
+
 def view(session: Session) -> dict[str, Any]:
-    """The session as it is answered, with every effective value."""
+    """Return the session as an answer has it, with every effective value."""
     config = session.config
     groups = config.groups_of(session.layout.entries, limited=False)
     tensors = {
@@ -95,57 +91,25 @@ def summary(listed: Listed) -> dict[str, Any]:
 
 
 def _written(session: Session, tensors: Mapping[str, Any], warnings: Sequence[str]) -> dict[str, Any]:
-    config = session.config
     return {
         "id": session.id,
-        **config.to_dict(),
-        "wire_dtype": config.wire_dtype,
-        "on_other_params": config.on_other_params,
+        **session.config.effective(),
         "step": session.step,
         "skipped_steps": session.skipped_steps,
         "digest": session.digest,
         **tensors,
         "warnings": warnings,
-        "ttl_seconds": session.ttl_seconds,
-        "labels": session.labels,
+        **session.beside(),
         "created_at": plain.instant(session.created_at),
         "updated_at": plain.instant(session.updated_at),
         "expires_at": plain.instant(session.expires_at),
     }
 
 
-def _check_keys(document: Any, known: tuple[str, ...]) -> None:
+def _check_keys(document: Any, known: Mapping[str, object]) -> None:
     if not isinstance(document, dict):
         raise InvalidSession("the body must be a JSON object")
     for key in document:
         if key not in known:
             fixed = "cannot be changed" if key in SETTINGS else "is unknown"
-            raise InvalidSession(f"{key!r:.80} {fixed}; there is {', '.join(known)}")
-
-
-def _merged(key: str, old: Mapping[str, Any], document: Mapping[str, Any]) -> Any:
-    """One object merged; anything else is left to be refused by who reads it."""
-    new = document[key]
-    if new is None:
-        return {}
-    if not isinstance(new, Mapping):
-        return new
-    merged = {**old[key], **new}
-    return {name: value for name, value in merged.items() if value is not None}
-
-
-def _read_ttl(value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= LONGEST_TTL:
-        return value
-    raise InvalidSession(f"ttl_seconds: {named(value)} must be above 0 and at most {LONGEST_TTL}, or null")
-
-
-def _read_labels(labels: Any) -> dict[str, str]:
-    if not isinstance(labels, Mapping) or len(labels) > MAX_LABELS:
-        raise InvalidSession(f"labels: must be an object of up to {MAX_LABELS} strings")
-    for name, value in labels.items():
-        if not isinstance(value, str) or max(len(name), len(value)) > MAX_LABEL_LENGTH:
-            raise InvalidSession(f"labels.{name:.80}: must be a string of up to {MAX_LABEL_LENGTH} characters")
-    return dict(labels)
+            raise InvalidSession(f"{key!r:.80} {fixed}; expected one of {', '.join(known)}")

@@ -22,9 +22,10 @@ from app.store.formats import newer_format
 from app.wire.codec import Buffer, Limits, checked_shape
 from app.wire.json_text import read_text
 from app.wire.safetensors_tensors import read_file, write_file
-from app.wire.session_json import CREATION, SETTINGS, read_creation, view
+from app.wire.session_json import CREATION, read_creation, view
 from optim_engine import Config, EngineError, Entry, Layout, Spec, State
 from optim_engine.arrays import Array
+from optim_engine.config import SETTINGS
 from optim_engine.fields import LARGEST_INTEGER
 from optim_engine.groups import DEFAULT_GROUPS
 from optim_engine.layout import SLOTS

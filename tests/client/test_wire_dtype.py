@@ -1,4 +1,4 @@
-"""A session whose arrays travel in halves: a training loop has float32 before and after, and sends half the bytes."""
+"""The client with a wire dtype: a training loop has float32 on both sides and sends half the bytes."""
 
 import subprocess
 import sys
@@ -80,12 +80,12 @@ def test_gradients_travel_in_the_wire_dtype() -> None:
     assert bits(arrays) == bits(cast(some_grads(1), ml_dtypes.bfloat16))
 
 
-def test_a_service_that_does_not_speak_of_it_has_none() -> None:
+def test_a_service_without_the_setting_has_no_wire_dtype() -> None:
     told = {name: value for name, value in SESSION.items() if name != "wire_dtype"}
     assert SessionInfo.read(told).wire_dtype is None
 
 
-def test_bfloat16_without_its_package_says_what_to_install() -> None:
+def test_bfloat16_without_ml_dtypes_names_the_package() -> None:
     program = (
         "import sys; sys.modules['ml_dtypes'] = None\n"
         "from optim_client._tensors import narrowed\n"

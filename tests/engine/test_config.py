@@ -1,4 +1,4 @@
-"""What an optimizer may be told, and what it then is."""
+"""Configurations: their defaults, equality, written form and schemas."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_defaults_are_those_of_pytorch(optimizer: str) -> None:
 
 
 @each_case
-def test_a_configuration_survives_being_written_and_read(case: Case) -> None:
+def test_a_configuration_survives_writing_and_reading(case: Case) -> None:
     again = Config.parse(**case.config.to_dict())
     assert again.to_dict() == case.config.to_dict()
     assert again.hyperparameters == case.config.hyperparameters
@@ -43,7 +43,7 @@ def test_numbers_become_floats_and_pairs_become_tuples() -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_the_schema_of_an_optimizer_has_its_settings_with_their_defaults(optimizer: str) -> None:
+def test_an_optimizers_schema_has_its_settings_and_defaults(optimizer: str) -> None:
     schema = field_schema(OPTIMIZERS[optimizer].settings)
     defaults = {name: setting["default"] for name, setting in schema["properties"].items()}
     assert defaults == Config.parse(optimizer).to_dict()["hyperparameters"]
@@ -51,7 +51,7 @@ def test_the_schema_of_an_optimizer_has_its_settings_with_their_defaults(optimiz
     assert "required" not in schema
 
 
-def test_the_schema_of_a_schedule_says_what_is_needed_and_within_which_bounds() -> None:
+def test_a_schedules_schema_has_bounds_and_required_settings() -> None:
     schema = field_schema(SCHEDULES["cosine"])
     assert schema["required"] == ["total_steps"]
     assert schema["properties"] == {

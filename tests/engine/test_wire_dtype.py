@@ -1,4 +1,4 @@
-"""Gradients and parameters may travel in halves while the state holds float32: the same step, its answer rounded."""
+"""Steps with a wire dtype: arrays travel in halves, the state holds float32, and the answer is rounded."""
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ each_wire_dtype = pytest.mark.parametrize("wire", WIRE)
 
 
 def configs(case: Case, wire: str, **around: Any) -> tuple[Config, Config]:
-    """With the wire dtype, and without."""
+    """Return a configuration with the wire dtype, and one without."""
     plain = replace(case.config, hold_params=True, **around)
     return replace(plain, wire_dtype=wire), plain
 
@@ -36,7 +36,7 @@ def shaped(case: Case, arrays: Arrays) -> dict[str, Array]:
 
 
 def cast(arrays: Arrays, dtype: str, names: Iterable[str] | None = None) -> dict[str, Array]:
-    """Those of the names in that dtype, the others as they are."""
+    """Return the arrays, with those of the names in that dtype."""
     chosen = set(arrays if names is None else names)
     with np.errstate(over="ignore"):
         return {name: x.astype(DTYPES[dtype]) if name in chosen else x for name, x in arrays.items()}
@@ -44,9 +44,7 @@ def cast(arrays: Arrays, dtype: str, names: Iterable[str] | None = None) -> dict
 
 @each_case_and_machine
 @each_wire_dtype
-def test_a_step_is_that_of_the_widened_gradients_with_its_answer_rounded_once(
-    case: Case, machine: Machine, wire: str
-) -> None:
+def test_a_step_widens_gradients_and_rounds_its_answer_once(case: Case, machine: Machine, wire: str) -> None:
     wired, plain = configs(case, wire)
     state = same = State.empty()
     for t in range(1, 6):
@@ -62,7 +60,7 @@ def test_a_step_is_that_of_the_widened_gradients_with_its_answer_rounded_once(
 
 @st.composite
 def runs(draw: st.DrawFn) -> tuple[dict[str, Array], list[tuple[dict[str, Array], set[str]]]]:
-    """Parameters, and of some steps the gradients of some tensors, with the names of those that come in halves."""
+    """Draw parameters, and some steps' gradients with the names of those that come in halves."""
     shapes = draw(st.dictionaries(st.sampled_from("abcdef"), hnp.array_shapes(min_dims=0, max_side=3), min_size=1))
     values = st.floats(-1000, 1000, width=16)
     params = {name: draw(hnp.arrays(np.float32, shape, elements=values)) for name, shape in shapes.items()}
@@ -76,7 +74,7 @@ def runs(draw: st.DrawFn) -> tuple[dict[str, Array], list[tuple[dict[str, Array]
 
 @settings(deadline=None, max_examples=150)
 @given(st.sampled_from(RULES), st.sampled_from(WIRE), st.sampled_from([None, 0.5]), runs())
-def test_some_tensors_may_come_in_halves_and_some_not(
+def test_some_tensors_may_come_in_halves_and_others_not(
     case: Case, wire: str, clip: float | None, run: tuple[dict[str, Array], list[tuple[dict[str, Array], set[str]]]]
 ) -> None:
     clipped = Config.parse("adamw", clip=clip and {"global_norm": clip}).clip
@@ -112,7 +110,7 @@ def test_the_answer_is_rounded_to_nearest_even() -> None:
 
 
 @each_machine
-def test_beyond_the_range_of_float16_the_answer_is_infinite_and_what_is_held_is_not(machine: Machine) -> None:
+def test_an_answer_beyond_float16_is_infinite_but_held_finite(machine: Machine) -> None:
     θ = {"x": np.array([65504, 65519, 65520, -1e6], np.float32)}
     for wire, expected in (("float16", [65504, 65504, np.inf, -np.inf]), ("bfloat16", [65536, 65536, 65536, -999424])):
         grads = cast({"x": np.ones(4, np.float32)}, wire)
@@ -122,7 +120,7 @@ def test_beyond_the_range_of_float16_the_answer_is_infinite_and_what_is_held_is_
 
 
 @each_wire_dtype
-def test_parameters_that_come_in_the_wire_dtype_are_held_as_float32(wire: str) -> None:
+def test_parameters_in_the_wire_dtype_are_held_as_float32(wire: str) -> None:
     params, grads = cast(tensors(0, np.float32), wire), tensors(1, np.float32)
     with_step = step(session(wire), State.empty(), params, cast(grads, wire))
     put = State.empty().with_params(params, wire)
@@ -134,7 +132,7 @@ def test_parameters_that_come_in_the_wire_dtype_are_held_as_float32(wire: str) -
     assert same_bits(again.params, exact.params)
 
 
-def test_tensors_of_other_dtypes_are_what_they_are_without_it() -> None:
+def test_the_wire_dtype_leaves_other_dtypes_alone() -> None:
     dtypes = ["float64", "float16"]
     for t, dtype in enumerate(dtypes):
         params, grads = tensors(t, DTYPES[dtype]), tensors(t + 2, DTYPES[dtype])
@@ -144,8 +142,8 @@ def test_tensors_of_other_dtypes_are_what_they_are_without_it() -> None:
         assert outcome.state.entries == expected.state.entries
 
 
-def test_a_state_that_holds_the_wire_dtype_itself_goes_on_with_it() -> None:
-    """It was made without the setting, and uploaded."""
+def test_a_state_that_holds_the_wire_dtype_keeps_it() -> None:
+    """Step on from a state that was made without the setting and uploaded."""
     params, grads = (tensors(t, DTYPES["bfloat16"]) for t in (0, 1))
     state = State.empty().with_params(params)
     outcome = step(session("bfloat16"), state, {}, grads)
@@ -153,7 +151,7 @@ def test_a_state_that_holds_the_wire_dtype_itself_goes_on_with_it() -> None:
     assert same_bits(outcome.state.with_params(params, "bfloat16").held(), params)
 
 
-def test_a_gradient_in_a_dtype_that_is_neither_is_refused_naming_both() -> None:
+def test_a_gradient_in_a_third_dtype_is_refused() -> None:
     params, grads = tensors(0, np.float32), tensors(1, np.float32)
     state = State.empty().with_params(params)
     for wrong in ("float64", "float16"):
@@ -167,7 +165,7 @@ def test_a_gradient_in_a_dtype_that_is_neither_is_refused_naming_both() -> None:
         step(session("bfloat16"), state, {}, cast(grads | {"gain": np.ones(1, np.float32)}, "bfloat16"))
 
 
-def test_without_the_setting_halves_are_refused_also_after_they_were_taken_with_it() -> None:
+def test_halves_are_refused_without_the_setting() -> None:
     state, grads = State.empty().with_params(tensors(0, np.float32)), cast(tensors(1, np.float32), "bfloat16")
     state = step(session("bfloat16"), state, {}, grads).state
     step(session("bfloat16"), state, {}, grads)
@@ -176,7 +174,7 @@ def test_without_the_setting_halves_are_refused_also_after_they_were_taken_with_
 
 
 @pytest.mark.parametrize("put_before", [False, True])
-def test_a_skipped_step_answers_what_is_held_rounded(put_before: bool) -> None:
+def test_a_skipped_step_answers_the_held_parameters_rounded(put_before: bool) -> None:
     params, grads = tensors(0, np.float32), cast(tensors(1, np.float32), "bfloat16", ["gain", "layer.bias"])
     state = State.empty().with_params(params) if put_before else State.empty()
     bad = grads | {"gain": np.array(np.inf, grads["gain"].dtype)}
@@ -190,7 +188,7 @@ def test_a_skipped_step_answers_what_is_held_rounded(put_before: bool) -> None:
 
 @each_machine
 @each_wire_dtype
-def test_what_is_not_finite_warns_of_nothing_in_whatever_thread(machine: Machine, wire: str) -> None:
+def test_non_finite_values_give_no_warning_in_any_thread(machine: Machine, wire: str) -> None:
     size = 8 * CHUNK
     signalling = np.full(size, 0x7F800001, np.uint32).view(np.float32)
     for held in (np.full(size, 3.4e38, np.float32), signalling):
@@ -203,7 +201,7 @@ def test_what_is_not_finite_warns_of_nothing_in_whatever_thread(machine: Machine
 
 
 def trained(wire: str | None) -> float:
-    """The loss of a network of one hidden layer on a curve, after 300 steps of its own on what the state answers."""
+    """Return the loss of a network of one hidden layer on a curve, after 300 steps on the answered parameters."""
     x = np.linspace(-2, 2, 64, dtype=np.float32)[:, None]
     y, draw = np.sin(2 * x), np.random.default_rng(0).standard_normal
     params: Mapping[str, Array] = {

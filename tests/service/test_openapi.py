@@ -1,4 +1,4 @@
-"""The schema: valid, whole, and true: its examples work, and every error has one."""
+"""The OpenAPI schema: it is valid and complete, its examples work, and every error has one."""
 
 import json
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ CONTRACT = {
 
 
 def check(value: Any, schema: Mapping[str, Any]) -> None:
-    """The value is what that schema of the document says."""
+    """Check the value against that schema of the document."""
     validator(json.dumps(schema)).validate(value)
 
 
@@ -53,7 +53,7 @@ def validator(schema: str) -> Draft202012Validator:
 
 
 def check_answer(operation: Any, answer: httpx2.Response) -> None:
-    """The answer's status, form, content and (of an error) code are in the schema."""
+    """Check that the schema has the answer's status, media type, content and, for an error, its code."""
     documented = operation["responses"].get(str(answer.status_code))
     assert documented, f"{operation['operationId']} answered {answer.status_code}: {answer.text}"
     media_type = answer.headers.get("content-type", "").partition(";")[0]
@@ -73,19 +73,19 @@ def test_the_schema_is_valid(client: Client) -> None:
     validate(answer.json())
 
 
-def test_every_call_of_the_contract_is_there_and_no_other() -> None:
+def test_the_schema_has_exactly_the_contracts_operations() -> None:
     assert {name: (method, path) for name, (method, path, _) in OPERATIONS.items()} == CONTRACT
 
 
 @pytest.mark.parametrize("name", CONTRACT)
 class TestEachOperation:
-    def test_says_what_it_does(self, name: str) -> None:
+    def test_has_a_summary_a_description_and_tags(self, name: str) -> None:
         operation = OPERATIONS[name][2]
         for words in ("summary", "description"):
             assert operation[words]
         assert operation["tags"]
 
-    def test_has_an_example_of_what_is_sent_and_answered(self, name: str) -> None:
+    def test_has_an_example_of_each_body(self, name: str) -> None:
         operation = OPERATIONS[name][2]
         bodies = [operation["requestBody"]] if "requestBody" in operation else []
         bodies += [answer for status, answer in operation["responses"].items() if int(status) < 300]
@@ -105,7 +105,7 @@ class TestEachOperation:
                     assert ERRORS[code].status == int(status)
 
 
-def test_every_error_belongs_to_some_call_or_to_no_path_at_all() -> None:
+def test_every_error_belongs_to_an_operation_or_no_path() -> None:
     documented = {
         code
         for _, _, operation in OPERATIONS.values()
@@ -124,7 +124,7 @@ def answer_of(name: str, status: int = 200) -> Any:
 
 
 def shape_of(value: Any) -> Any:
-    """The keys of objects, in and in."""
+    """Return the keys of nested objects."""
     if isinstance(value, dict):
         return {key: shape_of(inner) for key, inner in value.items()}
     return [shape_of(inner) for inner in value[:1]] if isinstance(value, list) else None
@@ -138,8 +138,8 @@ def session_at_step_41(client: Client, **settings: Any) -> str:
     return session
 
 
-class TestExamples:
-    def test_of_creating_and_changing_a_session_work(self, client: Client) -> None:
+class TestExample:
+    def test_of_creating_and_changing_a_session_works(self, client: Client) -> None:
         created = client.post("/v1/sessions", json=example_of("createSession"))
         assert created.status_code == 201
         assert created.json().keys() == answer_of("createSession", 201).keys()
@@ -150,7 +150,7 @@ class TestExamples:
         assert listed.keys() == answer_of("listSessions").keys()
         assert listed["sessions"] == [summary_of(changed.json(), 0)]
 
-    def test_of_a_step_work_and_lead_to_the_numbers_that_stand_there(self, client: Client) -> None:
+    def test_of_a_step_works_and_has_the_answers_shape(self, client: Client) -> None:
         session = session_at_step_41(client)
         header = next(p for p in OPERATIONS["takeStep"][2]["parameters"] if p["name"] == "Idempotency-Key")
         headers = {"idempotency-key": header["example"]}
@@ -160,14 +160,14 @@ class TestExamples:
         rows = client.get(f"{session}/history?after=41").json()
         assert shape_of(rows) == shape_of(answer_of("getHistory"))
 
-    def test_of_a_session_s_first_step_are_computed_as_they_stand_there(self, client: Client) -> None:
+    def test_of_a_first_step_has_the_computed_numbers(self, client: Client) -> None:
         answer = stepped(client, create(client), **{**example_of("takeStep"), "step": 1})
         documented = answer_of("takeStep")
         assert answer["params"] == documented["params"]
         for name, value in documented["metrics"].items():
             assert answer["metrics"][name] == pytest.approx(value, rel=1e-4)
 
-    def test_of_a_session_has_the_parts_that_a_session_has(self, client: Client) -> None:
+    def test_of_a_session_equals_a_real_one(self, client: Client) -> None:
         session = create(client, hyperparameters={"lr": 0.001})
         w = {"w": example_of("takeStep")["params"]["w"]}
         params = w
@@ -179,7 +179,7 @@ class TestExamples:
         assert len(found["id"]) == len(documented["id"])
         assert len(found["digest"]) == len(documented["digest"])
 
-    def test_of_held_parameters_work(self, client: Client) -> None:
+    def test_of_held_parameters_works(self, client: Client) -> None:
         session = create(client, hold_params=True)
         assert client.put(f"{session}/params", json=example_of("putParams")).status_code == 204
         assert client.get(f"{session}/params").json() == answer_of("getParams")
@@ -191,6 +191,6 @@ class TestExamples:
         assert list(answer.json()["tensors"]) == ["head.w"]
         assert shape_of(answer.json()).keys() == shape_of(answer_of("editTensors")).keys()
 
-    def test_of_health_are_true(self, client: Client) -> None:
+    def test_of_health_equals_the_answers(self, client: Client) -> None:
         assert client.get("/livez").json() == answer_of("getLiveness")
         assert client.get("/readyz").json() | {"store": "lmdb"} == answer_of("getReadiness")

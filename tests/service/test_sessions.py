@@ -1,4 +1,4 @@
-"""Sessions: what can be asked for, what is answered, and what is refused."""
+"""Sessions: creation, refusals, groups, reading, deletion and expiry."""
 
 import time
 from datetime import datetime, timedelta
@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 import pytest
 from httpx2 import Client
 
+from app.wire.session_json import CREATION
 from tests.service.calls import W, create, path_of, problem, serving, step, stepped
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -33,7 +34,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "lr": 1e-2, "beta2_decay": -0.8, "eps": [None, 1e-3], "d": 1.0, "weight_decay": 0.0, "maximize": False,
     },
 }  # fmt: skip
-"""As the documentation of torch 2.13 has them."""
+"""The defaults in the documentation of torch 2.13."""
 EFFECTIVE = {
     "id", "optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params", "wire_dtype",
     "on_other_params", "step", "skipped_steps", "digest", "tensors", "warnings", "ttl_seconds", "labels",
@@ -42,12 +43,12 @@ EFFECTIVE = {
 
 
 @pytest.mark.parametrize("optimizer", DEFAULTS)
-def test_only_the_optimizer_is_needed_and_the_answer_has_every_effective_value(client: Client, optimizer: str) -> None:
+def test_the_answer_to_an_optimizer_alone_has_every_effective_value(client: Client, optimizer: str) -> None:
     answer = client.post("/v1/sessions", json={"optimizer": optimizer})
     session = answer.json()
     assert answer.status_code == 201
     assert answer.headers["location"] == f"sessions/{session['id']}"
-    assert session.keys() == EFFECTIVE
+    assert session.keys() == EFFECTIVE | CREATION.keys()
     assert session["hyperparameters"] == DEFAULTS[optimizer]
     assert session["groups"] == [{"match": ["*bias"], "weight_decay": 0.0}]
     assert (session["schedule"], session["clip"], session["on_non_finite"]) == (None, None, "reject")
@@ -59,13 +60,13 @@ def test_only_the_optimizer_is_needed_and_the_answer_has_every_effective_value(c
 
 
 @pytest.mark.parametrize("prefix", ["http://service", "https://proxy.example/optim", "http://[::1]:8000/a/b"])
-def test_a_location_leads_to_the_session_behind_a_prefix(client: Client, prefix: str) -> None:
+def test_a_location_works_behind_a_path_prefix(client: Client, prefix: str) -> None:
     answer = client.post("/v1/sessions", json={"optimizer": "sgd"})
     session = urljoin(f"{prefix}/v1/sessions", answer.headers["location"])
     assert session == f"{prefix}/v1/sessions/{answer.json()['id']}"
 
 
-def test_the_contract_s_own_example_is_taken_and_echoed(client: Client) -> None:
+def test_the_contracts_example_is_taken_and_echoed(client: Client) -> None:
     wanted = {
         "optimizer": "adamw",
         "hyperparameters": {
@@ -83,7 +84,7 @@ def test_the_contract_s_own_example_is_taken_and_echoed(client: Client) -> None:
     assert wanted.items() <= session.items()
 
 
-def test_what_is_null_is_as_if_it_were_not_there(client: Client) -> None:
+def test_a_null_setting_has_its_default(client: Client) -> None:
     settings = ("hyperparameters", "groups", "schedule", "clip", "ttl_seconds", "labels")
     bare = client.get(create(client)).json()
     with_nulls = client.get(create(client, **dict.fromkeys(settings))).json()
@@ -139,22 +140,20 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("document", "named"), REFUSED)
-def test_a_setting_that_cannot_be_meant_is_refused_by_its_name(
-    client: Client, document: dict[str, Any], named: str
-) -> None:
+def test_a_wrong_setting_is_refused_by_its_name(client: Client, document: dict[str, Any], named: str) -> None:
     refused = problem(client.post("/v1/sessions", json=document), 422, "invalid_session")
     assert named.replace("\\", "") in refused["detail"]
     assert client.get("/v1/sessions").json()["sessions"] == []
 
 
 @pytest.mark.parametrize("body", [b"[]", b"3", b"null", b'"adamw"'])
-def test_a_session_that_is_no_object_is_refused(client: Client, body: bytes) -> None:
+def test_a_body_that_is_not_an_object_is_refused(client: Client, body: bytes) -> None:
     answer = client.post("/v1/sessions", content=body, headers={"content-type": "application/json"})
     problem(answer, 422, "invalid_session")
 
 
 def decayed(client: Client, **settings: Any) -> dict[str, Any]:
-    """What weight decay alone makes of three parameters of 1."""
+    """Return three parameters of 1 after a step of weight decay alone."""
     session = create(client, hyperparameters={"lr": 0.5, "weight_decay": 0.5}, **settings)
     names = ("layer.weight", "layer.bias", "bias")
     answer = stepped(client, session, params=dict.fromkeys(names, 1.0), grads=dict.fromkeys(names, 0.0))
@@ -162,7 +161,7 @@ def decayed(client: Client, **settings: Any) -> dict[str, Any]:
     return params
 
 
-def test_where_no_groups_are_given_biases_do_not_decay(client: Client) -> None:
+def test_biases_do_not_decay_without_groups(client: Client) -> None:
     assert decayed(client) == {"layer.weight": 0.75, "layer.bias": 1.0, "bias": 1.0}
 
 
@@ -196,13 +195,13 @@ def test_a_pattern_that_matched_nothing_is_a_warning(client: Client) -> None:
     ]
 
 
-def test_the_default_group_is_no_reason_for_a_warning(client: Client) -> None:
+def test_the_default_group_gives_no_warning(client: Client) -> None:
     session = create(client)
     stepped(client, session, **W)
     assert client.get(session).json()["warnings"] == []
 
 
-def test_a_session_that_is_as_it_was_is_not_sent_again(client: Client) -> None:
+def test_an_unchanged_session_is_answered_304(client: Client) -> None:
     session = create(client)
     tag = client.get(session).headers["etag"]
     same = client.get(session, headers={"if-none-match": tag})
@@ -234,7 +233,7 @@ def test_reading_changes_nothing(client: Client) -> None:
 
 
 @pytest.mark.parametrize("below", ["", "/steps", "/params", "/state", "/history"])
-def test_a_deleted_session_is_not_found_any_more(client: Client, below: str) -> None:
+def test_a_deleted_session_is_not_found(client: Client, below: str) -> None:
     session = create(client, hold_params=True)
     stepped(client, session, **W)
     gone = client.delete(session)
@@ -243,7 +242,7 @@ def test_a_deleted_session_is_not_found_any_more(client: Client, below: str) -> 
     problem(answer, 404, "session_not_found")
 
 
-def test_what_is_deleted_twice_was_not_found(client: Client) -> None:
+def test_a_second_deletion_is_not_found(client: Client) -> None:
     session = create(client)
     client.delete(session)
     problem(client.delete(session), 404, "session_not_found")
@@ -251,11 +250,11 @@ def test_what_is_deleted_twice_was_not_found(client: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["0", "x" * 5000, "%00", "%2e%2e", "{id}", "a b", "ü", "*"])
-def test_what_is_no_id_is_no_session(client: Client, name: str) -> None:
+def test_a_malformed_id_is_not_found(client: Client, name: str) -> None:
     problem(client.get(f"/v1/sessions/{name}"), 404, "session_not_found")
 
 
-def test_a_session_expires_so_long_after_its_last_change(client: Client) -> None:
+def test_a_session_expires_its_ttl_after_its_last_change(client: Client) -> None:
     session = create(client, ttl_seconds=3600)
     for change in (lambda: None, lambda: stepped(client, session, **W), lambda: client.patch(session, json={})):
         change()
@@ -281,7 +280,7 @@ def test_times_are_written_in_utc(client: Client) -> None:
     assert before - 0.001 <= datetime.fromisoformat(document["created_at"]).timestamp() <= time.time()
 
 
-def test_two_sessions_have_the_same_digest_when_they_are_alike_and_another_when_not(client: Client) -> None:
+def test_digests_are_equal_exactly_for_sessions_that_step_alike(client: Client) -> None:
     def digest(**settings: Any) -> str:
         session = create(client, **settings)
         return str(stepped(client, session, **W)["digest"])

@@ -1,26 +1,16 @@
-"""Settings: each one as a variable and as a flag, what it may not be, and what it does."""
+"""The settings of the service: each one as a variable and as a flag, and the values that are refused."""
 
-import asyncio
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
-import numpy as np
 import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from app import cli
-from app.main import create_app
 from app.settings import Settings
-from app.store.base import Head
-from app.store.memory import MemoryStore
-from app.web import admission
-from tests.service.calls import SAFETENSORS, W, binary_step, create, path_of, problem, serving, step, stepped
-from tests.service.test_errors import SlowStore
 
 TEXTS: dict[str, tuple[str, Any]] = {
     "store": ("redis://example.org:6380/2", "redis://example.org:6380/2"),
@@ -61,7 +51,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "log_level": ("warning", "warning"),
     "log_format": ("json", "json"),
 }
-"""Each setting as it is written, and as it is then."""
+"""The text of each setting, and its value."""
 WRONG: dict[str, list[str]] = {
     "store": ["", "lmdb", "lmdb:", "sqlite:x", "redis:", "http://example.org"],
     "port": ["", "-1", "65536", "http"],
@@ -99,14 +89,14 @@ WRONG: dict[str, list[str]] = {
     "log_level": ["", "trace", "INFO"],
     "log_format": ["", "xml"],
 }
-"""What they may not be. A host is found wrong where it is listened on, a password where the key is read."""
+"""Wrong texts. A wrong host fails when the server listens, a wrong password when the key is read."""
 ON_OR_OFF = {"insecure": "True"}
-"""Settings whose flag has no value, and what it stands for."""
+"""The settings whose flag takes no value, and the value that it means."""
 
 
 @pytest.fixture(autouse=True)
 def surroundings() -> Iterator[None]:
-    """No setting of this machine, and none left over."""
+    """Hide the settings of this machine, and remove those that a test leaves."""
     before = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("OPTIM_")}
     yield
     for name in [name for name in os.environ if name.startswith("OPTIM_")]:
@@ -116,7 +106,7 @@ def surroundings() -> Iterator[None]:
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """What `optim serve` would have run with."""
+    """Return the settings that `optim serve` would have run with."""
     served: list[Settings] = []
     monkeypatch.setattr(cli, "run_server", served.append)
     return served
@@ -130,7 +120,7 @@ def flags(name: str, text: str) -> list[str]:
     return [flag(name)] if (name, text) in ON_OR_OFF.items() else [flag(name), text]
 
 
-def test_there_is_a_text_for_each_setting() -> None:
+def test_every_setting_has_a_text() -> None:
     assert TEXTS.keys() == Settings.model_fields.keys()
     assert WRONG.keys() == Settings.model_fields.keys() - {"host", "ssl_keyfile_password"}
 
@@ -145,9 +135,7 @@ def test_a_setting_is_read_from_its_variable(name: str, served: list[Settings]) 
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_setting_is_read_from_its_flag_which_wins_and_is_there_for_the_server_processes(
-    name: str, served: list[Settings]
-) -> None:
+def test_a_flag_wins_and_reaches_the_server_processes(name: str, served: list[Settings]) -> None:
     text, value = TEXTS[name]
     os.environ[f"OPTIM_{name.upper()}"] = "what is not looked at"
     result = CliRunner().invoke(cli.app, ["serve", *flags(name, text)])
@@ -158,7 +146,7 @@ def test_a_setting_is_read_from_its_flag_which_wins_and_is_there_for_the_server_
 
 @pytest.mark.parametrize("form", ["{}\n", "{}\r\n", "\ufeff{}", " {}\t\n", "\n{}\n\n"])
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_setting_drops_line_breaks_and_marks_around_it(name: str, form: str) -> None:
+def test_a_setting_drops_line_breaks_and_byte_order_marks(name: str, form: str) -> None:
     text, value = TEXTS[name]
     form = form.replace(" ", "").replace("\t", "") if name == "ssl_keyfile_password" else form
     os.environ[f"OPTIM_{name.upper()}"] = form.format(text)
@@ -202,19 +190,19 @@ def test_a_wrong_setting_is_refused_by_its_name(name: str, text: str, served: li
     assert served == []
 
 
-def test_a_setting_that_is_none_is_refused() -> None:
+def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(ValidationError, match="stroe"):
         Settings(stroe="memory:")  # type: ignore[call-arg]
     assert CliRunner().invoke(cli.app, ["serve", "--stroe", "memory:"]).exit_code == 2
 
 
-def test_settings_are_not_changed_later() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().port = 1
 
 
 @pytest.mark.parametrize("data", [None, "/data"])
-def test_the_default_store_is_in_the_user_s_data_folder(monkeypatch: pytest.MonkeyPatch, data: str | None) -> None:
+def test_the_default_store_is_in_the_users_data_folder(monkeypatch: pytest.MonkeyPatch, data: str | None) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     if data is None:
         monkeypatch.delenv("XDG_DATA_HOME", raising=False)
@@ -223,153 +211,8 @@ def test_the_default_store_is_in_the_user_s_data_folder(monkeypatch: pytest.Monk
     assert Settings().store == f"lmdb:{data or '/home/me/.local/share'}/optim-service"
 
 
-def test_a_wrong_setting_is_not_shown_for_it_may_be_a_secret() -> None:
+def test_a_refusal_never_shows_the_value() -> None:
     os.environ["OPTIM_STORE"] = "postgres://:password@host"
     with pytest.raises(ValidationError) as raised:
         Settings()
     assert "password" not in str(raised.value)
-
-
-def test_so_many_tensors_are_taken_and_no_more() -> None:
-    with serving(max_tensors=2) as client:
-        session = create(client)
-        two = {"a": 1.0, "b": 1.0}
-        stepped(client, session, params=two, grads=two)
-        three = {**two, "c": 1.0}
-        refused = problem(step(client, session, params=three, grads=three), 400, "malformed_body")
-        assert "the 2 that" in refused["detail"]
-
-
-def test_names_are_so_long_and_no_longer() -> None:
-    with serving(max_name_length=3) as client:
-        session = create(client)
-        stepped(client, session, params={"abc": 1.0}, grads={"abc": 1.0})
-        for name in ("abcd", ""):
-            problem(step(client, session, params={name: 1.0}, grads={name: 1.0}), 400, "malformed_body")
-
-
-@pytest.mark.parametrize("binary", [False, True])
-def test_tensors_have_so_many_dimensions_and_no_more(binary: bool) -> None:
-    with serving(max_dimensions=2) as client:
-        session = create(client)
-        for dimensions, status in ((2, 200), (3, 400)):
-            array = np.ones((1,) * dimensions, np.float32)
-            tensors = {"w": array if binary else array.tolist()}
-            answer = (
-                binary_step(client, session, tensors, tensors)
-                if binary
-                else step(client, session, params=tensors, grads=tensors)
-            )
-            assert answer.status_code == status
-        assert "3 dimensions, the limit is 2" in problem(answer, 400, "malformed_body")["detail"]
-
-
-def test_json_nests_so_deep_and_no_deeper() -> None:
-    with serving(max_json_depth=4) as client:
-        session = create(client)
-        stepped(client, session, params={"w": [[1.0]]}, grads={"w": [[1.0]]})
-        answer = step(client, session, params={"w": [[[1.0]]]}, grads={"w": [[[1.0]]]})
-        assert "more than 4 lists and objects" in problem(answer, 400, "malformed_body")["detail"]
-        answer = client.post("/v1/sessions", json={"optimizer": "adam", "metadata": {"a": {"b": {"c": {}}}}})
-        assert "more than 4 lists and objects" in problem(answer, 400, "malformed_body")["detail"]
-
-
-def test_a_place_is_free_again_after_a_step_whatever_became_of_it() -> None:
-    with serving(max_waiting_steps=1) as client:
-        session = create(client)
-        for _ in range(3):
-            stepped(client, session, **W)
-            problem(step(client, session, grads={"w": ["x"]}), 400, "malformed_body")
-            problem(step(client, session, **W, step=9), 409, "step_conflict")
-
-
-async def test_a_step_that_finds_no_place_waits_for_one() -> None:
-    store = SlowStore()
-    app = create_app(Settings(store="memory:", max_waiting_steps=1), store)
-    transport = httpx2.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client,
-    ):
-        steps = path_of(await client.post("/v1/sessions", json={"optimizer": "sgd"})) + "/steps"
-        both = [asyncio.create_task(client.post(steps, json=W)) for _ in range(2)]
-        await store.begun.wait()
-        store.go_on.set()
-        answers = await asyncio.gather(*both)
-    assert [answer.json()["step"] for answer in answers] == [1, 2]
-
-
-@pytest.mark.parametrize("upload", ["params", "state"])
-async def test_an_upload_takes_a_place_as_a_step_does(upload: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "PATIENCE_SECONDS", (0, 0))
-    store = SlowStore()
-    app = create_app(Settings(store="memory:", max_waiting_steps=1), store)
-    transport = httpx2.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client,
-    ):
-        session = path_of(await client.post("/v1/sessions", json={"optimizer": "sgd"}))
-        step = asyncio.create_task(client.post(f"{session}/steps", json=W))
-        await store.begun.wait()
-        refused = await client.put(f"{session}/{upload}", content=b"", headers={"content-type": SAFETENSORS})
-        store.go_on.set()
-        assert (await step).status_code == 200
-    problem(refused, 503, "overloaded")
-
-
-class CountingStore(MemoryStore):
-    """Counts how often a state is read, and when things are swept."""
-
-    def __init__(self) -> None:
-        super().__init__(10)
-        self.reads = self.sweeps = 0
-
-    async def read(self, head: Head, into: memoryview) -> None:
-        self.reads += 1
-        await super().read(head, into)
-
-    async def sweep(self) -> int:
-        self.sweeps += 1
-        return await super().sweep()
-
-
-@pytest.mark.parametrize(("cached", "reads"), [(0, 2), (1 << 20, 0)])
-def test_the_states_of_recent_sessions_are_kept_up_to_so_many_bytes(cached: int, reads: int) -> None:
-    store = CountingStore()
-    with serving(store, state_cache_bytes=cached) as client:
-        session = create(client)
-        stepped(client, session, **W)
-        store.reads = 0
-        for _ in range(2):
-            stepped(client, session, **W)
-    assert store.reads == reads
-
-
-def test_what_was_used_longest_ago_leaves_the_cache_first() -> None:
-    store = CountingStore()
-    with serving(store, state_cache_bytes=33_000) as client:
-        first, second, third = (create(client) for _ in range(3))
-        stepped(client, first, **W)
-        stepped(client, second, **W)
-        client.get(f"{first}/state")
-        stepped(client, third, **W)
-        reads = []
-        for session in (third, first, second):
-            store.reads = 0
-            client.get(f"{session}/state")
-            reads.append(store.reads)
-    assert reads == [0, 0, 1]
-
-
-def test_what_has_expired_is_swept_every_so_often() -> None:
-    store = CountingStore()
-    with serving(store, sweep_seconds=0.01) as client:
-        session = create(client, ttl_seconds=0.01)
-        deadline = time.monotonic() + 10
-        while store._heads and time.monotonic() < deadline:
-            client.get("/livez")
-            time.sleep(0.01)
-        assert store._heads == {}
-        assert store.sweeps >= 1
-        problem(client.get(session), 404, "session_not_found")

@@ -1,4 +1,4 @@
-"""A session whose gradients and parameters travel in halves, and that holds float32: every way in and out of it."""
+"""Sessions with a wire dtype: arrays travel in halves, and the session holds float32."""
 
 from base64 import b64encode
 from pathlib import Path
@@ -36,7 +36,7 @@ def cast(arrays: Arrays, dtype: Any) -> Arrays:
 
 
 def after(steps: int, wire: str) -> Arrays:
-    """The float32 parameters after steps of gradients that were rounded on their way."""
+    """Return the float32 parameters after steps of gradients that were rounded on their way."""
     config, state, params = Config.parse("adamw"), State.empty(), some_params()
     for number in range(1, steps + 1):
         outcome = engine_step(config, state, params, cast(cast(some_grads(number), WIRE[wire]), np.float32))
@@ -53,7 +53,7 @@ def put(client: Client, session: str, params: Arrays) -> None:
 
 
 @each_wire_dtype
-def test_halves_go_both_ways_on_every_store_and_again_after_a_restart(store_url: str, wire: str) -> None:
+def test_halves_travel_both_ways_across_a_restart(store_url: str, wire: str) -> None:
     store = MemoryStore(100) if store_url == "memory:" else None
     with serving(store, store=store_url) as client:
         session = create(client, hold_params=True, wire_dtype=wire)
@@ -79,7 +79,7 @@ def test_each_tensor_is_answered_in_the_dtype_of_its_gradient(client: Client) ->
 
 
 @each_wire_dtype
-def test_as_json_the_object_forms_name_the_dtype_and_lists_are_float32(client: Client, wire: str) -> None:
+def test_json_objects_name_the_dtype_and_lists_are_float32(client: Client, wire: str) -> None:
     session = create(client, hold_params=True, wire_dtype=wire)
     half = np.array([0.5, -0.25], WIRE[wire])
     named = {"dtype": wire, "shape": [2]}
@@ -101,7 +101,7 @@ def test_as_json_the_object_forms_name_the_dtype_and_lists_are_float32(client: C
     assert answered["base64"] == {**named, "base64": b64encode(rounded.tobytes()).decode()}
 
 
-def test_a_parameter_beyond_float16_is_answered_as_infinite_and_held_as_it_is(client: Client) -> None:
+def test_a_parameter_beyond_float16_is_answered_infinite_but_held(client: Client) -> None:
     session = create(client, hold_params=True, wire_dtype="float16", hyperparameters={"lr": 0})
     put(client, session, {"x": np.array([70000, -1], np.float32)})
     grads = {"x": {"dtype": "float16", "shape": [2], "data": [1, 1]}}
@@ -111,7 +111,7 @@ def test_a_parameter_beyond_float16_is_answered_as_infinite_and_held_as_it_is(cl
 
 
 @each_wire_dtype
-def test_parameters_may_come_in_halves_and_go_out_as_float32(client: Client, wire: str) -> None:
+def test_uploaded_halves_are_held_as_float32(client: Client, wire: str) -> None:
     session = create(client, hold_params=True, wire_dtype=wire)
     halves = cast(some_params(), WIRE[wire])
     put(client, session, halves)
@@ -121,25 +121,25 @@ def test_parameters_may_come_in_halves_and_go_out_as_float32(client: Client, wir
     assert bits(held(client, session)) == bits(some_params() | {"scale": halves["scale"].astype(np.float32)})
 
 
-def test_it_is_echoed_and_refused_where_nothing_is_held_or_it_is_unknown(client: Client) -> None:
+def test_the_wire_dtype_is_echoed_and_wrong_ones_are_refused(client: Client) -> None:
     assert client.get(create(client, hold_params=True, wire_dtype="float16")).json()["wire_dtype"] == "float16"
     assert client.get(create(client, hold_params=True, wire_dtype=None)).json()["wire_dtype"] is None
     for wrong, said in (
         ({"wire_dtype": "bfloat16"}, "bfloat16 needs `hold_params` true"),
-        ({"wire_dtype": "int8", "hold_params": True}, "'int8' is unknown; there is bfloat16, float16"),
+        ({"wire_dtype": "int8", "hold_params": True}, "'int8' is unknown; expected one of bfloat16, float16"),
     ):
         answer = client.post("/v1/sessions", json={"optimizer": "adamw", **wrong})
         assert said in problem(answer, 422, "invalid_session")["detail"]
 
 
-def test_it_cannot_be_changed(client: Client) -> None:
+def test_the_wire_dtype_cannot_be_changed(client: Client) -> None:
     session = create(client, hold_params=True, wire_dtype="float16")
     answer = client.patch(session, json={"wire_dtype": None})
     assert "'wire_dtype' cannot be changed" in problem(answer, 422, "invalid_session")["detail"]
     assert client.patch(session, json={"clip": {"value": 1}}).json()["wire_dtype"] == "float16"
 
 
-def test_another_dtype_is_refused_naming_both(client: Client) -> None:
+def test_a_gradient_in_a_third_dtype_is_refused(client: Client) -> None:
     session = create(client, hold_params=True, wire_dtype="bfloat16")
     put(client, session, {"x": np.ones(2, np.float32)})
     said = problem(binary_step(client, session, {"x": np.ones(2, np.float16)}), 422, "tensor_mismatch")
@@ -147,7 +147,7 @@ def test_another_dtype_is_refused_naming_both(client: Client) -> None:
 
 
 @pytest.mark.parametrize("other", [None, "bfloat16"])
-def test_a_state_file_has_float32_and_goes_on_in_a_session_with_or_without(client: Client, other: str | None) -> None:
+def test_a_state_file_has_float32_and_fits_any_wire_dtype(client: Client, other: str | None) -> None:
     session = create(client, hold_params=True, wire_dtype="float16")
     binary_step(client, session, cast(some_grads(1), np.float16), some_params())
     file = client.get(f"{session}/state", headers=BINARY).content
@@ -158,7 +158,7 @@ def test_a_state_file_has_float32_and_goes_on_in_a_session_with_or_without(clien
     assert bits(read_binary(binary_step(client, into, widened))[0]) == bits(after(2, "float16"))
 
 
-def test_a_skipped_step_and_its_replay_answer_what_is_held_rounded(tmp_path: Path) -> None:
+def test_a_skipped_step_and_its_replay_answer_held_parameters_rounded(tmp_path: Path) -> None:
     with serving(store=f"lmdb:{tmp_path}") as client:
         session = create(client, hold_params=True, wire_dtype="bfloat16", on_non_finite="skip")
         bad = cast(some_grads(1), ml_dtypes.bfloat16)
@@ -172,7 +172,7 @@ def test_a_skipped_step_and_its_replay_answer_what_is_held_rounded(tmp_path: Pat
         assert bits(held(client, session)) == bits(some_params())
 
 
-def test_sessions_with_it_and_without_have_other_digests_and_those_without_the_ones_that_they_always_had(
+def test_the_wire_dtype_changes_digests_only_where_it_is_set(
     client: Client,
 ) -> None:
     digests = {

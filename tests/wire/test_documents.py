@@ -14,7 +14,7 @@ from app.errors import InvalidSession, InvalidState, MalformedBody
 from app.session import Session, digest_of, read_document, write_document
 from app.store.base import Head, Piece, checksum_of, cut
 from app.wire.codec import Limits
-from app.wire.session_json import SETTINGS, read_changes, read_creation, view
+from app.wire.session_json import CREATION, read_changes, read_creation, view
 from app.wire.state_file import StateFile, write_state
 from optim_engine import EngineError, State
 from optim_engine import step as engine_step
@@ -83,7 +83,7 @@ def test_any_json_makes_a_session_or_is_refused(document: Any) -> None:
     if session is None:
         return
     shown = orjson.loads(orjson.dumps(view(session)))
-    again = session_of({name: shown[name] for name in (*SETTINGS, "ttl_seconds", "labels")})
+    again = session_of({name: shown[name] for name in CREATION})
     assert view(again) == view(session)
     assert_kept(session)
 

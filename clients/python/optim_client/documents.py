@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
-from optim_client.settings import Optimizer, Schedule
+from optim_client.settings import EffectiveSettings
 
 S = TypeVar("S")
 
@@ -27,8 +27,8 @@ class TensorInfo:
         return cls(tuple(document["shape"]), document["dtype"], document["step"], document["group"])
 
 
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo(EffectiveSettings):
     """A session, with every effective setting.
 
     `step` is the number of the last step. `digest` names the whole state: sessions with one digest step alike. In a
@@ -36,22 +36,11 @@ class SessionInfo:
     """
 
     id: str
-    optimizer: Optimizer
-    hyperparameters: Mapping[str, Any]
-    groups: list[dict[str, Any]]
-    schedule: Schedule | None
-    clip: Mapping[str, Any] | None
-    on_non_finite: str
-    hold_params: bool
-    wire_dtype: str | None
-    on_other_params: str
     step: int
     skipped_steps: int
     digest: str
     tensors: Mapping[str, TensorInfo]
     warnings: list[str]
-    ttl_seconds: float | None
-    labels: Mapping[str, str]
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None
@@ -64,9 +53,8 @@ class SessionInfo:
         expires_at = document["expires_at"]
         tensors = {name: TensorInfo.read(tensor) for name, tensor in document.get("tensors", {}).items()}
         return cls(
-            **{name: document[name] for name in _AS_THEY_ARE},
-            wire_dtype=document.get("wire_dtype"),  # earlier services lack it
-            on_other_params=document.get("on_other_params", "accept"),  # earlier services accepted all
+            **{each.name: document[each.name] for each in fields(EffectiveSettings) if each.name in document},
+            **{name: document[name] for name in ("id", "step", "skipped_steps", "digest", "warnings")},
             tensors=tensors,
             tensor_count=document.get("tensor_count", len(tensors)),
             state_bytes=document.get("state_bytes"),
@@ -131,9 +119,3 @@ class HistoryRow(Metrics):
 def _metrics(document: Document) -> dict[str, float]:
     """Return the metrics. `float` reads what JSON has no number for: `"NaN"`, `"Infinity"`."""
     return {field.name: float(document[field.name]) for field in fields(Metrics)}
-
-
-_AS_THEY_ARE = (
-    "id", "optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params", "step",
-    "skipped_steps", "digest", "warnings", "ttl_seconds", "labels",
-)  # fmt: skip

@@ -1,13 +1,14 @@
-"""The settings of a session: the names that `create` and `update` take, for editors and type checkers.
+"""The settings of a session: the names that `create` and `update` take, and those that a session has.
 
-Nothing is checked here: the service decides what is valid, and a setting that this file does not name is sent as a
-hyperparameter.
+They are here for editors and type checkers. The service decides what is valid; a setting that this file does not name
+is sent as a hyperparameter.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, Required, TypedDict
 
-Optimizer = Literal["adam", "adamw", "rmsprop", "sgd"]
+Optimizer = Literal["adafactor", "adam", "adamw", "muon", "nadam", "rmsprop", "sgd"]
 """The update rules."""
 
 
@@ -102,18 +103,12 @@ Schedule = (
 """What the learning rate is multiplied by at each step."""
 
 
-class Changes(TypedDict, total=False):
-    """The settings that may change between two steps. `None` puts a default back; labels are merged key by key."""
+class Hyperparameters(TypedDict, total=False):
+    """The settings of the optimizers; each has some of them. `None` puts a default back."""
 
-    groups: Sequence[Mapping[str, Any]] | None
-    schedule: Schedule | None
-    clip: Mapping[str, Any] | None
-    on_other_params: Literal["warn", "accept", "reject"] | None
-    ttl_seconds: float | None
-    labels: Mapping[str, str | None] | None
     lr: float | None
     betas: tuple[float, float] | None
-    eps: float | None
+    eps: float | tuple[float | None, float] | None
     weight_decay: float | None
     amsgrad: bool | None
     maximize: bool | None
@@ -123,6 +118,23 @@ class Changes(TypedDict, total=False):
     nesterov: bool | None
     alpha: float | None
     centered: bool | None
+    momentum_decay: float | None
+    beta2_decay: float | None
+    d: float | None
+    ns_coefficients: tuple[float, float, float] | None
+    ns_steps: int | None
+    adjust_lr_fn: str | None
+
+
+class Changes(Hyperparameters, total=False):
+    """The settings that may change between two steps. `None` puts a default back; labels are merged key by key."""
+
+    groups: Sequence[Mapping[str, Any]] | None
+    schedule: Schedule | None
+    clip: Mapping[str, Any] | None
+    on_other_params: Literal["warn", "accept", "reject"] | None
+    ttl_seconds: float | None
+    labels: Mapping[str, str | None] | None
 
 
 class Settings(Changes, total=False):
@@ -133,10 +145,24 @@ class Settings(Changes, total=False):
     wire_dtype: Literal["bfloat16", "float16"] | None
 
 
-FIELDS = frozenset({
-    "groups", "schedule", "clip", "ttl_seconds", "labels", "on_non_finite", "hold_params", "wire_dtype",
-    "on_other_params",
-})  # fmt: skip
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveSettings:
+    """The settings of a session, each with its effective value. A default is for a service without the setting."""
+
+    optimizer: Optimizer
+    hyperparameters: Mapping[str, Any]
+    groups: list[dict[str, Any]]
+    schedule: Schedule | None
+    clip: Mapping[str, Any] | None
+    on_non_finite: str
+    hold_params: bool
+    wire_dtype: str | None = None
+    on_other_params: str = "accept"
+    ttl_seconds: float | None
+    labels: Mapping[str, str]
+
+
+FIELDS = frozenset(Settings.__annotations__.keys() - Hyperparameters.__annotations__.keys())
 """The members of a request; every other setting goes into its `hyperparameters`."""
 
 
