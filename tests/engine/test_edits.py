@@ -120,13 +120,13 @@ def test_nothing_is_the_same_state() -> None:
 
 
 REFUSED: list[tuple[Edits, str, str]] = [
-    (Edits(rename={"x": "y"}), "x", "is to be renamed, and the session has no such tensor"),
-    (Edits(remove=["x"]), "x", "is to be removed, and the session has no such tensor"),
-    (Edits(reset=["x"]), "x", "is to be reset, and the session has no such tensor"),
-    (Edits(remove=["a", "a"]), "a", "is to be removed and to be removed: name it once"),
-    (Edits(remove=["a"], reset=["a"]), "a", "is to be removed and to be reset"),
-    (Edits(rename={"a": "x"}, remove=["a"]), "a", "is to be renamed and to be removed"),
-    (Edits(rename={"a": "x"}, reset=["a"]), "a", "is to be renamed and to be reset"),
+    (Edits(rename={"x": "y"}), "x", "cannot be renamed, because the session has no such tensor"),
+    (Edits(remove=["x"]), "x", "cannot be removed, because the session has no such tensor"),
+    (Edits(reset=["x"]), "x", "cannot be reset, because the session has no such tensor"),
+    (Edits(remove=["a", "a"]), "a", "is given twice, to be removed and to be removed: give it once"),
+    (Edits(remove=["a"], reset=["a"]), "a", "is given twice, to be removed and to be reset"),
+    (Edits(rename={"a": "x"}, remove=["a"]), "a", "is given twice, to be renamed and to be removed"),
+    (Edits(rename={"a": "x"}, reset=["a"]), "a", "is given twice, to be renamed and to be reset"),
     (Edits(rename={"a": "x"}, reset=["x"]), "x", "no such tensor"),
     (Edits(rename={"a": "b"}), "b", "would be the name of two tensors, 'a' and 'b'"),
     (Edits(rename={"a": "x", "b": "x"}), "x", "would be the name of two tensors, 'a' and 'b'"),

@@ -11,7 +11,7 @@ from optim_engine.arrays import Array
 
 A, B = np.ones((2, 3), np.float32), np.ones(4, np.float32)
 KNOWN = "the session has it as float32 [2, 3]: send it so, or PATCH …/tensors with `remove` first, and it begins anew"
-UNSUPPORTED = "there is float64, float32, float16, bfloat16"
+UNSUPPORTED = "expected one of float64, float32, float16, bfloat16"
 
 
 def refused(params: Mapping[str, Array], grads: Mapping[str, Array], *, held: Mapping[str, Array] | None = None) -> Any:
@@ -53,14 +53,14 @@ def refused(params: Mapping[str, Array], grads: Mapping[str, Array], *, held: Ma
         (
             {"a": A, "b": B},
             {"a": A},
-            "tensor 'b': has a parameter and no gradient; leave it out, or send its gradient",
+            "tensor 'b': has a parameter and no gradient: omit it, or send its gradient",
         ),
         ({"b": B[1:]}, {"b": B}, "tensor 'b': the parameter is float32 [3], its gradient is float32 [4]"),
         ({"b": B.astype(int)}, {"b": B}, "tensor 'b': the parameter is int64 [4], its gradient is float32 [4]"),
-        ({"b": B.astype(int)}, {"b": B.astype(int)}, f"tensor 'b': has dtype <i8; {UNSUPPORTED}"),
-        ({"b": B.astype(complex)}, {"b": B.astype(complex)}, f"tensor 'b': has dtype <c16; {UNSUPPORTED}"),
-        ({"b": B.astype(">f4")}, {"b": B.astype(">f4")}, f"tensor 'b': has dtype >f4; {UNSUPPORTED}"),
-        ({"b": B.astype(bool)}, {"b": B.astype(bool)}, f"tensor 'b': has dtype |b1; {UNSUPPORTED}"),
+        ({"b": B.astype(int)}, {"b": B.astype(int)}, f"tensor 'b': has the dtype <i8; {UNSUPPORTED}"),
+        ({"b": B.astype(complex)}, {"b": B.astype(complex)}, f"tensor 'b': has the dtype <c16; {UNSUPPORTED}"),
+        ({"b": B.astype(">f4")}, {"b": B.astype(">f4")}, f"tensor 'b': has the dtype >f4; {UNSUPPORTED}"),
+        ({"b": B.astype(bool)}, {"b": B.astype(bool)}, f"tensor 'b': has the dtype |b1; {UNSUPPORTED}"),
     ],
 )
 def test_a_step_whose_tensors_do_not_fit_is_refused(
@@ -75,7 +75,7 @@ def test_a_step_whose_tensors_do_not_fit_is_refused(
         (
             {"a": A},
             {"a": A},
-            "tensor 'a': the session holds this parameter: send its gradient alone, or PUT params",
+            "tensor 'a': the session holds this parameter: send only its gradient, or PUT params",
         ),
         ({}, {"b": B}, "tensor 'b': has a gradient and no parameter, and the session does not hold it yet"),
         ({}, {"a": A[0]}, f"tensor 'a': the gradient is float32 [3], {KNOWN}"),
@@ -97,7 +97,7 @@ def test_parameters_to_be_held_must_fit_what_is_known_and_be_of_a_known_dtype() 
     state = State.empty().with_params({"a": A})
     with pytest.raises(TensorMismatch, match=r"the parameter is float32 \[3, 2\], the session has it as"):
         state.with_params({"a": A.T})
-    with pytest.raises(TensorMismatch, match="has dtype <i8"):
+    with pytest.raises(TensorMismatch, match="has the dtype <i8"):
         state.with_params({"b": B.astype(int)})
 
 
