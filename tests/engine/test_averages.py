@@ -61,17 +61,6 @@ def test_a_value_of_another_shape_is_refused_also_where_it_could_be_repeated_to_
         Average.of_shape((2, 3), 0.9).advance(np.ones(3))
 
 
-def test_the_moments_of_adam_are_such_averages() -> None:
-    config = Config.parse("adam", hyperparameters={"betas": [0.8, 0.95]})
-    m, v = Average.of_shape((5,), 0.8), Average.of_shape((5,), 0.95)
-    state, params = State.empty(), {"x": np.zeros(5)}
-    for g in np.random.default_rng(0).standard_normal((20, 5)):
-        m, v = m.advance(g), v.advance(g * g)
-        state = step(config, state, params, {"x": g}).state
-        np.testing.assert_array_equal(state.array("x", "m"), m.s)
-        np.testing.assert_array_equal(state.array("x", "v"), v.s)
-
-
 def test_averaged_parameters_settle_where_noisy_ones_only_jump_around() -> None:
     """Minimise x² by gradients full of noise: the average of the iterates is nearer to 0 than they are."""
     rng = np.random.default_rng(0)

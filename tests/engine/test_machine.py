@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from optim_engine import Config, NonFinite, Outcome, State, reapply, step
+from optim_engine import Config, NonFinite, Outcome, State, step
 from optim_engine.arrays import CHUNK, Array
 from optim_engine.machine import ALONE, NUMPY, Machine, fastest
-from tests.engine.cases import ALL, Case, each_case, each_machine, same_bits
-from tests.engine.test_filled import Told
+from tests.engine.cases import Case, each_case, each_machine, same_bits
+from tests.engine.told import Told
 
 FUSED = Machine(fastest())
 SIZES = [0, 1, 127, 128, 1000, 4096, 20_003, 33_001]
@@ -37,38 +35,6 @@ def vector(seed: int, size: int, dtype: type[Any], form: str) -> Array:
 def same(left: Outcome, right: Outcome) -> bool:
     memory = left.state.memory.tobytes() == right.state.memory.tobytes()
     return memory and same_bits(left.params, right.params) and left.metrics == right.metrics
-
-
-def test_numba_is_installed_where_the_tests_run() -> None:
-    assert (NUMPY.name, FUSED.kernel.name) == ("numpy", "numba")
-
-
-@settings(deadline=None, max_examples=250)
-@given(
-    st.sampled_from(ALL),
-    st.sampled_from([np.float32, np.float64]),
-    st.lists(st.sampled_from(SIZES), min_size=1, max_size=3),
-    st.sampled_from(["contiguous", "strided", "unaligned"]),
-    st.booleans(),
-    st.integers(0, 1000),
-)
-def test_the_fused_kernel_has_the_bits_of_numpy(
-    case: Case, dtype: type[Any], sizes: list[int], form: str, hold: bool, seed: int
-) -> None:
-    config = Config.parse(**{**case.config.to_dict(), "hold_params": hold})
-    states = {NUMPY: State.empty(), FUSED.kernel: State.empty()}
-    params = {f"{i}": case.shaped(vector(seed + i, size, dtype, form)) for i, size in enumerate(sizes)}
-    for t in range(1, 4):
-        grads = {
-            name: case.shaped(vector(seed + 10 * t + int(name), θ.size, dtype, form)) for name, θ in params.items()
-        }
-        sent = {} if hold and t > 1 else params
-        plain, fused = (step(config, states[k], sent, grads, machine=Machine(k)) for k in states)
-        assert same(plain, fused)
-        if not hold:
-            again = reapply(config, fused.state, params, grads, clip_scale=fused.metrics.clip_scale)
-            assert same_bits(again, fused.params)
-        params, states = plain.params, {NUMPY: plain.state, FUSED.kernel: fused.state}
 
 
 @each_case

@@ -57,16 +57,6 @@ def test_what_a_step_does_not_name_stays_as_it_is_to_the_bit(dtype: type[Any]) -
     assert after.counts == {**before.counts, "layer.bias": 3}
 
 
-def test_bias_correction_is_by_the_tensors_own_count() -> None:
-    """At its first update, Adam's m̂ / √v̂ is the sign of the gradient, whatever the session's step."""
-    config = Config.parse("adam", hyperparameters={"lr": 0.5, "eps": 0})
-    one = np.ones(1)
-    state = State.empty()
-    for _ in range(1000):
-        state = step(config, state, {"early": one}, {"early": one}).state
-    assert step(config, state, {"late": one}, {"late": -3 * one}).params["late"] == pytest.approx(1.5)
-
-
 def test_the_session_counts_steps_and_the_schedule_goes_by_those() -> None:
     config = Config.parse("sgd", hyperparameters={"lr": 1}, schedule={"kind": "linear_warmup", "warmup_steps": 4})
     one = np.ones(1)

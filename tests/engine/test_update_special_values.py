@@ -44,14 +44,3 @@ def test_held_parameters_that_travel_in_halves_have_one_nan_as_well(wire: str) -
     for kernel in KERNELS:
         outcome = step(config, State.empty().with_params(θ, wire), {}, g, machine=Machine(kernel))
         assert_one_nan(outcome)
-
-
-def test_the_maximum_of_zeros_is_the_positive_one() -> None:
-    config = Config.parse("adam", hyperparameters={"amsgrad": True})
-    zeros = {"x": np.zeros(100, np.float32)}
-    first = step(config, State.empty(), zeros, zeros).state
-    state = State(first.t, first.layout, first.counts, first.memory.copy())
-    state.array("x", "v_max")[:] = -0.0
-    for kernel in KERNELS:
-        after = step(config, state, zeros, zeros, machine=Machine(kernel)).state
-        assert not np.signbit(after.array("x", "v_max")).any()

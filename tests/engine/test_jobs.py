@@ -1,7 +1,6 @@
 """Who saves a state is told of each byte of its memory once, and not before it has its final value."""
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,31 +10,10 @@ from hypothesis import strategies as st
 from optim_engine import Config, NonFinite, Outcome, State, arrays, step
 from optim_engine.arrays import Array
 from tests.engine.cases import ALL, DTYPES, SHAPES, Case
+from tests.engine.told import Told
 
 FLOATS = {f"{name}.{dtype}": (shape, dtype) for name, shape in SHAPES.items() for dtype in DTYPES}
 FLOATS |= {"big.weight": ((9, 23), "float32"), "empty": ((0, 4), "float64")}
-
-
-class Told:
-    """What was told, and the bytes as they were then."""
-
-    def __init__(self) -> None:
-        self._told: list[tuple[int, int, bytes]] = []
-
-    @property
-    def ranges(self) -> list[tuple[int, int]]:
-        return [(start, end) for start, end, _ in self._told]
-
-    def __call__(self, memory: Array, start: int, end: int) -> None:
-        self._told.append((start, end, memory[start:end].tobytes()))  # at once: several threads tell
-
-    def check(self, memory: Array) -> None:
-        """The ranges tile the memory, and each had the bytes that it has in the end."""
-        assert all(start < end for start, end in self.ranges)
-        parts = [(0, 0), *sorted(self.ranges), (len(memory), len(memory))]
-        assert all(left[1] == right[0] for left, right in pairwise(parts))
-        for start, end, then in self._told:
-            assert memory[start:end].tobytes() == then
 
 
 def some(case: Case, seed: int, names: set[str]) -> dict[str, Array]:

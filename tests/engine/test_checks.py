@@ -88,11 +88,6 @@ def test_so_is_one_that_does_not_fit_the_parameters_held(
     assert str(refused(params, grads, held={"a": A})) == message
 
 
-def test_a_refusal_says_apart_what_was_expected_and_what_came() -> None:
-    refusal = refused({"a": A}, {"a": A.T})
-    assert (refusal.tensor, refusal.expected, refusal.got) == ("a", "float32 [2, 3]", "float32 [3, 2]")
-
-
 def test_parameters_to_be_held_must_fit_what_is_known_and_be_of_a_known_dtype() -> None:
     state = State.empty().with_params({"a": A})
     with pytest.raises(TensorMismatch, match=r"the parameter is float32 \[3, 2\], the session has it as"):

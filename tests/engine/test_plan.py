@@ -1,38 +1,13 @@
 """How tensors are packed, cut into blocks and ordered is for speed: it changes no bit of a result."""
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from optim_engine import Config, Outcome, State, arrays, plan, step
-from optim_engine.arrays import Array
-from tests.engine.cases import Case, each_case, each_dtype, same_bits, tensors
-
-SHAPES = {"b.bias": (7,), "a": (5, 8), "c": (), "d.bias": (3, 2), "big": (11, 17), "e": (0, 4), "f": (9,)}
-
-
-def run(case: Case, dtype: type[Any], *, backwards: bool = False, steps: int = 4) -> Outcome:
-    """Some steps, in which a tensor comes late and another is left out once."""
-    params: Mapping[str, Array] = case.tensors(0, dtype, SHAPES)
-    state = State.empty()
-    for t in range(1, steps + 1):
-        grads = case.tensors(t, dtype, SHAPES)
-        names = [name for name in SHAPES if not (t == 1 and name == "a") and not (t == 3 and name == "f")]
-        names = names[::-1] if backwards else names
-        outcome = step(
-            case.config, state, {name: params[name] for name in names}, {name: grads[name] for name in names}
-        )
-        params, state = {**params, **outcome.params}, outcome.state
-    return replace(outcome, params=dict(params))
-
-
-def same(left: Outcome, right: Outcome) -> bool:
-    moments = [{f"{slot}/{name}": array for slot, name, array in outcome.state.arrays()} for outcome in (left, right)]
-    params = same_bits(left.params, right.params)
-    return params and same_bits(*moments) and left.state.counts == right.state.counts and left.metrics == right.metrics
+from optim_engine import Config, State, arrays, plan, step
+from tests.engine.cases import Case, each_case, each_dtype, tensors
+from tests.engine.packs import SHAPES, run, same
 
 
 @each_case
@@ -43,16 +18,6 @@ def test_packed_tensors_come_out_as_unpacked_ones(
     packed = run(case, dtype)
     monkeypatch.setattr(plan, "PACK_BELOW", 0)
     assert same(packed, run(case, dtype))
-
-
-@each_case
-@each_dtype
-def test_a_walk_in_blocks_comes_out_as_one_in_a_whole(
-    case: Case, dtype: type[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = run(case, dtype, steps=3)
-    monkeypatch.setattr(arrays, "BLOCK", 25)
-    assert same(whole, run(case, dtype, steps=3))
 
 
 @each_case

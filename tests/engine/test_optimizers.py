@@ -115,18 +115,6 @@ def test_half_precision_is_the_float32_step_rounded_once(case: Case, dtype: type
         state = wide.state
 
 
-def test_a_variance_that_rounding_makes_negative_is_taken_as_zero() -> None:
-    """Of constant gradients, the v − m² of centered RMSProp is 0 but for rounding."""
-    config = Case("", "rmsprop", {"centered": True, "alpha": 0.5}).config
-    params, state = {"x": np.zeros(50, np.float32)}, State.empty()
-    for _ in range(60):
-        outcome = step(config, state, params, {"x": np.linspace(0.1, 3, 50, dtype=np.float32)})
-        params, state = outcome.params, outcome.state
-    v, m = state.array("x", "v"), state.array("x", "m")
-    assert (v - m * m < 0).any()
-    assert np.isfinite(params["x"]).all()
-
-
 def _steps(
     case: Case, dtype: type[Any], machine: Machine = ALONE
 ) -> Iterator[tuple[int, dict[str, Array], dict[str, Array], Outcome]]:
