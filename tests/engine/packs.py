@@ -12,7 +12,7 @@ SHAPES = {"b.bias": (7,), "a": (5, 8), "c": (), "d.bias": (3, 2), "big": (11, 17
 
 
 def run(case: Case, dtype: type[Any], *, backwards: bool = False, steps: int = 4) -> Outcome:
-    """Some steps, in which a tensor comes late and another is left out once."""
+    """Return the outcome of steps in which a tensor comes late and another is left out once."""
     params: Mapping[str, Array] = case.tensors(0, dtype, SHAPES)
     state = State.empty()
     for t in range(1, steps + 1):

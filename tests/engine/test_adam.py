@@ -9,7 +9,7 @@ from optim_engine.machine import NUMPY, Machine, fastest
 KERNELS = {NUMPY, fastest()}
 
 
-def test_bias_correction_is_by_the_tensors_own_count() -> None:
+def test_bias_correction_uses_the_tensors_own_count() -> None:
     """At its first update, Adam's m̂ / √v̂ is the sign of the gradient, whatever the session's step."""
     config = Config.parse("adam", hyperparameters={"lr": 0.5, "eps": 0})
     one = np.ones(1)
@@ -30,7 +30,7 @@ def test_the_maximum_of_zeros_is_the_positive_one() -> None:
         assert not np.signbit(after.array("x", "v_max")).any()
 
 
-def test_the_moments_of_adam_are_such_averages() -> None:
+def test_the_moments_of_adam_are_weighted_averages() -> None:
     config = Config.parse("adam", hyperparameters={"betas": [0.8, 0.95]})
     m, v = Average.of_shape((5,), 0.8), Average.of_shape((5,), 0.95)
     state, params = State.empty(), {"x": np.zeros(5)}

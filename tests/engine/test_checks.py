@@ -1,4 +1,4 @@
-"""A tensor that does not fit is refused: its name, what it was, what it is."""
+"""Checks: a tensor that does not fit is refused, with its name, what was expected and what came."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ UNSUPPORTED = "expected one of float64, float32, float16, bfloat16"
 
 
 def refused(params: Mapping[str, Array], grads: Mapping[str, Array], *, held: Mapping[str, Array] | None = None) -> Any:
-    """The refusal of a step after one that knew tensor `a`, as a state of its own or of parameters held."""
+    """Return the refusal of a step after one that knew tensor `a`, as a state of its own or of parameters held."""
     config = Config.parse("adamw", hold_params=held is not None)
     state = (
         State.empty().with_params(held) if held is not None else step(config, State.empty(), {"a": A}, {"a": A}).state
@@ -82,13 +82,13 @@ def test_a_step_whose_tensors_do_not_fit_is_refused(
         ({"b": B[1:]}, {"b": B, "a": A}, "tensor 'b': the parameter is float32 [3], its gradient is float32 [4]"),
     ],
 )
-def test_so_is_one_that_does_not_fit_the_parameters_held(
+def test_a_step_that_does_not_fit_held_parameters_is_refused(
     params: Mapping[str, Array], grads: Mapping[str, Array], message: str
 ) -> None:
     assert str(refused(params, grads, held={"a": A})) == message
 
 
-def test_parameters_to_be_held_must_fit_what_is_known_and_be_of_a_known_dtype() -> None:
+def test_parameters_to_hold_must_have_the_known_shape_and_dtype() -> None:
     state = State.empty().with_params({"a": A})
     with pytest.raises(TensorMismatch, match=r"the parameter is float32 \[3, 2\], the session has it as"):
         state.with_params({"a": A.T})
@@ -105,7 +105,7 @@ def test_what_a_tensor_is_stays_known_while_it_is_away() -> None:
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["sent", "held"])
-def test_a_step_that_names_what_earlier_ones_named_is_checked_all_the_same(hold: bool) -> None:
+def test_a_step_with_the_same_names_is_checked_again(hold: bool) -> None:
     """A step like one that passed is let through quickly; these are like one but for a detail."""
     config = Config.parse("adamw", hold_params=hold)
     x = {"a": np.ones(3, np.float32), "b": np.ones(2, np.float32)}

@@ -29,13 +29,13 @@ def test_gradients_below_the_norm_are_left_to_the_bit() -> None:
     assert clipped.params["x"].tobytes() == plain.params["x"].tobytes()
 
 
-def test_gradients_of_nothing_but_zeros_have_no_norm_and_are_not_clipped() -> None:
+def test_gradients_of_zero_are_not_clipped() -> None:
     config = Config.parse("sgd", **PLAIN, clip={"global_norm": 0.1})
     metrics = step(config, State.empty(), {"x": np.ones(3)}, {"x": np.zeros(3)}).metrics
     assert (metrics.grad_norm, metrics.update_norm, metrics.clip_scale) == (0, 0, 1)
 
 
-def test_clipping_by_value_holds_each_element_and_says_nothing_of_a_scale() -> None:
+def test_clipping_by_value_limits_each_element() -> None:
     config = Config.parse("sgd", **PLAIN, clip={"value": 0.5})
     outcome = step(config, State.empty(), {"x": np.zeros(4)}, {"x": np.array([-9, -0.5, 0.25, 9])})
     assert outcome.params["x"].tolist() == [0.5, 0.5, -0.25, -0.5]
@@ -44,13 +44,13 @@ def test_clipping_by_value_holds_each_element_and_says_nothing_of_a_scale() -> N
 
 @pytest.mark.parametrize("clip", [{"global_norm": 1.0}, {"value": 1.0}])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_one_nan_is_refused_before_clipping_can_spread_or_hide_it(clip: dict[str, float], value: float) -> None:
+def test_a_nan_is_refused_before_clipping(clip: dict[str, float], value: float) -> None:
     grads = {"a": np.ones(3, np.float32), "b": np.array([1, value, 1], np.float32)}
     with pytest.raises(NonFinite, match="tensor 'b'"):
         step(Config.parse("sgd", clip=clip), State.empty(), grads, grads)
 
 
-def test_clipping_goes_before_the_decay_and_before_the_turn_to_climb() -> None:
+def test_clipping_comes_before_decay_and_maximize() -> None:
     config = Config.parse(
         "sgd",
         hyperparameters={"lr": 1, "weight_decay": 0.5, "maximize": True},

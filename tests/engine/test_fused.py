@@ -48,7 +48,7 @@ def test_the_fused_kernel_has_the_bits_of_numpy(
 
 @each_machine
 @pytest.mark.parametrize("size", [0, 1e-25, 1e30])
-def test_adam_finds_the_norm_of_such_gradients_on_its_way(machine: Machine, size: float) -> None:
+def test_adam_finds_norms_whose_square_is_out_of_range(machine: Machine, size: float) -> None:
     """Among others, in another part of the tensor, whose squares are in range."""
     x = np.full(20_000, size, np.float32)
     x[:5000] = 1e-16

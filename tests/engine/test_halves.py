@@ -32,7 +32,7 @@ def test_all_halves_are_widened_exactly_and_come_back() -> None:
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_numbers_beside_and_at_each_half_way_go_to_the_nearest_even(sign: int) -> None:
+def test_numbers_around_each_half_way_point_round_to_even(sign: int) -> None:
     finite = ALL[:0x7C00].astype(np.float64)
     halfway = np.append((finite[:-1] + finite[1:]) / 2, 65_520.0).astype(np.float32)
     for x in (halfway, np.nextafter(halfway, np.float32(0)), np.nextafter(halfway, np.float32(np.inf))):

@@ -1,4 +1,4 @@
-"""Who saves a state is told of each byte of its memory once, and not before it has its final value."""
+"""The jobs of a step: `filled` reports each byte of the next state once, when it is final."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,7 @@ def some(case: Case, seed: int, names: set[str]) -> dict[str, Array]:
 
 
 def held(config: Config, params: Mapping[str, Array], state: State) -> dict[str, Array]:
-    """The parameters to send: those that the state does not hold."""
+    """Return the parameters to send: those that the state does not hold."""
     return {n: θ for n, θ in params.items() if not (config.hold_params and n in state.entries)}
 
 
@@ -51,7 +51,7 @@ def test_every_byte_is_told_once_and_final(case: Case, hold: bool, named: list[s
             told.check(state.memory)
 
 
-def test_a_big_tensor_is_told_in_parts_of_a_mebibyte_while_later_ones_are_not_computed_yet() -> None:
+def test_a_big_tensor_is_reported_one_mebibyte_at_a_time() -> None:
     config, size = Config.parse("adamw"), 3 * arrays.CHUNK + 5
     params = {"w": np.ones(size, np.float32)}
     state = step(config, State.empty(), params, params).state
@@ -68,7 +68,7 @@ def test_a_skipped_step_tells_nothing() -> None:
     assert told.ranges == []
 
 
-def test_what_a_refused_step_told_is_void_and_the_state_is_as_it_was() -> None:
+def test_a_refused_step_leaves_the_state_as_it_was() -> None:
     with pytest.raises(NonFinite):
         _with_nan("reject", Told())
 

@@ -15,7 +15,7 @@ PLAIN = {"hyperparameters": {"lr": 1.0}, "groups": []}
 
 
 @each_dtype
-def test_the_norms_of_a_step_are_those_of_all_its_tensors_together(dtype: type[Any]) -> None:
+def test_the_norms_of_a_step_include_all_its_tensors(dtype: type[Any]) -> None:
     params, grads = tensors(0, dtype), tensors(1, dtype)
     metrics = step(Config.parse("sgd", **PLAIN), State.empty(), params, grads).metrics
     g = [x for array in grads.values() for x in array.reshape(-1).tolist()]
@@ -25,7 +25,7 @@ def test_the_norms_of_a_step_are_those_of_all_its_tensors_together(dtype: type[A
     assert metrics.param_norm == pytest.approx(oracle.norm(x - y for x, y in zip(θ, g, strict=True)), rel=1e-6)
 
 
-def test_the_norm_is_of_the_gradients_as_they_came_and_the_update_of_those_after_clipping() -> None:
+def test_grad_norm_is_before_clipping_and_update_norm_after() -> None:
     config = Config.parse("sgd", **PLAIN, clip={"global_norm": 1.0})
     metrics = step(config, State.empty(), {"x": np.zeros(2)}, {"x": np.array([3.0, 4.0])}).metrics
     assert (metrics.grad_norm, metrics.clip_scale) == (5.0, 1 / (5 + 1e-6))
@@ -44,14 +44,14 @@ def test_a_norm_whose_square_is_out_of_range_is_right(dtype: type[Any], size: fl
 
 
 @pytest.mark.parametrize("size", [1e30, 1e-25])
-def test_so_are_the_norms_of_parameters_and_of_their_change(size: float) -> None:
+def test_norms_of_parameters_out_of_range_are_right(size: float) -> None:
     params, grads = np.full(4, 2 * size, np.float32), np.full(4, size, np.float32)
     metrics = step(Config.parse("sgd", **PLAIN), State.empty(), {"x": params}, {"x": grads}).metrics
     assert metrics.param_norm == pytest.approx(2 * size, rel=1e-6, abs=0)
     assert metrics.update_norm == pytest.approx(2 * size, rel=1e-6, abs=0)
 
 
-def test_a_float32_norm_of_many_elements_is_right_to_seven_digits() -> None:
+def test_a_float32_norm_of_a_million_elements_is_right() -> None:
     x = tensors(0, np.float32, {"x": (1_000_000,)})["x"]
     assert len(x) > arrays.BLOCK
     assert norm([x]) == pytest.approx(float(np.linalg.norm(x.astype(np.float64))), rel=1e-7)

@@ -1,4 +1,4 @@
-"""How tensors are packed, cut into blocks and ordered is for speed: it changes no bit of a result."""
+"""The plan of a step: packing and order are for speed, and change no bit of a result."""
 
 from typing import Any
 
@@ -51,8 +51,8 @@ def test_tensors_of_different_dtypes_are_packed_apart() -> None:
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["sent", "held"])
-def test_tensors_of_one_pack_stand_side_by_side_also_where_names_of_groups_alternate(hold: bool) -> None:
-    """So a pack's moments are one view of the memory, and nothing is copied."""
+def test_the_tensors_of_a_pack_are_adjacent_in_memory(hold: bool) -> None:
+    """A pack's moments are then one view of the memory, and nothing is copied. Names of groups alternate."""
     config = Config.parse("adamw", hold_params=hold)
     shapes = {f"{i}.{kind}": (3,) for i in range(5) for kind in ("bias", "weight")}
     state = step(config, State.empty(), tensors(0, np.float32, shapes), tensors(1, np.float32, shapes)).state
@@ -76,7 +76,7 @@ def test_a_change_of_settings_takes_hold_at_the_next_step() -> None:
         state = outcome.state
 
 
-def test_a_pack_takes_tensors_up_to_a_size_so_that_its_copies_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pack_takes_tensors_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "LARGEST_PACK", 10)
     shapes = {f"{i}": (4,) for i in range(9)}
     state = step(
@@ -86,7 +86,7 @@ def test_a_pack_takes_tensors_up_to_a_size_so_that_its_copies_stay_small(monkeyp
     assert [len(run.tensors) for run in made.runs] == [3, 2, 3, 1]
 
 
-def test_a_session_plans_once_and_forgets_plans_it_no_longer_needs() -> None:
+def test_a_session_plans_once_and_keeps_few_plans() -> None:
     config = Config.parse("adamw")
     params, grads = tensors(0, np.float32, SHAPES), tensors(1, np.float32, SHAPES)
     state = step(config, State.empty(), params, grads).state

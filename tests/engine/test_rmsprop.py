@@ -6,8 +6,8 @@ from optim_engine import State, step
 from tests.engine.cases import Case
 
 
-def test_a_variance_that_rounding_makes_negative_is_taken_as_zero() -> None:
-    """Of constant gradients, the v − m² of centered RMSProp is 0 but for rounding."""
+def test_a_variance_made_negative_by_rounding_is_zero() -> None:
+    """The v − m² of constant gradients is 0 except for rounding."""
     config = Case("", "rmsprop", {"centered": True, "alpha": 0.5}).config
     params, state = {"x": np.zeros(50, np.float32)}, State.empty()
     for _ in range(60):

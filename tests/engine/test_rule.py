@@ -11,7 +11,7 @@ from tests.engine.cases import Case, each_case, each_dtype
 
 @each_case
 @each_dtype
-def test_a_state_keeps_what_its_rule_needs_in_float32_or_float64(case: Case, dtype: type[Any]) -> None:
+def test_a_state_keeps_the_slots_of_its_rule(case: Case, dtype: type[Any]) -> None:
     state = step(case.config, State.empty(), case.tensors(0, dtype), case.tensors(1, dtype)).state
     wide = np.float64 if dtype is np.float64 else np.float32
     for name, entry in state.entries.items():

@@ -6,7 +6,7 @@ from optim_engine import State, step
 from tests.engine.cases import SHAPES, Case, tensors
 
 
-def test_new_parameters_go_into_the_arrays_that_are_given_for_them() -> None:
+def test_new_parameters_are_written_into_the_arrays_of_out() -> None:
     case = Case("", "adamw")
     shapes = {**SHAPES, "big": (300, 300)}
     params, grads = tensors(0, np.float16, shapes), tensors(1, np.float16, shapes)

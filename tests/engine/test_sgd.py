@@ -5,7 +5,7 @@ import numpy as np
 from optim_engine import Config, State, step
 
 
-def test_momentum_that_is_switched_on_later_builds_up_from_nothing() -> None:
+def test_momentum_switched_on_later_starts_from_zero() -> None:
     plain, heavy = (Config.parse("sgd", hyperparameters={"lr": 1, "momentum": μ}) for μ in (0, 0.5))
     x, one = {"x": np.zeros(1)}, {"x": np.ones(1)}
     state = step(plain, State.empty(), x, one).state

@@ -28,7 +28,7 @@ def test_ranges_that_are_apart_are_gathered_and_written_back() -> None:
     assert bytes_.view(FLOAT).tolist() == [10, 1, 2, 3, 11, 12, 6, 7]
 
 
-def test_a_part_of_a_vector_has_its_bytes_in_each_range() -> None:
+def test_a_part_of_a_vector_yields_its_bytes_in_ranges() -> None:
     spans = Spans.of(FLOAT, [(0, 8), (16, 24)])
     assert list(spans.ranges_of(slice(1, 3))) == [(4, 8), (16, 20)]
     assert list(spans.ranges_of(slice(2, 4))) == [(16, 24)]

@@ -30,7 +30,7 @@ def test_equal_states_have_equal_bytes_gaps_included() -> None:
         assert not state.memory[~taken].any()
 
 
-def test_arrays_are_views_of_the_memory_in_their_shape_and_dtype() -> None:
+def test_arrays_are_views_with_their_shape_and_dtype() -> None:
     state = State.allocate(0, Layout(ENTRIES), dict.fromkeys(ENTRIES, 0))
     for slot, tensor, array in state.arrays():
         assert array.shape == ENTRIES[tensor].spec.shape
@@ -46,7 +46,7 @@ def test_arrays_are_views_of_the_memory_in_their_shape_and_dtype() -> None:
 
 
 @pytest.mark.parametrize("case", RULES, ids=lambda case: case.name)
-def test_a_state_that_was_copied_as_bytes_goes_on_as_the_original(case: Case) -> None:
+def test_a_state_copied_as_bytes_continues_as_the_original(case: Case) -> None:
     params = case.tensors(0, np.float32)
     state = step(case.config, State.empty(), params, case.tensors(1, np.float32)).state
     specs = [(name, entry.spec.shape, entry.spec.dtype.name, entry.slots) for name, entry in state.entries.items()]
@@ -58,7 +58,7 @@ def test_a_state_that_was_copied_as_bytes_goes_on_as_the_original(case: Case) ->
     assert outcomes[0].state.memory.tobytes() == outcomes[1].state.memory.tobytes()
 
 
-def test_what_new_settings_need_begins_at_zero_and_what_they_do_not_need_goes() -> None:
+def test_new_settings_start_slots_at_zero_and_drop_others() -> None:
     plain, amsgrad = (Config.parse("adam", hyperparameters={"amsgrad": flag}) for flag in (False, True))
     params, state = tensors(0, np.float32), State.empty()
     for t, config in enumerate([plain, plain, amsgrad, amsgrad, plain], start=1):

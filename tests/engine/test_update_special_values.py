@@ -16,7 +16,7 @@ KERNELS = {NUMPY, fastest()}
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @each_case
-def test_special_values_have_the_same_bits_by_every_kernel_and_one_nan(case: Case, dtype: str) -> None:
+def test_special_values_have_the_same_bits_by_every_kernel(case: Case, dtype: str) -> None:
     state, params, grads = special_step(case, dtype)
     outcomes = [step(case.config, state, params, grads, machine=Machine(kernel)) for kernel in KERNELS]
     for outcome in outcomes:
@@ -37,7 +37,7 @@ def assert_one_nan(outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("wire", ["float16", "bfloat16"])
-def test_held_parameters_that_travel_in_halves_have_one_nan_as_well(wire: str) -> None:
+def test_held_parameters_sent_in_halves_have_one_nan(wire: str) -> None:
     config = Config.parse("adamw", hold_params=True, wire_dtype=wire)
     θ = {"x": mixed(1, 500, np.dtype(np.float32))}
     g = {"x": mixed(2, 500, np.dtype(DTYPES[wire]), finite=True)}

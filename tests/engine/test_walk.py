@@ -15,9 +15,7 @@ from tests.engine.packs import run, same
 
 @each_case
 @each_dtype
-def test_a_walk_in_blocks_comes_out_as_one_in_a_whole(
-    case: Case, dtype: type[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_of_any_size_give_the_same_bits(case: Case, dtype: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(case, dtype, steps=3)
     monkeypatch.setattr(arrays, "BLOCK", 25)
     assert same(whole, run(case, dtype, steps=3))
@@ -37,7 +35,7 @@ def test_only_the_first_chunk_fills_the_product_of_its_tensor() -> None:
     assert (new["params"] != 1).all()
 
 
-def test_a_step_in_the_state_s_own_memory_reads_the_product_before_it_is_filled() -> None:
+def test_a_step_in_place_reads_the_old_product() -> None:
     """A session that takes parameters anew is updated in place: every block must see the product of before."""
     config, size = Config.parse("nadam", hold_params=True), {"w": (2 * CHUNK + 5,)}
     params, grads = tensors(0, np.float32, size), tensors(1, np.float32, size)

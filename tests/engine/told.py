@@ -6,7 +6,7 @@ from optim_engine.arrays import Array
 
 
 class Told:
-    """What was told, and the bytes as they were then."""
+    """The ranges that were reported, and their bytes at that time."""
 
     def __init__(self) -> None:
         self._told: list[tuple[int, int, bytes]] = []
@@ -19,7 +19,7 @@ class Told:
         self._told.append((start, end, memory[start:end].tobytes()))  # at once: several threads tell
 
     def check(self, memory: Array) -> None:
-        """The ranges tile the memory, and each had the bytes that it has in the end."""
+        """Check that the ranges tile the memory, and that each had its final bytes when it was reported."""
         assert all(start < end for start, end in self.ranges)
         parts = [(0, 0), *sorted(self.ranges), (len(memory), len(memory))]
         assert all(left[1] == right[0] for left, right in pairwise(parts))
