@@ -49,7 +49,7 @@ class Edits:
             if name not in state.entries:
                 raise TensorMismatch(name, f"cannot be {verb}, because the session has no such tensor")
             if name in seen:
-                raise TensorMismatch(name, f"is given twice, to be {seen[name]} and to be {verb}: give it once")
+                raise TensorMismatch(name, f"is named twice, to be {seen[name]} and to be {verb}: name it once")
             seen[name] = verb
         taken: dict[str, str] = {}
         for old, new in self.names(state.entries).items():
