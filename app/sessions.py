@@ -25,6 +25,7 @@ from app.store.keys import Claim, key_digest
 from app.turns import Turns, retried
 from optim_engine import Config, Edits, State
 from optim_engine.arrays import Arrays
+from optim_engine.checks import check_shape
 
 
 class Sessions:
@@ -141,6 +142,8 @@ class Sessions:
             state = await self._records.state(head, old)
 
             def work() -> Change:
+                for name, array in params.items():
+                    check_shape(old.config, name, array.shape)
                 held = state.with_params(params, old.config.wire_dtype)
                 return changes.replacement(head, old, old, held, once, self._room, keep=True)
 

@@ -1,9 +1,12 @@
-"""The optimizers: arrays in, arrays out. NumPy and the standard library only (and numba where it is installed), no I/O.
+"""The optimizers: arrays in, arrays out, no I/O. They need NumPy alone, and use numba where it is installed.
 
-config = Config.parse("adamw", hyperparameters={"lr": 1e-3})
-state = State.empty()
-outcome = step(config, state, params, grads)
-params, state = outcome.params, outcome.state
+    config = Config.parse("adamw", hyperparameters={"lr": 1e-3})
+    state = State.empty()
+    outcome = step(config, state, params, grads)
+    params, state = outcome.params, outcome.state
+
+`params` and `grads` map the names of tensors to arrays of float64, float32, float16 or bfloat16, of any shape.
+Whatever the engine refuses, it raises as an `EngineError`.
 """
 
 from optim_engine.averages import Average

@@ -1,18 +1,19 @@
-"""Adafactor: of a matrix's second moment only the means of its rows and columns are kept.
+"""Adafactor: the second moment of a matrix, factored into the means of its rows and columns.
 
-    w = t^τ                                 τ is `beta2_decay`, so that w is 1 at first and falls
-    R ← (1−w)·R + w·(row means of g²)       kept as `v_row`; of a stack, of each of its matrices
+    w = t^τ                                 τ is `beta2_decay`: w starts at 1 and falls
+    R ← (1−w)·R + w·(row means of g²)       kept as `v_row`, for each matrix of a stack
     C ← (1−w)·C + w·(column means of g²)    kept as `v_col`
-    V = R·C / max(mean of R, ε₁)            of a matrix
-    V ← (1−w)·V + w·g²                      of a vector or a single number, kept as `v`
+    V = R·C / max(mean of R, ε₁)            for a matrix
+    V ← (1−w)·V + w·g²                      for a vector or a single number, kept as `v`
     u = g / max(√V, ε₁)
     α = max(ε₂, RMS(θ)) · min(γ, 1/√t)
     θ ← θ − γ·λ·θ
     θ ← θ − α/max(1, RMS(u)/d) · u          RMS(x) is √(mean of x²)
 
-Shazeer & Stern 2018 (arXiv:1804.04235), in PyTorch's form: every tensor of two dimensions or more is factored, also
-a small one. Where ε₁ is null, it is the distance from 1 to the next number: of the dtype that is computed in, not of
-the tensor's, so that a step in half precision is the float32 step. Means are taken in float64.
+Source: Shazeer & Stern 2018 (arXiv:1804.04235), in PyTorch's form: every tensor of two dimensions or more is factored.
+Deviations: optax factors a tensor only if both dimensions are at least 128, and adds ε₁ to g², as the paper does. If ε₁
+is null, PyTorch uses the distance from 1 to the next number in the tensor's dtype; here it is the compute dtype's, so
+that a step in half precision is the float32 step. Means are taken in float64.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from optim_engine.sums import FEWER, in_order
 
 @dataclass(frozen=True, kw_only=True)
 class Adafactor(Hyperparameters):
-    """The hyperparameters, with the names and defaults of torch 2.13."""
+    """The hyperparameters of `adafactor`, with the names and defaults of torch 2.13."""
 
     lr: float = number(1e-2, at_least=0)
     maximize: bool = flag(False)
@@ -45,7 +46,7 @@ class Adafactor(Hyperparameters):
 
 
 class AdafactorRule(Rule[Adafactor]):
-    """The equations above. A matrix's V is made of R by its mean, times C: the same, but it cannot become too small."""
+    """The equations above. V of a matrix is computed as (R / mean of R)·C, which cannot underflow where R·C would."""
 
     settings = Adafactor
     unit = Unit.TENSOR
@@ -74,14 +75,14 @@ class AdafactorRule(Rule[Adafactor]):
             out[...] = new["v"]
         np.sqrt(out, out=out)
         np.maximum(out, ε1, out=out)
-        np.add(out, 0.0, out=out)  # of −0 and 0 either may be the maximum
+        np.add(out, 0.0, out=out)  # the maximum of −0 and 0 may be either
         np.divide(g, out, out=out)
         α = max(ε2, _rms(θ)) * min(at.γ, 1 / sqrt(at.t))
         np.multiply(out, α / max(1.0, _rms(out) / at.h.d), out=out)
 
 
 def _average(s: Array, x: Array, w: float, *, out: Array) -> None:
-    """Fill `out`, which may be s, with (1−w)·s + w·x."""
+    """Compute out ← (1−w)·s + w·x; `out` may be s."""
     x = x * w
     np.multiply(s, 1 - w, out=out)
     np.add(out, x, out=out)
@@ -99,8 +100,10 @@ def _mean(R: Array) -> Array:
 
 
 def _square_means(g: Array) -> tuple[Array, Array]:
-    """Return the means of the squares of each row, and of each column, of a matrix or a stack of some: in float64,
-    added in order, and rounded to the array's dtype."""
+    """Return the means of the squares of each row and of each column, for a matrix or each matrix of a stack.
+
+    They are added in float64 in order, and rounded to the array's dtype.
+    """
     n, m = g.shape[-2:]
     stack = g.reshape(prod(g.shape[:-2]), n, m)
     by_row, by_column = np.zeros((len(stack), n)), np.zeros((len(stack), m))
@@ -117,6 +120,6 @@ def _square_means(g: Array) -> tuple[Array, Array]:
 
 
 def _added(x: Array) -> Array:
-    """Return the sum of each column of a float64 matrix, its elements added in order."""
+    """Return the sum of each column of a float64 matrix, added in order."""
     sums: Array = np.add.reduce(np.ascontiguousarray(x), axis=0) if x.shape[1] >= FEWER else in_order(x)[0]
     return sums

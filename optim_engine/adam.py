@@ -2,13 +2,13 @@
 
     m ← β₁·m + (1−β₁)·g                     first moment
     v ← β₂·v + (1−β₂)·g²                    second moment
-    v_max ← max(v_max, v)                   AMSGrad, which then stands for v below
-    θ ← θ − γ·λ·θ                           decoupled weight decay alone
+    v_max ← max(v_max, v)                   only AMSGrad, where v_max replaces v below
+    θ ← θ − γ·λ·θ                           only decoupled weight decay
     θ ← θ − γ·m̂ / (√v̂ + ε),   m̂ = m/(1−β₁ᵗ),   v̂ = v/(1−β₂ᵗ)
 
-Adam: Kingma & Ba 2015 (arXiv:1412.6980), algorithm 1. AdamW: Loshchilov & Hutter 2019 (arXiv:1711.05101), with
-PyTorch's γ·λ. AMSGrad: Reddi, Kale & Kumar 2018 (arXiv:1904.09237), with PyTorch's maximum of the raw v, corrected
-afterwards. Adam's own weight decay is L2: λ·θ is in g already.
+Sources: Adam is Kingma & Ba 2015 (arXiv:1412.6980), algorithm 1. AdamW is Loshchilov & Hutter 2019 (arXiv:1711.05101),
+with PyTorch's γ·λ. AMSGrad is Reddi, Kale & Kumar 2018 (arXiv:1904.09237), with PyTorch's maximum of the raw v,
+corrected afterwards; optax takes the maximum of the corrected v̂. Weight decay in Adam is L2: g already includes λ·θ.
 """
 
 from dataclasses import dataclass
@@ -57,8 +57,8 @@ Either: TypeAlias = Adam | AdamW
 
 
 class AdamRule(Rule[Either]):
-    """The equations above. The parameter moves in the form of the paper's section 2, which is the same with fewer
-    operations: by γ·√(1−β₂ᵗ)/(1−β₁ᵗ) · m / (√v + ε·√(1−β₂ᵗ))."""
+    """The equations above. The parameter's is in the equivalent form of the paper's section 2, which takes fewer
+    operations: γ·√(1−β₂ᵗ)/(1−β₁ᵗ) · m / (√v + ε·√(1−β₂ᵗ))."""
 
     keeps = Slot("m"), Slot("v"), Slot("v_max")
     wants_squares = True
@@ -75,7 +75,7 @@ class AdamRule(Rule[Either]):
         accumulate(old["m"], g, β1, out=new["m"], scratch=room)
         if at.h.amsgrad:
             np.maximum(old["v_max"], new["v"], out=new["v_max"])
-            np.add(new["v_max"], 0.0, out=new["v_max"])  # of −0 and 0 either may be the maximum
+            np.add(new["v_max"], 0.0, out=new["v_max"])  # the maximum of −0 and 0 may be either
 
     def apply(self, at: At[Either], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
         β1, β2 = at.h.betas

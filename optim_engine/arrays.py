@@ -1,6 +1,6 @@
-"""The dtypes that the engine takes, the dtype that it computes each of them in, and the blocks that it computes in.
+"""The dtypes that the engine accepts, the dtype that it computes each of them in, and the size of its blocks.
 
-bfloat16 is no dtype of NumPy's own: it is known by its name, so that any package that registers one will do.
+NumPy has no bfloat16 of its own. The engine knows it by name, so that any package that registers one will do.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +14,7 @@ from optim_engine import halves
 
 Array: TypeAlias = npt.NDArray[Any]
 Arrays: TypeAlias = Mapping[str, Array]
+"""Arrays by name: of a tensor, or of a slot."""
 
 COMPUTE_DTYPES: Mapping[str, np.dtype[Any]] = {
     "float64": np.dtype(np.float64),
@@ -21,34 +22,34 @@ COMPUTE_DTYPES: Mapping[str, np.dtype[Any]] = {
     "float16": np.dtype(np.float32),
     "bfloat16": np.dtype(np.float32),
 }
-"""By the name of a tensor's dtype: the dtype of its moments, in which the arithmetic is done."""
+"""The compute dtype by the name of a tensor's dtype: its moments are kept in it, and the arithmetic is done in it."""
 
 
 @cache
 def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The same by the dtype itself, remembered, because a dtype is slow to say its name."""
+    """Return the compute dtype of a tensor's dtype; cached, because a dtype computes its name each time."""
     return COMPUTE_DTYPES[dtype.name]
 
 
 BLOCK = 1 << 17
-"""Elements of a block: few enough that all that a step needs of it stays in the processor's cache."""
+"""Elements of a block: few enough for all that a step needs of it to stay in the processor's cache."""
 CHUNK = 1 << 18
-"""Elements of a chunk, some blocks: what is handed to a thread, and told to be filled, at a time. 1 MiB of float32."""
+"""Elements of a chunk: the blocks that a thread updates, and `filled` reports, at a time. 1 MiB of float32."""
 
 
 def flat(array: Array) -> Array:
-    """The array as one vector in C order: a view where its memory allows that."""
+    """Return the array as one vector in C order: a view where its memory allows that, otherwise a copy."""
     return array.reshape(-1)
 
 
 def cut(size: int, step: int) -> Iterator[slice]:
-    """The numbers below `size` in parts of `step`, but for the last one."""
+    """Yield slices of `step` that cover `range(size)`; the last one may be shorter."""
     for start in range(0, size, step):
         yield slice(start, min(start + step, size))
 
 
 def widened(x: Array, wide: Array) -> Array:
-    """Return the block in the compute dtype, which is `wide`'s: itself where it is in that already."""
+    """Return x in the dtype of `wide`: x itself if it has that dtype, otherwise `wide`, filled with x."""
     if x.dtype == wide.dtype:
         return x
     convert(x, wide)
@@ -57,8 +58,10 @@ def widened(x: Array, wide: Array) -> Array:
 
 @np.errstate(all="ignore")
 def convert(x: Array, target: Array) -> None:
-    """Fill the target, which is contiguous, with the values of x: widened exactly; or rounded to nearest even, and
-    beyond its range infinite."""
+    """Fill the contiguous target with the values of x: widened exactly, or rounded to nearest even.
+
+    Values beyond the target's range become infinite.
+    """
     if x.dtype == np.float32 and target.dtype == np.float16:
         halves.narrow(flat(x), target.reshape(-1, copy=False))
     elif x.dtype == np.float16 and target.dtype == np.float32:
@@ -68,7 +71,7 @@ def convert(x: Array, target: Array) -> None:
 
 
 def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
-    """Return the array in that dtype: itself where it is in that already."""
+    """Return x rounded to that dtype; x itself if it has that dtype."""
     if x.dtype == dtype:
         return x
     narrow = np.empty(x.shape, dtype)
@@ -77,6 +80,6 @@ def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def unify_nans(x: Array) -> None:
-    """Give every NaN of a vector of float32 or float64 the same bits: those that a processor gives depend on it."""
+    """Give every NaN in a vector of float32 or float64 the same bits, because processors make different ones."""
     bits, nan = (np.uint32, 0x7FC00000) if x.dtype == np.float32 else (np.uint64, 0x7FF8000000000000)
     x.view(bits)[np.isnan(x)] = nan

@@ -1,9 +1,9 @@
-"""The exponentially weighted average, bias-corrected: what the moments of Adam are.
+"""The exponentially weighted average with bias correction, which the moments of Adam are.
 
     s₀ = 0,   sₜ = β·sₜ₋₁ + (1−β)·xₜ,   ŝₜ = sₜ / (1−βᵗ)
 
-The correction makes ŝ a true weighted mean from the first value on: s alone starts at zero and is too small by the
-factor 1−βᵗ (Kingma & Ba 2015, section 3).
+The correction makes ŝ a true weighted mean from the first value on. Without it, s starts at zero and is too small by
+the factor 1−βᵗ (Kingma & Ba 2015, section 3).
 """
 
 from dataclasses import dataclass
@@ -17,20 +17,24 @@ from optim_engine.scalars import power
 
 
 def accumulate(s: Array, x: Array, β: float, *, out: Array, scratch: Array) -> None:
-    """out ← β·s + (1−β)·x; `out` may be `s`, `scratch` may be `x`."""
+    """Compute out ← β·s + (1−β)·x; `out` may be `s`, and `scratch` may be `x`."""
     np.multiply(x, 1 - β, out=scratch)
     np.multiply(s, β, out=out)
     np.add(out, scratch, out=out)
 
 
 def correction(β: float, t: int) -> float:
-    """1 − βᵗ: what part of a weighted mean the first t values make."""
+    """Return 1 − βᵗ, the sum of the weights of the first t values."""
     return 1 - power(β, t)
 
 
 @dataclass(frozen=True)
 class Average:
-    """The running average of an array, such as a parameter over the steps. A value: `advance` gives the next one."""
+    """The running average of an array, such as a parameter over the steps of a run.
+
+    It is immutable: `advance` returns the next one. `β` is the decay, 0 or more and below 1; `s` is the sum sₜ in
+    float64; `t` counts the values so far. Raises `InvalidConfig` for another β.
+    """
 
     β: float
     s: Array
@@ -42,11 +46,11 @@ class Average:
 
     @classmethod
     def of_shape(cls, shape: tuple[int, ...], β: float) -> Self:
-        """The average of nothing yet, in float64."""
+        """Return an average without values, for arrays of that shape."""
         return cls(β, np.zeros(shape))
 
     def advance(self, x: Array) -> "Average":
-        """The average with `x` taken in. Raises `ValueError` for another shape: it would be repeated to fit."""
+        """Return the average that includes x. Raises `ValueError` if x has another shape; it is never broadcast."""
         if x.shape != self.s.shape:
             raise ValueError(f"the average is of shape {self.s.shape}, the array is of shape {x.shape}")
         wide, out = x.astype(self.s.dtype), np.empty_like(self.s)
@@ -54,7 +58,7 @@ class Average:
         return Average(self.β, out, self.t + 1)
 
     def value(self) -> Array:
-        """ŝₜ. There is none before the first value: raises `ValueError`."""
+        """Return ŝₜ in float64. Raises `ValueError` before the first value."""
         if not self.t:
             raise ValueError("the average of no values; advance it first")
         return self.s / correction(self.β, self.t)

@@ -1,7 +1,7 @@
-"""Memory that is used again: a fresh 40 MB array costs more in page faults than the copy into it.
+"""A buffer pool: a new 40 MB array costs more in page faults than the copy into it.
 
-An array from `take` gives its memory back when the last view of it is gone. Nobody returns anything by hand, so nobody
-can return what another still reads.
+An array from `take` returns its memory to the pool when its last view is gone. Nothing is returned by hand, so memory
+that is still being read cannot be returned.
 """
 
 import threading
@@ -18,17 +18,17 @@ SMALLEST_KEPT = 1 << 16
 
 
 class Buffers:
-    """Keeps up to `limit` bytes of memory that is not in use; what was used least recently goes first."""
+    """A pool that keeps up to `limit` bytes of idle memory, and drops the least recently used first."""
 
     def __init__(self, limit: int = 1 << 30) -> None:
         self.limit = limit
         self._idle: OrderedDict[int, list[tuple[Array, float]]] = OrderedDict()
-        """Memory by size, each with the time it was given back; the sizes that were used last stand last."""
+        """Idle memory by size, each with the time of its return; the most recently used sizes are last."""
         self._idle_bytes = 0
         self._lock = threading.Lock()
 
     def take(self, nbytes: int) -> Array:
-        """A vector of `nbytes` bytes with whatever content, aligned to 64 bytes."""
+        """Return a vector of `nbytes` bytes (uint8) with arbitrary content; aligned to 64 bytes from 64 KiB on."""
         if nbytes < SMALLEST_KEPT:
             return np.empty(nbytes, np.uint8)
         size = _rounded(nbytes) + ALIGNMENT
@@ -38,11 +38,11 @@ class Buffers:
 
     @property
     def idle_bytes(self) -> int:
-        """How much memory is kept for the next to take it."""
+        """Return the number of idle bytes in the pool."""
         return self._idle_bytes
 
     def let_go(self, seconds: float) -> int:
-        """Let go of memory that lies idle for so long; return how many bytes it had."""
+        """Free the memory that has been idle for that many seconds; return the number of bytes."""
         memories, until = list[Array](), time.monotonic() - seconds
         with self._lock:
             for size, idle in [*self._idle.items()]:
@@ -51,8 +51,11 @@ class Buffers:
         return sum(len(memory) for memory in memories)
 
     def give_back(self, memory: Array) -> None:
-        """Called by the loan. A garbage collection inside of `take` may call it too, so it never waits for the lock:
-        who finds it taken lets the memory go."""
+        """Put memory back into the pool; called when its last view is gone.
+
+        A garbage collection inside `take` may call this too, so it never waits for the lock: if the lock is taken, the
+        memory is freed.
+        """
         if len(memory) > self.limit or not self._lock.acquire(blocking=False):
             return
         try:
@@ -73,7 +76,7 @@ class Buffers:
 
 
 class _Loan:
-    """What an array from `take` (and each view of it) keeps alive; its end is the end of the loan."""
+    """A loan of memory: the array from `take` and each of its views keep it alive, and its end returns the memory."""
 
     __slots__ = ("__array_interface__", "_memory", "_pool")
 
@@ -94,15 +97,15 @@ class _Loan:
 
 
 def _rounded(nbytes: int) -> int:
-    """Up to an eighth more, so that sizes which differ little share their memory."""
+    """Return the size rounded up by at most an eighth, so that similar sizes share memory."""
     step = 1 << max(nbytes.bit_length() - 4, 0)
     return -(-nbytes // step) * step
 
 
 BUFFERS = Buffers()
-"""The process's own."""
+"""The pool of this process."""
 
 
 def scratch(rows: int, size: int, dtype: np.dtype[Any]) -> Array:
-    """That many vectors of that size, with whatever content."""
+    """Return a matrix of `rows` vectors of `size` elements with arbitrary content."""
     return BUFFERS.take(rows * size * dtype.itemsize).view(dtype).reshape(rows, size)

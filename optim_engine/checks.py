@@ -1,4 +1,4 @@
-"""What a step's tensors must be before anything is computed: refusals name the tensor, what it was and what it is."""
+"""Checks of tensors before anything is computed. A refusal names the tensor, what was expected and what came."""
 
 from collections.abc import Collection
 from typing import Any, TypeAlias
@@ -10,36 +10,43 @@ from optim_engine.arrays import Array, Arrays
 from optim_engine.config import Config
 from optim_engine.errors import TensorMismatch
 from optim_engine.layout import Layout, Spec, check_dtype
+from optim_engine.rule import Shape
 from optim_engine.state import State
 
-Specs: TypeAlias = tuple[list[tuple[int, ...]], list[np.dtype[Any]]]
+Specs: TypeAlias = tuple[list[Shape], list[np.dtype[Any]]]
 """The shapes of some arrays, and their dtypes."""
-Asked: TypeAlias = tuple[bool, str | None, tuple[str, ...]]
-"""The names of a step's tensors, and the settings that decide what must come with them."""
+Key: TypeAlias = tuple[str, bool, str | None, tuple[str, ...]]
+"""The settings that decide what a step must bring (optimizer, hold_params, wire_dtype), and its tensors' names."""
 CHECKED_KEPT = 8
-"""Of one layout."""
+"""Steps that are remembered for one layout."""
 
-_CHECKED: WeakKeyDictionary[Layout, dict[Asked, Specs]] = WeakKeyDictionary()
-"""The steps that were seen to fit a layout; they go with it."""
+_CHECKED: WeakKeyDictionary[Layout, dict[Key, Specs]] = WeakKeyDictionary()
+"""The steps that have passed for a layout. They are dropped with the layout."""
 
 
 def check(config: Config, state: State, params: Arrays, grads: Arrays) -> None:
-    """Raise `TensorMismatch` unless each gradient has a parameter like it, and both are as the state knows them."""
-    asked: Asked = (config.hold_params, config.wire_dtype, tuple(grads))
+    """Raise `TensorMismatch` unless each gradient has a parameter like it, and both match the state."""
+    key: Key = (config.optimizer, config.hold_params, config.wire_dtype, tuple(grads))
     kept = _CHECKED.get(state.layout)
     if kept is None:
         kept = _CHECKED.setdefault(state.layout, {})
-    if asked in kept and _passes(kept[asked], config, params, grads):
+    if key in kept and _passes(kept[key], config, params, grads):
         return
     _check_each(config, state, params, grads)
     if all(tensor in state.entries for tensor in grads) and not (config.hold_params and params):
         if len(kept) >= CHECKED_KEPT:
             kept.clear()
-        kept[asked] = _specs(grads.values())
+        kept[key] = _specs(grads.values())
+
+
+def check_shape(config: Config, tensor: str, shape: Shape) -> None:
+    """Raise `TensorMismatch` if the configuration's optimizer cannot update a tensor of that shape."""
+    if refusal := config.rule.refusal(shape):
+        raise TensorMismatch(tensor, refusal)
 
 
 def _passes(specs: Specs, config: Config, params: Arrays, grads: Arrays) -> bool:
-    """Return whether a step is like one that was checked before: a few of Python's steps for each of its tensors."""
+    """Return whether a step is like one that has passed, by a few operations for each tensor."""
     if _specs(grads.values()) != specs:
         return False
     if config.hold_params:
@@ -59,12 +66,11 @@ def _check_each(config: Config, state: State, params: Arrays, grads: Arrays) -> 
         _check_param(config, state, tensor, params.get(tensor), g)
     for tensor in params:
         if tensor not in grads:
-            raise TensorMismatch(tensor, "has a parameter and no gradient; leave it out, or send its gradient")
+            raise TensorMismatch(tensor, "has a parameter and no gradient: omit it, or send its gradient")
 
 
 def _check_gradient(config: Config, state: State, tensor: str, g: Array) -> None:
-    if refusal := config.rule.refusal(g.shape):
-        raise TensorMismatch(tensor, refusal)
+    check_shape(config, tensor, g.shape)
     entry = state.entries.get(tensor)
     if entry is not None:
         entry.spec.check(tensor, g, "the gradient", config.wire_dtype)
@@ -75,7 +81,7 @@ def _check_gradient(config: Config, state: State, tensor: str, g: Array) -> None
 def _check_param(config: Config, state: State, tensor: str, θ: Array | None, g: Array) -> None:
     if config.hold_params and tensor in state.entries and "params" in state.entries[tensor].slots:
         if θ is not None:
-            raise TensorMismatch(tensor, "the session holds this parameter: send its gradient alone, or PUT params")
+            raise TensorMismatch(tensor, "the session holds this parameter: send only its gradient, or PUT params")
     elif θ is None:
         where = "the session does not hold it yet" if config.hold_params else "the session holds no parameters"
         raise TensorMismatch(tensor, f"has a gradient and no parameter, and {where}")

@@ -1,6 +1,6 @@
-"""Gradient clipping: by the global norm, or element by element.
+"""Gradient clipping, by the global norm or element by element.
 
-By norm, as PyTorch's `clip_grad_norm_` does (Pascanu, Mikolov & Bengio 2013, arXiv:1211.5063): all gradients of a step
+By norm, as in PyTorch's `clip_grad_norm_` (Pascanu, Mikolov & Bengio 2013, arXiv:1211.5063): all gradients of a step
 are scaled by min(1, max_norm / (norm + 1e-6)).
 """
 
@@ -12,7 +12,10 @@ from optim_engine.fields import Checked, number, optional, plain
 
 @dataclass(frozen=True, kw_only=True)
 class Clip(Checked):
-    """Either every gradient scaled down together to a global norm, or each element held within ±value."""
+    """The clipping of a step's gradients: all scaled together to a global norm, or each element limited to ±value.
+
+    Exactly one of the two is given, and it is above 0; otherwise `InvalidConfig` is raised.
+    """
 
     global_norm: float | None = optional(number(above=0))
     value: float | None = optional(number(above=0))
@@ -20,11 +23,12 @@ class Clip(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.global_norm is None) == (self.value is None):
-            raise InvalidConfig("", "say either global_norm or value")
+            raise InvalidConfig("", "give either global_norm or value")
 
     def scale(self, norm: float) -> float:
-        """What every gradient of a step is multiplied by, when that is the norm of all of them."""
+        """Return the factor for every gradient of a step whose gradients have that norm together."""
         return 1.0 if self.global_norm is None else min(1.0, self.global_norm / (norm + 1e-6))
 
     def to_dict(self) -> dict[str, float]:
+        """Return the setting that was given, in the form that a configuration is parsed from."""
         return {name: bound for name, bound in plain(self).items() if bound is not None}

@@ -1,4 +1,4 @@
-"""Edits of a state's tensors: some get other names, some are forgotten, some begin anew."""
+"""Edits of a state's tensors: rename, remove and reset."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +10,10 @@ from optim_engine.state import State
 
 @dataclass(frozen=True)
 class Edits:
-    """The edits of tensors, by the names that these have so far; all at once, so that two may change names.
+    """The edits of tensors, by their old names. They apply at once, so two tensors may swap names.
 
-    One that is reset keeps its shape, dtype and parameter; its count and its moments begin anew.
+    `rename` maps old names to new ones. A tensor in `remove` is forgotten. A tensor in `reset` keeps its shape, dtype
+    and parameter, but loses its count and moments.
     """
 
     rename: Mapping[str, str] = field(default_factory=dict)
@@ -20,10 +21,9 @@ class Edits:
     reset: Sequence[str] = ()
 
     def apply(self, state: State) -> State:
-        """Return the state with the edits made; what is left stands in the order in which it stood.
+        """Return the edited state; the remaining tensors keep their order.
 
-        Raises `TensorMismatch` for a name that the state does not know or that stands here twice, and where two
-        tensors would have one name.
+        Raises `TensorMismatch` if a name is unknown or given twice, or if two tensors would have the same name.
         """
         self._check(state)
         reset = frozenset(self.reset)
@@ -39,7 +39,7 @@ class Edits:
         return edited
 
     def names(self, tensors: Mapping[str, object]) -> dict[str, str]:
-        """Return the new name of each of the tensors that stay, by its old one."""
+        """Return the new name of each tensor that is not removed, by its old name."""
         removed = frozenset(self.remove)
         return {name: self.rename.get(name, name) for name in tensors if name not in removed}
 
@@ -47,9 +47,9 @@ class Edits:
         seen: dict[str, str] = {}
         for name, verb in self._verbs():
             if name not in state.entries:
-                raise TensorMismatch(name, f"is to be {verb}, and the session has no such tensor: read the session")
+                raise TensorMismatch(name, f"cannot be {verb}, because the session has no such tensor")
             if name in seen:
-                raise TensorMismatch(name, f"is to be {seen[name]} and to be {verb}: name it once")
+                raise TensorMismatch(name, f"is named twice, to be {seen[name]} and to be {verb}: name it once")
             seen[name] = verb
         taken: dict[str, str] = {}
         for old, new in self.names(state.entries).items():
@@ -59,7 +59,7 @@ class Edits:
             taken[new] = old
 
     def _verbs(self) -> Iterator[tuple[str, str]]:
-        """Each name, with what is to become of it."""
+        """Yield each name with the verb of its edit."""
         yield from ((name, "renamed") for name in self.rename)
         yield from ((name, "removed") for name in self.remove)
         yield from ((name, "reset") for name in self.reset)

@@ -1,12 +1,15 @@
-"""What the engine refuses, and why. Each message holds the value and the way out, never an array."""
+"""The errors of the engine. Each message shows the value and the way out, never an array."""
 
 
 class EngineError(ValueError):
-    """The root of what the engine raises."""
+    """The base class of all errors that the engine raises."""
 
 
 class InvalidConfig(EngineError):
-    """A setting is unknown, of the wrong type, or out of range. `where` is its place, such as `hyperparameters.lr`."""
+    """A setting that is unknown, of the wrong type, or out of range.
+
+    `where` is its path, such as `hyperparameters.lr`; `message` is the text without the path.
+    """
 
     def __init__(self, where: str, message: str) -> None:
         super().__init__(f"{where}: {message}" if where else message)
@@ -14,12 +17,15 @@ class InvalidConfig(EngineError):
         self.message = message
 
     def within(self, outer: str) -> "InvalidConfig":
-        """The same, seen from outside: `lr` within `hyperparameters` is `hyperparameters.lr`."""
+        """Return the same error with a longer path: `lr` within `hyperparameters` is `hyperparameters.lr`."""
         return InvalidConfig(f"{outer}.{self.where}" if self.where else outer, self.message)
 
 
 class TensorMismatch(EngineError):
-    """A tensor is missing, or differs from what the state knows. `expected` and `got` say how, where that is known."""
+    """A tensor that is missing, that the rule cannot update, or that differs from what the state has.
+
+    `tensor` is its name; `expected` and `got` describe both sides where the two can be compared.
+    """
 
     def __init__(self, tensor: str, message: str, *, expected: str | None = None, got: str | None = None) -> None:
         super().__init__(f"tensor {tensor!r}: {message}" if tensor else message)
@@ -29,7 +35,7 @@ class TensorMismatch(EngineError):
 
 
 class NonFinite(EngineError):
-    """A gradient holds NaN or an infinity. `index` is the place of the first one, one number a dimension."""
+    """A gradient with a NaN or an infinity. `index` is the place of the first one, one number for each dimension."""
 
     def __init__(self, tensor: str, index: tuple[int, ...], value: float) -> None:
         super().__init__(

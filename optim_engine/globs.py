@@ -1,9 +1,9 @@
-"""Glob patterns, as `fnmatch.fnmatchcase` reads them, matched all at once against many names.
+"""Glob patterns, as in `fnmatch.fnmatchcase`, matched all at once against many names.
 
-A pattern is a row of tokens: a character, `?`, a set such as `[a-z]`; a `*` before a token lets any text stand there.
-All that may have been matched so far is one whole number, a bit for each token of each pattern, and the next character
-moves all of its bits at once: nothing is tried twice, so no pattern takes longer than its length and the name's. What
-follows such a number by which character is remembered while the names of one call are matched, because names resemble
+A pattern is a sequence of tokens: a character, `?`, or a set such as `[a-z]`; a `*` before a token allows any text
+there. The matcher is a bit-parallel automaton: one integer has a bit for each token of each pattern that may have been
+matched so far, and each character of a name shifts all bits at once. It never backtracks, so the time for a pattern is
+bounded by its length times the name's. The automaton's transitions are cached during a call, because names resemble
 each other.
 """
 
@@ -14,23 +14,24 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 DIGIT_BITS = 30
-"""What Python takes of a whole number in one step."""
+"""The bits of an integer that Python processes in one step."""
 MOVE_DIGITS = 400
-"""What it takes to move a short one, in steps."""
+"""The steps that a transition takes for a short integer."""
 MOST_REMEMBERED = 16_000_000
-"""Steps whose results are remembered at a time: about 64 MB."""
+"""The most steps whose results are cached at a time, about 64 MB."""
 
 Kind: TypeAlias = tuple[str | None, tuple[bool, ...]]
-"""Characters that no pattern tells apart: one that stands in a pattern, if it is that, and which sets have it."""
+"""A class of characters that no pattern distinguishes: the character itself if a pattern has it, and for each set
+whether it contains the character."""
 
 
 class TooMuchWork(Exception):
-    """These patterns and names take more steps than they may."""
+    """An error: these patterns and names take more steps than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CharacterSet:
-    """The characters of a pair of brackets: one of these, or any but these."""
+    """The characters of a pair of brackets: one of these, or if negated, any other."""
 
     ranges: tuple[tuple[str, str], ...]
     negated: bool
@@ -44,15 +45,15 @@ ANY = CharacterSet((), negated=True)
 
 
 class Globs:
-    """Patterns, numbered as they are given."""
+    """A matcher for several patterns, which are numbered in the given order."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._characters: defaultdict[str, list[int]] = defaultdict(list)
-        """By character, the bits that it may set."""
+        """The bits that each character may set."""
         self._sets: defaultdict[CharacterSet, list[int]] = defaultdict(list)
-        """By set, those that each of its characters may set."""
+        """The bits that the characters of each set may set."""
         self._ends: dict[int, int] = {}
-        """By the bit of a whole match, the pattern's number."""
+        """The number of each pattern, by the bit of a complete match."""
         begin, free, anyway, bit = list[int](), list[int](), list[int](), 0
         for i, pattern in enumerate(patterns):
             begin.append(bit)
@@ -75,9 +76,9 @@ class Globs:
         """The bits that every character may set."""
 
     def match(self, names: Iterable[str], most_work: float = math.inf) -> tuple[dict[str, int], int]:
-        """By name, the patterns that match it (bit i stands for pattern i), and how many steps that took.
+        """Return the patterns that match each name, as bits (bit i is pattern i), and the number of steps taken.
 
-        Raises `TooMuchWork`.
+        Raises `TooMuchWork` beyond `most_work` steps.
         """
         walk = _Walk(self, most_work)
         try:
@@ -86,17 +87,17 @@ class Globs:
             walk.forget()
 
     def kind_of(self, character: str) -> Kind:
-        """The kind of a character."""
+        """Return the kind of a character."""
         alone = character if character in self._characters else None
         return alone, tuple([character in characters for characters in self._sets])
 
     @property
     def kind_work(self) -> int:
-        """Steps that `kind_of` takes."""
+        """Return the number of steps that `kind_of` takes."""
         return MOVE_DIGITS // 4 + 50 * len(self._sets)
 
     def setting(self, kind: Kind) -> int:
-        """The bits that characters of the kind may set."""
+        """Return the bits that characters of the kind may set."""
         alone, inside = kind
         bits = [*self._characters[alone]] if alone is not None else []
         for places, is_in in zip(self._sets.values(), inside, strict=True):
@@ -104,13 +105,13 @@ class Globs:
         return self._anyway | self._number(bits)
 
     def setting_work(self, kind: Kind) -> int:
-        """Steps that `setting` takes."""
+        """Return the number of steps that `setting` takes."""
         alone, inside = kind
         bits = sum(len(places) for places, is_in in zip(self._sets.values(), inside, strict=True) if is_in)
         return MOVE_DIGITS + self._size // DIGIT_BITS + 25 * (bits + len(self._characters.get(alone or "", ())))
 
     def numbers_of(self, ends: int) -> int:
-        """The patterns whose whole matches these are."""
+        """Return the patterns, as bits, whose complete matches these are."""
         matched = 0
         while ends:
             last = ends.bit_length() - 1
@@ -126,7 +127,7 @@ class Globs:
 
 
 def _tokens(pattern: str) -> Iterator[str | CharacterSet | None]:
-    """The tokens of a pattern; `None` is a `*`."""
+    """Yield the tokens of a pattern; `None` is a `*`."""
     i = 0
     while i < len(pattern):
         character, end = pattern[i], pattern.find("]", i + 2 + (pattern[i + 1 : i + 2] == "!"))
@@ -139,7 +140,7 @@ def _tokens(pattern: str) -> Iterator[str | CharacterSet | None]:
 
 
 def _character_set(text: str) -> CharacterSet:
-    """Read the text between brackets. A hyphen that has a character on both sides makes a range of them."""
+    """Return the set for the text between brackets. A hyphen between two characters makes a range."""
     negated = text.startswith("!")
     text = text[negated:]
     ranges, i = list[tuple[str, str]](), 0
@@ -151,7 +152,7 @@ def _character_set(text: str) -> CharacterSet:
 
 
 class _Walk:
-    """One call's way through the names, and what is remembered of it."""
+    """The automaton of one call of `match`, with its cached transitions."""
 
     def __init__(self, globs: Globs, most_work: float) -> None:
         self._globs = globs
@@ -159,10 +160,11 @@ class _Walk:
         self.work = 0
         self._remembered = 0
         self._kinds: dict[Kind, tuple[str, int]] = {}
-        """By kind of character, the first one that was met, and the bits that it may set."""
+        """For each kind, the first character seen of it, and the bits that it may set."""
         self._states: dict[int, _State] = {}
 
     def matched(self, name: str) -> int:
+        """Return the patterns that match the name, as bits."""
         if self._remembered > MOST_REMEMBERED:
             self.forget()
         state = self._state(self._globs.begin)
@@ -173,7 +175,7 @@ class _Walk:
         return state.matched
 
     def forget(self) -> None:
-        """Let go of what is remembered: states know each other, and would else wait for the garbage collection."""
+        """Drop the cache. States refer to each other, and would otherwise stay until the next garbage collection."""
         for state in self._states.values():
             state.clear()
         self._states.clear()
@@ -181,7 +183,7 @@ class _Walk:
         self._remembered = 0
 
     def after(self, state: "_State", character: str) -> "_State":
-        """Return the state that follows by that character."""
+        """Return the state that the character leads to."""
         kind = self._globs.kind_of(character)
         self._count(self._globs.kind_work)
         if kind not in self._kinds:
@@ -207,7 +209,7 @@ class _Walk:
 
 
 class _State(dict[str, "_State"]):
-    """A state of the match: what may have been matched so far and, by the next character, what follows."""
+    """A state of the automaton: the bits matched so far, and the next state for each character seen after it."""
 
     __slots__ = ("_walk", "bits", "matched")
 

@@ -1,4 +1,4 @@
-"""Groups: tensors by name, and the hyperparameters that are theirs."""
+"""Groups of tensors, selected by name, with hyperparameters of their own."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -13,37 +13,44 @@ from optim_engine.globs import Globs, TooMuchWork
 from optim_engine.rule import Hyperparameters
 
 MOST_PATTERNS = 256
-"""In all groups together: each tensor is held against each of them."""
+"""The most patterns in all groups together, because each tensor is matched against each of them."""
 LONGEST_PATTERN = 1024
-"""Characters."""
+"""The most characters of a pattern."""
 MOST_WORK = 600_000_000
-"""Steps of `Globs.match` for a session's patterns and names: some seconds. Ordinary ones take a thousandth of it."""
+"""The most steps of `Globs.match` for a session: a few seconds. Ordinary patterns take a thousandth of it."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Patterns are globs over the whole name, so `bias` is not `*bias`; their case counts."""
+    """A group: glob patterns in `match`, and the hyperparameters that its tensors have instead of the session's.
+
+    A pattern must match the whole name, so `bias` is not `*bias`. Matching is case-sensitive.
+    """
 
     match: tuple[str, ...]
     overrides: Mapping[str, Any] = field(hash=False)
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the group in the form that a configuration is parsed from."""
         return {"match": list(self.match), **plain(self.overrides)}
 
 
 class Grouping:
-    """Which tensors fall into which group: each name is matched once, and then known for as long as it is asked for."""
+    """The assignment of tensors to groups. Each name is matched once, and cached as long as it is used."""
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self._patterns = [pattern for group in groups for pattern in group.match]
         self._owners = [i for i, group in enumerate(groups) for _ in group.match]
         self._matched: dict[str, int] = {}
-        """By name, the patterns that match it, a bit for each."""
+        """The patterns that match each name, as bits."""
         self._work = 0
-        """What it took to find them."""
+        """The steps that the matching took."""
 
     def of(self, tensors: Collection[str], *, limited: bool) -> dict[str, int | None]:
-        """The index of the first group that matches each; `None` where none does."""
+        """Return the index of the first group that matches each tensor, or `None` if none does.
+
+        Raises `InvalidConfig` if `limited` and the matching takes too many steps.
+        """
         matched = self._match(tensors, limited)
         return {
             tensor: self._owners[(bits & -bits).bit_length() - 1] if (bits := matched[tensor]) else None
@@ -51,7 +58,7 @@ class Grouping:
         }
 
     def unmatched(self, tensors: Collection[str]) -> list[str]:
-        """The patterns that match none of them."""
+        """Return the patterns that match none of the tensors."""
         matched = self._match(tensors, limited=False)
         some = reduce(or_, {matched[tensor] for tensor in tensors}, 0)
         return [pattern for i, pattern in enumerate(self._patterns) if not some >> i & 1]
@@ -59,15 +66,15 @@ class Grouping:
     def _match(self, tensors: Collection[str], limited: bool) -> Mapping[str, int]:
         known, work = self._matched, self._work
         if new := [tensor for tensor in tensors if tensor not in known]:
-            if len(known) > 2 * len(tensors):  # other tensors', by now
+            if len(known) > 2 * len(tensors):  # most of the cache is for tensors that are no longer used
                 known, work, new = {}, 0, list(tensors)
             try:
                 found, more = Globs(self._patterns).match(new, MOST_WORK - work if limited else math.inf)
             except TooMuchWork:
                 raise InvalidConfig(
                     "groups",
-                    f"{len(self._patterns)} patterns take too long to be held against {len(tensors)} names; use "
-                    "fewer or shorter ones, with fewer ? and [sets]",
+                    f"matching {len(self._patterns)} patterns against {len(tensors)} names takes too long; use fewer "
+                    "or shorter patterns, with fewer ? and [sets]",
                 ) from None
             self._matched = known = {**known, **found}
             self._work = work + more
@@ -75,17 +82,18 @@ class Grouping:
 
 
 DEFAULT_GROUPS = (Group(("*bias",), {"weight_decay": 0.0}),)
+"""The groups of a session that was given none."""
 
 
 def read_groups(groups: object, hyperparameters: Hyperparameters) -> tuple[Group, ...]:
-    """Groups from plain values. Raises `InvalidConfig` for one that would leave its tensors with wrong settings."""
+    """Return groups parsed from plain values. Raises `InvalidConfig`, also for settings that do not fit together."""
     if not isinstance(groups, (list, tuple)):
         raise InvalidConfig("groups", "must be a list of objects, each with `match` and hyperparameters")
     if len(groups) > MOST_PATTERNS:
-        raise InvalidConfig("groups", f"{len(groups)} groups are more than the {MOST_PATTERNS} that there may be")
+        raise InvalidConfig("groups", f"{len(groups)} groups; the limit is {MOST_PATTERNS}")
     read = tuple(_read_group(f"groups[{i}]", group, hyperparameters) for i, group in enumerate(groups))
     if (patterns := sum(len(group.match) for group in read)) > MOST_PATTERNS:
-        raise InvalidConfig("groups", f"{patterns} patterns are more than the {MOST_PATTERNS} of all groups together")
+        raise InvalidConfig("groups", f"{patterns} patterns in all groups; the limit is {MOST_PATTERNS}")
     return read
 
 
@@ -96,7 +104,7 @@ def _read_group(where: str, group: object, hyperparameters: Hyperparameters) -> 
     if not isinstance(match, (list, tuple)) or not match or not all(isinstance(p, str) and p for p in match):
         raise InvalidConfig(f"{where}.match", 'must be a list of patterns, such as ["*bias"]')
     if (longest := max(map(len, match))) > LONGEST_PATTERN:
-        raise InvalidConfig(f"{where}.match", f"a pattern has {longest} characters, the limit is {LONGEST_PATTERN}")
+        raise InvalidConfig(f"{where}.match", f"a pattern has {longest} characters; the limit is {LONGEST_PATTERN}")
     overrides = {name: value for name, value in group.items() if name != "match"}
     effective = read_fields(where, type(hyperparameters), overrides, base=hyperparameters)
     return Group(tuple(match), {name: getattr(effective, name) for name in overrides})

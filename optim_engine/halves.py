@@ -1,7 +1,7 @@
-"""float16 to float32 and back, as IEEE 754 has it: to nearest even, subnormals and infinities included.
+"""Conversions between float16 and float32 by IEEE 754: to nearest even, with subnormals and infinities.
 
-NumPy's own conversion takes a hundred times as long for a number below 2⁻¹⁴ or beyond 65504 as for others, and a NaN's
-bits depend on the processor. Here NaN becomes one NaN, or keeps its bits where it is widened.
+NumPy's own conversion is a hundred times slower for numbers below 2⁻¹⁴ or above 65504 than for others, and the bits of
+its NaNs depend on the processor. Here every NaN is narrowed to the same NaN, and keeps its bits when it is widened.
 """
 
 from functools import cache
@@ -11,18 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 PART = 1 << 16
-"""Elements that are converted at a time, in the processor's cache."""
+"""Elements that are converted at a time, few enough for the processor's cache."""
 INFINITE = 0x7F800000
+"""The bits of infinity in float32."""
 BEYOND = 0x47800000
-"""2¹⁶, which is as good as all that is larger."""
+"""The bits of 2¹⁶ in float32, which stands for everything larger: all of it becomes infinite."""
 SMALLEST = 0x38800000
-"""2⁻¹⁴: below, float16 has steps of one size."""
+"""The bits of 2⁻¹⁴ in float32; below it, all steps of float16 have the same size."""
 THIRTEEN = 13 << 23
+"""A factor of 2¹³, added to the exponent of a float32."""
 NAN = 0x7E00
+"""The bits of the one NaN in float16."""
 
 
 def narrow(x: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
-    """Fill a vector of float16 with a vector of float32, rounded."""
+    """Fill the float16 vector `out` with the float32 vector x, rounded to nearest even."""
     bits, halves = x.view(np.int32), out.view(np.uint16)
     a, b = np.empty((2, min(len(x), PART)), np.int32)
     for start in range(0, len(x), PART):
@@ -31,8 +34,11 @@ def narrow(x: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
 
 
 def _narrow(bits: npt.NDArray[Any], a: npt.NDArray[Any], b: npt.NDArray[Any], halves: npt.NDArray[Any]) -> None:
-    """To |x| is added the power of two whose float32 has the step in its last bit that float16 has at |x|: the sum is
-    rounded to it, and ends with |x| as a number of steps."""
+    """Narrow one part, with two parts of scratch memory.
+
+    |x| is added to the power of two whose last bit in float32 is worth one step of float16 at |x|. The addition
+    rounds, and the last bits of the sum are |x| as a number of steps.
+    """
     np.bitwise_and(bits, 0x7FFFFFFF, out=a)
     has_nan = a.max() > INFINITE
     np.minimum(a, BEYOND, out=a)
@@ -53,13 +59,13 @@ def _narrow(bits: npt.NDArray[Any], a: npt.NDArray[Any], b: npt.NDArray[Any], ha
 
 
 def widen(x: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
-    """Fill a vector of float32 with a vector of float16, exactly."""
+    """Fill the float32 vector `out` with the float16 vector x, exactly."""
     np.take(_floats(), x.view(np.uint16), out=out, mode="clip")
 
 
 @cache
 def _floats() -> npt.NDArray[Any]:
-    """All float16 as float32, by their bits."""
+    """Return every float16 as float32, indexed by its bits."""
     bits = np.arange(1 << 16, dtype=np.uint32)
     sign, exponent, fraction = (bits >> 15) << 31, (bits >> 10) & 31, bits & 1023
     normal = (exponent + 112) << 23 | fraction << 13

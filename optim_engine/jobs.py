@@ -1,4 +1,4 @@
-"""The work of a step, shared out in chunks: each is updated, brought to its place and told to be filled."""
+"""The jobs of a step, divided into chunks. Each chunk is updated, written into the state and reported as filled."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,14 @@ from optim_engine.sums import Chunk, in_order
 from optim_engine.walk import Update, Vectors
 
 Filled: TypeAlias = Callable[[Array, int, int], None]
-"""Called as `filled(memory, start, end)` when those bytes of the next state's memory have their final values."""
+"""A callback `filled(memory, start, end)`: those bytes of the next state's memory have their final values."""
 
 
 class Totals(NamedTuple):
-    """The sums of squares over all tensors: of the gradients as they came, of the change, and of the new parameters
-    before rounding."""
+    """The sums of squares over all tensors.
+
+    They are of the gradients as they came, of the change, and of the new parameters before rounding.
+    """
 
     gradients: float
     change: float
@@ -28,8 +30,10 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A run, and what becomes of its vectors. `answer` is where its new parameters go that are answered: those of the
-    vectors themselves, or in another dtype."""
+    """The update of one run and its vectors.
+
+    `answer` is the vector for the new parameters as answered: the one in `vectors`, or one in another dtype.
+    """
 
     run: Run
     update: Update
@@ -38,10 +42,14 @@ class Job:
 
 
 def run(jobs: Sequence[Job], plan: Plan, memory: Array, machine: Machine, filled: Filled | None) -> Totals:
-    """Do the jobs of the plan, which fill that memory."""
+    """Run the jobs of a plan, which fill that memory; return the sums of squares.
+
+    `filled` is called for each range of the memory when it is final, on the thread that computed it.
+    """
 
     def work(part: tuple[Job, Chunk]) -> Array:
-        (job, chunk), place = part, part[1].place
+        job, chunk = part
+        place = chunk.place
         sums = machine.kernel.update(job.update, job.vectors.of(chunk), chunk)
         if job.answer is not job.vectors.new["params"]:
             convert(job.vectors.new["params"][place], job.answer[place])
@@ -56,14 +64,14 @@ def run(jobs: Sequence[Job], plan: Plan, memory: Array, machine: Machine, filled
 
 
 def square_sum(gradients: Sequence[Array], plan: Plan, machine: Machine) -> float:
-    """The sum of squares of the runs' gradients."""
+    """Return the sum of squares of the runs' gradients."""
     todo = [(g[chunk.place], chunk) for run, g in zip(plan.runs, gradients, strict=True) for chunk in run.chunks]
     (total,) = _total(machine.map(lambda part: machine.kernel.squares(*part), todo, _size(plan)), plan)
     return total
 
 
 def _total(sums: Sequence[Array], plan: Plan) -> list[float]:
-    """Add the chunks' sums: the blocks of a tensor in their order, then the tensors in that of their names."""
+    """Return the total of the chunks' sums: a tensor's blocks added in order, then the tensors in order of name."""
     rest, tensors = iter(sums), []
     for run in plan.runs:
         of_run = [next(rest) for _ in run.chunks]

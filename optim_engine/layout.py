@@ -1,7 +1,7 @@
-"""Where a state's values stand in its memory: all `m` first, then all `v`, and so on.
+"""The layout of a state in its memory: all `m` first, then all `v`, and so on.
 
-Within a slot, tensors stand in the order of the entries. So a state is stored, sent and checked as plain bytes, and
-neighbours are updated as one vector.
+Within a slot, tensors follow the order of the entries. So a state is stored, sent and checked as plain bytes, and
+neighbouring tensors are updated as one vector.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,24 +21,24 @@ SLOTS: Mapping[str, Slot] = {
     **{slot.name: slot for rule in OPTIMIZERS.values() for slot in rule.keeps},
     "params": Slot("params"),
 }
-"""All that may be kept for a tensor, in the order of the memory: the slots of the rules, and at last the parameter
-itself where the session holds it."""
+"""All slots in the order of the memory: those of the rules, then the parameter itself, for sessions that hold it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A tensor's shape and dtype, which stay as they were at first."""
+    """A tensor's shape and dtype, which never change."""
 
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: np.dtype[Any]
 
     @classmethod
     def of(cls, array: Array) -> "Spec":
+        """Return the spec of an array."""
         return cls(array.shape, array.dtype)
 
     @classmethod
     def held(cls, array: Array, wire_dtype: str | None) -> "Spec":
-        """What a session with that wire dtype holds a new array as: in the wire dtype it has only travelled."""
+        """Return the spec that a session holds an array by: float32 if it came in the wire dtype, else its own."""
         travelled = array.dtype.name == wire_dtype and array.dtype.isnative
         return cls(array.shape, np.dtype(np.float32) if travelled else array.dtype)
 
@@ -47,14 +47,16 @@ class Spec:
 
     @property
     def compute_dtype(self) -> np.dtype[Any]:
+        """Return the dtype of the tensor's moments and arithmetic."""
         return compute_dtype(self.dtype)
 
     @property
     def size(self) -> int:
+        """Return the number of elements."""
         return prod(self.shape)
 
     def check(self, tensor: str, got: Array, role: str, wire_dtype: str | None = None) -> None:
-        """Raise `TensorMismatch` unless `got` has the same shape and dtype, as it came or as it is held."""
+        """Raise `TensorMismatch` unless `got` has this shape and dtype, as it came or as it would be held."""
         other = Spec.of(got)
         if self not in (other, Spec.held(got, wire_dtype)):
             raise TensorMismatch(
@@ -67,45 +69,55 @@ class Spec:
 
 
 def check_dtype(tensor: str, array: Array) -> None:
-    """Raise `TensorMismatch` for a dtype that the engine does not compute with."""
+    """Raise `TensorMismatch` if the engine does not accept the array's dtype."""
     if array.dtype.name not in COMPUTE_DTYPES or not array.dtype.isnative:
         supported = ", ".join(COMPUTE_DTYPES)
         raise TensorMismatch(
-            tensor, f"has dtype {array.dtype.str}; there is {supported}", expected=supported, got=array.dtype.name
+            tensor,
+            f"has the dtype {array.dtype.str}; expected one of {supported}",
+            expected=supported,
+            got=array.dtype.name,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tensor of a layout: what it is, and what is kept for it."""
+    """One tensor of a layout: its spec, and the names of the slots that are kept for it."""
 
     spec: Spec
     slots: tuple[str, ...]
 
     @property
     def moments(self) -> tuple[str, ...]:
+        """Return the slots other than `params`."""
         return tuple(slot for slot in self.slots if slot != "params")
 
     def dtype_of(self, slot: str) -> np.dtype[Any]:
+        """Return the dtype of a slot."""
         return self.spec.dtype if slot == "params" else SLOTS[slot].dtype or self.spec.compute_dtype
 
     def shape_of(self, slot: str) -> Shape:
+        """Return the shape of a slot."""
         return SLOTS[slot].shape_of(self.spec.shape)
 
     def nbytes(self, slot: str) -> int:
+        """Return the size of a slot in bytes."""
         return prod(self.shape_of(slot)) * self.dtype_of(slot).itemsize
 
 
 class Layout:
-    """Which bytes are whose. It follows from the entries and their order alone."""
+    """The place of every slot of every tensor in a state's memory, in bytes.
+
+    It depends only on the entries and their order. `nbytes` is the size of the memory; `gaps` are its unused ranges.
+    """
 
     def __init__(self, entries: Mapping[str, Entry]) -> None:
         alike: dict[Entry, Entry] = {}
         self.entries = {tensor: alike.setdefault(entry, entry) for tensor, entry in entries.items()}
-        """Those that are alike are one object: of ten thousand tensors, most are."""
+        """The entries by tensor. Equal entries share one object, because most of ten thousand tensors are alike."""
         self.offsets: dict[tuple[str, str], int] = {}
-        """By (tensor, slot), in the order of the memory: a slot's first tensor at a multiple of 64 bytes, each other
-        one at a multiple of its dtype's size."""
+        """The first byte by (tensor, slot), in the order of the memory. The first tensor of a slot is aligned to 64
+        bytes, each other one to the size of its dtype."""
         self.gaps: list[tuple[int, int]] = []
         end = 0
         for slot in SLOTS:
@@ -124,10 +136,10 @@ class Layout:
         return start
 
     def range(self, tensor: str, slot: str) -> tuple[int, int]:
-        """Return where it stands: (start, end) in bytes."""
+        """Return the bytes (start, end) of a tensor's slot."""
         start = self.offsets[tensor, slot]
         return start, start + self.entries[tensor].nbytes(slot)
 
     def spans(self, tensors: Sequence[str], slot: str) -> Spans:
-        """Return where those tensors, which are alike in dtype, stand in that slot."""
+        """Return the place of a slot of several tensors, which have the same dtype."""
         return Spans.of(self.entries[tensors[0]].dtype_of(slot), (self.range(tensor, slot) for tensor in tensors))

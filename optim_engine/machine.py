@@ -1,4 +1,4 @@
-"""What a step is computed on: a kernel, which updates one chunk, and threads, which share the chunks out.
+"""The machine of a step: a kernel that updates one chunk, and threads that divide the chunks among them.
 
 Neither changes a bit of a result.
 """
@@ -22,8 +22,8 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Kernel:
-    """The two functions that compute: `update` updates a chunk of a run and sums its squares, `squares` sums those of a
-    vector. Every kernel gives the same bits."""
+    """The two functions that compute: `update` updates a chunk of a run and returns its sums of squares, `squares`
+    returns the sums of a vector's squares. Every kernel gives the same bits."""
 
     name: str
     update: Callable[[Update, Vectors, Chunk], Array]
@@ -35,7 +35,7 @@ NUMPY = Kernel("numpy", walk.update_blocks, squares)
 
 @cache
 def fastest() -> Kernel:
-    """The fused kernel where numba can be imported, and is then ready to run; else NumPy's."""
+    """Return the fused kernel, compiled, if numba can be imported; otherwise NumPy's."""
     try:
         fused = import_module("optim_engine.fused")
     except ImportError:
@@ -45,18 +45,20 @@ def fastest() -> Kernel:
 
 @dataclass(frozen=True)
 class Machine:
-    """Up to `threads` threads, of which the caller is one and the others are those of the pool that have time."""
+    """A kernel with up to `threads` threads: the caller's, and idle ones of the pool."""
 
     kernel: Kernel = NUMPY
     threads: int = 1
     pool: Executor | None = None
 
     def map(self, work: Callable[[T], R], parts: Sequence[T], elements: int) -> list[R]:
-        """What `work` returns of each part, in their order. `elements` is how many they all have together: a thread
-        more for each chunk's worth, because to wake one takes as long as a small step.
+        """Return the results of `work` for the parts, in order.
 
-        The caller does not wait for the pool to begin: it takes part after part itself, so that callers who are the
-        pool's own threads cannot wait for each other. Raises what `work` raises, after all have stopped.
+        `elements` is the number of elements of all parts together. Each chunk's worth of them is given one more
+        thread, because waking one takes as long as a small step.
+
+        The caller takes parts at once and never waits for the pool to start, so callers on the pool's own threads
+        cannot deadlock. Raises what `work` raises, after all threads have stopped.
         """
         numbers = count()
         results: dict[int, R] = {}
@@ -80,4 +82,4 @@ class Machine:
 
 
 ALONE = Machine()
-"""The caller's thread, with NumPy."""
+"""The machine that uses only the caller's thread and NumPy."""

@@ -1,15 +1,15 @@
-"""Muon: momentum, made orthogonal.
+"""Muon: momentum, orthogonalized by the iteration of Newton and Schulz.
 
     b ← μ·b + (1−μ)·g                       kept as `m`
     d = (1−μ)·g + μ·b  (Nesterov),  or b
-    X = d / max(‖d‖, ε)                     transposed where it has more rows than columns
-    X ← a·X + (b·A + c·A²)·X,   A = X·Xᵀ    `ns_steps` times: its singular values come to be about 1 (Newton and Schulz)
+    X = d / max(‖d‖, ε)                     transposed if it has more rows than columns
+    X ← a·X + (b·A + c·A²)·X,   A = X·Xᵀ    `ns_steps` times: all singular values come close to 1
     θ ← θ − γ·λ·θ
-    θ ← θ − γ·ρ·X,   ρ = √max(1, n/m)  of n rows and m columns,  or  0.2·√max(n, m)  with `match_rms_adamw`
+    θ ← θ − γ·ρ·X,   ρ = √max(1, n/m)  for n rows and m columns,  or  0.2·√max(n, m)  with `match_rms_adamw`
 
-Jordan et al. 2024 (kellerjordan.github.io/posts/muon), in PyTorch's form; 0.2·√…: Liu et al. 2025
-(arXiv:2502.16982). It takes matrices alone. PyTorch iterates in bfloat16, which is 10⁻² apart; here X is in float32, or
-float64 for float64 tensors. Its products of matrices have the same bits on the same machine alone.
+Sources: Jordan et al. 2024 (kellerjordan.github.io/posts/muon), in PyTorch's form; 0.2·√… is Liu et al. 2025
+(arXiv:2502.16982). It updates matrices only. Deviations: PyTorch iterates in bfloat16, and its results are about 10⁻²
+apart; here X is in float32, or float64 for float64 tensors. The bits of its matrix products depend on the machine.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from optim_engine.rule import At, Hyperparameters, Rule, Shape, Slot, Unit
 
 @dataclass(frozen=True, kw_only=True)
 class Muon(Hyperparameters):
-    """The hyperparameters, with the names and defaults of torch 2.13."""
+    """The hyperparameters of `muon`, with the names and defaults of torch 2.13."""
 
     weight_decay: float = number(0.1, at_least=0)
     momentum: float = number(0.95, at_least=0)
@@ -53,7 +53,7 @@ class MuonRule(Rule[Muon]):
     def refusal(self, shape: Shape) -> str:
         if len(shape) == 2:
             return ""
-        return f"has the shape {list(shape)}, and muon takes matrices alone: put it into a session of another optimizer"
+        return f"has the shape {list(shape)}; muon updates matrices only: use a session with another optimizer for it"
 
     def advance(self, at: At[Muon], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
         accumulate(old["m"], g, at.h.momentum, out=new["m"], scratch=room)
@@ -67,7 +67,7 @@ class MuonRule(Rule[Muon]):
 
 
 def _orthogonal(h: Muon, d: Array) -> Array:
-    """Return a matrix near to the orthogonal one that is nearest to d."""
+    """Return an approximation of the orthogonal matrix nearest to d."""
     a, b, c = h.ns_coefficients
     X = d / max(norm([d]), h.eps)
     tall = X.shape[0] > X.shape[1]

@@ -1,15 +1,15 @@
 """NAdam: Adam with Nesterov's momentum.
 
     μₜ = β₁·(1 − ½·0.96^(t·ψ))              momentum, which grows towards β₁; ψ is `momentum_decay`
-    Π ← Π·μₜ                                kept as `mu_product`, one number for the tensor, which is 1 at first
+    Π ← Π·μₜ                                kept as `mu_product`, one number for each tensor, 1 at first
     m ← β₁·m + (1−β₁)·g
     v ← β₂·v + (1−β₂)·g²
-    θ ← θ − γ·λ·θ                           decoupled weight decay alone
+    θ ← θ − γ·λ·θ                           only decoupled weight decay
     θ ← θ − γ·((1−μₜ)/(1−Π)·g + μₜ₊₁/(1−Π·μₜ₊₁)·m) / (√v̂ + ε),   v̂ = v/(1−β₂ᵗ)
 
-Dozat 2016 ("Incorporating Nesterov momentum into Adam"), in PyTorch's form, where m decays by β₁ and not by μₜ. Π is
-kept, because it is no function of t where β₁ or ψ was changed; in float64, where PyTorch keeps float32. Weight decay
-that is not decoupled is L2: λ·θ is in g already.
+Source: Dozat 2016 ("Incorporating Nesterov momentum into Adam"), in PyTorch's form, where m decays by β₁ and not by μₜ.
+Deviations: Π is kept in float64, where PyTorch keeps float32; optax keeps none, and its μ is β₁. Π is a slot because it
+does not follow from t once β₁ or ψ has changed. Weight decay that is not decoupled is L2: g already includes λ·θ.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from optim_engine.scalars import power
 
 @dataclass(frozen=True, kw_only=True)
 class NAdam(Hyperparameters):
-    """The hyperparameters, with the names and defaults of torch 2.13."""
+    """The hyperparameters of `nadam`, with the names and defaults of torch 2.13."""
 
     lr: float = number(2e-3, at_least=0)
     maximize: bool = flag(False)
@@ -40,12 +40,12 @@ class NAdam(Hyperparameters):
         return self.decoupled_weight_decay
 
     def momentum(self, t: int) -> float:
-        """Return μ of the t-th update."""
+        """Return μₜ, the momentum of the t-th update."""
         return self.betas[0] * (1 - 0.5 * power(0.96, t * self.momentum_decay))
 
 
 class NAdamRule(Rule[NAdam]):
-    """The equations above, with the parameter's in the form in which √(1−β₂ᵗ) is outside of the root."""
+    """The equations above. In the parameter's, √(1−β₂ᵗ) is factored out of the root, as in `adam.py`."""
 
     settings = NAdam
     keeps = Slot("m"), Slot("v"), Slot("mu_product", scalar, np.dtype(np.float64))

@@ -1,4 +1,4 @@
-"""The norm of some tensors together, and where a tensor is not finite."""
+"""The norm of several tensors together, and the search for elements that are not finite."""
 
 from collections.abc import Iterable, Iterator
 from math import frexp, inf, isinf, isnan, ldexp, sqrt
@@ -9,14 +9,15 @@ from optim_engine.arrays import Array, Arrays, flat
 from optim_engine.sums import chunks_of, in_order, squares
 
 SMALLEST = 2.0**-960
-"""Below this, a sum of squares in float64 may have lost what became zero."""
+"""The least sum of squares in float64 that is trusted; a smaller one may have lost squares that became zero."""
 
 
 @np.errstate(all="ignore")
 def norm(tensors: Iterable[Array], total: float | None = None) -> float:
-    """The Euclidean norm of all the tensors together; not finite if an element is not, or float64 cannot hold it.
+    """Return the Euclidean norm of all tensors together, in float64.
 
-    The sums of their squares are added in the order of the tensors; `total` is what came of that, where it is known.
+    It is not finite if an element is not, or if the norm exceeds float64. The tensors' sums of squares are added in
+    their order; `total` is that sum, if it is known.
     """
     tensors = tensors if total is not None else list(tensors)
     total = _total(tensors) if total is None else total
@@ -24,13 +25,13 @@ def norm(tensors: Iterable[Array], total: float | None = None) -> float:
 
 
 def by_name(tensors: Arrays) -> Iterator[Array]:
-    """The tensors in the order of their names by UTF-8 bytes, sorted only where one is asked for."""
+    """Yield the tensors in the order of their names by UTF-8 bytes; sorts only when the first one is asked for."""
     for name in sorted(tensors):
         yield tensors[name]
 
 
 def square_sum(tensor: Array) -> float:
-    """The sum of one tensor's squares."""
+    """Return the sum of one tensor's squares, in the order that docs/numerics.md defines."""
     x = flat(tensor)
     sums = [squares(x[chunk.place], chunk) for chunk in chunks_of([x.size])]
     return float(in_order(np.concatenate(sums))[0, 0])
@@ -41,7 +42,7 @@ def _total(tensors: Iterable[Array]) -> float:
 
 
 def _scaled_norm(tensors: list[Array]) -> float:
-    """The norm where its square leaves the range of float64: of the tensors times a power of two, which is exact."""
+    """Return a norm whose square leaves the range of float64, by scaling with a power of two, which is exact."""
     largest = max((float(np.abs(x).max(initial=0)) for x in tensors), default=0.0)
     if largest == 0 or isinf(largest):
         return largest
@@ -51,7 +52,7 @@ def _scaled_norm(tensors: list[Array]) -> float:
 
 
 def first_non_finite(x: Array) -> tuple[int, ...] | None:
-    """The index of the first element (in C order) that is NaN or infinite."""
+    """Return the index of the first element, in C order, that is NaN or infinite; `None` if there is none."""
     bad = ~np.isfinite(x)
     if not bad.any():
         return None

@@ -1,6 +1,6 @@
-"""The table of optimizers: a rule is its file and a row here.
+"""The table of optimizers. To add one, write its file and add a row here.
 
-New rows go to the end: a state's memory is in the order in which the rules first name their slots (`layout.py`).
+Add rows at the end: a state's memory follows the order in which the rules first name their slots (`layout.py`).
 """
 
 from collections.abc import Mapping
@@ -23,3 +23,4 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "adafactor": AdafactorRule(),
     "muon": MuonRule(),
 }
+"""Each optimizer's rule, by the name that a configuration uses."""

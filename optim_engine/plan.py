@@ -1,8 +1,8 @@
-"""The plan of a step: which tensors are updated together, and where their values stand in the state's memory.
+"""The plan of a step: the tensors that are updated together, and the place of their values in the state's memory.
 
 One call of NumPy costs as much as a thousand additions, so a thousand tensors of a hundred elements are updated as one
-vector; big ones are left where they are, because copying them would cost more than the calls. A plan depends on names,
-sizes and settings, not on values: a session makes one at its first step and uses it ever after.
+vector. Large tensors are not packed, because copying them would cost more than the calls. A plan depends on names,
+sizes and settings, not on values: a session makes one at its first step and reuses it.
 """
 
 from collections import Counter
@@ -23,17 +23,19 @@ from optim_engine.spans import rest
 from optim_engine.sums import SMALL
 
 PACK_BELOW = SMALL
-"""Elements: smaller tensors are packed."""
+"""Elements. Smaller tensors are packed."""
 LARGEST_PACK = 1 << 18
+"""Elements. A pack that has reached this size takes no more tensors."""
 PLANS_KEPT = 8
-"""Of one layout: steps that name some of the tensors, now these, now those, need one each."""
+"""The most plans that are kept for one layout. Steps that name different tensors need one each."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs of a step, and what it does not touch of the memory of the state that it leads to.
+    """The runs of a step, and the ranges of the next state's memory that it does not change.
 
-    It does not know that state's layout, which keeps it: each would keep the other.
+    A plan does not refer to its layout: plans are kept in a table that is weak in the layout, and must not keep it
+    alive.
     """
 
     runs: tuple[Run, ...]
@@ -41,22 +43,26 @@ class Plan:
 
     @cached_property
     def by_name(self) -> Array:
-        """The places of the runs' tensors, one run after the other, in the order of their names by UTF-8 bytes."""
+        """Return the indices of the tensors of all runs, in the order of their names by UTF-8 bytes."""
         names = [tensor for run in self.runs for tensor in run.tensors]
         return np.array(sorted(range(len(names)), key=names.__getitem__), np.intp)
 
 
 Key: TypeAlias = tuple[Config, tuple[str, ...], tuple[int, ...]]
-"""The settings, the tensors, and by how much their counts of updates differ."""
+"""The settings, the tensors, and the differences between their counts of updates."""
+Alike: TypeAlias = tuple[int | None, int, np.dtype[Any]]
+"""The properties that tensors of one run share: the group, the count of updates and the dtype."""
 
 _PLANS: WeakKeyDictionary[Layout, dict[Key, Plan]] = WeakKeyDictionary()
-"""The plans that were worked out for a layout; they go with it."""
+"""The plans that were made for a layout. They are dropped with the layout."""
 _NONE: Mapping[Key, Plan] = {}
 
 
 def plan_step(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> tuple[Layout, Plan]:
-    """Return the plan of a step from a state of that layout, and the layout of the state that it leads to. `counts` are
-    the tensors' updates with this one."""
+    """Return the layout of the next state, and the plan of the step from a state of `layout` to it.
+
+    `counts` are the tensors' counts of updates, including this one.
+    """
     first = next(iter(counts.values()))
     key = (config, tuple(counts), tuple([count - first for count in counts.values()]))
     plan = _PLANS.get(layout, _NONE).get(key)
@@ -75,7 +81,7 @@ def plans_of(layout: Layout) -> list[Plan]:
 
 
 def names_kept(layout: Layout) -> int:
-    """Return how many tensors the plans of a layout name, all together."""
+    """Return the number of tensor names in all plans of a layout."""
     return sum(len(run.tensors) for plan in plans_of(layout) for run in plan.runs)
 
 
@@ -96,19 +102,19 @@ def _plan(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, in
 def _packs(
     unit: Unit, specs: Mapping[str, Spec], counts: Mapping[str, int], groups: Mapping[str, int | None]
 ) -> list[tuple[int | None, list[str]]]:
-    """Return each run's group and tensors. The order follows from the names, so that sums over runs come
-    out the same anywhere."""
-    packs: dict[tuple[Any, ...], list[str]] = {}
-    sizes: Counter[tuple[Any, ...]] = Counter()
+    """Return the group and the tensors of each run. The order follows from the names, so sums over runs are the same
+    on every machine."""
+    packs: dict[tuple[Alike, int | str], list[str]] = {}
+    sizes: Counter[Alike] = Counter()
     for tensor in sorted(specs):
         spec = specs[tensor]
-        alike = (groups[tensor], counts[tensor], spec.dtype)
+        alike: Alike = (groups[tensor], counts[tensor], spec.dtype)
         if unit is Unit.BLOCK and spec.size < PACK_BELOW:
-            packs.setdefault((*alike, sizes[alike] // LARGEST_PACK), []).append(tensor)
+            packs.setdefault((alike, sizes[alike] // LARGEST_PACK), []).append(tensor)
             sizes[alike] += spec.size
         else:
-            packs[*alike, tensor] = [tensor]
-    return [(alike[0], tensors) for alike, tensors in packs.items()]
+            packs[alike, tensor] = [tensor]
+    return [(group, tensors) for ((group, _, _), _), tensors in packs.items()]
 
 
 def _run(config: Config, layout: Layout, group: int | None, tensors: list[str]) -> Run:

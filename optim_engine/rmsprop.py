@@ -1,14 +1,14 @@
 """RMSProp.
 
     v ← α·v + (1−α)·g²
-    m ← α·m + (1−α)·g                       centered: the mean, so that v − m² is the variance
+    m ← α·m + (1−α)·g                       only centered: the mean, so that v − m² is the variance
     d ← g / (√v + ε)   or   g / (√(v − m²) + ε)
-    b ← μ·b + d                             with momentum, and b then stands for d
+    b ← μ·b + d                             only with momentum, where b replaces d below
     θ ← θ − γ·d
 
-Tieleman & Hinton 2012 (Coursera, lecture 6e); centered: Graves 2013 (arXiv:1308.0850). As in PyTorch, ε is outside of
-the root and nothing is bias-corrected. Rounding can make v − m² negative, where PyTorch gets NaN: here it is taken as
-0. Weight decay is L2: λ·θ is in g already.
+Sources: Tieleman & Hinton 2012 (Coursera, lecture 6e); centered is Graves 2013 (arXiv:1308.0850). As in PyTorch, ε is
+outside the root (optax adds it inside) and nothing is bias-corrected. Deviation: rounding can make v − m² negative,
+which is NaN in PyTorch and 0 here. Weight decay is L2: g already includes λ·θ.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from optim_engine.rule import At, Hyperparameters, Rule, Shape, Slot
 
 @dataclass(frozen=True, kw_only=True)
 class RMSprop(Hyperparameters):
-    """The hyperparameters, with the names and defaults of torch 2.13."""
+    """The hyperparameters of `rmsprop`, with the names and defaults of torch 2.13."""
 
     lr: float = number(1e-2, at_least=0)
     maximize: bool = flag(False)
@@ -57,7 +57,7 @@ class RMSpropRule(Rule[RMSprop]):
 
 
 def _scaled(h: RMSprop, g: Array, new: Arrays, out: Array) -> Array:
-    """Fill `out` with g / (√v + ε), or with g by the root of the variance."""
+    """Fill `out` with g / (√v + ε), or if centered, with g / (√(v − m²) + ε)."""
     if h.centered:
         np.multiply(new["m"], new["m"], out=out)
         np.subtract(new["v"], out, out=out)

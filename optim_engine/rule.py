@@ -1,7 +1,8 @@
-"""The contract of an update rule: one typed object in one file, and a row in `optimizers.py`.
+"""The interface of an update rule: one typed object in one file, and a row in `optimizers.py`.
 
-A rule knows its settings, what it keeps for a tensor, and two sets of equations: `advance` takes a gradient into
-what is kept, `apply` says how far the parameter moves. Clipping, `maximize`, weight decay and rounding are the walk's.
+A rule has settings, slots (the values that it keeps for each tensor) and two sets of equations: `advance` updates the
+slots with a gradient, `apply` computes how far the parameter moves. The walk (`walk.py`) does the rest: clipping,
+`maximize`, weight decay and rounding.
 """
 
 from abc import ABC, abstractmethod
@@ -20,19 +21,19 @@ Shape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameters(Checked):
-    """The settings that every rule has. A rule's own class in its own file adds the others."""
+    """The settings that all rules share. Each rule's file has a subclass with the others."""
 
     lr: float = number(1e-3, at_least=0)
     weight_decay: float = number(0.0, at_least=0)
 
     @property
     def maximize(self) -> bool:
-        """True where the rule climbs: a field of the rules that can."""
+        """Return whether the step goes up the gradient; a field in the rules that support it."""
         return False
 
     @property
     def decoupled(self) -> bool:
-        """True where weight decay shrinks the parameter itself: else it goes through the gradient."""
+        """Return whether weight decay shrinks the parameter directly; otherwise it is added to the gradient."""
         return False
 
 
@@ -40,40 +41,40 @@ H = TypeVar("H", bound=Hyperparameters)
 
 
 class Unit(Enum):
-    """The part of a run that a rule is handed at a time."""
+    """The part of a run that a rule updates at a time."""
 
     BLOCK = "block"
-    """Any cut of a flat vector: no element knows another. Small tensors may stand in it side by side."""
+    """Any part of a flat vector, because each element is updated alone. Several small tensors may share a block."""
     TENSOR = "tensor"
     """A whole tensor, in its shape."""
 
 
 def elements(shape: Shape) -> Shape:
-    """Return the shape of a slot that has one value for each element."""
+    """Return the shape of a slot with one value for each element."""
     return shape
 
 
 def rows(shape: Shape) -> Shape:
-    """Return the shape of a slot that has one value for each row of a matrix, or of each matrix of a stack."""
+    """Return the shape of a slot with one value for each row of a matrix, or of each matrix in a stack."""
     return shape[:-1]
 
 
 def columns(shape: Shape) -> Shape:
-    """Return the shape of a slot that has one value for each column."""
+    """Return the shape of a slot with one value for each column of a matrix, or of each matrix in a stack."""
     return (*shape[:-2], *shape[-1:])
 
 
 def scalar(shape: Shape) -> Shape:
-    """Return the shape of a slot that has one value for the whole tensor."""
+    """Return the shape of a slot with one value for the whole tensor."""
     return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A value that is kept for a tensor between its updates; it begins as zeros.
+    """An array that is kept for a tensor between its updates; it starts as zeros.
 
-    `shape_of` makes its shape of the tensor's; `dtype` is its own, where it is not the one that is computed in.
-    A rule whose unit is the block keeps values for elements, and scalars.
+    `shape_of` returns its shape for a tensor's shape. `dtype` is `None` for the compute dtype (`arrays.py`). A rule
+    whose unit is the block may only have slots of `elements` and `scalar`.
     """
 
     name: str
@@ -82,49 +83,50 @@ class Slot:
 
 
 class At(NamedTuple, Generic[H]):
-    """The place of an update: its settings, its number t for these tensors (from 1), and the learning rate γ."""
+    """The numbers of one update: the settings h, the tensors' count of updates t (from 1), and the learning rate γ."""
 
     h: H
     t: int
     γ: float
     sizes: Sequence[int]
-    """Elements of each tensor that the rule is handed, one after the other."""
+    """The number of elements of each tensor in the block, in order."""
 
     def spread(self, numbers: Array, dtype: np.dtype[Any]) -> Any:
-        """Return one number for each tensor as a factor for their elements, rounded once to that dtype."""
+        """Return `numbers`, one for each tensor, repeated for the tensor's elements and rounded once to `dtype`."""
         return np.repeat(numbers.astype(dtype), self.sizes) if len(self.sizes) > 1 else dtype.type(numbers[0])
 
 
 class Rule(ABC, Generic[H]):
-    """An update rule. All arrays are in the dtype that is computed in, flat or in the tensor's shape as `unit` says.
+    """An update rule: its settings, its slots and its equations.
 
-    The equations write into `new`, `out` and `room` alone; `new` may be `old`.
+    All arrays have the compute dtype (float32 or float64). They are flat if `unit` is the block, otherwise in the
+    tensor's shape. The equations write only into `new`, `out` and `room`; `new` may be the same memory as `old`.
     """
 
     settings: type[H]
-    """Its hyperparameters: names, defaults and ranges."""
+    """The class of its hyperparameters: names, defaults and ranges."""
     keeps: tuple[Slot, ...] = ()
-    """All that it may keep for a tensor."""
+    """All slots that it may keep for a tensor."""
     unit: Unit = Unit.BLOCK
     bits: Literal["everywhere", "machine"] = "everywhere"
-    """`machine` where its results have the same bits on the same machine alone."""
+    """`machine` if its results have the same bits only on the same machine."""
     wants_squares: bool = False
-    """True where `room` is to have g² when `advance` is called."""
+    """True if `advance` expects g² in `room`."""
     decays_biases: bool = False
-    """True where tensors named `*bias` decay like all others, as long as no groups are given."""
+    """True if tensors named `*bias` decay like all others when no groups are given."""
 
     def slots(self, h: H, shape: Shape) -> tuple[str, ...]:
         """Return the names of the slots that a tensor of that shape needs, in the order of `keeps`."""
         return tuple(slot.name for slot in self.keeps)
 
     def refusal(self, shape: Shape) -> str:
-        """Return why a tensor of that shape cannot be taken; an empty text where it can."""
+        """Return why the rule cannot update a tensor of that shape, or an empty string if it can."""
         return ""
 
     @abstractmethod
     def advance(self, at: At[H], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
-        """Take the gradient into the slots: `new` from `old`."""
+        """Fill the slots `new` from the slots `old` and the gradient g; `room` is scratch memory like g."""
 
     @abstractmethod
     def apply(self, at: At[H], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
-        """Write into `out` what the parameter loses, by the advanced slots. Decoupled decay comes on top."""
+        """Fill `out` with what is subtracted from θ, by the advanced slots. The walk adds decoupled decay."""

@@ -1,7 +1,7 @@
-"""Powers and the cosine, correctly rounded: the float next to the exact value, which is one on every machine.
+"""Powers and the cosine, correctly rounded: the float nearest to the exact value, the same on every machine.
 
-The last bit of what a C library gives depends on the processor. Here a value is worked out to more digits than a float
-has, and to twice as many where those do not decide which float is the next.
+The last bit of a C library's result depends on the processor. Here a value is computed to more digits than a float
+has, and again to twice as many if those do not decide which float is the nearest.
 """
 
 import struct
@@ -9,16 +9,17 @@ from decimal import MAX_EMAX, MIN_EMIN, ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
 
 BITS = 128
+"""The fractional bits of the first try at a cosine."""
 ERROR = 1 << 16
-"""Of the series, in its last bits: more than it can be after all its roundings."""
+"""A bound on the rounding error of the series, in units of its last bit."""
 LEVELS = [30, 60, 120, 240, 480, 960, 1920]
-"""Digits. If the last do not decide, the exact value is half-way between two floats. Only small powers of fractions can
-be: no other power of floats comes as near to one that is."""
+"""The digits of each try. If the last one does not decide, the exact value is half-way between two floats: only small
+powers of fractions can be, and no other power of floats comes as close to a half-way point."""
 
 
 @lru_cache(maxsize=4096)
 def power(base: float, exponent: float) -> float:
-    """base^exponent, for a base that is not negative; infinite beyond the range of a float."""
+    """Return base^exponent for a base of 0 or more; infinite beyond the range of a float."""
     if exponent == 0 or base == 1:
         return 1.0
     if base == 0:
@@ -34,7 +35,7 @@ def power(base: float, exponent: float) -> float:
 
 @lru_cache(maxsize=256)
 def cosine(x: float) -> float:
-    """cos x, for x from 0 to 4, by its series in whole numbers of 2⁻¹²⁸."""
+    """Return cos x for x from 0 to 4 (radians), by its series in integer multiples of 2⁻¹²⁸."""
     numerator, denominator = x.as_integer_ratio()
     bits = BITS
     while True:
@@ -53,7 +54,7 @@ def cosine(x: float) -> float:
 
 
 def _level(digits: int) -> tuple[Context, Decimal, Decimal]:
-    """The context, and between which factors of what it gives the exact value lies: far enough apart."""
+    """Return the decimal context, and the two factors of its results between which the exact value lies."""
     context = Context(prec=digits, rounding=ROUND_HALF_EVEN, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
     margin = Decimal(10) ** (4 - digits)
     return context, context.subtract(Decimal(1), margin), context.add(Decimal(1), margin)

@@ -1,9 +1,9 @@
-"""Schedules: what the learning rate is multiplied by at a schedule's own step s = 1, 2, …
+"""Schedules: factors of the learning rate at a schedule's own step s = 1, 2, …
 
-s counts from `start_step`: the step after that one is s = 1, and so is each before. `min_factor` is the factor at the
-end of a decay, as a part of the whole: 0.1 ends at a tenth of lr. Sources: cosine is Loshchilov & Hutter 2017
-(arXiv:1608.03983) without restarts, inverse_sqrt is Vaswani et al. 2017 (arXiv:1706.03762) scaled to 1 at its peak,
-warmup_stable_decay is Hu et al. 2024 (arXiv:2404.06395).
+s counts from `start_step`: the step after it is s = 1, and so is every earlier one. `min_factor` is the factor at the
+end of a decay: 0.1 ends at a tenth of lr. Sources: cosine is Loshchilov & Hutter 2017 (arXiv:1608.03983) without
+restarts, inverse_sqrt is Vaswani et al. 2017 (arXiv:1706.03762) scaled to 1 at its peak, warmup_stable_decay is
+Hu et al. 2024 (arXiv:2404.06395).
 """
 
 import math
@@ -19,17 +19,17 @@ from optim_engine.fields import Checked, check_known, integer, number, plain, re
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(Checked, ABC):
-    """A kind of schedule: its settings, and the factor at each step; the number of a step starts at 1."""
+    """A schedule: its settings, and the factor at each step. Steps are counted from 1."""
 
     start_step: int = integer(0, at_least=0)
 
     @abstractmethod
     def factor(self, s: int) -> float:
-        """Return the factor at the schedule's own step `s`; infinite where it leaves the range of a float."""
+        """Return the factor at the schedule's own step `s`; infinite beyond the range of a float."""
 
     @property
     def end(self) -> float:
-        """The last s before the factor stays as it is for ever; infinite where there is none."""
+        """Return the last s after which the factor stays the same; infinite if it never does."""
         return math.inf
 
     def at(self, step: int) -> float:
@@ -41,11 +41,11 @@ class Schedule(Checked, ABC):
         return max(step - self.start_step, 1)
 
     def is_over(self, step: int) -> bool:
-        """Return whether the factor stays as it is from the session's step on, because the end is past or it is 0."""
+        """Return whether the factor no longer changes at the session's step, because the end is past or it is 0."""
         return self.step_of(step) > self.end or self.at(step) == 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every setting; `start_step` only where it is not 0, because digests are made of this."""
+        """Return every setting and the kind; `start_step` only if it is not 0, because digests are made of this."""
         kind = next(name for name, cls in SCHEDULES.items() if cls is type(self))
         settings = plain(self)
         start_step = settings.pop("start_step")
@@ -191,10 +191,11 @@ SCHEDULES: Mapping[str, type[Schedule]] = {
     "inverse_sqrt": InverseSqrt,
     "warmup_stable_decay": WarmupStableDecay,
 }
+"""Each schedule's class, by its kind."""
 
 
 def read_schedule(schedule: object) -> Schedule:
-    """A schedule from plain values. Raises `InvalidConfig`."""
+    """Return a schedule parsed from plain values. Raises `InvalidConfig`."""
     if not isinstance(schedule, Mapping):
         raise InvalidConfig("schedule", 'must be an object, such as {"kind": "constant"}')
     settings = dict(schedule)

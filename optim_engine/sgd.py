@@ -1,12 +1,12 @@
 """Stochastic gradient descent with momentum.
 
-    b ← g                                   a tensor's first update
-    b ← μ·b + (1−τ)·g                       the later ones; τ is the dampening
-    d ← g + μ·b  (Nesterov),  b,  or g where there is no momentum
+    b ← g                                   at a tensor's first update
+    b ← μ·b + (1−τ)·g                       at the later ones; τ is the dampening
+    d ← g + μ·b  (Nesterov),  b,  or g without momentum
     θ ← θ − γ·d
 
-Momentum: Polyak 1964, in PyTorch's form, where γ is outside of b. Nesterov: Sutskever et al. 2013. Weight decay is L2:
-λ·θ is in g already. The buffer b is kept as `m`.
+Sources: momentum is Polyak 1964, in PyTorch's form, where b does not include γ. Nesterov is Sutskever et al. 2013.
+Weight decay is L2: g already includes λ·θ. The buffer b is kept as `m`.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from optim_engine.rule import At, Hyperparameters, Rule, Shape, Slot
 
 @dataclass(frozen=True, kw_only=True)
 class SGD(Hyperparameters):
-    """The hyperparameters, with the names and defaults of torch 2.13."""
+    """The hyperparameters of `sgd`, with the names and defaults of torch 2.13."""
 
     maximize: bool = flag(False)
     momentum: float = number(0.0, at_least=0)

@@ -1,4 +1,4 @@
-"""Spans of a block of memory, in which the values of some tensors stand, to be treated as one vector."""
+"""Spans of a state's memory: the values of several tensors, used as one vector."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,13 +12,14 @@ from optim_engine.buffers import BUFFERS
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Ranges of bytes, one after the other; neighbours are joined."""
+    """Ranges of bytes (start, end) with values of one dtype, in order; adjacent ranges are joined."""
 
     dtype: np.dtype[Any]
     ranges: tuple[tuple[int, int], ...]
 
     @classmethod
     def of(cls, dtype: np.dtype[Any], ranges: Iterable[tuple[int, int]]) -> Self:
+        """Return the spans of those ranges, adjacent ones joined."""
         joined: list[tuple[int, int]] = []
         for start, end in ranges:
             if joined and joined[-1][1] == start:
@@ -28,22 +29,22 @@ class Spans:
         return cls(dtype, tuple(joined))
 
     def read(self, memory: Array) -> Array:
-        """Return the values as one vector to read: a view where they stand side by side."""
+        """Return the values as one vector to read: a view of a single range, otherwise a copy."""
         return gather([memory[start:end].view(self.dtype) for start, end in self.ranges])
 
     def target(self, memory: Array) -> Array:
-        """Return a vector to fill with new values: the memory itself where they stand side by side. Then `write` it."""
+        """Return a vector to fill and then `write`: a view of a single range, otherwise a new one."""
         if len(self.ranges) == 1:
             return self.read(memory)
         return BUFFERS.take(sum(end - start for start, end in self.ranges)).view(self.dtype)
 
     def write(self, memory: Array, target: Array) -> None:
-        """Bring a filled target to where its values stand, if it is not there."""
+        """Copy a filled target to its place in the memory, unless it is a view of it."""
         if len(self.ranges) > 1:
             scatter(target, [memory[start:end].view(self.dtype) for start, end in self.ranges])
 
     def ranges_of(self, part: slice) -> Iterator[tuple[int, int]]:
-        """Yield the bytes of the memory that the elements of a part of the vector stand in."""
+        """Yield the ranges of bytes in the memory of a part of the vector; the part is in elements."""
         first, last = part.start * self.dtype.itemsize, part.stop * self.dtype.itemsize
         passed = 0
         for start, end in self.ranges:
@@ -54,7 +55,7 @@ class Spans:
 
 
 def gather(vectors: Sequence[Array]) -> Array:
-    """Return the vectors one after the other as one; a single one is not copied."""
+    """Return the vectors concatenated; a single one is not copied."""
     if len(vectors) == 1:
         return vectors[0]
     together = BUFFERS.take(sum(vector.nbytes for vector in vectors)).view(vectors[0].dtype)
@@ -62,7 +63,7 @@ def gather(vectors: Sequence[Array]) -> Array:
 
 
 def scatter(vector: Array, targets: Iterable[Array]) -> None:
-    """Copy a vector's parts into the targets, one after the other."""
+    """Copy the parts of a vector into the targets, in order."""
     start = 0
     for target in targets:
         end = start + target.size
@@ -71,7 +72,7 @@ def scatter(vector: Array, targets: Iterable[Array]) -> None:
 
 
 def rest(taken: Iterable[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of a memory of `end` bytes that lie between the taken ones, which do not overlap."""
+    """Yield the ranges of a memory of `end` bytes between the taken ones, which do not overlap."""
     start = 0
     for left, right in [*sorted(taken), (end, end)]:
         if left > start:

@@ -1,4 +1,4 @@
-"""The state of an optimizer: (t, m, v), by the names of the tensors, in one block of memory."""
+"""The state of an optimizer: the step count, and each tensor's count and slots, in one block of memory."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +12,11 @@ from optim_engine.layout import Entry, Layout, Spec, check_dtype
 
 @dataclass(frozen=True)
 class State:
-    """Step count `t`, each tensor's count of updates, and what is kept of it. A value: a step makes the next."""
+    """The state of a session. It is immutable: a step returns the next one.
+
+    `t` is the number of steps, `counts` has each tensor's number of updates. `memory` (uint8) has the values of all
+    slots, in the places that `layout` defines.
+    """
 
     t: int
     layout: Layout
@@ -21,11 +25,12 @@ class State:
 
     @classmethod
     def empty(cls) -> "State":
+        """Return the state before the first step."""
         return cls.allocate(0, Layout({}), {})
 
     @classmethod
     def allocate(cls, t: int, layout: Layout, counts: Mapping[str, int]) -> "State":
-        """A state with whatever content, but for zeros between the tensors: equal states have equal bytes."""
+        """Return a state with arbitrary values, and zeros between them, so that equal states have equal bytes."""
         memory = BUFFERS.take(layout.nbytes)
         for start, end in layout.gaps:
             memory[start:end] = 0
@@ -33,27 +38,29 @@ class State:
 
     @property
     def entries(self) -> Mapping[str, Entry]:
+        """Return the spec and the slots of each tensor, by name."""
         return self.layout.entries
 
     def array(self, tensor: str, slot: str) -> Array:
-        """Return what is kept in `slot` for the tensor: a view of the memory."""
+        """Return a tensor's slot, in the slot's shape and dtype, as a view of the memory. Raises `KeyError`."""
         start, end = self.layout.range(tensor, slot)
         entry = self.entries[tensor]
         return self.memory[start:end].view(entry.dtype_of(slot)).reshape(entry.shape_of(slot))
 
     def arrays(self) -> Iterator[tuple[str, str, Array]]:
-        """(slot, tensor, array) of all that is kept, in the order of the memory."""
+        """Yield (slot, tensor, array) for all slots, in the order of the memory."""
         for tensor, slot in self.layout.offsets:
             yield slot, tensor, self.array(tensor, slot)
 
     def held(self) -> dict[str, Array]:
-        """The parameters that the state holds; views of its memory."""
+        """Return the parameters that the state holds, by tensor, as views of its memory."""
         return {name: self.array(name, "params") for name, entry in self.entries.items() if "params" in entry.slots}
 
     def with_params(self, params: Mapping[str, Array], wire_dtype: str | None = None) -> "State":
-        """The state with these parameters held in it: float32 where they came in the wire dtype.
+        """Return a state that holds these parameters, as float32 if they came in the wire dtype.
 
-        Tensors that it did not know get no moments yet.
+        New tensors get no moments yet. Raises `TensorMismatch` for an unsupported dtype, or if a tensor has another
+        shape or dtype than before.
         """
         entries = dict(self.entries)
         for name, array in params.items():
@@ -68,12 +75,12 @@ class State:
         return new
 
     def moved(self, layout: Layout) -> "State":
-        """A copy in that layout: zeros where this state has nothing, without what the layout has no place for."""
+        """Return a copy in that layout: with zeros for new slots, and without those that the layout lacks."""
         if layout is self.layout:
             memory = BUFFERS.take(layout.nbytes)
             memory[:] = self.memory
             return replace(self, memory=memory)
-        new = State(self.t, layout, self.counts, np.zeros(layout.nbytes, np.uint8))  # a layout seldom comes twice
+        new = State(self.t, layout, self.counts, np.zeros(layout.nbytes, np.uint8))  # not from the pool: this is rare
         for tensor, slot in layout.offsets.keys() & self.layout.offsets.keys():
             new.array(tensor, slot)[...] = self.array(tensor, slot)
         return new

@@ -1,6 +1,6 @@
 """One optimizer step over named arrays: check → plan → clip → walk.
 
-No input is ever written to. What a step needs is worked out first, so a refused step has changed nothing.
+No input is written to, so a refused step has changed nothing.
 """
 
 import math
@@ -26,13 +26,17 @@ from optim_engine.state import State
 from optim_engine.walk import NUMBERS, Update, Vectors
 
 Rates: TypeAlias = Mapping[int | None, float]
-"""The learning rate of each group; `None` is no group."""
+"""The learning rate of each group; `None` stands for no group."""
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """What one step did: the session's learning rate, the norm of the gradients as they came, of the change and of the
-    new parameters (of the tensors in the step, before rounding), and what clipping multiplied the gradients by."""
+    """The metrics of one step, all in float64.
+
+    `lr` is the session's learning rate; `grad_norm` the norm of the gradients as they came; `update_norm` and
+    `param_norm` the norms of the change and of the new parameters, over the tensors of the step, before rounding;
+    `clip_scale` the factor that clipping applied to the gradients, 1 without clipping by norm.
+    """
 
     lr: float
     grad_norm: float
@@ -43,8 +47,11 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step leads to. `params` has the tensors of the step, each in its gradient's dtype; a skipped one leaves
-    `state.t` as it was."""
+    """The result of a step: the next state, the new parameters and the metrics.
+
+    `params` has the tensors of the step, each in its gradient's shape and dtype. If `skipped` is true, neither the
+    parameters nor the state's step, counts and moments have changed.
+    """
 
     state: State
     params: dict[str, Array]
@@ -64,26 +71,25 @@ def step(
     filled: Filled | None = None,
     machine: Machine = ALONE,
 ) -> Outcome:
-    """Return the next state and the new parameters of the tensors that `grads` names.
+    """Return the next state, and the new parameters of the tensors in `grads`.
 
-    `params` are their parameters, same names, shapes and dtypes (float64, float32, float16 or bfloat16); of those that
-    the state holds (`config.hold_params`) none. What is held as float32 may come in `config.wire_dtype`, and new
-    parameters go in the dtype of their gradients. `lr` stands in for the scheduled learning rate in this step alone; a
-    group with an lr of its own keeps that. `out` may give the contiguous arrays that new parameters are written into,
-    where the state does not hold them. `machine` is what computes: `Machine(fastest())` takes the fused kernel where
-    numba is installed.
+    `params` has their parameters, with the same names, shapes and dtypes (float64, float32, float16 or bfloat16), but
+    none that the state holds (`config.hold_params`). Tensors that are held as float32 may come in `config.wire_dtype`.
+    `lr` replaces the scheduled learning rate for this step, except in groups with an lr of their own. `out` may give
+    contiguous arrays for the new parameters, if the state does not hold them. `machine` selects the kernel and threads.
 
-    `filled` is told of every byte of the next state's memory once, in ranges of about 1 MiB in any order, so that they
-    can leave while the next ones are computed; possibly from several threads at once. A skipped step tells nothing, and
-    where `step` raises, what was told is void, and so is what `out` has.
+    `filled` is called once for every byte of the next state's memory, in ranges of about 1 MiB in any order, possibly
+    from several threads at once. A skipped step does not call it. If `step` raises, its calls and `out` are void.
 
-    Raises `TensorMismatch`, `NonFinite` (a gradient, where the configuration says reject), `InvalidConfig` (the
-    learning rate left the range of a float).
+    Raises `TensorMismatch`, `NonFinite` (for a gradient, if `config.on_non_finite` is "reject") and `InvalidConfig`
+    (if the learning rate leaves the range of a float).
     """
     check(config, state, params, grads)
     rates = config.learning_rates(state.t + 1, lr)
     if config.hold_params:
-        state, out = state.with_params(params, config.wire_dtype) if params else state, None
+        out = None
+        if params:
+            state = state.with_params(params, config.wire_dtype)
     return _stepped(config, state, params, grads, rates, out, filled, machine)
 
 
@@ -97,7 +103,7 @@ def _stepped(
     filled: Filled | None,
     machine: Machine,
 ) -> Outcome:
-    """Return what comes of a step whose tensors were checked."""
+    """Return the outcome of a step whose tensors were checked."""
     counts = {tensor: state.counts.get(tensor, 0) + 1 for tensor in grads}
     layout, plan = plan_step(config, state.layout, grads, counts)
     gradients = [run.gather(grads, _dtype_of(config, run, grads)) for run in plan.runs]
@@ -129,10 +135,10 @@ def _stepped(
 def reapply(
     config: Config, state: State, params: Arrays, grads: Arrays, *, clip_scale: float, lr: float | None = None
 ) -> dict[str, Array]:
-    """Return the new parameters of the step that led to `state`, once more and to the bit: `apply` without `advance`.
+    """Return the new parameters of the step that led to `state` again, to the bit: `apply` without `advance`.
 
-    `config`, `params`, `grads` and `lr` are what the step had, `clip_scale` what it found. Not for held parameters:
-    those are in the state.
+    `config`, `params`, `grads` and `lr` are those of the step, and `clip_scale` is from its metrics. Held parameters
+    are not computed again, because the state has them. Raises `InvalidConfig` as `step` does.
     """
     rates = config.learning_rates(state.t, lr)
     _, plan = plan_step(config, state.layout, grads, {tensor: state.counts[tensor] for tensor in grads})
@@ -147,22 +153,22 @@ def reapply(
 
 
 def _norm_comes_first(config: Config) -> bool:
-    """Return whether the norm is needed before anything is computed.
+    """Return whether the norm of the gradients is needed before anything is computed.
 
-    Else it is found on the way, for one pass over memory less: a step that is then refused has moved nothing, as its
-    results are dropped; but a skipped one must have told nobody.
+    Otherwise it is computed during the update, which saves a pass over memory; a step that is then refused drops its
+    results. A skipped step must not have called `filled`, so it needs the norm first.
     """
     return config.on_non_finite == "skip" or (config.clip is not None and config.clip.global_norm is not None)
 
 
 def _dtype_of(config: Config, run: Run, grads: Arrays) -> np.dtype[Any]:
-    """Return the dtype that all of a run's gradients came in; the run's own where only some came in the wire dtype."""
+    """Return the dtype of all gradients of a run; the run's own if only some came in the wire dtype."""
     came = {grads[tensor].dtype for tensor in run.tensors} if config.wire_dtype else set()
     return came.pop() if len(came) == 1 else run.dtype
 
 
 def _job(run: Run, update: Update, vectors: Vectors) -> Job:
-    """Return the job of a run, with the new parameters answered in the dtype of the gradients."""
+    """Return the job of a run, whose new parameters are answered in the dtype of its gradients."""
     θ, g = vectors.new["params"], vectors.g
     return Job(run, update, vectors, θ if g.dtype == θ.dtype else run.vector(g.dtype))
 
@@ -174,7 +180,7 @@ def _update(config: Config, run: Run, new: State, rates: Rates, scale: float) ->
 
 def _vectors(config: Config, run: Run, g: Array, old: State, new: State, params: Arrays, out: Arrays | None) -> Vectors:
     before, after = run.read(old.memory), run.targets(new.memory)
-    for slot in NUMBERS & before.keys():  # which the first block fills, and the others read as well
+    for slot in NUMBERS & before.keys():  # the first block fills them, and the others still read the old ones
         before[slot] = before[slot].copy()
     if not config.hold_params:
         before["params"], after["params"] = run.gather(params), run.fresh(out)
@@ -184,7 +190,7 @@ def _vectors(config: Config, run: Run, g: Array, old: State, new: State, params:
 def _next(
     state: State, layout: Layout, plan: Plan, counts: Mapping[str, int], filled: Filled | None
 ) -> tuple[State, State]:
-    """Return the state to read from, and the next one, to be filled: what the step does not touch is in it already."""
+    """Return the state to read, and the next one to fill, which already has all that the step does not change."""
     if layout is not state.layout:
         state = state.moved(layout)
         memory = state.memory
@@ -199,7 +205,7 @@ def _next(
 
 
 def _first_bad(grads: Arrays, grad_norm: float) -> tuple[str, tuple[int, ...]] | None:
-    """Return the tensor and index of the first element that is not finite; a norm that is finite has none."""
+    """Return the tensor and index of the first element that is not finite; with a finite norm there is none."""
     if math.isfinite(grad_norm):
         return None
     for tensor, g in sorted(grads.items()):
@@ -213,14 +219,14 @@ def _refuse(grads: Arrays, tensor: str, index: tuple[int, ...]) -> NoReturn:
 
 
 def _skipped(config: Config, state: State, params: Arrays, grads: Arrays, lr: float, grad_norm: float) -> Outcome:
-    """Return the parameters as they were, nothing moved; a session that holds them holds those that came with it."""
+    """Return the outcome of a skipped step: parameters as they came, which a session that holds them has taken."""
     kept = {tensor: state.array(tensor, "params") if config.hold_params else params[tensor] for tensor in grads}
     metrics = Metrics(lr, grad_norm, 0.0, norm(by_name(kept)), 1.0)
     return Outcome(state, _answered(config, kept, grads), metrics, skipped=True)
 
 
 def _answered(config: Config, params: Arrays, grads: Arrays) -> dict[str, Array]:
-    """Return the parameters in the order of the gradients, and in their dtypes."""
+    """Return the parameters in the order and dtypes of the gradients."""
     if config.wire_dtype is None:
         return {tensor: params[tensor] for tensor in grads}
     return {tensor: rounded(params[tensor], g.dtype) for tensor, g in grads.items()}

@@ -98,7 +98,7 @@ def step(
     clip_scale: float = 1.0,
     clip_value: float = inf,
 ) -> tuple[float, Moments]:
-    """One element's t-th update: its new value and its new moments."""
+    """Return one element's t-th update: its new value and its new moments."""
     g = gradient(optimizer, h, θ, g, clip_scale=clip_scale, clip_value=clip_value)
     s = RULES[optimizer].advance(h, t, g, s)
     return RULES[optimizer].apply(h, t, lr, θ, g, s), s
@@ -107,7 +107,7 @@ def step(
 def gradient(
     optimizer: str, h: Settings, θ: float, g: float, *, clip_scale: float = 1.0, clip_value: float = inf
 ) -> float:
-    """The gradient that the rule sees: clipped, turned to climb, and with the decay where that is L2."""
+    """Return the gradient that the rule sees: clipped, turned to climb, and with the decay where that is L2."""
     g = max(-clip_value, min(clip_value, clip_scale * g))
     if h.get("maximize"):
         g = -g
@@ -212,7 +212,7 @@ def norm(values: Iterable[float]) -> float:
 
 
 def square_sum(values: Sequence[float], *, single: bool) -> float:
-    """The sum of a tensor's squares, to the bit; `single` where it is computed in float32."""
+    """Return the sum of a tensor's squares, to the bit; `single` where it is computed in float32."""
     if len(values) < 32_768:
         return _settled(small_sum, values, single)
     total = _settled(block_sum, values[:131_072], single)
@@ -221,7 +221,9 @@ def square_sum(values: Sequence[float], *, single: bool) -> float:
     return total
 
 
-def _settled(add: Callable[..., float], values: Sequence[float], single: bool) -> float:
+def _settled(
+    add: Callable[[Sequence[float], Callable[[float], float]], float], values: Sequence[float], single: bool
+) -> float:
     if single and 2.0**-100 <= (total := add(values, to_float32)) < inf:
         return total
     return add(values, float)
@@ -252,7 +254,7 @@ def block_sum(values: Sequence[float], rounded: Callable[[float], float]) -> flo
 
 
 def added(values: Sequence[float], rounded: Callable[[float], float] = float) -> float:
-    """One after the other: `sum` of Python 3.12 and later would be another number."""
+    """Add one after the other: `sum` of Python 3.12 and later would be another number."""
     total = values[0]
     for x in values[1:]:
         total = rounded(total + x)
@@ -260,7 +262,7 @@ def added(values: Sequence[float], rounded: Callable[[float], float] = float) ->
 
 
 def to_float32(x: float) -> float:
-    """The nearest float32, which is infinite beyond their range."""
+    """Return the nearest float32, which is infinite beyond their range."""
     try:
         return float(struct.unpack("<f", struct.pack("<f", x))[0])
     except OverflowError:
@@ -272,7 +274,7 @@ def clip_scale(values: Iterable[float], largest: float) -> float:
 
 
 def factor(schedule: Settings | None, s: int) -> float:
-    """What lr is multiplied by at step s = 1, 2, …"""
+    """Return the factor of lr at step s = 1, 2, …"""
     if schedule is None:
         return 1.0
     settings = {name: value for name, value in schedule.items() if name not in {"kind", "start_step"}}

@@ -22,7 +22,7 @@ class Tensor(NamedTuple):
 
     @property
     def rows(self) -> Matrix:
-        """The elements in lists of the last dimension."""
+        """Return the elements in lists of the last dimension."""
         width = self.shape[-1]
         return [self.values[i : i + width] for i in range(0, len(self.values), width)] if width else []
 
@@ -44,7 +44,7 @@ def step(
     s: Slots,
     **clipping: float,
 ) -> tuple[list[float], Slots]:
-    """A tensor's t-th update: its new values and its new moments."""
+    """Return a tensor's t-th update: its new values and its new moments."""
     seen = [oracle.gradient(optimizer, h, x, y, **clipping) for x, y in zip(θ.values, g.values, strict=True)]
     g = Tensor(g.shape, seen)
     s = advance(optimizer, h, t, g, s)
@@ -52,7 +52,7 @@ def step(
 
 
 def advance(optimizer: str, h: oracle.Settings, t: int, g: Tensor, s: Slots) -> Slots:
-    """The moments of a tensor with the gradient that the rule sees taken in."""
+    """Return the moments of a tensor with the gradient that the rule sees taken in."""
     if optimizer in TENSOR_RULES:
         return TENSOR_RULES[optimizer].advance(h, t, g, s)
     made = [oracle.RULES[optimizer].advance(h, t, x, moments_of(s, i)) for i, x in enumerate(g.values)]
@@ -63,7 +63,7 @@ def advance(optimizer: str, h: oracle.Settings, t: int, g: Tensor, s: Slots) -> 
 def apply(
     optimizer: str, h: oracle.Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float = 2.0**-52
 ) -> list[float]:
-    """A tensor's new values by moments that were advanced."""
+    """Return a tensor's new values by moments that were advanced."""
     if optimizer in TENSOR_RULES:
         return TENSOR_RULES[optimizer].apply(h, t, lr, θ, g, s, ε)
     pairs = enumerate(zip(θ.values, g.values, strict=True))
@@ -71,7 +71,7 @@ def apply(
 
 
 def moments_of(s: Slots, i: int) -> oracle.Moments:
-    """One element's."""
+    """Return the moments of one element."""
     return {slot: values[0 if slot in oracle.SCALARS else i] for slot, values in s.items()}
 
 
@@ -84,7 +84,7 @@ def adafactor_advance(h: oracle.Settings, t: int, g: Tensor, s: Slots) -> Slots:
 
 
 def square_means(g: Tensor) -> Slots:
-    """The means of the squares of each row and of each column, added one after the other."""
+    """Return the means of the squares of each row and of each column, added one after the other."""
     n, m = g.shape[-2:]
     squares = [[x * x for x in row] for row in g.rows]
     matrices = [squares[i : i + n] for i in range(0, len(squares), n)]

@@ -113,6 +113,8 @@ class StateFile:
         except EngineError as error:
             raise InvalidState(str(error)) from None
         for name, entry in self._entries.items():
+            if refusal := config.rule.refusal(entry.spec.shape):
+                raise InvalidState(f"tensor {name!r} {refusal}", tensor=name)
             needed = config.slots_of(groups[name], entry.spec.shape, begun=self._counts[name] > 0)
             if set(entry.slots) != set(needed):
                 raise InvalidState(

@@ -54,7 +54,7 @@ class Case:
         return {name: self.shaped(array) for name, array in made.items()}
 
     def settings_of(self, tensor: str) -> dict[str, Any]:
-        """What the contract says that the tensor's hyperparameters are."""
+        """Return the hyperparameters of the tensor by the contract."""
         default = [] if self.optimizer == "muon" else [{"match": ["*bias"], "weight_decay": 0.0}]
         groups = self.around.get("groups", default)
         matched = {"*bias": tensor.endswith("bias"), "layer.*": tensor.startswith("layer."), "gain": tensor == "gain"}
@@ -149,7 +149,7 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=list(DTYPES))
 
 
 def tensors(seed: int, dtype: type[Any], shapes: Mapping[str, tuple[int, ...]] = SHAPES) -> dict[str, Array]:
-    """Normally distributed tensors, the same ones for the same seed, each read-only."""
+    """Return normally distributed tensors, the same ones for the same seed, each read-only."""
     return dict(_tensors(seed, np.dtype(dtype), tuple(shapes.items())))
 
 
@@ -163,7 +163,7 @@ def _tensors(seed: int, dtype: np.dtype[Any], shapes: tuple[tuple[str, tuple[int
 
 
 def same_bits(left: Mapping[str, Array], right: Mapping[str, Array]) -> bool:
-    """Whether the same names stand for the same shapes, dtypes and bytes."""
+    """Return whether both have the same names, with the same shapes, dtypes and bytes."""
     return left.keys() == right.keys() and all(
         (array.shape, array.dtype, array.tobytes()) == (right[name].shape, right[name].dtype, right[name].tobytes())
         for name, array in left.items()

@@ -13,7 +13,7 @@ SIZES = {"a": 700, "b.bias": 130, "c": 33_500}
 
 
 def specials(dtype: np.dtype[Any]) -> Array:
-    """NaNs, quiet or not, with other bits set; infinities, zeros, the smallest, the largest; of both signs."""
+    """Return NaNs, quiet or not, with other bits set; infinities, zeros, the smallest, the largest; of both signs."""
     exponent = {"float16": 5, "bfloat16": 8, "float32": 8, "float64": 11}[dtype.name]
     fraction = 8 * dtype.itemsize - 1 - exponent
     infinite, quiet = ((1 << exponent) - 1) << fraction, 1 << (fraction - 1)
@@ -23,7 +23,7 @@ def specials(dtype: np.dtype[Any]) -> Array:
 
 
 def mixed(seed: int, size: int, dtype: np.dtype[Any], *, finite: bool = False) -> Array:
-    """Ordinary numbers, and here and there a special one."""
+    """Return ordinary numbers with a special one here and there."""
     rng = np.random.default_rng(seed)
     x = (rng.integers(-(1 << 20), 1 << 20, size) / (1 << 20)).astype(dtype)
     some = specials(dtype)
@@ -35,7 +35,7 @@ def mixed(seed: int, size: int, dtype: np.dtype[Any], *, finite: bool = False) -
 
 
 def seeded(case: Case, dtype: np.dtype[Any]) -> State:
-    """A state whose moments have such values, as an uploaded one may."""
+    """Return a state whose moments have such values, as an uploaded one may."""
     ones = {name: case.shaped(np.ones(size, dtype)) for name, size in SIZES.items()}
     state = step(case.config, State.empty(), ones, ones).state
     state = State(state.t, state.layout, state.counts, state.memory.copy())
@@ -46,7 +46,7 @@ def seeded(case: Case, dtype: np.dtype[Any]) -> State:
 
 
 def special_step(case: Case, dtype: str) -> tuple[State, dict[str, Array], dict[str, Array]]:
-    """A state, parameters and gradients that have such values; gradients are finite."""
+    """Return a state, parameters and gradients that have such values; gradients are finite."""
     kind = np.dtype(DTYPES[dtype])
     params = {name: case.shaped(mixed(100 + i, size, kind)) for i, (name, size) in enumerate(SIZES.items())}
     grads = {name: case.shaped(mixed(200 + i, size, kind, finite=True)) for i, (name, size) in enumerate(SIZES.items())}

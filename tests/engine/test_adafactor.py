@@ -19,7 +19,7 @@ def stepped(shape: tuple[int, ...], dtype: Any = np.float64, **settings: Any) ->
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_tensor_of_two_dimensions_is_factored_also_a_small_one(shape: tuple[int, ...]) -> None:
+def test_every_tensor_of_two_dimensions_is_factored(shape: tuple[int, ...]) -> None:
     entry = stepped(shape).entries["x"]
     if len(shape) < 2:
         assert entry.slots == ("v",)
@@ -59,7 +59,7 @@ def test_the_means_are_float64_sums_in_order_to_the_bit(
         assert state.array("x", slot).reshape(-1).tolist() == expected
 
 
-def test_a_state_of_a_matrix_is_as_small_as_its_rows_and_columns() -> None:
+def test_the_state_of_a_matrix_has_only_rows_and_columns() -> None:
     assert stepped((1000, 500), np.float32).layout.nbytes < 4 * (1000 + 500) + 64
 
 

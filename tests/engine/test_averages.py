@@ -12,7 +12,7 @@ def test_the_first_value_is_its_own_average() -> None:
 
 
 @pytest.mark.parametrize("β", [0.0, 0.5, 0.9, 0.999])
-def test_it_is_the_mean_of_the_values_with_weights_that_fall_by_the_factor_β(β: float) -> None:
+def test_an_average_is_the_mean_with_weights_falling_by_β(β: float) -> None:
     values = np.random.default_rng(0).standard_normal((50, 4))
     average = Average.of_shape((4,), β)
     for t, x in enumerate(values, start=1):
@@ -35,7 +35,7 @@ def test_float32_values_are_averaged_in_float64() -> None:
     np.testing.assert_allclose(average.value(), x.astype(np.float64), rtol=1e-15)
 
 
-def test_it_is_a_value_and_advancing_changes_neither_it_nor_what_goes_in() -> None:
+def test_advancing_an_average_changes_no_input() -> None:
     x = np.ones(2)
     x.flags.writeable = False
     first = Average.of_shape((2,), 0.5).advance(x)
@@ -56,20 +56,9 @@ def test_a_factor_that_makes_no_mean_is_refused(β: float) -> None:
         Average.of_shape((2,), β)
 
 
-def test_a_value_of_another_shape_is_refused_also_where_it_could_be_repeated_to_fit() -> None:
+def test_a_value_of_another_shape_is_never_broadcast() -> None:
     with pytest.raises(ValueError, match=r"the average is of shape \(2, 3\), the array is of shape \(3,\)"):
         Average.of_shape((2, 3), 0.9).advance(np.ones(3))
-
-
-def test_the_moments_of_adam_are_such_averages() -> None:
-    config = Config.parse("adam", hyperparameters={"betas": [0.8, 0.95]})
-    m, v = Average.of_shape((5,), 0.8), Average.of_shape((5,), 0.95)
-    state, params = State.empty(), {"x": np.zeros(5)}
-    for g in np.random.default_rng(0).standard_normal((20, 5)):
-        m, v = m.advance(g), v.advance(g * g)
-        state = step(config, state, params, {"x": g}).state
-        np.testing.assert_array_equal(state.array("x", "m"), m.s)
-        np.testing.assert_array_equal(state.array("x", "v"), v.s)
 
 
 def test_averaged_parameters_settle_where_noisy_ones_only_jump_around() -> None:

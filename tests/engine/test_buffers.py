@@ -48,7 +48,7 @@ def test_sizes_that_differ_little_share_memory_and_others_do_not() -> None:
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, SMALLEST_KEPT - 1, SMALLEST_KEPT, SMALLEST_KEPT + 1, MB + 3, 10 * MB - 1])
-def test_any_size_is_given_to_the_byte_and_large_ones_are_aligned(nbytes: int) -> None:
+def test_any_size_is_exact_and_large_ones_are_aligned(nbytes: int) -> None:
     array = Buffers().take(nbytes)
     assert array.shape == (nbytes,)
     array[:] = 7
@@ -56,7 +56,7 @@ def test_any_size_is_given_to_the_byte_and_large_ones_are_aligned(nbytes: int) -
         assert address(array) % ALIGNMENT == 0
 
 
-def test_no_more_is_kept_than_the_limit_and_the_least_recently_used_goes_first() -> None:
+def test_beyond_the_limit_the_least_recently_used_memory_goes_first() -> None:
     buffers = Buffers(limit=5 * MB + 1000)
     one, two, three = (buffers.take(n * MB) for n in (1, 2, 3))
     places = {n: address(array) for n, array in ((1, one), (2, two), (3, three))}
@@ -70,7 +70,7 @@ def test_no_more_is_kept_than_the_limit_and_the_least_recently_used_goes_first()
     assert buffers.idle_bytes > 5 * MB
 
 
-def test_a_size_that_was_used_again_is_no_longer_the_least_recent() -> None:
+def test_a_size_used_again_is_no_longer_the_least_recent() -> None:
     buffers = Buffers(limit=4 * MB)
     small, other, again, more = (buffers.take(int(n * MB)) for n in (1, 1.5, 1, 1.25))
     place = address(again)

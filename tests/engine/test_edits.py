@@ -67,7 +67,7 @@ def test_names_that_go_round_a_circle_come_back() -> None:
 
 
 @pytest.mark.parametrize("hold", [False, True])
-def test_a_removed_tensor_is_forgotten_and_may_come_in_another_shape(hold: bool) -> None:
+def test_a_removed_tensor_may_return_in_another_shape(hold: bool) -> None:
     config = Config.parse("adamw", hold_params=hold)
     old = trained(config, hold)
     new = Edits(remove=["a", "d"]).apply(old)
@@ -92,7 +92,7 @@ def test_a_reset_tensor_keeps_its_parameter_and_counts_from_one() -> None:
     assert outcome.state.counts["a"] == 1
 
 
-def test_a_reset_tensor_of_a_session_without_parameters_keeps_its_shape_alone() -> None:
+def test_a_reset_tensor_without_held_parameter_keeps_only_its_shape() -> None:
     config = Config.parse("adamw")
     new = Edits(reset=["a"]).apply(trained(config))
     assert kept(new)["a"] == (0, {})
@@ -120,13 +120,13 @@ def test_nothing_is_the_same_state() -> None:
 
 
 REFUSED: list[tuple[Edits, str, str]] = [
-    (Edits(rename={"x": "y"}), "x", "is to be renamed, and the session has no such tensor"),
-    (Edits(remove=["x"]), "x", "is to be removed, and the session has no such tensor"),
-    (Edits(reset=["x"]), "x", "is to be reset, and the session has no such tensor"),
-    (Edits(remove=["a", "a"]), "a", "is to be removed and to be removed: name it once"),
-    (Edits(remove=["a"], reset=["a"]), "a", "is to be removed and to be reset"),
-    (Edits(rename={"a": "x"}, remove=["a"]), "a", "is to be renamed and to be removed"),
-    (Edits(rename={"a": "x"}, reset=["a"]), "a", "is to be renamed and to be reset"),
+    (Edits(rename={"x": "y"}), "x", "cannot be renamed, because the session has no such tensor"),
+    (Edits(remove=["x"]), "x", "cannot be removed, because the session has no such tensor"),
+    (Edits(reset=["x"]), "x", "cannot be reset, because the session has no such tensor"),
+    (Edits(remove=["a", "a"]), "a", "is named twice, to be removed and to be removed: name it once"),
+    (Edits(remove=["a"], reset=["a"]), "a", "is named twice, to be removed and to be reset"),
+    (Edits(rename={"a": "x"}, remove=["a"]), "a", "is named twice, to be renamed and to be removed"),
+    (Edits(rename={"a": "x"}, reset=["a"]), "a", "is named twice, to be renamed and to be reset"),
     (Edits(rename={"a": "x"}, reset=["x"]), "x", "no such tensor"),
     (Edits(rename={"a": "b"}), "b", "would be the name of two tensors, 'a' and 'b'"),
     (Edits(rename={"a": "x", "b": "x"}), "x", "would be the name of two tensors, 'a' and 'b'"),

@@ -31,7 +31,7 @@ def test_any_text_matches_as_fnmatchcase_says(pattern: str, name: str) -> None:
 @pytest.mark.parametrize(
     "pattern", ["*" + "[ab]" * 240 + "c*", "*a" * 500 + "b", "a" + "?*" * 500 + "c", "*" * 1000 + "c"]
 )
-def test_the_work_of_a_hostile_pattern_grows_with_the_name_alone(pattern: str) -> None:
+def test_the_work_of_a_hostile_pattern_grows_linearly(pattern: str) -> None:
     short, long = (Globs([pattern]).match(["a" * n])[1] for n in (1_000, 10_000))
     assert long < 12 * short
 
@@ -51,7 +51,7 @@ def test_work_beyond_the_limit_is_refused() -> None:
         globs.match(names, work - 1)
 
 
-def test_settings_with_the_most_and_longest_patterns_take_thousands_of_names() -> None:
+def test_the_most_and_longest_patterns_match_thousands_of_names() -> None:
     patterns = ["*[ab]" + "x?" * (LONGEST_PATTERN // 2 - 4) + f"{i:03}" for i in range(MOST_PATTERNS)]
     config = Config.parse("sgd", groups=[{"match": [pattern]} for pattern in patterns])
     names = [f"model.layers.{i}.weight" for i in range(10_000)]
@@ -64,10 +64,10 @@ def test_patterns_that_would_take_minutes_are_refused_by_name(monkeypatch: pytes
     config = Config.parse("sgd", groups=[{"match": ["*a" + "?" * 200 + "c*"]}])
     chance = random.Random(1)
     names = ["".join(chance.choices("ab", k=200)) for _ in range(100)]
-    with pytest.raises(InvalidConfig, match="1 patterns take too long to be held against 100 names; use fewer"):
+    with pytest.raises(InvalidConfig, match="matching 1 patterns against 100 names takes too long; use fewer"):
         config.groups_of(names)
     assert set(config.groups_of(names, limited=False).values()) == {None}
-    with pytest.raises(InvalidConfig, match="too long"):
+    with pytest.raises(InvalidConfig, match="takes too long"):
         config.groups_of([*names, "one more"])  # what the others took is counted
 
 

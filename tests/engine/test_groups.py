@@ -7,7 +7,7 @@ from optim_engine import Config
 NAMES = {"w": None, "layer.bias": None, "BIAS": None, "bias2": None}
 
 
-def test_where_no_groups_are_given_names_that_end_in_bias_get_no_decay() -> None:
+def test_without_groups_names_ending_in_bias_get_no_decay() -> None:
     config = Config.parse("adamw")
     decays = {name: config.hyperparameters_of(config.group_of(name)).weight_decay for name in NAMES}
     assert decays == {"w": 0.01, "layer.bias": 0.0, "BIAS": 0.01, "bias2": 0.01}
@@ -23,7 +23,7 @@ def test_an_empty_list_of_groups_decays_everything() -> None:
     assert {config.group_of(name) for name in NAMES} == {None}
 
 
-def test_the_first_group_that_matches_wins_and_the_others_add_nothing() -> None:
+def test_only_the_first_matching_group_applies() -> None:
     groups = [{"match": ["layer.*"], "lr": 0.5}, {"match": ["*bias"], "weight_decay": 0}]
     config = Config.parse("adamw", groups=groups)
     h = config.hyperparameters_of(config.group_of("layer.bias"))
@@ -46,18 +46,18 @@ def test_the_first_group_that_matches_wins_and_the_others_add_nothing() -> None:
         ("überall", "überall", True),
     ],
 )
-def test_a_pattern_is_a_glob_over_the_whole_name_and_case_counts(pattern: str, name: str, matches: bool) -> None:
+def test_a_pattern_matches_the_whole_name_and_its_case(pattern: str, name: str, matches: bool) -> None:
     assert Config.parse("sgd", groups=[{"match": [pattern]}]).group_of(name) == (0 if matches else None)
 
 
-def test_a_given_pattern_that_matches_nothing_is_found_once_there_are_tensors() -> None:
+def test_a_pattern_that_matches_no_tensor_is_reported() -> None:
     config = Config.parse("adamw", groups=[{"match": ["*bias", "*norm*"]}, {"match": ["head.*"]}])
     assert config.unmatched({}) == []
     assert config.unmatched({"layer.bias": None, "w": None}) == ["*norm*", "head.*"]
     assert Config.parse("adamw").unmatched({"w": None}) == []
 
 
-def test_a_learning_rate_given_for_a_step_stands_in_for_all_but_a_groups_own() -> None:
+def test_a_step_learning_rate_replaces_all_but_groups_own() -> None:
     config = Config.parse(
         "sgd",
         hyperparameters={"lr": 1},

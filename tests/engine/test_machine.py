@@ -1,4 +1,4 @@
-"""What a step is computed on shows in its time alone: any kernel and any number of threads give the same bits."""
+"""The machine of a step: any kernel and any number of threads give the same bits."""
 
 import subprocess
 import sys
@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from optim_engine import Config, NonFinite, Outcome, State, reapply, step
+from optim_engine import Config, NonFinite, Outcome, State, step
 from optim_engine.arrays import CHUNK, Array
 from optim_engine.machine import ALONE, NUMPY, Machine, fastest
-from tests.engine.cases import ALL, Case, each_case, each_machine, same_bits
-from tests.engine.test_filled import Told
+from tests.engine.cases import Case, each_case, each_machine, same_bits
+from tests.engine.told import Told
 
 FUSED = Machine(fastest())
 SIZES = [0, 1, 127, 128, 1000, 4096, 20_003, 33_001]
@@ -24,7 +22,7 @@ SIZES = [0, 1, 127, 128, 1000, 4096, 20_003, 33_001]
 
 
 def vector(seed: int, size: int, dtype: type[Any], form: str) -> Array:
-    """Numbers of many sizes, some of them zero; contiguous or not, aligned or not."""
+    """Return numbers of many sizes, some of them zero; contiguous or not, aligned or not."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(size) * np.float64(10.0) ** rng.integers(-12, 6, size) * rng.integers(0, 2, size)
     if form == "strided":
@@ -39,40 +37,8 @@ def same(left: Outcome, right: Outcome) -> bool:
     return memory and same_bits(left.params, right.params) and left.metrics == right.metrics
 
 
-def test_numba_is_installed_where_the_tests_run() -> None:
-    assert (NUMPY.name, FUSED.kernel.name) == ("numpy", "numba")
-
-
-@settings(deadline=None, max_examples=250)
-@given(
-    st.sampled_from(ALL),
-    st.sampled_from([np.float32, np.float64]),
-    st.lists(st.sampled_from(SIZES), min_size=1, max_size=3),
-    st.sampled_from(["contiguous", "strided", "unaligned"]),
-    st.booleans(),
-    st.integers(0, 1000),
-)
-def test_the_fused_kernel_has_the_bits_of_numpy(
-    case: Case, dtype: type[Any], sizes: list[int], form: str, hold: bool, seed: int
-) -> None:
-    config = Config.parse(**{**case.config.to_dict(), "hold_params": hold})
-    states = {NUMPY: State.empty(), FUSED.kernel: State.empty()}
-    params = {f"{i}": case.shaped(vector(seed + i, size, dtype, form)) for i, size in enumerate(sizes)}
-    for t in range(1, 4):
-        grads = {
-            name: case.shaped(vector(seed + 10 * t + int(name), θ.size, dtype, form)) for name, θ in params.items()
-        }
-        sent = {} if hold and t > 1 else params
-        plain, fused = (step(config, states[k], sent, grads, machine=Machine(k)) for k in states)
-        assert same(plain, fused)
-        if not hold:
-            again = reapply(config, fused.state, params, grads, clip_scale=fused.metrics.clip_scale)
-            assert same_bits(again, fused.params)
-        params, states = plain.params, {NUMPY: plain.state, FUSED.kernel: fused.state}
-
-
 @each_case
-def test_any_number_of_threads_gives_the_same_bits_and_the_same_norms(case: Case) -> None:
+def test_any_number_of_threads_gives_the_same_bits(case: Case) -> None:
     sizes = {"w": (2 * CHUNK + 12_345,), "b.bias": (100,), "u": (CHUNK,)}
     params, grads = case.tensors(0, np.float32, sizes), case.tensors(1, np.float32, sizes)
     alone = step(case.config, State.empty(), params, grads)
@@ -85,7 +51,7 @@ def test_any_number_of_threads_gives_the_same_bits_and_the_same_norms(case: Case
             told.check(together.state.memory)
 
 
-def test_the_caller_and_its_helpers_share_the_parts_and_results_keep_their_order() -> None:
+def test_threads_share_the_parts_and_results_keep_their_order() -> None:
     both = threading.Barrier(2, timeout=60)
 
     def work(part: int) -> tuple[int, str]:
@@ -110,7 +76,7 @@ def test_small_work_stays_on_the_thread_of_the_caller() -> None:
             Machine(NUMPY, 2, pool).map(str, [1, 2, 3], CHUNK)
 
 
-def test_callers_who_are_all_of_the_pool_do_not_wait_for_each_other() -> None:
+def test_callers_that_fill_the_pool_do_not_deadlock() -> None:
     with ThreadPoolExecutor(2) as pool:
         machine, both = Machine(NUMPY, 2, pool), threading.Barrier(2, timeout=60)
 
@@ -123,7 +89,7 @@ def test_callers_who_are_all_of_the_pool_do_not_wait_for_each_other() -> None:
 
 
 @pytest.mark.parametrize("fails_in", ["helper", "MainThread"])
-def test_an_error_on_any_thread_is_raised_when_all_have_stopped(fails_in: str) -> None:
+def test_an_error_is_raised_after_all_threads_have_stopped(fails_in: str) -> None:
     both, running = threading.Barrier(2, timeout=60), set()
 
     def work(part: int) -> None:
@@ -143,7 +109,7 @@ def test_an_error_on_any_thread_is_raised_when_all_have_stopped(fails_in: str) -
 
 @each_machine
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
-def test_what_is_not_finite_is_refused_also_where_it_is_found_on_the_way(machine: Machine, value: float) -> None:
+def test_a_gradient_found_non_finite_during_the_update_is_refused(machine: Machine, value: float) -> None:
     ones = {"x": np.ones(30_000, np.float32)}
     state = step(Config.parse("adamw"), State.empty(), ones, ones).state
     before = state.memory.tobytes()
@@ -155,7 +121,7 @@ def test_what_is_not_finite_is_refused_also_where_it_is_found_on_the_way(machine
 
 
 @each_machine
-def test_held_parameters_that_are_updated_in_place_have_the_norm_of_their_change(machine: Machine) -> None:
+def test_held_parameters_updated_in_place_have_the_right_norm(machine: Machine) -> None:
     """A session's first step after a PUT of parameters: no gradient, so decay alone moves them."""
     config = Config.parse("adamw", hold_params=True, hyperparameters={"lr": 0.1, "weight_decay": 0.5})
     θ = {"x": np.full(10_000, 3, np.float32)}
@@ -198,11 +164,11 @@ print(_compiled(lambda x: x / 2, float64(float64))(3.0))
     [(WITHOUT_NUMBA, "numpy 1"), (IMPORTED_LATE, "False numba True"), (NOWHERE_TO_WRITE, "1.5")],
     ids=["without numba the service computes by NumPy", "numba is imported when asked for", "no folder to cache in"],
 )
-def test_in_a_process_of_its_own(program: str, printed: str, with_numba: None) -> None:
+def test_a_process_of_its_own_picks_its_kernel(program: str, printed: str, with_numba: None) -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, printed), done.stderr
 
 
-def test_a_step_that_nobody_says_more_of_is_computed_by_numpy_alone() -> None:
+def test_the_default_machine_is_numpy_on_one_thread() -> None:
     assert Machine() == ALONE == Machine(NUMPY, 1, None)

@@ -8,11 +8,9 @@ import numpy as np
 from optim_engine import Config, State, reapply, step
 from optim_engine.arrays import CHUNK
 from optim_engine.machine import NUMPY, Machine
-from optim_engine.sums import chunks_of
-from optim_engine.walk import Update, Vectors, update_blocks
 from tests import oracle, oracle_tensors
 from tests.engine.cases import Case, same_bits, tensors
-from tests.engine.test_filled import Told
+from tests.engine.told import Told
 
 BEFORE, AFTER = (Case("", "nadam", {"betas": [β1, 0.999]}) for β1 in (0.9, 0.5))
 
@@ -64,28 +62,3 @@ def test_threads_that_share_a_tensor_agree_on_its_product() -> None:
     told.check(together.state.memory)
     assert together.state.memory.tobytes() == alone.state.memory.tobytes()
     assert same_bits(reapply(config, together.state, params, grads, clip_scale=1.0), alone.params)
-
-
-def test_only_the_first_chunk_fills_the_product_of_its_tensor() -> None:
-    """The others would fill it once more when it may be on its way to a store."""
-    config, size = Config.parse("nadam"), CHUNK + 5
-    update = Update(config.rule, config.hyperparameters, 1, 0.1, 1.0, None, (size,))
-    x = np.ones(size, np.float32)
-    old = {"m": x, "v": x, "params": x, "mu_product": np.zeros(1)}
-    new = {"m": x.copy(), "v": x.copy(), "params": x.copy(), "mu_product": np.full(1, 7.0)}
-    first, second = chunks_of([size])
-    for chunk, filled in [(second, False), (first, True)]:
-        update_blocks(update, Vectors(x, old, new).of(chunk), chunk)
-        assert (new["mu_product"] != 7).all() == filled
-    assert (new["params"] != 1).all()
-
-
-def test_a_step_in_the_state_s_own_memory_reads_the_product_before_it_is_filled() -> None:
-    """A session that takes parameters anew is updated in place: every block must see the product of before."""
-    config, size = Config.parse("nadam", hold_params=True), {"w": (2 * CHUNK + 5,)}
-    params, grads = tensors(0, np.float32, size), tensors(1, np.float32, size)
-    state = step(config, State.empty(), params, grads).state
-    in_place = step(config, state.with_params({"new": np.ones(2)}), {}, {**grads, "new": np.ones(2)})
-    plain = step(config, state, {}, grads)
-    assert in_place.params["w"].tobytes() == plain.params["w"].tobytes()
-    assert in_place.state.array("w", "mu_product") == plain.state.array("w", "mu_product")

@@ -14,7 +14,7 @@ EXACT = Context(prec=120, Emin=-(10**9), Emax=10**9)
 
 
 def nearest(x: Fraction) -> float:
-    """Python divides whole numbers with correct rounding."""
+    """Return the float nearest to x, because Python divides whole numbers with correct rounding."""
     try:
         return x.numerator / x.denominator
     except OverflowError:
@@ -40,7 +40,7 @@ def test_bias_corrections_are_correctly_rounded_at_every_step(beta: float) -> No
         assert correction(beta, t) == 1 - float(exact)
 
 
-def test_powers_half_way_between_two_floats_go_to_the_even_one() -> None:
+def test_powers_half_way_between_floats_round_to_even() -> None:
     halves = [(numerator / 512, exponent) for numerator in range(3, 600, 2) for exponent in range(2, 40)]
     assert all(power(base, exponent) == nearest(Fraction(base) ** exponent) for base, exponent in halves)
     root = 262_143
@@ -86,7 +86,7 @@ def test_cosines_are_correctly_rounded() -> None:
 
 
 def series(x: float) -> Decimal:
-    """The cosine as the recipes of Python's decimal module have it."""
+    """Return the cosine as the recipes of Python's decimal module have it."""
     with localcontext(EXACT):
         getcontext().prec = 120
         i, before, total, factorial, numerator, sign = 0, Decimal(0), Decimal(1), 1, Decimal(1), 1

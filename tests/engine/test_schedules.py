@@ -1,4 +1,4 @@
-"""What lr is multiplied by at every kind of step, and where a schedule leaves the range of a float."""
+"""Schedules: the factor at every kind of step, and growth beyond the range of a float."""
 
 from math import isinf
 from typing import Any
@@ -99,7 +99,7 @@ def test_a_schedule_is_written_as_it_is_read(schedule: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "schedule", [{"kind": "exponential", "gamma": 10}, {"kind": "step", "step_size": 1, "gamma": 10}]
 )
-def test_growth_beyond_a_float_is_refused_at_that_step_and_nothing_is_changed(schedule: dict[str, Any]) -> None:
+def test_growth_beyond_a_float_is_refused_at_that_step(schedule: dict[str, Any]) -> None:
     config = Config.parse("sgd", schedule=schedule, hyperparameters={"momentum": 0.9})
     params = grads = tensors(0, np.float64)
     known = step(config, State.empty(), params, grads).state
@@ -113,7 +113,7 @@ def test_growth_beyond_a_float_is_refused_at_that_step_and_nothing_is_changed(sc
     assert state.memory.tobytes() == before
 
 
-def test_the_learning_rate_of_a_step_is_in_its_metrics_and_a_given_one_is_for_that_step_alone() -> None:
+def test_a_given_learning_rate_holds_for_one_step() -> None:
     config = Config.parse("sgd", hyperparameters={"lr": 8}, schedule={"kind": "exponential", "gamma": 0.5})
     params, grads = tensors(0, np.float64), tensors(1, np.float64)
     state, seen = State.empty(), []

@@ -59,7 +59,7 @@ def _json(step: Step, params: Any) -> bytes:
 
 
 def _params_of(answer: httpx2.Response, before: Any) -> Any:
-    """The next step's parameters; after a refusal still those before."""
+    """Return the next step's parameters; after a refusal still those before."""
     if not answer.is_success:
         return before
     return answer.json()["params"] if "json" in answer.headers["content-type"] else decode(answer.content, "params")[0]

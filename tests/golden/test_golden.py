@@ -26,7 +26,7 @@ REFUSALS: dict[str, type[OptimError]] = {
 
 
 def exchanges(case: str) -> list[tuple[Path, Path]]:
-    """The requests of a case, each with its answer."""
+    """Return the requests of a case, each with its answer."""
     folder = GOLDEN / case
     numbers = range(1, len(CASES[case].steps) + 1)
     return [(next(folder.glob(f"{n}.request.*")), next(folder.glob(f"{n}.response.*"))) for n in numbers]

@@ -33,7 +33,7 @@ SAME: dict[str, tuple[str, dict[str, Any], optax.GradientTransformation]] = {
 
 
 def peer(transformation: optax.GradientTransformation, steps: int = STEPS) -> dict[str, Array]:
-    """The parameters of optax after that many steps."""
+    """Return the parameters of optax after that many steps."""
 
     @jax.jit
     def update(params: Any, state: Any, grads: Any) -> Any:
@@ -55,7 +55,7 @@ def test_parameters_agree_after_1000_steps(
     assert_near(engine(config, np.float64)[0], peer(transformation))
 
 
-def test_amsgrad_differs_for_optax_takes_the_maximum_of_the_corrected_v() -> None:
+def test_amsgrad_of_optax_takes_the_maximum_after_correction() -> None:
     """torch, and so we, correct the maximum of the raw v."""
     config = Config.parse("adam", hyperparameters={"lr": 0.1, "amsgrad": True, "betas": [0.9, 0.9]}, groups=[])
     gains = [float(grads["gain"]) for grads in gradients(np.float64)]
@@ -68,7 +68,7 @@ def test_amsgrad_differs_for_optax_takes_the_maximum_of_the_corrected_v() -> Non
 
 
 def amsgrad(θ: float, gs: list[float], *, corrected_first: bool) -> float:
-    """AMSGrad on plain floats, in both of its forms; lr 0.1, both betas 0.9."""
+    """Run AMSGrad on plain floats, in both of its forms; lr 0.1, both betas 0.9."""
     β, m, v, largest = 0.9, 0.0, 0.0, 0.0
     for t, g in enumerate(gs, start=1):
         m, v = β * m + (1 - β) * g, β * v + (1 - β) * g * g

@@ -107,8 +107,8 @@ def test_defaults_are_those_of_torch(optimizer: str) -> None:
     assert {name: list(x) if isinstance(x, tuple) else x for name, x in theirs.items() if name in ours} == ours
 
 
-def test_where_rounding_makes_a_variance_negative_torch_has_nan_and_we_take_it_as_zero() -> None:
-    """Of constant gradients, v − m² is 0 but for rounding."""
+def test_a_negative_variance_is_nan_in_torch_and_zero_here() -> None:
+    """The v − m² of constant gradients is 0 except for rounding."""
     grad = np.linspace(0.1, 3, 50, dtype=np.float32)
     config = Case("", "rmsprop", {"centered": True, "alpha": 0.5}).config
     param = torch.nn.Parameter(torch.zeros(50))

@@ -1,4 +1,4 @@
-"""Two servers that believe to be on different processors, over one Redis: what one has taken the other replays."""
+"""Servers that act as different processors, over one Redis: a step that one has taken, another replays."""
 
 import json
 import os
@@ -27,7 +27,10 @@ OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
     "adam": {"amsgrad": True, "weight_decay": 0.1},
     "sgd": {"momentum": 0.9, "nesterov": True},
     "rmsprop": {"centered": True, "momentum": 0.9},
+    "nadam": {"decoupled_weight_decay": True, "weight_decay": 0.1},
+    "adafactor": {"beta2_decay": -0.7},
 }
+"""The optimizers whose bits are the same on every processor."""
 CLIPS: tuple[Mapping[str, Any] | None, ...] = ({"global_norm": 0.7}, None)
 FORMS = ("safetensors", "list", "data", "base64")
 SCHEDULES: tuple[Mapping[str, Any], ...] = (
@@ -37,13 +40,13 @@ SCHEDULES: tuple[Mapping[str, Any], ...] = (
     {"kind": "inverse_sqrt", "warmup_steps": 3},
 )
 COMPILE = "from optim_engine.machine import fastest; fastest()"
-"""What takes longer than a server may take to start, where it has not been done before."""
-STEPS = 10
-"""Of each session: more than 1,000 in all."""
+"""Compiles the kernel, which can take longer than a server may take to start."""
+STEPS = 7
+"""The steps of each session: more than 1,000 in all."""
 
 
 def cases() -> list[tuple[str, Mapping[str, Any] | None, str, str]]:
-    """Return each optimizer, clip, dtype and wire form; a list in JSON is float32 alone."""
+    """Return each optimizer, clip, dtype and wire form; a plain list in JSON is always float32."""
     every = product(OPTIMIZERS, CLIPS, DTYPES, FORMS)
     return [case for case in every if case[3] != "list" or case[2] == "float32"]
 
@@ -53,7 +56,7 @@ def arrays(seed: int, dtype: str) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def written(array: np.ndarray[Any, Any], form: str) -> Any:
-    """Return a tensor as JSON has it in that form."""
+    """Return a tensor in that form of JSON."""
     wide = array.astype(np.float64)
     if form == "list":
         return wide.tolist()
@@ -79,7 +82,7 @@ def body(number: int, dtype: str, form: str) -> tuple[bytes, str]:
 def fleet(
     tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, without_numba: str
 ) -> Iterator[list[httpx2.Client]]:
-    """A server as it is, and one for each other processor."""
+    """Start a server as it is and one for each other processor, and yield their clients."""
     folder, path = tmp_path_factory.mktemp("fleet"), without_numba
     as_it_is = {**os.environ, "PYTHONPATH": path}
     others = {name: environment(name, PYTHONPATH=path) for name in ENVIRONMENTS}
@@ -111,20 +114,39 @@ def test_a_fleet_of_processors_replays_each_step_alike(fleet: list[httpx2.Client
             "clip": clip,
             "schedule": SCHEDULES[n % len(SCHEDULES)],
         }
-        path = fleet[0].post("/v1/sessions", json=settings).headers["location"]
-        session = f"/v1/sessions/{path.rpartition('/')[2]}"
+        session = created(fleet[0], settings)
         for number in range(1, STEPS + 1):
-            content, media_type = body(number, dtype, form)
-            taker, replayer = fleet[number % len(fleet)], fleet[(number + 1) % len(fleet)]
-            answer, again = (
-                server.post(f"{session}/steps", content=content, headers={"content-type": media_type})
-                for server in (taker, replayer)
-            )
-            assert answer.status_code == again.status_code == 200, answer.text
-            assert ("idempotent-replayed" in answer.headers, "idempotent-replayed" in again.headers) == (False, True)
-            assert answer.content == again.content, (settings, dtype, form, number)
+            take_and_replay(fleet, session, number, *body(number, dtype, form))
             taken += 1
     assert taken >= 1000
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_fleet_of_processors_answers_muon_as_saved(fleet: list[httpx2.Client], dtype: str) -> None:
+    """Its bits depend on the processor, so the session holds the parameters, and a replay answers those."""
+    session = created(fleet[0], {"optimizer": "muon", "hold_params": True})
+    for number in range(1, STEPS + 1):
+        tensors = {"grads": {"w": arrays(100 * number, dtype)["layer.weight"]}}
+        if number == 1:
+            tensors["params"] = {"w": arrays(0, dtype)["layer.weight"]}
+        take_and_replay(fleet, session, number, encode(tensors, {"step": str(number)}), SAFETENSORS)
+
+
+def created(server: httpx2.Client, settings: Mapping[str, Any]) -> str:
+    """Return the path of a new session."""
+    path = server.post("/v1/sessions", json=settings).headers["location"]
+    return f"/v1/sessions/{path.rpartition('/')[2]}"
+
+
+def take_and_replay(fleet: list[httpx2.Client], session: str, number: int, content: bytes, media_type: str) -> None:
+    """Send a step to one server, then to the next: the same answer, the second time as a replay."""
+    answer, again = (
+        server.post(f"{session}/steps", content=content, headers={"content-type": media_type})
+        for server in (fleet[number % len(fleet)], fleet[(number + 1) % len(fleet)])
+    )
+    assert answer.status_code == again.status_code == 200, answer.text
+    assert ("idempotent-replayed" in answer.headers, "idempotent-replayed" in again.headers) == (False, True)
+    assert answer.content == again.content, (session, number)
 
 
 def test_servers_on_other_processors_step_alike(fleet: list[httpx2.Client]) -> None:
@@ -141,8 +163,7 @@ def test_servers_on_other_processors_step_alike(fleet: list[httpx2.Client]) -> N
 
 
 def _run(server: httpx2.Client, settings: dict[str, Any], dtype: str, form: str) -> list[bytes]:
-    path = server.post("/v1/sessions", json=settings).headers["location"]
-    session = f"/v1/sessions/{path.rpartition('/')[2]}"
+    session = created(server, settings)
     answers = []
     for number in range(1, 4):
         content, media_type = body(number, dtype, form)

@@ -15,15 +15,17 @@ ROOT = Path(__file__).parents[2]
 SUITE = (
     "tests/golden",
     "tests/upgrade",
+    "tests/engine/test_clipping.py",
     "tests/engine/test_norms.py",
-    "tests/engine/test_reapply.py",
+    "tests/engine/test_update_reapply.py",
     "tests/processors/test_bits.py",
 )
-"""What is run as each processor: golden, upgrade, norm and replay tests, and every rule's bits."""
+"""The tests that run as each processor: golden, upgrade, norm and replay tests, and every rule's bits."""
 ARM_SUITE = (
     "tests/golden",
+    "tests/engine/test_clipping.py",
     "tests/engine/test_norms.py",
-    "tests/engine/test_rules.py",
+    "tests/engine/test_optimizers.py",
     "tests/processors/test_bits.py",
 )
 ARM_PYTHON = os.environ.get("ARM_PYTHON", "")

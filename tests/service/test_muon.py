@@ -1,11 +1,16 @@
-"""A session of muon: matrices alone, parameters held, and a step that is sent again answered as it was saved."""
+"""Sessions of muon: they take only matrices, hold the parameters, and answer a repeated step as it was saved."""
+
+import json
 
 import numpy as np
 from httpx2 import Client
 
 from tests.service.calls import SAFETENSORS, create, problem
+from tests.wire import package
 
+BINARY = {"content-type": SAFETENSORS}
 GRADS = {"w": [[0.5, -0.25, 1.0], [0.0, 2.0, -1.0]]}
+WITH_VECTOR = {**GRADS, "b": [1.0, 2.0]}
 
 
 def test_a_session_of_muon_steps_replays_and_goes_on_from_its_file(client: Client) -> None:
@@ -16,7 +21,7 @@ def test_a_session_of_muon_steps_replays_and_goes_on_from_its_file(client: Clien
     again = client.post(f"{session}/steps", json=body)
     assert (again.headers["idempotent-replayed"], again.content) == ("true", first.content)
     file = client.get(f"{session}/state").content
-    other = client.post("/v1/sessions", content=file, headers={"content-type": SAFETENSORS})
+    other = client.post("/v1/sessions", content=file, headers=BINARY)
     assert (other.status_code, other.json()["groups"]) == (201, [])
     assert other.json()["digest"] == first.json()["digest"]
     second = [
@@ -27,9 +32,32 @@ def test_a_session_of_muon_steps_replays_and_goes_on_from_its_file(client: Clien
     assert np.asarray(second[0].json()["params"]["w"]).shape == (2, 3)
 
 
-def test_a_tensor_that_is_no_matrix_is_refused_by_name(client: Client) -> None:
+def test_a_step_with_a_vector_is_refused_by_name(client: Client) -> None:
     session = create(client, "muon", hold_params=True)
-    tensors = {**GRADS, "b": [1.0, 2.0]}
-    answer = client.post(f"{session}/steps", json={"params": tensors, "grads": tensors})
+    answer = client.post(f"{session}/steps", json={"params": WITH_VECTOR, "grads": WITH_VECTOR})
     assert problem(answer, 422, "tensor_mismatch")["tensor"] == "b"
-    assert "muon takes matrices alone" in answer.json()["detail"]
+    assert "has the shape [2]; muon updates matrices only" in answer.json()["detail"]
+
+
+def test_a_put_of_a_vector_is_refused_and_changes_nothing(client: Client) -> None:
+    session = create(client, "muon", hold_params=True)
+    before = client.get(session).json()
+    answer = client.put(f"{session}/params", json={"params": WITH_VECTOR})
+    assert problem(answer, 422, "tensor_mismatch")["tensor"] == "b"
+    assert "has the shape [2]; muon updates matrices only" in answer.json()["detail"]
+    assert client.get(session).json() == before
+    assert client.put(f"{session}/params", json={"params": GRADS}).status_code == 204
+
+
+def test_a_state_file_with_a_vector_is_refused_by_name(client: Client) -> None:
+    tensors = {"b": {"shape": [2], "dtype": "float32", "step": 1}}
+    document = {"format": 1, "optimizer": "muon", "hold_params": True, "step": 1, "skipped_steps": 0}
+    arrays = {f"{slot}/b": np.ones(2, np.float32) for slot in ("m", "params")}
+    file = package.save(arrays, {"session": json.dumps({**document, "tensors": tensors})})
+    session = create(client, "muon", hold_params=True)
+    for answer in (
+        client.put(f"{session}/state?digest=none", content=file, headers=BINARY),
+        client.post("/v1/sessions", content=file, headers=BINARY),
+    ):
+        assert problem(answer, 422, "invalid_state")["tensor"] == "b"
+        assert "has the shape [2]; muon updates matrices only" in answer.json()["detail"]

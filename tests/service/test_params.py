@@ -144,7 +144,7 @@ def test_a_parameter_that_is_held_is_not_taken_again_with_a_step(client: Client)
     stepped(client, session, **W)
     refused = problem(step(client, session, **W), 422, "tensor_mismatch")
     assert refused["tensor"] == "w"
-    assert "send its gradient alone" in refused["detail"]
+    assert "send only its gradient" in refused["detail"]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])

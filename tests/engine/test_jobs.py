@@ -1,7 +1,6 @@
-"""Who saves a state is told of each byte of its memory once, and not before it has its final value."""
+"""The jobs of a step: `filled` reports each byte of the next state once, when it is final."""
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,31 +10,10 @@ from hypothesis import strategies as st
 from optim_engine import Config, NonFinite, Outcome, State, arrays, step
 from optim_engine.arrays import Array
 from tests.engine.cases import ALL, DTYPES, SHAPES, Case
+from tests.engine.told import Told
 
 FLOATS = {f"{name}.{dtype}": (shape, dtype) for name, shape in SHAPES.items() for dtype in DTYPES}
 FLOATS |= {"big.weight": ((9, 23), "float32"), "empty": ((0, 4), "float64")}
-
-
-class Told:
-    """What was told, and the bytes as they were then."""
-
-    def __init__(self) -> None:
-        self._told: list[tuple[int, int, bytes]] = []
-
-    @property
-    def ranges(self) -> list[tuple[int, int]]:
-        return [(start, end) for start, end, _ in self._told]
-
-    def __call__(self, memory: Array, start: int, end: int) -> None:
-        self._told.append((start, end, memory[start:end].tobytes()))  # at once: several threads tell
-
-    def check(self, memory: Array) -> None:
-        """The ranges tile the memory, and each had the bytes that it has in the end."""
-        assert all(start < end for start, end in self.ranges)
-        parts = [(0, 0), *sorted(self.ranges), (len(memory), len(memory))]
-        assert all(left[1] == right[0] for left, right in pairwise(parts))
-        for start, end, then in self._told:
-            assert memory[start:end].tobytes() == then
 
 
 def some(case: Case, seed: int, names: set[str]) -> dict[str, Array]:
@@ -47,7 +25,7 @@ def some(case: Case, seed: int, names: set[str]) -> dict[str, Array]:
 
 
 def held(config: Config, params: Mapping[str, Array], state: State) -> dict[str, Array]:
-    """The parameters to send: those that the state does not hold."""
+    """Return the parameters to send: those that the state does not hold."""
     return {n: θ for n, θ in params.items() if not (config.hold_params and n in state.entries)}
 
 
@@ -73,7 +51,7 @@ def test_every_byte_is_told_once_and_final(case: Case, hold: bool, named: list[s
             told.check(state.memory)
 
 
-def test_a_big_tensor_is_told_in_parts_of_a_mebibyte_while_later_ones_are_not_computed_yet() -> None:
+def test_a_big_tensor_is_reported_one_mebibyte_at_a_time() -> None:
     config, size = Config.parse("adamw"), 3 * arrays.CHUNK + 5
     params = {"w": np.ones(size, np.float32)}
     state = step(config, State.empty(), params, params).state
@@ -90,7 +68,7 @@ def test_a_skipped_step_tells_nothing() -> None:
     assert told.ranges == []
 
 
-def test_what_a_refused_step_told_is_void_and_the_state_is_as_it_was() -> None:
+def test_a_refused_step_leaves_the_state_as_it_was() -> None:
     with pytest.raises(NonFinite):
         _with_nan("reject", Told())
 

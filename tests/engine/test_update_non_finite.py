@@ -27,7 +27,7 @@ def spoiled(grads: dict[str, Array], tensor: str, index: tuple[int, ...], value:
 
 @each_dtype
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_it_is_refused_with_the_tensor_and_the_index(dtype: type[Any], value: float) -> None:
+def test_a_bad_gradient_is_refused_with_tensor_and_index(dtype: type[Any], value: float) -> None:
     grads = spoiled(tensors(1, dtype), "layer.weight", (2, 1), value)
     with pytest.raises(NonFinite) as refused:
         step(Config.parse("adamw", **SETTINGS), State.empty(), tensors(0, dtype), grads)
@@ -38,7 +38,7 @@ def test_it_is_refused_with_the_tensor_and_the_index(dtype: type[Any], value: fl
     )
 
 
-def test_the_first_of_several_is_named_by_name_and_then_by_place() -> None:
+def test_the_first_bad_element_is_found_by_name_then_index() -> None:
     grads = spoiled(tensors(1, np.float32), "layer.weight", (0, 3), np.nan)
     grads = spoiled(spoiled(grads, "layer.weight", (1, 0), np.inf), "layer.bias", (3,), np.nan)
     for order in (grads, dict(reversed(grads.items()))):
@@ -52,7 +52,7 @@ def test_the_index_of_a_single_number_is_empty() -> None:
         step(Config.parse("sgd"), State.empty(), tensors(0, np.float32), grads)
 
 
-def test_it_is_found_in_a_block_far_behind_and_in_a_transposed_array() -> None:
+def test_a_nan_is_found_in_late_blocks_and_transposed_arrays() -> None:
     grads = {"w": np.zeros((500, 1000), np.float32)}
     grads["w"][499, 7] = np.nan
     with pytest.raises(NonFinite, match=r"at \[499, 7\]"):

@@ -16,7 +16,7 @@ KERNELS = {NUMPY, fastest()}
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @each_case
-def test_special_values_have_the_same_bits_by_every_kernel_and_one_nan(case: Case, dtype: str) -> None:
+def test_special_values_have_the_same_bits_by_every_kernel(case: Case, dtype: str) -> None:
     state, params, grads = special_step(case, dtype)
     outcomes = [step(case.config, state, params, grads, machine=Machine(kernel)) for kernel in KERNELS]
     for outcome in outcomes:
@@ -37,21 +37,10 @@ def assert_one_nan(outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("wire", ["float16", "bfloat16"])
-def test_held_parameters_that_travel_in_halves_have_one_nan_as_well(wire: str) -> None:
+def test_held_parameters_sent_in_halves_have_one_nan(wire: str) -> None:
     config = Config.parse("adamw", hold_params=True, wire_dtype=wire)
     θ = {"x": mixed(1, 500, np.dtype(np.float32))}
     g = {"x": mixed(2, 500, np.dtype(DTYPES[wire]), finite=True)}
     for kernel in KERNELS:
         outcome = step(config, State.empty().with_params(θ, wire), {}, g, machine=Machine(kernel))
         assert_one_nan(outcome)
-
-
-def test_the_maximum_of_zeros_is_the_positive_one() -> None:
-    config = Config.parse("adam", hyperparameters={"amsgrad": True})
-    zeros = {"x": np.zeros(100, np.float32)}
-    first = step(config, State.empty(), zeros, zeros).state
-    state = State(first.t, first.layout, first.counts, first.memory.copy())
-    state.array("x", "v_max")[:] = -0.0
-    for kernel in KERNELS:
-        after = step(config, state, zeros, zeros, machine=Machine(kernel)).state
-        assert not np.signbit(after.array("x", "v_max")).any()

@@ -1,38 +1,13 @@
-"""How tensors are packed, cut into blocks and ordered is for speed: it changes no bit of a result."""
+"""The plan of a step: packing and order are for speed, and change no bit of a result."""
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from optim_engine import Config, Outcome, State, arrays, plan, step
-from optim_engine.arrays import Array
-from tests.engine.cases import Case, each_case, each_dtype, same_bits, tensors
-
-SHAPES = {"b.bias": (7,), "a": (5, 8), "c": (), "d.bias": (3, 2), "big": (11, 17), "e": (0, 4), "f": (9,)}
-
-
-def run(case: Case, dtype: type[Any], *, backwards: bool = False, steps: int = 4) -> Outcome:
-    """Some steps, in which a tensor comes late and another is left out once."""
-    params: Mapping[str, Array] = case.tensors(0, dtype, SHAPES)
-    state = State.empty()
-    for t in range(1, steps + 1):
-        grads = case.tensors(t, dtype, SHAPES)
-        names = [name for name in SHAPES if not (t == 1 and name == "a") and not (t == 3 and name == "f")]
-        names = names[::-1] if backwards else names
-        outcome = step(
-            case.config, state, {name: params[name] for name in names}, {name: grads[name] for name in names}
-        )
-        params, state = {**params, **outcome.params}, outcome.state
-    return replace(outcome, params=dict(params))
-
-
-def same(left: Outcome, right: Outcome) -> bool:
-    moments = [{f"{slot}/{name}": array for slot, name, array in outcome.state.arrays()} for outcome in (left, right)]
-    params = same_bits(left.params, right.params)
-    return params and same_bits(*moments) and left.state.counts == right.state.counts and left.metrics == right.metrics
+from optim_engine import Config, State, arrays, plan, step
+from tests.engine.cases import Case, each_case, each_dtype, tensors
+from tests.engine.packs import SHAPES, run, same
 
 
 @each_case
@@ -43,16 +18,6 @@ def test_packed_tensors_come_out_as_unpacked_ones(
     packed = run(case, dtype)
     monkeypatch.setattr(plan, "PACK_BELOW", 0)
     assert same(packed, run(case, dtype))
-
-
-@each_case
-@each_dtype
-def test_a_walk_in_blocks_comes_out_as_one_in_a_whole(
-    case: Case, dtype: type[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = run(case, dtype, steps=3)
-    monkeypatch.setattr(arrays, "BLOCK", 25)
-    assert same(whole, run(case, dtype, steps=3))
 
 
 @each_case
@@ -86,8 +51,8 @@ def test_tensors_of_different_dtypes_are_packed_apart() -> None:
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["sent", "held"])
-def test_tensors_of_one_pack_stand_side_by_side_also_where_names_of_groups_alternate(hold: bool) -> None:
-    """So a pack's moments are one view of the memory, and nothing is copied."""
+def test_the_tensors_of_a_pack_are_adjacent_in_memory(hold: bool) -> None:
+    """A pack's moments are then one view of the memory, and nothing is copied. Names of groups alternate."""
     config = Config.parse("adamw", hold_params=hold)
     shapes = {f"{i}.{kind}": (3,) for i in range(5) for kind in ("bias", "weight")}
     state = step(config, State.empty(), tensors(0, np.float32, shapes), tensors(1, np.float32, shapes)).state
@@ -111,7 +76,7 @@ def test_a_change_of_settings_takes_hold_at_the_next_step() -> None:
         state = outcome.state
 
 
-def test_a_pack_takes_tensors_up_to_a_size_so_that_its_copies_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pack_takes_tensors_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "LARGEST_PACK", 10)
     shapes = {f"{i}": (4,) for i in range(9)}
     state = step(
@@ -121,7 +86,7 @@ def test_a_pack_takes_tensors_up_to_a_size_so_that_its_copies_stay_small(monkeyp
     assert [len(run.tensors) for run in made.runs] == [3, 2, 3, 1]
 
 
-def test_a_session_plans_once_and_forgets_plans_it_no_longer_needs() -> None:
+def test_a_session_plans_once_and_keeps_few_plans() -> None:
     config = Config.parse("adamw")
     params, grads = tensors(0, np.float32, SHAPES), tensors(1, np.float32, SHAPES)
     state = step(config, State.empty(), params, grads).state

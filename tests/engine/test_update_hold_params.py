@@ -13,7 +13,7 @@ HOLDING = Config.parse("adamw", hold_params=True)
 
 @each_case
 @each_dtype
-def test_held_parameters_are_those_of_a_session_that_is_sent_them(case: Case, dtype: type[Any]) -> None:
+def test_held_parameters_equal_those_sent_with_every_step(case: Case, dtype: type[Any]) -> None:
     holding = replace(case.config, hold_params=True)
     params, sent, held = case.tensors(0, dtype), State.empty(), State.empty()
     for t in range(1, 6):
@@ -27,7 +27,7 @@ def test_held_parameters_are_those_of_a_session_that_is_sent_them(case: Case, dt
 
 
 @each_dtype
-def test_putting_them_first_is_the_same_as_sending_them_with_the_first_step(dtype: type[Any]) -> None:
+def test_parameters_put_first_equal_those_sent_with_a_step(dtype: type[Any]) -> None:
     params, grads = tensors(0, dtype), tensors(1, dtype)
     put = State.empty().with_params(params)
     assert (put.t, set(put.counts.values())) == (0, {0})
@@ -61,18 +61,18 @@ def test_putting_parameters_again_replaces_them_and_keeps_moments_and_counts() -
     assert state.memory.tobytes() == memory
 
 
-def test_a_step_that_names_some_leaves_the_others_held_as_they_are() -> None:
+def test_a_step_leaves_other_held_parameters_as_they_are() -> None:
     state = State.empty().with_params(tensors(0, np.float32))
     after = step(HOLDING, state, {}, {"gain": tensors(1, np.float32)["gain"]}).state.held()
     assert {name for name in SHAPES if after[name].tobytes() != state.held()[name].tobytes()} == {"gain"}
 
 
-def test_transposed_parameters_are_held_by_their_elements_not_by_their_memory() -> None:
+def test_transposed_parameters_are_held_element_by_element() -> None:
     w = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert np.array_equal(State.empty().with_params({"w": w.T}).held()["w"], w.T)
 
 
-def test_arrays_given_for_the_results_are_not_for_parameters_that_are_held() -> None:
+def test_out_is_not_used_for_held_parameters() -> None:
     params, grads = tensors(0, np.float32), tensors(1, np.float32)
     out = {name: np.zeros_like(array) for name, array in params.items()}
     outcome = step(HOLDING, State.empty(), params, grads, out=out)

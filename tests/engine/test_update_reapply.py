@@ -12,7 +12,7 @@ from tests.engine.cases import SHAPES, Case, each_case, each_dtype, same_bits, t
 @each_case
 @each_dtype
 @pytest.mark.parametrize("lr", [None, 0.3], ids=["", "own_lr"])
-def test_it_is_the_step_to_the_bit(case: Case, dtype: type[Any], lr: float | None) -> None:
+def test_reapply_gives_the_bits_of_the_step(case: Case, dtype: type[Any], lr: float | None) -> None:
     params, state = case.tensors(0, dtype), State.empty()
     for t in range(1, 6):
         grads = case.tensors(t, dtype)
@@ -23,7 +23,7 @@ def test_it_is_the_step_to_the_bit(case: Case, dtype: type[Any], lr: float | Non
 
 
 @each_dtype
-def test_so_it_is_for_some_of_the_tensors_and_for_big_ones(dtype: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_tensors_and_big_ones_are_reapplied_to_the_bit(dtype: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrays, "BLOCK", 1000)
     monkeypatch.setattr(plan, "PACK_BELOW", 100)
     shapes = {**SHAPES, "big": (50, 60)}
@@ -39,7 +39,7 @@ def test_so_it_is_for_some_of_the_tensors_and_for_big_ones(dtype: type[Any], mon
         state = outcome.state
 
 
-def test_it_advances_nothing() -> None:
+def test_reapply_changes_no_state() -> None:
     config = Config.parse("adamw")
     params, grads = tensors(0, np.float32), tensors(1, np.float32)
     outcome = step(config, State.empty(), params, grads)
@@ -49,7 +49,7 @@ def test_it_advances_nothing() -> None:
     assert (outcome.state.memory.tobytes(), outcome.state.counts, outcome.state.t) == (memory, counts, 1)
 
 
-def test_it_takes_the_settings_that_the_step_had_not_those_of_now() -> None:
+def test_reapply_uses_the_settings_of_the_step() -> None:
     then, now = (Config.parse("adamw", hyperparameters={"lr": lr}) for lr in (0.1, 0.5))
     params, grads = tensors(0, np.float32), tensors(1, np.float32)
     outcome = step(then, State.empty(), params, grads)
@@ -57,7 +57,7 @@ def test_it_takes_the_settings_that_the_step_had_not_those_of_now() -> None:
     assert not same_bits(reapply(now, outcome.state, params, grads, clip_scale=1.0), outcome.params)
 
 
-def test_it_refuses_a_learning_rate_as_the_step_does() -> None:
+def test_reapply_refuses_a_learning_rate_as_the_step_does() -> None:
     config = Config.parse("sgd")
     params = tensors(0, np.float32)
     state = step(config, State.empty(), params, params).state

@@ -1,4 +1,4 @@
-"""What holds of every optimizer whatever the numbers: Hypothesis tries to find ones for which it does not."""
+"""Properties of every optimizer for all numbers, which Hypothesis tries to refute."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ adaptive = st.sampled_from(["adam", "adamw", "rmsprop"])
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    """A parameter vector and the gradients of a few steps."""
+    """Draw a parameter vector and the gradients of a few steps."""
     size, steps = draw(st.integers(1, 6)), draw(st.integers(1, 4))
     vector = hnp.arrays(np.float32, size, elements=st.floats(-100, 100, width=32))
     return draw(vector), [draw(vector) for _ in range(steps)]
@@ -39,7 +39,7 @@ def last(config: Config, params: dict[str, Array], grads: list[dict[str, Array]]
 
 
 def result(case: Case, history: History, **changed: Any) -> Array:
-    """The vector after those steps, by the case's settings but for the changed ones."""
+    """Return the vector after those steps, by the case's settings but for the changed ones."""
     params, grads = history
     config = Config.parse(case.optimizer, hyperparameters={**case.hyperparameters, **changed})
     outcome = last(config, {"x": case.shaped(params)}, [{"x": case.shaped(g)} for g in grads])
@@ -47,7 +47,7 @@ def result(case: Case, history: History, **changed: Any) -> Array:
 
 
 def scaled(history: History, exponent: int) -> History:
-    """The gradients times a power of two, which is exact where neither they nor their squares are next to nothing."""
+    """Return the gradients times a power of two, which is exact unless they or their squares are subnormal."""
     params, grads = history
     assume(all((np.abs(g[g != 0]) > 1e-10).all() for g in grads))
     return params, [np.ldexp(g, exponent) for g in grads]
@@ -68,7 +68,7 @@ def test_elements_do_not_know_their_neighbours(case: Case, history: History, ran
 
 @unhurried
 @given(elementwise, histories(), st.integers(0, 6))
-def test_a_tensor_that_is_split_in_two_has_the_same_elements(case: Case, history: History, at: int) -> None:
+def test_a_tensor_split_in_two_has_the_same_elements(case: Case, history: History, at: int) -> None:
     params, grads = history
     parts = last(case.config, {"a": params[:at], "b": params[at:]}, [{"a": g[:at], "b": g[at:]} for g in grads]).params
     np.testing.assert_array_equal(np.concatenate([parts["a"], parts["b"]]), result(case, history))
@@ -119,14 +119,14 @@ def test_sgd_is_linear_in_its_gradients(history: History, exponent: int, momentu
 
 @unhurried
 @given(st.sampled_from(["adam", "adamw"]), hnp.arrays(np.float64, 5, elements=st.floats(1e-3, 1e3)), st.floats(1e-4, 1))
-def test_the_first_update_of_adam_is_as_long_as_the_learning_rate(optimizer: str, g: Array, lr: float) -> None:
+def test_the_first_update_of_adam_is_the_learning_rate(optimizer: str, g: Array, lr: float) -> None:
     case = Case("", optimizer, {"lr": lr, "eps": 0, "weight_decay": 0})
     np.testing.assert_allclose(result(case, (np.zeros(5), [g])), np.full(5, -lr), rtol=1e-12)
 
 
 @unhurried
 @given(histories(), st.floats(0.01, 100))
-def test_clipped_gradients_have_at_most_the_norm_that_they_are_clipped_to(history: History, largest: float) -> None:
+def test_clipped_gradients_have_at_most_the_norm_given(history: History, largest: float) -> None:
     params, grads = history
     config = Config.parse("sgd", hyperparameters={"lr": 1}, clip={"global_norm": largest})
     metrics = last(config, {"x": params.astype(np.float64)}, [{"x": g.astype(np.float64)} for g in grads]).metrics

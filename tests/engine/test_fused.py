@@ -1,0 +1,58 @@
+"""The fused kernel: the same bits as NumPy's, for every rule, dtype and place in memory."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optim_engine import Config, State, reapply, step
+from optim_engine.machine import NUMPY, Machine
+from tests import oracle
+from tests.engine.cases import ALL, Case, each_machine, same_bits
+from tests.engine.test_machine import FUSED, SIZES, same, vector
+
+
+def test_numba_is_installed_where_the_tests_run() -> None:
+    assert (NUMPY.name, FUSED.kernel.name) == ("numpy", "numba")
+
+
+@settings(deadline=None, max_examples=250)
+@given(
+    st.sampled_from(ALL),
+    st.sampled_from([np.float32, np.float64]),
+    st.lists(st.sampled_from(SIZES), min_size=1, max_size=3),
+    st.sampled_from(["contiguous", "strided", "unaligned"]),
+    st.booleans(),
+    st.integers(0, 1000),
+)
+def test_the_fused_kernel_has_the_bits_of_numpy(
+    case: Case, dtype: type[Any], sizes: list[int], form: str, hold: bool, seed: int
+) -> None:
+    config = Config.parse(**{**case.config.to_dict(), "hold_params": hold})
+    states = {NUMPY: State.empty(), FUSED.kernel: State.empty()}
+    params = {f"{i}": case.shaped(vector(seed + i, size, dtype, form)) for i, size in enumerate(sizes)}
+    for t in range(1, 4):
+        grads = {
+            name: case.shaped(vector(seed + 10 * t + int(name), θ.size, dtype, form)) for name, θ in params.items()
+        }
+        sent = {} if hold and t > 1 else params
+        plain, fused = (step(config, states[k], sent, grads, machine=Machine(k)) for k in states)
+        assert same(plain, fused)
+        if not hold:
+            again = reapply(config, fused.state, params, grads, clip_scale=fused.metrics.clip_scale)
+            assert same_bits(again, fused.params)
+        params, states = plain.params, {NUMPY: plain.state, FUSED.kernel: fused.state}
+
+
+@each_machine
+@pytest.mark.parametrize("size", [0, 1e-25, 1e30])
+def test_adam_finds_norms_whose_square_is_out_of_range(machine: Machine, size: float) -> None:
+    """Among others, in another part of the tensor, whose squares are in range."""
+    x = np.full(20_000, size, np.float32)
+    x[:5000] = 1e-16
+    outcome = step(Config.parse("adamw"), State.empty(), {"x": x}, {"x": x}, machine=machine)
+    after, metrics = outcome.params["x"], outcome.metrics
+    expected = tuple(oracle.norm(vector.tolist()) for vector in (x, after - x, after))
+    assert (metrics.grad_norm, metrics.update_norm, metrics.param_norm) == pytest.approx(expected, rel=1e-6, abs=0)
