@@ -168,6 +168,14 @@ class TestTooManyTensors:
         stepped(narrow, session, params={} if hold else many(4), grads=many(4))
         own_state_is_taken(narrow, session)
 
+    @pytest.mark.parametrize("on_non_finite", ["reject", "skip"])
+    def test_are_refused_before_the_step_is_computed(self, narrow: Client, on_non_finite: str) -> None:
+        session = create(narrow, "sgd", on_non_finite=on_non_finite)
+        stepped(narrow, session, params=many(4), grads=many(4))
+        one, nan = {"t4": np.ones(1, np.float32)}, {"t4": np.full(1, np.nan, np.float32)}
+        self.refused(binary_step(narrow, session, nan, one))
+        assert narrow.get(session).json()["skipped_steps"] == 0
+
     def test_by_a_skipped_step_leave_none_behind(self, narrow: Client) -> None:
         session = create(narrow, "sgd", hold_params=True, on_non_finite="skip")
         for start in range(6):
