@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.store.base import Head
 from app.store.memory import MemoryStore
 from tests.service.calls import SAFETENSORS, W, binary_step, create, path_of, problem, serving, step, stepped
-from tests.service.test_errors import SlowStore
+from tests.service.faults import SlowStore
 
 TEXTS: dict[str, tuple[str, Any]] = {
     "store": ("redis://example.org:6380/2", "redis://example.org:6380/2"),

@@ -9,7 +9,7 @@ import pytest
 from httpx2 import Client
 
 from tests.service.calls import SAFETENSORS, binary_step, bits, create, problem, read_binary, serving, step, stepped
-from tests.service.test_state import download, upload
+from tests.service.state_files import download, upload
 from tests.wire import package
 
 NAMES = ("a", "b", "layer.bias")

@@ -152,8 +152,6 @@ REFUSED: dict[str, Any] = {
     "base64 of too little": {"dtype": "float64", "shape": [1], "base64": b64encode(b"1234").decode()},
     "base64 of too much": {"dtype": "float32", "shape": [1], "base64": b64encode(b"12345678").decode()},
 }
-
-
 FOR_GRADIENTS = {
     "null", "null in a list", "beyond float32", "far beyond float32", "below float32", "beyond float16",
     "beyond bfloat16",
@@ -231,16 +229,6 @@ def test_one_text_among_many_numbers_costs_no_memory_for_each() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10_000_000
-
-
-@pytest.mark.parametrize("section", ["params", "grads"])
-@pytest.mark.parametrize(
-    "tensors", [{"": 1}, {"x" * 9: 1}, {"ü" * 9: 1}, {"x" * 100_000: "no tensor"}, dict.fromkeys("abcd", 1), [], "w", 1]
-)
-def test_names_and_numbers_of_tensors_are_bounded(section: str, tensors: Any) -> None:
-    with pytest.raises(MalformedBody) as raised:
-        JSON.read_step(orjson.dumps({section: tensors}), LIMITS, ONCE)
-    assert len(str(raised.value.problem())) < 500
 
 
 @pytest.mark.parametrize(
