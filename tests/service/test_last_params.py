@@ -2,7 +2,8 @@
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,7 @@ def test_a_replay_is_no_conflict_and_says_the_same(client: Client) -> None:
 @pytest.mark.parametrize("place", ["memory", "lmdb"])
 def test_another_process_knows_what_was_answered(tmp_path: Path, place: str) -> None:
     store = MemoryStore(100) if place == "memory" else None
-    start: Callable[[], Any] = lambda: serving(store, store="memory:" if store else f"lmdb:{tmp_path}")  # noqa: E731
+    start = partial(serving, store, store="memory:" if store else f"lmdb:{tmp_path}")
     with start() as client:
         session, answered = started(client, on_other_params="reject")
     with start() as client:
