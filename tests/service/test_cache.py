@@ -56,7 +56,7 @@ async def stepped_by_parts(process: Process, tensors: int, parts: int) -> str:
     return session.id
 
 
-async def test_what_is_planned_for_a_session_is_counted_and_goes_with_it() -> None:
+async def test_plans_of_a_session_are_counted_and_dropped() -> None:
     cache, process = cached()
     await stepped_by_parts(process, 120, 1)
     once = cache.nbytes
@@ -105,7 +105,7 @@ async def test_nothing_of_a_session_outlives_it_in_the_process() -> None:
         gc.enable()
 
 
-async def test_a_large_session_drops_many_small_ones_a_few_at_a_time() -> None:
+async def test_a_large_session_drops_small_ones_in_batches() -> None:
     cache, process = cached()
     known = cache.newest(await stepped_by_parts(process, 1, 1))
     assert known is not None

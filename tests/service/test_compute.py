@@ -15,7 +15,7 @@ from tests.service.calls import SAFETENSORS, bits, path_of, serving
 from tests.service.gathered import created, service
 
 
-async def test_small_work_is_done_at_once_and_large_work_on_a_thread_of_its_own() -> None:
+async def test_small_work_is_inline_and_large_work_on_a_thread() -> None:
     compute = Compute(2)
     names = [await compute.run(lambda: threading.current_thread().name, nbytes) for nbytes in (0, INLINE_BELOW)]
     compute.close()
@@ -23,7 +23,7 @@ async def test_small_work_is_done_at_once_and_large_work_on_a_thread_of_its_own(
     assert names[1].startswith("compute")
 
 
-def test_a_small_step_of_a_large_session_does_not_keep_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_step_of_a_large_session_spares_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[str] = []
     step = changes.step
 
@@ -42,7 +42,7 @@ def test_a_small_step_of_a_large_session_does_not_keep_the_event_loop(monkeypatc
     assert threads == [threading.current_thread().name, "compute", "compute"]
 
 
-async def test_large_steps_at_once_have_the_bits_of_large_steps_one_by_one() -> None:
+async def test_large_steps_at_once_have_the_same_bits() -> None:
     def request(seed: int) -> bytes:
         draw = np.random.default_rng(seed).standard_normal
         return encode({"params": {"w": draw(200_000, np.float32)}, "grads": {"w": draw(200_000, np.float32)}}, {})

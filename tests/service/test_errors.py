@@ -190,13 +190,13 @@ def test_an_unexpected_error_tells_nothing_of_what_is_inside(tmp_path: Path) -> 
     assert "secret" not in WAYS["internal_error"](tmp_path).text
 
 
-def test_a_store_of_a_newer_version_is_no_reason_to_try_again() -> None:
+def test_a_store_of_a_newer_version_forbids_retries() -> None:
     answer = failing(IncompatibleStore("written by a newer version"))
     problem(answer, 503, "store_unavailable")
     assert answer.headers["x-should-retry"] == "false"
 
 
-def test_a_method_that_a_path_does_not_take_is_answered_with_those_that_it_does(client: Client) -> None:
+def test_an_unknown_method_is_answered_with_the_known_ones(client: Client) -> None:
     methods = {"/v1/sessions": "POST, GET, HEAD", "/v1/sessions/0": "GET, PATCH, DELETE, HEAD", "/livez": "GET, HEAD"}
     alike = dict.fromkeys(("/docs", "/openapi.json"), "GET, HEAD")
     for path, allowed in {**methods, **alike, "/v1/sessions/0/steps": "POST"}.items():

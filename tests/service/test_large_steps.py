@@ -65,9 +65,7 @@ async def test_a_large_step_that_is_refused_leaves_nothing(place: Place) -> None
     assert await place.pieces(known) == before
 
 
-async def test_a_large_step_that_fails_or_is_cancelled_late_leaves_nothing(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_large_step_that_fails_late_leaves_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     process = Process(place.store)
     known = await _stepped(process)
     before = await place.pieces(known)

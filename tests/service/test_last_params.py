@@ -72,7 +72,7 @@ def test_accepted_params_are_not_warned_of(client: Client) -> None:
     assert warnings(client, session) == []
 
 
-def test_the_setting_may_be_changed_and_null_puts_the_default_back(client: Client) -> None:
+def test_the_setting_may_be_changed_and_reset(client: Client) -> None:
     session, _ = started(client)
     assert client.get(session).json()["on_other_params"] == "warn"
     stepped(client, session, params=OTHER, grads=G)
@@ -93,7 +93,7 @@ def test_another_value_of_the_setting_is_refused(client: Client, value: Any) -> 
     problem(client.patch(create(client), json={"on_other_params": value}), 422, "invalid_session")
 
 
-def test_the_digest_has_the_setting_only_where_it_is_not_the_default(client: Client) -> None:
+def test_the_digest_has_the_setting_unless_it_is_default(client: Client) -> None:
     digests = [client.get(create(client, **settings)).json()["digest"]
                for settings in ({}, {"on_other_params": "warn"}, {"on_other_params": "reject"})]  # fmt: skip
     assert digests[0] == digests[1] != digests[2]

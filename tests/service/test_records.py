@@ -21,7 +21,7 @@ class DamagedStore(MemoryStore):
                 pieces[name] = bytes([data[0] ^ 1]) + data[1:]
 
 
-def test_a_damaged_state_is_refused_until_a_saved_one_is_put_over_it() -> None:
+def test_a_damaged_state_is_refused_until_it_is_replaced() -> None:
     store = DamagedStore(10)
     with serving(store) as client:
         session = create(client)
@@ -72,7 +72,7 @@ async def test_a_session_that_is_deleted_meanwhile_has_no_empty_history() -> Non
         assert (await client.get(f"{session}/history")).status_code == 404
 
 
-async def test_a_step_whose_client_went_away_while_it_was_saved_is_saved() -> None:
+async def test_a_step_is_saved_though_its_client_left() -> None:
     store = SlowStore()
     async with service(store) as client:
         session = await created(client)

@@ -157,7 +157,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("optimizer", "settings"), SETTINGS)
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_every_kind_of_step_is_answered_again_with_the_same_bytes(
+def test_every_kind_of_step_is_replayed_with_the_same_bytes(
     form: Form, optimizer: str, settings: dict[str, Any]
 ) -> None:
     store = MemoryStore(100)
@@ -175,7 +175,7 @@ def test_every_kind_of_step_is_answered_again_with_the_same_bytes(
     run.stop()
 
 
-def test_a_step_with_an_lr_of_its_own_is_answered_again_with_it(client: Client) -> None:
+def test_a_step_with_its_own_lr_is_replayed_with_it(client: Client) -> None:
     session = create(client)
     body = {"step": 1, "params": {"w": [1, 2]}, "grads": {"w": [3, 4]}, "lr": 0.3}
     first = client.post(f"{session}/steps", json=body)
@@ -184,7 +184,7 @@ def test_a_step_with_an_lr_of_its_own_is_answered_again_with_it(client: Client) 
     assert first.json()["metrics"]["lr"] == 0.3
 
 
-def test_an_answer_may_be_asked_for_again_in_the_other_form(client: Client) -> None:
+def test_an_answer_may_be_replayed_in_the_other_form(client: Client) -> None:
     session = create(client)
     body = {"step": 1, "params": {"w": [1, 2]}, "grads": {"w": [3, 4]}}
     first = client.post(f"{session}/steps", json=body)
@@ -215,7 +215,7 @@ def test_a_step_that_was_overwritten_is_not_answered_again(run: Run, what: str) 
         check(run, {}, (key, number, body), expected)
 
 
-def test_a_step_that_was_refused_used_up_neither_its_number_nor_its_key(run: Run) -> None:
+def test_a_refused_step_uses_neither_its_number_nor_its_key(run: Run) -> None:
     run.create()
     run.sent("one", 1, 1)
     for _ in range(2):
@@ -223,7 +223,7 @@ def test_a_step_that_was_refused_used_up_neither_its_number_nor_its_key(run: Run
     run.sent("two", 2, 2)
 
 
-def test_the_first_of_two_skips_is_not_answered_again_but_known(run: Run) -> None:
+def test_the_first_of_two_skips_is_known_but_not_replayed(run: Run) -> None:
     run.create(on_non_finite="skip")
     run.sent("a", 1, BAD)
     run.sent("b", None, BAD)
@@ -231,7 +231,7 @@ def test_the_first_of_two_skips_is_not_answered_again_but_known(run: Run) -> Non
     check(run, {}, ("a", 1, 1), MISMATCH)
 
 
-def test_old_keys_are_known_for_as_long_as_the_store_knows_them() -> None:
+def test_old_keys_are_known_as_long_as_the_store_knows_them() -> None:
     store = MemoryStore(100)
     store.key_memory = KeyMemory(count=8, seconds=0)
     run = Run(lambda: serving(store), FORMS["binary sent"])

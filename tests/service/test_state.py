@@ -58,7 +58,7 @@ def test_two_downloads_are_the_same_bytes(client: Client, trained: str) -> None:
     assert download(client, trained) == download(client, trained)
 
 
-def test_a_file_that_another_program_wrote_anew_is_taken_by_its_names(client: Client, trained: str) -> None:
+def test_a_file_rewritten_by_another_program_is_taken(client: Client, trained: str) -> None:
     file = download(client, trained)
     again = package.save(package.load(file), {"session": json.dumps(session_of(file))})
     assert again != file
@@ -76,7 +76,7 @@ def test_the_session_s_own_settings_stay(client: Client, trained: str) -> None:
     assert document["digest"] != client.get(trained).json()["digest"]
 
 
-def test_groups_that_were_given_and_the_same_by_default_are_one_state(client: Client, trained: str) -> None:
+def test_given_groups_equal_to_the_default_are_one_state(client: Client, trained: str) -> None:
     other = create(client, groups=[{"match": ["*bias"], "weight_decay": 0.0}])
     assert upload(client, other, download(client, trained)).status_code == 204
     assert client.get(other).json()["digest"] == client.get(trained).json()["digest"]
@@ -85,7 +85,7 @@ def test_groups_that_were_given_and_the_same_by_default_are_one_state(client: Cl
     assert client.get(default).json()["digest"] == client.get(trained).json()["digest"]
 
 
-def test_a_session_goes_back_to_an_earlier_state_and_its_history_with_it(client: Client) -> None:
+def test_a_session_goes_back_with_its_history(client: Client) -> None:
     session = create(client)
     params = train(client, session, some_params(), range(1, 4), hold=False)
     file = download(client, session)

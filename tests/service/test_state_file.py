@@ -83,7 +83,7 @@ def test_a_file_that_says_what_is_not_so_is_refused(client: Client, trained: str
 
 
 @pytest.mark.parametrize("shape", [["a"], [[1]], [-1], [True], [10**18, 0], "3", None])
-def test_a_shape_that_is_none_is_refused_where_no_array_speaks_against_it(client: Client, shape: Any) -> None:
+def test_a_malformed_shape_without_an_array_is_refused(client: Client, shape: Any) -> None:
     session = create(client, "sgd")
     train(client, session, some_params(), range(1, 2), hold=False)
     file = rewritten(download(client, session), _set("tensors.w.shape", shape))
@@ -115,7 +115,7 @@ def test_a_state_that_does_not_fit_the_session_is_refused(client: Client, traine
     assert client.get(other).content == before
 
 
-def test_a_tensor_of_the_session_that_the_file_lacks_is_named(client: Client, trained: str) -> None:
+def test_a_tensor_missing_in_the_file_is_named(client: Client, trained: str) -> None:
     other = create(client)
     one = {"other": np.float32([1])}
     binary_step(client, other, one, one)
@@ -124,7 +124,7 @@ def test_a_tensor_of_the_session_that_the_file_lacks_is_named(client: Client, tr
 
 
 @pytest.mark.parametrize("w", [np.ones((2, 3), np.float32), np.ones((3, 2)), np.ones(6, np.float32)])
-def test_a_tensor_that_differs_in_the_session_is_named_with_both(client: Client, trained: str, w: Any) -> None:
+def test_a_tensor_that_differs_is_named_with_both_specs(client: Client, trained: str, w: Any) -> None:
     other = create(client)
     binary_step(client, other, {"w": w}, {"w": w})
     refused = problem(upload(client, other, download(client, trained)), 422, "invalid_state")

@@ -45,7 +45,7 @@ async def test_a_small_step_reads_nothing_and_saves_once(store: Counting, one: P
     assert store.counted() == (0, 0, 3)
 
 
-async def test_a_large_step_looks_at_the_head_before_it_is_computed(store: Counting, one: Process, known: str) -> None:
+async def test_a_large_step_reads_the_head_before_it_is_computed(store: Counting, one: Process, known: str) -> None:
     store.counted()
     large = {"large": np.ones(LARGE // 4, np.float32)}
     await one.stepping.step("tenant", known, replace(request(3), grads=large, params=large))
@@ -53,7 +53,7 @@ async def test_a_large_step_looks_at_the_head_before_it_is_computed(store: Count
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-async def test_of_two_that_take_turns_each_looks_once_and_steps_as_one_alone(
+async def test_two_processes_in_turns_step_as_one_alone(
     store: Counting, one: Process, other: Process, known: str, numbered: bool
 ) -> None:
     alone = Process(MemoryStore(10))
@@ -101,7 +101,7 @@ async def test_settings_that_another_changed_are_used(one: Process, other: Proce
     assert answer.kept.metrics["lr"] == 0.5
 
 
-async def test_a_gradient_that_is_refused_here_may_be_skipped_by_now(one: Process, other: Process, known: str) -> None:
+async def test_a_gradient_refused_here_may_be_skipped_elsewhere(one: Process, other: Process, known: str) -> None:
     with pytest.raises(NonFinite):
         await one.stepping.step("tenant", known, request(3, np.nan))
     await other.sessions.update("tenant", known, lambda old: replace(old, config=SKIPS), Once("PATCH …"))
@@ -130,7 +130,7 @@ async def test_a_step_that_another_took_is_answered_as_a_replay(one: Process, ot
     assert np.array_equal(again.params["w"], taken.params["w"])
 
 
-async def test_a_number_that_is_behind_here_may_be_the_next_elsewhere(one: Process, other: Process, known: str) -> None:
+async def test_a_number_behind_here_may_be_next_elsewhere(one: Process, other: Process, known: str) -> None:
     """The store went back to an older copy: what is here is ahead."""
     old = await other.records.load("tenant", known)
     for step in (3, 4):

@@ -22,7 +22,7 @@ async def test_two_services_on_one_store_are_as_one() -> None:
             assert again.headers["idempotent-replayed"] == "true"
 
 
-async def test_two_services_that_race_on_one_store_take_every_step_once() -> None:
+async def test_two_racing_services_take_every_step_once() -> None:
     store = MemoryStore(100)
     async with service(store) as one, service(store) as other:
         session = await created(one)
@@ -46,7 +46,7 @@ class DoubtfulStore(MemoryStore):
             raise StoreUnavailable("no answer")
 
 
-async def test_a_step_that_was_saved_and_not_confirmed_is_answered_at_the_next_try() -> None:
+async def test_an_unconfirmed_save_is_answered_at_the_retry() -> None:
     store = DoubtfulStore(10)
     async with service(store) as client, service() as other:
         session, sure = await created(client), await created(other)

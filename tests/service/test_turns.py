@@ -9,7 +9,7 @@ from tests.service.calls import W
 from tests.service.gathered import body, created, service
 
 
-async def test_of_eight_clients_that_race_for_a_step_one_wins() -> None:
+async def test_one_of_eight_racing_clients_takes_the_step() -> None:
     async with service() as client:
         session = await created(client)
         for number in range(1, 6):
@@ -28,7 +28,7 @@ class YieldingStore(MemoryStore):
         return head
 
 
-async def test_of_eight_clients_that_delete_a_session_one_did() -> None:
+async def test_one_of_eight_clients_deletes_the_session() -> None:
     async with service(YieldingStore(10)) as client:
         session = await created(client)
         answers = await asyncio.gather(*(client.delete(session) for _ in range(8)))
@@ -44,7 +44,7 @@ async def test_eight_tries_of_one_step_at_once_are_one_step() -> None:
         assert (await client.get(session)).json()["step"] == 1
 
 
-async def test_steps_without_a_number_are_all_taken_one_after_the_other() -> None:
+async def test_steps_without_a_number_are_taken_one_by_one() -> None:
     async with service() as client:
         session = await created(client)
         answers = await asyncio.gather(*(client.post(f"{session}/steps", json=body(None, i)) for i in range(8)))

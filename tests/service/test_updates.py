@@ -45,7 +45,7 @@ def test_groups_and_clip_are_replaced_whole(client: Client) -> None:
     assert patched(client, session, groups=[])["groups"] == []
 
 
-def test_a_schedule_of_the_same_kind_is_merged_and_another_replaces_it(client: Client) -> None:
+def test_only_a_schedule_of_the_same_kind_is_merged(client: Client) -> None:
     session = create(client, schedule={"kind": "cosine", "total_steps": 10, "min_factor": 0.5})
     assert patched(client, session, schedule={"total_steps": 20})["schedule"] == {
         "kind": "cosine", "total_steps": 20, "min_factor": 0.5,

@@ -72,7 +72,7 @@ LONG_CAUSES: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("section", "text", "cause"), LONG_CAUSES, ids=[cause for *_, cause in LONG_CAUSES])
-def test_a_long_list_that_is_refused_is_told_the_cause_too(section: str, text: str, cause: str) -> None:
+def test_a_refused_long_list_is_told_the_cause(section: str, text: str, cause: str) -> None:
     with pytest.raises(MalformedBody) as raised:
         JSON.read_step(f'{{"{section}": {{"w": {text}}}}}'.encode(), LIMITS, ONCE)
     assert cause in raised.value.detail

@@ -89,7 +89,7 @@ WORDS = {"NaN": "NaN", "nan": "NaN", "-nan": "NaN", "Infinity": "Infinity", "-In
 
 @pytest.mark.parametrize(("word", "instead"), WORDS.items())
 @pytest.mark.parametrize("around", ['{{"grads": {{"w": [1, {}]}}}}', '{{"größe": 1, "loss":{}}}', "[{}"])
-def test_words_that_are_no_json_are_named_with_the_way_out(word: str, instead: str, around: str) -> None:
+def test_words_outside_json_are_named_with_the_way_out(word: str, instead: str, around: str) -> None:
     with pytest.raises(MalformedBody) as raised:
         JSON.read_step(around.format(word).encode(), Limits(max_tensors=3, max_name_length=8), ONCE)
     assert raised.value.detail == f'the body has {word}, which is no JSON: a gradient may have null or "{instead}"'
