@@ -19,7 +19,7 @@ BAD = -1
 
 @dataclass(frozen=True)
 class Form:
-    """How the steps of a test are written, and whether the session holds their parameters."""
+    """The media type of a test's steps, and a flag for held parameters."""
 
     media_type: str
     hold: bool
@@ -104,7 +104,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Expected:
-    """What becomes of a request: the answer `again` to an earlier one, a refusal by its code, or (neither) a step."""
+    """The result of a request: the answer `again` to an earlier one, a refusal by its code, or (neither) a step."""
 
     again: int | None = None
     refused: str | None = None

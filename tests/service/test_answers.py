@@ -100,7 +100,7 @@ def keys_file(tmp_path: Path) -> Path:
 
 
 def requests(method: str) -> Iterator[dict[str, Any]]:
-    """What a client may send, right and wrong."""
+    """Return what a client may send, right and wrong."""
     for headers in HEADERS:
         yield {"headers": headers}
     for query in ("limit=0", "limit=1", "cursor=0", "after=-5"):

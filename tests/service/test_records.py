@@ -13,7 +13,7 @@ from tests.service.state_files import download, some_params, train, upload
 
 
 class DamagedStore(MemoryStore):
-    """Whose pieces somebody has written over."""
+    """A store whose pieces can be overwritten."""
 
     def damage(self) -> None:
         for pieces in self._pieces.values():

@@ -19,7 +19,7 @@ def many(count: int, start: int = 0) -> dict[str, Any]:
 
 
 class TestTooManyTensors:
-    """Of one session, however many requests bring them."""
+    """Tensors of one session, however many requests bring them."""
 
     WORDS = "with tensor 't4' the session would have 5 tensors, and may have 4"
 

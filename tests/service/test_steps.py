@@ -48,7 +48,7 @@ def read(tensor: Any) -> np.ndarray[Any, Any]:
 def computed(
     params: Mapping[str, Any], *grads: Mapping[str, Any], optimizer: str = "adamw", **settings: Any
 ) -> Outcome:
-    """What the engine alone makes of these steps."""
+    """Return what the engine alone makes of these steps."""
     config, state = Config.parse(optimizer, **settings), State.empty()
     for given in grads:
         outcome = engine_step(config, state, params, given)

@@ -1,4 +1,4 @@
-"""Which codec a request asks for."""
+"""The codec that a request asks for."""
 
 import pytest
 

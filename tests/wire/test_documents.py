@@ -61,7 +61,7 @@ def session_of(document: Any) -> Session:
 
 
 def taken_or_refused(take: Callable[[], Session]) -> Session | None:
-    """What is taken; a refusal is short, and nothing else may happen."""
+    """Return what is taken; a refusal is short, and nothing else may happen."""
     try:
         return take()
     except (InvalidSession, InvalidState, MalformedBody, EngineError) as error:
