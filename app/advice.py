@@ -1,7 +1,7 @@
-"""Warnings: what stands under `warnings` where nothing is refused and something may still be wrong.
+"""Warnings of a session and its steps: nothing is refused, and something may still be wrong.
 
-Some follow from the settings and the tensors, and are made once for both (`of_layout`). The others belong to a step or
-a change: the answer says them, and the session keeps the last one of each kind.
+Some follow from settings and tensors, and are made once for both (`of_layout`). The others belong to a step or a
+change: the answer has them, and the session keeps the last one of each kind.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -21,9 +21,9 @@ CONFIGS_KEPT = 8
 OTHER_PARAMS, UNKNOWN_NAMES, SCHEDULE_OVER, ROUNDED_AWAY, UNDERFLOW = (
     "other_params", "unknown_names", "schedule_over", "rounded_away", "underflow",
 )  # fmt: skip
-"""The kinds of which a session keeps the last one."""
+"""The kinds of warnings; a session keeps the last one of each."""
 LASTING = (ROUNDED_AWAY, UNDERFLOW)
-"""What goes on for many steps: a session keeps the first one."""
+"""Kinds that go on for many steps: a session keeps the first one."""
 
 _OF_LAYOUT: WeakKeyDictionary[Layout, dict[Config, tuple[str, ...]]] = WeakKeyDictionary()
 
@@ -146,7 +146,7 @@ def _unknown_names(session: Session, layout: Layout, grads: Arrays) -> dict[str,
 
 
 def _rounded_away(config: Config, outcome: Outcome, grads: Arrays, still: Collection[str]) -> dict[str, str]:
-    """A parameter stays as it is also where its gradient or its learning rate is zero: that is no rounding."""
+    """Return the warning of parameters that rounding kept in place, not a zero gradient or a zero learning rate."""
     if not still or not outcome.metrics.update_norm:
         return {}
     rates = config.learning_rates(outcome.state.t, outcome.metrics.lr)

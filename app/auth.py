@@ -1,4 +1,7 @@
-"""Who calls: an API key names a tenant and a role. Keys are compared as hashes, and read anew as it runs."""
+"""Authentication by API keys, each of a tenant and a role.
+
+Keys are compared as hashes, and read again while the service runs.
+"""
 
 import os
 import time
@@ -12,31 +15,32 @@ from app.keys_file import ID_LENGTH, Key, Role, hash_of
 from app.logs import log
 
 SOLE_TENANT = "default"
-"""Whose sessions they are where there are no keys, or one from the environment."""
+"""The tenant of all sessions, if there are no keys, or one from the environment."""
 LOOK_SECONDS = 1.0
-"""How often it is looked whether the file has changed."""
+"""Seconds between two checks for a changed file."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who a request is from, and what it may do."""
+    """The tenant and the role of a request."""
 
     tenant: str
     role: Role
 
     def check_may(self, needed: Role) -> None:
-        """Raise `Forbidden` where the role is not enough."""
+        """Raise `Forbidden` if the role is not enough."""
         if self.role < needed:
             raise Forbidden(f"this API key has the role {self.role.name!r}, the call needs {needed.name!r}")
 
 
 class Keys:
-    """The known keys: those of the file, and the one whose hash is in the environment. Where there is neither,
-    everybody may do everything.
+    """The known keys: those of the file, and the one whose hash is in the environment.
+
+    Without any, every caller may do everything.
     """
 
     def __init__(self, path: Path | None, sole_sha256: str | None = None) -> None:
-        """Raises `ValueError` for a file that cannot be read."""
+        """Read the file. Raises `ValueError` if it cannot be read."""
         self._sole = [Key(sha256=sole_sha256, tenant=SOLE_TENANT, role=Role.admin.name)] if sole_sha256 else []
         self._path = path
         self.needed = path is not None or sole_sha256 is not None
@@ -46,7 +50,7 @@ class Keys:
         self._complaint = ""
 
     def caller(self, authorization: str | None) -> Caller:
-        """Who sent that header. Raises `Unauthenticated`."""
+        """Return the caller with that header. Raises `Unauthenticated`."""
         if not self.needed:
             return Caller(SOLE_TENANT, Role.admin)
         if time.monotonic() >= self._looked + LOOK_SECONDS:
@@ -55,13 +59,13 @@ class Keys:
         if scheme.lower() != "bearer" or not secret:
             raise Unauthenticated("send an API key: `Authorization: Bearer <key>`")
         sha256 = hash_of(secret.strip())
-        key = self._by_id.get(sha256[:ID_LENGTH])  # how long that takes tells of the id at most, which is no secret
+        key = self._by_id.get(sha256[:ID_LENGTH])  # its timing tells at most the id, which is no secret
         if key is None or not compare_digest(key.sha256, sha256) or key.expired:
             raise Unauthenticated("this API key is unknown, revoked or expired")
         return Caller(key.tenant, Role[key.role])
 
     def _look_again(self) -> None:
-        """Read the file if it has changed. What is wrong with it is said once; till it is right, the last keys stay."""
+        """Read the file if it has changed. A fault is logged once, and the last good keys stay until it is mended."""
         self._looked = time.monotonic()
         seen = _look(self._path)
         if seen is not None and seen == self._seen:
@@ -82,7 +86,7 @@ class Keys:
 
 
 def _look(path: Path | None) -> tuple[int, ...] | None:
-    """What tells one version of a file from another, without reading it; `None` where it is away."""
+    """Return an identity of the file's version, without reading it; `None` if there is no file."""
     if path is None:
         return ()
     try:

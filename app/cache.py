@@ -1,7 +1,7 @@
-"""The sessions that this process stepped last, with their states, so that a step need not read what it just wrote.
+"""The cache of states: the sessions that this process stepped last, so that a step need not read what it just wrote.
 
-Each with the head of the save that wrote it, so a cache can be behind and never wrong: an entry is used only while the
-store still has that very head, or for a change that is saved only then.
+An entry has the head of its save, so the cache may be outdated but never wrong: an entry is used only while the store
+still has that head, or for a change whose compare-and-save checks it.
 """
 
 import asyncio
@@ -13,24 +13,24 @@ from app.store.base import Head
 from optim_engine.plan import names_kept
 
 SESSION_COST, TEXT_COST, TENSOR_COST, PLANNED_COST = 10_000, 2, 1000, 500
-"""Bytes: for a session, for each byte of its document, for each tensor, and for each tensor in each of the plans that
-are remembered. Each is measured, and a little more."""
+"""Bytes: of a session, of each byte of its document, of each tensor, and of each tensor in each cached plan. Measured,
+and rounded up."""
 DROPPED_AT_ONCE = 64
 LOOKED_AT_ONCE = 1000
 
 
 class StateCache:
-    """Keeps the most recently used states, up to `limit` bytes of them and of what belongs to them."""
+    """The most recently used states, up to `limit` bytes with all that belongs to them."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._entries: OrderedDict[str, tuple[Loaded, int]] = OrderedDict()
-        """With what each costs."""
+        """The entries, each with its cost."""
         self.nbytes = 0
-        """What all cost."""
+        """The cost of all entries."""
 
     def newest(self, session_id: str) -> Loaded | None:
-        """What this process saw last of the session. The store may have another by now."""
+        """Return the session as this process saw it last. The store may have a newer one."""
         entry = self._entries.get(session_id)
         if entry is None:
             return None
@@ -38,13 +38,12 @@ class StateCache:
         return entry[0]
 
     def get(self, head: Head) -> Loaded | None:
-        """The session and state that this very head names."""
+        """Return the session and state of this very head."""
         entry = self.newest(head.session_id)
         return entry if entry is not None and entry.head.token == head.token else None
 
     def put(self, entry: Loaded) -> None:
-        """Keep it, without the document, which says what the session says; the oldest go where there is not room for
-        all."""
+        """Keep an entry, without its document, which has only what the session has; drop the oldest to make room."""
         session_id = entry.head.session_id
         self.drop(session_id)
         cost = _cost(entry)
@@ -53,7 +52,7 @@ class StateCache:
         self._make_room()
 
     def _make_room(self) -> None:
-        """Drop the oldest; where they are many, some in each turn of the event loop."""
+        """Drop the oldest; if they are many, a batch per turn of the event loop."""
         for _ in range(DROPPED_AT_ONCE):
             if self.nbytes <= self._limit:
                 return
@@ -61,7 +60,7 @@ class StateCache:
         asyncio.get_running_loop().call_soon(self._make_room)
 
     async def drop_expired(self) -> None:
-        """Let go of what nobody can ask for any more."""
+        """Drop expired sessions."""
         for i, session_id in enumerate([*self._entries]):
             if i % LOOKED_AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -70,15 +69,18 @@ class StateCache:
                 self.drop(session_id)
 
     def drop(self, session_id: str) -> None:
-        """Let go of a session."""
+        """Drop a session."""
         entry = self._entries.pop(session_id, None)
         if entry is not None:
             self.nbytes -= entry[1]
 
 
 def _cost(entry: Loaded) -> int:
-    """About what it takes of memory: the state's bytes, the session's settings and labels as Python holds them, and
-    what is remembered of each tensor, once for all, and once for each plan that names it."""
+    """Return about how many bytes of memory an entry takes.
+
+    Counted are the state, the session's settings and labels as Python objects, and each tensor: once, and once more for
+    each plan that names it.
+    """
     layout = entry.state.layout
     return (
         int(entry.state.memory.nbytes)

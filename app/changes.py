@@ -103,6 +103,7 @@ def step(
     Where there is a `saving`, fresh pieces go there as soon as they are whole.
     """
     started, session = time.perf_counter(), old.session
+    room.check_names(session.layout, request.grads)
     came = {} if session.config.hold_params else checksums_of(request.params)
     others = last_params.others(session, request.params, came)
     cutting = Pieces(old.head, saving)

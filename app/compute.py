@@ -1,4 +1,4 @@
-"""Where arithmetic runs: small work at once, big work on threads of its own: the event loop never waits for it."""
+"""The compute pool: small work runs at once, large work on threads, so the event loop never waits for it."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,32 +11,31 @@ from optim_engine.machine import Machine, fastest
 T = TypeVar("T")
 
 INLINE_BELOW = 1 << 16
-"""Bytes: to hand work to a thread and back takes about 100 µs, as long as the engine takes for so many."""
+"""Bytes: handing work to a thread and back takes about 100 µs, in which the engine goes through so many."""
 
 TENSOR_BYTES = 512
-"""What it takes to go through a tensor of no elements takes as long as so many bytes."""
+"""The cost of a tensor without elements, in bytes of work."""
 
 
 class Compute:
-    """A pool of `threads` threads; 0 takes one for each processor.
+    """A pool of `threads` threads; 0 stands for one per processor.
 
-    `machine` is what a step is computed on: the thread that it runs on, and those of the pool that have nothing to do.
+    `machine` computes the steps: on the calling thread, and on idle threads of the pool.
     """
 
     def __init__(self, threads: int) -> None:
         threads = threads or cpu_count() or 1
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compute")
         self.runs = 0
-        """Count of the starts and ends of work."""
+        """The number of starts and ends of work so far."""
         self.machine = Machine(fastest(), threads, self._pool)
 
     async def run(self, work: Callable[[], T], nbytes: int) -> T:
-        """What `work` returns; `nbytes` is about how many bytes it goes through, a tensor's name and shape for
-        `TENSOR_BYTES`."""
+        """Return what `work` returns. `nbytes` is about the bytes it goes through, `TENSOR_BYTES` for each tensor."""
         return work() if nbytes < INLINE_BELOW else await self.run_apart(work)
 
     async def run_apart(self, work: Callable[[], T]) -> T:
-        """The same of work that nobody knows the size of."""
+        """Return what `work` returns, run on a thread: for work of unknown size."""
         self.runs += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)

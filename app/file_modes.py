@@ -1,4 +1,4 @@
-"""Whom the files that hold secrets and sessions let in, besides their owner."""
+"""Modes of the files with secrets and sessions: which let in others than their owner."""
 
 import os
 import shlex
@@ -8,8 +8,8 @@ from pathlib import Path
 
 
 def loose(files: Iterable[Path]) -> list[str]:
-    """A line for each file or folder that others may read or write, with the command that keeps them out."""
-    if os.name != "posix":  # modes say nothing of who comes in
+    """Return a line for each file or folder that others may read or write, with the command that keeps them out."""
+    if os.name != "posix":  # modes do not tell who has access
         return []
     return [line for file in files if (line := _told(file))]
 
@@ -17,7 +17,7 @@ def loose(files: Iterable[Path]) -> list[str]:
 def _told(file: Path) -> str | None:
     try:
         mode = file.stat().st_mode
-    except OSError:  # whoever opens it says so
+    except OSError:  # opening it will tell
         return None
     may = [word for word, bits in (("read", 0o044), ("written", 0o022)) if mode & bits]
     if not may:

@@ -1,10 +1,10 @@
-"""The file of API keys: what is in it, read and changed. It holds their SHA-256 hashes; a key itself is seen once.
+"""The file of API keys: reading and changing it. It has their SHA-256 hashes; a key itself is shown once.
 
 {"keys": [{"sha256": "<64 hex digits>", "tenant": "lab", "role": "write", "expires_at": null}]}
 
-A key has 256 random bits, so that a plain hash is as hard to turn back as a slow one. The first digits of the hash are
-the key's id, which may be seen. A change is written aside and moved into place: who reads sees the old file or the new
-one. Knows nothing of requests.
+A key has 256 random bits, so a plain hash is as hard to reverse as a slow one. The first digits of the hash are the
+key's id, which is no secret. A change is written to a new file and moved into place: readers see the old file or the
+new one. Knows no requests.
 """
 
 import codecs
@@ -21,11 +21,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 ID_LENGTH = 12
 LOCKED_SECONDS = 5.0
-"""How long a change waits for another one to end."""
+"""The longest wait of a change for another one to end."""
 
 
 class Role(IntEnum):
-    """What a key may do; each role may do what the ones before it may."""
+    """The permissions of a key; each role includes those before it."""
 
     read = 1
     write = 2
@@ -60,12 +60,12 @@ class KeysFile(BaseModel):
 
 
 def hash_of(secret: str) -> str:
-    """What is kept of a key."""
+    """Return the hash that is kept of a key."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def read(path: Path) -> list[Key]:
-    """The keys of a file. Raises `ValueError` for one that cannot be read, without a word of what is in it."""
+    """Return the keys of a file. Raises `ValueError`, whose message has nothing of the file's content."""
     try:
         text = path.read_bytes().removeprefix(codecs.BOM_UTF8)
         if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -81,7 +81,7 @@ def read(path: Path) -> list[Key]:
 
 
 def create(path: Path, tenant: str, role: str, expires_at: datetime | None = None) -> tuple[str, Key]:
-    """A new key, and its row, which is added to the file; a file that is not there is made. Raises `ValueError`."""
+    """Return a new key and its row, which is added to the file, or to a new one. Raises `ValueError`."""
     secret = f"optim_{secrets.token_urlsafe(32)}"
     try:
         key = Key(sha256=hash_of(secret), tenant=tenant, role=role, expires_at=expires_at)
@@ -92,7 +92,7 @@ def create(path: Path, tenant: str, role: str, expires_at: datetime | None = Non
 
 
 def revoke(path: Path, key_id: str) -> None:
-    """Take the key out of the file. Raises `ValueError` where it is not in there."""
+    """Remove the key from the file. Raises `ValueError` if it is not there."""
 
     def without(keys: list[Key]) -> list[Key]:
         kept = [key for key in keys if key.id != key_id]
@@ -104,13 +104,13 @@ def revoke(path: Path, key_id: str) -> None:
 
 
 def _first(error: ValidationError) -> str:
-    """What is wrong, and where, without what was given: it may be a secret in the wrong place."""
+    """Return the fault and its place, without the value: it may be a secret in the wrong place."""
     first = error.errors()[0]
     return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
 
 
 def _change(path: Path, change: Callable[[list[Key]], list[Key]]) -> None:
-    """Read, change and replace the file. The new file is the lock, so that of two changes none is lost."""
+    """Read, change and replace the file. The new file is the lock, so that no change is lost."""
     path = path.resolve()  # a link stays a link
     new = path.with_name(f"{path.name}.new")
     descriptor = _created_alone(new)
@@ -127,7 +127,7 @@ def _change(path: Path, change: Callable[[list[Key]], list[Key]]) -> None:
 
 
 def _created_alone(path: Path) -> int:
-    """The descriptor of a new file, for its owner's eyes alone."""
+    """Return the descriptor of a new file that only its owner can read."""
     deadline = time.monotonic() + LOCKED_SECONDS
     while True:
         try:

@@ -1,6 +1,6 @@
-"""The parameters that a session's steps answered last, known by their checksums, and whether a step brings them.
+"""The parameters that a session answered last, by their checksums, held against those that a step brings.
 
-A session that holds its parameters has this of its half-precision tensors alone, to see whether they move at all.
+A session that holds its parameters has this only for half-precision tensors, to see if they move at all.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,7 @@
 """The list of a tenant's sessions, newest first, page by page. Knows no HTTP and no store's insides.
 
-A filter that matches little must not look through everything in one request: a page ends when its work is done, with
-fewer sessions than were asked for, and the next one goes on from there.
+A filter that matches little must not read everything in one request: a page ends when its budget of work is used up,
+with fewer sessions than were asked for, and the next page goes on from there.
 """
 
 import asyncio
@@ -15,17 +15,17 @@ from app.session import Listed, read_listed
 from app.store.base import Head, IncompatibleStore, Store, Unreadable
 
 BATCH = 16
-"""Heads that are read from the store at a time."""
+"""Heads read from the store at a time."""
 LEAST_WORK = 1 << 14
-"""What a head costs at least, for its way from the store."""
+"""The least cost of a head, for its way from the store."""
 PAGE_WORK = 1 << 24
-"""What a page may cost before it ends: the bytes of the heads that it looks at, and as many again for each pattern of
-their groups. It looks at a thousand small sessions, or at one with as many tensors and patterns as there may be."""
+"""The cost at which a page ends: the bytes of its heads, times one more than the patterns of their groups. It is enough
+for a thousand small sessions, or for one of the largest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A choice of sessions: those of that optimizer that have all of the labels, each written `name:value`."""
+    """A filter of sessions: by optimizer, and by labels (`name:value`), which a session must all have."""
 
     labels: Collection[str] = ()
     optimizer: str | None = None
@@ -39,7 +39,7 @@ class Filter:
 
 @dataclass(slots=True)
 class Page:
-    """A part of a list; `last` is the id that the next part comes after, `None` where there is none."""
+    """A page of a list; the next one begins after the id `last`, which is `None` on the last page."""
 
     last: str | None
     sessions: list[Listed] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Page:
         return len(self.sessions) + len(self.unreadable)
 
     def add(self, listed: Listed | Unreadable, wanted: Filter) -> None:
-        """Add a session if it is wanted. One that cannot be read is: nobody knows what it has."""
+        """Add a session if it is wanted. One that cannot be read always is, because its labels are unknown."""
         if isinstance(listed, Unreadable):
             self.unreadable.append(listed)
         elif wanted.takes(listed):
@@ -65,7 +65,7 @@ class Listing:
         self._compute = compute
 
     async def page(self, tenant: str, limit: int, before: str | None, wanted: Filter) -> Page:
-        """Return up to `limit` of the tenant's sessions that are wanted."""
+        """Return up to `limit` of the tenant's sessions that the filter takes."""
         page = Page(before)
         while True:
             heads = await self._store.list(tenant, BATCH + 1, page.last)

@@ -1,4 +1,4 @@
-"""Memory that nobody uses any more: given back to the system while there is nothing to do. Knows no request."""
+"""The return of unused memory to the system while the service is idle. Knows no request."""
 
 import asyncio
 import ctypes
@@ -7,16 +7,16 @@ from app.compute import Compute
 from optim_engine.buffers import BUFFERS
 
 IDLE_SECONDS = 5.0
-"""Time without use, longer than the pause between most steps."""
+"""Seconds without use; longer than the pause between most steps."""
 MOST_KEPT_BYTES = 8 << 20
-"""Free memory that `malloc` may keep at the end of an arena."""
+"""Free bytes that `malloc` may keep at the end of an arena."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 async def let_go_when_idle(compute: Compute, seconds: float = IDLE_SECONDS) -> None:
-    """Let go of buffers that were not used for so long, and of what `malloc` keeps while no step is computed.
+    """Release buffers that were idle for so long, and what `malloc` keeps while no step is computed.
 
-    For as long as the service runs. Whoever needs memory while `malloc` gives back waits some milliseconds.
+    Runs as long as the service. An allocation waits some milliseconds while `malloc` trims.
     """
     while True:
         before = compute.runs
@@ -27,8 +27,10 @@ async def let_go_when_idle(compute: Compute, seconds: float = IDLE_SECONDS) -> N
 
 
 def bound_malloc() -> None:
-    """Have large blocks given back when they are freed. glibc else raises its bounds when it sees large ones, and then
-    keeps up to 64 MiB for each thread, which no trimming finds."""
+    """Have large blocks returned when they are freed.
+
+    Without this, glibc raises its thresholds when it sees large blocks, and keeps up to 64 MiB per thread untrimmed.
+    """
     if _GLIBC:
         _GLIBC.mallopt(M_MMAP_THRESHOLD, MOST_KEPT_BYTES // 2)
         _GLIBC.mallopt(M_TRIM_THRESHOLD, MOST_KEPT_BYTES)

@@ -1,7 +1,7 @@
 """The pieces of a state, cut while the engine still fills its memory.
 
-A piece leaves for the store when its last byte is final. Its checksum is made by the thread that wrote that byte, while
-the piece is in the processor's cache. Knows no store's insides, and no session.
+A piece leaves for the store when its last byte is final. The thread that wrote that byte makes the checksum, while the
+piece is in the processor's cache. Knows no store's insides, and no session.
 """
 
 import threading
@@ -11,10 +11,10 @@ from optim_engine.arrays import Array
 
 
 class Pieces:
-    """What follows the pieces of `previous`.
+    """The pieces that follow those of `previous`.
 
-    One whose bytes have not changed stays; the others go to `saving`, where there is one. With `keep` false all are
-    fresh, which mends pieces that were damaged.
+    A piece whose bytes have not changed stays; the others go to `saving`, if there is one. With `keep` false all are
+    written, which mends damaged pieces.
     """
 
     def __init__(self, previous: Head, saving: Saving | None = None, *, keep: bool = True) -> None:
@@ -27,7 +27,7 @@ class Pieces:
         self._found: dict[int, Piece] = {}
 
     def filled(self, memory: Array, start: int, end: int) -> None:
-        """The engine's word that these bytes have their final values; from any thread."""
+        """Note that these bytes have their final values; the engine calls it from any thread."""
         for i in range(start // PIECE_BYTES, -(-end // PIECE_BYTES)):
             first, last = i * PIECE_BYTES, min((i + 1) * PIECE_BYTES, len(memory))
             with self._lock:
@@ -37,7 +37,7 @@ class Pieces:
                 self._add(i, memory.data[first:last])
 
     def of(self, memory: Array) -> tuple[Piece, ...]:
-        """All of the state's pieces; those that nobody said were filled are cut now."""
+        """Return all pieces of the state; those that were not filled before are cut now."""
         parts = cut(memory.data)
         for i, data in enumerate(parts):
             if i not in self._found:

@@ -1,18 +1,18 @@
-"""Values as JSON can say them."""
+"""Plain values: numbers and times as JSON can write them."""
 
 import math
 from datetime import UTC, datetime
 
 
 def number(x: float | None) -> float | str | None:
-    """x; one that is not finite as `"NaN"`, `"Infinity"` or `"-Infinity"`, which a float can be read from."""
+    """Return x, or, if it is not finite, `"NaN"`, `"Infinity"` or `"-Infinity"`, which `float` reads."""
     if x is None or math.isfinite(x):
         return x
     return "NaN" if math.isnan(x) else "Infinity" if x > 0 else "-Infinity"
 
 
 def instant(seconds: float | None) -> str | None:
-    """A Unix time as RFC 3339 in UTC, to the millisecond."""
+    """Return a Unix time as RFC 3339 in UTC, to the millisecond."""
     if seconds is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""How much a tenant may keep: sessions, and bytes of state. Looked at only where a session is new or grows.
+"""Quotas of a tenant: sessions, and bytes of state. Checked only when a session is new or grows.
 
-What is kept is counted in the store at that moment, so nothing has to be kept in step with it. In one process no two
-changes pass on the same room; of several processes each may let one pass too many. Knows no HTTP.
+Usage is counted in the store at that moment, so no second count can drift. In one process no two changes use the same
+room; of several processes each may let one change too many pass. Knows no HTTP.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ PAGE = 256
 
 
 class Quota:
-    """`None` stands for as many as there are."""
+    """The quotas of each tenant; `None` is unlimited."""
 
     def __init__(self, store: Store, sessions: int | None = None, state_bytes: int | None = None) -> None:
         self._store = store
@@ -52,7 +52,7 @@ class Quota:
             )
 
     async def _kept(self, tenant: str) -> tuple[int, int]:
-        """How many sessions there are, and the bytes of their states."""
+        """Return the number of sessions, and the bytes of their states."""
         count, nbytes, last = 0, 0, None
         while page := await self._store.list(tenant, PAGE, last):
             count += len(page)

@@ -90,7 +90,7 @@ class Records:
         return await retried(session_id, attempt)
 
     def seen(self, tenant: str, session_id: str) -> Loaded | None:
-        """Return what this process saw last of the session. The store may have another by now."""
+        """Return the session as this process saw it last. The store may have a newer one."""
         seen = self._cache.newest(session_id)
         return seen if seen is not None and seen.head.tenant == tenant and not seen.head.expired else None
 
@@ -112,8 +112,10 @@ class Records:
         return rows
 
     async def informed(self, session_id: str, once: Once) -> Once:
-        """Return the conditions with what the store knows of the key. To be asked before the head is loaded: so a step
-        that comes in between is seen in either."""
+        """Return the conditions with the key's record in the store.
+
+        To be called before the head is loaded, so that a step in between is seen in one of the two.
+        """
         if once.key is None:
             return once
         row = await self.store.used(session_id, key_digest(once.key))
@@ -122,7 +124,7 @@ class Records:
     # Saving
 
     async def save(self, change: Change, saving: Saving | None = None) -> Written:
-        """Save, and keep what was saved. A cancelled request cannot stop a save half-way: it is finished without it."""
+        """Save, and cache what was saved. A save is finished even if its request is cancelled."""
         return await asyncio.shield(self._commit(change, saving))
 
     async def _commit(self, change: Change, saving: Saving | None) -> Written:

@@ -1,8 +1,9 @@
-"""The room that a session has to grow: its own state file can be put back under the same settings. Knows no HTTP.
+"""The limits of one session's growth: its own state file can be uploaded again. Knows no HTTP.
 
-A limit holds for what makes a session grow. One that is beyond it already, for the setting was another one, goes on.
+A limit refuses only what makes a session grow: one that is beyond it, because the setting was lowered, goes on.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import orjson
@@ -15,9 +16,9 @@ from optim_engine.fields import LARGEST_INTEGER
 HEADER_BYTES = 100_000_000
 """The longest header that a safetensors file may have."""
 SETTINGS_BYTES = 8 << 20
-"""What of it may be taken by settings, labels and warnings, which have limits of their own."""
+"""The part of it that is left for settings, labels and warnings, which have limits of their own."""
 BESIDE_NAME_BYTES = 160
-"""What stands at most in a header beside a tensor's name and shape."""
+"""The most that a header has for a tensor besides its name and shape."""
 
 NOTHING = Layout({})
 
@@ -30,9 +31,17 @@ class Room:
     max_bytes: int
     max_file_bytes: int
 
+    def check_names(self, known: Layout, names: Iterable[str]) -> None:
+        """Raise `TensorMismatch` where tensors of these names would be too many with the known ones.
+
+        To be called before a step is computed: it costs a look at each name.
+        """
+        added = [name for name in names if name not in known.entries]
+        if added:
+            self._check_count(len(known.entries) + len(added), len(known.entries), added[0])
+
     def check(self, before: Session | None, after: Session) -> None:
-        """Raise `TensorMismatch` where there are too many tensors, or too large ones, and `StepConflict` where there
-        are more steps than can be counted."""
+        """Raise `TensorMismatch` for too many or too large tensors, `StepConflict` for more steps than are counted."""
         if max(after.step, after.skipped_steps) > LARGEST_INTEGER:
             raise StepConflict(
                 f"the session has taken {LARGEST_INTEGER} steps, and more are not counted; create another one",
@@ -45,12 +54,7 @@ class Room:
 
     def _check_layout(self, old: Layout, new: Layout) -> None:
         added = next((name for name in new.entries if name not in old.entries), "")
-        if len(new.entries) > max(self.max_tensors, len(old.entries)):
-            raise TensorMismatch(
-                f"with tensor {added!r} the session would have {len(new.entries)} tensors, and may have "
-                f"{self.max_tensors}: remove some (PATCH …/tensors), or raise OPTIM_MAX_TENSORS",
-                tensor=added,
-            )
+        self._check_count(len(new.entries), len(old.entries), added)
         if new.nbytes > max(self.max_bytes, old.nbytes):
             raise TensorMismatch(
                 f"the session's state would have {new.nbytes} bytes, and could not be uploaded again where a body may "
@@ -58,6 +62,14 @@ class Room:
                 tensor=added,
             )
         self._check_file(old, new, added)
+
+    def _check_count(self, count: int, before: int, added: str) -> None:
+        if count > max(self.max_tensors, before):
+            raise TensorMismatch(
+                f"with tensor {added!r} the session would have {count} tensors, and may have {self.max_tensors}: "
+                "remove some (PATCH …/tensors), or raise OPTIM_MAX_TENSORS",
+                tensor=added,
+            )
 
     def _check_file(self, old: Layout, new: Layout, added: str) -> None:
         header, before = header_bytes(new), header_bytes(old)
@@ -78,10 +90,9 @@ class Room:
 
 
 def header_bytes(layout: Layout) -> int:
-    """Return the most that the tensors take of a state file's header.
+    """Return the most bytes that the tensors take of a state file's header.
 
-    A name stands there once for each slot; and in the session, which is JSON within JSON, so that what is escaped in it
-    is escaped again.
+    A name is there once for each slot, and once in the session, which is JSON within JSON: escapes are escaped again.
     """
     names = (len(orjson.dumps(name)) for name in layout.entries)
     return sum(

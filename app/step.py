@@ -1,4 +1,4 @@
-"""One optimizer step as it is asked for and as it is answered: what codecs read and write, and nothing else passes on.
+"""One optimizer step: the request and the answer, which codecs read and write.
 
 Knows no session, no store, no wire format and no HTTP.
 """
@@ -18,9 +18,9 @@ def nbytes_of(arrays: Arrays) -> int:
 
 @dataclass(frozen=True)
 class StepRequest:
-    """One step, as it was asked for, and the conditions of doing it once.
+    """The request of one step, with the conditions of doing it once.
 
-    `forms` is how each tensor was written, where the media type has more than one way.
+    `forms` has the form in which each tensor was written, if the media type has several.
     """
 
     grads: Arrays
@@ -39,7 +39,7 @@ class StepRequest:
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """The part of an answer that a session keeps, to know its request again and to answer it with the same bytes.
+    """The part of an answer that a session keeps, to recognize the request and answer it with the same bytes.
 
     `key` and `body` are the request's, `lr` the one that it gave. `params_digest` names the parameters that it was
     answered with; a document of an earlier version has none. `warnings` is what the answer said. `config` is what the
@@ -69,5 +69,5 @@ class StepAnswer:
 
     @property
     def outcome(self) -> str:
-        """Return in a word what became of the request."""
+        """Return `applied`, `skipped` or `replayed`."""
         return "replayed" if self.replayed else "skipped" if self.skipped else "applied"

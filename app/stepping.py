@@ -1,6 +1,6 @@
-"""The main job: one optimizer step, from what is known of the session to what is saved. Knows no HTTP, no wire format.
+"""The main job: one optimizer step, from loading the session to saving it. Knows no HTTP, no wire format.
 
-There is one way: the basis, from memory or from the store → the answer that the request got before → compute → save.
+One path: load, from memory or the store → look for an earlier answer → compute → save.
 """
 
 from contextlib import nullcontext
@@ -20,8 +20,8 @@ from app.turns import Turns
 from optim_engine import EngineError
 
 LARGE = 4 * PIECE_BYTES
-"""Bytes of a step's arrays and state: from here on its pieces are many, and a look into the store costs little beside
-the work that it may save."""
+"""Bytes of a step's arrays and state from which on a step is large: a look into the store then costs little compared
+to the work that it may save."""
 
 
 class Stepping:
@@ -36,9 +36,9 @@ class Stepping:
     async def step(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
         """Take one optimizer step, exactly once; the module `replay` says what that means.
 
-        A small one is taken from memory, without a look into the store: the compare-and-save tells whether somebody
-        else was quicker, and then no more than a small step was in vain. Whatever else may come of it is decided by the
-        store's own head.
+        A small step is computed from memory, without reading the store (optimistic concurrency): the compare-and-save
+        finds out if another writer was quicker, and then only a small step is wasted. Any other refusal is decided by
+        the store's own head.
         """
 
         async def attempt() -> StepAnswer:
@@ -58,7 +58,7 @@ class Stepping:
         return await self._turns.take(session_id, attempt)
 
     def _from_memory(self, tenant: str, session_id: str, request: StepRequest) -> Loaded | None:
-        """Return what this process has of the session, if the step is small, and new by that."""
+        """Return the session from memory, if the step is small, and new to that session."""
         old = self._records.seen(tenant, session_id)
         if old is None or _nbytes(old, request) >= LARGE:
             return None
@@ -80,7 +80,7 @@ class Stepping:
         return Loaded(head, session, await self._records.state(head, session)), past
 
     async def _take(self, old: Loaded, request: StepRequest) -> StepAnswer:
-        """Compute the step and save it; of a large one, pieces are written meanwhile."""
+        """Compute the step and save it; pieces of a large one are written meanwhile."""
         is_large = _nbytes(old, request) >= LARGE
         lent = self._records.store.saving(old.session.id, new_token()) if is_large else nullcontext()
         async with lent as saving:

@@ -1,6 +1,6 @@
-"""Turns at a session: one change at a time in this process, made anew where another writer was quicker. Knows no HTTP.
+"""Turns at a session: one change at a time in this process, retried if another writer was quicker. Knows no HTTP.
 
-A lock for each session saves this process wasted work; the compare-and-save is what makes it true.
+The lock per session saves wasted work; correctness comes from the compare-and-save alone.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from app.store.base import VersionConflict
 T = TypeVar("T")
 
 TRIES = 8
-"""How often a change is made anew because another writer was quicker, before the client is told to come again."""
+"""Attempts at a change against other writers, before the client is told to retry."""
 
 
 class Turns:
@@ -24,7 +24,7 @@ class Turns:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def take(self, session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Return what `attempt` returns, which nobody else in this process changes the session beside."""
+        """Return what `attempt` returns, run while nothing else in this process changes the session."""
 
         async def alone() -> T:
             async with self._locks.setdefault(session_id, asyncio.Lock()):
@@ -34,7 +34,7 @@ class Turns:
 
 
 async def retried(session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return what `attempt` returns, tried anew where another writer was quicker. Raises `SessionBusy`."""
+    """Return what `attempt` returns, retried if another writer was quicker. Raises `SessionBusy`."""
     for _ in range(TRIES):
         try:
             return await attempt()

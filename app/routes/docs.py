@@ -20,5 +20,5 @@ def openapi(request: Request) -> JSONResponse:
 
 @router.get("/docs")
 def docs(request: Request) -> HTMLResponse:
-    """The page; not a coroutine, so that a thread makes it and no step waits."""
+    """Return the page; not a coroutine, so that a thread makes it and no step waits."""
     return HTMLResponse(render(request.app.openapi()), headers={"Content-Security-Policy": POLICY})

@@ -1,6 +1,4 @@
-"""An OpenAPI schema as one page: no script, and nothing that is loaded from elsewhere. It knows no more of the service
-than the schema says.
-"""
+"""An OpenAPI schema as one page, without scripts and without anything loaded from elsewhere. Knows only the schema."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -22,7 +20,7 @@ class Operation(NamedTuple):
 
 
 def render(schema: Document) -> str:
-    """The whole page."""
+    """Return the whole page."""
     groups, info, schemas = _by_tag(schema["paths"]), schema["info"], schema["components"]["schemas"]
     head = node(
         "head",
@@ -127,7 +125,7 @@ def _refusals(answers: Mapping[str, Document]) -> Element:
 
 
 def pretty(value: object, indent: str = "") -> str:
-    """JSON whose lines break only where they would be too long."""
+    """Return JSON whose lines break only if they would be too long."""
     line = json.dumps(value, ensure_ascii=False)
     if len(indent + line) <= WIDTH or not isinstance(value, dict | list):
         return line

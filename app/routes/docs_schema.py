@@ -1,4 +1,4 @@
-"""JSON schemas for people: what may stand in a place, in a few words, and a table of what an object has."""
+"""JSON schemas for people: a type in a few words, and a table of an object's members."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ BOUNDS = {"minimum": "≥ ", "exclusiveMinimum": "> ", "exclusiveMaximum": "< ",
 
 
 def shape(schema: Document) -> list[Node]:
-    """A schema: its words, and a table of what it has."""
+    """Return a schema's words, and a table of its members."""
     words: list[Node] = [node("p", *prose(schema["description"]))] if "description" in schema else []
     if "properties" not in schema:
         return [*words, node("p", *type_of(schema), Class="type")]
@@ -22,7 +22,7 @@ def shape(schema: Document) -> list[Node]:
 
 
 def row(name: str, schema: Document, needed: bool = False, place: str = "") -> Element:
-    """A line of a table: the name, what may stand there, its words, and the kinds of an object that has several."""
+    """Return a row of a table: name, type, words, and the kinds of an object that has several."""
     what: list[Node] = [node("div", *type_of(schema), Class="type")]
     if "description" in schema:
         what.append(node("div", *prose(schema["description"])))
@@ -35,7 +35,7 @@ def row(name: str, schema: Document, needed: bool = False, place: str = "") -> E
 
 
 def type_of(schema: Document) -> list[Node]:
-    """What may stand there."""
+    """Return the type in a few words."""
     words = _kind(schema)
     if bounds := [f"{sign}{schema[key]}" for key, sign in BOUNDS.items() if key in schema]:
         words.append(" " + ", ".join(bounds))
@@ -67,7 +67,7 @@ def _kind(schema: Document) -> list[Node]:
 
 
 def _types(schema: Document) -> list[str]:
-    """The type, and ` or ` those that may stand there as well."""
+    """Return the types, ` or ` between them."""
     types = schema.get("type", "anything")
     first, *others = [types] if isinstance(types, str) else types
     return [first, *(f" or {other}" for other in others)]

@@ -1,4 +1,4 @@
-"""Whether the service lives, whether it is ready, and what it has counted."""
+"""The health of the service, and its metrics."""
 
 from importlib.metadata import version
 
@@ -19,7 +19,7 @@ router = APIRouter(tags=["health"], route_class=StrictRoute)
     responses=schema.answers(200, "Liveness", keyed=False),
 )
 async def livez() -> dict[str, str]:
-    """Checks nothing: answered as long as the process answers."""
+    """Check nothing: answered as long as the process answers."""
     return {"status": "alive"}
 
 
@@ -30,7 +30,7 @@ async def livez() -> dict[str, str]:
     responses=schema.answers(200, "Readiness", "store_unavailable", keyed=False),
 )
 async def readyz(service: Has) -> dict[str, str]:
-    """Writes to the store; 503 where that fails, or takes longer than two seconds."""
+    """Write to the store; 503 if that fails, or takes longer than two seconds."""
     await service.readiness.check()
     scheme = service.settings.store.partition(":")[0]
     kernel = service.compute.machine.kernel.name
@@ -45,5 +45,5 @@ async def readyz(service: Has) -> dict[str, str]:
     responses=schema.text_answer("Prometheus's text format.", "unauthenticated", "forbidden", "misdirected"),
 )
 async def metrics(service: Has, _: Admin) -> Response:
-    """Counts since the process started, of all tenants. Where there are keys, it needs one of the role `admin`."""
+    """Return the counts since the process started, of all tenants. With API keys, it needs one of the role `admin`."""
     return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""HTML as elements, never as text: whatever stands in them is escaped when they are written."""
+"""HTML as elements, never as text: everything in them is escaped when it is written."""
 
 from collections.abc import Iterable
 from typing import TypeAlias
@@ -8,7 +8,7 @@ Node: TypeAlias = Element | str
 
 
 def node(tag: str, *children: Node, **attributes: str) -> Element:
-    """An element. `Class` is `class`, a name that Python keeps for itself."""
+    """Return an element. `Class` stands for `class`, which is a keyword of Python."""
     element = Element(tag, {name.lower(): value for name, value in attributes.items()})
     for child in children:
         if isinstance(child, Element):
@@ -21,12 +21,12 @@ def node(tag: str, *children: Node, **attributes: str) -> Element:
 
 
 def prose(text: str) -> list[Node]:
-    """Text in which `…` is code."""
+    """Return the nodes of a text in which `…` is code."""
     return [node("code", part) if i % 2 else part for i, part in enumerate(text.split("`"))]
 
 
 def table(rows: Iterable[Element]) -> Element:
-    """A table that scrolls by itself where the page is narrow."""
+    """Return a table that scrolls by itself on a narrow page."""
     return node("div", node("table", *rows), Class="table")
 
 

@@ -26,7 +26,7 @@ def read_once(request: Request) -> Once:
     query = f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else ""
     keys = request.headers.getlist("idempotency-key")
     if len(keys) > 1:
-        raise MalformedHeader(f"Idempotency-Key stands there {len(keys)} times: send it once")
+        raise MalformedHeader(f"Idempotency-Key was sent {len(keys)} times: send it once")
     tags = request.headers.getlist("if-match")
     return Once(
         f"{request.method} {path}{query}",

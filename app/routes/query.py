@@ -41,10 +41,10 @@ def _check(query: bytes, known: Mapping[str, Any]) -> None:
     seen = set[str]()
     for name, value in pairs:
         if name not in known:
-            there = f"there is {', '.join(known)}" if known else "this route takes none"
-            raise MalformedQuery(f"there is no query parameter {name!r:.80} here; {there}")
+            expected = f"expected one of {', '.join(known)}" if known else "this route takes none"
+            raise MalformedQuery(f"unknown query parameter {name!r:.80}; {expected}")
         if name in seen and get_origin(known[name]) is not list:
-            raise MalformedQuery(f"the query parameter {name!r} stands there twice: send it once")
+            raise MalformedQuery(f"the query parameter {name!r} was sent twice: send it once")
         if known[name] in (int, int | None) and not NUMBER.fullmatch(value):
             raise MalformedQuery(f"query parameter {name} is {value!r:.80}: it must be a whole number")
         seen.add(name)

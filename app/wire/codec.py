@@ -1,4 +1,4 @@
-"""What a codec is: a media type's way to write a step, its answer, and parameters.
+"""The interface of codecs: a media type's way to write a step, its answer, and parameters.
 
 A codec knows bytes and arrays; it knows no session and no HTTP.
 """
@@ -22,12 +22,12 @@ JOINED = 1 << 20
 LARGEST_COPIED = 1 << 16
 """Bytes of a buffer that is copied so as to be sent with others."""
 MAX_DIMENSIONS = 32
-"""As many as NumPy's broadcasting has long had; a tensor of more is refused."""
+"""The dimensions that NumPy's broadcasting has long had; a tensor of more is refused."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of what a body may hold."""
+    """The limits of a body's content."""
 
     max_tensors: int
     max_name_length: int
@@ -64,7 +64,7 @@ class Limits:
 
 
 class Codec(ABC):
-    """Reading raises `MalformedBody`, which names the tensor. Writing gives buffers to be sent one after the other."""
+    """A codec. Reading raises `MalformedBody`, which names the tensor; writing returns buffers to send in order."""
 
     media_type: ClassVar[str]
     also: ClassVar[Sequence[str]] = ()
@@ -88,7 +88,7 @@ class Codec(ABC):
 
 
 def joined(buffers: Iterable[Buffer]) -> list[Buffer]:
-    """The buffers, small ones joined: to send one takes the event loop as long as to send `JOINED` bytes."""
+    """Return the buffers, small ones joined: each send costs the event loop as much as `JOINED` bytes."""
     sent, waiting, nbytes = list[Buffer](), list[Buffer](), 0
     for buffer in buffers:
         if len(buffer) >= LARGEST_COPIED:
@@ -108,21 +108,21 @@ def _join(buffers: list[Buffer]) -> list[Buffer]:
 
 
 def checked_step(step: object) -> int | None:
-    """A step's number."""
+    """Return a step's number. Raises `MalformedBody`."""
     if step is None or (isinstance(step, int) and not isinstance(step, bool) and 1 <= step <= LARGEST_INTEGER):
         return step
     raise MalformedBody(f"`step` must be a whole number from 1 to {LARGEST_INTEGER}, not {named(step)}")
 
 
 def checked_lr(lr: float | None) -> float | None:
-    """A step's own learning rate."""
+    """Return a step's own learning rate. Raises `MalformedBody`."""
     if lr is None or 0 <= lr < float("inf"):
         return lr
     raise MalformedBody(f"`lr` must be a finite number of at least 0, not {lr}")
 
 
 def checked_shape(tensor: str, shape: object) -> tuple[int, ...]:
-    """A shape whose sizes an address can count, also where one of them is 0."""
+    """Return a shape whose sizes an address can count, even if one of them is 0. Raises `MalformedBody`."""
     if (
         not isinstance(shape, list)
         or len(shape) > MAX_DIMENSIONS

@@ -1,4 +1,4 @@
-"""The table of codecs, and which one a request asks for."""
+"""The table of codecs, and the choice among them by a request's headers."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -15,19 +15,19 @@ CODECS: Mapping[str, Codec] = {name: codec for codec in (JSON, SAFETENSORS) for 
 
 
 def codec_of(content_type: str | None, content_encoding: str | None = None) -> Codec:
-    """How a body is written. Raises `UnsupportedMediaType`."""
+    """Return the codec of a body. Raises `UnsupportedMediaType`."""
     if any(coding.strip().lower() not in ("", "identity") for coding in (content_encoding or "").split(",")):
         raise UnsupportedMediaType(f"Content-Encoding {content_encoding!r:.80} is not read: send the body as it is")
     codec = CODECS.get(_media_type(content_type or ""))
     if codec is None:
         raise UnsupportedMediaType(
-            f"Content-Type {content_type or 'none'!r:.80} is not read; there is {', '.join(CODECS)}"
+            f"Content-Type {content_type or 'none'!r:.80} is not supported; expected one of {', '.join(CODECS)}"
         )
     return codec
 
 
 def codec_accepted(accept: str | None, default: Codec, offered: Collection[Codec] = (JSON, SAFETENSORS)) -> Codec:
-    """How the answer is to be written: the best of `offered` that `Accept` names. Raises `NotAcceptable`."""
+    """Return the codec of the answer: the best of `offered` that `Accept` names. Raises `NotAcceptable`."""
     if accept in (None, "", "*/*"):
         return default
     ranges = [_range(item) for item in accept.split(",")]
@@ -35,7 +35,7 @@ def codec_accepted(accept: str | None, default: Codec, offered: Collection[Codec
     if _liking(best, ranges)[0]:
         return best
     names = ", ".join(codec.media_type for codec in offered)
-    raise NotAcceptable(f"Accept {accept!r:.120} names nothing that can be written here; there is {names}")
+    raise NotAcceptable(f"Accept {accept!r:.120} names no supported media type; expected one of {names}")
 
 
 def _media_type(header: str) -> str:
@@ -43,7 +43,7 @@ def _media_type(header: str) -> str:
 
 
 def _liking(codec: Codec, ranges: Sequence[tuple[str, float]]) -> tuple[float, int]:
-    """The quality that `Accept` gives a codec, by the range that names it most closely; of two, what is named first."""
+    """Return the quality that the closest range of `Accept` gives a codec, and its place: the first of two wins."""
     for names in ((codec.media_type, *codec.also), ("application/*",), ("*/*",)):
         if found := [(quality, -place) for place, (media_range, quality) in enumerate(ranges) if media_range in names]:
             return max(found)
@@ -51,7 +51,7 @@ def _liking(codec: Codec, ranges: Sequence[tuple[str, float]]) -> tuple[float, i
 
 
 def _range(item: str) -> tuple[str, float]:
-    """A media range and its quality."""
+    """Return a media range and its quality."""
     quality = 1.0
     for parameter in item.split(";")[1:]:
         name, _, value = parameter.partition("=")

@@ -15,7 +15,7 @@ from optim_engine.fields import named
 
 NUMBERS = frozenset({int, float})
 SPECIAL = {None: np.nan, "NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
-"""What stands for a number in gradients."""
+"""Stand-ins for numbers in gradients."""
 SPECIAL_KINDS = NUMBERS | {str, type(None)}
 FINITE = "in JSON parameters are finite numbers; send one that is not in base64, with its dtype and shape"
 """The way out."""

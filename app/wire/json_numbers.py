@@ -30,9 +30,9 @@ WITHOUT_BRACKETS = bytes.maketrans(b"[]", b"  ")
 LONGEST_EXPLAINED = 1 << 20
 """Bytes of a refused list that is read whole, to say where it is wrong."""
 EMPTY = b"[]," + BLANKS
-"""What lists without numbers have between their brackets."""
+"""The content of lists without numbers."""
 BEGINS_EMPTY = re.compile(rb"[\[ \t\n\r]*\]")
-"""How lists begin whose first has nothing in it."""
+"""The beginning of lists whose first is empty."""
 MOST_DIMENSIONS = 64
 """More than any tensor has."""
 
@@ -50,10 +50,10 @@ class Cut:
     def __init__(self, text: memoryview) -> None:
         self._text = text
         self._mark = secrets.token_hex(16)
-        """How the strings begin that stand for lists: nobody can guess it."""
+        """The random prefix of strings that stand for lists."""
         scan = _Scan(text)
         self.depth = scan.depth
-        """How many lists and objects are in one another."""
+        """The depth of nested lists and objects."""
         self._lists = scan.lists
 
     @property
@@ -92,7 +92,7 @@ class _Scan:
         self.lists: list[tuple[int, int]] = []
         self._in_string = False
         self._escapes = False
-        """Whether the last character was a backslash that escapes the next one."""
+        """True if the last character was a backslash that escapes the next one."""
         self._level = self._list_level = 0
         starts, ends, has_objects_in_lists = list[Array](), list[Array](), False
         for start in range(0, len(text), WINDOW):
@@ -191,7 +191,7 @@ def _read_parts(numbers: NumberText, dtype: np.dtype[Any], special: bool) -> Arr
 
 
 def _parts(text: memoryview) -> Iterator[bytes]:
-    """The text, cut at commas."""
+    """Yield the text, cut at commas."""
     waiting = list[bytes]()
     for start in range(0, len(text), WINDOW):
         part, comma, after = bytes(text[start : start + WINDOW]).rpartition(b",")
@@ -214,7 +214,7 @@ def _has_numbers_beside_lists(part: bytes) -> bool:
 
 
 def _shape_of(text: memoryview) -> tuple[int, ...]:
-    """The shape that the first of the lists have, and so must all others: the same brackets and commas."""
+    """Return the shape of the first lists, which all others must have: the same brackets and commas."""
     found = _structure_of(text)
     dimensions = len(found) - len(found.lstrip(b"["))
     if dimensions > MOST_DIMENSIONS:
@@ -237,7 +237,7 @@ def _shape_of(text: memoryview) -> tuple[int, ...]:
 
 
 def _structure_of(text: memoryview) -> bytes:
-    """Its brackets and commas."""
+    """Return its brackets and commas."""
     parts = []
     for start in range(0, len(text), WINDOW):
         part = np.frombuffer(text[start : start + WINDOW], np.uint8)

@@ -84,17 +84,17 @@ class JsonTensors(Codec):
 
 
 def read_json(body: Buffer, limits: Limits) -> Any:
-    """Any JSON value. Raises `MalformedBody`."""
+    """Return any JSON value. Raises `MalformedBody`."""
     return read_text(body, "the body", limits.max_json_depth)
 
 
 def read_object(body: Buffer, keys: set[str], limits: Limits) -> dict[str, Any]:
-    """A JSON object with none but those keys; in a large one, long lists of numbers are left to be read."""
+    """Return a JSON object with only those keys; in a large one, long lists of numbers are left unread."""
     document = read_json(body, limits) if len(body) < LARGE else _read_large(memoryview(body), limits)
     if not isinstance(document, dict):
         raise MalformedBody("the body must be a JSON object")
     if unknown := document.keys() - keys:
-        raise MalformedBody(f"there is no {min(unknown)!r:.80} here; there is {', '.join(sorted(keys))}")
+        raise MalformedBody(f"unknown member {min(unknown)!r:.80}; expected one of {', '.join(sorted(keys))}")
     return document
 
 
@@ -107,8 +107,7 @@ def _read_large(body: memoryview, limits: Limits) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """What stands where no tensor does: a list that was cut out is read if it may be a shape, and else too long for
-    whatever it is."""
+    """Return a value that is no tensor: a list that was cut out is read if it is short enough for a shape."""
     if not isinstance(value, NumberText):
         return value
     return loads(value.text) if len(value.text) < LONGEST_SHAPE else [None]
@@ -143,7 +142,9 @@ def _read_tensor(name: str, value: Any, *, special: bool) -> tuple[Array, str]:
         raise MalformedBody(f"tensor {name!r:.80} needs dtype, shape, and either data or base64", tensor=name)
     dtype = _plain(value["dtype"])
     if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise MalformedBody(f"tensor {name!r:.80} has dtype {named(dtype)}; there is {', '.join(DTYPES)}", tensor=name)
+        raise MalformedBody(
+            f"tensor {name!r:.80} has unknown dtype {named(dtype)}; expected one of {', '.join(DTYPES)}", tensor=name
+        )
     shape = checked_shape(name, _plain(value["shape"]))
     form = DATA if "data" in value else BASE64
     if form == DATA:
@@ -188,8 +189,9 @@ def _from_base64(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
 
 
 def _write_tensor(array: Array, form: str | None) -> Any:
-    """In that form; where none is asked for, a list for float32 and flat data with its dtype for others. A list is
-    never of another dtype, even where the parameter came as one and its gradient did not.
+    """Return a tensor in that form; without one, a list for float32 and flat data with its dtype for others.
+
+    A list is never of another dtype, even if the parameter came as a list and its gradient did not.
 
     A list cannot say the shape of an array that has no rows, but has columns.
     """
@@ -205,7 +207,7 @@ def _write_tensor(array: Array, form: str | None) -> Any:
 
 
 def _members(params: Arrays, forms: Mapping[str, str]) -> Iterator[bytes]:
-    """An object of tensors."""
+    """Yield the parts of an object of tensors."""
     before = b"{"
     for name, array in params.items():
         yield before + _dumps(name) + b":"
@@ -215,7 +217,7 @@ def _members(params: Arrays, forms: Mapping[str, str]) -> Iterator[bytes]:
 
 
 def _text_of(tensor: Any) -> Iterator[bytes]:
-    """What `_write_tensor` made, as text, in parts: whoever writes JSON lets no other thread run meanwhile."""
+    """Yield the text of a written tensor in parts, because writing JSON blocks all other threads."""
     if isinstance(tensor, dict) and "data" in tensor:
         *about, (_, data) = tensor.items()
         yield _dumps(dict(about))[:-1] + b',"data":'
@@ -242,7 +244,7 @@ def _dtype_and_shape(array: Array) -> dict[str, Any]:
 
 
 def _numbers(array: Array) -> Any:
-    """For orjson, which writes the fewest digits that read back as the same number of that precision."""
+    """Return an array for orjson, which writes the fewest digits that read back as the same number."""
     wide = array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
     return np.ascontiguousarray(wide) if wide.ndim else wide[()]
 
@@ -255,7 +257,7 @@ def _dumps(value: Any) -> bytes:
 
 
 def _number(document: dict[str, Any], name: str) -> float | None:
-    """A number, or one of the strings that stand for what JSON has no number for."""
+    """Return a number, also from a string that stands for one that JSON cannot write."""
     value = document.get(name)
     if value is None:
         return None

@@ -15,11 +15,11 @@ import orjson
 from app.errors import MalformedBody
 
 DEEPEST = 1024
-"""As orjson reads."""
+"""The depth that orjson reads."""
 CHUNK_BYTES = 1 << 18
 BLANKS = b" \t\n\r"
 PARTS = (b",", b'"', b"[", b"{")
-"""What begins or ends each value of a text."""
+"""The bytes that begin or end each value of a text."""
 NO_JSON = re.compile(r"([-+]?)(?:(nan)|inf(?:inity)?)\b", re.IGNORECASE)
 """Words of other languages for what JSON has no number for: the sign, and NaN."""
 LARGE_NUMBER = re.compile(
@@ -34,7 +34,7 @@ ESCAPE = re.compile(rb"\\(?:(u003[aA])|.)", re.DOTALL)
 
 
 def read_text(text: bytes | memoryview, what: str, deepest: int = DEEPEST, most_parts: float = math.inf) -> Any:
-    """Any JSON value that nests at most so deep; NaN and Infinity are not JSON. `what` is its name in the error.
+    """Return any JSON value that nests at most so deep; NaN and Infinity are not JSON. `what` is its name in the error.
 
     A text with more commas, quotes and brackets than `most_parts` is refused unread: it might take forty times its
     memory. Raises `MalformedBody`.
@@ -56,7 +56,7 @@ def read_text(text: bytes | memoryview, what: str, deepest: int = DEEPEST, most_
 
 
 def loads(text: bytes | memoryview) -> Any:
-    """Return what orjson reads; a number beyond float64 as the string that stands for an infinity.
+    """Return the value as orjson reads it; a number beyond float64 as the string that stands for an infinity.
 
     orjson takes a text that begins with blanks for one that has many of them, and so for one that needs less memory
     than a dense one does. Raises its `JSONDecodeError`, but not for want of memory.
@@ -91,7 +91,7 @@ def no_number(error: orjson.JSONDecodeError) -> str | None:
 
 
 def _nests_deeper(value: Any, levels: int) -> bool:
-    """Along the first of each list of lists: where others nest deeper, it is no tensor, and refused as none."""
+    """Tell if a value nests deeper, along the first of each list: lists that nest unevenly are refused as no tensor."""
     level = _nesting([value])
     while level and levels:
         below = []
@@ -111,7 +111,7 @@ def _nesting(values: Iterable[Any]) -> list[Any]:
 
 
 def _colons_in(text: bytes | memoryview) -> int:
-    """Those that stand there, and those that are written as escapes."""
+    """Return the number of colons in a text, also of those written as escapes."""
     if _count(text, b"\\"):
         return _count(text, b":") + sum(match[1] is not None for match in ESCAPE.finditer(text))
     return _count(text, b":")
@@ -126,8 +126,11 @@ def _count(text: bytes | memoryview, byte: bytes) -> int:
 
 
 def _colons_of(value: Any, *, every_list: bool) -> int:
-    """Those of a value's members and strings. Lists that begin with a number or a list are tensors' more often than
-    not, and have neither: they are looked through where every list is. What nests deep must not be walked by calls."""
+    """Return the number of colons of a value's members and strings.
+
+    Lists that begin with a number or a list are usually tensors, without either: they are searched only with
+    `every_list`. No recursion, because the value may nest deep.
+    """
     colons, waiting = 0, [value]
     while waiting:
         value = waiting.pop()

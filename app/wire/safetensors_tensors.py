@@ -31,7 +31,7 @@ NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16
 DTYPE_OF = {name: DTYPES[dtype] for dtype, name in NAMES.items()}
 MAX_HEADER_BYTES = 100_000_000
 NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
-"""What may be one; also `nan` and `Infinity`."""
+"""The characters of a number; also `nan` and `Infinity`."""
 
 
 class SafetensorsTensors(Codec):
@@ -72,7 +72,7 @@ class SafetensorsTensors(Codec):
 
 
 def read_file(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[dict[str, str], Sections]:
-    """The metadata, and by section the tensors that are named `<section>/<name>`, as views of `body`.
+    """Return the metadata, and by section the tensors that are named `<section>/<name>`, as views of `body`.
 
     Raises `MalformedBody`, also for a tensor of another section.
     """
@@ -90,7 +90,7 @@ def read_file(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[
 
 
 def _read_header(body: memoryview) -> tuple[dict[str, Any], memoryview]:
-    """The header, and the bytes after it."""
+    """Return the header, and the bytes after it."""
     if len(body) < 8:
         raise MalformedBody(f"{len(body)} bytes are too few for a safetensors body")
     header_bytes = int.from_bytes(body[:8], "little")
@@ -103,7 +103,7 @@ def _read_header(body: memoryview) -> tuple[dict[str, Any], memoryview]:
 
 
 def _places(names: Iterable[str], sections: Collection[str], limits: Limits) -> dict[str, tuple[str, str]]:
-    """Section and tensor of each name, all within the limits."""
+    """Return section and tensor of each name, all within the limits."""
     places = {}
     for name in names:
         section, slash, tensor = name.partition("/")
@@ -118,7 +118,7 @@ def _places(names: Iterable[str], sections: Collection[str], limits: Limits) -> 
 
 
 def _read_tensors(header: dict[str, Any], data: memoryview) -> Iterable[tuple[str, Array]]:
-    """The tensors, which must cover the data without a hole or an overlap: so no name can hide another's bytes."""
+    """Yield the tensors, which must cover the data without a gap or an overlap, so no name can hide another's bytes."""
     entries = sorted(((name, *_read_entry(name, entry)) for name, entry in header.items()), key=lambda entry: entry[3:])
     position = 0
     for name, dtype, shape, start, end in entries:
@@ -141,7 +141,8 @@ def _read_entry(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], 
     dtype = DTYPE_OF.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
         raise MalformedBody(
-            f"tensor {name!r:.80} has dtype {named(entry['dtype'])}; there is {', '.join(DTYPE_OF)}", tensor=name
+            f"tensor {name!r:.80} has unknown dtype {named(entry['dtype'])}; expected one of {', '.join(DTYPE_OF)}",
+            tensor=name,
         )
     offsets = entry["data_offsets"]
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(n) is int and n >= 0 for n in offsets):
@@ -150,7 +151,7 @@ def _read_entry(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], 
 
 
 def write_file(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Array]]) -> list[Buffer]:
-    """A safetensors file as buffers: the header, then each array's own memory."""
+    """Return a safetensors file as buffers: the header, then each array's own memory."""
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
     buffers: list[Buffer] = []
     position = 0
@@ -166,7 +167,7 @@ def write_file(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Array]]
 
 
 def _from_text(metadata: Mapping[str, str], name: str, kind: Callable[[str], T]) -> T | None:
-    """A number. Python would take other alphabets' digits, underscores and spaces as well."""
+    """Return a number. Python alone would also take other alphabets' digits, underscores and spaces."""
     if name not in metadata:
         return None
     text = metadata[name]

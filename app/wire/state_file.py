@@ -36,7 +36,7 @@ DIGEST = re.compile("[0-9a-f]{32}")
 
 
 def write_state(session: Session, state: State) -> list[Buffer]:
-    """The file, as buffers."""
+    """Return the file as buffers."""
     metadata = {"session": orjson.dumps({"format": FORMAT, **view(session)}).decode()}
     return write_file(metadata, ((f"{slot}/{tensor}", array) for slot, tensor, array in state.arrays()))
 
@@ -79,7 +79,7 @@ class StateFile:
             raise InvalidState(f"the file's session cannot be made: {error}") from None
 
     def fitted(self, session: Session) -> Session:
-        """The session as it is with this state in it. Raises `InvalidState` where the file does not fit."""
+        """Return the session with this state in it. Raises `InvalidState` if the file does not fit."""
         ours, theirs = session.config, self._config
         if ours.optimizer != theirs.optimizer:
             raise InvalidState(f"the file is of {theirs.optimizer}, the session is {ours.optimizer}")
@@ -158,7 +158,7 @@ class StateFile:
 
 
 def _read_document(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """The session of the metadata, so far checked that each part has its type."""
+    """Return the session of the metadata; each part has the right type, and nothing more is checked."""
     if "session" not in metadata:
         raise InvalidState("__metadata__ has no `session`: this is not a state file")
     document = read_text(metadata["session"].encode(), "__metadata__ `session`")
@@ -190,7 +190,7 @@ def _read_config(document: Mapping[str, Any]) -> Config:
 
 
 def _read_entry(name: str, listed: Any, arrays: Mapping[str, Mapping[str, Array]]) -> Entry:
-    """What the file lists of a tensor, held against the arrays that it has."""
+    """Return a tensor's entry in the file's list, checked against the file's arrays."""
     if not isinstance(listed, dict) or not isinstance(listed.get("dtype"), str) or listed["dtype"] not in DTYPES:
         raise InvalidState(f"tensor {name!r:.80} has no right dtype in the file's list", tensor=name)
     if not _is_count(listed.get("step")):

@@ -12,7 +12,7 @@ def read_edits(document: Any, limits: Limits) -> Edits:
     if not isinstance(document, dict):
         raise MalformedBody("the body must be a JSON object")
     if unknown := document.keys() - {"rename", "remove", "reset"}:
-        raise MalformedBody(f"there is no {min(unknown)!r:.80} here; there is rename, remove, reset")
+        raise MalformedBody(f"unknown member {min(unknown)!r:.80}; expected one of rename, remove, reset")
     rename = document.get("rename", {})
     if not isinstance(rename, dict):
         raise MalformedBody("`rename` must be an object: the new name of each old one")

@@ -133,3 +133,12 @@ def bits(arrays: Mapping[str, Any]) -> dict[str, tuple[str, tuple[int, ...], byt
     """Arrays as what two of them must share to be the same."""
     made = {name: np.asarray(array) for name, array in arrays.items()}
     return {name: (array.dtype.name, array.shape, array.tobytes()) for name, array in sorted(made.items())}
+
+
+def patched(client: Client, session: str, **changes: Any) -> dict[str, Any]:
+    answer = client.patch(session, json=changes)
+    assert answer.status_code == 200, answer.text
+    document: dict[str, Any] = answer.json()
+    assert document == client.get(session).json()
+    assert answer.headers["etag"] == client.get(session).headers["etag"]
+    return document

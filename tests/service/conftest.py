@@ -1,13 +1,32 @@
+"""Fixtures: the service, a service with low limits, and a session that has taken steps."""
+
 from collections.abc import Iterator
 
 import pytest
 from httpx2 import Client
 
-from tests.service.calls import serving
+from tests.service.calls import create, serving
+from tests.service.narrow import LIMITS
+from tests.service.state_files import some_params, train
 
 
 @pytest.fixture
 def client() -> Iterator[Client]:
     """The service on a memory store."""
     with serving() as client:
+        yield client
+
+
+@pytest.fixture
+def trained(client: Client) -> str:
+    """A session of three steps of adamw."""
+    session = create(client)
+    train(client, session, some_params(), range(1, 4), hold=False)
+    return session
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[Client]:
+    """A service whose limits are soon reached."""
+    with serving(**LIMITS) as client:
         yield client

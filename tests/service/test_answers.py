@@ -100,7 +100,7 @@ def keys_file(tmp_path: Path) -> Path:
 
 
 def requests(method: str) -> Iterator[dict[str, Any]]:
-    """What a client may send, right and wrong."""
+    """Return what a client may send, right and wrong."""
     for headers in HEADERS:
         yield {"headers": headers}
     for query in ("limit=0", "limit=1", "cursor=0", "after=-5"):
@@ -115,7 +115,7 @@ HOLDING = ("takeStep", "getParams", "putParams", "getState", "putState", "editTe
 
 
 @pytest.mark.parametrize(("name", "hold"), [(name, False) for name in CONTRACT] + [(name, True) for name in HOLDING])
-def test_no_call_can_be_brought_to_an_answer_that_its_schema_lacks(name: str, hold: bool, keys_file: Path) -> None:
+def test_every_answer_of_a_call_is_in_its_schema(name: str, hold: bool, keys_file: Path) -> None:
     method, path, operation = OPERATIONS[name]
     store = Troubled(10)
     with serving(store, api_keys_file=keys_file, max_body_bytes=1024, state_cache_bytes=0) as client:

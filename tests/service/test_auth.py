@@ -147,7 +147,7 @@ def test_a_key_expires_while_the_service_runs(tmp_path: Path) -> None:
         problem(client.get("/v1/sessions", headers=bearer("key")), 401, "unauthenticated")
 
 
-def test_without_a_keys_file_everybody_may_do_everything_and_keys_are_not_looked_at() -> None:
+def test_without_a_keys_file_every_caller_may_do_everything() -> None:
     with serving() as client:
         session = create(client)
         assert client.get(session, headers=bearer("whatever")).status_code == 200
@@ -177,7 +177,7 @@ def test_a_file_without_keys_lets_nobody_in(tmp_path: Path) -> None:
         (json.dumps({"keys": [row("a", "lab"), row("a", "other")]}), "one key twice"),
     ],
 )
-def test_a_keys_file_that_cannot_be_meant_is_refused_by_its_name(tmp_path: Path, content: str, words: str) -> None:
+def test_a_malformed_keys_file_is_refused_by_name(tmp_path: Path, content: str, words: str) -> None:
     file = tmp_path / "keys.json"
     file.write_text(content)
     with pytest.raises(ValueError, match=words) as raised:
@@ -188,7 +188,7 @@ def test_a_keys_file_that_cannot_be_meant_is_refused_by_its_name(tmp_path: Path,
     assert "\n" not in str(raised.value)
 
 
-def test_a_keys_file_that_is_away_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_a_missing_keys_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"OPTIM_API_KEYS_FILE=.*none.json cannot be read: No such file"):
         Keys(tmp_path / "none.json")
 
@@ -204,7 +204,7 @@ def test_one_key_can_be_given_by_its_hash(keys_file: Path) -> None:
             assert client.get("/v1/sessions", headers=bearer(key)).status_code == 200
 
 
-def test_a_key_that_has_but_the_id_of_another_is_unknown(tmp_path: Path) -> None:
+def test_a_key_with_only_the_id_of_another_is_unknown(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     known = row("key")
     file.write_text(
@@ -260,9 +260,7 @@ class TestWhileTheServiceRuns:
             assert self.status(client, "lab-reads") == 200
 
 
-def test_the_file_is_looked_at_once_in_a_while_and_not_at_each_request(
-    keys_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_is_not_checked_at_each_request(keys_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "LOOK_SECONDS", 3600.0)
     with serving(api_keys_file=keys_file) as client:
         keys_file.write_text('{"keys": []}')

@@ -3,9 +3,7 @@
 import asyncio
 import hashlib
 import json
-import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,67 +15,16 @@ from httpx2 import Client
 from app.errors import ERRORS, StoreUnavailable
 from app.main import create_app
 from app.settings import Settings
-from app.store.base import Head, IncompatibleStore, Save, VersionConflict
+from app.store.base import IncompatibleStore
 from app.store.memory import MemoryStore
 from app.web import admission
 from tests import contract
 from tests.service.calls import SAFETENSORS, W, binary_step, create, path_of, problem, serving, step, stepped
+from tests.service.faults import BusyStore, DamagedStore, FailingStore, ForgedStore, SlowStore
 
 MARK = 123456.75
 """A value that is sent in arrays, and must not come back in an error."""
 MARKED = {"params": {"w": [MARK, MARK]}, "grads": {"w": [MARK, MARK]}}
-
-
-class FailingStore(MemoryStore):
-    """Fails with `error` where a session is loaded, once there is one."""
-
-    error: Exception | None = None
-
-    async def load(self, session_id: str) -> Head | None:
-        if self.error is not None:
-            raise self.error
-        return await super().load(session_id)
-
-
-class BusyStore(MemoryStore):
-    """Another writer is always quicker, but for the first save of a session."""
-
-    async def save(self, save: Save) -> None:
-        if save.previous is not None:
-            raise VersionConflict
-        await super().save(save)
-
-
-class DamagedStore(MemoryStore):
-    """Gives back other bytes than it was given."""
-
-    async def save(self, save: Save) -> None:
-        await super().save(save)
-        for pieces in self._pieces.values():
-            for name, data in pieces.items():
-                pieces[name] = bytes(len(data))
-
-
-class ForgedStore(MemoryStore):
-    """Says of each step that it was answered with other parameters."""
-
-    async def save(self, save: Save) -> None:
-        document = re.sub(rb'"params_digest":"[0-9a-f]{32}"', b'"params_digest":"another"', save.head.document)
-        await super().save(replace(save, head=replace(save.head, document=document)))
-
-
-class SlowStore(MemoryStore):
-    """Saves steps when it is told to go on."""
-
-    def __init__(self) -> None:
-        super().__init__(10)
-        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
-
-    async def save(self, save: Save) -> None:
-        if save.row:
-            self.begun.set()
-            await self.go_on.wait()
-        await super().save(save)
 
 
 def failing(error: Exception) -> httpx2.Response:
@@ -243,13 +190,13 @@ def test_an_unexpected_error_tells_nothing_of_what_is_inside(tmp_path: Path) -> 
     assert "secret" not in WAYS["internal_error"](tmp_path).text
 
 
-def test_a_store_of_a_newer_version_is_no_reason_to_try_again() -> None:
+def test_a_store_of_a_newer_version_forbids_retries() -> None:
     answer = failing(IncompatibleStore("written by a newer version"))
     problem(answer, 503, "store_unavailable")
     assert answer.headers["x-should-retry"] == "false"
 
 
-def test_a_method_that_a_path_does_not_take_is_answered_with_those_that_it_does(client: Client) -> None:
+def test_an_unknown_method_is_answered_with_the_known_ones(client: Client) -> None:
     methods = {"/v1/sessions": "POST, GET, HEAD", "/v1/sessions/0": "GET, PATCH, DELETE, HEAD", "/livez": "GET, HEAD"}
     alike = dict.fromkeys(("/docs", "/openapi.json"), "GET, HEAD")
     for path, allowed in {**methods, **alike, "/v1/sessions/0/steps": "POST"}.items():
@@ -261,111 +208,6 @@ def test_a_method_that_a_path_does_not_take_is_answered_with_those_that_it_does(
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v1/sessions/", "/v1/sessions/a/b", "/v1/sessions/a/steps/1"])
 def test_a_path_that_is_none_is_not_found(client: Client, path: str) -> None:
     problem(client.get(path), 404, "route_not_found")
-
-
-@pytest.mark.parametrize(
-    ("method", "below"),
-    [
-        ("POST", ""),
-        ("PATCH", "/{}"),
-        ("POST", "/{}/steps"),
-        ("PUT", "/{}/params"),
-        ("PUT", "/{}/state"),
-        ("PATCH", "/{}/tensors"),
-    ],
-)
-class TestBodies:
-    def path(self, client: Client, below: str) -> str:
-        return "/v1/sessions" + below.format(create(client, hold_params=True).rpartition("/")[2])
-
-    @pytest.mark.parametrize(
-        "content_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""]
-    )
-    def test_of_another_media_type_are_not_read(
-        self, client: Client, method: str, below: str, content_type: str
-    ) -> None:
-        answer = client.request(method, self.path(client, below), content=b"{}", headers={"content-type": content_type})
-        problem(answer, 415, "unsupported_media_type")
-
-    def test_without_a_media_type_are_not_read(self, client: Client, method: str, below: str) -> None:
-        answer = client.request(method, self.path(client, below), content=b"{}")
-        problem(answer, 415, "unsupported_media_type")
-
-    def test_that_are_compressed_are_not_read(self, client: Client, method: str, below: str) -> None:
-        media_type = SAFETENSORS if below.endswith("state") else "application/json"
-        headers = {"content-type": media_type, "content-encoding": "gzip"}
-        answer = client.request(method, self.path(client, below), content=b"{}", headers=headers)
-        assert "gzip" in problem(answer, 415, "unsupported_media_type")["detail"]
-
-    @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"a": NaN}', b'"\\ud800"', b"[" * 2000])
-    def test_that_are_not_what_they_say_are_malformed(
-        self, client: Client, method: str, below: str, content: bytes
-    ) -> None:
-        media_type = SAFETENSORS if below.endswith("state") else "application/json"
-        headers = {"content-type": media_type}
-        answer = client.request(method, self.path(client, below), content=content, headers=headers)
-        problem(answer, 400, "malformed_body")
-
-    @pytest.mark.parametrize("announced", [True, False])
-    def test_that_are_too_long_are_refused(self, method: str, below: str, announced: bool) -> None:
-        with serving(max_body_bytes=1024) as client:
-            media_type = SAFETENSORS if below.endswith("state") else "application/json"
-            content: Any = b" " * 1025 if announced else iter([b" "] * 1025)
-            path = self.path(client, below)
-            answer = client.request(method, path, content=content, headers={"content-type": media_type})
-            refused = problem(answer, 413, "body_too_large")
-            assert refused["limit"] == 1024
-
-
-class Connection:
-    """One request as a server hands it over, byte by byte; keeps what is sent back."""
-
-    def __init__(self, *messages: dict[str, Any], headers: dict[str, str]) -> None:
-        self.messages = list(messages)
-        self.headers = {"host": "localhost", **headers}
-        self.sent: list[Any] = []
-
-    async def receive(self) -> dict[str, Any]:
-        return self.messages.pop(0)
-
-    async def send(self, message: Any) -> None:
-        self.sent.append(message)
-
-    async def ask(self, app: Any) -> tuple[int, dict[str, Any]]:
-        raw = [(name.encode(), value.encode()) for name, value in self.headers.items()]
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-            "path": "/v1/sessions", "raw_path": b"/v1/sessions", "query_string": b"", "root_path": "",
-            "headers": raw, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "state": {},
-        }  # fmt: skip
-        await app(scope, self.receive, self.send)
-        return self.sent[0]["status"], json.loads(b"".join(part.get("body", b"") for part in self.sent[1:]))
-
-
-async def test_a_body_that_is_announced_too_long_is_refused_unread() -> None:
-    app = create_app(Settings(store="memory:"))
-    connection = Connection(headers={"content-type": "application/json", "content-length": str(2**40)})
-    status, document = await connection.ask(app)
-    assert (status, document["code"]) == (413, "body_too_large")
-
-
-@pytest.mark.parametrize("length", ["-1", "ten", "1e3", "٣", "+1"])
-async def test_a_length_that_is_none_is_refused(length: str) -> None:
-    app = create_app(Settings(store="memory:"))
-    connection = Connection(headers={"content-type": "application/json", "content-length": length})
-    status, document = await connection.ask(app)
-    assert (status, document["code"]) == (400, "malformed_header")
-
-
-@pytest.mark.parametrize("announced", [{"content-length": "100"}, {}])
-async def test_a_body_that_breaks_off_changes_nothing(announced: dict[str, str]) -> None:
-    app = create_app(Settings(store="memory:"))
-    started = {"type": "http.request", "body": b'{"optimizer": "sgd"}', "more_body": True}
-    gone = {"type": "http.disconnect"}
-    connection = Connection(started, gone, headers={"content-type": "application/json", **announced})
-    status, document = await connection.ask(app)
-    assert (status, document["code"]) == (400, "malformed_body")
-    assert await app.state.service.store.list("default", 10) == []
 
 
 def test_nothing_of_a_refused_step_is_kept(client: Client) -> None:

@@ -109,7 +109,7 @@ def test_large_parameters_for_a_session_without_are_refused_before_they_have_com
 
 
 def test_bodies_hold_no_more_memory_than_they_may(address: Address) -> None:
-    """Of three that come slowly there is room for two, when the fourth comes at once."""
+    """Three bodies come slowly, with room for two, when the fourth comes at once."""
     good, evil = session(address, "good"), session(address, "evil")
     slow = sent("evil", f"{evil}/steps", LARGE, SAFETENSORS)
     with Wire(address) as first, Wire(address) as second, Wire(address) as third:

@@ -4,28 +4,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import httpx2
 import numpy as np
 import pytest
 from httpx2 import Client
 
 from tests.service.calls import SAFETENSORS, binary_step, bits, create, path_of, problem, read_binary, serving
-from tests.service.test_state import (
-    SETTINGS,
-    download,
-    rewritten,
-    session_of,
-    some_params,
-    train,
-    upload,
-)
+from tests.service.state_files import SETTINGS, download, made_of, rewritten, session_of, some_params, train, upload
 from tests.wire import package
 
 BINARY = {"content-type": SAFETENSORS}
-
-
-def made_of(client: Client, file: bytes, query: str = "", headers: Mapping[str, str] = BINARY) -> httpx2.Response:
-    return client.post(f"/v1/sessions{query}", content=file, headers=headers)
 
 
 @pytest.mark.parametrize(("optimizer", "settings", "kinds"), SETTINGS)

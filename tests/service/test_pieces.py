@@ -16,7 +16,7 @@ from optim_engine.arrays import Array
 
 
 class Seen(Saving):
-    """What was handed on, with its bytes as they were then."""
+    """A saving that keeps the bytes of each piece as they were handed on."""
 
     def __init__(self) -> None:
         super().__init__(MemoryStore(1), "token")

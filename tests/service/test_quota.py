@@ -1,4 +1,4 @@
-"""How much a tenant may keep, on each store."""
+"""Quotas of a tenant, on each store."""
 
 import asyncio
 import hashlib

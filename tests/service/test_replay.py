@@ -3,111 +3,19 @@
 A replay is the answer that was given, byte for byte, and changes nothing; nor does a refusal.
 """
 
-from base64 import b64encode
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
-import orjson
 import pytest
 from httpx2 import Client
 
 from app.store.keys import KeyMemory
 from app.store.memory import MemoryStore
-from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, create, problem, read_binary, serving
-
-BAD = -1
-"""The body whose gradient is not finite."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """How the steps of a test are written, and whether the session holds their parameters."""
-
-    media_type: str
-    hold: bool
-
-    def content(self, number: int | None, body: int) -> bytes:
-        """A step of two tensors. The parameters stand in another order than the gradients."""
-        draw = np.random.default_rng(abs(body)).standard_normal
-        params = {"w": draw((2, 2), np.float32), "b": draw(2, np.float32)}
-        grads = {"b": draw(2, np.float32), "w": draw((2, 2), np.float32)}
-        if body == BAD:
-            grads["b"][1] = np.nan
-        sections = {"grads": grads} if self.hold and body != 0 else {"params": params, "grads": grads}
-        if self.media_type == SAFETENSORS:
-            return encode(sections, {} if number is None else {"step": str(number)})
-        written = {name: {n: _base64(array) for n, array in arrays.items()} for name, arrays in sections.items()}
-        return orjson.dumps(written | ({} if number is None else {"step": number}))
-
-    def params(self) -> bytes:
-        """For `PUT …/params`, as safetensors."""
-        return encode({"params": {"w": np.ones((2, 2), np.float32), "b": np.ones(2, np.float32)}}, {})
-
-
-def _base64(array: np.ndarray[Any, Any]) -> dict[str, Any]:
-    return {"dtype": array.dtype.name, "shape": array.shape, "base64": b64encode(array.tobytes()).decode()}
-
-
-FORMS = {
-    f"{kind} {what}": Form(media_type, hold)
-    for kind, media_type in (("json", "application/json"), ("binary", SAFETENSORS))
-    for what, hold in (("sent", False), ("held", True))
-}
-
-
-class Run:
-    """A session under test, on a service that can be started anew."""
-
-    def __init__(self, start: Callable[[], Any], form: Form) -> None:
-        self._start, self.form = start, form
-        self._serving = start()
-        self.client: Client = self._serving.__enter__()
-        self.session = ""
-
-    def create(self, optimizer: str = "adamw", **settings: Any) -> None:
-        self.session = create(self.client, optimizer, hold_params=self.form.hold, **settings)
-        if self.form.hold:
-            self.put("params", self.form.params())
-
-    def put(self, what: str, content: bytes) -> None:
-        answer = self.client.put(f"{self.session}/{what}", content=content, headers={"content-type": SAFETENSORS})
-        assert answer.status_code == 204, answer.text
-
-    def send(self, key: str | None, number: int | None, body: int) -> httpx2.Response:
-        headers = {"content-type": self.form.media_type} | ({} if key is None else {"idempotency-key": f'"{key}"'})
-        return self.client.post(f"{self.session}/steps", content=self.form.content(number, body), headers=headers)
-
-    def sent(self, key: str | None, number: int | None, body: int) -> httpx2.Response:
-        """A step that must be taken, and not be a replay."""
-        answer = self.send(key, number, body)
-        assert (answer.status_code, answer.headers.get("idempotent-replayed")) == (200, None), answer.text
-        return answer
-
-    def patch(self, **changes: Any) -> None:
-        assert self.client.patch(self.session, json=changes).status_code == 200
-
-    def restart(self) -> None:
-        self.stop()
-        self._serving = self._start()
-        self.client = self._serving.__enter__()
-
-    def stop(self) -> None:
-        self._serving.__exit__(None, None, None)
-
-    @property
-    def step(self) -> int:
-        return int(self.client.get(self.session).json()["step"])
-
-    def seen(self) -> tuple[str, bytes, bytes]:
-        """All that can be seen of the session."""
-        session = self.client.get(self.session)
-        return session.headers["etag"], session.content, self.client.get(f"{self.session}/history").content
-
+from tests.service.runs import BAD, CONFLICT, FORMS, LATE, MISMATCH, STEP, Expected, Form, Run, assert_replay, check
 
 PLACES = [("memory", form) for form in FORMS] + [("lmdb", "json held"), ("lmdb", "binary sent")]
 
@@ -121,48 +29,6 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Run]:
     run = Run(lambda: serving(store, store=url), FORMS[form])
     yield run
     run.stop()
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What becomes of a request: the answer `again` to an earlier one, a refusal by its code, or (neither) a step."""
-
-    again: int | None = None
-    refused: str | None = None
-    applied_as_step: int | None = None
-    skipped: bool | None = None
-
-
-STEP = Expected()
-CONFLICT = Expected(refused="step_conflict")
-MISMATCH = Expected(refused="idempotency_mismatch")
-LATE = Expected(refused="step_conflict", applied_as_step=1)
-STATUS = {"step_conflict": 409, "idempotency_mismatch": 422}
-
-
-def check(run: Run, answers: dict[int, httpx2.Response], asked: tuple[Any, Any, Any], expected: Expected) -> None:
-    if expected is STEP:
-        at = run.step
-        run.sent(*asked)
-        assert run.step == at + 1
-        return
-    answer = run.send(*asked)
-    if expected.again is not None:
-        assert_replay(answer, answers[expected.again])
-        return
-    assert expected.refused
-    refused = problem(answer, STATUS[expected.refused], expected.refused)
-    if expected.refused == "step_conflict":
-        assert refused["current_step"] == run.step
-        assert answer.headers["x-should-retry"] == "false"
-        assert refused.get("applied_as_step") == expected.applied_as_step
-        assert refused.get("skipped") == expected.skipped
-
-
-def assert_replay(answer: httpx2.Response, first: httpx2.Response) -> None:
-    assert (answer.status_code, answer.headers.get("idempotent-replayed")) == (200, "true"), answer.text
-    assert answer.content == first.content
-    assert answer.headers["content-type"] == first.headers["content-type"]
 
 
 AFTER_TWO_STEPS: list[tuple[str | None, int | None, int, Expected]] = [
@@ -291,7 +157,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("optimizer", "settings"), SETTINGS)
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_every_kind_of_step_is_answered_again_with_the_same_bytes(
+def test_every_kind_of_step_is_replayed_with_the_same_bytes(
     form: Form, optimizer: str, settings: dict[str, Any]
 ) -> None:
     store = MemoryStore(100)
@@ -309,7 +175,7 @@ def test_every_kind_of_step_is_answered_again_with_the_same_bytes(
     run.stop()
 
 
-def test_a_step_with_an_lr_of_its_own_is_answered_again_with_it(client: Client) -> None:
+def test_a_step_with_its_own_lr_is_replayed_with_it(client: Client) -> None:
     session = create(client)
     body = {"step": 1, "params": {"w": [1, 2]}, "grads": {"w": [3, 4]}, "lr": 0.3}
     first = client.post(f"{session}/steps", json=body)
@@ -318,7 +184,7 @@ def test_a_step_with_an_lr_of_its_own_is_answered_again_with_it(client: Client) 
     assert first.json()["metrics"]["lr"] == 0.3
 
 
-def test_an_answer_may_be_asked_for_again_in_the_other_form(client: Client) -> None:
+def test_an_answer_may_be_replayed_in_the_other_form(client: Client) -> None:
     session = create(client)
     body = {"step": 1, "params": {"w": [1, 2]}, "grads": {"w": [3, 4]}}
     first = client.post(f"{session}/steps", json=body)
@@ -349,7 +215,7 @@ def test_a_step_that_was_overwritten_is_not_answered_again(run: Run, what: str) 
         check(run, {}, (key, number, body), expected)
 
 
-def test_a_step_that_was_refused_used_up_neither_its_number_nor_its_key(run: Run) -> None:
+def test_a_refused_step_uses_neither_its_number_nor_its_key(run: Run) -> None:
     run.create()
     run.sent("one", 1, 1)
     for _ in range(2):
@@ -357,7 +223,7 @@ def test_a_step_that_was_refused_used_up_neither_its_number_nor_its_key(run: Run
     run.sent("two", 2, 2)
 
 
-def test_the_first_of_two_skips_is_not_answered_again_but_known(run: Run) -> None:
+def test_the_first_of_two_skips_is_known_but_not_replayed(run: Run) -> None:
     run.create(on_non_finite="skip")
     run.sent("a", 1, BAD)
     run.sent("b", None, BAD)
@@ -365,7 +231,7 @@ def test_the_first_of_two_skips_is_not_answered_again_but_known(run: Run) -> Non
     check(run, {}, ("a", 1, 1), MISMATCH)
 
 
-def test_old_keys_are_known_for_as_long_as_the_store_knows_them() -> None:
+def test_old_keys_are_known_as_long_as_the_store_knows_them() -> None:
     store = MemoryStore(100)
     store.key_memory = KeyMemory(count=8, seconds=0)
     run = Run(lambda: serving(store), FORMS["binary sent"])

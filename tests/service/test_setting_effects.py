@@ -13,7 +13,7 @@ from app.settings import Settings
 from app.store.base import Head
 from app.store.memory import MemoryStore
 from tests.service.calls import SAFETENSORS, W, binary_step, create, path_of, problem, serving, step, stepped
-from tests.service.test_errors import SlowStore
+from tests.service.faults import SlowStore
 
 
 def test_a_step_beyond_the_most_tensors_is_refused() -> None:

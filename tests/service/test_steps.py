@@ -48,7 +48,7 @@ def read(tensor: Any) -> np.ndarray[Any, Any]:
 def computed(
     params: Mapping[str, Any], *grads: Mapping[str, Any], optimizer: str = "adamw", **settings: Any
 ) -> Outcome:
-    """What the engine alone makes of these steps."""
+    """Return what the engine alone makes of these steps."""
     config, state = Config.parse(optimizer, **settings), State.empty()
     for given in grads:
         outcome = engine_step(config, state, params, given)
@@ -85,7 +85,7 @@ SHAPES: list[tuple[int, ...]] = [(3, 2), (4,), (), (0,), (2, 0), (1, 1, 1, 1)]
     [("list", "float32", shape) for shape in SHAPES]
     + [(form, dtype, shape) for form in ("data", "base64") for dtype in DTYPES for shape in [*SHAPES, (0, 3)]],
 )
-def test_a_tensor_is_answered_in_its_own_form_with_the_engine_s_own_bits(
+def test_a_tensor_is_answered_in_its_form_bit_for_bit(
     client: Client, form: str, dtype: str, shape: tuple[int, ...]
 ) -> None:
     θ, g = draw(1, dtype, shape), draw(2, dtype, shape)
@@ -196,7 +196,7 @@ def test_any_answer_is_one_in_the_request_s_own_form(client: Client, accept: str
     assert answer.headers["content-type"] == JSON
 
 
-def test_what_json_has_no_form_for_is_answered_as_flat_data_with_its_dtype(client: Client) -> None:
+def test_shapes_that_lists_lack_are_answered_as_flat_data(client: Client) -> None:
     w = {"w": draw(1, "bfloat16"), "v": draw(1, "float64"), "u": draw(1)}
     answer = binary_step(client, create(client), w, w, headers={"accept": JSON}).json()
     assert answer["params"]["w"].keys() == answer["params"]["v"].keys() == {"dtype", "shape", "data"}
@@ -205,7 +205,7 @@ def test_what_json_has_no_form_for_is_answered_as_flat_data_with_its_dtype(clien
 
 
 @pytest.mark.parametrize("form", ["list", "data"])
-def test_a_parameter_that_is_not_finite_is_answered_in_base64_and_never_as_null(client: Client, form: str) -> None:
+def test_a_parameter_that_is_not_finite_is_answered_in_base64(client: Client, form: str) -> None:
     session = create(client, "sgd", hyperparameters={"lr": 1e30})
     tensors = {"w": written(np.float32([1e30, 1.0]), form)}
     document = stepped(client, session, params=tensors, grads=tensors)
@@ -224,7 +224,7 @@ def test_a_metric_that_is_not_finite_is_a_string(client: Client) -> None:
     assert rows[0]["param_norm"] == "NaN"
 
 
-def test_a_step_may_name_some_of_the_tensors_and_each_counts_its_own(client: Client) -> None:
+def test_a_step_of_some_tensors_counts_each_of_them(client: Client) -> None:
     session = create(client)
     a, b = {"a": draw(1)}, {"b": draw(2)}
     for _ in range(3):
@@ -251,7 +251,7 @@ def test_a_binary_step_has_its_lr_in_the_metadata(client: Client) -> None:
     assert after["w"] == 0.75
 
 
-def test_null_in_a_step_is_as_if_it_were_not_there(client: Client) -> None:
+def test_null_in_a_step_is_as_good_as_absent(client: Client) -> None:
     session = create(client, "sgd", hyperparameters={"lr": 0.5})
     assert stepped(client, session, params={"w": 1.0}, grads={"w": 1.0}, step=None, lr=None, loss=None)["step"] == 1
 
@@ -267,7 +267,7 @@ def test_the_loss_is_recorded_and_nothing_else(client: Client, sent: Any, row: A
 
 
 @pytest.mark.parametrize(("sent", "row"), [("nan", "NaN"), ("inf", "Infinity"), ("0.5", 0.5), ("1e-3", 0.001)])
-def test_the_loss_of_a_binary_step_may_be_anything_that_a_float_can_be(client: Client, sent: str, row: Any) -> None:
+def test_the_loss_of_a_binary_step_may_be_any_float(client: Client, sent: str, row: Any) -> None:
     session, w = create(client), {"w": draw(1)}
     assert binary_step(client, session, w, w, loss=sent).status_code == 200
     assert client.get(f"{session}/history").json()["history"][0]["loss"] == row

@@ -9,7 +9,7 @@ import pytest
 from httpx2 import Client
 
 from tests.service.calls import SAFETENSORS, binary_step, bits, create, problem, read_binary, serving, step, stepped
-from tests.service.test_state import download, upload
+from tests.service.state_files import download, upload
 from tests.wire import package
 
 NAMES = ("a", "b", "layer.bias")
@@ -227,7 +227,7 @@ def test_edits_that_do_not_fit_the_session_are_refused(
 MALFORMED: list[tuple[bytes, str]] = [
     (b"[]", "must be a JSON object"),
     (b"null", "must be a JSON object"),
-    (b'{"renames": {}}', "there is no 'renames' here; there is rename, remove, reset"),
+    (b'{"renames": {}}', "unknown member 'renames'; expected one of rename, remove, reset"),
     (b'{"rename": ["a", "b"]}', "`rename` must be an object"),
     (b'{"rename": null}', "`rename` must be an object"),
     (b'{"rename": {"a": 1}}', "`rename` must have names"),

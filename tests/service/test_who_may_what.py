@@ -1,4 +1,4 @@
-"""Who may do what: every route of the schema, asked by everyone there is, and the exact status of each.
+"""Permissions: every route of the schema, asked by everyone there is, and the exact status of each.
 
 A route that is new fails here until its row is written.
 """
@@ -85,7 +85,7 @@ EXPECTED: dict[tuple[str, str], dict[str, int]] = {
 
 
 def body(client: Client, method: str, path: str, session: str) -> dict[str, Any]:
-    """What the owner could send there."""
+    """Return what the owner could send there."""
     match method, path.rpartition("/")[2]:
         case "post", "sessions":
             return {"json": {"optimizer": "sgd"}}
@@ -138,7 +138,7 @@ def test_there_is_a_row_for_each_route() -> None:
 def asked(
     client: Client, method: str, path: str, caller: str, session: str, session_id: str | None = None
 ) -> httpx2.Response:
-    """What that caller gets, who sends what would do for `session`."""
+    """Return the answer to that caller, who sends what would do for `session`."""
     sent = body(client, method, path, session)
     session_id = session_id or session.rpartition("/")[2]
     request = client.build_request(method, path.format(session_id=session_id), **sent)

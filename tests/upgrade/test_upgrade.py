@@ -13,7 +13,7 @@ from app.store.formats import STORE_FORMAT
 from tests.chaos.trial import Trial
 from tests.golden.cases import CASES
 from tests.service.calls import SAFETENSORS, create, problem, serving
-from tests.service.test_state import rewritten
+from tests.service.state_files import rewritten
 from tests.upgrade.make import FOLDER, golden_answer, step
 from tests.upgrade.stored import KINDS, Dump, text
 

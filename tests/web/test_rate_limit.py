@@ -1,4 +1,4 @@
-"""How many requests a tenant may send, on a clock that the test sets."""
+"""The rate limit of a tenant, on a clock that the test sets."""
 
 import pytest
 

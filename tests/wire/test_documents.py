@@ -61,7 +61,7 @@ def session_of(document: Any) -> Session:
 
 
 def taken_or_refused(take: Callable[[], Session]) -> Session | None:
-    """What is taken; a refusal is short, and nothing else may happen."""
+    """Return what is taken; a refusal is short, and nothing else may happen."""
     try:
         return take()
     except (InvalidSession, InvalidState, MalformedBody, EngineError) as error:
@@ -135,7 +135,7 @@ def test_the_file_itself_is_taken() -> None:
 
 @unhurried
 @given(st.data())
-def test_a_file_with_some_bytes_changed_is_refused_in_so_many_words(data: st.DataObject) -> None:
+def test_a_file_with_changed_bytes_is_refused_in_words(data: st.DataObject) -> None:
     file = bytearray(FILE)
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, HEADER_END - 1) | st.integers(0, len(FILE) - 1))
@@ -145,7 +145,7 @@ def test_a_file_with_some_bytes_changed_is_refused_in_so_many_words(data: st.Dat
 
 @unhurried
 @given(st.sampled_from(PATHS), VALUES | DOCUMENTS)
-def test_a_file_whose_session_says_anything_is_refused_in_so_many_words(path: tuple[str, ...], value: Any) -> None:
+def test_a_file_with_any_session_is_refused_in_words(path: tuple[str, ...], value: Any) -> None:
     document = json.loads(orjson.dumps(DOCUMENT))
     inner = document
     for key in path[:-1]:
@@ -161,7 +161,7 @@ def test_names_in_the_list_alone_are_bounded_too(name: str) -> None:
         StateFile(package.save({}, {"session": orjson.dumps(DOCUMENT | {"tensors": listed}).decode()}), LIMITS)
 
 
-def test_the_number_of_tensors_in_the_list_alone_is_bounded_too() -> None:
+def test_the_number_of_listed_tensors_is_bounded_too() -> None:
     listed = {str(i): {"shape": [1], "dtype": "float32", "step": 0} for i in range(11)}
     with pytest.raises(MalformedBody):
         StateFile(package.save({}, {"session": orjson.dumps(DOCUMENT | {"tensors": listed}).decode()}), LIMITS)

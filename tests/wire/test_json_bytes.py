@@ -73,7 +73,7 @@ def test_any_json_is_a_step_or_is_refused(document: Any) -> None:
 
 @unhurried
 @given(st.data())
-def test_a_step_with_some_bytes_changed_is_a_step_or_is_refused(data: st.DataObject) -> None:
+def test_a_step_with_changed_bytes_is_taken_or_refused(data: st.DataObject) -> None:
     body = bytearray(VALID)
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(body) - 1))

@@ -70,7 +70,7 @@ def test_a_list_of_float32_reads_back_to_the_bit(array: np.ndarray[Any, Any]) ->
 
 @unhurried
 @given(st.data())
-def test_parameters_are_written_in_a_form_that_reads_back_to_the_bit(data: st.DataObject) -> None:
+def test_written_parameters_read_back_to_the_bit(data: st.DataObject) -> None:
     params = {dtype: data.draw(arrays(dtype)) for dtype in list(DTYPES)[:3]}
     (text,) = JSON.write_params(params)
     assert bits(JSON.read_params(text, Limits(3, 8))) == bits(params)
@@ -92,7 +92,7 @@ def test_a_signalling_nan_is_no_reason_for_a_warning() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("form", ["list", "data", "base64"])
-def test_a_value_that_json_lacks_is_written_in_base64_and_never_as_null(value: float, form: str) -> None:
+def test_a_value_that_json_lacks_is_written_in_base64(value: float, form: str) -> None:
     tensor = written(np.array([value, 1], np.float32), form)
     assert tensor.keys() == {"dtype", "shape", "base64"}
     assert np.array_equal(read(tensor), np.array([value, 1], np.float32), equal_nan=True)
@@ -152,8 +152,6 @@ REFUSED: dict[str, Any] = {
     "base64 of too little": {"dtype": "float64", "shape": [1], "base64": b64encode(b"1234").decode()},
     "base64 of too much": {"dtype": "float32", "shape": [1], "base64": b64encode(b"12345678").decode()},
 }
-
-
 FOR_GRADIENTS = {
     "null", "null in a list", "beyond float32", "far beyond float32", "below float32", "beyond float16",
     "beyond bfloat16",
@@ -216,7 +214,7 @@ def test_gradients_may_have_what_json_has_no_number_for(text: str, dtype: Any, e
     assert np.array_equal(read.astype(np.float64), np.array(expected, dtype).astype(np.float64), equal_nan=True)
 
 
-def test_a_gradient_that_is_null_is_left_out_with_its_parameter() -> None:
+def test_a_null_gradient_is_left_out_with_its_parameter() -> None:
     body = b'{"params": {"a": [1], "b": [2], "c": 3}, "grads": {"a": [1], "b": null, "c": null, "d": null}}'
     step = JSON.read_step(body, LIMITS, ONCE)
     assert (list(step.params), list(step.grads), list(step.forms)) == (["a"], ["a"], ["a"])
@@ -231,16 +229,6 @@ def test_one_text_among_many_numbers_costs_no_memory_for_each() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10_000_000
-
-
-@pytest.mark.parametrize("section", ["params", "grads"])
-@pytest.mark.parametrize(
-    "tensors", [{"": 1}, {"x" * 9: 1}, {"ü" * 9: 1}, {"x" * 100_000: "no tensor"}, dict.fromkeys("abcd", 1), [], "w", 1]
-)
-def test_names_and_numbers_of_tensors_are_bounded(section: str, tensors: Any) -> None:
-    with pytest.raises(MalformedBody) as raised:
-        JSON.read_step(orjson.dumps({section: tensors}), LIMITS, ONCE)
-    assert len(str(raised.value.problem())) < 500
 
 
 @pytest.mark.parametrize(

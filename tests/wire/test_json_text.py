@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import MalformedBody
+from app.wire.codec import Limits
+from app.wire.codecs import JSON
 from app.wire.json_text import read_text
+from tests.wire.steps import ONCE
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(':"\\u003a'))
 VALUES = st.recursive(
@@ -78,3 +81,15 @@ def test_what_nests_deeper_than_it_may_is_refused(text: str, levels: int) -> Non
     if levels:
         with pytest.raises(MalformedBody, match=f"it has more than {levels - 1} lists and objects in one another"):
             read_text(text.encode(), "it", levels - 1)
+
+
+WORDS = {"NaN": "NaN", "nan": "NaN", "-nan": "NaN", "Infinity": "Infinity", "-Infinity": "-Infinity", "inf": "Infinity",
+         "-Inf": "-Infinity", "+Infinity": "Infinity"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("word", "instead"), WORDS.items())
+@pytest.mark.parametrize("around", ['{{"grads": {{"w": [1, {}]}}}}', '{{"größe": 1, "loss":{}}}', "[{}"])
+def test_words_outside_json_are_named_with_the_way_out(word: str, instead: str, around: str) -> None:
+    with pytest.raises(MalformedBody) as raised:
+        JSON.read_step(around.format(word).encode(), Limits(max_tensors=3, max_name_length=8), ONCE)
+    assert raised.value.detail == f'the body has {word}, which is no JSON: a gradient may have null or "{instead}"'

@@ -80,7 +80,7 @@ def test_what_the_package_writes_we_read(tensors: Mapping[str, Any], metadata: M
 
 @unhurried
 @given(st.dictionaries(NAMES, arrays(), max_size=5))
-def test_what_the_python_client_writes_we_read_and_the_other_way_round(tensors: Mapping[str, Any]) -> None:
+def test_the_client_and_the_service_read_each_other(tensors: Mapping[str, Any]) -> None:
     body = encode({"params": tensors}, {"step": "1"})
     assert bits(read(body)) == bits(tensors)
     assert bits(decode(joined(SAFETENSORS.write_params(read(body))), "params")[0]) == bits(tensors)
@@ -116,7 +116,7 @@ def test_reading_and_writing_copy_no_large_array() -> None:
     assert np.shares_memory(np.frombuffer(buffer, np.uint8), w)
 
 
-def test_an_answer_says_beside_the_parameters_what_became_of_the_step() -> None:
+def test_an_answer_tells_the_outcome_of_the_step() -> None:
     metrics = {"lr": 0.1, "grad_norm": "NaN"}
     answer = answer_of({"w": np.float32([1])}, step=3, skipped=True, metrics=metrics, warnings=["a: b"])
     params, metadata = decode(joined(SAFETENSORS.write_answer(answer, {})), "params")
@@ -207,7 +207,7 @@ def test_empty_tensors_take_no_room_wherever_they_are() -> None:
     }  # fmt: skip
 
 
-def test_the_order_of_the_header_does_not_matter_only_the_offsets() -> None:
+def test_the_order_of_the_header_does_not_matter() -> None:
     header = {"params/b": entry(1, start=4, end=8), "params/a": entry(1, end=4)}
     found = read(file(header, np.float32([1, 2]).tobytes()))
     assert (found["a"].tolist(), found["b"].tolist()) == ([1.0], [2.0])
@@ -244,7 +244,7 @@ HEADER_END = 8 + int.from_bytes(VALID[:8], "little")
 
 @unhurried
 @given(st.data())
-def test_a_step_with_some_bytes_changed_is_a_step_or_is_refused(data: st.DataObject) -> None:
+def test_a_step_with_changed_bytes_is_taken_or_refused(data: st.DataObject) -> None:
     body = bytearray(VALID)
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, HEADER_END - 1) | st.integers(0, len(VALID) - 1))
@@ -289,5 +289,5 @@ def test_any_bytes_are_a_step_or_are_refused(length: int, rest: bytes) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["too many tensors", "no element, but a size beyond all memory"])
-def test_the_package_takes_what_we_refuse_and_so_may_not_be_our_reader(wrong: str) -> None:
+def test_the_package_takes_bodies_that_we_refuse(wrong: str) -> None:
     assert safetensors.deserialize(REFUSED[wrong])

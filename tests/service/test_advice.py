@@ -73,7 +73,7 @@ def test_a_bias_that_is_decayed_is_warned_of(client: Client, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["bias", "layer.0.bias", "in_proj_bias", "unbias", ".layers[0].bias", "weight"])
-def test_a_name_that_is_spared_or_no_bias_is_not_warned_of(client: Client, name: str) -> None:
+def test_a_spared_name_is_not_warned_of(client: Client, name: str) -> None:
     session = create(client)
     assert stepped(client, session, **body(name))["warnings"] == warnings(client, session) == []
 
@@ -101,7 +101,7 @@ def test_a_pattern_with_a_bracket_is_told_how_to_write_it(client: Client) -> Non
     assert stepped(client, fixed, **body("layers[0].w"))["warnings"] == []
 
 
-def test_layout_warnings_are_said_again_where_tensors_or_settings_are_new(client: Client) -> None:
+def test_layout_warnings_repeat_for_new_tensors_or_settings(client: Client) -> None:
     session = create(client, groups=[{"match": ["norm*"], "weight_decay": 0}])
     first = stepped(client, session, **body("w"))
     assert len(first["warnings"]) == 1
@@ -212,7 +212,7 @@ def test_a_restored_warmup_is_not_warned_of(
     assert len(warnings(client, session)) == late
 
 
-def test_a_schedule_that_ends_while_it_runs_is_not_warned_of(client: Client) -> None:
+def test_a_schedule_that_ends_on_the_way_is_not_warned_of(client: Client) -> None:
     session = create(client, "sgd", schedule={"kind": "cosine", "total_steps": 2}, on_other_params="accept")
     for _ in range(5):
         assert stepped(client, session, **body("w"))["warnings"] == []
@@ -245,7 +245,7 @@ def test_sent_halves_that_stand_still_are_warned_of_at_once(client: Client, dtyp
 
 
 @pytest.mark.parametrize("hold", [False, True])
-def test_halves_that_stand_still_are_named_in_the_order_of_the_tensors(client: Client, hold: bool) -> None:
+def test_still_halves_are_named_in_tensor_order(client: Client, hold: bool) -> None:
     session = create(client, hyperparameters={"lr": 1e-5, "weight_decay": 0}, hold_params=hold)
     ones = {f"w{n}": np.ones(1, BF16) for n in range(9)}
     binary_step(client, session, ones, ones)

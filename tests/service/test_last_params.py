@@ -2,7 +2,8 @@
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def test_accepted_params_are_not_warned_of(client: Client) -> None:
     assert warnings(client, session) == []
 
 
-def test_the_setting_may_be_changed_and_null_puts_the_default_back(client: Client) -> None:
+def test_the_setting_may_be_changed_and_reset(client: Client) -> None:
     session, _ = started(client)
     assert client.get(session).json()["on_other_params"] == "warn"
     stepped(client, session, params=OTHER, grads=G)
@@ -92,7 +93,7 @@ def test_another_value_of_the_setting_is_refused(client: Client, value: Any) -> 
     problem(client.patch(create(client), json={"on_other_params": value}), 422, "invalid_session")
 
 
-def test_the_digest_has_the_setting_only_where_it_is_not_the_default(client: Client) -> None:
+def test_the_digest_has_the_setting_unless_it_is_default(client: Client) -> None:
     digests = [client.get(create(client, **settings)).json()["digest"]
                for settings in ({}, {"on_other_params": "warn"}, {"on_other_params": "reject"})]  # fmt: skip
     assert digests[0] == digests[1] != digests[2]
@@ -156,7 +157,7 @@ def test_a_replay_is_no_conflict_and_says_the_same(client: Client) -> None:
 @pytest.mark.parametrize("place", ["memory", "lmdb"])
 def test_another_process_knows_what_was_answered(tmp_path: Path, place: str) -> None:
     store = MemoryStore(100) if place == "memory" else None
-    start: Callable[[], Any] = lambda: serving(store, store="memory:" if store else f"lmdb:{tmp_path}")  # noqa: E731
+    start = partial(serving, store, store="memory:" if store else f"lmdb:{tmp_path}")
     with start() as client:
         session, answered = started(client, on_other_params="reject")
     with start() as client:

@@ -1,0 +1,66 @@
+"""The compute pool: small work at once, large work on a thread of its own."""
+
+import asyncio
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from optim_client._tensors import decode
+
+from app import changes
+from app.compute import INLINE_BELOW, Compute
+from tests.bodies import encode
+from tests.service.calls import SAFETENSORS, bits, path_of, serving
+from tests.service.gathered import created, service
+
+
+async def test_small_work_is_inline_and_large_work_on_a_thread() -> None:
+    compute = Compute(2)
+    names = [await compute.run(lambda: threading.current_thread().name, nbytes) for nbytes in (0, INLINE_BELOW)]
+    compute.close()
+    assert names[0] == threading.current_thread().name
+    assert names[1].startswith("compute")
+
+
+def test_a_small_step_of_a_large_session_spares_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+    step = changes.step
+
+    def seen(*args: Any) -> Any:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        return step(*args)
+
+    monkeypatch.setattr(changes, "step", seen)
+    large, small = {"large": np.ones(INLINE_BELOW, np.float32)}, {"small": np.float32([1, 2])}
+    with serving() as client:
+        session = path_of(client.post("/v1/sessions", json={"optimizer": "adamw"}))
+        for tensors in (small, large, small):
+            content = encode({"params": tensors, "grads": tensors}, {})
+            answer = client.post(f"{session}/steps", content=content, headers={"content-type": SAFETENSORS})
+            assert answer.status_code == 200
+    assert threads == [threading.current_thread().name, "compute", "compute"]
+
+
+async def test_large_steps_at_once_have_the_same_bits() -> None:
+    def request(seed: int) -> bytes:
+        draw = np.random.default_rng(seed).standard_normal
+        return encode({"params": {"w": draw(200_000, np.float32)}, "grads": {"w": draw(200_000, np.float32)}}, {})
+
+    async with service() as client:
+        headers = {"content-type": SAFETENSORS}
+        sessions = [await created(client) for _ in range(8)]
+        one_by_one = [
+            (await client.post(f"{session}/steps", content=request(seed), headers=headers)).content
+            for seed, session in enumerate(sessions)
+        ]
+        others = [await created(client) for _ in range(8)]
+        at_once = await asyncio.gather(
+            *(
+                client.post(f"{session}/steps", content=request(seed), headers=headers)
+                for seed, session in enumerate(others)
+            )
+        )
+    for once, again in zip(one_by_one, at_once, strict=True):
+        assert bits(decode(once, "params")[0]) == bits(decode(again.content, "params")[0])
+        assert once == again.content

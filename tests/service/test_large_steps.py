@@ -1,0 +1,137 @@
+"""Large steps, whose pieces leave for the store while they are computed."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app import changes
+from app.settings import Settings
+from app.stepping import LARGE
+from app.store import open_store
+from app.store.base import Save, Saving
+from optim_engine import Config, NonFinite
+from tests.service.processes import CREATION, Process, request
+from tests.store.places import Place, place_at
+
+
+@pytest.fixture
+async def place(store_url: str) -> AsyncIterator[Place]:
+    place = place_at(store_url)
+    async with place.store:
+        yield place
+
+
+SIZE = LARGE // 4
+"""Elements: a step of theirs is large."""
+
+
+async def _stepped(process: Process, steps: int = 2) -> str:
+    _, session, _ = await process.sessions.create("tenant", Config.parse("adamw"), CREATION)
+    for step in range(1, steps + 1):
+        await process.stepping.step("tenant", session.id, request(step, step / 3, size=SIZE))
+    return session.id
+
+
+async def _holds_only_its_own(place: Place, known: str) -> None:
+    await place.store.delete("nobody")
+    head = await place.store.load(known)
+    assert head
+    assert set(await place.pieces(known)) == {piece.name for piece in head.pieces}
+
+
+async def test_large_steps_are_saved_as_they_are_read_back(place: Place) -> None:
+    known = await _stepped(Process(place.store), 3)
+    await _holds_only_its_own(place, known)
+    read = await Process(place.store).records.load("tenant", known)
+    async with open_store(Settings(store="memory:")) as memory:
+        alone = Process(memory)
+        expected = await alone.records.load("tenant", await _stepped(alone, 3))
+    assert read.session.digest == expected.session.digest
+    assert np.array_equal(read.state.memory, expected.state.memory)
+
+
+async def test_a_large_step_that_is_refused_leaves_nothing(place: Place) -> None:
+    process = Process(place.store)
+    known = await _stepped(process)
+    before = await place.pieces(known)
+    with pytest.raises(NonFinite):
+        await process.stepping.step("tenant", known, request(3, np.nan, size=SIZE))
+    await _holds_only_its_own(place, known)
+    assert await place.pieces(known) == before
+
+
+async def test_a_large_step_that_fails_late_leaves_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = Process(place.store)
+    known = await _stepped(process)
+    before = await place.pieces(known)
+    step, computed, let_go = changes.step, asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def failing(*args: Any) -> Any:
+        step(*args)
+        raise MemoryError
+
+    monkeypatch.setattr(changes, "step", failing)
+    with pytest.raises(MemoryError):
+        await process.stepping.step("tenant", known, request(3, size=SIZE))
+    await _holds_only_its_own(place, known)
+
+    def slow(*args: Any) -> Any:
+        loop.call_soon_threadsafe(computed.set)
+        let_go.wait()  # it is still at work when the request is cancelled
+        return step(*args)
+
+    monkeypatch.setattr(changes, "step", slow)
+    task = asyncio.create_task(process.stepping.step("tenant", known, request(3, size=SIZE)))
+    await computed.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    let_go.set()
+    await _holds_only_its_own(place, known)
+    assert await place.pieces(known) == before
+    monkeypatch.undo()
+    assert (await process.stepping.step("tenant", known, request(3, size=SIZE))).kept.step == 3
+
+
+async def test_a_large_step_cancelled_while_it_is_saved_is_saved_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(place.store)
+    known, left, lend, seen = await _stepped(process), asyncio.Event(), place.store.saving, list[str]()
+
+    def lend_and_watch(*args: Any) -> Saving:
+        saving = lend(*args)
+        discard = saving.discard
+
+        async def watched() -> None:
+            seen.append("left")
+            await discard()
+            left.set()
+
+        monkeypatch.setattr(saving, "discard", watched)
+        return saving
+
+    @asynccontextmanager
+    async def room(_: Save) -> AsyncIterator[None]:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        yield
+        seen.append("saved")
+
+    monkeypatch.setattr(place.store, "saving", lend_and_watch)
+
+    monkeypatch.setattr(process.records._quota, "room", room)
+    task = asyncio.create_task(process.stepping.step("tenant", known, request(3, size=SIZE)))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await left.wait()
+    assert seen == ["saved", "left"]
+    await _holds_only_its_own(place, known)
+    assert (await Process(place.store).records.load("tenant", known)).session.step == 3

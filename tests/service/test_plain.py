@@ -1,0 +1,34 @@
+"""Plain values: numbers and times as JSON can say them."""
+
+import math
+
+import pytest
+
+from app.plain import instant, number
+
+
+@pytest.mark.parametrize("x", [None, 0.0, -0.0, 5e-324, -1.7976931348623157e308])
+def test_a_finite_number_stays(x: float | None) -> None:
+    assert number(x) is x
+
+
+@pytest.mark.parametrize(
+    ("x", "text"), [(math.nan, "NaN"), (-math.nan, "NaN"), (math.inf, "Infinity"), (-math.inf, "-Infinity")]
+)
+def test_a_number_that_is_not_finite_becomes_text(x: float, text: str) -> None:
+    assert number(x) == text
+    assert float(text) == x or math.isnan(x)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, None),
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1763640331.25, "2025-11-20T12:05:31.250Z"),
+        (1e18, "9999-12-31T23:59:59.999Z"),
+        (math.inf, "9999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_a_time_is_written_in_utc_to_the_millisecond(seconds: float | None, text: str | None) -> None:
+    assert instant(seconds) == text
