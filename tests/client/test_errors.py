@@ -10,7 +10,8 @@ import optim_client
 import pytest
 from optim_client import errors
 from optim_client._protocol import Call, Patience, Request, Response, perform
-from optim_client.errors import BY_CODE, BY_STATUS, APIStatusError, status_error
+from optim_client._refusals import BY_CODE, BY_STATUS, status_error
+from optim_client.errors import APIStatusError
 
 from tests.contract import ERRORS, MEMBERS
 

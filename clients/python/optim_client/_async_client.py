@@ -17,7 +17,7 @@ from optim_client._http import DEFAULT_TIMEOUT, Timeout
 from optim_client._options import Options
 from optim_client._protocol import Call, perform
 from optim_client.documents import Page, SessionInfo
-from optim_client.errors import APIConnectionError, ServiceUnavailable, StepMismatch
+from optim_client.errors import APIConnectionError, ServiceUnavailable
 from optim_client.settings import Changes, Optimizer, Settings
 
 T = TypeVar("T")
@@ -194,7 +194,7 @@ class AsyncSessions(AsyncSessionList):
         Example:
             session = await client.sessions.create("adamw", lr=1e-3, labels={"run": "mnist-3"})
         """
-        return AsyncSession(self._client, *await self._client._run(_calls.tagged(_calls.create(optimizer, settings))))
+        return await self._session(_calls.create(optimizer, settings))
 
     async def create_from_state(self, path: str | os.PathLike[str]) -> "AsyncSession":
         """Create a session from a saved state, with its settings, counts and labels.
@@ -215,7 +215,7 @@ class AsyncSessions(AsyncSessionList):
             copy = await client.sessions.create_from_state(path)
         """
         with await asyncio.to_thread(Path(path).open, "rb") as file:
-            return AsyncSession(self._client, *await self._client._run(_calls.tagged(_calls.create_from_state(file))))
+            return await self._session(_calls.create_from_state(file))
 
     async def get(self, session_id: str, *, step: int | None = None) -> "AsyncSession":
         """Return a session as it is now.
@@ -234,10 +234,7 @@ class AsyncSessions(AsyncSessionList):
         Example:
             session = await client.sessions.get(session.id, step=1)
         """
-        session = AsyncSession(self._client, *await self._client._run(_calls.tagged(_calls.get(session_id))))
-        if step is not None and session.info.step != step:
-            raise StepMismatch(session_id, step, session.info.step)
-        return session
+        return await self._session(_calls.get(session_id, step))
 
     async def update(self, session_id: str, **changes: Unpack[Changes]) -> "AsyncSession":
         """Change settings from the next step on, whatever the session has become.
@@ -256,7 +253,7 @@ class AsyncSessions(AsyncSessionList):
         Example:
             await client.sessions.update(session.id, lr=1e-4)
         """
-        return AsyncSession(self._client, *await self._client._run(_calls.tagged(_calls.update(session_id, changes))))
+        return await self._session(_calls.update(session_id, changes))
 
     async def delete(self, session_id: str) -> None:
         """Delete a session, with its state and its history.
@@ -271,6 +268,11 @@ class AsyncSessions(AsyncSessionList):
             await client.sessions.delete(session.id)
         """
         await self._client._run(_calls.delete(session_id))
+
+    async def _session(self, call: Call[SessionInfo]) -> "AsyncSession":
+        """Make a call that answers a session; return that, with its ETag."""
+        info, etag = await self._client._run(_calls.tagged(call))
+        return AsyncSession(self._client, info, etag)
 
 
 class AsyncSession(AsyncSessionSteps):

@@ -12,6 +12,7 @@ import numpy as np
 from optim_client._protocol import Call, Request, Response
 from optim_client._tensors import Arrays, ArraysLike, decode, encode
 from optim_client.documents import HistoryRow, Metrics, Page, SessionInfo
+from optim_client.errors import StepMismatch
 from optim_client.settings import Changes, Settings, document
 
 JSON = "application/json"
@@ -65,9 +66,15 @@ def list_sessions(
     return Call(Request("GET", "/v1/sessions", query=query), _listed)
 
 
-def get(session_id: str) -> Call[SessionInfo]:
-    """Return the call that reads a session."""
-    return Call(Request("GET", _path(session_id)), _session)
+def get(session_id: str, step: int | None = None) -> Call[SessionInfo]:
+    """Return the call that reads a session, and raises `StepMismatch` where it is not at `step`."""
+
+    def at_step(info: SessionInfo) -> SessionInfo:
+        if step is not None and info.step != step:
+            raise StepMismatch(session_id, step, info.step)
+        return info
+
+    return Call(Request("GET", _path(session_id)), _session).then(at_step)
 
 
 def update(session_id: str, changes: Changes) -> Call[SessionInfo]:

@@ -17,7 +17,7 @@ from optim_client._protocol import Call, perform
 from optim_client._session import SessionSteps
 from optim_client._transports import open_transport
 from optim_client.documents import Page, SessionInfo
-from optim_client.errors import APIConnectionError, ServiceUnavailable, StepMismatch
+from optim_client.errors import APIConnectionError, ServiceUnavailable
 from optim_client.settings import Changes, Optimizer, Settings
 
 T = TypeVar("T")
@@ -192,7 +192,7 @@ class Sessions(SessionList):
         Example:
             session = client.sessions.create("adamw", lr=1e-3, labels={"run": "mnist-3"})
         """
-        return Session(self._client, *self._client._run(_calls.tagged(_calls.create(optimizer, settings))))
+        return self._session(_calls.create(optimizer, settings))
 
     def create_from_state(self, path: str | os.PathLike[str]) -> "Session":
         """Create a session from a saved state, with its settings, counts and labels.
@@ -213,7 +213,7 @@ class Sessions(SessionList):
             copy = client.sessions.create_from_state(path)
         """
         with Path(path).open("rb") as file:
-            return Session(self._client, *self._client._run(_calls.tagged(_calls.create_from_state(file))))
+            return self._session(_calls.create_from_state(file))
 
     def get(self, session_id: str, *, step: int | None = None) -> "Session":
         """Return a session as it is now.
@@ -232,10 +232,7 @@ class Sessions(SessionList):
         Example:
             session = client.sessions.get(session.id, step=1)
         """
-        session = Session(self._client, *self._client._run(_calls.tagged(_calls.get(session_id))))
-        if step is not None and session.info.step != step:
-            raise StepMismatch(session_id, step, session.info.step)
-        return session
+        return self._session(_calls.get(session_id, step))
 
     def update(self, session_id: str, **changes: Unpack[Changes]) -> "Session":
         """Change settings from the next step on, whatever the session has become.
@@ -254,7 +251,7 @@ class Sessions(SessionList):
         Example:
             client.sessions.update(session.id, lr=1e-4)
         """
-        return Session(self._client, *self._client._run(_calls.tagged(_calls.update(session_id, changes))))
+        return self._session(_calls.update(session_id, changes))
 
     def delete(self, session_id: str) -> None:
         """Delete a session, with its state and its history.
@@ -269,6 +266,11 @@ class Sessions(SessionList):
             client.sessions.delete(session.id)
         """
         self._client._run(_calls.delete(session_id))
+
+    def _session(self, call: Call[SessionInfo]) -> "Session":
+        """Make a call that answers a session; return that, with its ETag."""
+        info, etag = self._client._run(_calls.tagged(call))
+        return Session(self._client, info, etag)
 
 
 class Session(SessionSteps):

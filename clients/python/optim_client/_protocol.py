@@ -21,13 +21,8 @@ from email.utils import parsedate_to_datetime
 from random import random as uniform
 from typing import BinaryIO, Generic, TypeVar
 
-from optim_client.errors import (
-    APIConnectionError,
-    APIStatusError,
-    InvalidAnswer,
-    excerpt,
-    status_error,
-)
+from optim_client._refusals import excerpt, status_error
+from optim_client.errors import APIConnectionError, APIStatusError, InvalidAnswer
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 4.0
