@@ -56,7 +56,7 @@ class Options:
         Args:
             timeout: Seconds without progress.
             retry_seconds: Seconds since a call first failed, in which it is tried again.
-            max_retries: The number of times that it is tried again. What is given of these two replaces both.
+            max_retries: The number of times that it is tried again. Giving one of these two replaces both.
 
         Returns:
             The other client.
