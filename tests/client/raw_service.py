@@ -9,7 +9,7 @@ import numpy as np
 from tests.client.documents import SESSION, stepped
 from tests.client.raw import Handler, RawServer, answer, answers, read_head
 
-SESSION_ANSWER = answer(json.dumps(SESSION).encode())
+SESSION_BYTES = answer(json.dumps(SESSION).encode())
 LARGE = {"w": np.arange(5_000_000, dtype=np.float32)}
 
 
@@ -28,7 +28,7 @@ def session_then(handler: Handler) -> Handler:
     """The session on the same connection, then what is about its step."""
 
     def handle(link: socket.socket) -> None:
-        answers(SESSION_ANSWER)(link)
+        answers(SESSION_BYTES)(link)
         handler(link)
 
     return handle
