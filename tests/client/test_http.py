@@ -37,7 +37,7 @@ def test_https_to_a_plain_server_is_not_tried_again(connect: Connect) -> None:
         link.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     with RawServer(plain) as server:
-        client = connect(server.url.replace("http:", "https:"))
+        client = connect(server.url.replace("http:", "https:"), retry_seconds=1)
         with pytest.raises(APIConnectionError, match="no connection") as raised:
             client.sessions.get("s-1")
     assert not raised.value.may_pass
