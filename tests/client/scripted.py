@@ -13,7 +13,7 @@ from tests.client.documents import SESSION, W, stepped
 
 @dataclass(frozen=True)
 class Answer:
-    """`cut` sends only so many bytes of the body, then closes; `late` waits that long before it answers."""
+    """An answer. `cut` sends only so many bytes of the body, then closes; `late` waits so many seconds first."""
 
     status: int = 200
     body: bytes = b""

@@ -1,4 +1,4 @@
-"""Both clients against a real server that misbehaves on purpose: what is sent again, raised, and written."""
+"""Both clients against a server that misbehaves on purpose: the requests, the errors and the log."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""A process that forks with a client in hand: nobody gets another's answer, nobody hangs, no connection is spoilt."""
+"""Clients in forked processes: no foreign answer, no deadlock, no broken connection."""
 
 import os
 import ssl

@@ -1,4 +1,4 @@
-"""The clients' own connections, against servers of bare sockets: early, late, cut and foreign answers."""
+"""The lane against servers of bare sockets: early, late, cut and foreign answers."""
 
 import json
 import socket

@@ -13,7 +13,7 @@ from tests.client.training import bits, some_params, train
 
 
 class LosesAnswers(httpx2.BaseTransport, httpx2.AsyncBaseTransport):
-    """Every request reaches the service; of those to `path`, each second answer is lost on the way back."""
+    """A transport that loses every second answer to `path` on the way back. Every request reaches the service."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""The rules of trying again: the contract's conversations, without a socket, by a clock that only waits move."""
+"""The rules of retries: the contract's conversations, without a socket, by a clock that only waits move."""
 
 import gc
 import json

@@ -1,4 +1,4 @@
-"""The client's README: its code runs, and its figures are the defaults."""
+"""The pages for clients: the code of the README runs, its figures are the defaults, and the contract is listed."""
 
 import re
 from pathlib import Path
@@ -9,12 +9,13 @@ from optim_client import Client
 
 from app.demo.server import Server
 
-README = Path(__file__).parents[2] / "clients" / "python" / "README.md"
+CLIENTS = Path(__file__).parents[2] / "clients"
+README = CLIENTS / "python" / "README.md"
 
 
 def test_the_loop_in_the_readme_finds_the_line(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     code = README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    exec(code.replace("http://127.0.0.1:8000", server.url), {})  # the README's own words
+    exec(code.replace("http://127.0.0.1:8000", server.url), {})
     step, *_, line = capsys.readouterr().out.splitlines()
     assert step.startswith("200 Metrics(lr=")
     found = eval(line)
@@ -38,3 +39,12 @@ def test_the_page_says_the_defaults() -> None:
     assert f"waits {client.timeout.connect:g} s for a connection and {client.timeout.read:g} s for progress" in said
     assert f"is tried again for {client.retry_seconds:g} s since its first failure" in said
     assert client.max_retries is None
+
+
+def test_the_page_tells_how_to_use_every_contract_file() -> None:
+    table, _, uses = (
+        (CLIENTS / "README.md").read_text(encoding="utf-8").split("## Proving it")[1].partition("right when")
+    )
+    for path in (CLIENTS / "contract").iterdir():
+        assert f"`{path.name}" in table
+        assert path.stem in uses

@@ -1,4 +1,4 @@
-"""Whose answer it is: answers to other requests, steps and services are not taken."""
+"""Request ids: an answer to another request, step or service is an error."""
 
 import functools
 import re
@@ -28,7 +28,7 @@ def test_each_try_has_a_request_id_of_its_own(connect: Connect) -> None:
 
 
 def echo(link: socket.socket, **changed: str) -> None:
-    """Answers with the id that was sent, or another one, to each request."""
+    """Answer each request with the id that was sent, or another one."""
     while True:
         head = read_head(link)
         own = re.search(rb"x-request-id: (\S+)", head)

@@ -29,7 +29,7 @@ def test_a_state_is_loaded_whatever_the_session_has_come_to(connect: Connect, tm
         session = session_of(connect(server.url))
         with pytest.raises(InternalServerError):
             session.load_state(tmp_path / "state")
-        assert session.info.step == 41  # the parameters here are of it still
+        assert session.info.step == 41  # the caller still has the parameters of that step
         assert session.load_state(tmp_path / "state").step == 41
     assert [seen.headers.get("if-match") for seen in server.seen if seen.method == "PUT"] == ['"5"', '"6"']
 
@@ -52,7 +52,7 @@ def test_a_session_is_made_of_a_saved_state(client: Any, unbroken: dict[str, Any
     second = client.sessions.create_from_state(tmp_path / "state.safetensors")
     assert (second.info.step, second.info.labels, second.digest) == (5, {"run": "1"}, first.digest)
     assert bits(train(second, params, range(6, 11))) == unbroken
-    second.update(lr=0.5)  # its ETag is known
+    second.update(lr=0.5)  # with the ETag of its creation
 
 
 def test_a_file_without_a_digest_needs_the_option(client: Any, tmp_path: Path) -> None:

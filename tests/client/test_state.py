@@ -122,7 +122,7 @@ def test_parameters_of_another_step_are_warned_of_or_refused(
     session.step(first, w)
     assert (session.warnings, caplog.messages) == ([], [])
     for _ in range(3):
-        session.step(first, w)  # of a checkpoint
+        session.step(first, w)  # the parameters of a checkpoint
         assert "is not the one that was answered" in session.warnings[0]
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(f"session {session.id}, step 3: the parameter of 'w' is not the one")

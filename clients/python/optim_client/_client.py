@@ -1,4 +1,4 @@
-"""The sync client; `_async_client.py` is the same with `await`. Both share `_calls.py` and `_protocol.py`, which decide."""
+"""The sync client; `_async_client.py` is the same with `await`. `_calls.py` and `_protocol.py` decide for both."""
 
 import os
 import time
@@ -103,7 +103,7 @@ class Client(Options):
         try:
             pause = next(conversation)
             while True:
-                if pause:  # even a sleep of 0 costs as much as the rest of a small step
+                if pause:  # a sleep of 0 costs as much as the rest of a small step
                     time.sleep(pause)
                 pause = conversation.send(self._transport.exchange(call.request, self.timeout))
         except StopIteration as end:

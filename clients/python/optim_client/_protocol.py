@@ -116,7 +116,10 @@ def perform(
             try:
                 raise error
             finally:
-                del error, outcome  # the error knows this frame: it would keep what it came with until a collection
+                del (
+                    error,
+                    outcome,
+                )  # the error refers to this frame: a cycle, which would keep the answer
         if tries == 1:
             said = str(error) if isinstance(error, APIConnectionError) else f"{_name(call)}: {error}"
             log.warning("%s; trying again, %s", said, patience)

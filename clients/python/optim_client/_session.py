@@ -1,4 +1,4 @@
-"""The verbs of a session; `_async_session.py` is the same with `await`. Both share `_state.py`, which decides."""
+"""The verbs of a session; `_async_session.py` is the same with `await`. `_state.py` decides for both."""
 
 import os
 from collections.abc import Collection, Mapping
