@@ -1,4 +1,4 @@
-"""Sessions with a wire dtype: float32 before and after, and half the bytes between."""
+"""A session whose arrays travel in halves: a training loop has float32 before and after, and sends half the bytes."""
 
 import subprocess
 import sys
