@@ -3,10 +3,11 @@
 import io
 import json
 import re
+from typing import SupportsFloat, get_type_hints
 
 import numpy as np
 import pytest
-from optim_client import _calls
+from optim_client import Session, _calls
 from optim_client._protocol import Response
 from optim_client._tensors import decode
 
@@ -47,6 +48,17 @@ def test_a_step_carries_number_scalars_and_a_new_key() -> None:
     keys = [request.headers["idempotency-key"] for request in (first, second)]
     assert all(re.fullmatch('"[0-9a-f]{32}"', key) for key in keys)
     assert keys[0] != keys[1]
+
+
+def test_a_loss_may_be_another_librarys_number() -> None:
+    class Scalar:
+        def __float__(self) -> float:
+            return 0.25
+
+    request = in_one(_calls.step("s", 7, W, W, Scalar(), np.float64(0.5)).request)
+    assert isinstance(request.body, bytes)
+    assert decode(request.body, "grads")[1] == {"step": "7", "loss": "0.25", "lr": "0.5"}
+    assert get_type_hints(Session.step)["loss"] == get_type_hints(Session.step)["lr"] == SupportsFloat | None
 
 
 def test_equal_steps_have_equal_bytes() -> None:

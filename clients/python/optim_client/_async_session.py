@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, Unpack, overload
+from typing import Any, Literal, Protocol, SupportsFloat, TypeVar, Unpack, overload
 
 from optim_client import _calls
 from optim_client._files import replacing, sync
@@ -155,8 +155,8 @@ class AsyncSessionSteps(AsyncSessionStorage):
         params: ArraysLike | None = None,
         grads: GradsLike | None = None,
         *,
-        loss: float | None = None,
-        lr: float | None = None,
+        loss: SupportsFloat | None = None,
+        lr: SupportsFloat | None = None,
     ) -> Arrays: ...
 
     @overload
@@ -165,8 +165,8 @@ class AsyncSessionSteps(AsyncSessionStorage):
         params: Tree | None = None,
         grads: Tree | None = None,
         *,
-        loss: float | None = None,
-        lr: float | None = None,
+        loss: SupportsFloat | None = None,
+        lr: SupportsFloat | None = None,
     ) -> Any: ...
 
     async def step(
@@ -174,8 +174,8 @@ class AsyncSessionSteps(AsyncSessionStorage):
         params: Tree | None = None,
         grads: Tree | None = None,
         *,
-        loss: float | None = None,
-        lr: float | None = None,
+        loss: SupportsFloat | None = None,
+        lr: SupportsFloat | None = None,
     ) -> Any:
         """Take one optimizer step.
 
@@ -184,7 +184,7 @@ class AsyncSessionSteps(AsyncSessionStorage):
                 names are their paths (`a/b/0`). Left out where the session holds its parameters.
             grads: The gradients, each in the shape and dtype of its parameter. A parameter whose gradient is `None` or
                 left out is not stepped. A session with a `wire_dtype` rounds float32 gradients to it.
-            loss: The loss, for the history.
+            loss: The loss, for the history: a number, also one of NumPy or of another library.
             lr: The learning rate of this step alone.
 
         Returns:

@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, SupportsFloat, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -89,7 +89,12 @@ def delete(session_id: str) -> Call[None]:
 
 
 def step(
-    session_id: str, number: int, params: ArraysLike | None, grads: ArraysLike, loss: float | None, lr: float | None
+    session_id: str,
+    number: int,
+    params: ArraysLike | None,
+    grads: ArraysLike,
+    loss: SupportsFloat | None,
+    lr: SupportsFloat | None,
 ) -> Call[Stepped]:
     """Return the call of step `number`."""
     tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}

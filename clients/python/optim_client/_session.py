@@ -3,7 +3,7 @@
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, Unpack, overload
+from typing import Any, Literal, Protocol, SupportsFloat, TypeVar, Unpack, overload
 
 from optim_client import _calls
 from optim_client._files import replacing
@@ -153,8 +153,8 @@ class SessionSteps(SessionStorage):
         params: ArraysLike | None = None,
         grads: GradsLike | None = None,
         *,
-        loss: float | None = None,
-        lr: float | None = None,
+        loss: SupportsFloat | None = None,
+        lr: SupportsFloat | None = None,
     ) -> Arrays: ...
 
     @overload
@@ -163,8 +163,8 @@ class SessionSteps(SessionStorage):
         params: Tree | None = None,
         grads: Tree | None = None,
         *,
-        loss: float | None = None,
-        lr: float | None = None,
+        loss: SupportsFloat | None = None,
+        lr: SupportsFloat | None = None,
     ) -> Any: ...
 
     def step(
@@ -172,8 +172,8 @@ class SessionSteps(SessionStorage):
         params: Tree | None = None,
         grads: Tree | None = None,
         *,
-        loss: float | None = None,
-        lr: float | None = None,
+        loss: SupportsFloat | None = None,
+        lr: SupportsFloat | None = None,
     ) -> Any:
         """Take one optimizer step.
 
@@ -182,7 +182,7 @@ class SessionSteps(SessionStorage):
                 names are their paths (`a/b/0`). Left out where the session holds its parameters.
             grads: The gradients, each in the shape and dtype of its parameter. A parameter whose gradient is `None` or
                 left out is not stepped. A session with a `wire_dtype` rounds float32 gradients to it.
-            loss: The loss, for the history.
+            loss: The loss, for the history: a number, also one of NumPy or of another library.
             lr: The learning rate of this step alone.
 
         Returns:

@@ -3,7 +3,7 @@
 import logging
 import re
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, SupportsFloat, TypeVar
 
 from optim_client import _calls
 from optim_client._halves import Loss
@@ -75,7 +75,9 @@ class SessionState:
         """Remember all but the step: the caller's parameters do not belong to another client's step."""
         return self._learned(replace(info, step=self.info.step))
 
-    def _step(self, params: Tree | None, grads: Tree | None, loss: float | None, lr: float | None) -> Call[Any]:
+    def _step(
+        self, params: Tree | None, grads: Tree | None, loss: SupportsFloat | None, lr: SupportsFloat | None
+    ) -> Call[Any]:
         """Return the call of a step: tensors with a gradient are sent, the others stay as they were given."""
         if grads is None:
             raise TypeError("step() needs grads: step(params, grads), or step(grads=…) where the session holds params")
