@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from typing import SupportsFloat, get_type_hints
+from typing import Any, SupportsFloat, get_type_hints
 
 import numpy as np
 import pytest
@@ -37,6 +37,18 @@ def test_whatever_changes_something_carries_a_key_of_its_own() -> None:
 
 def test_an_id_cannot_lead_to_another_path() -> None:
     assert _calls.get("../steps?a=1").request.path == "/v1/sessions/..%2Fsteps%3Fa%3D1"
+
+
+@pytest.mark.parametrize("bad", [None, 7, b"s-1"])
+def test_an_id_that_is_no_string_is_not_sent(bad: Any) -> None:
+    with pytest.raises(TypeError, match="a session's id must be a string"):
+        _calls.delete(bad)
+
+
+@pytest.mark.parametrize("bad", ["", ".", ".."])
+def test_an_id_that_leads_elsewhere_is_not_sent(bad: str) -> None:
+    with pytest.raises(ValueError, match="a session's id cannot be"):
+        _calls.get(bad)
 
 
 def test_a_step_carries_number_scalars_and_a_new_key() -> None:

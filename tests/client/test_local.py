@@ -1,12 +1,15 @@
 """A service that runs in the process of its client."""
 
+import asyncio
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from optim_client import SessionNotFound
+from optim_client import APIConnectionError, AsyncClient, Client, SessionNotFound
 
 from tests.client.conftest import Connect
 from tests.client.training import bits, some_params, train
@@ -55,3 +58,40 @@ def test_a_process_ends_although_its_local_client_was_not_closed() -> None:
     )
     result = ended(code)
     assert (result.returncode, result.stdout, result.stderr) == (0, "{'w': array([0.])}\n", "")
+
+
+class Stuck:
+    """An HTTPX transport whose exchange never ends."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+
+    async def exchange(self, *_: object) -> None:
+        self.begun.set()
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """Close nothing."""
+
+
+def test_closing_ends_a_call_as_a_connection_error() -> None:
+    client = Client("memory:", max_retries=9)
+    stuck = Stuck()
+    client._transport._service._httpx = stuck  # type: ignore[attr-defined]
+    with ThreadPoolExecutor() as other:
+        call = other.submit(client.sessions.list)
+        assert stuck.begun.wait(10)
+        client.close()
+        with pytest.raises(APIConnectionError, match="GET /v1/sessions: the client was closed"):
+            call.result(10)
+
+
+async def test_closing_ends_an_async_call_without_cancelling_its_task() -> None:
+    client = AsyncClient("memory:", max_retries=9)
+    stuck = Stuck()
+    client._transport._service._httpx = stuck  # type: ignore[attr-defined]
+    call = asyncio.create_task(client.sessions.list())
+    assert await asyncio.to_thread(stuck.begun.wait, 10)
+    await client.close()
+    with pytest.raises(APIConnectionError, match="the client was closed"):
+        await call

@@ -1,6 +1,7 @@
 """The options of a client: its timeout, and the limits of its retries."""
 
 import math
+from typing import Any
 
 import httpx2
 import pytest
@@ -47,3 +48,15 @@ def test_limits_below_zero_are_refused(connect: Connect, bad: dict[str, float]) 
         connect("http://127.0.0.1:1", **bad)
     with pytest.raises(ValueError, match="must be 0 or more"):
         connect("http://127.0.0.1:1").with_options(**bad)
+
+
+@pytest.mark.parametrize("bad", [0, -1, math.nan, "x", httpx2.Timeout(5, connect=0)])
+def test_a_timeout_that_is_not_above_zero_is_refused(connect: Connect, bad: Any) -> None:
+    with pytest.raises(ValueError, match="timeout must be above 0 seconds, not "):
+        connect("http://127.0.0.1:1", timeout=bad)
+    with pytest.raises(ValueError, match="timeout must be above 0 seconds, not "):
+        connect("http://127.0.0.1:1").with_options(timeout=bad)
+
+
+def test_a_timeout_of_none_waits_for_ever(connect: Connect) -> None:
+    assert connect("http://127.0.0.1:1", timeout=httpx2.Timeout(None)).timeout.read is None

@@ -17,6 +17,8 @@ from optim_client.settings import Changes, Settings, document
 
 JSON = "application/json"
 SAFETENSORS = "application/vnd.safetensors"
+NO_IDS = frozenset({"", ".", ".."})
+"""Path segments that lead to another path."""
 HISTORY_PAGE = 1000
 """Rows that are asked for at once."""
 
@@ -145,6 +147,10 @@ def history(session_id: str, after: int | None, limit: int | None, last: int | N
 
 
 def _path(session_id: str, *below: str) -> str:
+    if not isinstance(session_id, str):
+        raise TypeError(f"a session's id must be a string, not {session_id!r}")
+    if session_id in NO_IDS:
+        raise ValueError(f"a session's id cannot be {session_id!r}")
     return "/".join(["/v1/sessions", quote(session_id, safe=""), *below])
 
 
