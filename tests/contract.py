@@ -1,4 +1,4 @@
-"""The contract as data (`clients/contract`): read by the tests of service, engine and client."""
+"""The contract as data, from `clients/contract`, for the tests of the service, the engine and the client."""
 
 import json
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""One real training run, end to end: a small network learns hand-written digits, its optimizer behind HTTP."""
+"""A demo: a small network learns hand-written digits, with its optimizer behind HTTP."""

@@ -1,4 +1,4 @@
-"""The data: 1,797 hand-written digits of 8×8 pixels, split once and for all. `SOURCE.md` says whose they are."""
+"""The data: 1,797 hand-written digits of 8×8 pixels, always split the same way. `SOURCE.md` names their authors."""
 
 import gzip
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ class Digits:
         return type(self)(self.images[chosen], self.labels[chosen])
 
     def batch(self, step: int, size: int) -> Self:
-        """The images of step 1, 2, …: each epoch is shuffled anew, and depends on nothing but its number."""
+        """Return the batch of step 1, 2, …. The order in an epoch depends on the number of the epoch alone."""
         epoch, place = divmod(step - 1, len(self) // size)
         order = np.random.default_rng((SEED, epoch)).permutation(len(self))
         return self[order[place * size : (place + 1) * size]]
 
 
 def load() -> tuple[Digits, Digits]:
-    """What to learn from, and what to be tested on."""
+    """Return the digits for training, and those for testing."""
     packed = files(__package__).joinpath("digits.csv.gz").read_bytes()
     table = np.loadtxt(gzip.decompress(packed).decode().splitlines(), dtype=np.int64, delimiter=",")
     table = np.random.default_rng(SEED).permutation(table)

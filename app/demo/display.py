@@ -1,4 +1,4 @@
-"""What a person sees while the network learns: a live bar on a terminal, plain lines everywhere else."""
+"""The screen of the demo: a progress bar on a terminal, plain lines elsewhere."""
 
 from types import TracebackType
 from typing import Self
@@ -10,11 +10,11 @@ from rich.text import Text
 from app.demo.training import Point
 
 LINES = 10
-"""The most lines that a whole run is, where there is no terminal."""
+"""The number of lines that a whole run prints without a terminal."""
 
 
 class Display:
-    """Shows what training has come to; what it is told to `say` stands above the bar."""
+    """The progress of one run. Lines of `say` stand above the bar."""
 
     def __init__(self, console: Console, steps: int) -> None:
         self._console = console
@@ -33,10 +33,11 @@ class Display:
         self._task = self._progress.tasks[0]
 
     def say(self, name: str, text: str, style: str = "cyan") -> None:
+        """Print one line under a name."""
         self._console.print(Text.assemble((f"{name:<9} ", style), text))
 
     def show(self, point: Point, accuracy: float) -> None:
-        """Where training is; `accuracy` is that of images that it does not learn from."""
+        """Show a step, with the accuracy on images that the network does not learn from."""
         self._progress.update(self._task.id, completed=point.step)
         figures = f"loss {point.loss:6.4f}   accuracy {accuracy:5.3f}   {self._task.speed or 0:4.0f} steps/s"
         self._progress.update(self._task.id, description=figures)

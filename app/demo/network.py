@@ -1,4 +1,4 @@
-"""The network: 64 pixels → 64 hidden units → 10 digits, in float32, its gradients written out by hand."""
+"""The network: 64 pixels → 64 hidden units → 10 digits, in float32, with gradients by hand."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ Tensors = dict[str, NDArray[np.float32]]
 
 
 def init(seed: int = 0) -> Tensors:
-    """He's initialisation: weights of variance 2 over the number of inputs, biases of zero."""
+    """Return the first parameters by He's rule: weights of variance 2 over the number of inputs, biases of zero."""
     draw = np.random.default_rng(seed).standard_normal
     return {
         "hidden.weight": draw((64, 64), np.float32) * np.float32((2 / 64) ** 0.5),
@@ -20,7 +20,7 @@ def init(seed: int = 0) -> Tensors:
 
 
 def loss_and_grads(params: Tensors, digits: Digits) -> tuple[float, Tensors]:
-    """The mean cross entropy, and its derivative by every parameter."""
+    """Return the mean cross entropy, and its derivative by every parameter."""
     hidden, p = _forward(params, digits)
     rows = np.arange(len(digits))
     loss = -np.log(p[rows, digits.labels]).mean()
@@ -39,9 +39,9 @@ def loss_and_grads(params: Tensors, digits: Digits) -> tuple[float, Tensors]:
 
 
 def accuracy(params: Tensors, digits: Digits) -> float:
-    """The share of the images whose digit gets the greatest probability.
+    """Return the share of images whose own digit is the most probable one.
 
-    Part by part: larger products wake the threads of OpenBLAS, which then spin for 20 ms beside the server.
+    Goes through them in parts: larger products wake OpenBLAS's threads, which then spin for 20 ms beside the server.
     """
     parts = (digits[start : start + 64] for start in range(0, len(digits), 64))
     right = sum(int((_forward(params, part)[1].argmax(axis=1) == part.labels).sum()) for part in parts)

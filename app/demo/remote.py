@@ -1,4 +1,4 @@
-"""The run through the service: one session, stepped until told to stop, and all that it came to."""
+"""The run through the service: one session, and the points of all its steps."""
 
 from collections.abc import Callable
 
@@ -12,11 +12,11 @@ SHOW_EVERY = 10
 DAY = 86_400.0
 
 Show = Callable[[Point, float], None]
-"""Is told a step and the accuracy after it."""
+"""A function that shows a step, and the accuracy after it."""
 
 
 class RemoteRun:
-    """A session made for `steps` steps. It outlives the server, and the demo by a day."""
+    """A training run of `steps` steps in one session, which survives the server's crash and expires after a day."""
 
     def __init__(self, client: Client, steps: int, show: Show) -> None:
         self.points: list[Point] = []
@@ -32,7 +32,7 @@ class RemoteRun:
         )
 
     def until(self, step: int) -> None:
-        """Go on from wherever the run is."""
+        """Train from the run's last step up to this one."""
         params = self.points[-1].params if self.points else network.init()
         for point in train(self._update, params, self._train, range(len(self.points) + 1, step + 1)):
             self.points.append(point)

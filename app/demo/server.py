@@ -1,4 +1,4 @@
-"""A server of one's own to train through, and to kill: `optim serve` on an embedded store in a temporary folder."""
+"""A server for the demo and for tests: `optim serve` with an embedded store, in a temporary folder."""
 
 import http.client
 import os
@@ -13,16 +13,16 @@ from types import TracebackType
 from typing import Self
 
 START_SECONDS = 120.0
-"""Time for the first start of all, which compiles the kernel, on a busy machine. A server that ends is seen at once."""
+"""Time for the first start, which compiles the kernel, on a busy machine. A server that ends is noticed at once."""
 STOP_SECONDS = 10.0
 
 
 class ServerFailed(Exception):
-    """The server did not come up; the message holds what it said."""
+    """The server did not start; the message holds its output."""
 
 
 class Server:
-    """Runs from `with` to its end, whatever happens there; its folder goes with it."""
+    """A server process that runs inside of a `with` block. Its folder is removed at the end."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="optim-demo-")
@@ -33,10 +33,11 @@ class Server:
 
     @property
     def url(self) -> str:
+        """Return the address of the server."""
         return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Start on the same port and store as ever; return once it is ready."""
+        """Start, always on the same port and store; return once the server is ready."""
         command = [sys.executable, "-m", "app.cli", "serve", "--log-level=warning"]
         command += [f"--port={self._port}", f"--store=lmdb:{self._folder.name}/store"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OPTIM_")}
@@ -53,21 +54,21 @@ class Server:
             time.sleep(0.02)
 
     def pause(self) -> None:
-        """Stop it where it is, whatever it is about."""
+        """Freeze the process, with SIGSTOP."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after a pause."""
+        """Continue after a pause."""
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it as a crash does: `kill -9`, no word of warning."""
+        """End the process as a crash does, with `kill -9`."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def close(self) -> None:
-        """End it as an operator does, and clean up."""
+        """Stop the server as an operator does, and remove its folder."""
         if self._process is not None:
             self._process.terminate()
             try:

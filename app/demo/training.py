@@ -1,6 +1,6 @@
-"""The training loop. Through the service or without it, it is the same loop: only `update` differs.
+"""The training loop, the same through the service and without it: only `update` differs.
 
-A step needs nothing but its number and the parameters, so a run can go on from any step whose parameters it has.
+A step depends on its number and the parameters alone, so a run can go on from any step.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +21,12 @@ LR = 0.01
 WEIGHT_DECAY = 0.1
 
 Update = Callable[[Tensors, Tensors, float], Tensors]
-"""Parameters, gradients and the loss go in; the next parameters come out."""
+"""A function from parameters, gradients and the loss to the next parameters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What one step came to. `loss` is the batch's before the step, `params` are those after it."""
+    """The result of a step: the loss of its batch before it, and the parameters after it."""
 
     step: int
     loss: float
@@ -34,12 +34,12 @@ class Point:
 
 
 def schedule(steps: int) -> WarmupCosineSchedule:
-    """Up to the full learning rate in a twentieth of the steps, then down to zero."""
+    """Return the schedule: up to the full learning rate in a twentieth of the steps, then down to zero."""
     return {"kind": "warmup_cosine", "warmup_steps": steps // 20, "total_steps": steps}
 
 
 def train(update: Update, params: Tensors, digits: Digits, steps: range) -> Iterator[Point]:
-    """Do the steps one after the other."""
+    """Take the steps one after the other; yield the result of each."""
     for number in steps:
         loss, grads = network.loss_and_grads(params, digits.batch(number, BATCH))
         params = update(params, grads, loss)
@@ -47,7 +47,7 @@ def train(update: Update, params: Tensors, digits: Digits, steps: range) -> Iter
 
 
 def local_update(steps: int) -> Update:
-    """The optimizer without a service: the engine, called directly."""
+    """Return an update by the engine itself, without a service."""
     hyperparameters = {"lr": LR, "weight_decay": WEIGHT_DECAY}
     config = Config.parse(OPTIMIZER, hyperparameters=hyperparameters, schedule=schedule(steps))
     state = State.empty()
@@ -62,7 +62,7 @@ def local_update(steps: int) -> Update:
 
 
 def first_difference(points: Sequence[Point], digits: Digits) -> int | None:
-    """Train once more without a service; the first step whose parameters are not the same bits."""
+    """Train again without a service; return the first step whose parameters have other bits, `None` if all agree."""
     steps = len(points)
     local = train(local_update(steps), network.init(), digits, range(1, steps + 1))
     for point, other in zip(points, local, strict=True):

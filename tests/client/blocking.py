@@ -1,4 +1,4 @@
-"""An `AsyncClient` and what it gives out, waited for: one suite of tests serves both clients."""
+"""A sync face for `AsyncClient` and its sessions, so that one suite of tests serves both clients."""
 
 import asyncio
 import dataclasses

@@ -1,13 +1,17 @@
-"""Documents as the contract shows them."""
+"""Documents as the contract shows them, and refusals as the client reads them."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from optim_client._protocol import Response
+from optim_client._refusals import status_error
 from optim_client._tensors import ArraysLike
+from optim_client.errors import APIStatusError
 
 from tests.bodies import encode
+from tests.contract import ERRORS, MEMBERS
 
 SESSION: dict[str, Any] = {
     "id": "s-1",
@@ -40,6 +44,8 @@ ROW = {
     "duration_ms": 0.7,
     "time": "2026-11-20T12:00:01.500000Z",
 }
+W = {"w": np.float32([1, 2])}
+REQUEST_ID = {"x-request-id": "req-1"}
 
 
 def stepped(
@@ -51,8 +57,15 @@ def stepped(
     params_digest: str | None = None,
     warnings: Sequence[str] = (),
 ) -> Response:
-    """The answer to a step; services before them send neither `params_digest` nor `warnings`."""
+    """Return the answer to a step. Earlier services send neither `params_digest` nor `warnings`."""
     metadata = {"step": str(step), "skipped": json.dumps(skipped), "digest": digest, "metrics": json.dumps(METRICS)}
     metadata |= {} if params_digest is None else {"params_digest": params_digest}
     metadata |= {"warnings": json.dumps(warnings)} if warnings else {}
     return Response(200, {}, encode({"params": params}, metadata))
+
+
+def error_of(code: str, detail: str = "what happened", **members: Any) -> APIStatusError:
+    """Return the client's error of the service's answer with that code."""
+    problem = {"type": f"urn:optim:error:{code}", "title": "…", "status": ERRORS[code]["status"], "detail": detail}
+    assert problem.keys() | {"code"} == set(MEMBERS)
+    return status_error(ERRORS[code]["status"], REQUEST_ID, json.dumps(problem | {"code": code} | members).encode())

@@ -19,7 +19,7 @@ HANG_SECONDS = 60
 
 
 def same_values(url: str) -> None:
-    """Three processes step a session each over one client: zero gradients leave each its own value."""
+    """Step a session in each of three processes, over one client. Zero gradients leave each session its own value."""
     client = Client(url, max_retries=0)
     sessions = [client.sessions.create("sgd", lr=0.1) for _ in range(3)]
     children = [forked(lambda own=own: stay(sessions[own], own)) for own in (1, 2)]
@@ -32,7 +32,7 @@ def same_values(url: str) -> None:
 
 
 def same_values_async(url: str) -> None:
-    """The same for the async client, in an event loop of each process."""
+    """Step a session in each of three processes, over one async client, each in an event loop of its own."""
     client = AsyncClient(url, max_retries=0)
 
     async def created() -> list[Any]:
@@ -51,7 +51,7 @@ def same_values_async(url: str) -> None:
 
 
 def locks_held(url: str) -> None:
-    """Every lock of the client is held by another thread while the process forks."""
+    """Fork while another thread holds every lock of the client."""
     client = Client(url, max_retries=0)
     session = client.sessions.create("sgd", lr=0.1)
     lane: Any = client._transport._lane
@@ -77,7 +77,7 @@ def locks_held(url: str) -> None:
 
 
 def threads_under_way(url: str) -> None:
-    """Other threads make calls all the time, while the process forks again and again."""
+    """Fork again and again while other threads make calls."""
     client = Client(url, max_retries=0)
     over = threading.Event()
     wrong: list[object] = []
@@ -104,7 +104,7 @@ def threads_under_way(url: str) -> None:
 
 
 def files(url: str) -> None:
-    """State files, which go by HTTPX and its connections."""
+    """Save and load states in both processes, over the connections of HTTPX."""
     client = Client(url, max_retries=0)
     session = client.sessions.create("sgd", lr=0.1)
     stay(session, 1, steps=1)
@@ -122,7 +122,7 @@ def files(url: str) -> None:
 
 
 def descriptors(url: str) -> None:
-    """A child keeps no connection of the lane open: else the service could not see the parent close it."""
+    """Check that a child keeps no connection of the lane open; the service could not see the parent close it."""
     client = Client(url, max_retries=0)
     client.ready()
 
@@ -135,7 +135,7 @@ def descriptors(url: str) -> None:
 
 
 def connection_is_left(url: str) -> None:
-    """A child ends as scripts do and as `multiprocessing` does; the parent's connection stands."""
+    """End a child as scripts do, and as `multiprocessing` does; the parent's connection stays open."""
     client = Client(url, max_retries=0)
     client.sessions.get("s-1")
     joined(forked(lambda: None))
@@ -146,7 +146,7 @@ def connection_is_left(url: str) -> None:
 
 
 def in_process(store: str) -> None:
-    """The service runs in the parent: the child is told so, at once, and harms nobody."""
+    """Use a service of the parent in the child: an error at once, and no harm to the parent."""
     with Client(store) as client:
         session = client.sessions.create("sgd", lr=0.1)
         for leave in (os._exit, sys.exit):
@@ -156,7 +156,7 @@ def in_process(store: str) -> None:
 
 
 def in_process_anew(store: str) -> None:
-    """A child may run a service of its own beside the parent's."""
+    """Run a service in the child beside the parent's."""
     with Client(store) as client:
         stay(client.sessions.create("sgd", lr=0.1), 1, steps=2)
 
@@ -169,7 +169,7 @@ def in_process_anew(store: str) -> None:
 
 
 def in_process_async(store: str) -> None:
-    """The same for the async client."""
+    """Use a service of the parent in the child, by the async client."""
     client = AsyncClient(store)
     session = asyncio.run(client.sessions.create("sgd", lr=0.1))
     joined(forked(lambda: refused(lambda: asyncio.run(session.get()), "`optim serve`")))
@@ -177,7 +177,7 @@ def in_process_async(store: str) -> None:
 
 
 def own_transport(url: str) -> None:
-    """A transport of the user's cannot be opened anew."""
+    """Use a transport of the user's in the child: an error, because it cannot be opened again."""
     client = Client(url, transport=httpx2.HTTPTransport())
     client.ready()
     joined(forked(lambda: refused(client.ready, "make a client in each process")))

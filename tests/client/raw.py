@@ -1,5 +1,4 @@
-"""A server of bare sockets: each connection is handed to a function of the test, which does with it what no HTTP server
-would do."""
+"""A server of bare sockets: a function of the test gets each connection, and can do what no HTTP server does."""
 
 import re
 import socket
@@ -13,7 +12,7 @@ Handler = Callable[[socket.socket], None]
 
 
 class RawServer:
-    """The n-th connection is the n-th handler's, in a thread of its own, and is closed when that returns."""
+    """A server that gives its n-th connection to the n-th handler, in a thread, and closes it when that returns."""
 
     def __init__(self, *handlers: Handler, tls: ssl.SSLContext | None = None) -> None:
         self._handlers = handlers
@@ -68,7 +67,7 @@ class RawServer:
 
 
 def read_head(link: socket.socket) -> bytes:
-    """A request's head, byte by byte, so that nothing of the body is taken."""
+    """Read a request's head, byte by byte, so that nothing of the body is taken."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         if not (byte := link.recv(1)):
@@ -78,7 +77,7 @@ def read_head(link: socket.socket) -> bytes:
 
 
 def read_request(link: socket.socket) -> bytes:
-    """A whole request; its head is returned."""
+    """Read a whole request; return its head."""
     head = read_head(link)
     length = re.search(rb"content-length: (\d+)", head)
     left = int(length[1]) if length else 0
@@ -88,7 +87,7 @@ def read_request(link: socket.socket) -> bytes:
 
 
 def answers(*raw: bytes) -> Handler:
-    """One answer after the other, to a request each."""
+    """Return a handler that gives one answer to each request."""
 
     def handle(link: socket.socket) -> None:
         for answer in raw:
@@ -99,7 +98,7 @@ def answers(*raw: bytes) -> Handler:
 
 
 def until_closed(link: socket.socket) -> int:
-    """How many bytes more the client sends before it closes."""
+    """Return the number of bytes that the client sends until it closes."""
     count = 0
     with suppress(ConnectionResetError):
         while data := link.recv(1 << 20):

@@ -1,4 +1,4 @@
-"""What a server of bare sockets says in the service's place, and how a test asks it."""
+"""Handlers that answer in the service's place, and calls to them."""
 
 import json
 import socket
@@ -9,7 +9,7 @@ import numpy as np
 from tests.client.documents import SESSION, stepped
 from tests.client.raw import Handler, RawServer, answer, answers, read_head
 
-SESSION_ANSWER = answer(json.dumps(SESSION).encode())
+SESSION_BYTES = answer(json.dumps(SESSION).encode())
 LARGE = {"w": np.arange(5_000_000, dtype=np.float32)}
 
 
@@ -18,17 +18,17 @@ def step_answer(params: Any, step: int = 42) -> bytes:
 
 
 def named(link: socket.socket) -> None:
-    """Answers each request with the session that it asks for."""
+    """Answer each request with the session that it asks for."""
     while True:
         path = read_head(link).split()[1].decode()
         link.sendall(answer(json.dumps({**SESSION, "id": path.rpartition("/")[2]}).encode()))
 
 
 def session_then(handler: Handler) -> Handler:
-    """The session on the same connection, then what is about its step."""
+    """Return a handler that answers with the session, and leaves the step on the same connection to another handler."""
 
     def handle(link: socket.socket) -> None:
-        answers(SESSION_ANSWER)(link)
+        answers(SESSION_BYTES)(link)
         handler(link)
 
     return handle
@@ -39,7 +39,7 @@ def get(client: Any, session_id: str = "s-1") -> str:
 
 
 def assert_next_call_is_answered(client: Any, server: RawServer) -> None:
-    """On a connection of its own: what is left of a failed one is nobody's answer."""
+    """Check that the next call opens a connection: the rest of a failed one is no answer."""
     before = server.connections
     assert get(client, "next") == "next"
     assert server.connections == before + 1

@@ -1,5 +1,6 @@
-"""A real HTTP server on a free port that answers as it is told, and keeps what it was asked."""
+"""A real HTTP server on a free port that answers by a script, and keeps the requests that it saw."""
 
+import json
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -7,10 +8,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from tests.client.documents import SESSION, W, stepped
+
 
 @dataclass(frozen=True)
 class Answer:
-    """`cut` sends only so many bytes of the body, then closes; `late` waits that long before it answers."""
+    """An answer. `cut` sends only so many bytes of the body, then closes; `late` waits so many seconds first."""
 
     status: int = 200
     body: bytes = b""
@@ -21,6 +24,9 @@ class Answer:
 
 DROP = None
 """Close the connection without an answer."""
+SESSION_ANSWER = Answer(body=json.dumps(SESSION).encode())
+STEPPED = Answer(body=stepped(W, step=42).body)
+BUSY = Answer(503, b'{"code": "overloaded", "detail": "busy"}', {"Retry-After": "0"})
 
 
 @dataclass(frozen=True)
@@ -74,3 +80,8 @@ class ScriptedServer:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+def session_of(client: Any) -> Any:
+    """Return the session that `SESSION_ANSWER` shows."""
+    return client.sessions.get("s-1")

@@ -1,4 +1,4 @@
-"""Memory is used again, and never under somebody's eyes."""
+"""The buffer pool: memory is used again, and never while an array still shows it."""
 
 import gc
 import sys

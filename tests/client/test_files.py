@@ -1,4 +1,4 @@
-"""A file is replaced wholly or not at all."""
+"""The atomic replacement of a file."""
 
 import os
 from pathlib import Path

@@ -1,10 +1,9 @@
-"""A process that forks with a client in hand: nobody gets another's answer, nobody hangs, no connection is spoilt."""
+"""Clients in forked processes: no foreign answer, no deadlock, no broken connection."""
 
 import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,6 @@ import trustme
 from app.demo.server import Server
 from tests.client.raw import RawServer
 from tests.client.raw_service import named
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server() as server:
-        yield server
 
 
 def assert_right(name: str, url: str, **environment: str) -> None:

@@ -1,4 +1,4 @@
-"""Gradients that are rounded to halves: the bits of NumPy and ml_dtypes, and a word of what the rounding took."""
+"""Gradients that are rounded to halves: the bits of NumPy and ml_dtypes, and the log of underflows and overflows."""
 
 import time
 from typing import Any
@@ -32,7 +32,7 @@ def assert_rounds_as_the_reference(values: NDArray[np.float32], half: str) -> No
 
 @each_half
 def test_every_exponent_is_rounded_to_nearest_even(half: str) -> None:
-    """All signs and exponents, with the low bits where halves round: at, just below and just above each middle."""
+    """Round all signs and exponents, with low bits at, just below and just above each middle."""
     high = np.arange(1 << 19, dtype=np.uint32)[:, None] << np.uint32(13)
     low = np.uint32([0, 1, 0x7FF, 0x800, 0x801, 0xFFF, 0x1000, 0x1001, 0x1FFE, 0x1FFF])
     values = (high | low).reshape(-1).view(np.float32)
@@ -86,7 +86,7 @@ def test_underflows_and_overflows_are_counted(half: str, value: float, zeros: in
 
 
 def test_small_gradients_are_converted_as_quickly_as_others() -> None:
-    """NumPy needs 25 times as long for them; a machine that is busy may stretch either."""
+    """Compare times: NumPy needs 25 times as long for small ones. A busy machine may stretch either."""
     values = np.random.default_rng(0).standard_normal(1 << 20, np.float32)
     small = values * np.float32(1e-6)
     into = np.empty(len(values), np.float16)

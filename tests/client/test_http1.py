@@ -1,4 +1,4 @@
-"""Answers read from bytes, however those are cut into pieces."""
+"""The parser of answers, which reads the same from bytes in any pieces."""
 
 import pytest
 from optim_client._http1 import BadAnswer, head, packed, reading
@@ -59,7 +59,7 @@ BAD = {
 
 
 def read(raw: bytes, piece: int = 1 << 14) -> tuple[int, bytes, bool]:
-    """The bytes arrive in pieces, then the connection ends."""
+    """Read an answer from bytes that arrive in pieces, before the connection ends."""
     conversation = reading(lambda nbytes: memoryview(bytearray(nbytes)))
     room, place = next(conversation), 0
     while True:

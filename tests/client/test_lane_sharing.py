@@ -1,4 +1,4 @@
-"""Calls that are cancelled or interrupted, and threads that share a client: nobody gets another's answer."""
+"""The lane with calls that are cancelled or interrupted, and with threads: no call gets another's answer."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""How long the clients wait: for progress, for a connection to be taken, and for one to come free."""
+"""The timeouts of the lane: for progress, for a connection to be accepted, and for one to come free."""
 
 import asyncio
 import socket
@@ -30,7 +30,7 @@ def unanswered(link: socket.socket) -> None:
 
 @pytest.fixture(autouse=True)
 def _stop() -> Iterator[None]:
-    """Silent servers are silent until the test ends."""
+    """Keep silent servers silent until the test ends."""
     stop.clear()
     yield
     stop.set()
@@ -95,7 +95,7 @@ POOL = httpx2.Timeout(10, pool=0.05)
 
 
 def holding(held: threading.Event) -> Handler:
-    """Lets the first call wait until the test ends."""
+    """Keep the first call waiting until the test ends."""
 
     def handle(link: socket.socket) -> None:
         read_request(link)

@@ -1,34 +1,24 @@
-"""Clients and sessions that go to other processes, into copies, and into other event loops."""
+"""Clients and sessions that are pickled for other processes, or copied."""
 
-import asyncio
 import copy
 import multiprocessing
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
-import numpy as np
 import pytest
 from optim_client import AsyncClient, Client
 from optim_client._protocol import Patience
 
 from app.demo.server import Server
 from tests.client.conftest import Connect
-from tests.client.documents import SESSION
+from tests.client.documents import SESSION, W
 from tests.client.raw import RawServer, read_request
-from tests.client.raw_service import SESSION_ANSWER
+from tests.client.raw_service import SESSION_BYTES
 from tests.client.scripted import Answer, ScriptedServer
 
-W = {"w": np.float32([1, 2])}
 KINDS: list[Any] = [Client, AsyncClient]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server() as server:
-        yield server
 
 
 def step_elsewhere(pickled: bytes) -> tuple[int, list[float]]:
@@ -52,7 +42,7 @@ def test_a_pickled_session_keeps_its_state_without_the_key(monkeypatch: pytest.M
     def ask(link: Any) -> None:
         for _ in range(2):
             asked.append(read_request(link))
-            link.sendall(SESSION_ANSWER)
+            link.sendall(SESSION_BYTES)
 
     with RawServer(ask, ask) as server:
         with Client(server.url, api_key="secret-1", timeout=7, retry_seconds=30, max_retries=4) as client:
@@ -100,32 +90,10 @@ def test_a_client_with_password_or_transport_cannot_be_pickled(kind: Any) -> Non
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
 def test_a_copied_session_keeps_its_client(copied: Any) -> None:
-    answers = [Answer(body=SESSION_ANSWER.partition(b"\r\n\r\n")[2])] * 2
+    answers = [Answer(body=SESSION_BYTES.partition(b"\r\n\r\n")[2])] * 2
     with ScriptedServer(*answers) as server, Client(server.url, api_key="secret") as client:
         session = client.sessions.get("s-1")
         again = copied(session)
         assert again.info == session.info
         assert again.get().id == SESSION["id"]
     assert [seen.headers["authorization"] for seen in server.seen] == ["Bearer secret"] * 2
-
-
-def test_an_async_client_serves_one_event_loop_after_the_other(server: Server, tmp_path: Path) -> None:
-    client = AsyncClient(server.url)
-
-    async def work() -> int:
-        session = await client.sessions.create("sgd", lr=0.5)
-        await asyncio.gather(*(client.sessions.get(session.id) for _ in range(150)))
-        await session.step(W, W)
-        for _ in range(2):
-            await session.save_state(tmp_path / "state")  # by HTTPX
-        return (await session.load_state(tmp_path / "state")).step
-
-    assert [asyncio.run(work()) for _ in range(3)] == [1, 1, 1]
-    asyncio.run(client.close())
-
-
-def test_an_async_client_that_is_closed_says_so(tmp_path: Path) -> None:
-    client = AsyncClient("http://127.0.0.1:1")
-    asyncio.run(client.close())
-    with pytest.raises(RuntimeError, match="the client is closed"):
-        asyncio.run(client.ready())

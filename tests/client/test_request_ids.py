@@ -1,35 +1,20 @@
-"""Whose answer it is: answers to other requests, steps and services are not taken."""
+"""Request ids: an answer to another request, step or service is an error."""
 
 import functools
-import json
 import re
 import socket
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from optim_client import ForeignAnswer, InvalidAnswer, NotFound, _protocol
+from optim_client import ForeignAnswer, InvalidAnswer, NotFound
 
 from tests.client.conftest import Connect
-from tests.client.documents import SESSION, stepped
+from tests.client.documents import W, stepped
 from tests.client.raw import RawServer, read_head
 from tests.client.raw import answer as raw_answer
-from tests.client.scripted import DROP, Answer, ScriptedServer
+from tests.client.scripted import BUSY, DROP, SESSION_ANSWER, STEPPED, Answer, ScriptedServer, session_of
 
-W = {"w": np.float32([1, 2])}
-SESSION_ANSWER = Answer(body=json.dumps(SESSION).encode())
-BUSY = Answer(503, b'{"code": "overloaded", "detail": "busy"}', {"Retry-After": "0"})
-STEPPED = Answer(body=stepped(W, step=42).body)
-
-
-def session_of(client: Any) -> Any:
-    return client.sessions.get("s-1")
-
-
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_protocol, "FIRST_WAIT_SECONDS", 0.01)
+pytestmark = pytest.mark.usefixtures("_short_waits")
 
 
 def test_each_try_has_a_request_id_of_its_own(connect: Connect) -> None:
@@ -43,7 +28,7 @@ def test_each_try_has_a_request_id_of_its_own(connect: Connect) -> None:
 
 
 def echo(link: socket.socket, **changed: str) -> None:
-    """Answers with the id that was sent, or another one, to each request."""
+    """Answer each request with the id that was sent, or another one."""
     while True:
         head = read_head(link)
         own = re.search(rb"x-request-id: (\S+)", head)

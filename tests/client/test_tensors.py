@@ -1,4 +1,4 @@
-"""Arrays to bytes and back: what NumPy and safetensors would get wrong."""
+"""The codec of arrays, in the cases that NumPy and safetensors get wrong."""
 
 import json
 import subprocess

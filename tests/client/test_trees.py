@@ -1,4 +1,4 @@
-"""Trees of arrays, as JAX and Flax have them, and gradients that are not there."""
+"""Trees of arrays, as JAX and Flax have them, and gradients that are missing."""
 
 import collections
 import types
@@ -18,11 +18,11 @@ class Layer(NamedTuple):
 
 
 class Frozen(collections.UserDict[str, Any]):
-    """A mapping of its own type, made of a dictionary, as Flax's FrozenDict is."""
+    """A mapping of its own type that wraps a dictionary, as Flax's FrozenDict."""
 
 
 class Array:
-    """An array of another library: NumPy can have it, and it is no list."""
+    """An array of another library, which NumPy can read and which is no list."""
 
     def __init__(self, values: Any) -> None:
         self._values = np.float32(values)
@@ -55,7 +55,7 @@ TREES: dict[str, tuple[Any, list[str]]] = {
 
 
 def structure(tree: Any) -> Any:
-    """Types and keys, without what is at the ends."""
+    """Return the types and keys of a tree, without its leaves."""
     if isinstance(tree, collections.abc.Mapping):
         return type(tree), {key: structure(child) for key, child in tree.items()}
     if isinstance(tree, list | tuple):

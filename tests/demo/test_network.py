@@ -1,4 +1,4 @@
-"""The gradients that the demo sends are the derivatives of the loss that it shows."""
+"""The gradients of the network: the derivatives of the loss that the demo shows."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
         assert grads[name][place] == pytest.approx((losses[0] - losses[1]) / 2e-6, rel=1e-5, abs=1e-8)
 
 
-def test_everything_is_float32_and_gradients_have_their_parameters_shapes() -> None:
+def test_gradients_are_float32_and_have_their_parameters_shapes() -> None:
     params = network.init()
     _, grads = network.loss_and_grads(params, digits.load()[0].batch(1, 64))
     assert {name: (tensor.shape, tensor.dtype) for name, tensor in grads.items()} == {
@@ -32,7 +32,7 @@ def test_everything_is_float32_and_gradients_have_their_parameters_shapes() -> N
     }
 
 
-def test_an_untrained_network_guesses_and_its_loss_is_that_of_guessing() -> None:
+def test_an_untrained_network_has_the_loss_of_guessing() -> None:
     _, test = digits.load()
     params = network.init()
     assert network.loss_and_grads(params, test)[0] == pytest.approx(np.log(10), rel=0.3)

@@ -1,13 +1,10 @@
-"""The whole run, against a real server that is really killed; and how the demo ends when it cannot go on."""
+"""The whole run, with a real server that is killed; and the ends of a demo that cannot go on."""
 
 import io
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,23 +15,14 @@ from app.demo import digits
 from app.demo.display import Display
 from app.demo.remote import RemoteRun
 from app.demo.run import crash
-from app.demo.server import Server, ServerFailed
+from app.demo.server import Server
 from app.demo.training import first_difference
 from tests.reaper import tied
 
 STEPS = 60
 
 
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder for temporary files, where nothing may be left."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    yield tmp_path
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_whose_server_is_killed_half_way_equals_the_local_run_to_the_bit(temporary: Path) -> None:
+def test_a_run_with_a_killed_server_equals_the_local_run(temporary: Path) -> None:
     screen = io.StringIO()
     display = Display(Console(file=screen, force_terminal=False), STEPS)
     with Server() as server, Client(server.url) as client:
@@ -59,17 +47,7 @@ def test_a_run_whose_server_is_killed_half_way_equals_the_local_run_to_the_bit(t
     assert said[1] == said[2]
 
 
-def test_without_a_terminal_it_prints_plain_lines(temporary: Path) -> None:
-    screen = io.StringIO()
-    display = Display(Console(file=screen, force_terminal=False), STEPS)
-    with Server() as server, Client(server.url) as client, display:
-        RemoteRun(client, STEPS, display.show).until(STEPS)
-    lines = screen.getvalue().splitlines()
-    assert len(lines) == 6
-    assert all(re.fullmatch(r"step +\d+/60 +loss \d\.\d{4} +accuracy [01]\.\d{3} +\d+ steps/s", line) for line in lines)
-
-
-def test_a_service_that_is_not_there_is_said_in_one_line() -> None:
+def test_an_absent_service_is_told_in_one_line() -> None:
     demo = subprocess.run(_command("--url", "http://127.0.0.1:9"), capture_output=True, text=True, check=False)
     assert demo.returncode == 1
     assert re.search(r"\nfailed +GET http://127.0.0.1:9/v1/sessions: no connection .*\n$", demo.stdout)
@@ -77,7 +55,7 @@ def test_a_service_that_is_not_there_is_said_in_one_line() -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_demo_that_is_stopped_takes_its_server_and_its_folder_along(signum: signal.Signals, temporary: Path) -> None:
+def test_a_stopped_demo_ends_its_server_and_removes_its_folder(signum: signal.Signals, temporary: Path) -> None:
     with tied(_command(), stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         url = next(match[1] for line in demo.stdout if (match := re.search(r" at (http://\S+):", line)))
@@ -90,9 +68,3 @@ def test_a_demo_that_is_stopped_takes_its_server_and_its_folder_along(signum: si
 
 def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "app.cli", "demo", *arguments]
-
-
-def test_a_server_that_cannot_start_is_said_with_its_words(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
-    monkeypatch.setattr(sys, "executable", shutil.which("false"))
-    with pytest.raises(ServerFailed, match="the server ended with status 1; it said nothing"):
-        Server().__enter__()

@@ -1,4 +1,4 @@
-"""The loop learns, and can be taken up at any step."""
+"""The training loop: it learns, and resumes at any step."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ def _run(update_steps: int, last: int) -> list[Point]:
     return list(train(local_update(update_steps), network.init(), train_set, range(1, last + 1)))
 
 
-def test_it_reaches_an_accuracy_of_97_percent_on_images_that_it_has_not_seen() -> None:
+def test_a_run_reaches_97_percent_on_unseen_images() -> None:
     points = _run(STEPS, STEPS)
     _, test = digits.load()
     assert network.accuracy(points[-1].params, test) >= 0.97
     assert points[-1].loss < points[0].loss / 20
 
 
-def test_a_run_that_is_taken_up_at_a_step_is_the_unbroken_run() -> None:
+def test_a_resumed_run_equals_an_unbroken_one() -> None:
     train_set, _ = digits.load()
     update = local_update(60)
     first = list(train(update, network.init(), train_set, range(1, 31)))
@@ -26,7 +26,7 @@ def test_a_run_that_is_taken_up_at_a_step_is_the_unbroken_run() -> None:
     assert first_difference([*first, *second], train_set) is None
 
 
-def test_a_single_bit_that_differs_is_found_at_its_step() -> None:
+def test_a_single_differing_bit_is_found_at_its_step() -> None:
     points = _run(40, 40)
     changed = {name: tensor.copy() for name, tensor in points[24].params.items()}
     changed["hidden.bias"][3] = np.nextafter(changed["hidden.bias"][3], np.float32(1))

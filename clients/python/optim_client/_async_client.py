@@ -1,4 +1,4 @@
-"""The client for async code: `_client.py` with `await`."""
+"""The async client: `_client.py` with `await`."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from optim_client._http import DEFAULT_TIMEOUT, Timeout
 from optim_client._options import Options
 from optim_client._protocol import Call, perform
 from optim_client.documents import Page, SessionInfo
-from optim_client.errors import APIConnectionError, ServiceUnavailable, StepMismatch
+from optim_client.errors import APIConnectionError, ServiceUnavailable
 from optim_client.settings import Changes, Optimizer, Settings
 
 T = TypeVar("T")
@@ -33,10 +33,11 @@ class AsyncClient(Options):
         base_url: The address, else `OPTIM_BASE_URL`, else `http://127.0.0.1:8000`. `"memory:"` and `"lmdb:PATH"` run a
             service in this process.
         api_key: The key, else `OPTIM_API_KEY`.
-        timeout: Seconds without progress.
-        retry_seconds: A call that fails and may succeed later is tried again for so long; 120 unless either is given.
-        max_retries: It is tried again so many times; with both, until the first of them is used up.
-        transport: A transport of HTTPX in the place of the connections, for a proxy, a socket or certificates.
+        timeout: Seconds without progress, not seconds in all; or an `httpx2.Timeout`.
+        retry_seconds: The time in which a call that failed is tried again, in seconds since its first failure. 120,
+            unless either limit is given.
+        max_retries: The number of times that it is tried again. With both limits, the first that is reached ends it.
+        transport: A transport of HTTPX to use for every request, for example to a Unix socket.
 
     Raises:
         ValueError: An argument is malformed or out of range.
@@ -65,13 +66,13 @@ class AsyncClient(Options):
         return AsyncSessions(self)
 
     async def ready(self) -> bool:
-        """Return whether the service and its store answer. Makes one try.
+        """Return whether the service can be used now. Makes one try.
 
         Returns:
-            False where there is no answer, or the store cannot be written.
+            False if the service does not answer, or cannot write to its store.
 
         Raises:
-            APIStatusError: Something else refused, such as a proxy.
+            APIStatusError: Something else refused the request, such as a proxy.
 
         Example:
             assert await client.ready()
@@ -83,7 +84,7 @@ class AsyncClient(Options):
         return True
 
     async def close(self) -> None:
-        """Close the connections. Another call raises `RuntimeError`.
+        """Close the connections. A later call raises `RuntimeError`.
 
         Example:
             await client.close()
@@ -182,19 +183,20 @@ class AsyncSessions(AsyncSessionList):
 
         Args:
             optimizer: The name of the update rule.
-            settings: Hyperparameters and the session's other settings, by name; the service has the defaults.
+            settings: Hyperparameters (`lr`, `weight_decay`, …) and the session's other settings (`schedule`, `clip`,
+                `groups`, `labels`, `hold_params`, …), by name; the service has the defaults.
 
         Returns:
             The session, at step 0.
 
         Raises:
             InvalidSession: A setting is unknown, of the wrong type, or out of range.
-            QuotaExceeded: The tenant keeps as many sessions as it may.
+            QuotaExceeded: The tenant has reached its limit of sessions.
 
         Example:
             session = await client.sessions.create("adamw", lr=1e-3, labels={"run": "mnist-3"})
         """
-        return AsyncSession(self._client, *await self._client._run(_calls.tagged(_calls.create(optimizer, settings))))
+        return await self._session(_calls.create(optimizer, settings))
 
     async def create_from_state(self, path: str | os.PathLike[str]) -> "AsyncSession":
         """Create a session from a saved state, with its settings, counts and labels.
@@ -215,7 +217,7 @@ class AsyncSessions(AsyncSessionList):
             copy = await client.sessions.create_from_state(path)
         """
         with await asyncio.to_thread(Path(path).open, "rb") as file:
-            return AsyncSession(self._client, *await self._client._run(_calls.tagged(_calls.create_from_state(file))))
+            return await self._session(_calls.create_from_state(file))
 
     async def get(self, session_id: str, *, step: int | None = None) -> "AsyncSession":
         """Return a session as it is now.
@@ -228,19 +230,16 @@ class AsyncSessions(AsyncSessionList):
             The session.
 
         Raises:
-            SessionNotFound: It was never there, was deleted, has expired, or is another tenant's.
-            StepMismatch: It is at another step than `step`.
+            SessionNotFound: The session was deleted, has expired, never existed, or is another tenant's.
+            StepMismatch: The session is at another step than `step`.
 
         Example:
             session = await client.sessions.get(session.id, step=1)
         """
-        session = AsyncSession(self._client, *await self._client._run(_calls.tagged(_calls.get(session_id))))
-        if step is not None and session.info.step != step:
-            raise StepMismatch(session_id, step, session.info.step)
-        return session
+        return await self._session(_calls.get(session_id, step))
 
     async def update(self, session_id: str, **changes: Unpack[Changes]) -> "AsyncSession":
-        """Change settings from the next step on, whatever the session has become.
+        """Change settings from the next step on, even if other clients have changed the session.
 
         Args:
             session_id: Its id.
@@ -256,7 +255,7 @@ class AsyncSessions(AsyncSessionList):
         Example:
             await client.sessions.update(session.id, lr=1e-4)
         """
-        return AsyncSession(self._client, *await self._client._run(_calls.tagged(_calls.update(session_id, changes))))
+        return await self._session(_calls.update(session_id, changes))
 
     async def delete(self, session_id: str) -> None:
         """Delete a session, with its state and its history.
@@ -272,6 +271,11 @@ class AsyncSessions(AsyncSessionList):
         """
         await self._client._run(_calls.delete(session_id))
 
+    async def _session(self, call: Call[SessionInfo]) -> "AsyncSession":
+        """Make a call that answers a session; return that, with its ETag."""
+        info, etag = await self._client._run(_calls.tagged(call))
+        return AsyncSession(self._client, info, etag)
+
 
 class AsyncSession(AsyncSessionSteps):
     """One training run's optimizer, made by `client.sessions`. For one step at a time, from one place at a time."""
@@ -283,5 +287,5 @@ class AsyncSession(AsyncSessionSteps):
 
     @property
     def client(self) -> AsyncClient:
-        """Return the session's client, which somebody must close; after unpickling it is the session's own."""
+        """Return the session's client. A session from a pickle has a client of its own, which must be closed."""
         return self._client

@@ -16,7 +16,7 @@ from optim_client._request_ids import RequestIds
 from optim_client._transport import AsyncTransport
 
 Open = Callable[[str, Mapping[str, str], httpx2.AsyncBaseTransport | None], AsyncTransport]
-"""Makes a transport of an address, of the headers of every request, and of the user's own transport of HTTPX."""
+"""A function from an address, the headers of every request and the user's own HTTPX transport to a transport."""
 
 
 class AsyncDirect:
@@ -29,7 +29,7 @@ class AsyncDirect:
 
     async def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
-        if is_of_a_file(request):  # its connection is closed: a loop may end without a word
+        if is_of_a_file(request):  # its connection is closed afterwards: the event loop may end before a pool is
             last = replace(request, headers={**request.headers, "connection": "close"})
             return await self._httpx.exchange(last, timeout)
         if self._lane.sets_cookies:
@@ -43,7 +43,7 @@ class AsyncDirect:
 
 
 def open_transport(url: str, headers: Mapping[str, str], transport: httpx2.AsyncBaseTransport | None) -> AsyncTransport:
-    """Return the transport to that address, which `_address.base_url` has checked."""
+    """Return the transport to an address that `_address.base_url` has checked."""
     return TRANSPORTS[scheme_of(url)](url, headers, transport)
 
 

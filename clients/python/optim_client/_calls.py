@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, SupportsFloat, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -12,10 +12,13 @@ import numpy as np
 from optim_client._protocol import Call, Request, Response
 from optim_client._tensors import Arrays, ArraysLike, decode, encode
 from optim_client.documents import HistoryRow, Metrics, Page, SessionInfo
+from optim_client.errors import StepMismatch
 from optim_client.settings import Changes, Settings, document
 
 JSON = "application/json"
 SAFETENSORS = "application/vnd.safetensors"
+NO_IDS = frozenset({"", ".", ".."})
+"""Path segments that lead to another path."""
 HISTORY_PAGE = 1000
 """Rows that are asked for at once."""
 
@@ -65,9 +68,15 @@ def list_sessions(
     return Call(Request("GET", "/v1/sessions", query=query), _listed)
 
 
-def get(session_id: str) -> Call[SessionInfo]:
-    """Return the call that reads a session."""
-    return Call(Request("GET", _path(session_id)), _session)
+def get(session_id: str, step: int | None = None) -> Call[SessionInfo]:
+    """Return the call that reads a session, and raises `StepMismatch` where it is not at `step`."""
+
+    def at_step(info: SessionInfo) -> SessionInfo:
+        if step is not None and info.step != step:
+            raise StepMismatch(session_id, step, info.step)
+        return info
+
+    return Call(Request("GET", _path(session_id)), _session).then(at_step)
 
 
 def update(session_id: str, changes: Changes) -> Call[SessionInfo]:
@@ -82,7 +91,12 @@ def delete(session_id: str) -> Call[None]:
 
 
 def step(
-    session_id: str, number: int, params: ArraysLike | None, grads: ArraysLike, loss: float | None, lr: float | None
+    session_id: str,
+    number: int,
+    params: ArraysLike | None,
+    grads: ArraysLike,
+    loss: SupportsFloat | None,
+    lr: SupportsFloat | None,
 ) -> Call[Stepped]:
     """Return the call of step `number`."""
     tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}
@@ -133,6 +147,10 @@ def history(session_id: str, after: int | None, limit: int | None, last: int | N
 
 
 def _path(session_id: str, *below: str) -> str:
+    if not isinstance(session_id, str):
+        raise TypeError(f"a session's id must be a string, not {session_id!r}")
+    if session_id in NO_IDS:
+        raise ValueError(f"a session's id cannot be {session_id!r}")
     return "/".join(["/v1/sessions", quote(session_id, safe=""), *below])
 
 

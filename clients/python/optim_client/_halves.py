@@ -78,7 +78,7 @@ def _narrow_block(source: NDArray[np.float32], target: NDArray[Any], room: NDArr
     np.add(scale, TO_LAST_BIT, out=scale)
     floats = magnitude.view(np.float32)
     np.add(floats, scale.view(np.float32), out=floats)  # rounds
-    np.subtract(magnitude, scale, out=magnitude)  # the significand, its leading one included
+    np.subtract(magnitude, scale, out=magnitude)  # the significand, with its leading one
     np.right_shift(scale, 13, out=scale)
     np.add(magnitude, scale, out=magnitude)
     np.bitwise_and(bits, SIGN, out=sign)

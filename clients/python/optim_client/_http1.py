@@ -24,7 +24,7 @@ CHUNK_LENGTH = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 
 Reading = Generator[memoryview, int, "Answer"]
 Take = Callable[[int], memoryview]
-"""Returns memory for a body of that many bytes."""
+"""A function that returns memory for a body of that many bytes."""
 
 
 class BadAnswer(Exception):
@@ -139,7 +139,7 @@ def _head(incoming: _Incoming) -> Generator[memoryview, int, tuple[int, bool, di
 def _body(
     incoming: _Incoming, status: int, headers: Mapping[str, str], take: Take
 ) -> Generator[memoryview, int, tuple[Buffer, bool]]:
-    """Return the body, and whether its end was told by bytes, not by the connection's end."""
+    """Return the body, and whether it had a length of its own; without one, the connection's end is the body's."""
     if status in BODILESS_STATUSES:
         return b"", True
     if "transfer-encoding" in headers:

@@ -27,7 +27,7 @@ IDLE_SECONDS = 60.0
 
 
 def leads_to(url: httpx2.URL) -> bool:
-    """Return whether the lane can be used to that address. HTTPX reads the same variables for a proxy."""
+    """Return whether the lane can reach the address itself. Reads the same variables as HTTPX for a proxy."""
     proxies = getproxies()
     proxied = url.scheme in proxies or "all" in proxies
     return not (url.userinfo or url.query or (proxied and not proxy_bypass(url.host)))
@@ -50,7 +50,7 @@ class Lane:
         self._places = threading.BoundedSemaphore(CONNECTIONS)
 
     def after_fork(self) -> None:
-        """Close this process's descriptors, which leaves every connection to the parent."""
+        """Close this process's descriptors, and no connection: those are the parent's."""
         inherited = [*self._idle, *self._taken]
         self._start()
         for connection in inherited:
@@ -189,7 +189,7 @@ class Connection:
         return answer.response
 
     def stands(self) -> bool:
-        """Return whether the connection was used lately and is open: a closed one has something to read, its end."""
+        """Return whether the connection was used lately and is still open. A closed one is readable: it has ended."""
         return time.monotonic() - self._used < IDLE_SECONDS and self._socket is not None and _is_silent(self._socket)
 
     def abort(self) -> None:
@@ -214,7 +214,7 @@ class Connection:
         return self._socket
 
     def _send(self, link: socket.socket, buffers: Sequence[Buffer], seconds: float | None) -> bool:
-        """Return whether everything was sent: the service may answer before that (413, 401), and close."""
+        """Send the buffers; return whether all were sent. The service may answer earlier (413, 401), and close."""
         link.settimeout(seconds)
         try:
             for buffer in _http1.packed(buffers):

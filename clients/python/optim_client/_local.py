@@ -18,6 +18,7 @@ from optim_client._async_httpx import AsyncHttpx
 from optim_client._protocol import Outcome, Request
 from optim_client._request_ids import RequestIds
 from optim_client._transport import CLOSED
+from optim_client.errors import APIConnectionError
 
 URL = httpx2.URL("http://localhost")
 FORKED = (
@@ -80,7 +81,7 @@ class _Service:
         """Begin an exchange on the service's loop. Raises `RuntimeError` after `close` and after a fork."""
         if self._refusal:
             raise RuntimeError(self._refusal)
-        return asyncio.run_coroutine_threadsafe(self._httpx.exchange(request, timeout), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._exchange(request, timeout), self._loop)
 
     def close(self) -> None:
         """Stop the service and wait for its end. A second call does nothing."""
@@ -88,6 +89,15 @@ class _Service:
             self._refusal = CLOSED
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
+
+    async def _exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
+        """Exchange on the loop. Its end cancels what is under way, which must not cancel the caller's task."""
+        try:
+            return await self._httpx.exchange(request, timeout)
+        except asyncio.CancelledError:
+            if not self._stop.is_set():
+                raise
+            return APIConnectionError(f"{request.method} {request.path}: the client was closed", may_pass=False)
 
     def _live(self, app: Any, started: Future[None]) -> None:
         with asyncio.Runner(loop_factory=lambda: self._loop) as runner:

@@ -30,7 +30,7 @@ class Options:
     ) -> None:
         self.base_url = url
         self._has_transport = transport is not None
-        self.timeout = httpx2.Timeout(timeout)
+        self.timeout = _timeout(timeout)
         """Seconds without progress."""
         self.patience = _patience(retry_seconds, max_retries)
 
@@ -56,13 +56,13 @@ class Options:
         Args:
             timeout: Seconds without progress.
             retry_seconds: Seconds since a call first failed, in which it is tried again.
-            max_retries: The number of times that it is tried again. What is given of these two replaces both.
+            max_retries: The number of times that it is tried again. Giving one of these two replaces both.
 
         Returns:
             The other client.
 
         Raises:
-            ValueError: An argument is below 0.
+            ValueError: `timeout` is not above 0, or a limit is below 0.
 
         Example:
             patient = client.with_options(retry_seconds=600)
@@ -70,7 +70,7 @@ class Options:
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         if timeout is not None:
-            other.timeout = httpx2.Timeout(timeout)
+            other.timeout = _timeout(timeout)
         if retry_seconds is not None or max_retries is not None:
             other.patience = _patience(retry_seconds, max_retries)
         return other
@@ -101,6 +101,14 @@ class Options:
             retry_seconds=self.retry_seconds,
             max_retries=self.max_retries,
         ), ()
+
+
+def _timeout(given: Timeout) -> httpx2.Timeout:
+    timeout = httpx2.Timeout(given)
+    for seconds in timeout.as_dict().values():
+        if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+            raise ValueError(f"timeout must be above 0 seconds, not {seconds!r}")
+    return timeout
 
 
 def _patience(retry_seconds: float | None, max_retries: int | None) -> Patience:

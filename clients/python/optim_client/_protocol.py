@@ -21,13 +21,8 @@ from email.utils import parsedate_to_datetime
 from random import random as uniform
 from typing import BinaryIO, Generic, TypeVar
 
-from optim_client.errors import (
-    APIConnectionError,
-    APIStatusError,
-    InvalidAnswer,
-    excerpt,
-    status_error,
-)
+from optim_client._refusals import excerpt, status_error
+from optim_client.errors import APIConnectionError, APIStatusError, InvalidAnswer
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 4.0
@@ -121,7 +116,10 @@ def perform(
             try:
                 raise error
             finally:
-                del error, outcome  # the error knows this frame: it would keep what it came with until a collection
+                del (
+                    error,
+                    outcome,
+                )  # the error refers to this frame: a cycle, which would keep the answer
         if tries == 1:
             said = str(error) if isinstance(error, APIConnectionError) else f"{_name(call)}: {error}"
             log.warning("%s; trying again, %s", said, patience)

@@ -1,9 +1,9 @@
-"""A session's verbs. `_async_session.py` is the same with `await`; what both decide is in `_state.py`."""
+"""The verbs of a session; `_async_session.py` is the same with `await`. `_state.py` decides for both."""
 
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, Unpack, overload
+from typing import Any, Literal, Protocol, SupportsFloat, TypeVar, Unpack, overload
 
 from optim_client import _calls
 from optim_client._files import replacing
@@ -25,17 +25,17 @@ class Caller(Protocol):
 
 
 class SessionStorage(SessionState):
-    """The verbs of what the service keeps of a session: its settings, its tensors and its whole state."""
+    """The verbs for a session's settings, its tensors and its whole state."""
 
     def __init__(self, client: Caller, info: SessionInfo, etag: str | None = None) -> None:
         super().__init__(info, etag)
         self._client: Caller = client
 
     def get(self) -> SessionInfo:
-        """Read the session again: after a `StepConflict`, or for `info.tensors` and `info.warnings`.
+        """Read the session again: after a `StepConflict`, or for `info.tensors`, which steps do not bring along.
 
         Returns:
-            The session as it is now, which `info` is from then on.
+            The session as it is now; `info` is the same from then on.
 
         Raises:
             SessionNotFound: It was deleted, or has expired.
@@ -79,6 +79,7 @@ class SessionStorage(SessionState):
         Raises:
             TensorMismatch: A tensor is not there, or a new name is taken.
             PreconditionFailed: Another client has changed the session.
+            TypeError: `remove` or `reset` is a string, not a list of names. Nothing was sent.
 
         Example:
             session.edit_tensors(rename={"w": "layer.w"}, reset=["b"])
@@ -138,7 +139,7 @@ class SessionStorage(SessionState):
         return self.get()
 
     def _see(self) -> None:
-        """Learn the current ETag, for a call that is right whatever the session has become."""
+        """Read the current ETag, for a call that is right whatever other clients have changed."""
         if self._etag is not None:
             self._client._run(self._tied(_calls.get(self.id)))
 
@@ -152,8 +153,8 @@ class SessionSteps(SessionStorage):
         params: ArraysLike | None = None,
         grads: GradsLike | None = None,
         *,
-        loss: float | None = None,
-        lr: float | None = None,
+        loss: SupportsFloat | None = None,
+        lr: SupportsFloat | None = None,
     ) -> Arrays: ...
 
     @overload
@@ -162,8 +163,8 @@ class SessionSteps(SessionStorage):
         params: Tree | None = None,
         grads: Tree | None = None,
         *,
-        loss: float | None = None,
-        lr: float | None = None,
+        loss: SupportsFloat | None = None,
+        lr: SupportsFloat | None = None,
     ) -> Any: ...
 
     def step(
@@ -171,21 +172,21 @@ class SessionSteps(SessionStorage):
         params: Tree | None = None,
         grads: Tree | None = None,
         *,
-        loss: float | None = None,
-        lr: float | None = None,
+        loss: SupportsFloat | None = None,
+        lr: SupportsFloat | None = None,
     ) -> Any:
         """Take one optimizer step.
 
         Args:
-            params: Names to arrays, or a tree of arrays, whose names are their paths (`a/b/0`). Left out where the
-                session holds its parameters.
-            grads: The same of gradients. A parameter whose gradient is `None` or left out is not stepped. With a
-                `wire_dtype`, float32 gradients are sent in that, and the parameters come back in it, as float32.
-            loss: Recorded in the history.
+            params: Names to arrays of any shape, in float64, float32, float16 or bfloat16; or a tree of them, whose
+                names are their paths (`a/b/0`). Left out where the session holds its parameters.
+            grads: The gradients, each in the shape and dtype of its parameter. A parameter whose gradient is `None` or
+                left out is not stepped. A session with a `wire_dtype` rounds float32 gradients to it.
+            loss: The loss, for the history: a number, also one of NumPy or of another library.
             lr: The learning rate of this step alone.
 
         Returns:
-            The new parameters, in the dtypes, shapes and structure of the old.
+            The new parameters, in the structure, shapes and dtypes of the old; float32 with a `wire_dtype`, too.
 
         Raises:
             StepConflict: Another client stepped the session, or this one is stale.
@@ -193,6 +194,8 @@ class SessionSteps(SessionStorage):
             TensorMismatch: A tensor has another shape or dtype than before.
             NonFinite: A gradient has a NaN or an infinity, and the session rejects those.
             APIConnectionError: No answer came; the same call again is applied once.
+            TypeError: `grads` is missing, or an array has another dtype. Nothing was sent.
+            ValueError: No parameter has a gradient, or two arrays have one name. Nothing was sent.
 
         Example:
             params = session.step(params, grads, loss=0.53)
@@ -202,7 +205,7 @@ class SessionSteps(SessionStorage):
     def history(
         self, *, after: int | None = None, limit: int | None = None, last: int | None = None
     ) -> list[HistoryRow]:
-        """Return the rows of past steps, oldest first: all that are kept, unless told otherwise.
+        """Return the rows of past steps, oldest first. Without arguments, all that the service keeps.
 
         Args:
             after: Only steps above this number.
@@ -210,7 +213,7 @@ class SessionSteps(SessionStorage):
             last: This many of the newest; not together with the others.
 
         Returns:
-            The rows.
+            A row for each step, with its number, loss, metrics, duration and time.
 
         Raises:
             MalformedQuery: The arguments are out of range, or do not go together.
@@ -238,10 +241,10 @@ class SessionSteps(SessionStorage):
         """Return the parameters of a session that holds them.
 
         Args:
-            like: A tree whose structure the answer gets; without it, names to arrays.
+            like: A tree that gives the answer its structure; without it, names to arrays.
 
         Returns:
-            The parameters.
+            The parameters, in the shapes and dtypes that the session holds them in.
 
         Raises:
             InvalidSession: The session does not hold its parameters.
@@ -255,12 +258,13 @@ class SessionSteps(SessionStorage):
         """Give its parameters to a session that holds them, if it is still as this client knows it.
 
         Args:
-            params: Names to arrays, or a tree of arrays.
+            params: Names to arrays of any shape, in float64, float32, float16 or bfloat16; or a tree of them.
 
         Raises:
             InvalidSession: The session does not hold its parameters.
             TensorMismatch: A tensor has another shape or dtype than before.
             PreconditionFailed: Another client has changed the session.
+            TypeError: An array has another dtype. Nothing was sent.
 
         Example:
             held.put_params(params)

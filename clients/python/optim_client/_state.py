@@ -3,7 +3,7 @@
 import logging
 import re
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, SupportsFloat, TypeVar
 
 from optim_client import _calls
 from optim_client._halves import Loss
@@ -15,7 +15,7 @@ from optim_client.documents import Metrics, SessionInfo
 CONDITIONAL = frozenset({"PUT", "PATCH", "DELETE"})
 STEP = re.compile(r"^step \d+: ")
 MOST_WARNINGS = 100
-"""The largest number of different warnings that are logged for a session."""
+"""The most different warnings that are logged for one session."""
 
 T = TypeVar("T")
 
@@ -67,22 +67,24 @@ class SessionState:
         return _calls.tagged(replace(call, request=request)).then(learn)
 
     def _learned(self, info: SessionInfo) -> SessionInfo:
-        """Remember what the service says of the session."""
+        """Remember the service's answer as `info`."""
         self.info = info
         return info
 
     def _changed(self, info: SessionInfo) -> SessionInfo:
-        """Remember all but the step: parameters here would not belong to a step of another client."""
+        """Remember all but the step: the caller's parameters do not belong to another client's step."""
         return self._learned(replace(info, step=self.info.step))
 
-    def _step(self, params: Tree | None, grads: Tree | None, loss: float | None, lr: float | None) -> Call[Any]:
+    def _step(
+        self, params: Tree | None, grads: Tree | None, loss: SupportsFloat | None, lr: SupportsFloat | None
+    ) -> Call[Any]:
         """Return the call of a step: tensors with a gradient are sent, the others stay as they were given."""
         if grads is None:
             raise TypeError("step() needs grads: step(params, grads), or step(grads=…) where the session holds params")
         given = {} if params is None else flattened("params", params)
         sent = {name: grad for name, grad in flattened("grads", grads).items() if grad is not None}
         if not sent:
-            raise ValueError("step() has no gradient: grads is empty, or None is all that is in it")
+            raise ValueError("step() has no gradient: grads is empty, or holds nothing but None")
         beside = None if params is None else {name: given[name] for name in sent if given.get(name) is not None}
         call = _calls.step(self.id, self.info.step + 1, beside, self._narrowed(sent), loss, lr)
         taken = self._tied(call.then(lambda answer: self._stepped(answer, list(sent))))

@@ -14,7 +14,7 @@ from optim_client._request_ids import RequestIds
 from optim_client._transport import Transport
 
 Open = Callable[[str, Mapping[str, str], httpx2.BaseTransport | None], Transport]
-"""Makes a transport of an address, of the headers of every request, and of the user's own transport of HTTPX."""
+"""A function from an address, the headers of every request and the user's own HTTPX transport to a transport."""
 
 
 class Direct:
@@ -38,7 +38,7 @@ class Direct:
 
 
 def open_transport(url: str, headers: Mapping[str, str], transport: httpx2.BaseTransport | None) -> Transport:
-    """Return the transport to that address, which `_address.base_url` has checked."""
+    """Return the transport to an address that `_address.base_url` has checked."""
     return TRANSPORTS[scheme_of(url)](url, headers, transport)
 
 

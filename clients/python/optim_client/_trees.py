@@ -28,7 +28,7 @@ def flattened(kind: str, tree: Tree) -> dict[str, Any]:
 
 
 def rebuilt(tree: TreeT, leaf: Callable[[str, Any], Any], prefix: str = "") -> TreeT:
-    """Return the same structure with `leaf(name, leaf)` in the place of every leaf."""
+    """Return a tree of the same structure, with each leaf replaced by `leaf(name, leaf)`."""
     if _is_flat(tree):
         return {key: leaf(prefix + key, child) for key, child in tree.items()}  # type: ignore[return-value]
 

@@ -19,13 +19,9 @@
 Wrong arguments are not in it: they raise `TypeError` or `ValueError`, and nothing is sent.
 """
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Self
-
-STANDARD_MEMBERS = frozenset({"type", "title", "status", "detail", "code"})
-EXCERPT_LENGTH = 200
 
 
 class OptimError(Exception):
@@ -266,86 +262,3 @@ class StateDamaged(InternalServerError):
 
 class ReplayDiffers(InternalServerError):
     """The step was applied, and its answer cannot be repeated; `session.get()` reads the session's step."""
-
-
-BY_CODE: Mapping[str, type[APIStatusError]] = {
-    "malformed_query": MalformedQuery,
-    "quota_exceeded": QuotaExceeded,
-    "session_not_found": SessionNotFound,
-    "step_conflict": StepConflict,
-    "params_conflict": ParamsConflict,
-    "session_busy": SessionBusy,
-    "invalid_session": InvalidSession,
-    "tensor_mismatch": TensorMismatch,
-    "non_finite": NonFinite,
-    "idempotency_mismatch": IdempotencyMismatch,
-    "invalid_state": InvalidState,
-    "overloaded": Overloaded,
-    "store_unavailable": StoreUnavailable,
-    "state_damaged": StateDamaged,
-    "replay_differs": ReplayDiffers,
-}
-"""Codes with a class of their own; the others, and unknown ones, get the class of their status."""
-
-BY_STATUS: Mapping[int, type[APIStatusError]] = {
-    400: BadRequest,
-    401: Authentication,
-    403: PermissionDenied,
-    404: NotFound,
-    409: Conflict,
-    412: PreconditionFailed,
-    413: BodyTooLarge,
-    421: Misdirected,
-    422: UnprocessableEntity,
-    429: RateLimited,
-    503: ServiceUnavailable,
-}
-
-
-PROXY_HINTS: Mapping[int, str] = {
-    401: "; it requires a password, which base_url can hold: https://user:password@…",
-    407: "; it requires a password, which HTTPS_PROXY can hold: http://user:password@…",
-    413: "; the proxy accepts no body of that size: raise its limit (client_max_body_size of nginx)",
-    504: "; the service took longer than the proxy waits: raise its limit (proxy_read_timeout of nginx)",
-}
-
-
-def status_error(status: int, headers: Mapping[str, str], body: bytes) -> APIStatusError:
-    """Return the error of an answer. `headers` have lower-case names; the body may be anything."""
-    problem = _problem(body)
-    code = problem.get("code")
-    kind = BY_CODE.get(str(code)) or BY_STATUS.get(status)
-    return (kind or (InternalServerError if status >= 500 else APIStatusError))(
-        str(problem.get("detail") or problem.get("title") or _not_the_service(status, headers, body)),
-        status=status,
-        code=code if isinstance(code, str) else None,
-        request_id=headers.get("x-request-id"),
-        fields={name: value for name, value in problem.items() if name not in STANDARD_MEMBERS},
-    )
-
-
-def excerpt(body: bytes) -> str:
-    """Return the beginning of a text, in one line."""
-    text = " ".join(body[: 4 * EXCERPT_LENGTH].decode(errors="replace").split())
-    return text[:EXCERPT_LENGTH]
-
-
-def _problem(body: bytes) -> dict[str, Any]:
-    try:
-        problem = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return problem if isinstance(problem, dict) else {}
-
-
-def _not_the_service(status: int, headers: Mapping[str, str], body: bytes) -> str:
-    """Return the words for an answer that is not the service's, such as a proxy's."""
-    location = headers.get("location", "").partition("?")[0]
-    if 300 <= status < 400 and location:
-        return (
-            f"a redirect to {location!r}, which a client does not follow: "
-            "set base_url to the address that leads to the service itself"
-        )
-    text = excerpt(body)
-    page = f"with the page {text!r}" if text else "with an empty body"
-    return f"a proxy answered, not the service, {page}{PROXY_HINTS.get(status, '')}"

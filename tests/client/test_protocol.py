@@ -1,4 +1,4 @@
-"""The rules of trying again: the contract's conversations, without a socket, by a clock that only waits move."""
+"""The rules of retries: the contract's conversations, without a socket, by a clock that only waits move."""
 
 import gc
 import json
@@ -13,17 +13,34 @@ import pytest
 from optim_client import APIConnectionError, InvalidAnswer, OptimError, StepConflict, _protocol
 from optim_client._options import DEFAULT_RETRY_SECONDS
 from optim_client._protocol import Call, Outcome, Patience, Request, Response, perform
+from optim_client.errors import APIStatusError
 
-from tests.contract import CONVERSATIONS, RULES
+from tests.contract import CONVERSATIONS, ERRORS, RULES
 
 STEP = Request("POST", "/v1/sessions/s/steps", headers={"idempotency-key": '"k"'})
+
+
 DELETE = Request("DELETE", "/v1/sessions/s")
+
+
 DONE = Response(200, {}, b"done")
+
+
 LOST = APIConnectionError("no answer")
+
+
 REFUSED = APIConnectionError("no connection", sent=False)
+
+
 UNTRUSTED = APIConnectionError("certificate verify failed", sent=False, may_pass=False)
+
+
 CONNECTION_ERRORS = {"no_answer": LOST, "no_connection": REFUSED, "untrusted_certificate": UNTRUSTED}
+
+
 TWICE = Patience(math.inf, 2)
+
+
 FOR_120_SECONDS = Patience(120)
 
 
@@ -176,3 +193,17 @@ def test_a_failure_keeps_nothing_of_the_call_until_a_collection() -> None:
         assert kept() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("code", ERRORS)
+def test_a_client_tries_again_where_the_contract_says_so(code: str) -> None:
+    row = ERRORS[code]
+    headers = {name.lower(): value or "1" for name, value in row["headers"].items()}
+    conversation = perform(Call(Request("POST", "/"), bool), Patience(120), random=lambda: 0.0)
+    next(conversation)
+    again = True
+    try:
+        conversation.send(Response(row["status"], headers, json.dumps({"code": code}).encode()))
+    except APIStatusError:
+        again = False
+    assert again == row["again"]

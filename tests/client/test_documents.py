@@ -1,0 +1,29 @@
+"""The service's documents as objects."""
+
+import json
+import math
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from optim_client import HistoryRow, SessionInfo, TensorInfo, _calls
+from optim_client._protocol import Response
+
+from tests.client.documents import ROW, SESSION
+
+
+def test_a_session_is_read_whole() -> None:
+    info = SessionInfo.read({**SESSION, "member_of_tomorrow": 1})
+    assert info.tensors == {"w": TensorInfo((1, 2), "float32", 41, None)}
+    assert info.created_at == datetime(2026, 11, 20, 12, tzinfo=UTC)
+    assert replace(info, expires_at=None) == SessionInfo.read({**SESSION, "expires_at": None})
+
+
+def test_history_rows_are_read_with_their_times() -> None:
+    [row] = _calls.history("s", None, None).read(Response(200, {}, json.dumps({"history": [ROW]}).encode()))
+    assert (row.step, row.loss, row.time) == (1, None, datetime(2026, 11, 20, 12, 0, 1, 500000, tzinfo=UTC))
+
+
+def test_numbers_that_json_lacks_are_read_from_their_names() -> None:
+    row = HistoryRow.read({**ROW, "grad_norm": "NaN", "param_norm": "Infinity", "loss": "-Infinity"})
+    assert math.isnan(row.grad_norm)
+    assert (row.param_norm, row.loss) == (math.inf, -math.inf)

@@ -1,0 +1,97 @@
+"""A service that runs in the process of its client."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optim_client import APIConnectionError, AsyncClient, Client, SessionNotFound
+
+from tests.client.conftest import Connect
+from tests.client.training import bits, some_params, train
+
+
+def ended(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_each_memory_client_has_a_service_of_its_own(connect: Connect) -> None:
+    session = connect("memory:").sessions.create("sgd", lr=0.1)
+    with pytest.raises(SessionNotFound):
+        connect("memory:").sessions.get(session.id)
+
+
+def test_a_folder_keeps_its_sessions_between_clients(
+    connect: Connect, unbroken: dict[str, Any], tmp_path: Path
+) -> None:
+    first = connect(f"lmdb:{tmp_path}")
+    session = first.sessions.create("adamw", lr=0.01)
+    params = train(session, some_params(), range(1, 6))
+    first.close()
+    again = connect(f"lmdb:{tmp_path}").sessions.get(session.id)
+    assert bits(train(again, params, range(6, 11))) == unbroken
+
+
+def test_an_unusable_folder_is_an_error_at_once(connect: Connect, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(Exception, match="file"):
+        connect(f"lmdb:{tmp_path / 'file'}")
+
+
+def test_a_local_client_without_the_server_names_the_package() -> None:
+    code = "import sys; sys.modules['app'] = None; import optim_client; optim_client.Client('memory:')"
+    assert (
+        "`pip install ./clients/python .` in a clone of its repository, or give the URL of a service"
+        in ended(code).stderr
+    )
+
+
+def test_a_process_ends_although_its_local_client_was_not_closed() -> None:
+    code = (
+        "from optim_client import Client\n"
+        "session = Client('memory:').sessions.create('sgd', lr=1.0)\n"
+        "print(session.step({'w': [1.0]}, {'w': [1.0]}))"
+    )
+    result = ended(code)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "{'w': array([0.])}\n", "")
+
+
+class Stuck:
+    """An HTTPX transport whose exchange never ends."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+
+    async def exchange(self, *_: object) -> None:
+        self.begun.set()
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        """Close nothing."""
+
+
+def test_closing_ends_a_call_as_a_connection_error() -> None:
+    client = Client("memory:", max_retries=9)
+    stuck = Stuck()
+    client._transport._service._httpx = stuck  # type: ignore[attr-defined]
+    with ThreadPoolExecutor() as other:
+        call = other.submit(client.sessions.list)
+        assert stuck.begun.wait(10)
+        client.close()
+        with pytest.raises(APIConnectionError, match="GET /v1/sessions: the client was closed"):
+            call.result(10)
+
+
+async def test_closing_ends_an_async_call_without_cancelling_its_task() -> None:
+    client = AsyncClient("memory:", max_retries=9)
+    stuck = Stuck()
+    client._transport._service._httpx = stuck  # type: ignore[attr-defined]
+    call = asyncio.create_task(client.sessions.list())
+    assert await asyncio.to_thread(stuck.begun.wait, 10)
+    await client.close()
+    with pytest.raises(APIConnectionError, match="the client was closed"):
+        await call
