@@ -19,18 +19,24 @@ _reaper: "subprocess.Popen[bytes] | None" = None
 
 
 def tied(command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
-    """A process as `subprocess.Popen` starts it, which does not outlive this one by more than a moment."""
-    reaper = _running()
+    """Start a process as `subprocess.Popen` does, which does not outlive this one by more than a moment."""
+    _running()
     process = subprocess.Popen(command, **options)
-    with suppress(psutil.NoSuchProcess):  # it has ended already
-        assert reaper.stdin
-        reaper.stdin.write(b"%d %r\n" % (process.pid, psutil.Process(process.pid).create_time()))
-        reaper.stdin.flush()
+    tie(process.pid)
     return process
 
 
+def tie(pid: int) -> None:
+    """Have a running process end with this one."""
+    reaper = _running()
+    with suppress(psutil.NoSuchProcess):  # it has ended already
+        assert reaper.stdin
+        reaper.stdin.write(b"%d %r\n" % (pid, psutil.Process(pid).create_time()))
+        reaper.stdin.flush()
+
+
 def _running() -> "subprocess.Popen[bytes]":
-    """The reaper of this process."""
+    """Return the reaper of this process, started before."""
     global _reaper  # noqa: PLW0603
     if _reaper is None:
         _reaper = subprocess.Popen(

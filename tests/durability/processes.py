@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.chaos.trial import WHOLE
+from tests.fork_server import Forked
 from tests.reaper import tied
 from tests.servers import free_port
 
@@ -36,12 +38,14 @@ class ServerProcess:
         module: str = "app.cli",
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._is_forked = module == "app.cli" and environment is None and not WHOLE
+        self._module = module
         self._environment = environment
         self.port = free_port()
-        self._command = [sys.executable, "-m", module, "serve", f"--store={store}", f"--port={self.port}"]
-        self._command += [f"--workers={workers}", "--log-level=warning", *options]
+        self._arguments = ["serve", f"--store={store}", f"--port={self.port}", f"--workers={workers}"]
+        self._arguments += ["--log-level=warning", *options]
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def url(self) -> str:
@@ -57,8 +61,12 @@ class ServerProcess:
         given = os.environ if self._environment is None else self._environment
         environment = {name: value for name, value in given.items() if not name.startswith("OPTIM_")}
         with self._log.open("ab") as log:
+            if self._is_forked:
+                self._process = Forked(self._arguments, environment, log)
+                return
+            command = [sys.executable, "-m", self._module, *self._arguments]
             self._process = tied(
-                self._command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
     def wait_until_ready(self) -> None:
