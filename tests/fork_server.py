@@ -1,7 +1,8 @@
-"""Server processes that are forked from one that has imported the service, and so start in a fraction of the time.
+"""A fork server for tests: it has imported the service once, and forks each server process from itself.
 
-The fork server knows nothing of its children but when they end. A child is what `python -m app.cli` is, without the
-imports: it reads arguments and environment from its line, a socket to the test, and has a session and a log of its own.
+The children run what `python -m app.cli` runs, each with its own session, arguments, environment and log. They share
+nothing but the imports, which take twenty times as long as all else of a start. A child tells its end by a pipe, of
+which it alone holds the other end.
 """
 
 import atexit
@@ -18,18 +19,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from typing import IO
+from typing import IO, NoReturn
 
 from tests.reaper import tie, tied
 
 IMPORTED = ("app.main", "app.serve", "app.keys_file", "app.store.lmdb_copy", "optim_client", "typer")
 IMPORTED += ("uvicorn.lifespan.on", "uvicorn.loops.uvloop")
-"""All that `optim serve` imports but `app.cli`, which each child runs as its main program."""
+"""The modules of `optim serve`, without `app.cli`, which each child runs as its main program."""
 NUMBER = struct.Struct("i")
 
 
 class Forked:
-    """A server process, with the part of `subprocess.Popen` that tests need."""
+    """A server process that was forked, with the part of `subprocess.Popen` that tests need."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: IO[bytes]) -> None:
         requests = _started(os.environ.get("PYTHONPATH", ""))
@@ -48,7 +49,7 @@ class Forked:
         return None
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return the exit status once it has ended, negative for a signal. Raise `TimeoutError` where it has not."""
+        """Return the exit status at its end, negative for a signal. Raise `TimeoutError` if it runs longer."""
         if self._status is None:
             self._line.settimeout(timeout)
             self._status = self._number()
@@ -61,7 +62,7 @@ class Forked:
 
 @cache
 def _started(_python_path: str) -> socket.socket:
-    """Start the fork server of processes that find these modules; return the socket that takes requests."""
+    """Start the fork server for one `PYTHONPATH`; return the socket that takes its requests."""
     requests, other_end = socket.socketpair()
     with other_end:
         command = [sys.executable, "-m", __name__, str(other_end.fileno())]
@@ -72,33 +73,38 @@ def _started(_python_path: str) -> socket.socket:
 
 
 def serve(requests: socket.socket) -> None:
-    """Fork a child for each request, until nobody can ask; send its id on its line, and its exit status at its end."""
+    """Fork a child for each request, until nobody can ask. Send its id on its line, and at its end its exit status."""
     children: dict[int, tuple[int, socket.socket]] = {}
     while True:
         for ready in select.select([requests, *children], [], [])[0]:
-            if ready is not requests:  # the other end of this pipe has closed: the child had it
-                pid, line = children.pop(ready)
+            if ready is not requests:  # a pipe whose other end the child had
+                report(*children.pop(ready))
                 os.close(ready)
-                with line, suppress(BrokenPipeError):
-                    line.sendall(NUMBER.pack(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))
-                continue
-            if not (received := socket.recv_fds(requests, 1, 2)[1]):
+            elif received := socket.recv_fds(requests, 1, 2)[1]:
+                line, (ended, alive) = socket.socket(fileno=received[0]), os.pipe()
+                if (pid := os.fork()) == 0:
+                    for inherited in (requests, *(other for _, other in children.values())):
+                        inherited.close()
+                    for pipe in (ended, *children):
+                        os.close(pipe)
+                    run(line, log=received[1])
+                os.close(alive)
+                os.close(received[1])
+                line.sendall(NUMBER.pack(pid))
+                children[ended] = pid, line
+            else:
                 return
-            line, (alive, held) = socket.socket(fileno=received[0]), os.pipe()
-            if (pid := os.fork()) == 0:
-                for inherited in (requests, *(line for _, line in children.values())):
-                    inherited.close()
-                for pipe in (alive, *children):
-                    os.close(pipe)
-                return run(line, log=received[1])
-            os.close(held)
-            os.close(received[1])
-            line.sendall(NUMBER.pack(pid))
-            children[alive] = pid, line
 
 
-def run(line: socket.socket, log: int) -> None:
-    """Be `python -m app.cli`, in a child."""
+def report(pid: int, line: socket.socket) -> None:
+    """Send the exit status of a child that ends."""
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with line, suppress(BrokenPipeError):
+        line.sendall(NUMBER.pack(status))
+
+
+def run(line: socket.socket, log: int) -> NoReturn:
+    """Run `python -m app.cli` in this child, with the arguments and the environment that stand on its line."""
     os.setsid()
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -109,6 +115,7 @@ def run(line: socket.socket, log: int) -> None:
     os.environ.update(environment)
     sys.argv = ["optim", *arguments]
     runpy.run_module("app.cli", run_name="__main__", alter_sys=True)
+    raise SystemExit
 
 
 if __name__ == "__main__":
