@@ -29,8 +29,7 @@ class Service(ServerProcess):
     """A server on that store, with so many threads that compute."""
 
     def __init__(self, store: str, log: Path, threads: int, *flags: str) -> None:
-        super().__init__(store, log)
-        self._command += [f"--compute-threads={threads}", *flags]
+        super().__init__(store, log, options=[f"--compute-threads={threads}", *flags], cold=True)
 
     @contextmanager
     def steps(self, params: Array, grads: Array) -> Iterator[Step]:

@@ -91,7 +91,7 @@ def slowest_of(trial: Trial, wire: Wire, watch: Watch, requests: Iterable[Heavy]
 
 
 @pytest.mark.requirement("R18")
-def test_no_request_at_the_limits_holds_others_up(trial: Trial, server: ServerProcess) -> None:
+def test_a_request_at_the_limits_delays_no_other(trial: Trial, server: ServerProcess) -> None:
     names, patterns = names_of(trial.times(quick=1_000, whole=MANY)), trial.times(quick=16, whole=PATTERNS)
     rows = trial.times(quick=100, whole=MANY)
     with Wire(server.port) as wire, watching(server) as watch:
@@ -123,7 +123,7 @@ def memory_of(server: ServerProcess) -> int:
 
 
 @pytest.mark.requirement("R18")
-def test_what_requests_took_of_memory_goes_when_all_is_idle(trial: Trial, server: ServerProcess) -> None:
+def test_an_idle_service_gives_memory_back(trial: Trial, server: ServerProcess) -> None:
     with Wire(server.port) as wire:
         session = created(wire, optimizer="sgd")
         warm = Request("POST", f"{session}/steps", headers=BINARY, body=step_of(["w"]))

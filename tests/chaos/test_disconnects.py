@@ -88,7 +88,7 @@ PHASES = (
 
 
 @pytest.mark.requirement("R9")
-def test_clients_that_leave_at_any_moment_leave_nothing_behind(trial: Trial, own_redis: RedisServer) -> None:
+def test_a_disconnect_at_any_moment_leaks_nothing(trial: Trial, own_redis: RedisServer) -> None:
     service = Watched(own_redis.url, own_redis)
     sent = 0
     with listening(service, keep_alive=60) as (_, port), Wire(port) as wire:
@@ -121,9 +121,7 @@ def test_clients_that_leave_at_any_moment_leave_nothing_behind(trial: Trial, own
 
 
 @pytest.mark.requirement("R9")
-async def test_of_calls_to_redis_that_are_cut_short_nobody_reads_anothers_answer(
-    trial: Trial, own_redis: RedisServer
-) -> None:
+async def test_a_cancelled_redis_call_never_leaks_its_reply(trial: Trial, own_redis: RedisServer) -> None:
     client = Client(own_redis.url, 30)
     client.open()
     values = {f"key {i}": b"%d " % i * length for i in range(64) for length in [trial.random.choice([1, 500, 60_000])]}

@@ -87,9 +87,7 @@ def train_through_failovers(trial: Trial, proxy: FaultProxy, server: ServerProce
 
 
 @pytest.mark.requirement("R3", "R2")
-async def test_failovers_that_move_the_address_lose_nothing(
-    trial: Trial, tmp_path: Path, pair: list[RedisServer]
-) -> None:
+async def test_failovers_lose_no_step(trial: Trial, tmp_path: Path, pair: list[RedisServer]) -> None:
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(FaultProxy(pair[0].port))
         starting = servers([proxy.redis_url], tmp_path)
@@ -123,7 +121,7 @@ def look(port: int, path: str) -> None:
 
 
 @pytest.mark.requirement("R4", "R2")
-async def test_connections_that_a_router_forgot_cost_one_timeout(trial: Trial, own_redis: RedisServer) -> None:
+async def test_forgotten_connections_cost_one_timeout(trial: Trial, own_redis: RedisServer) -> None:
     slowest = 0.0
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(FaultProxy(own_redis.port))

@@ -129,7 +129,7 @@ async def check_leftovers(store: Any, session: str) -> None:
 
 @pytest.mark.requirement("R8", "R2")
 @pytest.mark.parametrize("hit", [failed, cancelled, killed])
-async def test_a_fault_at_the_nth_call_leaves_the_old_state_or_the_new(store: Any, hit: Hit, trial: Trial) -> None:
+async def test_a_fault_at_any_call_leaves_old_or_new_state(store: Any, hit: Hit, trial: Trial) -> None:
     async with service_on(store) as client:
         every = await works(client)
         for work in trial.random.sample(every, trial.times(quick=1, whole=len(every))):
@@ -148,7 +148,7 @@ async def test_a_fault_at_the_nth_call_leaves_the_old_state_or_the_new(store: An
 
 
 @pytest.mark.requirement("R8", "R2")
-async def test_a_fault_among_changes_that_are_saved_together_harms_none(store: Any, trial: Trial) -> None:
+async def test_a_fault_in_a_shared_save_corrupts_no_session(store: Any, trial: Trial) -> None:
     async with service_on(store) as client:
         [work] = [work for work in await works(client) if work.name == "a step"]
         ought = await expected(client, work)
@@ -170,7 +170,7 @@ async def test_a_fault_among_changes_that_are_saved_together_harms_none(store: A
 
 @pytest.mark.requirement("R8", "R2")
 @pytest.mark.parametrize("hit", [failed, cancelled, killed])
-async def test_a_fault_while_a_session_is_made_leaves_its_key_for_one(store: Any, hit: Hit, trial: Trial) -> None:
+async def test_a_fault_in_a_creation_leaves_one_session_per_key(store: Any, hit: Hit, trial: Trial) -> None:
     async with service_on(store) as client:
         for at in moments(trial, store):
             headers = {"content-type": "application/json", "idempotency-key": f'"creation {at}"'}
@@ -193,7 +193,7 @@ async def test_a_fault_while_a_session_is_made_leaves_its_key_for_one(store: Any
 
 @pytest.mark.requirement("R8")
 @pytest.mark.parametrize("hit", [failed, cancelled, killed])
-async def test_a_fault_while_a_session_is_made_leaves_a_whole_one_or_none(store: Any, hit: Hit, trial: Trial) -> None:
+async def test_a_fault_in_a_creation_leaves_a_session_or_none(store: Any, hit: Hit, trial: Trial) -> None:
     work = Work("", Asked("POST", "", b'{"optimizer":"adamw"}', {"content-type": "application/json"}))
     async with service_on(store) as client:
         for at in moments(trial, store):

@@ -81,7 +81,7 @@ async def train_through_faults(
 
 
 @pytest.mark.requirement("R4")
-async def test_faults_between_client_and_service_lose_and_double_nothing(
+async def test_client_network_faults_neither_lose_nor_repeat_steps(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_protocol, "FIRST_WAIT_SECONDS", 0.01)
@@ -120,7 +120,7 @@ class Patient:
 
 
 @pytest.mark.requirement("R4")
-async def test_faults_between_service_and_redis_lose_and_double_nothing(trial: Trial, own_redis: RedisServer) -> None:
+async def test_redis_network_faults_neither_lose_nor_repeat_steps(trial: Trial, own_redis: RedisServer) -> None:
     counts = {"small": (16, 450), "bulk": (8, 350), "staged": (4, 200)}
     async with AsyncExitStack() as stack:
         _, direct = stack.enter_context(listening(create_app(Settings(store=own_redis.url)), keep_alive=KEEP_ALIVE))
@@ -161,7 +161,7 @@ async def leftovers(server: RedisServer) -> int:
 
 
 @pytest.mark.requirement("R4")
-async def test_what_redis_py_sends_again_is_sent_once(trial: Trial, own_redis: RedisServer) -> None:
+async def test_a_late_redis_answer_causes_no_second_command(trial: Trial, own_redis: RedisServer) -> None:
     """Its own client, as it comes, counts one increment twice where the answer is late: ours does not, and says so."""
     async with FaultProxy(own_redis.port) as proxy:
         plain = redis.asyncio.Redis(host="127.0.0.1", port=proxy.port, socket_timeout=STORE_SECONDS)

@@ -22,7 +22,7 @@ SECONDS = 30.0
 
 
 @pytest.mark.requirement("R8")
-def test_a_full_store_refuses_and_goes_on(trial: Trial, tmp_path: Path) -> None:
+def test_a_full_store_refuses_and_recovers(trial: Trial, tmp_path: Path) -> None:
     for name in trial.random.sample(sorted(KINDS), trial.times(quick=1, whole=len(KINDS))):
         folder = tmp_path / name
         folder.mkdir()

@@ -51,7 +51,7 @@ def serving(server: ServerProcess) -> Iterator[Wire]:
 
 
 @pytest.mark.requirement("R15")
-def test_what_expires_leaves_nothing(trial: Trial, place: tuple[str, Look], tmp_path: Path) -> None:
+def test_expired_sessions_leave_nothing(trial: Trial, place: tuple[str, Look], tmp_path: Path) -> None:
     url, look = place
     server = ServerProcess(url, tmp_path / "log", options=[SWEEP])
     with serving(server) as wire:
@@ -97,7 +97,7 @@ def both(middle: int, last: int, unit: str = "") -> str:
 
 
 @pytest.mark.requirement("R15")
-def test_a_wall_clock_that_jumps_by_an_hour_harms_nothing(
+def test_a_clock_that_jumps_an_hour_harms_nothing(
     trial: Trial, place: tuple[str, Look], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = tmp_path / "clock"

@@ -97,7 +97,7 @@ def answer_of(user: Redis, command: str, argument: str) -> str:
 
 
 @pytest.mark.requirement("R13")
-def test_the_least_user_of_redis_may_do_all_that_the_service_does(
+def test_the_least_redis_user_may_do_what_the_service_does(
     trial: Trial, own_redis: RedisServer, admin: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = redis_user.made(own_redis.url)
@@ -121,7 +121,7 @@ def test_the_least_user_of_redis_may_do_all_that_the_service_does(
 
 
 @pytest.mark.requirement("R13")
-def test_the_least_user_of_redis_may_do_nothing_else(trial: Trial, own_redis: RedisServer, admin: Redis) -> None:
+def test_the_least_redis_user_may_do_nothing_else(trial: Trial, own_redis: RedisServer, admin: Redis) -> None:
     commands = {name for category in admin.acl_cat() for name in admin.acl_cat(category)}
     assert {"flushall", "keys", "config|set", "debug", "shutdown", "module|load", "client|kill"} <= commands
     admin.set("other", "foreign")
@@ -141,7 +141,7 @@ def test_the_least_user_of_redis_may_do_nothing_else(trial: Trial, own_redis: Re
     assert admin.ping()
 
 
-def test_another_database_than_0_takes_one_command_more(own_redis: RedisServer, admin: Redis) -> None:
+def test_another_database_needs_one_more_command(own_redis: RedisServer, admin: Redis) -> None:
     url = redis_user.made(own_redis.url).replace("/0", "/1")
     with pytest.raises(StoreUnavailable, match="does not let this user"):
         asyncio.run(swept(url))

@@ -22,7 +22,7 @@ NOT_MEANT = [positive_data_acceptance]
 
 
 @pytest.mark.requirement("R10")
-def test_answers_are_what_the_schema_says_of_them(trial: Trial) -> None:
+def test_answers_match_the_schema(trial: Trial) -> None:
     app = create_app(Settings(store="memory:"))
     schema = schemathesis.openapi.from_dict(app.openapi())
     with listening(app) as (host, port), requests.Session() as client:

@@ -24,8 +24,11 @@ STOP_SECONDS = 40.0
 
 
 class ServerProcess:
-    """A server, and with `workers` its children: one group of processes, so that nothing of it is ever left behind.
-    `module` is what stands for `optim`, `options` are more flags of `serve`, `environment` is the process's, else ours.
+    """A server and its workers: one process group, which is killed whole.
+
+    `module` runs in place of `optim`, `options` are more flags of `serve`, and `environment` replaces this process's.
+    A server is forked where it may be, because that is twenty times quicker. It starts as an operator starts it when
+    it is `cold`, has a module or an environment of its own, and in whole runs.
     """
 
     def __init__(
@@ -37,8 +40,9 @@ class ServerProcess:
         *,
         module: str = "app.cli",
         environment: Mapping[str, str] | None = None,
+        cold: bool = False,
     ) -> None:
-        self._is_forked = module == "app.cli" and environment is None and not WHOLE
+        self._is_forked = module == "app.cli" and environment is None and not (cold or WHOLE)
         self._module = module
         self._environment = environment
         self.port = free_port()

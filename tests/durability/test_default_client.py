@@ -90,7 +90,7 @@ def server(store: str, folder: Path) -> Iterator[ServerProcess]:
 
 @pytest.mark.requirement("R17", "R1", "R2")
 @pytest.mark.parametrize("signal", STOPS)
-def test_a_default_client_outlives_a_restart(
+def test_a_default_client_survives_a_restart(
     trial: Trial, server: ServerProcess, signal: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = trial.times(quick=1, whole=30)

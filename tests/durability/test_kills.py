@@ -15,7 +15,7 @@ from tests.durability.wire import Wire, bytes_of, half_sent, was_replayed
 
 
 @pytest.mark.requirement("R1", "R2")
-def test_kills_of_the_server_under_load(trial: Trial, server: ServerProcess) -> None:
+def test_kills_of_the_server_lose_no_step(trial: Trial, server: ServerProcess) -> None:
     """Each finds eight requests under way somewhere, and a ninth half sent or half answered."""
     with Load(server.port) as load, Wire(server.port) as wire:
         twin = Twin(wire, hold_params=True, rows=250)

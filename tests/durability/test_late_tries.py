@@ -151,9 +151,7 @@ def raced(pair: list[ServerProcess], request: Request) -> list[Response]:
 
 
 @pytest.mark.parametrize("run", range(5))
-def test_of_many_creations_with_one_key_one_makes_a_session(
-    run: int, pair: list[ServerProcess], wires: list[Wire]
-) -> None:
+def test_many_creations_with_one_key_make_one_session(run: int, pair: list[ServerProcess], wires: list[Wire]) -> None:
     headers = JSON | {"idempotency-key": f'"race {run}"'}
     request = Request("POST", "/v1/sessions", headers=headers, body=b'{"optimizer":"sgd","labels":{"race":"%d"}}' % run)
     answers = raced(pair, request)
@@ -163,7 +161,7 @@ def test_of_many_creations_with_one_key_one_makes_a_session(
     assert len(wires[0].ask("GET", f"/v1/sessions?label=race:{run}")["sessions"]) == 1
 
 
-def test_of_many_writes_with_one_key_one_is_done(
+def test_many_writes_with_one_key_are_done_once(
     write: Request, session: str, pair: list[ServerProcess], wires: list[Wire]
 ) -> None:
     keyed = replace(write, headers={**write.headers, "idempotency-key": '"race"'})

@@ -25,7 +25,7 @@ def server(redis: RedisServer, folder: Path) -> Iterator[ServerProcess]:
 
 
 @pytest.mark.requirement("R3", "R2")
-def test_kills_of_redis_under_load(trial: Trial, server: ServerProcess, redis: RedisServer) -> None:
+def test_kills_of_redis_lose_no_step(trial: Trial, server: ServerProcess, redis: RedisServer) -> None:
     slowest_recovery = 0.0
     with Load(server.port) as load:
         for _ in range(trial.times(quick=2, whole=20)):
@@ -49,7 +49,9 @@ def test_kills_of_redis_under_load(trial: Trial, server: ServerProcess, redis: R
 
 
 @pytest.mark.requirement("R3", "R1", "R2")
-def test_kills_of_redis_and_of_the_server_at_once(trial: Trial, server: ServerProcess, redis: RedisServer) -> None:
+def test_kills_of_redis_and_server_together_lose_no_step(
+    trial: Trial, server: ServerProcess, redis: RedisServer
+) -> None:
     with Load(server.port) as load:
         for _ in range(trial.times(quick=1, whole=10)):
             load.wait_for_a_moment(trial.random)

@@ -25,7 +25,7 @@ PLACES = {"lmdb": ("lmdb", 1, 40), "redis": ("redis", 1, 40), "two workers": ("l
 
 @pytest.mark.requirement("R14", "R2")
 @pytest.mark.parametrize("place", PLACES)
-def test_stops_under_load(trial: Trial, place: str, folder: Path, request: pytest.FixtureRequest) -> None:
+def test_stops_under_load_lose_no_step(trial: Trial, place: str, folder: Path, request: pytest.FixtureRequest) -> None:
     store, workers, stops = PLACES[place]
     url = request.getfixturevalue("redis").url if store == "redis" else f"lmdb:{folder / place}"
     slowest = 0.0

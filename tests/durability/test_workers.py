@@ -39,7 +39,7 @@ def worker_of(server: ServerProcess, wire: Wire) -> int:
 
 @pytest.mark.parametrize("rows", [8, 100], ids=["small", "bulk"])
 @pytest.mark.parametrize("hold_params", [False, True], ids=["sent", "held"])
-def test_two_workers_are_as_one(server: ServerProcess, hold_params: bool, rows: int) -> None:
+def test_two_workers_behave_as_one(server: ServerProcess, hold_params: bool, rows: int) -> None:
     wires = wires_to_both(server)
     twin = Twin(wires[0], hold_params=hold_params, rows=rows)
     for number in range(1, 41):
@@ -52,7 +52,7 @@ def test_two_workers_are_as_one(server: ServerProcess, hold_params: bool, rows: 
         wire.close()
 
 
-def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(server: ServerProcess) -> None:
+def test_a_dead_worker_is_replaced_and_nothing_is_lost(server: ServerProcess) -> None:
     dying, living = wires_to_both(server)
     twins = [Twin(dying, hold_params=hold_params) for hold_params in (False, True)]
     for twin in twins:
@@ -70,7 +70,7 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(server: ServerProces
         wire.close()
 
 
-def test_the_workers_end_with_a_supervisor_that_is_killed(server: ServerProcess) -> None:
+def test_the_workers_end_with_a_killed_supervisor(server: ServerProcess) -> None:
     with Wire(server.port) as wire:
         twin = Twin(wire, hold_params=True)
         twin.take(wire.send(twin.request()))

@@ -111,7 +111,7 @@ def sent(client: Client, session: str, key: str, body: dict[str, Any]) -> httpx2
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "a step", "other settings", "other parameters"])
-def test_keys_of_format_1_are_known(client: Client, old: tuple[str, httpx2.Response], meanwhile: str) -> None:
+def test_the_keys_of_format_1_are_recognized(client: Client, old: tuple[str, httpx2.Response], meanwhile: str) -> None:
     session, last = old
     if meanwhile == "a step":
         stepped(client, session, **GRADS)
@@ -131,7 +131,7 @@ def test_keys_of_format_1_are_known(client: Client, old: tuple[str, httpx2.Respo
             assert problem(again, 409, "step_conflict")["applied_as_step"] == 2
 
 
-def test_a_step_of_format_1_is_known_by_its_number(client: Client, old: tuple[str, httpx2.Response]) -> None:
+def test_a_format_1_step_is_recognized_by_number(client: Client, old: tuple[str, httpx2.Response]) -> None:
     session, last = old
     taken = client.post(f"{session}/steps", content=orjson.dumps(GRADS | {"step": 2}), headers=JSON)
     problem(taken, 409, "step_conflict")  # its body had no number

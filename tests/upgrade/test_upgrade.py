@@ -76,7 +76,7 @@ def parsed(answer: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @pytest.mark.requirement("R14")
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_store_is_opened_and_stepped_on(trial: Trial, form: str, kind: str, url: str) -> None:
+def test_an_older_store_is_opened_and_stepped(trial: Trial, form: str, kind: str, url: str) -> None:
     KINDS[kind].write(url, kept(form, kind))
     with serving(store=url) as client:
         listed = client.get("/v1/sessions", params={"limit": 100}).json()["sessions"]
@@ -100,7 +100,7 @@ def test_a_store_is_opened_and_stepped_on(trial: Trial, form: str, kind: str, ur
 
 @pytest.mark.requirement("R14")
 @pytest.mark.parametrize("form", FORMATS)
-def test_state_files_are_taken_and_stepped_on(trial: Trial, form: str) -> None:
+def test_an_older_state_file_is_loaded_and_stepped(trial: Trial, form: str) -> None:
     with serving() as client:
         for run in sorted(runs_of(form)):
             session, file = create(client, **CASES[run].settings), (FOLDER / form / f"{run}.safetensors").read_bytes()
@@ -118,7 +118,7 @@ def test_state_files_are_taken_and_stepped_on(trial: Trial, form: str) -> None:
 
 
 @pytest.mark.requirement("R14")
-def test_a_store_of_a_newer_format_is_refused_at_the_start_and_left_as_it_is(trial: Trial, kind: str, url: str) -> None:
+def test_a_newer_format_is_refused_and_left_unchanged(trial: Trial, kind: str, url: str) -> None:
     dump = kept(FORMATS[-1], kind)
     *path, mark = KINDS[kind].mark
     place: dict[str, Any] = dump
