@@ -1,4 +1,4 @@
-"""Known attacks in the body of a request: safetensors, JSON, and compressed ones."""
+"""Known attacks by a request's body: safetensors, JSON and compressed bodies."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Bodies that were tampered with: refused with a typed 4xx, or taken; no 5xx, no traceback, no memory that grows."""
+"""Tampered bodies: accepted, or refused with a typed 4xx; no 5xx, no traceback, no growing memory."""
 
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from tests.durability.processes import servers
 from tests.durability.wire import Wire
 
 MOST_GROWTH = 32 << 20
-"""Bytes of memory, between a quarter of the requests and their end: what an allocator may scatter, and no leak of a few
-dozen bytes a request."""
+"""Bytes of memory, from a quarter of the requests to their end: room for fragmentation, but not for a leak of a few dozen
+bytes a request."""
 SLOWEST_SECONDS = 2.0
 
 
 async def attacked(assault: Assault, requests: int, process: psutil.Process, trial: Trial) -> None:
-    """Send so many and hold the process's memory to its bound."""
+    """Send that many requests, and check the statuses and the process's memory."""
     await assault.run(requests // 4)
     before = process.memory_info().rss
     await assault.run(requests - requests // 4)

@@ -1,4 +1,4 @@
-"""Each known attack over a real socket: exactly the answer that it must get, and nothing of the session changed."""
+"""Known attacks over a real socket: each gets its exact answer, and the session stays unchanged."""
 
 import json
 import logging

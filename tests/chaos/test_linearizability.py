@@ -1,4 +1,4 @@
-"""The checker takes what could have been, and refuses what could not; what clients see of a session it takes."""
+"""The linearizability checker, and the histories of sessions that it must accept."""
 
 import itertools
 import random
@@ -19,7 +19,7 @@ Seen: TypeAlias = Operation[Call, int]
 
 
 def counter(state: int, call: Call) -> tuple[int, int]:
-    """A number that can be read, set, and added to; each is answered with what it is then."""
+    """Apply a call to a counter, which can be read, set and added to; return its value twice: as state and answer."""
     verb, value = call
     after = {"read": state, "set": value, "add": state + value}[verb]
     return after, after

@@ -1,4 +1,4 @@
-"""docs/reliability.md says what the results say, and nothing that was not tried."""
+"""The tables of docs/reliability.md, which must match the results."""
 
 import copy
 

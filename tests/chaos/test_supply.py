@@ -1,4 +1,4 @@
-"""What the image is made of: versions with hashes, and nothing that is not in the lock."""
+"""The packages of the image: exact versions with hashes, and nothing that is not in the lock."""
 
 import re
 import tomllib
@@ -12,7 +12,7 @@ from tests.chaos.trial import Trial
 from tests.docs.blocks import read
 
 IMAGE = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "python_version": "3.13"}
-"""Where the lock is installed."""
+"""The platform of the image."""
 
 
 class Locked(NamedTuple):
@@ -21,7 +21,7 @@ class Locked(NamedTuple):
 
 
 def lock(name: str) -> dict[str, Locked]:
-    """By a package's name, what of it is installed."""
+    """Return the locked versions and hashes, by the package's name."""
     found = {}
     for entry in re.sub(r"\\\n\s*|^#.*$", " ", read(name), flags=re.MULTILINE).strip().splitlines():
         words, *hashes = entry.split("--hash=")
@@ -34,7 +34,7 @@ def lock(name: str) -> dict[str, Locked]:
 
 
 def declared(path: str) -> Iterator[Requirement]:
-    """What a package of this repository needs, but for the others of it."""
+    """Yield the foreign requirements of a package of this repository."""
     for line in tomllib.loads(read(path))["project"]["dependencies"]:
         requirement = Requirement(line)
         if requirement.name != "optim-client" and (not requirement.marker or requirement.marker.evaluate(IMAGE)):
@@ -46,7 +46,7 @@ def normal(name: str) -> str:
 
 
 def lacks(locked: dict[str, Locked], wanted: Iterator[Requirement] | list[Requirement]) -> list[str]:
-    """The requirements that the lock does not satisfy."""
+    """Return the requirements that the lock does not satisfy."""
     return [
         str(requirement)
         for requirement in wanted
