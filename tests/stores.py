@@ -1,4 +1,4 @@
-"""The stores that tests run on: each one of `app.store.STORES` once, with a URL for an empty one."""
+"""The stores that tests run on: each of `app.store.STORES`, with a function that returns an empty one's URL."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,6 +8,6 @@ STORES: Mapping[str, Callable[[Path, Callable[[], str]], str]] = {
     "lmdb": lambda folder, _redis: f"lmdb:{folder / 'store'}",
     "redis": lambda _folder, redis: redis(),
 }
-"""By name, the URL of an empty store; it is given an empty folder, and a function that returns an empty Redis's URL."""
+"""Functions that return an empty store's URL, from an empty folder and a function for an empty Redis's URL."""
 DURABLE = [name for name in STORES if name != "memory"]
 """The stores that outlive a process."""

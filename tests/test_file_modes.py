@@ -1,4 +1,4 @@
-"""Files that others may read or write are told of at the start, once, with the command that keeps them out."""
+"""Files that other users may read or write: the service reports each once at its start, with the fix."""
 
 import json
 import shlex
@@ -52,7 +52,7 @@ async def test_a_store_reports_its_own_open_files(tmp_path: Path) -> None:
 
 
 def warnings_of(store: str, folder: Path, *options: str) -> list[str]:
-    """Return what a service with two server processes has said until it answers."""
+    """Return the log of a service with two workers until it answers."""
     server = ServerProcess(store, folder / "log", 2, ["--log-format=json", *options])
     server.start()
     server.kill()

@@ -1,4 +1,4 @@
-"""Nothing that a test started outlives its run."""
+"""The reaper, which ends all processes of a run with the run."""
 
 import signal
 import subprocess

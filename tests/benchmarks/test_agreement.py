@@ -1,3 +1,5 @@
+"""The comparison of competitors' parameters."""
+
 import numpy as np
 import pytest
 

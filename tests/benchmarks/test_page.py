@@ -1,4 +1,4 @@
-"""The page says what the results say."""
+"""The benchmarks' page and pictures, which must match the results."""
 
 import copy
 import platform

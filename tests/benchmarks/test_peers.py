@@ -1,4 +1,4 @@
-"""The competitors that need no torch, on real servers: each takes the steps that it is timed for, and no others."""
+"""The competitors without torch, on real servers: each takes exactly the steps that it is timed for."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

@@ -1,3 +1,5 @@
+"""The benchmarks' pictures."""
+
 from itertools import pairwise
 from xml.etree import ElementTree
 

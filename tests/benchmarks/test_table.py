@@ -1,3 +1,5 @@
+"""The benchmarks' promises and their table."""
+
 import pytest
 
 from benchmarks.table import ROWS, Result, Row, promises, results, shown

@@ -1,3 +1,5 @@
+"""The timing of competitors in turn."""
+
 from collections import Counter
 
 import pytest

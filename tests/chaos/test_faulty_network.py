@@ -30,8 +30,8 @@ from tests.servers import RedisServer
 from tests.service.sockets import listening
 
 ROWS = {"small": 8, "bulk": 60, "staged": 3_600}
-"""Rows of a twin: a step of 20 KB; one of 150 KB, by the lanes for large bodies; and one with a state of 13 MB, which is
-saved while it is computed."""
+"""Rows of a twin: a step of 20 KB; one of 150 KB, by the lanes for large bodies; and one with a state of 13 MB,
+which is saved while it is computed."""
 CLIENT_SECONDS = 0.25
 STORE_SECONDS = 0.25
 LATE = 1.3

@@ -15,8 +15,8 @@ from tests.durability.processes import servers
 from tests.durability.wire import Wire
 
 MOST_GROWTH = 32 << 20
-"""Bytes of memory, from a quarter of the requests to their end: room for fragmentation, but not for a leak of a few dozen
-bytes a request."""
+"""Bytes of memory, from a quarter of the requests to their end: room for fragmentation, but not for a leak of a few
+dozen bytes a request."""
 SLOWEST_SECONDS = 2.0
 
 

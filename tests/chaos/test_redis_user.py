@@ -42,7 +42,7 @@ def admin(own_redis: RedisServer) -> Iterator[Redis]:
 
 
 def live(url: str, admin: Redis) -> None:
-    """Do everything that the service does with a store. Raise `StoreUnavailable` or `HTTPStatusError` where it fails."""
+    """Do everything that the service does with a store. Raise `StoreUnavailable` or `HTTPStatusError` on failure."""
     admin.script_flush()
     with serving(store=url, max_sessions=9, max_state_bytes=1 << 30, state_cache_bytes=0) as client:
         client.event_hooks = {"response": [lambda answer: answer.raise_for_status()]}

@@ -1,4 +1,4 @@
-"""Real server processes, `optim serve`: started, killed, and started again on the same port and store."""
+"""Real server processes that run `optim serve`, and restart on the same port and store."""
 
 import errno
 import http.client
@@ -61,7 +61,7 @@ class ServerProcess:
         return self._process.pid
 
     def launch(self) -> None:
-        """Start it, and do not wait until it listens."""
+        """Start the server without waiting until it listens."""
         given = os.environ if self._environment is None else self._environment
         environment = {name: value for name, value in given.items() if not name.startswith("OPTIM_")}
         with self._log.open("ab") as log:
@@ -96,23 +96,23 @@ class ServerProcess:
             connection.close()
 
     def kill(self) -> None:
-        """`kill -9` of all of it; returns when it is gone. Harmless where it is gone already."""
+        """Kill the whole group with SIGKILL and wait for its end. Do nothing if it has ended."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def terminate(self) -> None:
-        """SIGTERM to the process that was started, as an operator or a container's end sends it."""
+        """Send SIGTERM to the main process, as an operator or a container runtime does."""
         os.kill(self.pid, signal.SIGTERM)
 
     def wait(self) -> int:
-        """The exit status, once it has ended."""
+        """Wait for the end; return the exit status."""
         assert self._process
         return self._process.wait(STOP_SECONDS)
 
     def wait_until_silent(self) -> None:
-        """Until a new connection is not answered; a supervisor may still keep the port."""
+        """Wait until new connections get no answer; a supervisor may still keep the port."""
         deadline = time.monotonic() + STOP_SECONDS
         while self.is_ready(timeout=0.2):
             assert time.monotonic() < deadline, self.log()
@@ -132,7 +132,7 @@ class ServerProcess:
         return self._log.read_text()
 
     def connections(self) -> dict[tuple[str, int], int]:
-        """By a client's address, the process of this server that serves it."""
+        """Return the process that serves each client, by the client's address."""
         processes = [psutil.Process(self.pid), *psutil.Process(self.pid).children(recursive=True)]
         found = {}
         for process in processes:
@@ -145,10 +145,12 @@ class ServerProcess:
 
 @contextmanager
 def servers(
-    stores: Sequence[str], folder: Path, workers: int = 1, options: Sequence[str] = ()
+    stores: Sequence[str], folder: Path, workers: int = 1, options: Sequence[str] = (), *, cold: bool = False
 ) -> Iterator[list[ServerProcess]]:
-    """A server for each URL, started together."""
-    started = [ServerProcess(store, folder / f"server-{i}.log", workers, options) for i, store in enumerate(stores)]
+    """Start a server for each store's URL, all at once."""
+    started = [
+        ServerProcess(store, folder / f"server-{i}.log", workers, options, cold=cold) for i, store in enumerate(stores)
+    ]
     with ExitStack() as stack:
         for server in started:
             stack.callback(server.kill)

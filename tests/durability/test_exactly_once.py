@@ -1,4 +1,4 @@
-"""Two server processes on one store: whoever is asked, and however often, a step happens once and is answered alike."""
+"""Retries to two server processes on one store: a step happens once, and all answers are equal."""
 
 import json
 from base64 import b64encode
@@ -15,7 +15,7 @@ from tests.durability.wire import JSON, Wire, assert_replay, code_of, was_replay
 
 @pytest.fixture(params=[False, True], ids=["sent", "held"])
 def hold_params(request: pytest.FixtureRequest) -> bool:
-    """Parameters that come with each step, and parameters that the session holds."""
+    """Return False and True in turn: parameters sent with each step, and parameters held by the session."""
     return bool(request.param)
 
 
@@ -33,7 +33,7 @@ def test_two_processes_behave_as_one(wires: list[Wire], twin: Twin) -> None:
         for wire in (far, near):
             assert_replay(wire.send(request), answer)
         by_one = wires[0].send(alone.request())
-        assert by_one.body == answer.body  # the digest of the state included
+        assert by_one.body == answer.body  # with the digest of the state
         twin.take(answer)
         alone.take(by_one)
     for wire in wires:

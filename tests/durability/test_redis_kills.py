@@ -1,4 +1,4 @@
-"""`kill -9` of Redis, alone or with the server: what was acknowledged is in its append-only file."""
+"""`kill -9` of Redis, alone or with the server: acknowledged steps are in its append-only file."""
 
 import time
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.durability.processes import ServerProcess, servers
 from tests.servers import RedisServer
 
 AWAY_SECONDS = 0.5
-"""Redis is away for a random part of this, and as long as it takes to load its data."""
+"""The longest time without Redis, before it loads its data."""
 RECOVERED_SECONDS = 2.0
 STORE_SECONDS = 30.0
 """`OPTIM_STORE_TIMEOUT_SECONDS`, by default."""

@@ -1,4 +1,4 @@
-"""`optim serve --workers 2`: one port, two processes behind it, and a training that cannot tell."""
+"""`optim serve --workers 2`: a training that two processes behind one port serve."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ def server(store: str, folder: Path) -> Iterator[ServerProcess]:
 
 
 def wires_to_both(server: ServerProcess) -> list[Wire]:
-    """A kept connection to each worker."""
+    """Return a kept connection to each worker."""
     by_worker: dict[int, Wire] = {}
     deadline = time.monotonic() + 60
     while len(by_worker) < 2:

@@ -1,4 +1,4 @@
-"""What versions of earlier formats left behind is opened and stepped on, to the bit; a newer format is refused."""
+"""Stores and state files of earlier formats: they are opened and stepped to the bit; newer ones are refused."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
-    """An empty place for a store."""
+    """Return the URL of an empty store."""
     if kind == "redis":
         return str(request.getfixturevalue("redis_url"))
     (tmp_path / "store").mkdir()
@@ -52,8 +52,10 @@ def runs_of(form: str) -> set[str]:
 
 
 def assert_alike(answer: bytes, golden: bytes, run: str) -> None:
-    """A step that an earlier version took has that version's norms, whose last digits were others; the rest is the
-    same to the bit, but for a step that was clipped by such a norm."""
+    """Compare an answer with the golden one to the bit, but for norms and what was clipped by them.
+
+    An earlier version computed other last digits of a norm.
+    """
     (parts, metrics), (golden_parts, golden_metrics) = parsed(answer), parsed(golden)
     if run in CLIPPED:
         pairs = [(each.pop("params"), each.pop("digest"), each.pop("params_digest")) for each in (parts, golden_parts)]
@@ -65,7 +67,7 @@ def assert_alike(answer: bytes, golden: bytes, run: str) -> None:
 
 
 def parsed(answer: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All of an answer but its metrics, and these."""
+    """Return an answer without its metrics, and the metrics."""
     if answer.startswith(b"{"):
         document = json.loads(answer)
         return document, document.pop("metrics")
