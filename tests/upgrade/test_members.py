@@ -64,7 +64,7 @@ def test_members_of_a_later_version_are_ignored(store: MemoryStore, client: Clie
 
 @pytest.mark.parametrize("place", ["config", "hyperparameters"])
 def test_settings_of_a_later_version_are_refused_by_name(store: MemoryStore, client: Client, place: str) -> None:
-    """The session is refused, because its steps would differ without the setting."""
+    """Refuse the session, because its steps would differ without the setting."""
     session = create(client)
     other = create(client)
     rewrite(store, session, lambda document: _within(document, place).update(warp=9))
