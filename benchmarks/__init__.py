@@ -1,1 +1,1 @@
-"""Ratios, each against something run beside it in the same run. `python -m benchmarks`, or `make bench`."""
+"""Benchmarks whose results are ratios between competitors of one run: `python -m benchmarks`, or `make bench`."""

@@ -1,5 +1,5 @@
-"""`make bench`: every comparison in one run. A whole run writes the results, the page and its pictures; a part of one
-(`--only`, `--sizes`, `--quick`) only tells.
+"""The command of `make bench`, which runs all comparisons. A whole run writes the results, the page and its pictures; a
+partial one (`--only`, `--sizes`, `--quick`) only prints.
 """
 
 import argparse
@@ -23,7 +23,7 @@ QUICK = 5
 
 def main() -> None:
     wanted = _arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # whoever ends this ends the servers too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end, too
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])  # the servers inherit it
     results = {"machine": facts(), "measured": _measure(wanted.only, wanted.sizes, QUICK if wanted.quick else 1)}
     console = Console(width=140)
@@ -57,7 +57,7 @@ def _measure(groups: Sequence[str], sizes: Sequence[int], hurry: int) -> dict[st
 
 
 def _table(title: str, rows: list[list[str]]) -> Table:
-    """Only what was measured: the last cell says it."""
+    """Return a table of the measured rows, which have a last cell."""
     made = Table(*rows[0], title=title)
     for row in rows[1:]:
         if row[-1] not in ("", table.NOT_MEASURED):

@@ -1,4 +1,4 @@
-"""None is quick by doing something else: competitors that took the same steps must have the same parameters."""
+"""The comparison of competitors' parameters: those that took the same steps must have the same ones."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from optim_engine.arrays import Array
 
 
 def check_agreement(answers: Mapping[str, Array], start: Array) -> None:
-    """To a few roundings of float32, and to 1e-4 of what the steps have changed."""
+    """Raise `RuntimeError` if parameters differ by more than roundings of float32 and 1e-4 of the total change."""
     (first, expected), *others = answers.items()
     changed = float(np.abs(expected - start).max())
     for name, params in others:

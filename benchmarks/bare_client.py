@@ -1,5 +1,5 @@
-"""HTTP by a bare socket, the least that a client can do: a request is built once and only its key changes, answers are
-read into one kept buffer.
+"""HTTP on a bare socket, with the least work of a client: a request is built once and only its key changes; answers are
+read into one reused buffer.
 """
 
 import re
@@ -12,12 +12,12 @@ from optim_engine.arrays import Array
 
 LONGEST_HEAD = 1 << 12
 SENT_WITH_HEAD = 1 << 16
-"""Bytes: a body up to here goes out with its head in one call; a longer one from where it stands, with no copy."""
+"""Bytes: a body up to this length is sent with its head; a longer one in its own call, without a copy."""
 KEY_DIGITS = 12
 
 
 class Request:
-    """A head and a body, ready to be sent."""
+    """A request with its head and body as bytes."""
 
     def __init__(self, method: str, path: str, media_type: str, body: bytes | Array, *headers: str) -> None:
         length = len(body)
@@ -30,7 +30,7 @@ class Request:
 
 
 class StepRequest(Request):
-    """A step with an `Idempotency-Key`; each `next` has another key and is another step."""
+    """A step with an `Idempotency-Key`. `next` gives it a new key, which makes it a new step."""
 
     def __init__(self, path: str, media_type: str, body: bytes) -> None:
         key = f'Idempotency-Key: "{0:0{KEY_DIGITS}}"'
@@ -45,17 +45,17 @@ class StepRequest(Request):
 
 
 class BareClient:
-    """One connection. An answer is a view of a buffer for `longest` bytes, valid until the next one."""
+    """A client with one connection. An answer is a view of a buffer of `longest` bytes, valid until the next one."""
 
     def __init__(self, port: int, longest: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = memoryview(np.empty(longest, np.uint8))
         self.head = b""
-        """Of the last answer."""
+        """The head of the last answer."""
 
     def ask(self, request: Request) -> memoryview:
-        """The body of the answer. Raises `RuntimeError` where that is no success."""
+        """Send the request; return the body of the answer. Raise `RuntimeError` if it is no success."""
         self._socket.sendall(request.head)
         if len(request.body):
             self._socket.sendall(request.body)
@@ -70,11 +70,11 @@ class BareClient:
         return body
 
     def send(self, method: str, path: str, media_type: str, body: bytes) -> memoryview:
-        """A request that is not timed."""
+        """Send a request that is not timed; return the body of the answer."""
         return self.ask(Request(method, path, media_type, body))
 
     def _receive_head(self) -> bytes:
-        """The head and nothing behind it, so that a body begins where the buffer does."""
+        """Receive the head and nothing behind it, so that the body starts at the buffer's start."""
         while True:
             seen = self._socket.recv(LONGEST_HEAD, socket.MSG_PEEK)
             self._checked(len(seen))
@@ -94,7 +94,7 @@ class BareClient:
 
 
 def in_large_pages(data: bytes) -> Array:
-    """A copy in memory that NumPy asks the system to keep in large pages, which are copied from faster."""
+    """Return a copy in memory for which NumPy requests large pages, which are faster to copy from."""
     copy = np.empty(len(data), np.uint8)
     copy[:] = np.frombuffer(data, np.uint8)
     return copy

@@ -1,7 +1,7 @@
-"""A session of 100 million parameters, held by the service, takes three steps on LMDB and on Redis: `make big`.
+"""A session of 100 million held parameters, which takes three steps on LMDB and on Redis: `make big`.
 
-400 MB of parameters and 800 MB of moments. Redis runs as in docker-compose.yml, every write on the disk before its
-answer. Afterwards the server is killed, and what a new one reads from the store must be what the engine alone computes.
+It has 400 MB of parameters and 800 MB of moments. Redis runs as in docker-compose.yml and writes to disk before it
+answers. Then the server is killed, and a new one must read the parameters that the engine alone computes.
 """
 
 import sys
@@ -42,11 +42,11 @@ def main() -> None:
 
 
 def _train(store: str, table: Table) -> dict[str, Array]:
-    """The parameters after all steps, as a server that was started anew reads them."""
+    """Train on a server and restart it; return the parameters that it reads."""
     with (
         tempfile.TemporaryDirectory(prefix="optim-big-") as folder,
         _store(store, Path(folder)) as (url, redis),
-        servers([url], Path(folder)) as (server,),
+        servers([url], Path(folder), cold=True) as (server,),
         Client(server.url, timeout=600, max_retries=0) as client,
     ):
         session = client.sessions.create("adamw", lr=1e-3, hold_params=True)
@@ -71,7 +71,7 @@ def _train_here() -> Arrays:
 
 
 def _tensors(seed: int) -> dict[str, Array]:
-    """Parameters (0), or the gradients of a step."""
+    """Return the parameters (seed 0) or the gradients of a step."""
     draw = np.random.default_rng(seed).standard_normal
     return {name: draw(shape, np.float32) for name, shape in SHAPES.items()}
 
@@ -90,7 +90,7 @@ def _store(name: str, folder: Path) -> Iterator[tuple[str, RedisServer | None]]:
 
 @contextmanager
 def _measured(table: Table, store: str, what: str, server: ServerProcess, redis: RedisServer | None) -> Iterator[None]:
-    """A row of the table: how long it took, and the most memory of their own that the processes had meanwhile."""
+    """Add a row to the table: the seconds of the block, and the peak of the processes' own memory."""
     with Peak(server.pid) as by_server, Peak(_pid(redis)) as by_redis:
         started = time.perf_counter()
         yield
@@ -106,8 +106,10 @@ def _pid(redis: RedisServer | None) -> int | None:
 
 
 class Peak:
-    """Looks at a process and its children ten times a second: memory of their own, without the pages of files that
-    LMDB maps, and once where a fork shares it. Linux tells."""
+    """The peak memory of a process and its children, sampled ten times a second from Linux.
+
+    Pages of mapped files are not counted, and pages that a fork shares once.
+    """
 
     def __init__(self, pid: int | None) -> None:
         self.nbytes = 0
@@ -132,7 +134,7 @@ class Peak:
 def _own_memory(pid: int) -> int:
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):  # it has ended
+    except (FileNotFoundError, ProcessLookupError):  # the process has ended
         return 0
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss_Anon:"))
 

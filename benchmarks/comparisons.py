@@ -1,7 +1,7 @@
-"""What is measured: groups of competitors that take turns at each size. Needs torch and Ray.
+"""The groups of competitors, which take turns at each size. Needs torch and Ray.
 
-After a size's rounds all competitors of a group have taken equally many steps, from the same parameters with the same
-gradients. Their parameters are compared, so that none can be quick by doing something else.
+After a size's rounds all competitors of a group have taken the same number of steps, from the same parameters with the
+same gradients. Their parameters are compared, so that none can be quick by doing other work.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,23 +22,23 @@ from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY, Machine
 
 THREADS = 2
-"""Of each competitor, where nothing else is said."""
+"""The default number of threads of each competitor."""
 
 ROUNDS = {1_000: 500, 10_000: 300, 100_000: 100, 1_000_000: 30, 10_000_000: 15, 100_000_000: 5}
-"""How often each competitor is timed at most, by the number of parameters."""
+"""The most rounds of each competitor, by the number of parameters."""
 
 ALONE = 100_000_000
-"""From this size on competitors run one after the other: side by side they would not fit into memory."""
+"""From this size on, competitors run one after the other, because together they do not fit into memory."""
 
 Measured = Iterator[tuple[int, dict[str, Spread]]]
-"""A size, and what each competitor took."""
+"""Sizes, each with the times of all competitors."""
 
 Competitors = Mapping[str, Callable[[Rig], Session]]
 
 
 @dataclass(frozen=True)
 class Group:
-    """`agree` is whether all answer with the same parameters; `threads` are those of this process."""
+    """A group of competitors. With `agree`, all must have the same parameters; `threads` are those of this process."""
 
     competitors: Competitors
     sizes: Sequence[int] = tuple(ROUNDS)
@@ -46,7 +46,7 @@ class Group:
     threads: int = THREADS
 
     def measure(self, sizes: Sequence[int], hurry: int) -> Measured:
-        """Those of its sizes, smallest first; `hurry` divides the rounds."""
+        """Measure those of the group's sizes, smallest first; `hurry` divides the rounds."""
         torch.set_num_threads(self.threads)
         wanted = [size for size in self.sizes if size in sizes]
         with Rig(THREADS) as rig:
@@ -70,30 +70,30 @@ class Group:
 
 
 def rounds(size: int, hurry: int) -> int:
-    """How often each is timed."""
+    """Return the number of rounds."""
     return max(FEWEST_ROUNDS, ROUNDS[size] // hurry)
 
 
 def vectors(size: int) -> tuple[Array, Array]:
-    """Parameters and gradients."""
+    """Return random parameters and gradients."""
     params, grads = np.random.default_rng(size).standard_normal((2, size), np.float32)
     return params, grads
 
 
 def _here(session: Session) -> Callable[[Rig], Session]:
-    """It needs no other process."""
+    """Return a competitor that needs no server."""
     return lambda _: session
 
 
 def _in_process(threads: int) -> Group:
-    """The arithmetic alone, in this process."""
+    """Return the group of those that compute in this process."""
     engines = {"engine": engine(NUMPY, threads), "engine fused": engine(fused(), threads)}
     torches = {f"torch {form}": in_process(form) for form in FORMS}
     return Group({name: _here(session) for name, session in {**engines, **torches}.items()}, threads=threads)
 
 
 def tensors(sizes: Sequence[int], hurry: int) -> Measured:
-    """The engine on 100,000 parameters: in 1,000 tensors, and in one."""
+    """Measure the engine on 100,000 parameters: in 1,000 tensors, and in one."""
     if (size := 100_000) in sizes:
         params, grads = vectors(size)
         many = [{f"w{i}": part for i, part in enumerate(np.split(array, 1000))} for array in (params, grads)]
@@ -108,7 +108,7 @@ def tensors(sizes: Sequence[int], hurry: int) -> Measured:
 
 
 def peak_memory(sizes: Sequence[int], hurry: int) -> Measured:
-    """MiB: the most that fresh servers had while they took the parameters and five steps, once; and what is allowed."""
+    """Measure the peak memory in MiB of fresh servers that take parameters and five steps, and the allowed one."""
     if (size := 10_000_000) in sizes:
         params, grads = vectors(size)
         allowed = 3 * (3 * params.nbytes) + 2 * grads.nbytes
@@ -161,4 +161,4 @@ GROUPS = {
     "tensors": tensors,
     "peak-memory": peak_memory,
 }
-"""Held parameters and binary, but for `json`, where both travel."""
+"""The groups by name. Sessions hold their parameters and requests are binary, except in `json`."""

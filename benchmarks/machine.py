@@ -1,4 +1,4 @@
-"""What was measured on: the processor, and the versions of what took part. Never a name of the machine or a path."""
+"""The facts about the machine: its processor, and the versions of the software. Never the machine's name or a path."""
 
 import os
 import platform
@@ -31,7 +31,7 @@ def _processor() -> str:
 
 
 def _redis() -> str:
-    """Such as `Redis 7.0.15` or `Valkey 9.1.0`."""
+    """Return the version of Redis, such as `Redis 7.0.15` or `Valkey 9.1.0`."""
     said = subprocess.run([redis_binary(), "--version"], capture_output=True, text=True, check=True).stdout
     found = re.match(r"(\w+) server v=(\S+)", said)
     return f"{found[1]} {found[2]}" if found else said.strip()

@@ -1,4 +1,4 @@
-"""`docs/performance.md`: what of it is made of results, and its pictures. Needs neither torch nor Ray."""
+"""The tables and pictures of `docs/performance.md`, made from the results. Needs neither torch nor Ray."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -39,20 +39,20 @@ JSON_LOOKS = {
 
 
 def load() -> dict[str, Any]:
-    """The results of the last whole run."""
+    """Return the results of the last whole run."""
     results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
     return results
 
 
 def write(results: Mapping[str, Any]) -> None:
-    """Page and pictures anew."""
+    """Write the page and its pictures."""
     for name, picture in pictures(results["measured"]).items():
         (IMAGES / name).write_text(picture, encoding="utf-8")
     PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 
 def filled(text: str, results: Mapping[str, Any]) -> str:
-    """The text with what stands between `<!-- name -->` and `<!-- end -->` made anew."""
+    """Return the text with new tables between each `<!-- name -->` and `<!-- end -->`."""
     measured = results["measured"]
     parts = {
         "promises": table.promises(measured),
@@ -67,13 +67,13 @@ def filled(text: str, results: Mapping[str, Any]) -> str:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table, its head first."""
+    """Return a table in Markdown; the first row is its head."""
     head, *body = rows
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *body))
 
 
 def pictures(measured: Measured) -> dict[str, str]:
-    """By file name."""
+    """Return the pictures by file name."""
     step = measured["step"]
     return {
         "step.svg": draw(

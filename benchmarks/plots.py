@@ -1,6 +1,6 @@
-"""Cost against size, drawn as SVG on logarithmic axes; light and dark by the reader's own choice.
+"""Plots of cost against size as SVG, on logarithmic axes, in the reader's light or dark colours.
 
-Knows nothing of what it draws but names and numbers.
+Knows only names and numbers.
 """
 
 import math
@@ -35,7 +35,7 @@ STYLE = """
 
 @dataclass(frozen=True)
 class Line:
-    """`look` is a colour, `c0` to `c7`, and `peer` (dashed) or `floor` (dotted) where it is not ours."""
+    """A line. `look` is a colour from `c0` to `c7`, with `peer` (dashed) or `floor` (dotted) if it is not ours."""
 
     name: str
     look: str
@@ -44,7 +44,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """`unit` is what the axis of y counts; that of x counts parameters."""
+    """A chart. `unit` is that of the y axis; the x axis counts parameters."""
 
     title: str
     subtitle: str
@@ -53,7 +53,7 @@ class Chart:
 
 
 def draw(chart: Chart) -> str:
-    """The whole picture. A dot is a size that was measured; names stand at the ends of their lines."""
+    """Return the picture. Dots are measured sizes; each name stands at the end of its line."""
     sizes = [size for line in chart.lines for size, _ in line.points]
     costs = [cost for line in chart.lines for _, cost in line.points]
     x, y = _scale(sizes, LEFT + 14, RIGHT), _scale(costs, BOTTOM - 10, TOP + 6)
@@ -90,7 +90,7 @@ def _scale(values: Sequence[float], start: float, end: float) -> Callable[[float
 
 
 def _ticks(values: Sequence[float]) -> list[float]:
-    """Powers of ten; where those are few, 2 and 5 times them too."""
+    """Return powers of ten, with their double and fivefold if they are few."""
     lowest, highest = min(values), max(values)
     decades = range(math.floor(math.log10(lowest)), math.ceil(math.log10(highest)) + 1)
     factors = (1, 2, 5) if len(decades) < 4 else (1,)
@@ -98,7 +98,7 @@ def _ticks(values: Sequence[float]) -> list[float]:
 
 
 def _apart(wanted: Sequence[float]) -> list[float]:
-    """Places as near as they can be to those that are wanted, none on another."""
+    """Return places as near as possible to the wanted ones, without an overlap of labels."""
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     places = [0.0] * len(wanted)
     lowest = -math.inf

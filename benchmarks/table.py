@@ -1,6 +1,6 @@
-"""What is promised: each row a piece of work, what it is held against, and the most that it may cost of that.
+"""The promises: each row is a piece of work, what it is compared with, and the highest ratio of their costs.
 
-Reads results alone, and needs neither torch nor Ray.
+Reads only results, and needs neither torch nor Ray.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,9 +13,9 @@ Measured = Mapping[str, Mapping[str, Mapping[str, Mapping[str, float]]]]
 
 @dataclass(frozen=True)
 class Row:
-    """`work` and `against` are what a reader is told, `this` and `that` what they are called in their group.
+    """A row. `work` and `against` are words for the reader, `this` and `that` the names in the group.
 
-    `at_most` is the promise; a row without one is there to compare.
+    `at_most` is the promise; a row without one is a comparison.
     """
 
     work: str
@@ -29,7 +29,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """Medians, in milliseconds or MiB."""
+    """The two medians of a row, in milliseconds or MiB."""
 
     row: Row
     this: float
@@ -105,11 +105,11 @@ BESIDE = (
         "peak-memory", 10 * M, "server on Redis", "3 × state + 2 × body",
     ),
 )  # fmt: skip
-"""No promises, but they tell where the others come from."""
+"""The comparisons, which explain the promises."""
 
 
 def results(rows: tuple[Row, ...], measured: Measured) -> Iterator[Result | None]:
-    """In the order of the rows; `None` for what was not measured."""
+    """Yield the results in the order of the rows; `None` for a row that was not measured."""
     for row in rows:
         found = measured.get(row.group, {}).get(str(row.size), {})
         if row.this in found and row.that in found:
@@ -119,7 +119,7 @@ def results(rows: tuple[Row, ...], measured: Measured) -> Iterator[Result | None
 
 
 def promises(measured: Measured) -> list[list[str]]:
-    """The cells of the table of promises, its head first."""
+    """Return the cells of the table of promises; the first row is its head."""
     lines = [["work", "against", "ratio", "at most", "met", "measured"]]
     for row, result in zip(ROWS, results(ROWS, measured), strict=True):
         cells = (
@@ -132,7 +132,7 @@ def promises(measured: Measured) -> list[list[str]]:
 
 
 def comparisons(measured: Measured) -> list[list[str]]:
-    """The same for the rows that promise nothing."""
+    """Return the cells of the table of comparisons; the first row is its head."""
     lines = [["work", "against", "ratio", "measured"]]
     for row, result in zip(BESIDE, results(BESIDE, measured), strict=True):
         lines.append([row.work, row.against, f"{result.ratio:.2f}" if result else "", _medians(result)])
@@ -143,7 +143,7 @@ GROWING = ("service, memory:", "service, LMDB relaxed", "service, LMDB", "servic
 
 
 def growth(measured: Measured) -> list[list[str]]:
-    """How many times longer a step takes with ten times the parameters."""
+    """Return the table of the ratios between steps of ten times the parameters."""
     lines = [["step", "1 M to 10 M", "10 M to 100 M"]]
     sizes = [measured.get("step", {}).get(str(size), {}) for size in (M, 10 * M, 100 * M)]
     for name in GROWING:
@@ -161,5 +161,5 @@ def _medians(result: Result | None) -> str:
 
 
 def shown(value: float) -> str:
-    """Three digits or so."""
+    """Return the number with about three digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,6 +1,6 @@
-"""Competitors in turn, round by round and in a new order each round, so that a machine that slows down slows them all.
+"""The timing of competitors in turn, in a new order each round, so that a slow moment of the machine hits them all.
 
-Knows neither what they do nor what is made of their times.
+Knows neither their work nor the use of their times.
 """
 
 import random
@@ -16,12 +16,12 @@ Work = Callable[[], object]
 WARM_UP = 3
 FEWEST_ROUNDS = 5
 LONGEST_SECONDS = 60.0
-"""Of all rounds together, where there have been the fewest."""
+"""The most seconds for all rounds, once there were the fewest."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Milliseconds of the rounds that counted: the median, and what a tenth of them stayed below and above."""
+    """The times of the counted rounds in milliseconds: the median and both tenths."""
 
     median: float
     p10: float
@@ -35,7 +35,7 @@ class Spread:
 
 
 def in_turn(works: Mapping[str, Work], rounds: int) -> dict[str, Spread]:
-    """Run each once a round; the rounds of the warm-up do not count. Fewer rounds, where they take too long."""
+    """Run each work once a round, without counting the warm-up; stop early if the rounds take too long."""
     times: dict[str, list[float]] = {name: [] for name in works}
     order, shuffle = list(works), random.Random(0).shuffle
     end = time.monotonic() + LONGEST_SECONDS

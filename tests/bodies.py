@@ -1,4 +1,4 @@
-"""What the client sends from many buffers, each in one: for tests that send it by other means."""
+"""Request bodies as one `bytes`, where the client has many buffers: for tests with another transport."""
 
 from collections.abc import Mapping
 from dataclasses import replace

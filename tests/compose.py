@@ -1,5 +1,6 @@
-"""A machine's stand-in for `docker compose` with the service `redis` of docker-compose.yml: its commands run on a real
-Redis with that file's options, and its volume is a folder. Where the tests run there is no Docker.
+"""A fake `docker compose` with the service `redis` of docker-compose.yml, for machines without Docker.
+
+The commands run on a real Redis with the file's options; the volume is a folder.
 """
 
 import os
@@ -30,14 +31,14 @@ redis_cli(sys.argv[1:])
 
 
 def options() -> list[str]:
-    """Those of Redis in the compose file."""
+    """Return Redis's options in the compose file."""
     found = re.search(r"command: \[redis-server, (.*)\]", (ROOT / "docker-compose.yml").read_text())
     assert found
     return [word.strip('"') for word in found[1].split(", ")]
 
 
 class Compose:
-    """The stack, up or down, and the environment in which `docker` means it."""
+    """The stack, up or down, and the environment whose `docker` is the fake one."""
 
     def __init__(self, folder: Path) -> None:
         self.volume, bin_folder = folder / "volume", folder / "bin"
@@ -54,12 +55,12 @@ class Compose:
         }
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        """Run what an operator types, in the root of the repository."""
+        """Run an operator's command in the root of the repository."""
         return subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False)
 
 
 def docker(arguments: list[str]) -> None:
-    """Run what is to run in the container, in the folder that stands for its volume, as the image does."""
+    """Run the container's command in the folder of its volume, as the image does."""
     match arguments:
         case ["compose", "exec", "-T", "redis", *command]:
             if not _runs():
@@ -77,7 +78,7 @@ def docker(arguments: list[str]) -> None:
 
 
 def redis_cli(arguments: list[str]) -> None:
-    """The real one where it is installed, else as much of it as is used."""
+    """Run the real `redis-cli` if it is installed, else do the part of it that is used."""
     others = os.environ["PATH"].partition(os.pathsep)[2]
     if real := shutil.which("redis-cli", path=others):
         os.execv(real, [real, "-p", os.environ["COMPOSE_REDIS_PORT"], *arguments])

@@ -1,3 +1,5 @@
+"""Fixtures for all tests: Redis servers, stores, trials of requirements, and processes without numba."""
+
 import os
 import re
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from tests.stores import STORES
 
 FAILED = pytest.StashKey[bool]()
 LONGEST = "processors"
-"""The folder whose tests take so long that they begin first."""
+"""The folder of the longest tests, which run first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,8 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def without_numba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Processes that a test starts find no numba, which takes half a second to import: both kernels give the same bits.
-    Ask for `with_numba` where it matters."""
+    """Hide numba, whose import takes half a second, from processes that tests start: both kernels give the same bits.
+
+    Tests that need numba ask for `with_numba`. Yield PYTHONPATH as it was.
+    """
     before = os.environ.get("PYTHONPATH", "")
     folder = tmp_path_factory.mktemp("without_numba")
     (folder / "numba.py").write_text('raise ImportError("hidden from the processes that tests start")')
@@ -33,16 +37,17 @@ def without_numba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def with_numba(without_numba: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the processes that the test starts find numba."""
     monkeypatch.setenv("PYTHONPATH", without_numba)
 
 
 @pytest.fixture
 def trial(request: pytest.FixtureRequest) -> Iterator[Trial]:
-    """What a check of a requirement tries and finds; a row of docs/reliability.md, if it passes."""
+    """Give a check of a requirement its trial, which becomes a row of docs/reliability.md if the check passes."""
     [marker] = request.node.iter_markers("requirement")
     trial = Trial(" ".join(re.findall(r"\w+", request.node.name.removeprefix("test_").replace("_", " "))), marker.args)
     yield trial
-    if not request.node.stash.get(FAILED, True):  # nothing is there where the run was interrupted
+    if not request.node.stash.get(FAILED, True):  # absent in an interrupted run
         trial.end()
 
 
@@ -56,7 +61,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """One server for all tests: ask for `redis_url`, which is empty at the start of each."""
+    """Start one Redis for all tests. Ask for `redis_url`, which empties it for each test."""
     server = RedisServer(tmp_path_factory.mktemp("redis")).start()
     yield server
     server.kill()
@@ -64,6 +69,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
+    """Return the URL of an empty Redis."""
     with redis_server.client() as client:
         client.flushall()
         client.script_flush()
@@ -72,7 +78,7 @@ def redis_url(redis_server: RedisServer) -> str:
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A server for this test alone: it may be killed and started again, and has then all that it answered."""
+    """Start a Redis for one test, which may be killed and restarted without a loss."""
     folder = tmp_path / "redis"
     folder.mkdir()
     server = RedisServer(folder, "--appendfsync", "always").start()

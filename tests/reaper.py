@@ -1,7 +1,7 @@
-"""Processes of tests that end with the run that started them, however it ends: also by `kill -9`.
+"""The reaper of tests: processes end with the run that started them, even after a `kill -9` of the run.
 
-A process of its own is told of each by a pipe. When the pipe ends, so has the run, and it kills what is left of them.
-This needs nothing of the system but pipes, and no thread or fixture of the run.
+A separate process reads their ids from a pipe. The pipe's end is the run's end; then it kills those that are left.
+That needs only pipes, and no thread or fixture of the run.
 """
 
 import atexit
@@ -19,18 +19,24 @@ _reaper: "subprocess.Popen[bytes] | None" = None
 
 
 def tied(command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
-    """A process as `subprocess.Popen` starts it, which does not outlive this one by more than a moment."""
-    reaper = _running()
+    """Start a process as `subprocess.Popen` does, which does not outlive this one by more than a moment."""
+    _running()
     process = subprocess.Popen(command, **options)
-    with suppress(psutil.NoSuchProcess):  # it has ended already
-        assert reaper.stdin
-        reaper.stdin.write(b"%d %r\n" % (process.pid, psutil.Process(process.pid).create_time()))
-        reaper.stdin.flush()
+    tie(process.pid)
     return process
 
 
+def tie(pid: int) -> None:
+    """Have a running process end with this one."""
+    reaper = _running()
+    with suppress(psutil.NoSuchProcess):  # it has ended
+        assert reaper.stdin
+        reaper.stdin.write(b"%d %r\n" % (pid, psutil.Process(pid).create_time()))
+        reaper.stdin.flush()
+
+
 def _running() -> "subprocess.Popen[bytes]":
-    """The reaper of this process."""
+    """Return the reaper of this process, started before."""
     global _reaper  # noqa: PLW0603
     if _reaper is None:
         _reaper = subprocess.Popen(
@@ -45,11 +51,11 @@ def _running() -> "subprocess.Popen[bytes]":
 
 
 def reap(lines: Iterable[bytes]) -> None:
-    """Kill those that still run, with all that they started, once the lines have ended."""
+    """Read ids and start times until the lines end, then kill those processes and their children."""
     for pid, created in [(int(pid), float(created)) for pid, created in map(bytes.split, lines)]:
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
-            if process.create_time() != created:  # another that has its number
+            if process.create_time() != created:  # another process got its id
                 continue
             for child in process.children(recursive=True):
                 with suppress(psutil.NoSuchProcess):

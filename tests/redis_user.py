@@ -1,4 +1,4 @@
-"""The user of Redis that docs/stores.md tells an operator to make."""
+"""The least user of Redis, as docs/stores.md tells an operator to create it."""
 
 from urllib.parse import urlsplit
 
@@ -10,18 +10,18 @@ NAME, PASSWORD = "optim", "secret"
 
 
 def documented() -> list[str]:
-    """The words of the command that makes it."""
+    """Return the words of the documented command."""
     (line,) = blocks(section(read("docs/stores.md"), "The least user"), "text")
     return line.replace("PASSWORD", PASSWORD).split()
 
 
 def made(url: str) -> str:
-    """The Redis at `url`, as that user."""
+    """Create the user in the Redis at `url`; return the URL for it."""
     with redis.Redis.from_url(url, protocol=2) as admin:
         admin.execute_command(*documented())
     return url.replace("redis://", f"redis://{NAME}:{PASSWORD}@")
 
 
 def admin_s(url: str) -> str:
-    """The same Redis, as who may do everything."""
+    """Return the URL of the same Redis for its administrator."""
     return url.replace(urlsplit(url).netloc, urlsplit(url).netloc.rpartition("@")[2])

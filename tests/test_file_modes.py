@@ -1,4 +1,4 @@
-"""Files that others may read or write are told of at the start, once, with the command that keeps them out."""
+"""Files that other users may read or write: the service reports each once at its start, with the fix."""
 
 import json
 import shlex
@@ -19,7 +19,7 @@ NO_KEYS = json.dumps({"keys": []})
 @pytest.mark.parametrize(
     ("mode", "may"), [(0o640, "read"), (0o604, "read"), (0o620, "written"), (0o666, "read and written")]
 )
-def test_a_file_that_others_may_use_is_told_with_the_way_out(tmp_path: Path, mode: int, may: str) -> None:
+def test_a_file_open_to_others_is_reported_with_the_fix(tmp_path: Path, mode: int, may: str) -> None:
     file = tmp_path / "a file"
     file.write_text("")
     file.chmod(mode)
@@ -31,7 +31,7 @@ def test_a_file_that_others_may_use_is_told_with_the_way_out(tmp_path: Path, mod
     assert loose([file]) == []
 
 
-def test_what_its_owner_alone_may_use_is_not_told(tmp_path: Path) -> None:
+def test_a_private_file_is_not_reported(tmp_path: Path) -> None:
     for mode in (0o700, 0o711, 0o600, 0o400):
         tmp_path.chmod(mode)
         assert loose([tmp_path]) == []
@@ -39,7 +39,7 @@ def test_what_its_owner_alone_may_use_is_not_told(tmp_path: Path) -> None:
     assert loose([tmp_path / "none"]) == []
 
 
-async def test_a_store_tells_of_its_folder_and_files(tmp_path: Path) -> None:
+async def test_a_store_reports_its_own_open_files(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     async with open_store(Settings(store=f"lmdb:{folder}")) as store:
         assert await store.warnings() == []
@@ -52,14 +52,14 @@ async def test_a_store_tells_of_its_folder_and_files(tmp_path: Path) -> None:
 
 
 def warnings_of(store: str, folder: Path, *options: str) -> list[str]:
-    """Return what a service with two server processes has said until it answers."""
+    """Return the log of a service with two workers until it answers."""
     server = ServerProcess(store, folder / "log", 2, ["--log-format=json", *options])
     server.start()
     server.kill()
     return [json.loads(line)["event"] for line in server.log().splitlines()]
 
 
-def test_each_is_told_once_however_many_processes_serve(tmp_path: Path) -> None:
+def test_two_workers_report_each_file_once(tmp_path: Path) -> None:
     folder, keys = tmp_path / "store", tmp_path / "keys.json"
     folder.mkdir(mode=0o755)
     keys.write_text(NO_KEYS)
@@ -68,7 +68,7 @@ def test_each_is_told_once_however_many_processes_serve(tmp_path: Path) -> None:
     assert [line.partition(": run ")[2] for line in warnings] == [f"chmod 700 {folder}", f"chmod 600 {keys}"]
 
 
-def test_a_redis_without_an_append_only_file_is_told_once(own_redis: RedisServer, tmp_path: Path) -> None:
+def test_a_redis_without_append_only_file_is_reported_once(own_redis: RedisServer, tmp_path: Path) -> None:
     with own_redis.client() as admin:
         admin.config_set("appendonly", "no")
     (line,) = warnings_of(own_redis.url, tmp_path)

@@ -1,4 +1,4 @@
-"""Nothing that a test started outlives its run."""
+"""The reaper, which ends all processes of a run with the run."""
 
 import signal
 import subprocess
@@ -27,7 +27,7 @@ print(redis.pid, server.pid, flush=True)
 
 
 @pytest.mark.parametrize("end", ["time.sleep(60)", "raise RuntimeError", "sys.exit()"])
-def test_a_run_that_ends_takes_its_processes_along(end: str, tmp_path: Path) -> None:
+def test_a_run_that_ends_ends_its_processes(end: str, tmp_path: Path) -> None:
     with tied([sys.executable, "-c", RUN.format(end=end), str(tmp_path)], stdout=subprocess.PIPE) as run:
         assert run.stdout
         processes = [psutil.Process(int(pid)) for pid in run.stdout.readline().split()]

@@ -1,1 +1,1 @@
-"""Who takes the same AdamW step: this service, what people use in its place, and the least that any of them must do."""
+"""The competitors, which all take the same AdamW step: this service, its alternatives, and the floor."""

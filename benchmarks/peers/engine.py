@@ -1,4 +1,4 @@
-"""The engine in this process, from state to state: the arithmetic alone."""
+"""The engine in this process, from state to state, without a service."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from optim_engine.machine import ALONE, NUMPY, Kernel, Machine, fastest
 
 
 def engine(kernel: Kernel, threads: int) -> Session:
-    """Held parameters, as in the service."""
+    """Return sessions of the engine that hold parameters, as in the service."""
 
     @contextmanager
     def session(params: Array, grads: Array) -> Iterator[Step]:
@@ -23,14 +23,14 @@ def engine(kernel: Kernel, threads: int) -> Session:
 
 
 def fused() -> Kernel:
-    """Raises `RuntimeError` where it cannot run."""
+    """Return the fused kernel. Raise `RuntimeError` if it cannot run."""
     if (kernel := fastest()) is NUMPY:
         raise RuntimeError("the fused kernel is missing: pip install './[fused]' in the repository")
     return kernel
 
 
 class Engine:
-    """One session's steps, all with the same gradients."""
+    """The steps of one session, all with the same gradients."""
 
     def __init__(self, params: Arrays, grads: Arrays, machine: Machine = ALONE) -> None:
         self._config = Config.parse("adamw", hold_params=True)

@@ -1,8 +1,8 @@
-"""The floor: the least that must be done. The bytes go over a bare socket, torch's fused step goes over the arrays, and
-where the state is to be saved, bare `SET`s put it into Redis in pieces of 1 MiB. No protocol, no checks, no history.
+"""The floor, the least work of a step: a bare socket for the bytes, torch's fused step for the arrays, and for a saved
+state bare `SET`s of 1 MiB each into Redis. No protocol, no checks, no history.
 
-`python -m benchmarks.peers.floor REDIS_PORT THREADS` is the other process; it says its port. A request is one byte of
-what is wanted, eight of the length, and that many bytes; the answer is as long.
+`python -m benchmarks.peers.floor REDIS_PORT THREADS` is the other process; it prints its port. A request is one byte
+for the kind, eight for the length, and that many bytes; the answer has the same length.
 """
 
 import socket
@@ -27,7 +27,7 @@ PIECE_BYTES = 1 << 20
 
 @contextmanager
 def floor(redis_port: int, threads: int) -> Iterator[dict[str, Session]]:
-    """Its three kinds of sessions: `exchange` takes no step, `memory` saves nothing, `redis` does all."""
+    """Start the floor; yield its sessions: `exchange` takes no step, `memory` saves nothing, `redis` does all."""
     with python("-m", "benchmarks.peers.floor", str(redis_port), str(threads)) as process:
         assert process.stdout
         port = int(process.stdout.readline())
@@ -54,7 +54,7 @@ def _sessions(port: int, wanted: int) -> Session:
 
 
 class FloorServer:
-    """One connection of the other process: its buffer, its optimizer, its own connection to Redis."""
+    """A connection of the other process, with its buffer, its optimizer and its connection to Redis."""
 
     def __init__(self, connection: socket.socket, redis_port: int) -> None:
         self._connection = connection
@@ -62,7 +62,7 @@ class FloorServer:
         self._buffer = np.empty(0, np.uint8)
 
     def serve(self) -> None:
-        """Answer until the client has gone."""
+        """Answer until the client disconnects."""
         head = memoryview(bytearray(HEAD.size))
         while read_into(self._connection, head):
             kind, length = HEAD.unpack(head)
@@ -85,7 +85,7 @@ class FloorServer:
 
 
 def save(redis: socket.socket, arrays: list[Array]) -> None:
-    """`SET` each piece, all sent before the first answer is read; to the same keys each time."""
+    """Send a `SET` for each piece, always with the same keys, then read all answers."""
     expected = b""
     for i, array in enumerate(arrays):
         whole = memoryview(array).cast("B")
@@ -103,7 +103,7 @@ def save(redis: socket.socket, arrays: list[Array]) -> None:
 
 
 def read_into(connection: socket.socket, buffer: memoryview) -> bool:
-    """Fill the buffer; false where the other side has closed before."""
+    """Fill the buffer; return False if the other side closed before."""
     while buffer:
         count = connection.recv_into(buffer)
         if count == 0:

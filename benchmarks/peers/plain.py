@@ -1,4 +1,4 @@
-"""Runs `plain_fastapi.py`, by uvicorn as it comes, and asks it by a bare socket."""
+"""The server of `plain_fastapi.py`, run by uvicorn with its defaults and asked by a bare socket."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +18,10 @@ from tests.servers import free_port
 
 @contextmanager
 def plain_fastapi(redis_url: str) -> Iterator[dict[str, Session]]:
-    """With typed answers and with untyped ones."""
+    """Start the server; yield its sessions with typed and with untyped answers."""
     port = free_port()
     command = ["uvicorn", "benchmarks.peers.plain_fastapi:app", f"--port={port}", "--log-level=warning"]
-    command += ["--timeout-keep-alive=75"]  # a connection waits for its turn
+    command += ["--timeout-keep-alive=75"]  # a connection idles until its turn
     with python("-m", *command, REDIS_URL=redis_url) as process:
         wait_for(process, port)
         yield {form: partial(_session, port, form) for form in ("typed", "untyped")}

@@ -1,8 +1,8 @@
-"""The service that people write: FastAPI, typed lists, textbook NumPy, and the moments pickled into Redis.
+"""The obvious service: FastAPI, typed lists, textbook NumPy, and the moments pickled into Redis.
 
-A yardstick, run by `make bench` beside the JSON of this service on the same Redis. The pickle is a part of what is
-measured, and a reason not to copy it: whoever can write to that Redis runs code in this process. Started as
-`uvicorn benchmarks.peers.plain_fastapi:app`, with `REDIS_URL` in the environment.
+`make bench` compares it with the JSON of this service on the same Redis. Do not copy the pickle: whoever can write to
+that Redis runs code in this process. Start it as `uvicorn benchmarks.peers.plain_fastapi:app`, with `REDIS_URL` in the
+environment.
 """
 
 import os
@@ -34,7 +34,7 @@ class StepAnswer(BaseModel):
 
 @app.post("/typed/{session_id}/step")
 def typed(session_id: str, request: StepRequest) -> StepAnswer:
-    """FastAPI writes an answer whose type it knows several times faster."""
+    """Take a step. FastAPI writes an answer of a known type several times faster."""
     return StepAnswer(**take_step(session_id, request))
 
 

@@ -1,4 +1,4 @@
-"""A Python process of ours, which ends with the `with` that started it."""
+"""Python processes of the benchmarks, which end with the `with` that started them."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ START_SECONDS = 60.0
 
 @contextmanager
 def python(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """This process's interpreter in the root of the repository; what it prints can be read."""
+    """Run a Python process in the root of the repository; its output can be read."""
     with tied(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -33,7 +33,7 @@ def python(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str
 
 
 def wait_for(process: subprocess.Popen[str], port: int) -> None:
-    """Until it listens there."""
+    """Wait until a process listens on the port."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         with socket.socket() as client:

@@ -1,6 +1,6 @@
-"""A Ray actor that holds the optimizer and the parameters: gradients go there, parameters come back. Nothing is saved.
+"""A Ray actor with the optimizer and the parameters: it takes gradients and returns parameters. Nothing is saved.
 
-Ray stays on 127.0.0.1, without its dashboard and its usage statistics.
+Ray runs on 127.0.0.1, without its dashboard and its usage statistics.
 """
 
 import os
@@ -20,7 +20,7 @@ OBJECT_STORE_BYTES = 4 << 30
 
 
 class Optimizer:
-    """What the actor does. Ray gives it arrays that nobody may write to."""
+    """The actor. Ray gives it read-only arrays."""
 
     def __init__(self, params: Array, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -32,7 +32,7 @@ class Optimizer:
 
 @contextmanager
 def ray_actor(threads: int, folder: str) -> Iterator[Session]:
-    """`folder` is for Ray's own files; its path must be short, there will be sockets in it."""
+    """Start Ray with its files in `folder`, whose path must be short enough for sockets; yield the sessions."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(
         num_cpus=threads,

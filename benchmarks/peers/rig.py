@@ -1,5 +1,5 @@
-"""All servers of a run, each started when it is first asked for and ended with the rig: processes of their own, on
-127.0.0.1 and free ports. Needs torch and Ray.
+"""The servers of a run: processes on free ports of 127.0.0.1. Each is started at its first use and ended with the rig.
+Needs torch and Ray.
 """
 
 from contextlib import ExitStack
@@ -18,7 +18,7 @@ from tests.servers import RedisServer
 
 
 class Rig:
-    """Use it in a `with`. Each that computes has as many `threads`."""
+    """The servers, for use in a `with`. Each computes with `threads` threads."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -33,12 +33,12 @@ class Rig:
 
     @cached_property
     def redis(self) -> RedisServer:
-        """As it is by default but for its snapshots: in memory, no append-only file."""
+        """Return a Redis with its defaults but no snapshots and no append-only file."""
         return self._redis("redis", "--appendonly", "no")
 
     @cached_property
     def redis_always(self) -> RedisServer:
-        """Every write on the disk before its answer."""
+        """Return a Redis that writes to disk before it answers."""
         return self._redis("redis-always", "--appendonly", "yes", "--appendfsync", "always")
 
     @cached_property

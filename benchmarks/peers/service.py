@@ -1,6 +1,6 @@
-"""This service: `optim serve` in a process of its own, asked by a bare socket or by its Python client.
+"""This service: `optim serve` in a separate process, asked by a bare socket or by its Python client.
 
-What is sent is built before the clock runs.
+Requests are built before they are timed.
 """
 
 import struct
@@ -20,28 +20,27 @@ from tests.durability.processes import ServerProcess
 
 JSON, SAFETENSORS = "application/json", "application/vnd.safetensors"
 ROOM = 1 << 16
-"""Bytes of an answer beside its parameters."""
+"""The most bytes of an answer without its parameters."""
 LONGEST_NUMBER = 32
 TIMEOUT_SECONDS = 600
 
 
 class Service(ServerProcess):
-    """A server on that store, with so many threads that compute."""
+    """A server on a store, with that many compute threads. It starts cold, as operators start it."""
 
     def __init__(self, store: str, log: Path, threads: int, *flags: str) -> None:
-        super().__init__(store, log)
-        self._command += [f"--compute-threads={threads}", *flags]
+        super().__init__(store, log, options=[f"--compute-threads={threads}", *flags], cold=True)
 
     @contextmanager
     def steps(self, params: Array, grads: Array) -> Iterator[Step]:
-        """Held parameters, binary, by a bare socket."""
+        """Open a session that holds its parameters; step it with binary bodies on a bare socket."""
         with BareClient(self.port, params.nbytes + ROOM) as bare, self._held(bare, params) as path:
             request = StepRequest(f"{path}/steps", SAFETENSORS, save({"grads/w": grads}))
             yield Step(lambda: bare.ask(request.next()), only_array)
 
     @contextmanager
     def replays(self, params: Array, grads: Array) -> Iterator[Step]:
-        """The same request again and again: taken in, checked, decoded and answered whole, but no step is taken."""
+        """Open a session and repeat one step: each replay is read, checked and answered, but takes no step."""
         with BareClient(self.port, params.nbytes + ROOM) as bare, self._held(bare, params) as path:
             request = StepRequest(f"{path}/steps", SAFETENSORS, save({"grads/w": grads})).next()
             bare.ask(request)
@@ -51,7 +50,7 @@ class Service(ServerProcess):
 
     @contextmanager
     def client_steps(self, params: Array, grads: Array) -> Iterator[Step]:
-        """Held parameters, by the Python client, from arrays to arrays."""
+        """Open a session that holds its parameters; step it with the Python client, from arrays to arrays."""
         with Client(self.url, timeout=TIMEOUT_SECONDS, max_retries=0) as client:
             session = client.sessions.create("adamw", hold_params=True)
             session.put_params({"w": params})
@@ -60,7 +59,7 @@ class Service(ServerProcess):
 
     @contextmanager
     def json_steps(self, params: Array, grads: Array) -> Iterator[Step]:
-        """Parameters and gradients as lists of numbers, by a bare socket."""
+        """Open a session; step it with JSON lists of parameters and gradients on a bare socket."""
         with BareClient(self.port, LONGEST_NUMBER * params.size + ROOM) as bare:
             path = _create(bare, {"optimizer": "adamw"})
             body = json_of({"params": {"w": params}, "grads": {"w": grads}})
@@ -69,7 +68,7 @@ class Service(ServerProcess):
             bare.send("DELETE", path, JSON, b"")
 
     def peak_bytes(self) -> int:
-        """The most memory that the process ever had, its libraries and whatever it maps included: Linux's `VmHWM`."""
+        """Return the process's peak memory with libraries and mapped files: Linux's `VmHWM`."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
 
@@ -82,7 +81,7 @@ class Service(ServerProcess):
 
 
 def only_array(body: memoryview) -> Array:
-    """The one float32 tensor of a safetensors file, a view."""
+    """Return a view of the one float32 tensor in a safetensors file."""
     (length,) = struct.unpack("<Q", body[:8])
     return np.frombuffer(body, np.float32, offset=8 + length)
 

@@ -1,4 +1,4 @@
-"""What all competitors look like from outside."""
+"""The interface of all competitors."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -10,12 +10,14 @@ from optim_engine.arrays import Array
 
 @dataclass(frozen=True)
 class Step:
-    """`take` is what is timed: one step. `read` finds the new parameters in what `take` returned, and is not timed;
-    they may stand in memory that the next step uses again."""
+    """A step. `take` does it, and is timed. `read` returns the new parameters from the result of `take`.
+
+    They may be in memory that the next step reuses.
+    """
 
     take: Callable[[], Any]
     read: Callable[[Any], Array]
 
 
 Session = Callable[[Array, Array], AbstractContextManager[Step]]
-"""Starts with these parameters; each step has these same gradients. Both are float32 vectors."""
+"""A function that starts a session with parameters; all steps have the same gradients. Both are float32 vectors."""

@@ -1,4 +1,4 @@
-"""`torch.optim.AdamW` over one vector: what the peers with torch do on their side, and what is compared in process."""
+"""`torch.optim.AdamW` on one vector, for the competitors with torch and for the comparison in process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,26 +12,26 @@ FORMS = {"single-tensor": {"foreach": False}, "foreach": {"foreach": True}, "fus
 
 
 class TorchAdamW:
-    """Parameters and moments, held; the defaults of torch, which are the service's too."""
+    """An optimizer with its parameters and moments. It has torch's defaults, which are also the service's."""
 
     def __init__(self, params: torch.Tensor, form: str = "fused") -> None:
         self._params = torch.nn.Parameter(params.clone())
         self._optimizer = torch.optim.AdamW([self._params], **FORMS[form])
 
     def step(self, grads: torch.Tensor) -> torch.Tensor:
-        """The new parameters themselves, no copy."""
+        """Take a step; return the new parameters without a copy."""
         self._params.grad = grads
         self._optimizer.step()
         return self._params.detach()
 
     def state(self) -> list[Array]:
-        """The parameters and both moments, after the first step: views."""
+        """Return views of the parameters and both moments, once there was a step."""
         moments = self._optimizer.state[self._params]
         return [array.detach().numpy() for array in (self._params, moments["exp_avg"], moments["exp_avg_sq"])]
 
 
 def in_process(form: str) -> Session:
-    """No other process: the arithmetic alone."""
+    """Return sessions that compute in this process."""
 
     @contextmanager
     def session(params: Array, grads: Array) -> Iterator[Step]:

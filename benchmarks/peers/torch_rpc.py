@@ -1,9 +1,8 @@
-"""`torch.distributed.rpc`: the optimizer and the parameters live in the memory of another process, gradients go there,
-parameters come back. Nothing is saved.
+"""The optimizer and the parameters in another process, by `torch.distributed.rpc`: it takes gradients and returns
+parameters. Nothing is saved.
 
-Over sockets, as from machine to machine. Torch's own choice within one machine is shared memory, which took as long for
-10 M parameters when this was written, and whose threads poll while they have nothing to do: beside them, on two cores,
-every competitor would be slower.
+It uses sockets, as between machines. Torch's default within one machine is shared memory, which took the same time for
+10 M parameters when this was written, and whose idle threads poll: on two cores they would slow every competitor.
 
 This process is the client; `python -m benchmarks.peers.torch_rpc PORT THREADS` is the other one.
 """
@@ -32,7 +31,7 @@ held: list[TorchAdamW] = []
 
 @cache
 def torch_rpc(threads: int) -> Session:
-    """A process can join only once, so the other one is started at the first call and ends with this one."""
+    """Start the other process at the first call, because a process can join only once; it ends with this one."""
     port = free_port()
     with ExitStack() as stack:
         stack.enter_context(python("-m", "benchmarks.peers.torch_rpc", str(port), str(threads)))
@@ -67,8 +66,8 @@ def _join(name: str, rank: int, port: int) -> None:
 
 
 def _leave() -> None:
-    """Returns when the other one leaves too."""
-    with warnings.catch_warnings():  # torch warns of its own inner calls
+    """Leave, which returns when the other process leaves, too."""
+    with warnings.catch_warnings():  # torch warns about its own calls
         warnings.simplefilter("ignore")
         rpc.shutdown()
 

@@ -1,3 +1,5 @@
+"""The comparison of competitors' parameters."""
+
 import numpy as np
 import pytest
 
@@ -21,15 +23,15 @@ def textbook(steps: int) -> Array:
     return params
 
 
-def test_the_plain_service_takes_the_engines_steps() -> None:
+def test_the_plain_service_computes_the_engines_steps() -> None:
     check_agreement({"engine": by_the_engine(50), "plain": textbook(50)}, START)
 
 
-def test_one_step_less_is_found() -> None:
+def test_a_missing_step_is_noticed() -> None:
     with pytest.raises(RuntimeError, match="'plain' and 'engine' do not take the same steps"):
         check_agreement({"engine": by_the_engine(50), "plain": textbook(49)}, START)
 
 
-def test_parameters_that_never_moved_are_found() -> None:
+def test_parameters_that_never_moved_are_noticed() -> None:
     with pytest.raises(RuntimeError, match="do not take the same steps"):
         check_agreement({"engine": by_the_engine(1), "idle": START}, START)

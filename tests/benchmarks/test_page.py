@@ -1,4 +1,4 @@
-"""The page says what the results say."""
+"""The benchmarks' page and pictures, which must match the results."""
 
 import copy
 import platform
@@ -15,19 +15,19 @@ def results() -> dict[str, Any]:
     return page.load()
 
 
-def test_the_tables_of_the_page_are_those_of_the_results(results: dict[str, Any]) -> None:
+def test_the_page_shows_the_tables_of_the_results(results: dict[str, Any]) -> None:
     text = page.PAGE.read_text(encoding="utf-8")
     assert page.filled(text, results) == text
 
 
-def test_an_empty_table_is_filled_and_the_rest_stays(results: dict[str, Any]) -> None:
+def test_a_table_is_filled_and_the_rest_stays(results: dict[str, Any]) -> None:
     text = page.PAGE.read_text(encoding="utf-8")
     empty = re.sub(r"(<!-- (?!end)\w+ -->\n).*?(?=<!-- end -->)", r"\1", text, flags=re.DOTALL)
     assert len(empty) < len(text)
     assert page.filled(empty, results) == text
 
 
-def test_other_results_make_another_page(results: dict[str, Any]) -> None:
+def test_other_results_change_the_page(results: dict[str, Any]) -> None:
     other = copy.deepcopy(results)
     other["measured"]["step"]["10000000"]["Ray actor"]["median"] *= 2
     other["machine"]["python"] = "4.0"
@@ -38,7 +38,7 @@ def test_other_results_make_another_page(results: dict[str, Any]) -> None:
     assert page.pictures(other["measured"])["step.svg"] != page.pictures(results["measured"])["step.svg"]
 
 
-def test_the_pictures_are_those_of_the_results(results: dict[str, Any]) -> None:
+def test_the_pictures_show_the_results(results: dict[str, Any]) -> None:
     for name, picture in page.pictures(results["measured"]).items():
         assert (page.IMAGES / name).read_text(encoding="utf-8") == picture, name
         assert f"(images/{name})" in page.PAGE.read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ def test_every_row_was_measured(results: dict[str, Any]) -> None:
     assert missing == []
 
 
-def test_the_machine_has_no_name_and_no_path(results: dict[str, Any]) -> None:
+def test_the_machine_is_described_without_name_or_path(results: dict[str, Any]) -> None:
     said = " ".join(results["machine"].values())
     assert "/" not in said
     assert platform.node() not in said.split()

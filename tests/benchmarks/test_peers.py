@@ -1,4 +1,4 @@
-"""The competitors that need no torch, on real servers: each takes the steps that it is timed for, and no others."""
+"""The competitors without torch, on real servers: each takes exactly the steps that it is timed for."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -35,21 +35,21 @@ def after(steps: int, sessions: dict[str, Session]) -> dict[str, Array]:
         return {name: [step.read(step.take()).copy() for _ in range(steps)][-1] for name, step in entered.items()}
 
 
-def test_both_clients_of_the_service_take_the_engines_steps(service: Service) -> None:
+def test_both_service_clients_get_the_engines_steps(service: Service) -> None:
     check_agreement(after(5, {"engine": ALONE, "bare": service.steps, "python": service.client_steps}), START)
 
 
-def test_what_is_called_no_step_is_the_first_step_again_and_again(service: Service) -> None:
+def test_a_replay_repeats_the_first_step(service: Service) -> None:
     once = after(1, {"engine": ALONE})["engine"]
     replayed = after(5, {"replays": service.replays})["replays"]
     check_agreement({"once": once, "replayed": replayed}, START)
 
 
-def test_both_services_with_json_take_the_same_steps(service: Service, redis_url: str) -> None:
+def test_both_json_services_compute_the_same_steps(service: Service, redis_url: str) -> None:
     with plain_fastapi(redis_url) as plain:
         check_agreement(after(5, {"service": service.json_steps, **plain}), START)
 
 
-def test_a_refusal_is_no_answer(service: Service) -> None:
+def test_a_refusal_raises_an_error(service: Service) -> None:
     with BareClient(service.port, 1 << 16) as client, pytest.raises(RuntimeError, match="session_not_found"):
         client.send("GET", "/v1/sessions/none", JSON, b"")

@@ -1,3 +1,5 @@
+"""The benchmarks' promises and their table."""
+
 import pytest
 
 from benchmarks.table import ROWS, Result, Row, promises, results, shown
@@ -16,7 +18,7 @@ def test_a_promise_is_kept_up_to_its_ratio(this: float, verdict: str) -> None:
     assert (result.ratio, result.verdict) == (this / 10, verdict)
 
 
-def test_what_was_not_measured_is_said() -> None:
+def test_a_missing_measurement_is_shown() -> None:
     assert list(results((ROW,), {})) == [None]
     assert all(row[-1] == "not measured" for row in promises({})[1:])
 
@@ -25,10 +27,10 @@ def test_a_row_without_a_promise_has_no_verdict() -> None:
     assert Result(Row("work", "other", None, "group", 1000, "this", "that"), 1, 2).verdict == ""
 
 
-def test_no_promise_is_bent() -> None:
+def test_the_promises_are_unchanged() -> None:
     targets = [1.25, 0.60, 1.00, 0.90, 1.60, 1.30, 1.15, 0.60, 1.05, 1.05, 0.80, 0.10, 3.0, 1.2]
     assert [row.at_most for row in ROWS] == targets
 
 
-def test_numbers_have_three_digits_or_so() -> None:
+def test_numbers_are_shown_with_about_three_digits() -> None:
     assert [shown(number) for number in (0.1234, 12.34, 123.4, 12345.6)] == ["0.12", "12.3", "123", "12,346"]

@@ -1,3 +1,5 @@
+"""The timing of competitors in turn."""
+
 from collections import Counter
 
 import pytest
@@ -6,7 +8,7 @@ from benchmarks import timing
 from benchmarks.timing import WARM_UP, Spread, in_turn
 
 
-def test_each_takes_its_turn_once_a_round_in_changing_order() -> None:
+def test_each_competitor_runs_once_a_round_in_random_order() -> None:
     ran: list[str] = []
     names = "abc"
     spreads = in_turn({name: lambda name=name: ran.append(name) for name in names}, rounds=20)  # type: ignore[misc]
@@ -17,7 +19,7 @@ def test_each_takes_its_turn_once_a_round_in_changing_order() -> None:
     assert {spread.rounds for spread in spreads.values()} == {20}
 
 
-def test_work_that_takes_too_long_has_the_fewest_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_work_gets_the_fewest_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "LONGEST_SECONDS", 0.0)
     assert timing.in_turn({"a": lambda: None}, rounds=20)["a"].rounds == timing.FEWEST_ROUNDS
 

@@ -1,7 +1,7 @@
-"""Hostile bodies against a service: nothing but 2xx and typed 4xx comes back, and what was taken can be read.
+"""An attack with hostile bodies: a service must answer each with 2xx or a typed 4xx.
 
-Each request is judged as it is answered. Now and then all that the others have left in the sessions is read, and the
-sessions are made anew, so that whatever grows is the service's own. Knows no transport: it is given a way to ask.
+Each answer is checked as it comes. From time to time the sessions are read whole and replaced by new ones, so that
+memory can grow by the service's fault alone. Knows no transport: it is given a function that sends a request.
 """
 
 import json
@@ -19,7 +19,7 @@ from tests.chaos.mutation import JSON, LISTS, Request, corpus, mutated
 RENEWED_EVERY = 200
 """Requests to one pair of sessions."""
 LONGEST_REFUSAL = 2048
-"""Bytes: an error gives no array back."""
+"""Bytes: an error never contains an array."""
 
 
 class Answer(NamedTuple):
@@ -32,7 +32,7 @@ Ask: TypeAlias = Callable[[Request], Awaitable[Answer]]
 
 
 def directly(app: ASGIApp) -> Ask:
-    """To ask an application without a socket, as a server would."""
+    """Return a function that calls an application as a server would, without a socket."""
 
     async def ask(request: Request) -> Answer:
         started: Message = {}
@@ -63,7 +63,7 @@ def directly(app: ASGIApp) -> Ask:
 
 
 class Assault:
-    """Tampered bodies, one by one. `statuses` counts what came back, `slowest` is the longest wait in seconds."""
+    """A sender of tampered bodies. `statuses` counts the answers, `slowest` is the longest wait in seconds."""
 
     def __init__(self, ask: Ask, chance: random.Random) -> None:
         self._ask = ask

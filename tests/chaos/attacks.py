@@ -1,11 +1,11 @@
-"""Attacks as bytes that go through a socket, and the requests that they are made of; each must get one answer.
+"""Attacks, each as the bytes to send and the answer to expect; and functions that make them.
 
-`{s}` in an attack stands for the path of a session that has taken one step of `grads/w`, float32 [2].
+`{s}` in an attack is the path of a session that took one step of `grads/w`, float32 [2].
 """
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 JSON, SAFETENSORS = "application/json", "application/vnd.safetensors"
 DEEP = 100_000
@@ -17,11 +17,11 @@ class Attack(NamedTuple):
     sent: bytes
     status: int
     code: str | None
-    """Of the problem; `None` for what is harmless and answered."""
+    """The problem's code; `None` for harmless requests, which are answered."""
 
 
 def request(method: str, path: str, body: bytes = b"", fields: Mapping[str, str | bytes] | None = None) -> bytes:
-    """A request with its length announced, unless the fields say how it comes."""
+    """Return a request; it has a Content-Length unless the fields set the body's framing."""
     known: dict[str, str | bytes] = {"host": "localhost", "connection": "close"}
     if body and not {"content-length", "transfer-encoding"} & (fields or {}).keys():
         known["content-length"] = str(len(body))
@@ -34,20 +34,20 @@ def request(method: str, path: str, body: bytes = b"", fields: Mapping[str, str 
 
 
 def text(body: str | bytes, path: str = STEPS, method: str = "POST", **fields: str) -> bytes:
-    """A JSON body."""
+    """Return a request with a JSON body."""
     raw = body.encode() if isinstance(body, str) else body
     return request(method, path, raw, {"content-type": JSON} | {k.replace("_", "-"): v for k, v in fields.items()})
 
 
 def binary(header: object, data: bytes = b"", *, claims: int | None = None, path: str = STEPS) -> bytes:
-    """A safetensors body; `claims` is what it says of its header's length, where that is a lie."""
+    """Return a request with a safetensors body; `claims` is a false length of its header."""
     raw = header if isinstance(header, bytes) else json.dumps(header).encode()
     length = (len(raw) if claims is None else claims).to_bytes(8, "little")
     method = "PUT" if path.endswith("state") else "POST"
     return request(method, path, length + raw + data, {"content-type": SAFETENSORS})
 
 
-def tensor(start: Any, end: Any, shape: Any = (2,), dtype: Any = "F32") -> dict[str, Any]:
+def tensor(start: object, end: object, shape: object = (2,), dtype: object = "F32") -> dict[str, object]:
     return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
 
 

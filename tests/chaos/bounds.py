@@ -1,4 +1,4 @@
-"""Requests at the limits of what a service takes: as many tensors, patterns, rows and bytes as it allows."""
+"""Requests at the limits of a service: the most tensors, patterns, rows and bytes that it allows."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -16,9 +16,9 @@ JSON_BYTES = 16 << 20
 BINARY = {"content-type": "application/vnd.safetensors"}
 AS_JSON = {"accept": "application/json"}
 DENSE = ["0,", "0.5,", "[],", "[0],", "[[0]],", "{},", '"",', '{"":0},']
-"""Units of a JSON body that take the most to read."""
+"""The units of a JSON body that cost the most to parse."""
 BLIND = "*" + "[ab]" * 240 + "c*"
-"""A pattern that a matcher which goes back tries in each place of a name."""
+"""A pattern that a backtracking matcher tries at each place of a name."""
 
 
 class Heavy(NamedTuple):
@@ -30,7 +30,7 @@ class Heavy(NamedTuple):
 
 
 def file_of(shapes: Mapping[str, tuple[int, ...]], value: float = 0.0) -> bytes:
-    """Return a safetensors body of float32 tensors that have one value everywhere."""
+    """Return a safetensors body of float32 tensors that are filled with one value."""
     parts, end, header = list[bytes](), 0, list[str]()
     for name, shape in shapes.items():
         size = 1
@@ -49,7 +49,7 @@ def step_of(names: list[str], shape: tuple[int, ...] = ()) -> bytes:
 
 
 def json_body(unit: str, nbytes: int) -> bytes:
-    """Return a step whose gradient is made of as many units as fit."""
+    """Return a step whose gradient consists of as many units as fit."""
     start, end = b'{"grads":{"w":[', b']},"params":{}}'
     count = (nbytes - len(start) - len(end)) // len(unit)
     return start + (unit.encode() * count)[:-1] + end
@@ -60,7 +60,7 @@ def names_of(count: int) -> list[str]:
 
 
 def wide_requests(session: str, names: list[str], patterns: int) -> Iterator[Heavy]:
-    """Yield all requests for a session with as many tensors and patterns as it may have."""
+    """Yield all requests for a session with the most tensors and patterns that it may have."""
     step = step_of(names, (0,))
     groups = "[" + ",".join(f'{{"match":["{BLIND}{i}"],"lr":0.1}}' for i in range(patterns)) + "]"
     settings = f'{{"groups":{groups}}}'.encode()
@@ -77,14 +77,14 @@ def wide_requests(session: str, names: list[str], patterns: int) -> Iterator[Hea
 
 
 def json_requests(session: str, nbytes: int) -> Iterator[Heavy]:
-    """Yield steps as long as JSON may be."""
+    """Yield steps of the longest JSON allowed."""
     for unit in DENSE:
         body = json_body(unit, nbytes)
         yield Heavy(f"JSON of {unit}", Request("POST", f"{session}/steps", headers=JSON, body=body), (400, 422))
 
 
 def list_of(wire: Wire, sessions: int, tensors: int) -> Heavy:
-    """Return a list of as many sessions, each with as many tensors."""
+    """Create sessions with that many tensors each; return the request that lists them."""
     body = step_of([f"layer.{i}.weight" for i in range(tensors)], (1,))
     for _ in range(sessions):
         session = f"/v1/sessions/{wire.ask('POST', '/v1/sessions', {'optimizer': 'adam'}, 201)['id']}"

@@ -1,6 +1,6 @@
-"""Clients who use one session at once, on several servers, and what each of them asked and was told, and when.
+"""Concurrent clients of one session on several servers, and the history of their calls and answers.
 
-Each has its own kept connections. Some hang up before the answer: what became of their request is not known.
+Each client has its own kept connections. Some hang up before the answer: the outcome of their request is unknown.
 """
 
 import http.client
@@ -40,7 +40,7 @@ CLIENTS = 8
 
 
 class Session:
-    """One on the servers, with its model; what its clients know of it together."""
+    """A session on the servers, its model, and the state that its clients share."""
 
     def __init__(self, wire: Wire, *, hold_params: bool, chance: random.Random) -> None:
         self.chance = chance
@@ -55,7 +55,7 @@ class Session:
         self.sent: list[Step] = []
 
     def next_call(self) -> Call:
-        """Mostly steps, of which most name the number that they want and one in seven was sent before."""
+        """Return a random call. Most are steps; most of those have a number, and one in seven is a repetition."""
         chance = self.chance
         calls: dict[Any, int] = {self._new_step: 60, self._old_step: 14, self._get: 18, GetHistory: 8}
         calls |= {self._patch: 10, Delete: 1}
@@ -72,7 +72,7 @@ class Session:
         return Step(drawn(self.chance), None if self.holds else drawn(self.chance), number, key)
 
     def _old_step(self) -> Step:
-        """One of the last, perhaps with another one's key."""
+        """Return one of the last steps, sometimes with the key of another."""
         last = self.sent[-8:] or [self._new_step()]
         old = self.chance.choice(last)
         key = self.chance.choice(last).key if self.chance.random() < 0.1 else old.key
@@ -113,7 +113,7 @@ class Session:
 
 
 class Clients:
-    """Eight of them, each with a connection to each server."""
+    """Eight clients, each with a connection to each server."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._stack = ExitStack()
@@ -121,7 +121,7 @@ class Clients:
         self._wires = [[self._stack.enter_context(Wire(port)) for port in ports] for _ in range(CLIENTS)]
 
     def history(self, session: Session, operations: int) -> History:
-        """What they saw of the session, each doing its share of so many operations."""
+        """Share the operations among the clients; return the history of all."""
         shares = [operations // CLIENTS + (i < operations % CLIENTS) for i in range(CLIENTS)]
         return [seen for part in self._pool.map(self._use, self._wires, [session] * CLIENTS, shares) for seen in part]
 
@@ -157,7 +157,7 @@ def drawn(chance: random.Random) -> Values:
 
 
 def read(call: Call, response: Response) -> Answer:
-    """What the model would say, of what came."""
+    """Return a response in the form of the model's answers."""
     document = _document(response)
     if response.status >= 400:
         about = {
@@ -179,7 +179,7 @@ def read(call: Call, response: Response) -> Answer:
 
 
 def _document(response: Response) -> Any:
-    """What the body says; of a state file, the session in it."""
+    """Return the JSON of a body; of a state file, that of the session in it."""
     if response.headers.get("content-type") == SAFETENSORS:
         return json.loads(decode(response.body, "m")[1]["session"])
     return json.loads(response.body or b"{}")

@@ -1,4 +1,4 @@
-"""Two server processes on one store, as most checks of this folder want them."""
+"""Two server processes on one store, which most checks of this folder need."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.stores import DURABLE
 
 @pytest.fixture(scope="module", params=DURABLE)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ServerProcess]]:
-    """On each store in turn, Redis with the options of docker-compose.yml."""
+    """Start two servers on each durable store in turn; Redis has the options of docker-compose.yml."""
     folder = tmp_path_factory.mktemp("pair")
     if request.param == "lmdb":
         with servers([f"lmdb:{folder / 'store'}"] * 2, folder) as pair:

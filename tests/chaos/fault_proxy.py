@@ -1,4 +1,4 @@
-"""A proxy that passes bytes on until a fault is due: then it delays, cuts, resets or swallows. It knows no protocol."""
+"""A proxy that injects one fault at a chosen byte: a delay, a cut, a reset or a black hole. It knows no protocol."""
 
 import asyncio
 import socket
@@ -16,17 +16,17 @@ Kind: TypeAlias = Literal["delay", "cut", "reset", "black hole"]
 
 @dataclass(frozen=True)
 class Fault:
-    """It strikes once, in place of the byte that comes after so many of that side, counted from `strike` on."""
+    """A fault that happens once, before the byte number `after` of one side, counted since `strike`."""
 
     kind: Kind
     side: Side
     after: int
     seconds: float = 0.0
-    """How long a delay is. What was held back is passed on then, also where the one who sent it has gone."""
+    """The length of a delay. Then the bytes are passed on, even if their sender has disconnected."""
 
 
 class FaultProxy:
-    """Between clients and the server at `port`, in the event loop that entered it; with a context it is their TLS."""
+    """A proxy in front of the server at `port`. It runs in the event loop that enters it; `tls` makes it speak TLS."""
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._target = port
@@ -36,9 +36,9 @@ class FaultProxy:
         self.mute = False
         """Swallow all answers."""
         self.requests = bytearray()
-        """What came from clients since the last `strike`."""
+        """The bytes from clients since the last `strike`."""
         self.passed = Counter[Side]()
-        """How many bytes passed since then."""
+        """The number of bytes of each side since then."""
 
     @property
     def port(self) -> int:
@@ -54,22 +54,22 @@ class FaultProxy:
 
     @property
     def links(self) -> int:
-        """How many clients are connected."""
+        """Return the number of connected clients."""
         return len(self._links)
 
     def strike(self, fault: Fault | None) -> None:
-        """The next fault; `None` to count alone."""
+        """Set the next fault, and count from 0; `None` for no fault."""
         self._fault = fault
         self.requests.clear()
         self.passed.clear()
 
     def forget(self, *, reset: bool = False) -> None:
-        """All connections that there are, as a router does: what comes on them vanishes, or is answered by a reset."""
+        """Forget all connections, as a router does: drop further bytes on them, or answer those with a reset."""
         for link in self._links:
             link.forget(reset)
 
     def move(self, port: int) -> None:
-        """The address is that of another server; connections that there are stay with the old one."""
+        """Send new connections to another server; existing ones stay with the old one."""
         self._target = port
 
     async def __aenter__(self) -> Self:
@@ -111,7 +111,7 @@ class FaultProxy:
             link.end(_close)
 
     def _passing(self, side: Side, nbytes: int) -> tuple[Fault | None, int]:
-        """The fault that is due within so many bytes more, and how many pass before it."""
+        """Count `nbytes` more; return the fault that is due within them, and the bytes before it."""
         before = self.passed[side]
         self.passed[side] += nbytes
         fault = self._fault
@@ -122,7 +122,7 @@ class FaultProxy:
 
 
 class _Link:
-    """The two connections of one client."""
+    """The two connections of a client: to the proxy, and on to the server."""
 
     def __init__(self, client: asyncio.StreamWriter) -> None:
         self.client = client

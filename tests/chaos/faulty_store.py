@@ -1,11 +1,13 @@
-"""Stores of which one call fails: whatever the service does with LMDB's transactions or on Redis's connections is
-counted, and at the chosen moment something happens to it. Knows nothing of sessions."""
+"""Stores with one injected fault: all calls to LMDB and all traffic with Redis are counted, and the n-th one is hit.
+
+Knows nothing of sessions.
+"""
 
 import errno
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import lmdb
 
@@ -18,13 +20,13 @@ from app.store.redis_pool import Pool
 
 
 class Fault:
-    """Each call has two moments: before it is done, and after. At the n-th of all, `strike` is called."""
+    """A fault at the n-th moment. Each call has two: before and after it."""
 
     def __init__(self, at: int, strike: Callable[[], None]) -> None:
         self._left = at
         self._strike = strike
         self.struck: str | None = None
-        """The moment, once it was there."""
+        """The name of that moment, once it came."""
 
     def moment(self, name: str) -> None:
         self._left -= 1
@@ -34,7 +36,7 @@ class Fault:
 
 
 class Faulty(ABC):
-    """What both stores add to theirs: a place for the fault that is due."""
+    """A store with a place for a fault."""
 
     url: str
     fault: Fault | None = None
@@ -45,10 +47,12 @@ class Faulty(ABC):
 
     @abstractmethod
     def fail(self) -> None:
-        """Raise what the store's library would."""
+        """Raise an error of the store's library."""
 
 
 class FaultyFile(LmdbFile):
+    """An LMDB file whose environment is watched."""
+
     moment: Callable[[str], None]
 
     def _open_environment(self) -> Any:
@@ -56,6 +60,8 @@ class FaultyFile(LmdbFile):
 
 
 class FaultyLmdb(LmdbStore, Faulty):
+    """An LMDB store whose calls to LMDB may fail."""
+
     def __init__(self, file: LmdbFile, history_limit: int) -> None:
         super().__init__(FaultyFile(file.folder, file.map_bytes, sync=file.sync), history_limit)
         self.file.moment = self.moment  # type: ignore[attr-defined]
@@ -67,6 +73,8 @@ class FaultyLmdb(LmdbStore, Faulty):
 
 
 class FaultyRedis(RedisStore, Faulty):
+    """A Redis store whose sends and answers may fail."""
+
     @classmethod
     def from_settings(cls, settings: Settings) -> "FaultyRedis":
         client = Client(settings.store, settings.store_timeout_seconds)
@@ -80,6 +88,8 @@ class FaultyRedis(RedisStore, Faulty):
 
 
 class FaultyPool(Pool):
+    """A pool that watches its connections."""
+
     moment: Callable[[str], None]
 
     @asynccontextmanager
@@ -89,7 +99,7 @@ class FaultyPool(Pool):
 
 
 class WatchedConnection:
-    """To Redis: what is sent, and each answer."""
+    """A connection to Redis whose sends and answers are moments."""
 
     def __init__(self, connection: Any, moment: Callable[[str], None]) -> None:
         self._connection = connection
@@ -111,7 +121,7 @@ class WatchedConnection:
 
 
 class Watched:
-    """An LMDB environment, transaction or cursor: its calls, and the commit when a transaction is left."""
+    """An LMDB environment, transaction or cursor whose calls and commits are moments."""
 
     def __init__(self, target: Any, moment: Callable[[str], None]) -> None:
         self._target = target
@@ -154,9 +164,12 @@ class Watched:
             self._moment("after commit")
 
 
-def faulty_store(url: str) -> Any:
-    """The store at that URL, not open yet."""
-    kind: Any = FaultyLmdb if url.startswith("lmdb:") else FaultyRedis
+FaultyStore: TypeAlias = FaultyLmdb | FaultyRedis
+
+
+def faulty_store(url: str) -> FaultyStore:
+    """Return the store at that URL, not yet opened."""
+    kind: type[FaultyLmdb] | type[FaultyRedis] = FaultyLmdb if url.startswith("lmdb:") else FaultyRedis
     store = kind.from_settings(Settings(store=url))
     store.url = url
     return store

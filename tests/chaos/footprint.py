@@ -1,4 +1,4 @@
-"""What a service takes of a machine, and its store of the disk, looked at from outside while it runs."""
+"""Measurements of a running service from outside: its memory and descriptors, and the size of its store."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -12,19 +12,19 @@ from tests.servers import RedisServer
 
 TABLES = (b"heads", b"index", b"pieces", b"rows", b"staging", b"keys", b"claims")
 FOR_EVER = {b"optim:format", b"optim:ready", b"optim:tenants"}
-"""What Redis has of a service that has no session."""
+"""The keys in Redis of a service without sessions."""
 
 
 class Footprint(NamedTuple):
     memory: int
     descriptors: int
     entries: int
-    """What the store has, by keys."""
+    """The number of keys in the store."""
     store_bytes: int
 
 
 Look = Callable[[], tuple[int, int]]
-"""The store's entries and bytes."""
+"""A function that returns the number of entries and the bytes of a store."""
 
 
 def looked(pid: int, look: Look) -> Footprint:
@@ -44,7 +44,7 @@ def lmdb_look(folder: Path) -> Look:
 
 
 def redis_look(server: RedisServer) -> Look:
-    """Its keys, and the memory of its data; its append-only file grows until it is written anew."""
+    """Count Redis's keys and memory. Its append-only file is not counted, because it grows until it is rewritten."""
 
     def look() -> tuple[int, int]:
         with server.client() as client:
@@ -55,7 +55,7 @@ def redis_look(server: RedisServer) -> Look:
 
 
 def thirds(samples: Sequence[Footprint]) -> tuple[Footprint, Footprint]:
-    """The medians of the middle third and of the last."""
+    """Return the medians of the middle third and of the last third."""
     third = len(samples) // 3
     middle, last = samples[third : 2 * third], samples[2 * third :]
     return _median(middle), _median(last)

@@ -1,12 +1,13 @@
-"""A server whose store has no more room, or cannot write, for as long as a test wants: by limits of the kernel and of
-the store itself, set while both run."""
+"""A server whose store is full or cannot write, for as long as a test wants.
+
+Limits of the kernel and of the store do it, set while both run.
+"""
 
 import resource
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -14,7 +15,7 @@ from tests.durability.processes import ServerProcess, servers
 from tests.servers import RedisServer
 
 ROOM = 9 << 20
-"""Bytes that still fit when there is said to be no more room."""
+"""Bytes that still fit into a full store."""
 
 
 class Full(ABC):
@@ -32,16 +33,16 @@ class Full(ABC):
 
     @abstractmethod
     def free(self) -> None:
-        """As it was before. Nothing of the service is started again."""
+        """Make room again, without a restart of anything."""
 
     def restart(self) -> None:
-        """Kill all of it, and start it on what it left."""
+        """Kill server and store, and start them on their data."""
         self.server.kill()
         self.server.start()
 
 
 class FullDisk(Full):
-    """No file of the server's may grow: the kernel refuses what lies behind the limit as a full disk does (EFBIG)."""
+    """A full disk: the kernel lets no file of the server grow (EFBIG)."""
 
     def __init__(self, server: ServerProcess, file: Path) -> None:
         super().__init__(server)
@@ -55,7 +56,7 @@ class FullDisk(Full):
 
 
 class FailingDisk(FullDisk):
-    """No byte can be written to any file."""
+    """A failing disk: no byte can be written to any file."""
 
     something_fits = False
 
@@ -64,7 +65,7 @@ class FailingDisk(FullDisk):
 
 
 class FullMap(Full):
-    """LMDB's map, whose size is a setting."""
+    """A full LMDB map, whose size is a setting."""
 
     deleting_makes_room = True
 
@@ -76,7 +77,7 @@ class FullMap(Full):
 
 
 class FullMemory(Full):
-    """Redis at its maxmemory."""
+    """A Redis at its `maxmemory`."""
 
     deleting_makes_room = True
 
@@ -94,14 +95,14 @@ class FullMemory(Full):
 
     def restart(self) -> None:
         with self._redis.client() as client:
-            client.config_set("appendfsync", "always")  # or a write that waits for a sync would be lost with the kill
+            client.config_set("appendfsync", "always")  # else the kill loses writes that wait for a sync
         self._redis.kill()
         self._redis.start()
         super().restart()
 
 
 class FailingAppendOnlyFile(FullMemory):
-    """Redis cannot write its append-only file: it refuses writes until it can."""
+    """A Redis that cannot write its append-only file, and so refuses writes."""
 
     deleting_makes_room = False
     something_fits = False
@@ -118,7 +119,7 @@ class FailingAppendOnlyFile(FullMemory):
 
 
 def limit_file_size(pid: int, nbytes: int) -> None:
-    """From now on; a process may be told another time."""
+    """Limit the size of the files that a running process may write."""
     process = psutil.Process(pid)
     process.rlimit(psutil.RLIMIT_FSIZE, (nbytes, process.rlimit(psutil.RLIMIT_FSIZE)[1]))
 
@@ -130,12 +131,12 @@ KINDS: Mapping[str, type[Full]] = {
     "memory": FullMemory,
     "failing append-only file": FailingAppendOnlyFile,
 }
-"""By what is full."""
+"""The kinds of full stores, by name."""
 
 
 @contextmanager
-def full_server(kind: type[Any], folder: Path) -> Iterator[Full]:
-    """A server whose store is not full yet."""
+def full_server(kind: type[Full], folder: Path) -> Iterator[Full]:
+    """Start a server whose store can be filled; it has room at first."""
     if issubclass(kind, FullMemory):
         redis = RedisServer(folder, "--appendfsync", "everysec", "--maxmemory-policy", "noeviction").start()
         try:
@@ -146,4 +147,4 @@ def full_server(kind: type[Any], folder: Path) -> Iterator[Full]:
         return
     options = [f"--lmdb-map-bytes={4 * ROOM}"] if kind is FullMap else []
     with servers([f"lmdb:{folder / 'store'}"], folder, options=options) as (server,):
-        yield kind(server) if kind is FullMap else kind(server, folder / "store" / "data.mdb")
+        yield kind(server, folder / "store" / "data.mdb") if issubclass(kind, FullDisk) else kind(server)

@@ -1,4 +1,4 @@
-"""Known attacks in the head of a request, its query, path and fields, and in chunks."""
+"""Known attacks by a request's head, query, path, fields and chunks."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from tests.chaos.attacks import JSON, STEPS, Attack, a_step, bad_head, malformed
 
 
 def raw(line: str, *fields: bytes, body: bytes = b"") -> bytes:
-    """A request whose head is not to be trusted."""
+    """Return a request with that line and those fields, unchecked."""
     return b"\r\n".join([line.encode(), b"host: localhost", *fields, b"", body])
 
 

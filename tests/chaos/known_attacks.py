@@ -1,4 +1,4 @@
-"""All known attacks, by their kind and name."""
+"""The table of all known attacks, by kind and name."""
 
 from collections.abc import Mapping
 

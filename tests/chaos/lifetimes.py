@@ -1,4 +1,4 @@
-"""Sessions that are made, take a few steps and are left to expire, at a steady pace: what a service sees all day."""
+"""Clients that create sessions at a steady pace, take a few steps and let them expire."""
 
 import random
 import time
@@ -14,15 +14,15 @@ from tests.durability.wire import JSON, Wire
 
 CLIENTS = 2
 PACE_SECONDS = 0.1
-"""From the begin of one life to the next, of each client."""
+"""The time from one session to the next of a client."""
 STEPS = 4
 SIZES = (10, 1_000, 300_000)
-"""Numbers in a session's one tensor: states of some bytes, of one piece, and of several that leave before the save."""
+"""Elements of a session's one tensor: states of some bytes, of one piece, and of several pieces."""
 SAFETENSORS = {"content-type": "application/vnd.safetensors"}
 
 
 class Lifetimes:
-    """Clients until the block ends. `created` and `steps` count what was acknowledged."""
+    """Clients that run until the block ends. `created` and `steps` are the acknowledged ones."""
 
     def __init__(self, port: int, ttl_seconds: float, chance: random.Random) -> None:
         self._port = port
@@ -61,7 +61,7 @@ class Lifetimes:
             body = encode({"grads": w} if number else {"params": w, "grads": w}, {"step": str(number + 1)})
             headers = SAFETENSORS | {"idempotency-key": f'"{number}"'}
             answer = wire.send(Request("POST", f"/v1/sessions/{session}/steps", headers=headers, body=body))
-            if answer.status == 404:  # it was so slow that it has expired
+            if answer.status == 404:  # expired, on a slow machine
                 return
             assert answer.status == 200, answer.body
             self.steps += 1

@@ -1,8 +1,7 @@
-"""Whether what several clients saw of one thing could have been: Wing and Gong's search.
+"""A linearizability checker: Wing and Gong's search, with Lowe's memory of visited states.
 
-A history is linearizable if each operation can be given a moment between its call and its return so that, done one at
-a time in that order, all are answered as they were. As Lowe proposed, the search never looks twice at the same state
-with the same operations done. Knows no service: a model says what the thing would answer.
+A history is linearizable if each operation can be given a moment between its call and its return, so that the
+operations, done one at a time in that order, have the answers of the history. Knows no service: a model answers.
 """
 
 import math
@@ -17,8 +16,10 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[Call, Answer]):
-    """What a client asked and was told, and when, by one clock. One without an answer may be done at any later moment,
-    or never: its `returned` is infinite."""
+    """An operation of a client: its call, its answer and their times, by one clock.
+
+    An operation without an answer may happen at any later moment or never: its `returned` is infinite.
+    """
 
     call: Call
     answer: Answer | None
@@ -27,13 +28,13 @@ class Operation(Generic[Call, Answer]):
 
 
 class NotLinearizable(AssertionError):
-    """No order of the operations explains the answers."""
+    """The error for a history whose answers no order of the operations explains."""
 
 
 def check(
     apply: Callable[[State, Call], tuple[State, Answer]], start: State, history: Sequence[Operation[Call, Answer]]
 ) -> None:
-    """Raise `NotLinearizable` unless the history is. States must be immutable and hashable."""
+    """Raise `NotLinearizable` if the history is not. States must be immutable and hashable."""
     history = sorted(history, key=lambda operation: operation.called)
     wanted = sum(1 << i for i, operation in enumerate(history) if operation.answer is not None)
     stack = [(0, start)]
@@ -54,7 +55,7 @@ def check(
 
 
 def _next(history: Sequence[Operation[Call, Answer]], done: int) -> list[int]:
-    """Which operations may come next: those that were called before any other that is not done had returned."""
+    """Return the operations that may come next: those that were called before any other open one returned."""
     found, first_return = [], math.inf
     for i, operation in enumerate(history):
         if not done >> i & 1:
@@ -71,7 +72,7 @@ def _explained(
     done: int,
     state: State,
 ) -> str:
-    """Where the search came furthest: the state there, and what nothing can explain."""
+    """Describe the furthest state of the search and the answers that it cannot explain."""
     lines = [f"after {done.bit_count()} of {len(history)} operations, in the state {state}, none of these can be next:"]
     for i in _next(history, done):
         operation = history[i]

@@ -1,7 +1,7 @@
-"""Load from a process of its own: requests at a rate, whether or not those before them are answered.
+"""A load generator: it sends requests at a fixed rate, without waiting for earlier answers.
 
-`python -m tests.chaos.load PORT CONNECTIONS RATE SECONDS FILE`: a line of the file is a request, as a JSON string of
-Latin-1. What came of them goes to standard output, as JSON. Knows HTTP as bytes alone, to cost less than the service.
+`python -m tests.chaos.load PORT CONNECTIONS RATE SECONDS FILE`: each line of the file is a request, as a JSON string of
+Latin-1. The counts of outcomes go to standard output, as JSON. HTTP is handled as bytes, to cost less than the service.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ TICK_SECONDS = 0.005
 
 
 class Load:
-    """All connections, and what came of the requests on them."""
+    """The connections, and the counts of what happened on them."""
 
     def __init__(self, port: int, connections: int, requests: list[bytes]) -> None:
         self._port = port
@@ -62,7 +62,7 @@ class Load:
         connection.send(next(self._requests))
 
     def take(self, connection: "Connection", status: int, head: bytes) -> None:
-        """The answer to what was sent on that connection."""
+        """Count the answer on that connection, and let it be used again."""
         self.answered += 1
         self.seen[f"answered {status}"] += 1
         if status in (429, 503) and b"\r\nretry-after: " not in head:
@@ -71,7 +71,7 @@ class Load:
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time."""
+    """A connection with one request at a time."""
 
     def __init__(self, load: Load) -> None:
         self._load = load

@@ -1,7 +1,7 @@
-"""Bodies that somebody has tampered with: valid ones, changed by chance where it hurts. Knows no service and no HTTP.
+"""Random mutations of valid bodies. Knows no service and no HTTP.
 
-A change knows what the bytes mean: it puts another value into a JSON tree, makes a length lie, moves a tensor's bytes.
-So most bodies get past the parser, and end at a check that is further in.
+A mutation knows the format: it replaces a value in a JSON tree, falsifies a length, moves a tensor's bytes. So most
+bodies pass the parser and reach the checks behind it.
 """
 
 import json
@@ -18,7 +18,7 @@ JSON, SAFETENSORS = "application/json", "application/vnd.safetensors"
 
 
 class Request(NamedTuple):
-    """`path` has `{plain}` or `{held}` for a session's path: of one that holds no parameters, or of one that does."""
+    """A request. In its `path`, `{plain}` and `{held}` are sessions without and with held parameters."""
 
     method: str
     path: str
@@ -42,15 +42,15 @@ NO_JSON: Sequence[bytes] = (
     b"1e999", b"-1e999", b"NaN", b"-Infinity", b"0x10", b"1_000", b"01", b"+1", b".5", "\u0661".encode(),
     b"\xff", b"\0", b'"\\ud800"', b"'1'", b"[" * 2000 + b"]" * 2000, b'{"a":' * 2000 + b"1" + b"}" * 2000, b"//", b",,",
 )  # fmt: skip
-"""What somebody hopes will be taken for such a value."""
+"""Text that a lax parser takes for a value."""
 LENGTHS: Sequence[int] = (0, 1, 2, 7, 255, 1 << 16, (1 << 31) - 1, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
 LISTS = {"w": [[0.5, -1.5], [2, 1e-3]], "bias": [0.25]}
-"""Tensors that the session which holds parameters knows."""
+"""The tensors of the session that holds parameters."""
 MARK = "\x01here\x01"
 
 
 def corpus(state: bytes) -> list[Request]:
-    """A valid body of each kind. `state` is a state file of a session that holds `LISTS`."""
+    """Return a valid request of each kind. `state` is a state file of a session that holds `LISTS`."""
     create = {
         "optimizer": "adamw", "hyperparameters": {"lr": 0.01, "betas": [0.9, 0.99], "amsgrad": True, "eps": 1e-8},
         "groups": [{"match": ["*bias", "w[0-9]"], "weight_decay": 0.0}], "clip": {"global_norm": 1.0},
@@ -83,7 +83,7 @@ def corpus(state: bytes) -> list[Request]:
 
 
 def mutated(request: Request, others: Sequence[Request], chance: random.Random) -> Request:
-    """The request with one to three changes in its body."""
+    """Return the request with one to three mutations in its body."""
     kinds = BY_MEDIA_TYPE[request.media_type]
     body = request.body
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
@@ -92,7 +92,7 @@ def mutated(request: Request, others: Sequence[Request], chance: random.Random) 
 
 
 Change: TypeAlias = Callable[[bytes, bytes, random.Random], bytes]
-"""A body, another one, chance: the body changed."""
+"""A mutation: from a body, another body and a random generator to the mutated body."""
 
 
 def _flipped(body: bytes, _: bytes, chance: random.Random) -> bytes:
@@ -137,7 +137,7 @@ def _slice(body: bytes, chance: random.Random) -> tuple[int, int]:
 
 
 def _json_changed(body: bytes, _: bytes, chance: random.Random) -> bytes:
-    """A value, a name or a whole member of the tree is another, is away, or is there twice."""
+    """Replace, remove or double a value or a member of the JSON tree."""
     try:
         tree = json.loads(body)
     except (ValueError, RecursionError):
@@ -159,13 +159,13 @@ def _json_changed(body: bytes, _: bytes, chance: random.Random) -> bytes:
 
 
 def _dumped(changed: dict[str, Any], tree: Any, parent: dict[str, Any], name: bytes) -> bytes:
-    """The tree with a name twice in one of its objects."""
+    """Return the tree as JSON, with a name twice in one of its objects."""
     parent.update(changed)
     return json.dumps(tree).encode().replace(json.dumps(MARK).encode(), name)
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place in a tree, as the object or list that it is in, and its name or index there."""
+    """Yield every place in a tree: the object or list, and the name or index in it."""
     waiting = [tree]
     while waiting:
         parent = waiting.pop()
@@ -182,14 +182,14 @@ def _with_another_length(body: bytes, _: bytes, chance: random.Random) -> bytes:
 
 
 def _with_another_header(body: bytes, other: bytes, chance: random.Random) -> bytes:
-    """The header is another, and its length is right."""
+    """Mutate the header, and correct its length."""
     end = 8 + int.from_bytes(body[:8], "little")
     header = _json_changed(body[8:end], other, chance)
     return len(header).to_bytes(8, "little") + header + body[end:]
 
 
 def _with_another_session(body: bytes, other: bytes, chance: random.Random) -> bytes:
-    """The metadata that are JSON within JSON."""
+    """Mutate a member of the metadata, which is JSON within JSON."""
     end = 8 + int.from_bytes(body[:8], "little")
     try:
         header = json.loads(body[8:end])
@@ -203,7 +203,7 @@ def _with_another_session(body: bytes, other: bytes, chance: random.Random) -> b
 
 
 def _with_other_data(body: bytes, _: bytes, chance: random.Random) -> bytes:
-    """Fewer bytes, more, or such as are no finite numbers."""
+    """Remove bytes, add bytes, or write a number that is not finite."""
     change = chance.randrange(3)
     if change == 0:
         return body[: -chance.choice((1, 2, 4, 8))]

@@ -1,4 +1,4 @@
-"""`docs/reliability.md`: what of it is made of results. `python -m tests.chaos.page` writes it."""
+"""The tables of `docs/reliability.md`, made from the results. `python -m tests.chaos.page` writes them."""
 
 import json
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
 def load() -> list[dict[str, Any]]:
-    """The results of the last whole run of each check, in the order of the requirements."""
+    """Return the results of the last whole run of each check, in the order of the requirements."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("*.json")]
     return sorted(found, key=lambda result: (int(result["requirements"][0][1:]), result["check"]))
 
 
 def filled(text: str, results: Sequence[dict[str, Any]]) -> str:
-    """The text with what stands between `<!-- name -->` and `<!-- end -->` made anew."""
+    """Return the text with new tables between each `<!-- name -->` and `<!-- end -->`."""
     for name, table in {"requirements": requirements(results), "checks": checks(results)}.items():
         start = text.index(f"<!-- {name} -->\n") + len(f"<!-- {name} -->\n")
         text = text[:start] + markdown(table) + text[text.index("<!-- end -->", start) :]
@@ -49,7 +49,7 @@ def checks(results: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table, its head first."""
+    """Return a table in Markdown; the first row is its head."""
     head, *body = rows
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *body))
 

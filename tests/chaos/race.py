@@ -1,4 +1,4 @@
-"""Clients with a connection each, who send at the same moment."""
+"""Clients that send at the same moment, each on its own connection."""
 
 import threading
 from collections.abc import Sequence
@@ -11,6 +11,8 @@ from tests.durability.wire import Wire
 
 
 class Race:
+    """A race: all requests wait for each other at a barrier."""
+
     def __init__(self, ports: Sequence[int]) -> None:
         self._wires = [Wire(port) for port in ports]
         self._start = threading.Barrier(len(ports))

@@ -1,9 +1,11 @@
-"""What must hold, a line each: the rows of docs/reliability.md, and the ids that the checks name."""
+"""The requirements: the rows of docs/reliability.md, by the ids that the checks name."""
 
 from typing import NamedTuple
 
 
 class Requirement(NamedTuple):
+    """A requirement and how its checks show it."""
+
     title: str
     shown_by: str
 

@@ -1,7 +1,7 @@
-"""What a session would answer, were it asked one thing at a time: docs/api.md as a function. Knows no HTTP, no store.
+"""A model of a session that is asked one thing at a time: docs/api.md as a function. Knows no HTTP and no store.
 
-The engine and the name of a state (`digest_of`) are the service's own, and tested elsewhere; what is new, what was
-answered before and what must be refused is said here a second time, from the contract.
+The engine and `digest_of` are the service's own and are tested elsewhere. New steps, retries and refusals are decided
+here a second time, from the contract.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ NOT_FOUND: Answer = (404, "session_not_found")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step request; `key` and `number` are optional. Two of one body are one request."""
+    """A step request; `key` and `number` are optional. Steps with equal bodies are one request."""
 
     grads: Values
     params: Values | None
@@ -35,7 +35,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """The session, or with all of its state."""
+    """A request for the session, or with `whole` for its state file."""
 
     whole: bool = False
 
@@ -70,7 +70,7 @@ Call: TypeAlias = Step | Get | GetHistory | Patch | Delete | GetParams | PutPara
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`digest` names settings, counts, moments and held parameters; `applied` is the last step, with its answer."""
+    """A state of the session. `digest` identifies settings and state; `applied` is the last step with its answer."""
 
     digest: str
     lr: float
@@ -80,14 +80,14 @@ class Session:
 
 
 Known: TypeAlias = Session | None
-"""`None`: it was deleted."""
+"""A session, or `None` after its deletion."""
 
 
 class SessionModel:
-    """Of a session with one tensor. States are kept by their digests, so that a `Session` is small."""
+    """The model of a session with one tensor. It keeps states by their digests, so that a `Session` is small."""
 
     def __init__(self, held: Values | None) -> None:
-        """`held` are the parameters that it holds at the start, if it holds any."""
+        """Start with those held parameters, or with a session that holds none."""
         self._holds = held is not None
         self._states: dict[str, State] = {}
         self._configs: dict[float, Config] = {}

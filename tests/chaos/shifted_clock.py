@@ -1,6 +1,6 @@
-"""`optim` on a wall clock that is set while it runs: as many seconds off as the file that CLOCK_OFFSET names says.
+"""The `optim` command with an adjustable wall clock: the file that CLOCK_OFFSET names has its offset in seconds.
 
-Clocks that nobody sets (`monotonic`, `perf_counter`) stay as they are, as with a real one.
+`monotonic` and `perf_counter` stay as they are, as when an operator sets a real clock.
 """
 
 import os
@@ -11,7 +11,7 @@ NAME = "CLOCK_OFFSET"
 
 
 def install(file: Path) -> None:
-    """From now on `time.time` and `time.time_ns` are off by what the file says."""
+    """Shift `time.time` and `time.time_ns` by the offset in the file from now on."""
     right, right_ns = time.time, time.time_ns
 
     def offset() -> int:
@@ -22,7 +22,7 @@ def install(file: Path) -> None:
 
 
 def jump(file: Path, seconds: int) -> None:
-    """Set the clock; nobody reads a half-written file."""
+    """Set the offset, atomically."""
     fresh = file.with_suffix(".new")
     fresh.write_text(str(seconds))
     fresh.replace(file)

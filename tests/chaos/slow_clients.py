@@ -1,4 +1,4 @@
-"""A crowd of slow clients: each is let go by the service, says after how long, and comes back until the crowd ends."""
+"""A crowd of slow clients: each measures how long the service keeps it, and reconnects until the crowd ends."""
 
 import asyncio
 import select
@@ -13,14 +13,14 @@ from typing import Any, TypeAlias
 DRIP_SECONDS = 0.5
 """Between two bytes."""
 LOOK_SECONDS = 0.1
-"""Between two looks whether a connection stands that is not read."""
+"""Between two checks of a connection that is not read."""
 
 Client: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
-"""What a slow client does on its connection until that is closed."""
+"""The behaviour of a slow client on its connection until that is closed."""
 
 
 def dripping(begin: bytes, drop: bytes) -> Client:
-    """Sends the begin of a request, then a drop of it from time to time."""
+    """Return a client that sends the start of a request, then a drop from time to time."""
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(begin)
@@ -33,18 +33,18 @@ def dripping(begin: bytes, drop: bytes) -> Client:
 
 
 async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    """Sends nothing at all."""
+    """Send nothing."""
     await reader.read()
 
 
 def not_taking(request: bytes) -> Client:
-    """Sends a request, and does not read."""
+    """Return a client that sends a request and never reads."""
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(request)
         poll = select.poll()
-        poll.register(writer.get_extra_info("socket").fileno(), 0)  # tells of a reset, read or not
+        poll.register(writer.get_extra_info("socket").fileno(), 0)  # notices a reset without a read
         while not poll.poll(0):  # noqa: ASYNC110
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -52,9 +52,9 @@ def not_taking(request: bytes) -> Client:
 
 
 class Crowd:
-    """`lasted` has, by kind, how long each connection stood until the service closed it, in seconds.
+    """A crowd. `lasted` has by kind the seconds that each connection lasted until the service closed it.
 
-    They come one after the other within `spread` seconds: a crowd that came at once would also go at once.
+    The clients connect within `spread` seconds, because a crowd that came at once would also leave at once.
     """
 
     def __init__(self, port: int, spread: float) -> None:
@@ -65,7 +65,7 @@ class Crowd:
 
     @contextmanager
     def gathered(self, kinds: dict[str, list[Client]]) -> Iterator[None]:
-        """All of them at it, in a thread of their own, until the block ends."""
+        """Run all clients in a thread until the block ends."""
         loop = asyncio.new_event_loop()
         thread = Thread(target=loop.run_forever)
         thread.start()
@@ -103,7 +103,7 @@ class Crowd:
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         link = socket.socket()
         try:
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)  # so that an answer soon waits on its side
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)  # an answer soon waits in the service
             link.setblocking(False)
             await asyncio.get_running_loop().sock_connect(link, ("127.0.0.1", self._port))
             return await asyncio.open_connection(sock=link)
@@ -119,6 +119,6 @@ async def _together(clients: list[Coroutine[Any, Any, None]]) -> None:
 
 
 async def _settled() -> None:
-    """Until no other task of this loop is left."""
+    """Wait until no other task of this loop is left."""
     while len(tasks := asyncio.all_tasks()) > 1:
         await asyncio.wait([task for task in tasks if task is not asyncio.current_task()])

@@ -1,5 +1,7 @@
-"""The whole service on each of the three stores against AdamW in a few lines of NumPy, whatever is asked in whatever
-order: the stores must agree with one another to the bit, and with NumPy as far as its rounding goes."""
+"""Random requests to the whole service on each of the three stores, and to AdamW in a few lines of NumPy.
+
+The stores must agree with one another to the bit, and with NumPy up to rounding.
+"""
 
 import copy
 import itertools
@@ -23,13 +25,15 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from numpy.typing import NDArray
 from optim_client._tensors import decode
 
 from tests.bodies import encode
 from tests.chaos.trial import Trial
 from tests.service.calls import SAFETENSORS, create, serving
 
-Arrays: TypeAlias = dict[str, Any]
+Array: TypeAlias = NDArray[np.float64]
+Arrays: TypeAlias = dict[str, Array]
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 BINARY = {"content-type": SAFETENSORS}
 SHAPES = {"w": (2,), "x": (), "y": (2, 2)}
@@ -39,22 +43,22 @@ rates = st.sampled_from([0.001, 0.1])
 seeds = st.integers(0, 1 << 32)
 OTHERS = 1 << 33
 KEYS = itertools.count()
-"""A key is for one step, although an older state came back meanwhile."""
+"""Keys are never reused, because a session that got an older state back still knows its keys."""
 
 
 @dataclass
 class Tensor:
-    """Its moments, the steps that it was named in, and its parameter where the session holds it."""
+    """A tensor's moments, its number of steps, and its parameter if the session holds it."""
 
-    m: Any
-    v: Any
+    m: Array
+    v: Array
     count: int = 0
-    held: Any = None
+    held: Array | None = None
 
 
 @dataclass
 class Session:
-    """What the service should know; `paths` is where each of the three has it."""
+    """A session as the services should know it; `paths` are its paths on the three of them."""
 
     paths: list[str]
     hold_params: bool
@@ -64,21 +68,22 @@ class Session:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     rows: list[int] = field(default_factory=list)
     last: tuple[dict[str, Any], list[httpx2.Response]] | None = None
-    """The last step as it was sent and answered, while it can be answered again."""
+    """The last step with its answers, while a retry must get them again."""
 
     def unheld(self, names: list[str]) -> list[str]:
-        """Of these tensors, the ones that must bring their parameters."""
+        """Return those of the tensors whose parameters must be sent."""
         return [name for name in names if name not in self.tensors or self.tensors[name].held is None]
 
     def take(self, params: Arrays, grads: Arrays) -> Arrays:
-        """AdamW, as its paper has it; the new parameters."""
+        """Take a step of AdamW as in its paper; return the new parameters."""
         self.step += 1
         self.rows.append(self.step)
         return {name: self._take(name, params.get(name), g) for name, g in grads.items()}
 
-    def _take(self, name: str, param: Any, g: Any) -> Any:
+    def _take(self, name: str, param: Array | None, g: Array) -> Array:
         tensor = self.tensors.setdefault(name, Tensor(np.zeros_like(g), np.zeros_like(g)))
         old = tensor.held if param is None else param
+        assert old is not None
         tensor.count += 1
         tensor.m = BETA1 * tensor.m + (1 - BETA1) * g
         tensor.v = BETA2 * tensor.v + (1 - BETA2) * g * g
@@ -90,7 +95,7 @@ class Session:
 
 
 class Services(RuleBasedStateMachine):
-    """Each rule asks the same of every service; their answers must be one, and the model's."""
+    """The three services, their sessions, and the comparison of their answers."""
 
     clients: Sequence[httpx2.Client]
     trial: Trial
@@ -115,12 +120,28 @@ class Services(RuleBasedStateMachine):
     def expect(
         self, status: int, method: str, paths: list[str], code: str | None = None, **content: Any
     ) -> list[httpx2.Response]:
-        """The answers, which have that status, and that code where they are refusals."""
+        """Return the answers. All must have that status, and refusals that code."""
         answers = self.every(method, paths, **content)
         assert [answer.status_code for answer in answers] == [status] * 3, answers[0].text
         if code is not None:
             assert [answer.json()["code"] for answer in answers] == [code] * 3
         return answers
+
+    def any_session(self, data: st.DataObject) -> Session:
+        return self.sessions[data.draw(st.sampled_from(sorted(self.sessions)))]
+
+    @staticmethod
+    def agree(answers: list[httpx2.Response], kind: str, expected: Mapping[str, Array]) -> None:
+        """Assert that the answers' arrays of that kind are equal to the bit, and near NumPy's."""
+        found = [decode(answer.content, kind)[0] for answer in answers]
+        assert all(arrays.keys() == expected.keys() for arrays in found)
+        for name, array in expected.items():
+            assert {arrays[name].tobytes() for arrays in found} == {found[0][name].tobytes()}
+            np.testing.assert_allclose(found[0][name], array, rtol=1e-10, atol=1e-12)
+
+
+class Rules(Services):
+    """The requests that Hypothesis chooses from. Each goes to all three services and to the model."""
 
     @rule(name=st.sampled_from("ab"), hold_params=st.booleans(), lr=rates)
     def create(self, name: str, hold_params: bool, lr: float) -> None:
@@ -156,7 +177,7 @@ class Services(RuleBasedStateMachine):
         session = self.any_session(data)
         number = max(1, session.step + ahead) if session.step + ahead != session.step + 1 else session.step + 2
         if number != session.step + 1:
-            other = OTHERS + drawn  # the bytes of the last step would be that step again
+            other = OTHERS + drawn  # else it could be a retry of the last step
             content = request(values(session.unheld(names), other), values(names, other), number, None)
             paths = [f"{path}/steps" for path in session.paths]
             answers = self.expect(409, "POST", paths, "step_conflict", **content)
@@ -181,10 +202,8 @@ class Services(RuleBasedStateMachine):
             return
         self.expect(204, "PUT", paths, **content)
         for name, held in params.items():
-            known = session.tensors.setdefault(name, Tensor(None, None))
+            known = session.tensors.setdefault(name, Tensor(np.zeros_like(held), np.zeros_like(held)))
             known.held = held
-            if known.m is None:
-                known.m, known.v = np.zeros_like(held), np.zeros_like(held)
         session.last = None
 
     @precondition(lambda self: self.sessions)
@@ -233,18 +252,6 @@ class Services(RuleBasedStateMachine):
             for answer in self.every("GET", [f"{path}/history" for path in session.paths]):
                 assert [row["step"] for row in answer.json()["history"]] == session.rows
 
-    def any_session(self, data: st.DataObject) -> Session:
-        return self.sessions[data.draw(st.sampled_from(sorted(self.sessions)))]
-
-    @staticmethod
-    def agree(answers: list[httpx2.Response], kind: str, expected: Mapping[str, Any]) -> None:
-        """Each answer's arrays of that kind are the same bytes, and near what NumPy says."""
-        found = [decode(answer.content, kind)[0] for answer in answers]
-        assert all(arrays.keys() == expected.keys() for arrays in found)
-        for name, array in expected.items():
-            assert {arrays[name].tobytes() for arrays in found} == {found[0][name].tobytes()}
-            np.testing.assert_allclose(found[0][name], array, rtol=1e-10, atol=1e-12)
-
 
 def request(params: Arrays, grads: Arrays, number: int | None, key: str | None) -> dict[str, Any]:
     metadata = {} if number is None else {"step": str(number)}
@@ -258,7 +265,7 @@ def values(names: list[str], drawn: int) -> Arrays:
 
 
 @pytest.mark.requirement("R6")
-def test_the_service_on_all_stores_does_as_numpy_does(redis_url: str, tmp_path: Path, trial: Trial) -> None:
+def test_the_service_agrees_with_numpy_on_every_store(redis_url: str, tmp_path: Path, trial: Trial) -> None:
     examples = settings(
         max_examples=trial.times(quick=10, whole=200),
         stateful_step_count=20,
@@ -267,5 +274,5 @@ def test_the_service_on_all_stores_does_as_numpy_does(redis_url: str, tmp_path: 
     )
     with ExitStack() as stack:
         clients = [stack.enter_context(serving(store=url)) for url in ("memory:", f"lmdb:{tmp_path}", redis_url)]
-        machine = seed(trial.seed)(type("Machine", (Services,), {"clients": clients, "trial": trial}))
+        machine = seed(trial.seed)(type("Machine", (Rules,), {"clients": clients, "trial": trial}))
         run_state_machine_as_test(machine, settings=examples)

@@ -1,4 +1,4 @@
-"""A request at the limits holds nobody else up, and what it took of memory goes when there is nothing to do."""
+"""Requests at the limits: they delay no other request, and an idle service gives their memory back."""
 
 import http.client
 import threading
@@ -18,14 +18,14 @@ from tests.durability.processes import ServerProcess
 from tests.durability.wire import JSON, Wire
 
 LIVEZ_SECONDS, JSON_LIVEZ_SECONDS = 0.1, 1.0
-"""Twice what is promised: the machine has pauses of its own."""
+"""Twice the promise, because the machine pauses, too."""
 QUICK_SECONDS = 2.0
-"""A bound that a busy machine keeps, too: the faults that these checks found took three seconds to half an hour."""
+"""A bound for a busy machine, too: the faults that these checks found took three seconds to half an hour."""
 LOOK_SECONDS = 0.005
 IDLE_SECONDS = 60.0
 LEFT_BYTES, LEFT_SHARE = 64 << 20, 3
-"""Memory that an idle service may have beside that at its start: so much, or a third of what work has taken.
-Small objects lie scattered, and another time takes the same places."""
+"""The memory that an idle service may keep: this much, or a third of what the work took.
+Small objects are scattered; later work uses the same places."""
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 class Watch:
-    """Asks for /livez again and again; `slowest` is the longest that an answer took since it was set to 0."""
+    """A client that polls /livez. `slowest` is the longest time of an answer since it was set to 0."""
 
     def __init__(self, port: int) -> None:
         self.slowest = 0.0
@@ -78,7 +78,7 @@ def created(wire: Wire, **settings: object) -> str:
 
 
 def slowest_of(trial: Trial, wire: Wire, watch: Watch, requests: Iterable[Heavy]) -> float:
-    """Send them; return the longest time that /livez took meanwhile."""
+    """Send the requests; return the longest time of /livez meanwhile."""
     slowest = 0.0
     for heavy in requests:
         watch.slowest = 0.0
@@ -91,7 +91,7 @@ def slowest_of(trial: Trial, wire: Wire, watch: Watch, requests: Iterable[Heavy]
 
 
 @pytest.mark.requirement("R18")
-def test_no_request_at_the_limits_holds_others_up(trial: Trial, server: ServerProcess) -> None:
+def test_a_request_at_the_limits_delays_no_other(trial: Trial, server: ServerProcess) -> None:
     names, patterns = names_of(trial.times(quick=1_000, whole=MANY)), trial.times(quick=16, whole=PATTERNS)
     rows = trial.times(quick=100, whole=MANY)
     with Wire(server.port) as wire, watching(server) as watch:
@@ -123,7 +123,7 @@ def memory_of(server: ServerProcess) -> int:
 
 
 @pytest.mark.requirement("R18")
-def test_what_requests_took_of_memory_goes_when_all_is_idle(trial: Trial, server: ServerProcess) -> None:
+def test_an_idle_service_gives_memory_back(trial: Trial, server: ServerProcess) -> None:
     with Wire(server.port) as wire:
         session = created(wire, optimizer="sgd")
         warm = Request("POST", f"{session}/steps", headers=BINARY, body=step_of(["w"]))

@@ -1,4 +1,4 @@
-"""Clients that go at any moment, and calls to Redis that are cut short: nothing foreign is read, and nothing stays."""
+"""Disconnects of clients and cancelled calls to Redis: no foreign data is read, and nothing leaks."""
 
 import asyncio
 import gc
@@ -26,12 +26,12 @@ from tests.web.sockets import TIMEOUT_SECONDS, listening, wait_until
 
 PLACES = 3
 LONGEST_BATCH_SECONDS = 0.008
-"""What so many calls take, about: the rest of them wait for a connection, and take one over at once."""
+"""About the time of so many calls. The others wait for a connection and reuse one at once."""
 LINGER = {"closed": None, "reset": struct.pack("ii", 1, 0)}
 
 
 class Watched:
-    """The service, and what of it could leak."""
+    """The service, with a view of everything that could leak."""
 
     def __init__(self, store: str, redis: RedisServer) -> None:
         self._app = create_app(Settings(store=store, max_waiting_steps=PLACES, compute_threads=2))
@@ -43,7 +43,7 @@ class Watched:
         await self._app(scope, receive, send)
 
     def held(self) -> dict[str, int]:
-        """How many of each it has now; idle connections to Redis are kept for the next call."""
+        """Count what the service holds now. Idle connections to Redis may stay in the pool."""
         assert self._loop
         with self._redis.client() as client:
             connections = sum(found["name"] == "optim-service" for found in client.client_list())
@@ -59,7 +59,7 @@ class Watched:
 
 
 def leave(port: int, request: Request, phase: str, manner: str, chance: random.Random) -> None:
-    """Send a part of the request, or all, and go."""
+    """Send the request or a part of it, and disconnect."""
     head, body = bytes_of(request)
     part = {
         "before the head": b"",
@@ -88,7 +88,7 @@ PHASES = (
 
 
 @pytest.mark.requirement("R9")
-def test_clients_that_leave_at_any_moment_leave_nothing_behind(trial: Trial, own_redis: RedisServer) -> None:
+def test_a_disconnect_at_any_moment_leaks_nothing(trial: Trial, own_redis: RedisServer) -> None:
     service = Watched(own_redis.url, own_redis)
     sent = 0
     with listening(service, keep_alive=60) as (_, port), Wire(port) as wire:
@@ -121,9 +121,7 @@ def test_clients_that_leave_at_any_moment_leave_nothing_behind(trial: Trial, own
 
 
 @pytest.mark.requirement("R9")
-async def test_of_calls_to_redis_that_are_cut_short_nobody_reads_anothers_answer(
-    trial: Trial, own_redis: RedisServer
-) -> None:
+async def test_a_cancelled_redis_call_never_leaks_its_reply(trial: Trial, own_redis: RedisServer) -> None:
     client = Client(own_redis.url, 30)
     client.open()
     values = {f"key {i}": b"%d " % i * length for i in range(64) for length in [trial.random.choice([1, 500, 60_000])]}
@@ -152,11 +150,11 @@ async def test_of_calls_to_redis_that_are_cut_short_nobody_reads_anothers_answer
 
 
 async def ask(client: Client, values: dict[str, bytes], chance: random.Random) -> None:
-    """Some values at once, by a plain call or at the end of an upload."""
+    """Get some values at once, by a plain call or at the end of an upload."""
     keys = chance.sample(list(values), chance.randint(1, 4))
     asked: list[Command] = [("GET", key) for key in keys]
     if chance.random() < 0.3:
-        asked.insert(0, ("BLPOP", "nothing", "0.005"))  # its answer is late, and none
+        asked.insert(0, ("BLPOP", "nothing", "0.005"))  # a late and empty answer
     if chance.random() < 0.5:
         answers = await client.ask(*asked)
     else:

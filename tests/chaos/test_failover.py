@@ -1,4 +1,4 @@
-"""Redis moves to another machine behind its address, and routers forget connections: each costs a try, and no step."""
+"""Failovers of Redis behind its address, and connections that routers forget: each costs a try, and no step."""
 
 import asyncio
 import time
@@ -21,18 +21,18 @@ from tests.servers import RedisServer
 from tests.web.sockets import listening
 
 MOVED_SECONDS = 0.5
-"""The address moves a random part of this after the failover."""
+"""The longest time from the failover to the move of the address."""
 RECOVERED_SECONDS = 2.0
 STORE_SECONDS = 1.0
 CLIENTS = 16
-"""At once, before all is idle."""
+"""Concurrent requests before the connections idle."""
 ROWS = {"small": 8, "staged": 3_600}
-"""Of a twin, as in `test_faulty_network`."""
+"""Rows of a twin, as in `test_faulty_network`."""
 
 
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[list[RedisServer]]:
-    """Two servers with the options of docker-compose.yml."""
+    """Start two Redis servers with the options of docker-compose.yml."""
     pair = []
     try:
         for name in ("a", "b"):
@@ -46,7 +46,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[list[RedisServer]]:
 
 
 def fail_over(primary: RedisServer, replica: RedisServer) -> None:
-    """Make the one the other's replica, with all that was written, as an operator does before work on a machine."""
+    """Swap primary and replica without a loss, as an operator does before work on a machine."""
     with primary.client() as old, replica.client() as new:
         old.execute_command("FAILOVER", "TO", "127.0.0.1", replica.port)
         while old.info("replication")["role"] != "slave" or new.info("replication")["role"] != "master":
@@ -87,9 +87,7 @@ def train_through_failovers(trial: Trial, proxy: FaultProxy, server: ServerProce
 
 
 @pytest.mark.requirement("R3", "R2")
-async def test_failovers_that_move_the_address_lose_nothing(
-    trial: Trial, tmp_path: Path, pair: list[RedisServer]
-) -> None:
+async def test_failovers_lose_no_step(trial: Trial, tmp_path: Path, pair: list[RedisServer]) -> None:
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(FaultProxy(pair[0].port))
         starting = servers([proxy.redis_url], tmp_path)
@@ -98,7 +96,7 @@ async def test_failovers_that_move_the_address_lose_nothing(
 
 
 async def step_after_idling(trial: Trial, proxy: FaultProxy, port: int, twin: Twin, *, reset: bool) -> float:
-    """Leave idle connections, let the router forget them, and step; how long the step took in the end."""
+    """Let the router forget idle connections, then step; return the seconds that the step took."""
     with ThreadPoolExecutor(CLIENTS) as pool:
         looking = [asyncio.wrap_future(pool.submit(look, port, twin.path)) for _ in range(CLIENTS)]
         await asyncio.gather(*looking)
@@ -123,7 +121,7 @@ def look(port: int, path: str) -> None:
 
 
 @pytest.mark.requirement("R4", "R2")
-async def test_connections_that_a_router_forgot_cost_one_timeout(trial: Trial, own_redis: RedisServer) -> None:
+async def test_forgotten_connections_cost_one_timeout(trial: Trial, own_redis: RedisServer) -> None:
     slowest = 0.0
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(FaultProxy(own_redis.port))

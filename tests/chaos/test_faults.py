@@ -1,42 +1,45 @@
-"""A fault at every call to the store: afterwards the state is the old one or the new one, and the change can be had."""
+"""Faults at every call to the store: the state is then the old or the new one, and a retry makes the change."""
 
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import TypeAlias
 
 import httpx2
 import pytest
 
 from app.store import lmdb_save
-from tests.chaos.faulty_store import Fault, faulty_store
+from tests.chaos.faulty_store import Fault, FaultyStore, faulty_store
 from tests.chaos.trial import Trial
 from tests.chaos.victim import is_killed
 from tests.chaos.works import SMALL, Asked, Work, a_step, service_on, settled, state_of, works
 from tests.store.places import PLACES, RedisPlace
 from tests.stores import DURABLE, STORES
 
-Hit: TypeAlias = Callable[[Any, httpx2.AsyncClient, str, Work, int], Awaitable[tuple[bool, httpx2.Response | None]]]
-"""Let the work of a session be hit at its n-th moment: whether there was one, and the answer, if there was one."""
+Hit: TypeAlias = Callable[
+    [FaultyStore, httpx2.AsyncClient, str, Work, int], Awaitable[tuple[bool, httpx2.Response | None]]
+]
+"""A function that does a change with a fault at its n-th moment; it returns whether that came, and any answer."""
 
 TOGETHER = 6
-"""Changes at once: those that wait while one is saved share a transaction of LMDB."""
+"""Concurrent changes: those that wait during a save share the next transaction of LMDB."""
 
 
 @pytest.fixture(params=DURABLE)
 async def store(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, redis_url: str, tmp_path: Any
-) -> AsyncIterator[Any]:
-    """Each store that outlives a process in turn, with a place for a fault; a sweep takes what is left at once."""
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, redis_url: str, tmp_path: Path
+) -> AsyncIterator[FaultyStore]:
+    """Open each durable store in turn, with a place for a fault. A sweep removes leftovers at once."""
     monkeypatch.setattr(lmdb_save, "STAGED_SECONDS", 0.0)
     async with faulty_store(STORES[request.param](tmp_path, lambda: redis_url)) as store:
         yield store
 
 
 async def failed(
-    store: Any, client: httpx2.AsyncClient, session: str, work: Work, at: int
+    store: FaultyStore, client: httpx2.AsyncClient, session: str, work: Work, at: int
 ) -> tuple[bool, httpx2.Response | None]:
     store.fault = fault = Fault(at, store.fail)
     answer = await work.asked.send(client, session)
@@ -48,7 +51,7 @@ async def failed(
 
 
 async def cancelled(
-    store: Any, client: httpx2.AsyncClient, session: str, work: Work, at: int
+    store: FaultyStore, client: httpx2.AsyncClient, session: str, work: Work, at: int
 ) -> tuple[bool, httpx2.Response | None]:
     loop, others = asyncio.get_running_loop(), asyncio.all_tasks()
     task = asyncio.create_task(work.asked.send(client, session))
@@ -62,14 +65,14 @@ async def cancelled(
 
 
 async def killed(
-    store: Any, client: httpx2.AsyncClient, session: str, work: Work, at: int
+    store: FaultyStore, client: httpx2.AsyncClient, session: str, work: Work, at: int
 ) -> tuple[bool, httpx2.Response | None]:
     return await is_killed(store.url, session, work.asked, at), None
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a work comes to where nothing goes wrong: the states before and after, its answer, and that of a step."""
+    """The outcome of a change without faults: the states before and after, its answer, and that of the next step."""
 
     old: str | None
     new: str | None
@@ -89,12 +92,12 @@ async def expected(client: httpx2.AsyncClient, work: Work) -> Expected:
 
 
 async def next_answer(client: httpx2.AsyncClient, session: str, work: Work, number: int) -> bytes:
-    """What depends on all of the state, and on what the service remembers of it."""
+    """Take a step, which depends on the whole state; return its answer."""
     return (await a_step(number, work.size, held=work.held).send(client, session)).content if number else b""
 
 
-async def check(store: Any, client: httpx2.AsyncClient, session: str, work: Work, ought: Expected) -> str:
-    """The state that a fault left; the same change, asked for again, and the step after it are as they ought to be."""
+async def check(store: FaultyStore, client: httpx2.AsyncClient, session: str, work: Work, ought: Expected) -> str:
+    """Check the state after a fault, a retry of the change and the next step; return the name of the state."""
     async with service_on(store) as fresh:
         found = await state_of(fresh, session)
     assert found in {ought.old, ought.new}
@@ -114,8 +117,8 @@ async def check(store: Any, client: httpx2.AsyncClient, session: str, work: Work
     return "new states" if found == ought.new else "old states"
 
 
-async def check_leftovers(store: Any, session: str) -> None:
-    """Only the pieces that the head names are there, or such as will expire."""
+async def check_leftovers(store: FaultyStore, session: str) -> None:
+    """Assert that all pieces are named by the head or will expire."""
     session_id = session.rpartition("/")[2]
     await store.sweep()
     place = PLACES[store.url.partition(":")[0]](store.url, store)
@@ -129,7 +132,7 @@ async def check_leftovers(store: Any, session: str) -> None:
 
 @pytest.mark.requirement("R8", "R2")
 @pytest.mark.parametrize("hit", [failed, cancelled, killed])
-async def test_a_fault_at_the_nth_call_leaves_the_old_state_or_the_new(store: Any, hit: Hit, trial: Trial) -> None:
+async def test_a_fault_at_any_call_leaves_old_or_new_state(store: FaultyStore, hit: Hit, trial: Trial) -> None:
     async with service_on(store) as client:
         every = await works(client)
         for work in trial.random.sample(every, trial.times(quick=1, whole=len(every))):
@@ -148,7 +151,7 @@ async def test_a_fault_at_the_nth_call_leaves_the_old_state_or_the_new(store: An
 
 
 @pytest.mark.requirement("R8", "R2")
-async def test_a_fault_among_changes_that_are_saved_together_harms_none(store: Any, trial: Trial) -> None:
+async def test_a_fault_in_a_shared_save_corrupts_no_session(store: FaultyStore, trial: Trial) -> None:
     async with service_on(store) as client:
         [work] = [work for work in await works(client) if work.name == "a step"]
         ought = await expected(client, work)
@@ -170,7 +173,7 @@ async def test_a_fault_among_changes_that_are_saved_together_harms_none(store: A
 
 @pytest.mark.requirement("R8", "R2")
 @pytest.mark.parametrize("hit", [failed, cancelled, killed])
-async def test_a_fault_while_a_session_is_made_leaves_its_key_for_one(store: Any, hit: Hit, trial: Trial) -> None:
+async def test_a_fault_in_a_creation_leaves_one_session_per_key(store: FaultyStore, hit: Hit, trial: Trial) -> None:
     async with service_on(store) as client:
         for at in moments(trial, store):
             headers = {"content-type": "application/json", "idempotency-key": f'"creation {at}"'}
@@ -193,7 +196,7 @@ async def test_a_fault_while_a_session_is_made_leaves_its_key_for_one(store: Any
 
 @pytest.mark.requirement("R8")
 @pytest.mark.parametrize("hit", [failed, cancelled, killed])
-async def test_a_fault_while_a_session_is_made_leaves_a_whole_one_or_none(store: Any, hit: Hit, trial: Trial) -> None:
+async def test_a_fault_in_a_creation_leaves_a_session_or_none(store: FaultyStore, hit: Hit, trial: Trial) -> None:
     work = Work("", Asked("POST", "", b'{"optimizer":"adamw"}', {"content-type": "application/json"}))
     async with service_on(store) as client:
         for at in moments(trial, store):
@@ -215,8 +218,8 @@ async def test_a_fault_while_a_session_is_made_leaves_a_whole_one_or_none(store:
     assert trial.tried["faults"]
 
 
-def moments(trial: Trial, store: Any, changes: int = 1) -> Iterator[int]:
-    """All, until one does not come; quickly, some of them, for so many changes at once. Redis has fewer than LMDB."""
+def moments(trial: Trial, store: FaultyStore, changes: int = 1) -> Iterator[int]:
+    """Yield the numbers of the moments; in a quick run with a stride, which is smaller for Redis."""
     quick = (3 if store.url.startswith("redis") else 8) * changes
     stride = trial.times(quick=quick, whole=1)
     return itertools.count(trial.random.randint(1, stride), stride)

@@ -1,4 +1,4 @@
-"""Lost, late and cut requests and answers: each step is done once, whatever becomes of what is on its way."""
+"""Lost, late and cut requests and answers: every step is done exactly once."""
 
 import asyncio
 import re
@@ -30,8 +30,8 @@ from tests.servers import RedisServer
 from tests.web.sockets import listening
 
 ROWS = {"small": 8, "bulk": 60, "staged": 3_600}
-"""Of a twin: a step of 20 KB; one of 150 KB, which takes the lanes for large bodies; and one with a state of 13 MB,
-which leaves for the store while it is computed."""
+"""Rows of a twin: a step of 20 KB; one of 150 KB, by the lanes for large bodies; and one with a state of 13 MB,
+which is saved while it is computed."""
 CLIENT_SECONDS = 0.25
 STORE_SECONDS = 0.25
 LATE = 1.3
@@ -40,7 +40,7 @@ STEPS_OF_ONE = 75
 KEEP_ALIVE = 300
 TRIES = 30
 TOKEN = re.compile(SAVE.sha.encode() + rb".*?\r\n\$12\r\n([0-9a-f]{12})\r\n", re.DOTALL)
-"""Of a save on its way to Redis; each has its own."""
+"""The unique token of a save in the bytes to Redis."""
 FAULTS = list(product(get_args(Kind), get_args(Side)))
 
 Send = Callable[[Request], Response]
@@ -48,7 +48,7 @@ Send = Callable[[Request], Response]
 
 @contextmanager
 def sending(way: str, port: int) -> Iterator[Send]:
-    """One of the client's two ways to the service, with its retries."""
+    """Open one of the client's two ways to the service, with its retries."""
     transport = None if way == "lane" else httpx2.HTTPTransport()
     with Client(f"http://127.0.0.1:{port}", timeout=CLIENT_SECONDS, max_retries=TRIES, transport=transport) as client:
         yield lambda request: client._run(Call(request, lambda response: response))
@@ -57,12 +57,12 @@ def sending(way: str, port: int) -> Iterator[Send]:
 async def train_through_faults(
     trial: Trial, proxy: FaultProxy, send: Send, port: int, size: str, count: int, seconds: float
 ) -> None:
-    """Steps of twins, a fault in each, which sweep over all the bytes of a step; the twins are looked at directly."""
+    """Train twins with a fault in each step, sweeping over all bytes of a step. The checks bypass the proxy."""
     struck, first = 0, trial.random.randrange(len(FAULTS))
     with Wire(port) as direct:
         while struck < count:
             twin = await asyncio.to_thread(Twin, direct, hold_params=trial.random.random() < 0.5, rows=ROWS[size])
-            for _ in range(2):  # the second has state to replace
+            for _ in range(2):  # the second replaces a state
                 proxy.strike(None)
                 twin.take(await asyncio.to_thread(send, twin.request()))
             usual = proxy.passed.copy()
@@ -74,14 +74,14 @@ async def train_through_faults(
                 if proxy.has_struck:
                     struck += 1
                     trial.tried[f"{kind}s in {side}s"] += 1
-                else:  # the usual had been sent twice, for being late
+                else:  # a late answer had doubled the usual bytes
                     usual = proxy.passed.copy()
             proxy.strike(None)
             await asyncio.to_thread(twin.check, direct)
 
 
 @pytest.mark.requirement("R4")
-async def test_faults_between_client_and_service_lose_and_double_nothing(
+async def test_client_network_faults_neither_lose_nor_repeat_steps(
     trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_protocol, "FIRST_WAIT_SECONDS", 0.01)
@@ -99,7 +99,7 @@ async def test_faults_between_client_and_service_lose_and_double_nothing(
 
 
 class Patient:
-    """A client that tries again by its key at once, and takes no other refusal than that the store is away."""
+    """A client that retries by its key at once, and accepts no refusal but 503."""
 
     def __init__(self, port: int, proxy: FaultProxy) -> None:
         self._wire = Wire(port)
@@ -120,7 +120,7 @@ class Patient:
 
 
 @pytest.mark.requirement("R4")
-async def test_faults_between_service_and_redis_lose_and_double_nothing(trial: Trial, own_redis: RedisServer) -> None:
+async def test_redis_network_faults_neither_lose_nor_repeat_steps(trial: Trial, own_redis: RedisServer) -> None:
     counts = {"small": (16, 450), "bulk": (8, 350), "staged": (4, 200)}
     async with AsyncExitStack() as stack:
         _, direct = stack.enter_context(listening(create_app(Settings(store=own_redis.url)), keep_alive=KEEP_ALIVE))
@@ -139,7 +139,7 @@ async def test_faults_between_service_and_redis_lose_and_double_nothing(trial: T
 
 
 async def leftovers(server: RedisServer) -> int:
-    """The pieces that no session has. Each must expire within the time of a save, and no piece that one has may."""
+    """Count the pieces of no session. Each of them must expire in time; no piece of a session may expire."""
     used: set[bytes] = set()
     with server.client() as client:
         async with open_store(Settings(store=server.url)) as store:
@@ -161,8 +161,8 @@ async def leftovers(server: RedisServer) -> int:
 
 
 @pytest.mark.requirement("R4")
-async def test_what_redis_py_sends_again_is_sent_once(trial: Trial, own_redis: RedisServer) -> None:
-    """Its own client, as it comes, counts one increment twice where the answer is late: ours does not, and says so."""
+async def test_a_late_redis_answer_causes_no_second_command(trial: Trial, own_redis: RedisServer) -> None:
+    """redis-py's own client repeats a late INCR, which counts twice; ours raises an error instead."""
     async with FaultProxy(own_redis.port) as proxy:
         plain = redis.asyncio.Redis(host="127.0.0.1", port=proxy.port, socket_timeout=STORE_SECONDS)
         ours = RedisClient(proxy.redis_url, STORE_SECONDS)

@@ -1,4 +1,4 @@
-"""A store that has no room, or cannot write: a 503, the state as it was, and all goes on once there is room."""
+"""Full and failing stores: a 503, an unchanged state, and normal work once there is room."""
 
 import json
 import time
@@ -16,13 +16,13 @@ from tests.durability.twin import Twin
 from tests.durability.wire import JSON, Wire, code_of
 
 LARGE = 1400
-"""Rows: a state of 6.7 MB, whose pieces leave while the step is computed."""
+"""Rows: a state of 6.7 MB, whose pieces are saved while the step is computed."""
 SECONDS = 30.0
-"""Redis looks every second whether it can write its file again."""
+"""Redis checks every second whether it can write its file again."""
 
 
 @pytest.mark.requirement("R8")
-def test_a_full_store_refuses_and_goes_on(trial: Trial, tmp_path: Path) -> None:
+def test_a_full_store_refuses_and_recovers(trial: Trial, tmp_path: Path) -> None:
     for name in trial.random.sample(sorted(KINDS), trial.times(quick=1, whole=len(KINDS))):
         folder = tmp_path / name
         folder.mkdir()
@@ -61,7 +61,7 @@ def fill_and_free(full: Full, wire: Wire, twins: list[Twin], trial: Trial) -> No
 
 
 def filled(wire: Wire, trial: Trial) -> list[str]:
-    """The paths of sessions that take room until there is none."""
+    """Create sessions until the store is full; return their paths."""
     fillers: list[str] = []
     settings = json.dumps({"optimizer": "adamw", "hold_params": True}).encode()
     params = encode({"params": {"w": np.ones(1 << 20, np.float32)}}, {})
@@ -75,7 +75,7 @@ def filled(wire: Wire, trial: Trial) -> list[str]:
 
 
 def tried(wire: Wire, request: Request, trial: Trial) -> Response:
-    """The answer: done, or refused as a store's failure is."""
+    """Return the answer, which must be a success or a store failure."""
     answer = wire.send(request)
     trial.tried[f"answers {answer.status}"] += 1
     if not 200 <= answer.status < 300:
@@ -85,7 +85,7 @@ def tried(wire: Wire, request: Request, trial: Trial) -> Response:
 
 
 def until_taken(wire: Wire, request: Request) -> Response:
-    """The answer that is no 503, as a client gets it who asks again."""
+    """Retry until the answer is no 503; return it."""
     deadline = time.monotonic() + SECONDS
     while (answer := wire.send(request)).status == 503 and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Each known attack over a real socket: exactly the answer that it must get, and nothing of the session changed."""
+"""Known attacks over a real socket: each gets its exact answer, and the session stays unchanged."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ def client(address: tuple[str, int]) -> Iterator[Client]:
 
 
 @pytest.mark.requirement("R10")
-def test_known_attacks_get_the_answer_that_each_must_get(
+def test_each_known_attack_gets_its_expected_answer(
     trial: Trial,
     address: tuple[str, int],
     client: Client,

@@ -1,4 +1,4 @@
-"""The checker takes what could have been, and refuses what could not; what clients see of a session it takes."""
+"""The linearizability checker, and the histories of sessions that it must accept."""
 
 import itertools
 import random
@@ -19,7 +19,7 @@ Seen: TypeAlias = Operation[Call, int]
 
 
 def counter(state: int, call: Call) -> tuple[int, int]:
-    """A number that can be read, set, and added to; each is answered with what it is then."""
+    """Apply a call to a counter, which can be read, set and added to; return its value twice: as state and answer."""
     verb, value = call
     after = {"read": state, "set": value, "add": state + value}[verb]
     return after, after
@@ -66,22 +66,22 @@ IMPOSSIBLE: dict[str, list[Seen]] = {
 
 
 @pytest.mark.parametrize("history", LINEARIZABLE.values(), ids=LINEARIZABLE)
-def test_what_could_have_been_is_taken(history: list[Seen]) -> None:
+def test_the_checker_accepts_a_linearizable_history(history: list[Seen]) -> None:
     check(counter, 0, history)
 
 
 @pytest.mark.parametrize("history", IMPOSSIBLE.values(), ids=IMPOSSIBLE)
-def test_what_could_not_have_been_is_refused(history: list[Seen]) -> None:
+def test_the_checker_refuses_an_impossible_history(history: list[Seen]) -> None:
     with pytest.raises(NotLinearizable):
         check(counter, 0, history)
 
 
-def test_a_refusal_says_what_cannot_be_explained() -> None:
+def test_a_refusal_names_the_unexplained_answer() -> None:
     with pytest.raises(NotLinearizable, match=r"in the state 7, .*\n  \('read', 0\) was answered 0, not 7"):
         check(counter, 0, IMPOSSIBLE["a stale read"])
 
 
-def test_it_says_the_same_as_trying_every_order() -> None:
+def test_the_checker_agrees_with_trying_every_order() -> None:
     chance, taken = random.Random(1), 0
     for _ in range(400):
         history = [drawn(chance) for _ in range(4)]

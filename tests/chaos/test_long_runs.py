@@ -1,4 +1,4 @@
-"""A service that runs for long: what it takes stays as it was, and a wall clock that jumps harms nothing."""
+"""Long runs: memory, descriptors and store stay flat, and a jumping wall clock harms nothing."""
 
 import time
 from collections.abc import Iterator
@@ -21,19 +21,19 @@ from tests.stores import DURABLE
 TTL_SECONDS = 1.0
 SWEEP = "--sweep-seconds=0.25"
 GONE_SECONDS = 30.0
-"""How long it is waited until all is gone, on a machine that has much else to do."""
+"""The longest wait for an empty store, on a busy machine."""
 MOST_GROWTH = 8 << 20
-"""Bytes of memory, from the middle third to the last: some 1,500 sessions lie between them, so 5 KiB of each."""
+"""Bytes of memory, from the middle third to the last: 5 KiB for each of the 1,500 sessions between them."""
 LIVES_FOR_AN_ENTRY = 10
-"""What is alive goes up and down with the load of the machine; so many sessions may leave one entry of the store."""
+"""One more entry of the store is allowed for so many sessions, because the number of live ones varies with the load."""
 HOUR = 3600
 LASTING = {"optimizer": "sgd", "ttl_seconds": 3 * HOUR}
-"""A session that no jump between an hour before and an hour after outlives."""
+"""A session that does not expire by jumps from an hour before to an hour after."""
 
 
 @pytest.fixture(params=DURABLE)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Look]:
-    """A store's URL, and how to look into it past the service."""
+    """Return each store's URL in turn, and a function that measures it without the service."""
     if request.param == "lmdb":
         return f"lmdb:{tmp_path / 'store'}", lmdb_look(tmp_path / "store")
     server: RedisServer = request.getfixturevalue("own_redis")
@@ -51,7 +51,7 @@ def serving(server: ServerProcess) -> Iterator[Wire]:
 
 
 @pytest.mark.requirement("R15")
-def test_what_expires_leaves_nothing(trial: Trial, place: tuple[str, Look], tmp_path: Path) -> None:
+def test_expired_sessions_leave_nothing(trial: Trial, place: tuple[str, Look], tmp_path: Path) -> None:
     url, look = place
     server = ServerProcess(url, tmp_path / "log", options=[SWEEP])
     with serving(server) as wire:
@@ -85,7 +85,7 @@ def sampled(pid: int, look: Look, seconds: float) -> list[Footprint]:
 
 
 def when_all_is_gone(pid: int, look: Look) -> Footprint:
-    """What is there once nothing is left, or after `GONE_SECONDS`."""
+    """Wait for an empty store, at most `GONE_SECONDS`; return the footprint."""
     deadline = time.monotonic() + GONE_SECONDS
     while (now := looked(pid, look)).entries and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -97,7 +97,7 @@ def both(middle: int, last: int, unit: str = "") -> str:
 
 
 @pytest.mark.requirement("R15")
-def test_a_wall_clock_that_jumps_by_an_hour_harms_nothing(
+def test_a_clock_that_jumps_an_hour_harms_nothing(
     trial: Trial, place: tuple[str, Look], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = tmp_path / "clock"
@@ -132,7 +132,7 @@ def test_a_wall_clock_that_jumps_by_an_hour_harms_nothing(
 
 @contextmanager
 def jumping(clock: Path, trial: Trial) -> Iterator[None]:
-    """Set the clock to and fro, at any moment of a request."""
+    """Move the clock back and forth at random moments until the block ends."""
     done = Event()
 
     def run() -> None:
@@ -151,7 +151,7 @@ def jumping(clock: Path, trial: Trial) -> Iterator[None]:
 
 
 def listed(wire: Wire) -> list[str]:
-    """The ids of all sessions, as they are listed."""
+    """Return the ids of all sessions in the order of the list."""
     ids, cursor = list[str](), ""
     while cursor is not None:
         page = wire.ask("GET", f"/v1/sessions?limit=100{cursor and f'&cursor={cursor}'}")

@@ -1,4 +1,4 @@
-"""Ten times what the service can do is asked of it: what it cannot take it refuses, and it is there for the rest."""
+"""Ten times the capacity: the service refuses the excess, and stays responsive."""
 
 import http.client
 import json
@@ -19,18 +19,18 @@ from tests.reaper import tied
 
 TIMES = 10
 NUMBERS = 20_000
-"""In a step, which then takes so long that ten times as many can be sent."""
+"""Elements of a step, which makes it slow enough for a generator of ten times the load."""
 PLACES = 16
 LIVEZ_SECONDS = 0.05
 NORMAL_SECONDS = 5.0
 LOOK_SECONDS = 0.02
 MOST_BYTES = 256 << 20
-"""Of memory, for all that waits and all that is worked on."""
+"""Bytes of memory for all waiting and running requests."""
 SEEN = ["requests offered", "requests sent", "answered 200", "answered 503", "found no connection free"]
 
 
 @pytest.mark.requirement("R12")
-def test_ten_times_the_capacity_is_refused_and_not_suffered(trial: Trial, tmp_path: Path) -> None:
+def test_load_beyond_capacity_is_refused_without_harm(trial: Trial, tmp_path: Path) -> None:
     alone, together = trial.times(quick=1, whole=10), trial.times(quick=2, whole=60)
     options = [f"--max-waiting-steps={PLACES}"]
     server = ServerProcess(f"lmdb:{tmp_path / 'store'}", tmp_path / "log", options=options)
@@ -43,7 +43,7 @@ def test_ten_times_the_capacity_is_refused_and_not_suffered(trial: Trial, tmp_pa
             usual = statistics.median(took(wire, step) for step in steps)
             capacity = seen(load(server, PLACES, 1e6, alone, file))["answered 200"] / alone
             before, memory = count(wire), private_bytes(server)
-            # More than are answered while a step waits for a place: some find none.
+            # More connections than answers within the wait for a place: some steps find none.
             loading = load(server, PLACES + int(capacity), TIMES * capacity, together, file)
             livez, most_memory = watched(server, loading)
             found, ended = seen(loading), time.monotonic()
@@ -71,7 +71,7 @@ def test_ten_times_the_capacity_is_refused_and_not_suffered(trial: Trial, tmp_pa
 
 
 def new_session(wire: Wire) -> str:
-    """The path of one that holds its parameters."""
+    """Create a session that holds its parameters; return its path."""
     path = f"/v1/sessions/{wire.ask('POST', '/v1/sessions', {'optimizer': 'adam', 'hold_params': True}, 201)['id']}"
     wire.ask("POST", f"{path}/steps", {"params": {"w": [0.0] * NUMBERS}, "grads": {"w": [0.1] * NUMBERS}})
     return path
@@ -83,7 +83,7 @@ def step_of(path: str) -> Request:
 
 
 def took(wire: Wire, step: Request) -> float:
-    """How long the step took, in seconds, with the tries that found the service overloaded."""
+    """Take the step, with retries after a 503; return the seconds of all tries."""
     started = time.perf_counter()
     while (answer := wire.send(step)).status == 503:
         assert time.perf_counter() < started + 60
@@ -92,7 +92,7 @@ def took(wire: Wire, step: Request) -> float:
 
 
 def count(wire: Wire) -> int:
-    """The steps of all sessions."""
+    """Return the number of steps of all sessions."""
     return sum(session["step"] for session in wire.ask("GET", "/v1/sessions?limit=100")["sessions"])
 
 
@@ -102,20 +102,20 @@ def load(server: ServerProcess, connections: int, rate: float, seconds: int, fil
 
 
 def seen(process: "subprocess.Popen[str]") -> dict[str, int]:
-    """What the load has seen, when it has ended."""
+    """Wait for the end of the load; return its counts."""
     with process:
         found: dict[str, int] = json.loads(process.communicate()[0])
     return found
 
 
 def private_bytes(server: ServerProcess) -> int:
-    """Memory of the server's own: LMDB's file is not counted."""
+    """Return the bytes of the server's own memory, without LMDB's file."""
     memory = psutil.Process(server.pid).memory_info()
     return int(memory.rss - memory.shared)
 
 
 def watched(server: ServerProcess, loading: "subprocess.Popen[str]") -> tuple[list[float], int]:
-    """While it is loaded: how long each look at /livez took on a connection of its own, and the most memory."""
+    """Watch the server under load: return the seconds of each /livez on a new connection, and the most memory."""
     livez, memory = list[float](), list[int]()
     while loading.poll() is None:
         started = time.perf_counter()

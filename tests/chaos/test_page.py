@@ -1,4 +1,4 @@
-"""docs/reliability.md says what the results say, and nothing that was not tried."""
+"""The tables of docs/reliability.md, which must match the results."""
 
 import copy
 
@@ -13,11 +13,11 @@ def text() -> str:
     return page.PAGE.read_text(encoding="utf-8")
 
 
-def test_the_tables_of_the_page_are_those_of_the_results(text: str) -> None:
+def test_the_page_shows_the_tables_of_the_results(text: str) -> None:
     assert page.filled(text, page.load()) == text
 
 
-def test_another_result_makes_another_page(text: str) -> None:
+def test_another_result_changes_the_page(text: str) -> None:
     results = copy.deepcopy(page.load())
     results.append(
         {"requirements": ["R1"], "check": "x", "seed": 1, "seconds": 2, "tried": {"kills": 3}, "measured": {}}

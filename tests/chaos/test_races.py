@@ -1,4 +1,4 @@
-"""Eight clients race for a step of one session on two servers: one gets it, and the end is right to the bit."""
+"""Races of eight clients for a step of one session on two servers: one wins, and the state is right to the bit."""
 
 import json
 from collections import Counter
@@ -29,7 +29,7 @@ def test_a_race_has_one_winner(trial: Trial, pair: list[ServerProcess]) -> None:
 
 
 def race_for_a_step(race: Race, twin: Twin, trial: Trial) -> None:
-    """Each sends gradients of its own."""
+    """Send different gradients for one step: one client wins, the others get a conflict."""
     number = twin.state.t + 1
     grads = [twin.grads(trial.random.randrange(1 << 32)) for _ in range(CLIENTS)]
     answers = race.send([twin.request(g) for g in grads])
@@ -46,7 +46,7 @@ def race_for_a_step(race: Race, twin: Twin, trial: Trial) -> None:
 
 
 def race_of_one_request(race: Race, twin: Twin, trial: Trial) -> None:
-    """All send the same: it is done once, and all get the one answer."""
+    """Send one request from all clients: it is done once, and all get the same answer."""
     answers = race.send([twin.request()] * CLIENTS)
     assert {(answer.status, answer.body) for answer in answers} == {(200, answers[0].body)}
     assert Counter(map(was_replayed, answers)) == {False: 1, True: CLIENTS - 1}

@@ -1,4 +1,4 @@
-"""The least user of Redis: it may do all that the service does, each of its rights is needed, and it has no other."""
+"""The least user of Redis: its rights suffice for the service, each is needed, and it has no other."""
 
 import asyncio
 import logging
@@ -22,16 +22,16 @@ from tests.servers import RedisServer
 from tests.service.calls import SAFETENSORS, W, binary_step, create, serving
 
 LARGE = {"w": np.ones(1_500_000, np.float32)}
-"""More than the service takes from memory alone, and more pieces than leave in one pipeline."""
+"""Larger than the service answers from memory, with more pieces than one pipeline sends."""
 ALLOWED = [word.removeprefix("+") for word in redis_user.documented() if word.startswith("+")]
 OF_NO_KEY = {"scan", "eval", "evalsha", "info", "client|setname"}
 WITHOUT_ACL = {"auth", "hello", "quit", "reset"}
-"""What a server lets everybody do, who is not let in yet too: they change who is asking, and no more."""
+"""Commands that everybody may use, even before a login: they only change the user."""
 
 REFUSED = "has no permissions to run the|^(DEBUG|MODULE) command not allowed"
-"""The two are refused to everybody, unless the server's configuration lets them."""
+"""DEBUG and MODULE are refused to everybody unless the server's configuration allows them."""
 FOREIGN = re.compile("no permissions to access (a key|one of the keys)", re.IGNORECASE)
-"""Of a key of others, in the words of Redis 7.0 and in those of later ones and of Valkey."""
+"""The refusal of a foreign key, in the words of Redis 7.0 and of later versions and Valkey."""
 FOREIGN_IN_SCRIPT = "ACL failure in script|The user executing the script can't"
 
 
@@ -42,7 +42,7 @@ def admin(own_redis: RedisServer) -> Iterator[Redis]:
 
 
 def live(url: str, admin: Redis) -> None:
-    """All that the service ever does with a store. Raises `StoreUnavailable` and `HTTPStatusError`."""
+    """Do everything that the service does with a store. Raise `StoreUnavailable` or `HTTPStatusError` on failure."""
     admin.script_flush()
     with serving(store=url, max_sessions=9, max_state_bytes=1 << 30, state_cache_bytes=0) as client:
         client.event_hooks = {"response": [lambda answer: answer.raise_for_status()]}
@@ -53,7 +53,7 @@ def live(url: str, admin: Redis) -> None:
             client.post(f"{session}/steps", json={"grads": W["grads"]}, headers={"idempotency-key": '"a"'})
         client.patch(session, json={"ttl_seconds": None, "labels": {"a": "b"}})
         state = client.get(f"{session}/state").content
-        client.post(f"{session}/steps", json={"grads": W["grads"]})  # which the state then takes back
+        client.post(f"{session}/steps", json={"grads": W["grads"]})  # undone by the upload of the state
         client.put(f"{session}/state", content=state, headers={"content-type": SAFETENSORS})
         client.get(f"{session}/params")
         client.get(f"{session}/history")
@@ -78,14 +78,14 @@ async def swept(url: str) -> int:
 
 
 def refused(admin: Redis) -> set[str]:
-    """What the user was refused since it was last asked."""
+    """Return the commands that the user was refused since the last call."""
     found = {entry["object"] for entry in admin.acl_log()}
     admin.acl_log_reset()
     return found
 
 
 def answer_of(user: Redis, command: str, argument: str) -> str:
-    """What Redis says of the command with as many arguments as it needs; a user's rights are what it looks at next."""
+    """Return Redis's answer to the command with enough arguments: with too few, Redis does not check the rights."""
     words = command.split("|")
     while True:
         try:
@@ -97,7 +97,7 @@ def answer_of(user: Redis, command: str, argument: str) -> str:
 
 
 @pytest.mark.requirement("R13")
-def test_the_least_user_of_redis_may_do_all_that_the_service_does(
+def test_the_least_redis_user_may_do_what_the_service_does(
     trial: Trial, own_redis: RedisServer, admin: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = redis_user.made(own_redis.url)
@@ -121,13 +121,15 @@ def test_the_least_user_of_redis_may_do_all_that_the_service_does(
 
 
 @pytest.mark.requirement("R13")
-def test_the_least_user_of_redis_may_do_nothing_else(trial: Trial, own_redis: RedisServer, admin: Redis) -> None:
+def test_the_least_redis_user_may_do_nothing_else(trial: Trial, own_redis: RedisServer, admin: Redis) -> None:
     commands = {name for category in admin.acl_cat() for name in admin.acl_cat(category)}
     assert {"flushall", "keys", "config|set", "debug", "shutdown", "module|load", "client|kill"} <= commands
     admin.set("other", "foreign")
     with Redis.from_url(redis_user.made(own_redis.url), protocol=2, socket_timeout=5) as user:
         for command in sorted(commands - set(ALLOWED) - WITHOUT_ACL):
-            if not any(other.startswith(f"{command}|") for other in commands):  # then it does nothing by itself
+            if not any(
+                other.startswith(f"{command}|") for other in commands
+            ):  # a command with subcommands does nothing itself
                 assert re.search(REFUSED, answer_of(user, command, "optim:x")), command
                 trial.tried["commands refused"] += 1
         for command in set(ALLOWED) - OF_NO_KEY:
@@ -141,7 +143,7 @@ def test_the_least_user_of_redis_may_do_nothing_else(trial: Trial, own_redis: Re
     assert admin.ping()
 
 
-def test_another_database_than_0_takes_one_command_more(own_redis: RedisServer, admin: Redis) -> None:
+def test_another_database_needs_one_more_command(own_redis: RedisServer, admin: Redis) -> None:
     url = redis_user.made(own_redis.url).replace("/0", "/1")
     with pytest.raises(StoreUnavailable, match="does not let this user"):
         asyncio.run(swept(url))

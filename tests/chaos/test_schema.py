@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes of the schema, good and bad ones: each answer is what the schema says of it."""
+"""Valid and invalid requests that schemathesis generates: each answer must match the schema."""
 
 from typing import Any, TypeAlias
 
@@ -18,11 +18,11 @@ from tests.web.sockets import listening
 Operation: TypeAlias = APIOperation[Any, Any, Any, Any]
 
 NOT_MEANT = [positive_data_acceptance]
-"""A schema cannot say all that a session refuses: which tensors it has, or that each gradient needs its parameter."""
+"""A schema cannot express all refusals: the tensors of a session, or the parameter that each gradient needs."""
 
 
 @pytest.mark.requirement("R10")
-def test_answers_are_what_the_schema_says_of_them(trial: Trial) -> None:
+def test_answers_match_the_schema(trial: Trial) -> None:
     app = create_app(Settings(store="memory:"))
     schema = schemathesis.openapi.from_dict(app.openapi())
     with listening(app) as (host, port), requests.Session() as client:
@@ -34,7 +34,7 @@ def test_answers_are_what_the_schema_says_of_them(trial: Trial) -> None:
 
 
 def modes(operation: Operation) -> list[GenerationMode]:
-    """Bad requests are there where the schema leaves something to be wrong: a member of a JSON body, a query."""
+    """Return the modes of an operation. Invalid requests need a JSON body or a query to be wrong in."""
     about = operation.definition.raw
     has_json = "application/json" in about.get("requestBody", {}).get("content", {})
     has_query = any(parameter["in"] == "query" for parameter in about.get("parameters", ()))
@@ -42,7 +42,7 @@ def modes(operation: Operation) -> list[GenerationMode]:
 
 
 def ask(operation: Operation, mode: GenerationMode, client: requests.Session, url: str, trial: Trial) -> None:
-    """Requests of one kind, nine of ten to a session that is there."""
+    """Send requests of one operation and mode, nine of ten to an existing session."""
     session = client.post(f"{url}/v1/sessions", json={"optimizer": "adamw", "hold_params": True}).json()["id"]
 
     @seeded(trial.random.randrange(1 << 32))
@@ -58,7 +58,7 @@ def ask(operation: Operation, mode: GenerationMode, client: requests.Session, ur
         if "session_id" in case.path_parameters and chance:
             case.path_parameters["session_id"] = session
         if mode is GenerationMode.NEGATIVE:
-            case.headers.pop("If-Match", None)  # a 412 refuses as well, but is not counted as a refusal of bad data
+            case.headers.pop("If-Match", None)  # a 412 does not count as a refusal of bad data
         answer = case.call(base_url=url, session=client)
         trial.tried["requests"] += 1
         trial.tried[f"answers {answer.status_code // 100}xx"] += 1

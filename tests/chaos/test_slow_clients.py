@@ -1,4 +1,4 @@
-"""Slow clients are let go at the documented deadlines, and the others do not notice them."""
+"""Slow clients: the service disconnects them at the documented deadlines, and others do not notice them."""
 
 import time
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from tests.durability.twin import Twin
 from tests.durability.wire import Wire, bytes_of
 
 DEADLINES = {"head": 10.0, "body": 30.0, "answer": 30.0} if WHOLE else {"head": 1.0, "body": 1.0, "answer": 1.0}
-"""In seconds; in a whole run they are those that are documented."""
+"""Seconds; in a whole run the documented ones."""
 LOOK_SECONDS = min(DEADLINES.values()) / 4
-"""How late the service may look."""
+"""The longest time between two checks of the service."""
 THINK_SECONDS = 0.01
-"""What a training does between two steps."""
+"""The pause of a training between two steps."""
 LATE_SECONDS = 5.0
-"""How late a closed connection may be seen on a busy machine."""
+"""The longest delay until a busy machine notices a closed connection."""
 LARGE = 5_000
-"""Rows of a twin whose answer, of 6 MB, is more than the sockets hold."""
+"""Rows of a twin whose answer of 6 MB exceeds the socket buffers."""
 
 
 @pytest.mark.requirement("R11")
-def test_slow_clients_are_let_go_and_others_steps_go_on(trial: Trial, tmp_path: Path) -> None:
+def test_slow_clients_are_disconnected_and_others_unaffected(trial: Trial, tmp_path: Path) -> None:
     count = trial.times(quick=20, whole=500)
     takers = trial.times(quick=2, whole=20)
     deadlines = [f"--{name}-seconds={seconds}" for name, seconds in DEADLINES.items()]
@@ -66,7 +66,7 @@ def test_slow_clients_are_let_go_and_others_steps_go_on(trial: Trial, tmp_path: 
 
 
 def body(trial: Trial, twin: Twin) -> tuple[bytes, bytes]:
-    """The begin of a step's request, and a drop of its body: announced as small or large, or in chunks."""
+    """Return the start of a step's request and a drop of its body, which is small, large or chunked."""
     begin = f"POST {twin.path}/steps HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/octet-stream\r\n".encode()
     if trial.random.random() < 1 / 3:
         return begin + b"transfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n"
@@ -74,7 +74,7 @@ def body(trial: Trial, twin: Twin) -> tuple[bytes, bytes]:
 
 
 def steps(wire: Wire, twin: Twin, until: Callable[[list[float]], bool]) -> list[float]:
-    """Steps of a client that is not slow: how long each took, in seconds."""
+    """Take steps as a client that is not slow; return the seconds of each."""
     took: list[float] = []
     while not until(took):
         request, started = twin.request(), time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the image is made of: versions with hashes, and nothing that is not in the lock."""
+"""The packages of the image: exact versions with hashes, and nothing that is not in the lock."""
 
 import re
 import tomllib
@@ -12,7 +12,7 @@ from tests.chaos.trial import Trial
 from tests.docs.blocks import read
 
 IMAGE = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "python_version": "3.13"}
-"""Where the lock is installed."""
+"""The platform of the image."""
 
 
 class Locked(NamedTuple):
@@ -21,7 +21,7 @@ class Locked(NamedTuple):
 
 
 def lock(name: str) -> dict[str, Locked]:
-    """By a package's name, what of it is installed."""
+    """Return the locked versions and hashes, by the package's name."""
     found = {}
     for entry in re.sub(r"\\\n\s*|^#.*$", " ", read(name), flags=re.MULTILINE).strip().splitlines():
         words, *hashes = entry.split("--hash=")
@@ -34,7 +34,7 @@ def lock(name: str) -> dict[str, Locked]:
 
 
 def declared(path: str) -> Iterator[Requirement]:
-    """What a package of this repository needs, but for the others of it."""
+    """Yield the foreign requirements of a package of this repository."""
     for line in tomllib.loads(read(path))["project"]["dependencies"]:
         requirement = Requirement(line)
         if requirement.name != "optim-client" and (not requirement.marker or requirement.marker.evaluate(IMAGE)):
@@ -46,7 +46,7 @@ def normal(name: str) -> str:
 
 
 def lacks(locked: dict[str, Locked], wanted: Iterator[Requirement] | list[Requirement]) -> list[str]:
-    """The requirements that the lock does not satisfy."""
+    """Return the requirements that the lock does not satisfy."""
     return [
         str(requirement)
         for requirement in wanted
@@ -56,7 +56,7 @@ def lacks(locked: dict[str, Locked], wanted: Iterator[Requirement] | list[Requir
 
 
 @pytest.mark.requirement("R16")
-def test_the_lock_has_all_that_the_image_needs_and_hashes_of_it(trial: Trial) -> None:
+def test_the_lock_has_hashes_of_every_package(trial: Trial) -> None:
     for name in ("requirements.lock", "requirements-build.lock"):
         assert "://" not in read(name)
         for package, locked in lock(name).items():
@@ -73,7 +73,7 @@ def test_the_lock_has_all_that_the_image_needs_and_hashes_of_it(trial: Trial) ->
     assert lacks(lock("requirements-build.lock"), [*map(Requirement, project["build-system"]["requires"])]) == []
 
 
-def test_a_lock_that_is_behind_is_noticed() -> None:
+def test_an_outdated_lock_is_noticed() -> None:
     locked = lock("requirements.lock")
     assert lacks(locked, [Requirement("not-locked"), Requirement("numpy>=99"), Requirement("ml_dtypes")]) == [
         "not-locked",
@@ -82,7 +82,7 @@ def test_a_lock_that_is_behind_is_noticed() -> None:
 
 
 @pytest.mark.requirement("R16")
-def test_the_image_installs_by_hashes_and_of_nothing_else(trial: Trial) -> None:
+def test_the_image_installs_only_packages_with_hashes(trial: Trial) -> None:
     lines = re.findall(r"pip (?:install|wheel|download) [^&\n]*", read("Dockerfile"))
     assert len(lines) == 4
     for line in lines:

@@ -1,4 +1,4 @@
-"""One check of a requirement: its chance, how often it tries, and what it found."""
+"""A check of a requirement: its random generator, its amounts and its findings."""
 
 import json
 import os
@@ -10,11 +10,14 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 WHOLE = os.environ.get("CHAOS") == "whole"
-"""`make chaos`: all that docs/reliability.md tells of. Else the quick version, which is a part of `make test`."""
+"""True in `make chaos`, which does all of docs/reliability.md. Else the checks are quick, as part of `make test`."""
 
 
 class Trial:
-    """Given by the fixture `trial` to a test marked `@pytest.mark.requirement("R1", …)`. CHAOS_SEED repeats it."""
+    """A trial, which the fixture `trial` gives to a test marked `@pytest.mark.requirement("R1", …)`.
+
+    `CHAOS_SEED` repeats it.
+    """
 
     def __init__(self, name: str, requirements: Sequence[str]) -> None:
         self.name = name
@@ -22,7 +25,7 @@ class Trial:
         self.seed = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(1 << 32))
         self.random = random.Random(self.seed)
         self.tried: Counter[str] = Counter()
-        """What was done and seen, in words that the table shows: `trial.tried["kills"] += 1`."""
+        """Counts of actions and outcomes, by the words of the table: `trial.tried["kills"] += 1`."""
         self.measured: dict[str, str] = {}
         """Figures with their unit, as the table shows them: `trial.measured["slowest recovery"] = "0.4 s"`."""
         self._started = time.monotonic()
@@ -32,11 +35,11 @@ class Trial:
         return f"{' '.join(self.requirements)}: {self.name}"
 
     def times(self, *, quick: int, whole: int) -> int:
-        """How often to try."""
+        """Return the number of tries for a quick or a whole run."""
         return whole if WHOLE else quick
 
     def end(self) -> None:
-        """It held: say so, and after a whole run keep it for docs/reliability.md."""
+        """Print the findings of a check that passed, and after a whole run save them for docs/reliability.md."""
         seconds = round(time.monotonic() - self._started, 1)
         print(f"{self}: {dict(self.tried)} {self.measured} in {seconds} s")
         if WHOLE:

@@ -1,6 +1,6 @@
-"""A process that does one change of a session and is killed at the n-th moment of its store.
+"""A process that makes one change to a session and is killed at the n-th moment of its store.
 
-Started by `multiprocessing`'s fork server, which has imported all of this once.
+`multiprocessing`'s fork server starts it, and has imported everything once.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ CONTEXT.set_forkserver_preload([__name__, "optim_engine.fused"])
 
 
 async def is_killed(url: str, session: str, asked: Asked, at: int) -> bool:
-    """Whether it was, or came through before."""
+    """Run the process; return True if it was killed, False if it finished before."""
     process = CONTEXT.Process(target=_run, args=(url, session, asked, at))
     process.start()
     await asyncio.to_thread(process.join)

@@ -1,4 +1,4 @@
-"""Changes of a session that a fault may hit: where each begins, what is asked, and how one sees what became of it."""
+"""The changes of a session that a fault may hit: their start, their request and their outcome."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -18,14 +18,14 @@ from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, path_of
 
 SMALL, LARGE = 5, 400_000
-"""Elements. The large one's state is 4.8 MB, several pieces that leave while the step is computed."""
+"""Elements. The large state of 4.8 MB is several pieces, saved while the step is computed."""
 BINARY = {"content-type": SAFETENSORS}
 KEY = {"idempotency-key": '"a change"'}
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request to a session, by the rest of its path."""
+    """A request to a session; `rest` is the path after the session's."""
 
     method: str
     rest: str = ""
@@ -56,7 +56,7 @@ def keyed(asked: Asked) -> Asked:
 
 @dataclass(frozen=True)
 class Work:
-    """A change of a session that is at step 1. `asked` is what a fault hits; another state is a part of some."""
+    """A change of a session at step 1. `asked` is the request that a fault hits."""
 
     name: str
     asked: Asked
@@ -64,7 +64,7 @@ class Work:
     held: bool = False
 
     async def start(self, client: httpx2.AsyncClient) -> str:
-        """The path of a session that is where the change begins. All of one work begin at the same state."""
+        """Create a session in the start state; return its path. The start state is always the same."""
         answer = await client.post("/v1/sessions", json={"optimizer": "adamw", "hold_params": self.held})
         session = path_of(answer)
         if self.held:
@@ -75,7 +75,7 @@ class Work:
 
 
 async def works(client: httpx2.AsyncClient) -> list[Work]:
-    """All of them. The state that one puts back is that of a session that went another way."""
+    """Return all kinds of change. The state to be uploaded is that of another session."""
     other = Work("", Asked("GET"), held=True)
     session = await other.start(client)
     await a_step(2, SMALL, held=True).send(client, session)
@@ -98,7 +98,7 @@ async def works(client: httpx2.AsyncClient) -> list[Work]:
 
 @asynccontextmanager
 async def service_on(store: Store) -> AsyncIterator[httpx2.AsyncClient]:
-    """A service that has cached nothing, on a store that is open."""
+    """Run a service with an empty cache on an open store."""
     app = create_app(Settings(store="memory:"), store)
     transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client:
@@ -107,18 +107,18 @@ async def service_on(store: Store) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def state_of(client: httpx2.AsyncClient, session: str) -> str | None:
-    """The digest that names the whole state, after all of it was read and found to be that; `None`: it is gone."""
+    """Read the whole state and check it; return its digest, or `None` if the session is gone."""
     answer = await client.get(session)
     if answer.status_code == 404:
         return None
     file = await client.get(f"{session}/state")
     assert file.status_code == 200, file.text
-    StateFile(file.content, Limits(max_tensors=9, max_name_length=9))  # what it holds is what its digest says
+    StateFile(file.content, Limits(max_tensors=9, max_name_length=9))  # checks the content against the digest
     digest: str = answer.json()["digest"]
     return digest
 
 
 async def settled(before: set[asyncio.Task[Any]]) -> None:
-    """Return when all tasks have ended but those of `before`: what a cancelled request leaves behind goes on."""
+    """Wait for all tasks but those of `before`: a cancelled request leaves some behind."""
     while tasks := asyncio.all_tasks() - before:
         await asyncio.wait(tasks)

@@ -1,4 +1,4 @@
-"""The stores that outlive a process, as they are run in earnest: Redis with the options of docker-compose.yml."""
+"""Durable stores as in production, and servers on them. Redis has the options of docker-compose.yml."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ def redis(folder: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="module", params=DURABLE)
 def store(request: pytest.FixtureRequest, folder: Path) -> str:
-    """Each store in turn, by its URL."""
+    """Return the URL of each durable store in turn."""
     return STORES[request.param](folder, lambda: str(request.getfixturevalue("redis").url))
 
 
@@ -38,13 +38,13 @@ def server(store: str, folder: Path) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def pair(store: str, folder: Path) -> Iterator[list[ServerProcess]]:
-    """Two server processes on one store."""
+    """Start two server processes on one store."""
     with servers([store, store], folder) as pair:
         yield pair
 
 
 @pytest.fixture
 def wires(pair: list[ServerProcess]) -> Iterator[list[Wire]]:
-    """A connection to each of the two."""
+    """Connect to both servers."""
     with Wire(pair[0].port) as first, Wire(pair[1].port) as second:
         yield [first, second]

@@ -1,7 +1,7 @@
-"""Eight sessions that train at once while something dies: each client sends a step again until it is answered.
+"""A load of eight concurrent trainings while something dies: each client repeats a step until it is answered.
 
-A client prepares steps while there is nobody to answer, so that afterwards it does little but ask: the next death finds
-all eight at it. Each answer is held against the engine in this process, and in the end all that is stored.
+A client prepares steps while nobody answers, so that it then sends without a pause and the next kill hits all eight.
+Every answer is compared with the engine in this process, and in the end the whole store.
 """
 
 import random
@@ -18,38 +18,38 @@ from tests.durability.twin import Twin
 from tests.durability.wire import LOST, Wire, assert_replay, code_of, was_replayed
 
 SIZES = [(8, False), (8, True), (8, False), (8, True), (100, False), (100, True), (1_000, False), (1_000, True)]
-"""Rows of a session's largest tensor, and whether it holds its parameters: small bodies, large bodies, and states of
-many pieces, which leave while the step is computed."""
+"""By session: the rows of its largest tensor, and whether it holds parameters. Bodies are small or large, and some
+states consist of many pieces, which are saved while the step is computed."""
 PREPARED = 12
-"""Steps that a client prepares; for the largest sessions it is a sixth."""
+"""The number of steps that a client prepares; a sixth of that for the largest sessions."""
 LATEST_SECONDS = 0.3
-"""In so long a time a session does many small steps, or a few large ones."""
+"""The time of many small steps or of a few large ones."""
 PAUSE_SECONDS = 0.03
 PATIENCE_SECONDS = 90.0
 
 
 class Trainee:
-    """One session and its client."""
+    """A session with its client."""
 
     def __init__(self, port: int, rows: int, hold_params: bool) -> None:
         self.is_asking = False
-        """Whether a request is under way."""
+        """True while a request is in flight."""
         self.patience = PATIENCE_SECONDS
-        """Until a step must have been answered, however often it is sent."""
+        """Seconds until a step must be answered, with all retries."""
         self.answered = 0
         self.seen = Counter[str]()
-        """What came in the place of answers, and what had become of the steps whose answers were lost."""
+        """Counts of refusals, and of the outcomes of steps whose answers were lost."""
         self.unanswered = 0
-        """Tries whose connection was closed or refused."""
+        """The number of tries whose connection was closed or refused."""
         self.slowest = 0.0
-        """Seconds that the slowest answer or refusal took."""
+        """The seconds of the slowest answer or refusal."""
         self._wire = Wire(port)
         self._twin = Twin(self._wire, hold_params=hold_params, rows=rows)
         self._steps: deque[tuple[Request, Outcome]] = deque()
         self._most = PREPARED if rows < 1_000 else PREPARED // 6
 
     def train(self, over: threading.Event) -> None:
-        """Step until it is over. Every fourth step is sent once more after its answer."""
+        """Take steps until `over` is set. Repeat every fourth step after its answer."""
         self._prepare(self._most)
         while self._steps or not over.is_set():
             self._prepare(1)
@@ -64,7 +64,7 @@ class Trainee:
                 assert_replay(self._answer_to(request)[0], answer)
 
     def check(self) -> None:
-        """The store has what was acknowledged, and nothing else."""
+        """Assert that the store has the acknowledged steps and no others."""
         assert self._twin.state.t == self.answered
         self._twin.check(self._wire)
 
@@ -77,7 +77,7 @@ class Trainee:
             self._steps.append((self._twin.request(grads), self._twin.advance(grads)))
 
     def _answer_to(self, request: Request) -> tuple[Response, int]:
-        """What is answered in the end, and how many tries that took."""
+        """Send the request until it is answered; return the answer and the number of tries."""
         started, tries = time.monotonic(), 1
         while (answer := self._try(request)) is None or answer.status == 503:
             tries += 1
@@ -91,7 +91,7 @@ class Trainee:
         return answer, tries
 
     def _try(self, request: Request) -> Response | None:
-        """`None` where no answer came."""
+        """Send the request once; return `None` if the connection was lost."""
         started = time.monotonic()
         self.is_asking = True
         try:
@@ -108,9 +108,9 @@ class Trainee:
 
 
 class Load:
-    """All eight, from the begin of a `with` to its end, where it is checked what the store has.
+    """The eight trainings, which run during a `with` and check the store at its end.
 
-    What one of them finds wrong is raised while the test waits for them, or at the end.
+    An error in one of them is raised in the next wait, or at the end.
     """
 
     def __init__(self, port: int) -> None:
@@ -137,14 +137,14 @@ class Load:
                 trainee.close()
 
     def wait_for_each(self) -> None:
-        """Until each of them was answered once more."""
+        """Wait until each was answered once more."""
         before = [trainee.answered for trainee in self.trainees]
         while any(trainee.answered == count for trainee, count in zip(self.trainees, before, strict=True)):
             self._raise_what_failed()
             time.sleep(0.001)
 
     def wait_for_a_moment(self, chance: random.Random) -> None:
-        """Until some random moment at which all have a request under way, and each was answered since the call."""
+        """Wait until each was answered once more, then for a random moment when all have a request in flight."""
         self.wait_for_each()
         time.sleep(chance.uniform(0, LATEST_SECONDS))
         while not all(trainee.is_asking for trainee in self.trainees):

@@ -1,4 +1,4 @@
-"""A training loop over a client with nothing but its defaults, while the service is away: it waits, and goes on."""
+"""Training loops with a default client during a restart of the service: they wait and continue."""
 
 import asyncio
 import logging
@@ -25,13 +25,13 @@ Params = dict[str, np.ndarray]
 
 
 def gradients(params: Params, number: int) -> Params:
-    """They depend on the parameters: what differs once differs ever after."""
+    """Return gradients that depend on the parameters, so that one difference never disappears."""
     draw = np.random.default_rng(number).standard_normal
     return {name: 0.1 * array + draw(array.shape, np.float32) for name, array in params.items()}
 
 
 class Loop:
-    """A training loop until it is told to stop. It knows of no failure: it has no `try`."""
+    """A training loop that runs until it is told to stop. It handles no failure itself."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -59,7 +59,7 @@ class Loop:
                 self.steps += 1
 
     def check(self, client: Client) -> None:
-        """The numbers are those of a run without a service, and each step stands once in the history."""
+        """Compare parameters with a run of the engine alone, and find each step once in the history."""
         config, state, params = (
             Config.parse("adamw", hyperparameters={"lr": 0.01}, schedule=SETTINGS["schedule"]),
             State.empty(),
@@ -74,7 +74,7 @@ class Loop:
 
 
 def stop(server: ServerProcess) -> None:
-    """SIGTERM, as an operator or a container's end sends it."""
+    """Stop the server with SIGTERM, as an operator or a container runtime does."""
     server.terminate()
     server.wait()
 
@@ -90,7 +90,7 @@ def server(store: str, folder: Path) -> Iterator[ServerProcess]:
 
 @pytest.mark.requirement("R17", "R1", "R2")
 @pytest.mark.parametrize("signal", STOPS)
-def test_a_default_client_outlives_a_restart(
+def test_a_default_client_survives_a_restart(
     trial: Trial, server: ServerProcess, signal: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = trial.times(quick=1, whole=30)
@@ -130,7 +130,7 @@ def create_one(url: str, label: str) -> str:
 
 
 def wait_for_steps(loops: list[Loop], runs: list[Future[None]]) -> None:
-    """Until each loop has done some more."""
+    """Wait until each loop has taken five more steps."""
     before = [loop.steps for loop in loops]
     while any(loop.steps < steps + 5 for loop, steps in zip(loops, before, strict=True)):
         for run in runs:

@@ -1,4 +1,4 @@
-"""Two server processes on one store: whoever is asked, and however often, a step happens once and is answered alike."""
+"""Retries to two server processes on one store: a step happens once, and all answers are equal."""
 
 import json
 from base64 import b64encode
@@ -15,7 +15,7 @@ from tests.durability.wire import JSON, Wire, assert_replay, code_of, was_replay
 
 @pytest.fixture(params=[False, True], ids=["sent", "held"])
 def hold_params(request: pytest.FixtureRequest) -> bool:
-    """Parameters that come with each step, and parameters that the session holds."""
+    """Return False and True in turn: parameters sent with each step, and parameters held by the session."""
     return bool(request.param)
 
 
@@ -24,7 +24,7 @@ def twin(wires: list[Wire], hold_params: bool) -> Twin:
     return Twin(wires[0], hold_params=hold_params)
 
 
-def test_two_processes_are_as_one(wires: list[Wire], twin: Twin) -> None:
+def test_two_processes_behave_as_one(wires: list[Wire], twin: Twin) -> None:
     alone = Twin(wires[0], hold_params=twin.config.hold_params)
     for number in range(1, 41):
         near, far = wires[number % 2], wires[1 - number % 2]
@@ -33,14 +33,14 @@ def test_two_processes_are_as_one(wires: list[Wire], twin: Twin) -> None:
         for wire in (far, near):
             assert_replay(wire.send(request), answer)
         by_one = wires[0].send(alone.request())
-        assert by_one.body == answer.body  # the digest of the state included
+        assert by_one.body == answer.body  # with the digest of the state
         twin.take(answer)
         alone.take(by_one)
     for wire in wires:
         twin.check(wire)
 
 
-def test_a_skipped_step_is_answered_again_and_moves_nothing(wires: list[Wire], twin: Twin) -> None:
+def test_a_repeated_skipped_step_changes_nothing(wires: list[Wire], twin: Twin) -> None:
     twin.take(wires[0].send(twin.request()))
     bad = twin.grads()
     bad["weight"][0, 0] = np.nan
@@ -53,7 +53,7 @@ def test_a_skipped_step_is_answered_again_and_moves_nothing(wires: list[Wire], t
     twin.check(wires[0])
 
 
-def test_a_setting_that_changes_in_between_does_not_change_the_answer(wires: list[Wire], twin: Twin) -> None:
+def test_a_later_setting_does_not_change_a_replay(wires: list[Wire], twin: Twin) -> None:
     for _ in range(3):
         request = twin.request()
         answer = wires[0].send(request)
@@ -67,7 +67,7 @@ def test_a_setting_that_changes_in_between_does_not_change_the_answer(wires: lis
     twin.check(wires[1])
 
 
-def test_an_older_key_and_another_body_are_refused_by_both(wires: list[Wire], twin: Twin) -> None:
+def test_both_refuse_an_older_key_and_another_body(wires: list[Wire], twin: Twin) -> None:
     requests = []
     for i in range(4):
         requests.append(twin.request())
@@ -83,7 +83,7 @@ def test_an_older_key_and_another_body_are_refused_by_both(wires: list[Wire], tw
 
 @pytest.mark.parametrize("form", ["list", "data", "base64"])
 @pytest.mark.parametrize("named", ["by its key", "by its number"])
-def test_a_step_in_json_is_answered_again_in_the_same_bytes(wires: list[Wire], form: str, named: str) -> None:
+def test_a_repeated_json_step_gets_the_same_bytes(wires: list[Wire], form: str, named: str) -> None:
     session = wires[0].ask("POST", "/v1/sessions", {"optimizer": "adamw", "clip": {"value": 0.1}}, 201)
     params = {"w": as_json([0.1, -0.2], form), "b": as_json([3.0], form)}
     for number in range(1, 4):

@@ -1,4 +1,4 @@
-"""`kill -9` of the server: what was acknowledged is there, once, to the bit."""
+"""`kill -9` of the server: acknowledged steps survive, once, to the bit."""
 
 import socket
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from tests.durability.wire import Wire, bytes_of, half_sent, was_replayed
 
 
 @pytest.mark.requirement("R1", "R2")
-def test_kills_of_the_server_under_load(trial: Trial, server: ServerProcess) -> None:
-    """Each finds eight requests under way somewhere, and a ninth half sent or half answered."""
+def test_kills_of_the_server_lose_no_step(trial: Trial, server: ServerProcess) -> None:
+    """Kill with eight requests in flight, and a ninth half sent or half answered."""
     with Load(server.port) as load, Wire(server.port) as wire:
         twin = Twin(wire, hold_params=True, rows=250)
         for number in range(trial.times(quick=2, whole=50)):
@@ -40,7 +40,7 @@ def test_kills_of_the_server_under_load(trial: Trial, server: ServerProcess) -> 
 
 @contextmanager
 def half_answered(port: int, request: Request) -> Iterator[None]:
-    """The client has read the begin of the answer, so the step was saved."""
+    """Read the start of the answer, when the step is saved."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         client.sendall(b"".join(bytes_of(request)))
         assert client.recv(1 << 10).startswith(b"HTTP/1.1 200 ")

@@ -1,5 +1,8 @@
-"""First tries that arrive late: one server process freezes with a request in its socket, the retry goes to the other,
-training goes on there, and then the first one thaws."""
+"""First tries that arrive after their retries.
+
+One server process freezes with a request in its socket, the retry goes to the other, training continues there, and then
+the first one thaws.
+"""
 
 import json
 import os
@@ -36,7 +39,7 @@ def frozen(server: ServerProcess) -> Iterator[None]:
 
 @contextmanager
 def sent(server: ServerProcess, request: Request) -> Iterator[HTTPResponse]:
-    """An answer that may come later."""
+    """Send the request; yield its answer, which may come later."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as client:
         client.sendall(b"".join(bytes_of(request)))
         yield HTTPResponse(client, method=request.method)
@@ -49,7 +52,7 @@ def late(answer: HTTPResponse) -> Response:
 
 @pytest.fixture
 def session(wires: list[Wire]) -> str:
-    """One at step 1, with parameters of its own."""
+    """Create a session at step 1 that holds its parameters; return its path."""
     document = {"optimizer": "adam", "hyperparameters": {"lr": 0.1}, "hold_params": True}
     session = f"/v1/sessions/{wires[0].ask('POST', '/v1/sessions', document, 201)['id']}"
     wires[0].ask("POST", f"{session}/steps", GRADS | {"params": {"w": [0.0, 0.0]}})
@@ -139,7 +142,7 @@ def test_a_late_creation_makes_no_second_session(pair: list[ServerProcess], wire
 
 
 def raced(pair: list[ServerProcess], request: Request) -> list[Response]:
-    """The answers to one request that many send to both processes at once."""
+    """Send one request many times at once to both processes; return the answers."""
     ports = [server.port for server in pair]
 
     def send(port: int) -> Response:
@@ -151,9 +154,7 @@ def raced(pair: list[ServerProcess], request: Request) -> list[Response]:
 
 
 @pytest.mark.parametrize("run", range(5))
-def test_of_many_creations_with_one_key_one_makes_a_session(
-    run: int, pair: list[ServerProcess], wires: list[Wire]
-) -> None:
+def test_many_creations_with_one_key_make_one_session(run: int, pair: list[ServerProcess], wires: list[Wire]) -> None:
     headers = JSON | {"idempotency-key": f'"race {run}"'}
     request = Request("POST", "/v1/sessions", headers=headers, body=b'{"optimizer":"sgd","labels":{"race":"%d"}}' % run)
     answers = raced(pair, request)
@@ -163,7 +164,7 @@ def test_of_many_creations_with_one_key_one_makes_a_session(
     assert len(wires[0].ask("GET", f"/v1/sessions?label=race:{run}")["sessions"]) == 1
 
 
-def test_of_many_writes_with_one_key_one_is_done(
+def test_many_writes_with_one_key_are_done_once(
     write: Request, session: str, pair: list[ServerProcess], wires: list[Wire]
 ) -> None:
     keyed = replace(write, headers={**write.headers, "idempotency-key": '"race"'})

@@ -1,4 +1,4 @@
-"""`kill -9` of Redis, alone or with the server: what was acknowledged is in its append-only file."""
+"""`kill -9` of Redis, alone or with the server: acknowledged steps are in its append-only file."""
 
 import time
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from tests.durability.processes import ServerProcess, servers
 from tests.servers import RedisServer
 
 AWAY_SECONDS = 0.5
-"""Redis is away for a random part of this, and as long as it takes to load its data."""
+"""The longest time without Redis, before it loads its data."""
 RECOVERED_SECONDS = 2.0
 STORE_SECONDS = 30.0
 """`OPTIM_STORE_TIMEOUT_SECONDS`, by default."""
@@ -25,7 +25,7 @@ def server(redis: RedisServer, folder: Path) -> Iterator[ServerProcess]:
 
 
 @pytest.mark.requirement("R3", "R2")
-def test_kills_of_redis_under_load(trial: Trial, server: ServerProcess, redis: RedisServer) -> None:
+def test_kills_of_redis_lose_no_step(trial: Trial, server: ServerProcess, redis: RedisServer) -> None:
     slowest_recovery = 0.0
     with Load(server.port) as load:
         for _ in range(trial.times(quick=2, whole=20)):
@@ -49,7 +49,9 @@ def test_kills_of_redis_under_load(trial: Trial, server: ServerProcess, redis: R
 
 
 @pytest.mark.requirement("R3", "R1", "R2")
-def test_kills_of_redis_and_of_the_server_at_once(trial: Trial, server: ServerProcess, redis: RedisServer) -> None:
+def test_kills_of_redis_and_server_together_lose_no_step(
+    trial: Trial, server: ServerProcess, redis: RedisServer
+) -> None:
     with Load(server.port) as load:
         for _ in range(trial.times(quick=1, whole=10)):
             load.wait_for_a_moment(trial.random)

@@ -1,4 +1,4 @@
-"""SIGTERM, as an operator or a container's end sends it: no step is lost, and the process ends by itself, well."""
+"""SIGTERM under load: no step is lost, and the process ends by itself with status 0."""
 
 import http.client
 import socket
@@ -18,14 +18,14 @@ from tests.durability.wire import Wire, assert_replay, half_sent
 SHUTDOWN_SECONDS = 30.0
 """`OPTIM_SHUTDOWN_SECONDS`, by default."""
 SLOW_SECONDS = 0.5
-"""How late a body's second half comes: long after everything idle was closed."""
+"""The delay of a body's second half, long after idle connections were closed."""
 PLACES = {"lmdb": ("lmdb", 1, 40), "redis": ("redis", 1, 40), "two workers": ("lmdb", 2, 20)}
-"""A store, server processes, and how often they are stopped."""
+"""By name: the store, the number of workers, and of stops."""
 
 
 @pytest.mark.requirement("R14", "R2")
 @pytest.mark.parametrize("place", PLACES)
-def test_stops_under_load(trial: Trial, place: str, folder: Path, request: pytest.FixtureRequest) -> None:
+def test_stops_under_load_lose_no_step(trial: Trial, place: str, folder: Path, request: pytest.FixtureRequest) -> None:
     store, workers, stops = PLACES[place]
     url = request.getfixturevalue("redis").url if store == "redis" else f"lmdb:{folder / place}"
     slowest = 0.0
@@ -46,7 +46,7 @@ def test_stops_under_load(trial: Trial, place: str, folder: Path, request: pytes
 
 
 def stop_and_start(server: ServerProcess, wire: Wire, twin: Twin) -> float:
-    """Idle connections are closed; a step that has come half may come whole, and is answered. The seconds it took."""
+    """Stop with idle connections, which are closed, and a half-sent step, which is answered; return the seconds."""
     request = twin.request()
     with (
         half_sent(server.port, request) as (slow, rest),

@@ -1,4 +1,4 @@
-"""`optim serve --workers 2`: one port, two processes behind it, and a training that cannot tell."""
+"""`optim serve --workers 2`: a training that two processes behind one port serve."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ def server(store: str, folder: Path) -> Iterator[ServerProcess]:
 
 
 def wires_to_both(server: ServerProcess) -> list[Wire]:
-    """A kept connection to each worker."""
+    """Return a kept connection to each worker."""
     by_worker: dict[int, Wire] = {}
     deadline = time.monotonic() + 60
     while len(by_worker) < 2:
@@ -39,7 +39,7 @@ def worker_of(server: ServerProcess, wire: Wire) -> int:
 
 @pytest.mark.parametrize("rows", [8, 100], ids=["small", "bulk"])
 @pytest.mark.parametrize("hold_params", [False, True], ids=["sent", "held"])
-def test_two_workers_are_as_one(server: ServerProcess, hold_params: bool, rows: int) -> None:
+def test_two_workers_behave_as_one(server: ServerProcess, hold_params: bool, rows: int) -> None:
     wires = wires_to_both(server)
     twin = Twin(wires[0], hold_params=hold_params, rows=rows)
     for number in range(1, 41):
@@ -52,7 +52,7 @@ def test_two_workers_are_as_one(server: ServerProcess, hold_params: bool, rows: 
         wire.close()
 
 
-def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(server: ServerProcess) -> None:
+def test_a_dead_worker_is_replaced_and_nothing_is_lost(server: ServerProcess) -> None:
     dying, living = wires_to_both(server)
     twins = [Twin(dying, hold_params=hold_params) for hold_params in (False, True)]
     for twin in twins:
@@ -70,7 +70,7 @@ def test_a_worker_that_dies_is_replaced_and_nothing_is_lost(server: ServerProces
         wire.close()
 
 
-def test_the_workers_end_with_a_supervisor_that_is_killed(server: ServerProcess) -> None:
+def test_the_workers_end_with_a_killed_supervisor(server: ServerProcess) -> None:
     with Wire(server.port) as wire:
         twin = Twin(wire, hold_params=True)
         twin.take(wire.send(twin.request()))

@@ -1,4 +1,4 @@
-"""One training run done twice: through the service, and by the engine alone in this process. They must not differ."""
+"""A training that is done twice: through the service, and by the engine in this process. They must be equal."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ SETTINGS: dict[str, Any] = {
     "clip": {"global_norm": 1.0},
     "on_non_finite": "skip",
 }
-"""Each of them is something that a wrong replay or a lost step would get wrong."""
+"""Settings that reveal a lost step or a wrong replay."""
 LOSS = 0.5
 
 
@@ -38,20 +38,20 @@ def init_params(rows: int = 8) -> Arrays:
 
 
 def names_of(number: int) -> list[str]:
-    """The tensors of a step: most are in each, one in every third, one from the 30th on."""
+    """Return the names of a step's tensors: most are in each step, one in every third, one from the 30th on."""
     always = ["weight", "bias", "wide", "brain"]
     return always + ["sometimes"] * (number % 3 == 0) + ["late"] * (number >= 30)
 
 
 class Twin:
-    """A session made through `wire`. `rows` is how large its largest tensor is, in rows of 300 float32."""
+    """A session that is created through `wire`. Its largest tensor has `rows` of 300 float32."""
 
     def __init__(self, wire: Wire, *, hold_params: bool, rows: int = 8) -> None:
         self.config = Config.parse(**SETTINGS, hold_params=hold_params)
         self.state = State.empty()
         self.params = init_params(rows)
         self.told: list[dict[str, Any]] = []
-        """What was answered about each step, as its row of the history must have it."""
+        """The metrics in each step's answer, which its row of the history must have."""
         self.id: str = wire.ask("POST", "/v1/sessions", {**SETTINGS, "hold_params": hold_params}, 201)["id"]
 
     @property
@@ -59,32 +59,32 @@ class Twin:
         return f"/v1/sessions/{self.id}"
 
     def grads(self, seed: int = 0) -> Arrays:
-        """The next step's, which depend on the parameters: what differs once differs ever after."""
+        """Return the next step's gradients. They depend on the parameters, so that one difference never disappears."""
         number = self.state.t + 1
         draw = np.random.default_rng((number, seed)).standard_normal
         noise = {name: np.asarray(draw(self.params[name].shape)) for name in names_of(number)}
         return {name: (noise[name] + 0.1 * self.params[name]).astype(self.params[name].dtype) for name in noise}
 
     def request(self, grads: Arrays | None = None) -> Request:
-        """The next step, with an idempotency key of its own."""
+        """Return the request for the next step, with a new idempotency key."""
         grads = self.grads() if grads is None else grads
         return in_one(_calls.step(self.id, self.state.t + 1, self._params(grads), grads, LOSS, None).request)
 
     def take(self, answer: Response, grads: Arrays | None = None) -> Outcome:
-        """Do the step here too, and compare all that was answered."""
+        """Take the step here, too, and compare it with the answer."""
         outcome = self.advance(grads)
         self.compare(answer, outcome)
         return outcome
 
     def advance(self, grads: Arrays | None = None) -> Outcome:
-        """Do the next step here."""
+        """Take the next step here."""
         grads = self.grads() if grads is None else grads
         outcome = step(self.config, self.state, self._params(grads), grads)
         self.state, self.params = outcome.state, {**self.params, **outcome.params}
         return outcome
 
     def compare(self, answer: Response, outcome: Outcome) -> None:
-        """The answer is what came out here. Answers are given in the order of their steps."""
+        """Compare an answer with the outcome here. Answers must come in the order of their steps."""
         assert answer.status == 200, answer.body
         told = _calls._stepped(answer)
         assert bits(told.params) == bits(outcome.params), f"step {outcome.state.t} differs"
@@ -97,7 +97,7 @@ class Twin:
         self.told.append({"step": told.step, "skipped": told.skipped, "loss": LOSS, **metrics})
 
     def check(self, wire: Wire) -> None:
-        """The service has what this process has: every step once, in order, and the state to the bit."""
+        """Compare the service's history with the steps here, and its state to the bit."""
         rows = wire.ask("GET", f"{self.path}/history?limit=10000")["history"]
         assert [{name: row[name] for name in told} for row, told in zip(rows, self.told, strict=True)] == self.told
         document = wire.ask("GET", self.path)
@@ -109,7 +109,7 @@ class Twin:
             assert bits(decode(state.body, slot)[0]) == bits(kept)
 
     def _params(self, grads: Arrays) -> Arrays:
-        """What goes with the gradients: of a session that holds parameters, those that it has not seen."""
+        """Return the parameters to send: all, or those that the session does not hold yet."""
         held = self.state.held() if self.config.hold_params else {}
         return {name: self.params[name] for name in grads if name not in held}
 

@@ -1,4 +1,4 @@
-"""HTTP as it is: one kept connection, no retries, the answer's very bytes."""
+"""Bare HTTP: one kept connection, no retries, the answer's exact bytes."""
 
 import http.client
 import json
@@ -11,11 +11,11 @@ from optim_client._protocol import Request, Response
 
 JSON = {"content-type": "application/json"}
 LOST = (OSError, http.client.HTTPException)
-"""What is raised when no answer came."""
+"""The exceptions for a lost answer."""
 
 
 class Wire:
-    """A client that hides nothing."""
+    """A client without retries."""
 
     def __init__(self, port: int) -> None:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -31,14 +31,14 @@ class Wire:
             raise
 
     def ask(self, method: str, path: str, document: object = None, status: int = 200) -> Any:
-        """A JSON document for a JSON document."""
+        """Send a JSON document; return that of the answer."""
         body = b"" if document is None else json.dumps(document).encode()
         response = self.send(Request(method, path, headers=JSON, body=body))
         assert response.status == status, response.body
         return json.loads(response.body)
 
     def close(self) -> None:
-        """The next request opens a new connection."""
+        """Close the connection; the next request opens a new one."""
         self.connection.close()
 
     def __enter__(self) -> Self:
@@ -49,7 +49,7 @@ class Wire:
 
 
 def bytes_of(request: Request, **headers: str) -> tuple[bytes, bytes]:
-    """The request's head and its body, for who sends them piece by piece."""
+    """Return the request's head and body as bytes."""
     assert isinstance(request.body, bytes)
     lines = [f"{request.method} {request.path} HTTP/1.1", "host: localhost", f"content-length: {len(request.body)}"]
     lines += [f"{name}: {value}" for name, value in {**request.headers, **headers}.items()]
@@ -58,7 +58,7 @@ def bytes_of(request: Request, **headers: str) -> tuple[bytes, bytes]:
 
 @contextmanager
 def half_sent(port: int, request: Request) -> Iterator[tuple[socket.socket, bytes]]:
-    """A connection on which the server reads the request's body and has got the half of it; and the other half."""
+    """Send half of the request's body to a server that reads it; yield the connection and the other half."""
     head, body = bytes_of(request, expect="100-continue")
     with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         client.sendall(head)
@@ -68,7 +68,7 @@ def half_sent(port: int, request: Request) -> Iterator[tuple[socket.socket, byte
 
 
 def code_of(response: Response) -> str | None:
-    """The code of a refusal; `None` of a success."""
+    """Return the code of a refusal; `None` for a success."""
     return json.loads(response.body)["code"] if response.status >= 400 else None
 
 
@@ -77,7 +77,7 @@ def was_replayed(response: Response) -> bool:
 
 
 def assert_replay(again: Response, first: Response) -> None:
-    """The same request got the same answer, and was told that it had been answered before."""
+    """Assert that a repeated request got the first answer, marked as a replay."""
     assert (again.status, again.headers["content-type"]) == (first.status, first.headers["content-type"]), again.body
     assert again.body == first.body
     assert was_replayed(again)

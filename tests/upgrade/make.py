@@ -1,5 +1,6 @@
-"""Write what the present format looks like: `python -m tests.upgrade.make`. Only once for each format, when it is new:
-the files of a format are what versions of that time left behind, and no later version may make them anew.
+"""The files of a format: `python -m tests.upgrade.make` writes those of the present one.
+
+Run it once for each new format. The files are what versions of that time left behind; never write them again.
 
 format-<number>/lmdb.json           an LMDB store with a session for each golden run, before its last step
 format-<number>/redis.json          a Redis with the same
@@ -22,14 +23,16 @@ from tests.upgrade.stored import KINDS
 
 FOLDER = Path(__file__).parent
 OTHERWISE = {"conflict", "other-params", "warnings", "warnings-json"}
-"""Runs that end with a refusal, or with a warning that a state file knows nothing of."""
+"""Runs that end with a refusal, or with a warning that a state file does not keep."""
 RUNS = [name for name, case in CASES.items() if len(case.steps) > 1 and name not in OTHERWISE]
-"""Those that end with two steps that are taken. What was stored before has those that there were."""
+"""The runs that end with two successful steps. Files of earlier formats have the runs of their time."""
 
 
 def step(client: Client, session: str, run: str, number: int, before: bytes | None = None) -> tuple[bytes, bool]:
-    """A golden step: what is answered, and whether it was answered before. With the answer before it, as JSON, the step
-    has the parameters of that."""
+    """Take a golden step; return its answer, and whether that was a replay.
+
+    With `before`, the JSON answer of the step before it, the step has the parameters of that answer.
+    """
     [request] = (GOLDEN / run).glob(f"{number}.request.*")
     headers, content = {"content-type": FORMS[request.suffix[1:]]}, request.read_bytes()
     if before:
@@ -44,7 +47,7 @@ def golden_answer(run: str, number: int) -> bytes:
 
 
 def train(client: Client) -> dict[str, str]:
-    """By run, a session that has all of its steps but the last."""
+    """Take all steps but the last of each run; return the sessions' paths by run."""
     sessions = {run: create(client, **CASES[run].settings, labels={"run": run}) for run in RUNS}
     for run, session in sessions.items():
         for number in range(1, len(CASES[run].steps)):

@@ -1,6 +1,6 @@
-"""All that a store has, as JSON and back into an empty one: the stored form, without the file of LMDB or of Redis.
+"""Dumps of stores as JSON: all keys and values, read from a store and written into an empty one.
 
-Written without the service's own code, so that it cannot change with that.
+Nothing of the service's code is used, so that a dump does not change with it.
 """
 
 from base64 import b64decode, b64encode
@@ -12,18 +12,20 @@ import redis
 
 Dump: TypeAlias = dict[str, Any]
 TABLES = 16
-"""Room for more named databases than any form has had."""
+"""More named databases than any format has."""
 
 
 class Kind(NamedTuple):
+    """A kind of store, with the functions for its dumps."""
+
     read: Callable[[str], Dump]
     write: Callable[[str, Dump], None]
     mark: tuple[str, ...]
-    """Where the number of the format is in a dump."""
+    """The path to the format's number in a dump."""
 
 
 def read_lmdb(url: str) -> Dump:
-    """By table and key; the nameless table is that of the marks."""
+    """Return the dump of an LMDB store, by table and key. The nameless table has the marks."""
     with lmdb.open(url.removeprefix("lmdb:"), max_dbs=TABLES) as environment, environment.begin() as txn:
         marks = dict(txn.cursor())
         names = [name for name, value in marks.items() if len(value) == 48]  # LMDB's own record of a named database
@@ -41,7 +43,7 @@ def write_lmdb(url: str, dump: Dump) -> None:
 
 
 def read_redis(url: str) -> Dump:
-    """By key: bytes, the members of a set, those of a sorted set with their scores, or the fields of a hash."""
+    """Return the dump of a Redis, by key: bytes, a set's members, a sorted set's scores, or a hash's fields."""
     with redis.Redis.from_url(url, protocol=2) as client:
         return {key.decode(): _value(client, key) for key in sorted(client.keys())}
 

@@ -1,4 +1,4 @@
-"""Stored documents of other versions: members of later ones are ignored, the keys of format 1 are kept."""
+"""Stored documents of other versions: later members are ignored, and the keys of format 1 are kept."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,13 +24,13 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def client(store: MemoryStore) -> Iterator[Client]:
-    """A service that has nothing in memory."""
+    """Open a service without a cache."""
     with serving(store, state_cache_bytes=0) as client:
         yield client
 
 
 def rewrite(store: MemoryStore, session: str, change: Callable[[Any], None], more: bytes = b"", form: int = 2) -> None:
-    """Give a session's head another document, without the service's own code; `more` goes into its other lines."""
+    """Change the document of a session's head without the service's code; `more` goes into its other lines."""
     name = session.rpartition("/")[2]
     label, about, document = store._heads[name].split(b" ", 2)[2].split(b"\n", 2)
     read = orjson.loads(document)
@@ -64,7 +64,7 @@ def test_members_of_a_later_version_are_ignored(store: MemoryStore, client: Clie
 
 @pytest.mark.parametrize("place", ["config", "hyperparameters"])
 def test_settings_of_a_later_version_are_refused_by_name(store: MemoryStore, client: Client, place: str) -> None:
-    """Without them its steps would be others."""
+    """Refuse the session, because its steps would differ without the setting."""
     session = create(client)
     other = create(client)
     rewrite(store, session, lambda document: _within(document, place).update(warp=9))
@@ -85,7 +85,7 @@ def _within(document: dict[str, Any], place: str) -> dict[str, Any]:
 
 @pytest.fixture
 def old(store: MemoryStore, client: Client) -> tuple[str, httpx2.Response]:
-    """A session at step 2 as format 1 has it, whose document has the keys of both steps; and the answer of the last."""
+    """Return a session at step 2 in format 1, whose document has the keys of both steps; and its last answer."""
     session = create(client, hold_params=True)
     bodies = [orjson.dumps(body) for body in (W, GRADS)]
     first, last = [client.post(f"{session}/steps", content=body, headers=JSON) for body in bodies]
@@ -111,7 +111,7 @@ def sent(client: Client, session: str, key: str, body: dict[str, Any]) -> httpx2
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "a step", "other settings", "other parameters"])
-def test_keys_of_format_1_are_known(client: Client, old: tuple[str, httpx2.Response], meanwhile: str) -> None:
+def test_the_keys_of_format_1_are_recognized(client: Client, old: tuple[str, httpx2.Response], meanwhile: str) -> None:
     session, last = old
     if meanwhile == "a step":
         stepped(client, session, **GRADS)
@@ -131,7 +131,7 @@ def test_keys_of_format_1_are_known(client: Client, old: tuple[str, httpx2.Respo
             assert problem(again, 409, "step_conflict")["applied_as_step"] == 2
 
 
-def test_a_step_of_format_1_is_known_by_its_number(client: Client, old: tuple[str, httpx2.Response]) -> None:
+def test_a_format_1_step_is_recognized_by_number(client: Client, old: tuple[str, httpx2.Response]) -> None:
     session, last = old
     taken = client.post(f"{session}/steps", content=orjson.dumps(GRADS | {"step": 2}), headers=JSON)
     problem(taken, 409, "step_conflict")  # its body had no number

@@ -1,4 +1,4 @@
-"""What versions of earlier formats left behind is opened and stepped on, to the bit; a newer format is refused."""
+"""Stores and state files of earlier formats: they are opened and stepped to the bit; newer ones are refused."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
-    """An empty place for a store."""
+    """Return the URL of an empty store."""
     if kind == "redis":
         return str(request.getfixturevalue("redis_url"))
     (tmp_path / "store").mkdir()
@@ -52,8 +52,10 @@ def runs_of(form: str) -> set[str]:
 
 
 def assert_alike(answer: bytes, golden: bytes, run: str) -> None:
-    """A step that an earlier version took has that version's norms, whose last digits were others; the rest is the
-    same to the bit, but for a step that was clipped by such a norm."""
+    """Compare an answer with the golden one to the bit, but for norms and what was clipped by them.
+
+    An earlier version computed other last digits of a norm.
+    """
     (parts, metrics), (golden_parts, golden_metrics) = parsed(answer), parsed(golden)
     if run in CLIPPED:
         pairs = [(each.pop("params"), each.pop("digest"), each.pop("params_digest")) for each in (parts, golden_parts)]
@@ -65,7 +67,7 @@ def assert_alike(answer: bytes, golden: bytes, run: str) -> None:
 
 
 def parsed(answer: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All of an answer but its metrics, and these."""
+    """Return an answer without its metrics, and the metrics."""
     if answer.startswith(b"{"):
         document = json.loads(answer)
         return document, document.pop("metrics")
@@ -76,7 +78,7 @@ def parsed(answer: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @pytest.mark.requirement("R14")
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_store_is_opened_and_stepped_on(trial: Trial, form: str, kind: str, url: str) -> None:
+def test_an_older_store_is_opened_and_stepped(trial: Trial, form: str, kind: str, url: str) -> None:
     KINDS[kind].write(url, kept(form, kind))
     with serving(store=url) as client:
         listed = client.get("/v1/sessions", params={"limit": 100}).json()["sessions"]
@@ -100,7 +102,7 @@ def test_a_store_is_opened_and_stepped_on(trial: Trial, form: str, kind: str, ur
 
 @pytest.mark.requirement("R14")
 @pytest.mark.parametrize("form", FORMATS)
-def test_state_files_are_taken_and_stepped_on(trial: Trial, form: str) -> None:
+def test_an_older_state_file_is_loaded_and_stepped(trial: Trial, form: str) -> None:
     with serving() as client:
         for run in sorted(runs_of(form)):
             session, file = create(client, **CASES[run].settings), (FOLDER / form / f"{run}.safetensors").read_bytes()
@@ -118,7 +120,7 @@ def test_state_files_are_taken_and_stepped_on(trial: Trial, form: str) -> None:
 
 
 @pytest.mark.requirement("R14")
-def test_a_store_of_a_newer_format_is_refused_at_the_start_and_left_as_it_is(trial: Trial, kind: str, url: str) -> None:
+def test_a_newer_format_is_refused_and_left_unchanged(trial: Trial, kind: str, url: str) -> None:
     dump = kept(FORMATS[-1], kind)
     *path, mark = KINDS[kind].mark
     place: dict[str, Any] = dump
