@@ -1,4 +1,4 @@
-"""Links between the documents lead somewhere, and files that are named are there."""
+"""Links between the documents, and the files that CONTRIBUTING.md names."""
 
 import re
 from pathlib import Path
