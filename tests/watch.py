@@ -1,7 +1,7 @@
 """A watcher that runs the tests of what changed since the last commit, and again at each save. `make watch` starts it.
 
-The tests of a file are those of its name; where there are none, those that import or name it. pytest loads this module as
-a plugin too, to stop after `SECONDS`.
+The tests of a file are those of its name; where there are none, those that import or name it. pytest also loads this
+module as a plugin, to stop after `SECONDS`.
 """
 
 import re
