@@ -1,4 +1,4 @@
-# Every target installs into .venv first, so .venv/bin/optim is there afterwards. A fresh machine needs Python 3.11, make and git.
+# Targets install into .venv, so .venv/bin/optim is there afterwards. A fresh machine needs Python 3.11, make and git.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
