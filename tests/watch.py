@@ -1,7 +1,7 @@
 """A watcher that runs the tests of what changed since the last commit, and again at each save. `make watch` starts it.
 
-The tests of a file are those of its name; where there are none, those that import or name it. pytest also loads this
-module as a plugin, to stop after `SECONDS`.
+The tests of a file are those of its name; where there are none, the nearest that import or name it. pytest also loads
+this module as a plugin, to stop after `SECONDS`.
 """
 
 import re
@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SECONDS = 8
+SECONDS = 6
+MOST = 6
+"""The most test files for a module that has none of its name."""
 START = time.monotonic()
 
 
@@ -39,7 +41,15 @@ def choose(name: str, tests: Mapping[str, str]) -> list[str]:
     path = Path(name)
     stem = path.parent.name if path.stem == "__init__" else path.stem.lstrip("_")
     named = [test for test in tests if re.fullmatch(rf"test_{re.escape(stem)}(_\w+)?", Path(test).stem)]
-    return named or [test for test, text in tests.items() if _mention(path).search(text)]
+    near = sorted(
+        (test for test in tests if _mention(path).search(tests[test])), key=lambda test: not _is_near(test, path)
+    )
+    return named or near[:MOST]
+
+
+def _is_near(test: str, path: Path) -> bool:
+    """Return whether the test is in the folder that mirrors the file's."""
+    return Path(test).parent.name == path.parent.name
 
 
 def _mention(path: Path) -> re.Pattern[str]:
