@@ -1,4 +1,4 @@
-# What is installed, and what builds, is what `make lock` wrote down, by its hashes.
+# Installs and builds with exactly the packages that `make lock` wrote down, by hash.
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY requirements.lock requirements-build.lock ./
@@ -22,7 +22,7 @@ RUN groupadd --gid 10001 optim \
  && useradd --uid 10001 --gid optim --home-dir /data --no-create-home --shell /usr/sbin/nologin optim \
  && install --directory --owner optim --group optim /data
 COPY --from=build /venv /venv
-# It listens to all of the container's network, so it starts with API keys alone, or with OPTIM_INSECURE=true.
+# The service listens on the container's whole network, so it needs API keys or OPTIM_INSECURE=true to start.
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -34,8 +34,8 @@ ENV PATH=/venv/bin:$PATH \
 USER 10001:10001
 WORKDIR /data
 EXPOSE 8000
-# Alive, not ready: a new container would not bring an absent Redis back. Traffic is what /readyz is for.
-# It asks itself, so whose certificate that is does not matter. Kubernetes may put an address into OPTIM_PORT.
+# Checks that it is alive, not ready: a new container would not bring an absent Redis back. /readyz is for routing traffic.
+# It asks itself, so the certificate is not verified. Kubernetes may put an address into OPTIM_PORT.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=20s CMD ["python", "-c", "import http.client as h, os, ssl, sys; p = os.environ['OPTIM_PORT']; at = ('127.0.0.1', int(p) if p.isdigit() else 8000); c = h.HTTPSConnection(*at, timeout=4, context=ssl._create_unverified_context()) if os.environ.get('OPTIM_SSL_CERTFILE') else h.HTTPConnection(*at, timeout=4); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["optim"]
 CMD ["serve"]

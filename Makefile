@@ -1,10 +1,13 @@
-# Everything happens in .venv, so .venv/bin/optim is there after any target. A fresh machine needs Python 3.11, make, git.
+# Targets install into .venv, so .venv/bin/optim is there afterwards. A fresh machine needs Python 3.11, make and git.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test chaos big serve backup restore check lock audit peers bench clean
-.DEFAULT_GOAL := demo
+.PHONY: help demo test watch check serve backup restore peers bench big chaos lock audit clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "  make %-9s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -12,36 +15,40 @@ $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable clients/python --editable . --group test --group check
 	touch $@
 
-demo: $(VENV)/.installed  ## watch a network learn through the service, killed in the middle of a step
+demo: $(VENV)/.installed  ## watch a network learn through the service, whose server is killed in the middle of a step
 	$(BIN)/optim demo
 
-test: $(VENV)/.installed  ## every test, with a real Redis
+test: $(VENV)/.installed  ## run every test, on the embedded store and on a real Redis
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-chaos: $(VENV)/.installed  ## every check of docs/reliability.md, whole, about an hour; ONLY="-k races" for a part
+watch: $(VENV)/.installed  ## run the tests of what changed since the last commit, again at each save; at most 10 s a run
+	$(BIN)/python -m tests.watch
+
+chaos: $(VENV)/.installed  ## run every check of docs/reliability.md in full, about an hour; ONLY="-k races" for a part
 	CHAOS=whole $(BIN)/python -m pytest -s -m requirement $(ONLY)
 	$(BIN)/python -m tests.chaos.page
 
-serve: $(VENV)/.installed  ## the service on the embedded store, on http://127.0.0.1:8000
+serve: $(VENV)/.installed  ## run the service on the embedded store, at http://127.0.0.1:8000
 	$(BIN)/optim serve
 
-# STORE=lmdb:PATH, else OPTIM_STORE; or STORE=compose, the Redis of docker-compose.yml, which needs Docker alone.
+# STORE is lmdb:PATH (OPTIM_STORE by default), or compose: the Redis of docker-compose.yml, which needs only Docker.
 COPY_NEEDS = $(if $(filter compose,$(STORE)),,$(VENV)/.installed)
 COPY = $(if $(filter compose,$(STORE)),sh compose-store.sh $(1) "$(2)",$(BIN)/optim store $(1) "$(2)" $(if $(STORE),--store "$(STORE)"))
 
-backup: $(COPY_NEEDS)  ## all sessions, while the service runs: STORE=lmdb:PATH TO=FOLDER, or STORE=compose TO=FILE
+backup: $(COPY_NEEDS)  ## back up all sessions while the service runs: STORE=lmdb:PATH TO=FOLDER, or STORE=compose TO=FILE
 	$(if $(TO),,$(error say where to: make backup STORE=lmdb:PATH TO=FOLDER, or STORE=compose TO=FILE))
 	@$(call COPY,backup,$(TO))
 
-restore: $(COPY_NEEDS)  ## what backup made, where no store is: STORE=lmdb:PATH FROM=FOLDER, or STORE=compose FROM=FILE
+restore: $(COPY_NEEDS)  ## restore a backup into an empty store: STORE=lmdb:PATH FROM=FOLDER, or STORE=compose FROM=FILE
 	$(if $(FROM),,$(error say where from: make restore STORE=lmdb:PATH FROM=FOLDER, or STORE=compose FROM=FILE))
 	@$(call COPY,restore,$(FROM))
 
-check: $(VENV)/.installed  ## style, types, and the direction of imports
+check: $(VENV)/.installed  ## check style, types, imports and docstrings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/docs/test_docstrings.py
 
 .venv-supply/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-supply
@@ -52,12 +59,12 @@ check: $(VENV)/.installed  ## style, types, and the direction of imports
 LOCK := .venv-supply/bin/uv pip compile --universal --python-version 3.13 --generate-hashes --upgrade --quiet \
 	--no-annotate --custom-compile-command "make lock"
 
-lock: .venv-supply/.installed  ## what the image is made of and with: the newest versions that fit, with their hashes
+lock: .venv-supply/.installed  ## lock what the image installs and builds with: the newest versions that fit, with their hashes
 	echo "optim-client @ file://$(CURDIR)/clients/python" \
 		| $(LOCK) pyproject.toml - --extra fused --no-emit-package optim-client --output-file requirements.lock
 	$(LOCK) --group build --output-file requirements-build.lock
 
-audit: .venv-supply/.installed  ## is a vulnerability known of what the image is made of? Asks the index's advisories
+audit: .venv-supply/.installed  ## look for known vulnerabilities of the locked packages; needs an index with advisories
 	.venv-supply/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock -r requirements-build.lock
 
 .venv-peers/.installed: pyproject.toml
@@ -66,7 +73,7 @@ audit: .venv-supply/.installed  ## is a vulnerability known of what the image is
 	.venv-peers/bin/python -m pip install --quiet --editable clients/python --editable . --group test --group peers
 	touch $@
 
-peers: .venv-peers/.installed $(VENV)/.installed  ## the engine against live torch and optax, in their own environment
+peers: .venv-peers/.installed $(VENV)/.installed  ## test the engine against live torch and optax, in an environment of their own
 	.venv-peers/bin/python -m pytest tests/peers
 
 .venv-bench/.installed: pyproject.toml clients/python/pyproject.toml
@@ -75,11 +82,11 @@ peers: .venv-peers/.installed $(VENV)/.installed  ## the engine against live tor
 	.venv-bench/bin/python -m pip install --quiet --editable clients/python --editable '.[fused]' --group test --group bench
 	touch $@
 
-bench: .venv-bench/.installed  ## all comparisons, in their own environment; BENCH="--quick --only step" for a part of them
+bench: .venv-bench/.installed  ## measure all comparisons and write docs/performance.md; BENCH="--quick --only step" for a part
 	.venv-bench/bin/python -m benchmarks $(BENCH)
 
-big: $(VENV)/.installed  ## a session of 100 million parameters on LMDB and on Redis; needs 12 GiB of memory
+big: $(VENV)/.installed  ## step a session of 100 million parameters on LMDB and on Redis; needs 12 GiB of memory
 	$(BIN)/python -m benchmarks.big_session
 
-clean:
+clean:  ## remove the environments and every cache
 	rm -rf $(VENV) .venv-supply .venv-peers .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .numba_cache

@@ -1,8 +1,7 @@
-"""A run that keeps its parameters itself: killed at any moment, it goes on from its last checkpoint, to the same bits.
+"""A run that keeps its own parameters: killed at any moment, it goes on from its last checkpoint, to the same bits.
 
-A checkpoint is two files that belong together: the parameters after a step, and the session's state after that step.
-The session may be ahead of it by the steps since; loading the state takes it back. `resume.py` has less to do, for its
-session holds the parameters.
+A checkpoint is two files: the parameters after a step, and the session's state after that step. The session may be some
+steps ahead; loading the state takes it back. `resume.py` is simpler, because its session holds the parameters.
 """
 
 import shutil
@@ -19,7 +18,7 @@ Params = dict[str, np.ndarray]
 
 
 def gradients(params: Params, step: int) -> tuple[float, Params]:
-    """The loss on the points of that step, and what it has to say about a parabola's coefficients."""
+    """Return the loss on the points of that step, and the gradients of the parabola's coefficients."""
     x = np.random.default_rng(step).uniform(-1, 1, 64)
     powers = np.stack([x**0, x, x**2])
     error = params["coefficients"] @ powers - (1 - 2 * x + 3 * x**2)
@@ -38,7 +37,7 @@ def save(session: Session, params: Params) -> None:
 
 
 def resumed(client: Client) -> tuple[Session, Params]:
-    """The session and the parameters of the last checkpoint, at one step."""
+    """Return the session and the parameters of the last checkpoint, both at one step."""
     checkpoints = sorted(FOLDER.glob("[0-9]*"))
     if not checkpoints:
         return client.sessions.create("adam", lr=0.05, ttl_seconds=86400), {"coefficients": np.zeros(3)}

@@ -1,4 +1,4 @@
-"""A line through noisy points, by AdamW with warm-up, and what the service recorded of it."""
+"""A line through noisy points, learned by AdamW with a warmup, and the history of the run."""
 
 import numpy as np
 from optim_client import Client

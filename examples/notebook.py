@@ -1,4 +1,4 @@
-"""Every optimizer on Rosenbrock's valley. `Client("memory:")` is the service in this process: nothing to start."""
+"""Several optimizers in Rosenbrock's valley. `Client("memory:")` runs the service in this process."""
 
 # %%
 import numpy as np
@@ -9,7 +9,7 @@ client = Client("memory:")
 
 # %%
 def rosenbrock(x: float, y: float) -> tuple[float, dict[str, float]]:
-    """The height at a place, and its slope there. The valley's floor is at (1, 1)."""
+    """Return the height at a place, and its slope there. The lowest point is (1, 1)."""
     return (1 - x) ** 2 + 100 * (y - x**2) ** 2, {
         "x": -2 * (1 - x) - 400 * x * (y - x**2),
         "y": 200 * (y - x**2),

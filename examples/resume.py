@@ -1,7 +1,7 @@
-"""A run that may be stopped at any moment, by Ctrl-C or by `kill -9`: started again, it goes on from its last step.
+"""A run that can be stopped at any moment, by Ctrl-C or `kill -9`: started again, it goes on from its last step.
 
-The session holds the parameters, so all that the program must find again is the session, by its label. What else a step
-needs, here the points that it learns from, follows from its number.
+The session holds the parameters, so the program only has to find the session again, by its label. The rest, here the
+points that a step learns from, follows from the step's number.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ STEPS, LABEL = 400, {"example": "resume"}
 
 
 def gradients(params: dict[str, np.ndarray], step: int) -> tuple[float, dict[str, np.ndarray]]:
-    """The loss on the points of that step, and what it has to say about a parabola's coefficients."""
+    """Return the loss on the points of that step, and the gradients of the parabola's coefficients."""
     x = np.random.default_rng(step).uniform(-1, 1, 64)
     powers = np.stack([x**0, x, x**2])
     error = params["coefficients"] @ powers - (1 - 2 * x + 3 * x**2)

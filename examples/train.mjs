@@ -1,5 +1,5 @@
 // Logistic regression in JavaScript, with nothing but fetch: is a point above the line y = x?
-// A request whose answer is lost is sent again, with the same key: no step is ever taken twice, and a restart is outlived.
+// A request without an answer is sent again with the same key: the run survives a restart, and takes no step twice.
 
 const url = process.env.OPTIM_BASE_URL ?? 'http://127.0.0.1:8000'
 

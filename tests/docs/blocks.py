@@ -1,4 +1,4 @@
-"""The documents as the tests read them: their fenced blocks, tables, headings and links."""
+"""Readers of the documents: their fenced blocks, tables, headings and links."""
 
 import re
 from collections.abc import Iterator
@@ -18,19 +18,19 @@ def name_of(path: Path) -> str:
 
 
 def section(text: str, title: str) -> str:
-    """What stands below a heading, up to the next one of its level."""
+    """Return the text below a heading, up to the next heading of its level."""
     found = re.search(rf"^(#+) {re.escape(title)}\n(.*?)(?=^#{{1,2}} |\Z)", text, re.MULTILINE | re.DOTALL)
     assert found, f"there is no section {title!r}"
     return found[2]
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of that language, in order."""
+    """Return the fenced blocks of that language, in order."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def rows(text: str) -> Iterator[list[str]]:
-    """The cells of each row of each table, without headings and rulers."""
+    """Yield the cells of each row of each table, without headings and rulers."""
     lines = text.splitlines()
     for before, line in zip(["", *lines], lines, strict=False):
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
@@ -39,6 +39,6 @@ def rows(text: str) -> Iterator[list[str]]:
 
 
 def anchors(text: str) -> set[str]:
-    """The headings as a link names them."""
+    """Return the headings as a link names them."""
     headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -10,7 +10,7 @@ from app.demo.server import Server
 from tests.docs import curl
 
 HERE = "http://127.0.0.1:8000"
-"""Where the documents say that the service is."""
+"""The address of the service in the documents."""
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +21,13 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def here(url: str) -> Callable[[str], str]:
-    """A document's lines, with this test's service in them."""
+    """Return a function that puts the address of the test's service into a document's lines."""
     return lambda text: text.replace(HERE, url)
 
 
 @pytest.fixture(params=["curl", "httpx2"])
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A PATH with a curl: the machine's own, or what stands in for it where there is none."""
+    """Return a PATH with a curl: the machine's own, or the stand-in where there is none."""
     own = tmp_path / "bin"
     own.mkdir()
     if request.param == "httpx2" or shutil.which("curl") is None:

@@ -1,4 +1,4 @@
-"""`curl`, as far as the documents use it, for a machine that has none: the same requests, sent by HTTPX."""
+"""A stand-in for `curl`, as far as the documents use it: it sends the same requests by HTTPX."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""The backup and the restore of docs/stores.md, typed as it tells an operator to, on stores in use."""
+"""Backup and restore as docs/stores.md tells an operator to do them, on stores in use."""
 
 import os
 import shlex
@@ -20,14 +20,14 @@ from tests.docs.blocks import ROOT, blocks, read, section
 from tests.durability.processes import ServerProcess
 
 GRADS = [{"w": np.random.default_rng(n).standard_normal(40_000, np.float32)} for n in range(400)]
-"""Of each step, so that it can be taken again."""
+"""The gradients of each step, so that it can be taken again."""
 SESSIONS = 4
 
 Run = Callable[[str], "subprocess.CompletedProcess[str]"]
 
 
 class Steps:
-    """Sessions that are stepped for as long as a test wants; the digest that each had after each of its steps."""
+    """Sessions that are stepped for as long as a test wants, with the digest of each after each step."""
 
     def __init__(self, url: str) -> None:
         self.digests: dict[str, list[str]] = {}
@@ -42,7 +42,7 @@ class Steps:
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
-        """While steps are taken: before the block, in it, and after it."""
+        """Take steps before the block, in it, and after it."""
         for thread in self._threads:
             thread.start()
         try:
@@ -67,11 +67,11 @@ class Steps:
                 self.digests[session_id].append(session.digest)
 
     def remember(self, client: Client) -> None:
-        """Know each session as it is now, which the restored ones are behind."""
+        """Keep each session as it is now; the restored ones will be behind."""
         self._ahead = {session_id: client.sessions.get(session_id) for session_id in self.digests}
 
     def check(self, later: str, deleted: str) -> None:
-        """After the restore: each session is at one of its steps, whole, and goes on from there to the same bits."""
+        """Assert that each restored session is whole, at one of its steps, and goes on to the same bits."""
         with Client(self._url) as client:
             behind = 0
             for session_id, digests in self.digests.items():
@@ -100,7 +100,7 @@ def lines(title: str) -> list[str]:
 
 
 def rehearse(client: Client, url: str, run: Run, backup: str) -> tuple[Steps, str, str]:
-    """Back up while steps are taken; what is made and deleted after that is to be missed and found after a restore."""
+    """Back up while steps are taken. Return the steps, and the ids of a session made and one deleted afterwards."""
     steps = Steps(url)
     deleted = client.sessions.create("sgd")
     with steps.under_way():
@@ -115,7 +115,7 @@ def rehearse(client: Client, url: str, run: Run, backup: str) -> tuple[Steps, st
 
 @pytest.fixture
 def make(tmp_path: Path) -> list[str]:
-    """`make` as in a clone, with the environment that these tests run in as its own."""
+    """Return the command `make`, with the environment of these tests in the place of .venv."""
     environment = tmp_path / "environment"
     (environment / "bin").mkdir(parents=True)
     (environment / ".installed").touch()

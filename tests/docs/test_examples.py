@@ -1,4 +1,4 @@
-"""The examples learn what they say, and the documents' Python runs."""
+"""The examples learn, and the documents' Python runs."""
 
 import os
 import re

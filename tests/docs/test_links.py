@@ -1,4 +1,4 @@
-"""Links between the documents lead somewhere, and files that are named are there."""
+"""Links between the documents, and the files and tests that they name."""
 
 import re
 from pathlib import Path
@@ -23,6 +23,13 @@ def test_every_room_is_there() -> None:
     assert len(rooms) > 40
     for room in rooms:
         assert (ROOT / room).exists(), room
+
+
+def test_every_named_test_exists() -> None:
+    tests = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/test_*.py"))
+    for document in DOCUMENTS:
+        for name in re.findall(r"`(test_\w+)`", document.read_text(encoding="utf-8")):
+            assert f"def {name}(" in tests, f"{name_of(document)}: {name}"
 
 
 def test_every_document_can_be_reached_from_the_readme() -> None:

@@ -1,4 +1,4 @@
-"""The page of /docs: whole, by itself, and safe whatever the schema says."""
+"""The page of /docs: complete, self-contained, and safe for any schema."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ LOADS = {"script", "img", "iframe", "object", "embed", "link", "form", "input"}
 
 
 class Page(HTMLParser):
-    """What a browser sees: elements with their attributes, and the text."""
+    """The elements of a page with their attributes, and its text, as a browser sees them."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the README shows is what happens."""
+"""The README: its commands, numbers and tables are true."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The reference has every route, setting and error that there is, and none that there is not."""
+"""The reference: every route, setting and error of the code, and no others."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tests.docs.blocks import DOCUMENTS, ROOT, blocks, name_of, read, rows, sect
 
 CLIENT_SETTINGS = {"OPTIM_BASE_URL", "OPTIM_API_KEY"}
 UNLISTED = {("GET", "/openapi.json"), ("GET", "/docs")}
-"""Routes that stand in no schema."""
+"""Routes that the schema does not list."""
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def schema() -> Any:
 
 
 def routes(text: str) -> set[tuple[str, str]]:
-    """What a text says of methods and paths, a path's parameters without their names."""
+    """Return the methods and paths that a text names, a path's parameters without their names."""
     found = re.findall(r"\b(GET|POST|PUT|PATCH|DELETE)`? `?(/[\w/{}.]+)", text)
     return {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path in found}
 

@@ -1,4 +1,4 @@
-"""What the page about the stores tells an operator to type does what it says."""
+"""docs/stores.md: the keys in Redis that it lists."""
 
 import re
 from pathlib import Path
