@@ -22,7 +22,7 @@ from optim_engine.arrays import Array, compute_dtype, unify_nans, widened
 from optim_engine.averages import correction
 from optim_engine.buffers import scratch
 from optim_engine.fused_loops import LINE, adam, address, fence, moved, row_sums, stack
-from optim_engine.sums import FEWER, LANES, ROW, TILE, Chunk, settle_chunk, settled
+from optim_engine.sums import FEWER, LANES, ROW, TILE, TRUSTED, Chunk, settle_chunk
 from optim_engine.walk import Update, Vectors
 
 SQUARES = ROW + LANES
@@ -37,21 +37,16 @@ DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 
 
 def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
-    """Update a chunk of a run, and sum its squares."""
-    h, dtype = update.h, run.old["params"].dtype
-    in_place = _address(run.old["params"]) == _address(run.new["params"])
-    if in_place or not isinstance(h, Adam | AdamW) or dtype not in DTYPES:
+    """Update a chunk of a run, and return the sums of squares that `walk.update_blocks` returns."""
+    h, dtype, θ, result = update.h, run.old["params"].dtype, run.old["params"], run.new["params"]
+    if not isinstance(h, Adam | AdamW) or dtype not in DTYPES or np.may_share_memory(θ, result):
         return walk.update_blocks(update, run, chunk)
     last = "v_max" if h.amsgrad else "v"
     old, new = ([vectors[slot] for slot in ("params", "m", "v", last)] for vectors in (run.old, run.new))
     inputs = tuple([np.ascontiguousarray(array) for array in (_in(dtype, run.g), *old)])
-    numbers = _coefficients(update, h, dtype)
-    decays = bool(h.weight_decay) and not h.decoupled
-    bare = numbers[:2] == (1, math.inf) and not decays
-    past_cache = all(_address(array) % LINE == 0 for array in new)
+    numbers, flags = _coefficients(update, h, dtype)
     sums = np.empty((len(chunk.ends), 3))
-    _ADAM(inputs, tuple(new), numbers, (bare, decays, h.amsgrad, past_cache), chunk.ends, chunk.small, sums)
-    if not settled(sums, dtype):
+    if not _ADAM(inputs, tuple(new), numbers, flags, chunk.ends, chunk.small, sums):
         _settle(sums, run, chunk)
     return sums
 
@@ -70,8 +65,7 @@ def squares(x: Array, chunk: Chunk) -> Array:
     """The sums of squares of a chunk, whose elements x has."""
     wide = np.ascontiguousarray(_in(compute_dtype(x.dtype), x))
     sums = np.empty((len(chunk.ends), 1))
-    _SQUARES(wide, chunk.ends, chunk.small, sums)
-    if not settled(sums, wide.dtype):
+    if not _SQUARES(wide, chunk.ends, chunk.small, sums):
         settle_chunk(sums, chunk, lambda at: [x[at]])
     return sums
 
@@ -84,12 +78,15 @@ def _in(dtype: np.dtype[Any], g: Array) -> Array:
 
 @lru_cache(maxsize=16)
 @np.errstate(all="ignore")
-def _coefficients(update: Update, h: Adam | AdamW, dtype: np.dtype[Any]) -> tuple[Any, ...]:
-    """Return the numbers of the gradient and the rule, rounded once to the dtype; the same for all chunks of a run."""
+def _coefficients(
+    update: Update, h: Adam | AdamW, dtype: np.dtype[Any]
+) -> tuple[tuple[Any, ...], tuple[bool, bool, bool]]:
+    """Return the numbers of the gradient and the rule, rounded once to the dtype, and the kernel's first three flags;
+    the same for all chunks of a run."""
     number = dtype.type
     β1, β2 = h.betas
     bias1, bias2 = correction(β1, update.t), math.sqrt(correction(β2, update.t))
-    return (
+    numbers = (
         number(-update.clip_scale if h.maximize else update.clip_scale),
         number(math.inf if update.clip_value is None else update.clip_value),
         number(0 if h.decoupled else h.weight_decay),
@@ -97,10 +94,8 @@ def _coefficients(update: Update, h: Adam | AdamW, dtype: np.dtype[Any]) -> tupl
         *(number(h.eps * bias2), number(update.γ * bias2 / bias1)),
         number(1 - update.γ * h.weight_decay if h.decoupled else 1),
     )
-
-
-def _address(array: Array) -> int:
-    return int(array.__array_interface__["data"][0])
+    decays = bool(h.weight_decay) and not h.decoupled
+    return numbers, (numbers[:2] == (1, math.inf) and not decays, decays, h.amsgrad)
 
 
 @njit(error_model="numpy")
@@ -143,7 +138,7 @@ _CHUNK = types.Array(types.int64, 1, "C"), types.boolean, types.Array(float64, 2
 
 def _signature(number: Any) -> Any:
     old, new = types.UniTuple(_read(number), 5), types.UniTuple(_written(number), 4)
-    return types.void(old, new, types.UniTuple(number, 10), types.UniTuple(types.boolean, 4), *_CHUNK)
+    return types.boolean(old, new, types.UniTuple(number, 10), types.UniTuple(types.boolean, 3), *_CHUNK)
 
 
 def _compiled(function: Any, *signatures: Any) -> Any:
@@ -163,6 +158,17 @@ def _squares(x, ends, small, sums):
         else:
             sums[k, 0] = _block_total(x, squares, lanes, begin, ends[k])
         begin = ends[k]
+    return _settled(x, sums)
+
+
+@njit(error_model="numpy")
+def _settled(x, sums):
+    """Return whether the sums need no second look: `sums.settled`, compiled."""
+    least = TRUSTED if x.itemsize == 4 else 0.0
+    for total in sums.flat:
+        if not least <= total < math.inf:
+            return False
+    return True
 
 
 @njit(error_model="numpy")
@@ -197,6 +203,7 @@ def _adam(old, new, numbers, flags, ends, small, sums):
     else:
         _blocks(old, new, numbers, flags, ends, sums)
     fence()
+    return _settled(old[0], sums)
 
 
 @njit(error_model="numpy")
@@ -225,7 +232,10 @@ def _tensors(old, new, numbers, flags, ends, sums):
 @njit(error_model="numpy")
 def _blocks(old, new, numbers, flags, ends, sums):
     """The blocks of a large tensor."""
-    g, begin = old[0], 0
+    g, begin, past_cache = old[0], 0, True
+    for array in new:
+        past_cache = past_cache and array.ctypes.data % LINE == 0
+    flags = flags[0], flags[1], flags[2], past_cache
     room = stack(g, ROOM)
     first = _apart(address(room), old, new) // g.itemsize
     squares = moved(room, first), moved(room, first + APART), moved(room, first + 2 * APART)
@@ -264,4 +274,4 @@ def _apart(at, old, new):
 
 
 _ADAM = _compiled(_adam, _signature(float32), _signature(float64))
-_SQUARES = _compiled(_squares, *[types.void(_read(number), *_CHUNK) for number in (float32, float64)])
+_SQUARES = _compiled(_squares, *[types.boolean(_read(number), *_CHUNK) for number in (float32, float64)])
