@@ -7,11 +7,11 @@ import httpx2
 import numpy as np
 import pytest
 
-from app.web import admission
 from app.main import create_app
 from app.settings import Settings
 from app.store.base import Head
 from app.store.memory import MemoryStore
+from app.web import admission
 from tests.service.calls import SAFETENSORS, W, binary_step, create, path_of, problem, serving, step, stepped
 from tests.service.faults import SlowStore
 

@@ -15,8 +15,8 @@ from app.settings import Settings
 from app.store.base import Head
 from app.store.memory import MemoryStore
 from tests.service.calls import W, binary_step, create, problem, serving, step, stepped
-from tests.service.test_auth import row
 from tests.service.connection import Connection
+from tests.service.test_auth import row
 from tests.web.logs import Logs
 from tests.web.sockets import Wire, listening, post
 
