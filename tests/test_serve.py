@@ -18,7 +18,7 @@ from tests.reaper import tied
 
 
 def serve_refused(*flags: str, **environment: str) -> tuple[int, str]:
-    """What `optim serve` ends with, and says, when it cannot serve."""
+    """Return the exit status and the words of an `optim serve` that cannot serve."""
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("OPTIM_")}
     command = [sys.executable, "-m", "app.cli", "serve", *flags]
     result = subprocess.run(
