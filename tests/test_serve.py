@@ -74,7 +74,10 @@ def test_an_insecure_service_logs_a_warning() -> None:
         finally:
             server.terminate()
             server.communicate(timeout=30)
-    assert (line["level"], line["event"]) == ("warning", "no API keys: whoever reaches this address may do everything")
+    assert (line["level"], line["event"]) == (
+        "warning",
+        "no API keys: everybody who reaches this address may do everything",
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,7 @@ def test_a_server_logs_its_address_first_and_stops_cleanly(
             assert (slip["level"], slip["setting"]) == ("warning", "OPTIM_STROE")
             assert (line["event"], line["store"], line["workers"]) == ("listening", f"lmdb:{tmp_path}", int(workers))
             assert line["kernel"] == "numba"
-            assert json.loads(server.stderr.readline())["event"].startswith("no API keys: whoever is on this machine")
+            assert json.loads(server.stderr.readline())["event"].startswith("no API keys: everybody on this machine")
             assert httpx2.get(f"{line['url']}/readyz", timeout=30).status_code == 200
             taken, most = psutil.Process(server.pid).rlimit(psutil.RLIMIT_NOFILE)
             assert taken == most > 256

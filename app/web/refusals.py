@@ -15,7 +15,7 @@ from app.web.deadlines import Deadline
 from app.web.problems import Problem
 
 Client = tuple[str, int] | None
-"""The address of the other side, where there is one."""
+"""The address of the other side; `None` if unknown."""
 
 
 def reason(error: httptools.HttpParserError, method: bytes) -> str:

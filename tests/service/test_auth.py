@@ -246,7 +246,7 @@ class TestWhileTheServiceRuns:
             for _ in range(3):
                 assert [self.status(client, key) for key in ("lab-reads", "nobody")] == [200, 401]
             (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-            assert "the keys stay as they were" in said
+            assert "the old keys stay in force" in said
             assert str(keys_file) in said
             assert "secret" not in said
             keys_file.write_bytes(good.replace(b'"read"', b'"admin"'))

@@ -223,7 +223,7 @@ def test_no_key_is_in_any_log(tmp_path: Path, trial: Trial) -> None:
                 client.get("/v1/sessions", headers={"x-request-id": "named"})
                 metrics = client.get("/metrics", headers={"authorization": "Bearer admin-secret"}).text
                 file.write_text("owner-secret")
-                waited_for(log, "the keys stay as they were", lambda: client.get("/v1/sessions"))
+                waited_for(log, "the old keys stay in force", lambda: client.get("/v1/sessions"))
         finally:
             server.terminate()
     said = log.read_text()
