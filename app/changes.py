@@ -170,8 +170,8 @@ def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
     if past.params_digest not in {None, digest}:
         raise ReplayDiffers(
             f"step {past.step} was answered with parameters of digest {past.params_digest}; the replay has {digest}: "
-            "did another kind of machine or another version compute it? Go on from the parameters that you had, or put a "
-            "saved state back",
+            "did another kind of machine or another version compute it? Go on from the parameters that you had, or "
+            "put a saved state back",
             expected=past.params_digest,
             got=digest,
         )
