@@ -49,7 +49,7 @@ def test_a_wrong_setting_is_refused_by_name(flags: list[str], environment: dict[
         *[
             (
                 ["--store=memory:", "--port=0", f"--host={host}"],
-                "can be reached by other machines, and there are no API",
+                "can be reached by other machines, but the service has no API",
             )
             for host in ("0.0.0.0", "::")
         ],

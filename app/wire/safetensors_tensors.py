@@ -43,7 +43,7 @@ class SafetensorsTensors(Codec):
         metadata, sections = read_file(body, ("params", "grads"), limits)
         unknown = metadata.keys() - {"step", "lr", "loss", "format"}
         if unknown:
-            raise MalformedBody(f"__metadata__ has {min(unknown)!r:.80}; a step has step, lr and loss")
+            raise MalformedBody(f"unknown member {min(unknown)!r:.80} of __metadata__; expected one of step, lr, loss")
         return StepRequest(
             grads=sections["grads"],
             once=once,
