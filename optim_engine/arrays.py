@@ -31,10 +31,10 @@ def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return COMPUTE_DTYPES[dtype.name]
 
 
-BLOCK = 1 << 17
-"""Elements of a block: few enough for all that a step needs of it to stay in the processor's cache."""
 CHUNK = 1 << 18
-"""Elements of a chunk: the blocks that a thread updates, and `filled` reports, at a time. 1 MiB of float32."""
+"""Elements of a chunk, which a thread updates, and `filled` reports, at a time. 1 MiB of float32."""
+BLOCK = 1 << 18
+"""Elements of a block, for which NumPy is called once for each operation: as many as a chunk has."""
 
 
 def flat(array: Array) -> Array:

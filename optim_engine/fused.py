@@ -1,12 +1,12 @@
-"""Adam in one pass over memory, compiled by numba, which `fused_loops.py` alone names as well: imported where that is
-installed.
+"""Adam in one pass over memory, compiled by numba. Imported only where numba is installed, which only this module and
+`fused_loops.py` name.
 
-Moments, parameters and sums are those of `walk.py` to the bit: the same operations of IEEE 754 in the same order, with
-coefficients that were rounded once; the compiler may change none of it. Other rules and half precision are left to
-NumPy's walk; gradients that only travelled in halves are widened by NumPy before.
+Moments, parameters and sums equal those of `walk.py` to the bit: the same IEEE 754 operations in the same order, with
+coefficients rounded once. The compiler may change none of it. NumPy's walk does all other rules and half precision;
+NumPy also widens gradients that travelled as halves.
 
-The results are not read again before they have left the cache, so they go straight to memory, past it: a plain store
-would read each line before it overwrites it. That needs whole, aligned cache lines.
+Results are stored past the cache, because nothing reads them before they would leave it, and a plain store reads each
+line before it overwrites it. Such stores need whole, aligned cache lines.
 """
 
 import math
@@ -26,18 +26,18 @@ from optim_engine.sums import FEWER, LANES, ROW, TILE, TRUSTED, Chunk, settle_ch
 from optim_engine.walk import Update, Vectors
 
 SQUARES = ROW + LANES
-"""Elements: what is left of a row, and the next ones."""
+"""Elements: the remainder of a row, and the next rows."""
 GROUP = 256
-"""Elements that are gathered before they go to memory."""
+"""Elements that are gathered on the stack before they are stored."""
 APART = LANES + 64
-"""Elements from one vector's squares to the next one's."""
+"""Elements from the start of one vector's squares to that of the next."""
 ROOM = 4 * LANES + 2 * 64
-"""Elements of room for three of them, wherever in a page they begin."""
+"""Elements that hold the squares of three vectors, at any offset in a page."""
 DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 
 
 def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
-    """Update a chunk of a run, and return the sums of squares that `walk.update_blocks` returns."""
+    """Update a chunk of a run, and return the same sums of squares as `walk.update_blocks`."""
     h, dtype, θ, result = update.h, run.old["params"].dtype, run.old["params"], run.new["params"]
     if not isinstance(h, Adam | AdamW) or dtype not in DTYPES or np.may_share_memory(θ, result):
         return walk.update_blocks(update, run, chunk)
@@ -53,7 +53,7 @@ def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
 
 @np.errstate(all="ignore")
 def _settle(sums: Array, run: Vectors, chunk: Chunk) -> None:
-    """Do what `walk.py` does where a sum is out of range, and where there is NaN."""
+    """Sum again in float64 where a sum is out of range, and unify NaNs, as `walk.py` does."""
     θ, result = run.old["params"], run.new["params"]
     settle_chunk(sums, chunk, lambda at: [run.g[at], result[at] - θ[at], result[at]])
     if np.isnan(sums[:, 2]).any():
@@ -62,7 +62,7 @@ def _settle(sums: Array, run: Vectors, chunk: Chunk) -> None:
 
 
 def squares(x: Array, chunk: Chunk) -> Array:
-    """The sums of squares of a chunk, whose elements x has."""
+    """Return the sums of squares of a chunk, whose elements are `x`: [sums, 1]."""
     wide = np.ascontiguousarray(_in(compute_dtype(x.dtype), x))
     sums = np.empty((len(chunk.ends), 1))
     if not _SQUARES(wide, chunk.ends, chunk.small, sums):
@@ -72,7 +72,7 @@ def squares(x: Array, chunk: Chunk) -> Array:
 
 @np.errstate(all="ignore")
 def _in(dtype: np.dtype[Any], g: Array) -> Array:
-    """The gradient in the dtype that is computed in."""
+    """Return the gradient in the compute dtype."""
     return g if g.dtype == dtype else widened(g, scratch(1, len(g), dtype)[0])
 
 
@@ -81,8 +81,7 @@ def _in(dtype: np.dtype[Any], g: Array) -> Array:
 def _coefficients(
     update: Update, h: Adam | AdamW, dtype: np.dtype[Any]
 ) -> tuple[tuple[Any, ...], tuple[bool, bool, bool]]:
-    """Return the numbers of the gradient and the rule, rounded once to the dtype, and the kernel's first three flags;
-    the same for all chunks of a run."""
+    """Return the kernel's coefficients, rounded once to the dtype, and its flags. All chunks of a run share them."""
     number = dtype.type
     β1, β2 = h.betas
     bias1, bias2 = correction(β1, update.t), math.sqrt(correction(β2, update.t))
@@ -107,7 +106,7 @@ def _clear(vectors):
 
 @njit(error_model="numpy")
 def _add(lanes, squares):
-    """A tile, to the lanes."""
+    """Add a tile's squares to the lanes."""
     for j in range(len(lanes)):
         for i in range(LANES):
             lanes[j][i] += float64(squares[j][i])
@@ -133,7 +132,7 @@ def _written(number: Any) -> Any:
 
 
 _CHUNK = types.Array(types.int64, 1, "C"), types.boolean, types.Array(float64, 2, "C")
-"""Where each sum ends, whether those are of small tensors, and the sums."""
+"""The types of the last arguments: the end of each sum's elements, whether the tensors are small, and the sums."""
 
 
 def _signature(number: Any) -> Any:
@@ -142,7 +141,7 @@ def _signature(number: Any) -> Any:
 
 
 def _compiled(function: Any, *signatures: Any) -> Any:
-    """Compiled when this file is imported; kept for the next time where there is a folder to write to."""
+    """Return the function compiled for the signatures, from numba's cache if there is a folder for one."""
     how = {"nogil": True, "error_model": "numpy"}
     try:
         return njit(list(signatures), cache=True, **how)(function)
@@ -163,9 +162,9 @@ def _squares(x, ends, small, sums):
 
 @njit(error_model="numpy")
 def _settled(x, sums):
-    """Return whether the sums need no second look: `sums.settled`, compiled."""
+    """Return whether all sums are in range: `sums.settled`, compiled."""
     least = TRUSTED if x.itemsize == 4 else 0.0
-    for total in sums.flat:
+    for total in sums.flat:  # noqa: SIM110
         if not least <= total < math.inf:
             return False
     return True
@@ -197,7 +196,7 @@ def _block_total(x, squares, lanes, begin, end):
 
 
 def _adam(old, new, numbers, flags, ends, small, sums):
-    """Without AMSGrad, v stands for v_max."""
+    """Update a chunk, fill `sums`, and return whether all are in range. Without AMSGrad, v stands for v_max."""
     if small:
         _tensors(old, new, numbers, flags, ends, sums)
     else:
@@ -208,7 +207,7 @@ def _adam(old, new, numbers, flags, ends, small, sums):
 
 @njit(error_model="numpy")
 def _tensors(old, new, numbers, flags, ends, sums):
-    """Small tensors: as one vector, whose squares are taken row by row as soon as they are there."""
+    """Update small tensors as one vector, and sum each row's squares as soon as the row is complete."""
     g, flags = old[0], (flags[0], flags[1], flags[2], False)
     squares = stack(g, SQUARES), stack(g, SQUARES), stack(g, SQUARES)
     start = done = ready = taken = 0
@@ -231,7 +230,7 @@ def _tensors(old, new, numbers, flags, ends, sums):
 
 @njit(error_model="numpy")
 def _blocks(old, new, numbers, flags, ends, sums):
-    """The blocks of a large tensor."""
+    """Update the blocks of a large tensor."""
     g, begin, past_cache = old[0], 0, True
     for array in new:
         past_cache = past_cache and array.ctypes.data % LINE == 0
@@ -257,8 +256,9 @@ def _blocks(old, new, numbers, flags, ends, sums):
 
 @njit(error_model="numpy")
 def _apart(at, old, new):
-    """Return how many bytes into the room at that address the squares go, to be far from the vectors modulo the size of
-    a page: a processor takes a load for one of what was just stored where they are alike in that, and waits."""
+    """Return the offset in bytes at which the squares go into the room at address `at`: as far as possible from all
+    vectors, modulo the size of a page. A load whose address agrees with a recent store's in these bits waits for that
+    store."""
     size = old[0].itemsize
     best, most = 0, -1
     for shift in range(0, LANES * size, LINE):

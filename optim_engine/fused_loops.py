@@ -1,4 +1,4 @@
-"""The fused kernel's inner loops as LLVM's own instructions, over vectors of sixteen elements: for processors of any
+"""The inner loops of the fused kernel as LLVM instructions on vectors of sixteen elements, for processors of any
 width, in an order that no compiler changes. Imported by `fused.py` alone.
 """
 
@@ -19,7 +19,7 @@ INT = ir.IntType(32)
 
 @intrinsic(prefer_literal=True)
 def stack(typing: Any, like: Any, size: Any) -> Any:
-    """Room for that many elements of the array's dtype on the stack."""
+    """Return a pointer to `size` elements of the array's dtype on the stack."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         element = context.get_value_type(like.dtype)
@@ -32,7 +32,7 @@ def stack(typing: Any, like: Any, size: Any) -> Any:
 
 @intrinsic
 def address(typing: Any, pointer: Any) -> Any:
-    """Return where it points to."""
+    """Return the pointer's address."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ptrtoint(arguments[0], context.get_value_type(types.intp))
@@ -42,7 +42,7 @@ def address(typing: Any, pointer: Any) -> Any:
 
 @intrinsic
 def moved(typing: Any, pointer: Any, count: Any) -> Any:
-    """Return the pointer to so many elements further on."""
+    """Return the pointer moved by `count` elements."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.gep(arguments[0], [arguments[1]])
@@ -52,7 +52,7 @@ def moved(typing: Any, pointer: Any, count: Any) -> Any:
 
 @intrinsic
 def fence(typing: Any) -> Any:
-    """Make what was stored past the cache visible to other threads."""
+    """Make stores past the cache visible to other threads."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.fence("seq_cst")
@@ -63,8 +63,8 @@ def fence(typing: Any) -> Any:
 
 @intrinsic
 def row_sums(typing: Any, squares: Any, start: Any, size: Any) -> Any:
-    """The sum of a row of squares, of each of some vectors, in the order of `sums.py`: the first, then the others in
-    eight lanes. The vectors' sums are made side by side, so that none waits for another."""
+    """Return the sum of one row of squares for each vector, in the order of `sums.py`: the first element, then the
+    others in eight lanes. The vectors are summed side by side, so that no sum waits for another."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vectors, start, size = arguments
@@ -91,7 +91,7 @@ def row_sums(typing: Any, squares: Any, start: Any, size: Any) -> Any:
 
 
 def _across(builder: Any, lanes: Any) -> Any:
-    """The sum of eight lanes: neighbours, then pairs of them, then halves."""
+    """Return the sum of eight lanes: neighbours first, then pairs, then halves."""
     parts = [builder.extract_element(lanes, INT(lane)) for lane in range(8)]
     while len(parts) > 1:
         parts = [builder.fadd(*pair) for pair in zip(parts[::2], parts[1::2], strict=True)]
@@ -112,38 +112,21 @@ def adam(
     end: Any,
     lane: Any,
 ) -> Any:
-    """The equations of `adam.py` for the elements from `start` to `end`; their squares go to `squares`, from that lane
-    on, or are added to what is there. The flags: whether a gradient is taken as it is (neither clipping nor L2, nor
-    what they cost), whether L2 decays, AMSGrad, and whether the results go past the cache. Then `groups` gather them
-    first, each of as many elements: a processor writes one run of lines faster than several in turn."""
+    """Apply the equations of `adam.py` to the elements from `start` to `end`. Their squares are stored in `squares`
+    from that lane on, or added to what is there. The flags: the gradient is used as it is (no clipping, no L2), L2
+    decays, AMSGrad, and the results go past the cache. In that case `groups`, of equal size, gather them first, because
+    a processor stores one run of lines faster than several in turn."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, olds, news, sums, gathered, coefficients, flags, first, last, lane = arguments
+        _, olds, news, *tuples, first, last, lane = arguments
+        sums, gathered, coefficients, flags = (cgutils.unpack_tuple(builder, packed) for packed in tuples)
 
         def data(arrays: Any, kind: Any) -> list[Any]:
             made = context.make_array(kind.dtype)
             return [made(context, builder, array).data for array in cgutils.unpack_tuple(builder, arrays)]
 
-        loop = _Loop(
-            builder,
-            data(olds, old),
-            data(news, new),
-            cgutils.unpack_tuple(builder, sums),
-            cgutils.unpack_tuple(builder, gathered),
-            cgutils.unpack_tuple(builder, coefficients),
-            adds.literal_value,
-        )
-        bare, decays, amsgrad, past = cgutils.unpack_tuple(builder, flags)
-        whole = builder.sub(last, builder.and_(builder.sub(last, first), first.type(WIDTH - 1)))
-        rest = builder.add(lane, builder.sub(whole, first))
-        for is_amsgrad in _both(builder, amsgrad):
-            for is_bare in [False] if is_amsgrad else _both(builder, bare):
-                for is_past in _both(builder, past):
-                    rule = {"decays": decays, "bare": is_bare, "amsgrad": is_amsgrad}
-                    loop.emit(WIDTH, first, whole, lane, gathers=is_past, **rule)
-                    if is_past:
-                        loop.store_lines(first, whole, 4 if is_amsgrad else 3)
-            loop.emit(1, whole, last, rest, gathers=False, decays=decays, bare=False, amsgrad=is_amsgrad)
+        loop = _Loop(builder, data(olds, old), data(news, new), sums, gathered, coefficients, adds.literal_value)
+        loop.update(flags, first, last, lane)
         return context.get_dummy_value()
 
     given = adds, old, new, squares, groups, numbers, flags, types.intp, types.intp, types.intp
@@ -151,7 +134,7 @@ def adam(
 
 
 def _both(builder: Any, flag: Any) -> Iterator[bool]:
-    """Where the flag is true and where it is false: what is emitted meanwhile is run only there."""
+    """Yield True and then False: instructions emitted meanwhile run only if the flag has that value."""
     with builder.if_else(flag) as (then, otherwise):
         with then:
             yield True
@@ -161,8 +144,8 @@ def _both(builder: Any, flag: Any) -> Iterator[bool]:
 
 @dataclass(frozen=True)
 class _Loop:
-    """Instructions over vectors in memory: the gradient and the old values, the new ones, the squares' lanes, and
-    groups of new ones."""
+    """A loop over vectors in memory: `sources` are the gradient and the old values, `targets` the new values, `places`
+    the lanes of squares, and `groups` gather new values before they are stored."""
 
     builder: Any
     sources: Sequence[Any]
@@ -171,6 +154,20 @@ class _Loop:
     groups: Sequence[Any]
     numbers: Sequence[Any]
     adds: bool
+
+    def update(self, flags: Sequence[Any], first: Any, last: Any, lane: Any) -> None:
+        """Emit a loop for each case of the flags, and one for the elements that fill no vector."""
+        builder, (bare, decays, amsgrad, past) = self.builder, flags
+        whole = builder.sub(last, builder.and_(builder.sub(last, first), first.type(WIDTH - 1)))
+        rest = builder.add(lane, builder.sub(whole, first))
+        for is_amsgrad in _both(builder, amsgrad):
+            for is_bare in [False] if is_amsgrad else _both(builder, bare):
+                for is_past in _both(builder, past):
+                    rule = {"decays": decays, "bare": is_bare, "amsgrad": is_amsgrad}
+                    self.emit(WIDTH, first, whole, lane, gathers=is_past, **rule)
+                    if is_past:
+                        self.store_lines(first, whole, 4 if is_amsgrad else 3)
+            self.emit(1, whole, last, rest, gathers=False, decays=decays, bare=False, amsgrad=is_amsgrad)
 
     def emit(self, width: int, first: Any, last: Any, lane: Any, *, gathers: bool, **rule: Any) -> None:
         """Emit a loop over the elements from `first` to `last`, `width` at a time."""
@@ -190,7 +187,7 @@ class _Loop:
                 _store(builder, square, place, at)
 
     def store_lines(self, first: Any, last: Any, count: int) -> None:
-        """Emit a loop that brings what `count` groups have gathered to its place, past the cache."""
+        """Emit a loop that stores the first `count` groups to their targets, past the cache."""
         builder, width = self.builder, LINE // _bytes(self.groups[0].type.pointee)
         with cgutils.for_range_slice(builder, first, last, first.type(width)) as (i, line):
             at = builder.mul(line, first.type(width))
@@ -201,7 +198,7 @@ class _Loop:
 def _adam(
     b: Any, g: Any, before: Sequence[Any], of: Sequence[Any], decays: Any, *, bare: bool, amsgrad: bool
 ) -> list[Any]:
-    """The instructions: the new parameter and moments, and the parameter's change."""
+    """Emit Adam's equations. Return the new parameter, the new moments and the parameter's change."""
     c, bound, λ, β1, rest1, β2, rest2, ε, γ, decay = of
     θ, m, v, v_max = before
     if not bare:
@@ -240,7 +237,7 @@ def _store(builder: Any, value: Any, target: Any, at: Any, past: bool = False) -
 
 
 def _spread(builder: Any, number: Any, width: int) -> Any:
-    """A vector that has the number everywhere."""
+    """Return a vector with the number in every element."""
     if width == 1:
         return number
     vector = ir.VectorType(number.type, width)

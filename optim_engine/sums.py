@@ -1,8 +1,8 @@
 """Sums of squares, tensor by tensor, in one order on every machine.
 
-docs/numerics.md ("Sums of squares") has the definition: rows of a few elements are summed in the dtype of the
-arithmetic, and rows in float64. Only additions and multiplications of whole arrays are asked of NumPy, because each of
-those has one result; of its own orders of summing the one that is used is tried first.
+docs/numerics.md ("Sums of squares") has the definition: short rows are summed in the compute dtype, and the rows' sums
+in float64. NumPy adds and multiplies whole arrays, which has one result on every processor. The one order of its own
+that is used here, `reduceat`, is checked before.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,47 +18,48 @@ from optim_engine.arrays import Array, compute_dtype, cut, widened
 from optim_engine.buffers import scratch
 
 SMALL = 1 << 15
-"""Elements: a smaller tensor is summed in rows of neighbours, the others in blocks of tiles."""
+"""Elements. A smaller tensor is summed in rows of neighbours, a larger one in blocks of tiles."""
 ROW = 128
 LANES = 512
 DEPTH = 32
 TILE = DEPTH * LANES
 FEWER = 16
-"""What the lanes of a block come together to."""
+"""The lanes that a block's lanes are reduced to."""
 TRUSTED = 2.0**-100
-"""Below this, a sum of squares in float32 may have lost what became zero: then the squares are taken in float64."""
+"""The least sum of squares in float32 that has certainly lost nothing to underflow; below it, float64 is used."""
 
 
 class Part(Protocol):
-    """A part of a run, and how its squares are summed: some whole small tensors, or a block of a large one."""
+    """A part of a run, and the order in which its squares are summed: whole small tensors, or a block of a large
+    one."""
 
     @property
     def place(self) -> slice:
-        """In the chunk."""
+        """The elements of the chunk that it has."""
 
     @property
     def sizes(self) -> Sequence[int]:
-        """The elements of each of the tensors, or of the block: of each there is a sum."""
+        """The number of elements of each tensor, or of the block. Each has a sum of its own."""
 
     @property
     def tensors(self) -> slice:
-        """Which of the run's tensors it has, or has a block of."""
+        """The run's tensors that it has, or has a block of."""
 
     def rows(self, squares: Array) -> Array:
-        """The sums of the short rows, in the dtype of the squares, which have room behind them."""
+        """Return the sums of short rows of squares, in their dtype. `squares` is as long as `room` says."""
 
     def totals(self, rows: Sequence[Array]) -> Array:
-        """The sums of the rows of some vectors in float64, of each small tensor or of the block: [sums, vectors]."""
+        """Return the float64 sums of several vectors' rows, for each small tensor or the block: [sums, vectors]."""
 
 
 def room(size: int) -> int:
-    """The elements that the squares of so many need: whole rows of lanes."""
+    """Return the length of an array for the squares of `size` elements: whole rows of lanes."""
     return -(-size // LANES) * LANES
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A block of a large tensor. Element i is in lane i mod 512; a tile is 32 rows of lanes."""
+    """A block of a large tensor. Element i is in lane i mod 512. A tile is 32 rows of lanes."""
 
     place: slice
 
@@ -91,12 +92,12 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Tensors:
-    """Some small tensors, one after the other. Their rows are neighbours, 128 or what is left of the tensor."""
+    """Consecutive small tensors. A row is 128 neighbours, or a tensor's remainder."""
 
     place: slice
     sizes: Sequence[int]
     first: int = 0
-    """Which of the run's tensors the first one is."""
+    """The index in the run of the first one."""
 
     @property
     def tensors(self) -> slice:
@@ -104,7 +105,7 @@ class Tensors:
 
     @cached_property
     def _rows(self) -> tuple[Array, Array | None]:
-        """Return where each row starts, and the tensor that it is of; no tensors where each is one row."""
+        """Return each row's start and its tensor; None instead of the tensors if each has one row."""
         starts: list[int] = []
         tensors: list[int] = []
         first = 0
@@ -129,16 +130,15 @@ class Tensors:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """The part of a run that a thread takes at a time: some blocks of a large tensor, or all of a run of small ones."""
+    """The part of a run that one thread updates at a time: blocks of a large tensor, or a whole run of small ones."""
 
     place: slice
-    """In the run."""
+    """The elements of the run that it has."""
     parts: Sequence[Part]
-    """Of the chunk."""
 
     @cached_property
     def room(self) -> int:
-        """The room that the largest part needs."""
+        """The length of an array for the squares of the largest part."""
         return room(max(part.place.stop - part.place.start for part in self.parts))
 
     @property
@@ -147,19 +147,19 @@ class Chunk:
 
     @cached_property
     def ends(self) -> Array:
-        """The ends of all that has a sum of its own: each small tensor, or each block."""
+        """The end of each small tensor, or of each block."""
         return np.cumsum([size for part in self.parts for size in part.sizes], dtype=np.int64)
 
 
 def chunks_of(sizes: Sequence[int]) -> list[Chunk]:
-    """Return the chunks of a run of tensors that have so many elements: one large tensor, or small ones."""
+    """Return the chunks of a run whose tensors have these sizes: one large tensor, or small ones."""
     if len(sizes) == 1 and sizes[0] >= SMALL:
         return [Chunk(place, _blocks(place.stop - place.start)) for place in cut(sizes[0], arrays.CHUNK)]
     return [Chunk(slice(0, sum(sizes)), list(_together(sizes)))]
 
 
 def whole_chunk(size: int) -> list[Chunk]:
-    """Return the one chunk of a tensor that is computed as a whole."""
+    """Return the only chunk of a tensor that is computed as a whole."""
     return [Chunk(slice(0, size), _blocks(size) if size >= SMALL else [Tensors(slice(0, size), [size])])]
 
 
@@ -168,7 +168,7 @@ def _blocks(size: int) -> list[Block]:
 
 
 def _together(sizes: Sequence[int]) -> Iterator[Tensors]:
-    """Yield as many whole tensors at a time as a block holds, but at least one."""
+    """Yield whole tensors, as many at a time as a block holds, but at least one."""
     first = start = end = 0
     for tensor, size in enumerate(sizes):
         if end > start and end + size - start > arrays.BLOCK:
@@ -179,13 +179,13 @@ def _together(sizes: Sequence[int]) -> Iterator[Tensors]:
 
 
 def in_order(sums: Array) -> Array:
-    """The sums of each column, from the first row to the last: [1, columns]. NumPy says of `accumulate` that it adds
-    one after the other; of Python's own `sum` each version has another result."""
+    """Return the sum of each column, added from the first row to the last: [1, columns]. NumPy promises this order for
+    `accumulate`; Python's `sum` differs between versions."""
     return np.add.accumulate(sums, axis=0)[-1:] if len(sums) else np.zeros((1, *sums.shape[1:]))
 
 
 def settled(totals: Array, dtype: np.dtype[Any]) -> bool:
-    """Whether sums of squares are finite, and in float32 in the range that keeps all squares."""
+    """Return whether all sums of squares are finite, and in float32 also large enough to have lost nothing."""
     least = TRUSTED if dtype == np.float32 else 0.0
     if len(totals) == 1:
         return all(least <= total < inf for total in totals[0].tolist())
@@ -193,7 +193,7 @@ def settled(totals: Array, dtype: np.dtype[Any]) -> bool:
 
 
 def settle(totals: Array, part: Part, vectors: Iterable[Array]) -> None:
-    """Take the squares in float64, where those in float32 leave that range; float64 vectors have no other."""
+    """Sum again in float64 where squares of float32 left their range. Sums of float64 vectors stay."""
     for total, x in zip(totals.T, vectors, strict=True):
         lost = ~((total >= TRUSTED) & (total < inf))
         if lost.any() and x.dtype != np.float64:
@@ -204,7 +204,7 @@ def settle(totals: Array, part: Part, vectors: Iterable[Array]) -> None:
 
 
 def settle_chunk(totals: Array, chunk: Chunk, vectors: Callable[[slice], Iterable[Array]]) -> None:
-    """Do the same for all parts of a chunk, of which `vectors` gives what was summed."""
+    """Settle the sums of all parts of a chunk. `vectors` returns the vectors of a part that were summed."""
     first = 0
     for part in chunk.parts:
         count = len(part.sizes)
@@ -214,7 +214,7 @@ def settle_chunk(totals: Array, chunk: Chunk, vectors: Callable[[slice], Iterabl
 
 @np.errstate(all="ignore")
 def squares(x: Array, chunk: Chunk) -> Array:
-    """The sums of squares of a chunk, whose elements x has, one after the other: [sums, 1]."""
+    """Return the sums of squares of a chunk, whose elements are `x`: [sums, 1]."""
     dtype = compute_dtype(x.dtype)
     wide, tmp = scratch(2, chunk.room, dtype)
     sums = []
@@ -232,7 +232,7 @@ def squares(x: Array, chunk: Chunk) -> Array:
 
 @cache
 def adds_as_defined() -> bool:
-    """Say whether NumPy's `reduceat` adds rows in the defined order, as all versions that are known do: tried once."""
+    """Return whether NumPy's `reduceat` adds rows in the defined order, as all known versions do. Tried once."""
     lengths = [*range(1, 26), ROW - 1, ROW]
     starts = np.cumsum([0, *lengths[:-1]])
     numbers = np.random.default_rng(0).standard_normal(sum(lengths))
@@ -243,13 +243,13 @@ def adds_as_defined() -> bool:
 
 
 def rows_by_hand(x: Array, starts: Array) -> Array:
-    """The sums of rows by additions that leave no choice."""
+    """Return the sums of rows, added one by one in the defined order."""
     ends = [*starts[1:], len(x)]
     return np.array([_row(x[start:end]) for start, end in zip(starts, ends, strict=True)], x.dtype)
 
 
 def _row(x: Array) -> Any:
-    """x₀ + (the others: eight lanes, then what is left)."""
+    """Return x₀ + R, with R the sum of the others: eight lanes, then the remainder."""
     whole = len(x[1:]) // 8 * 8
     lanes, left = x[1 : 1 + whole].reshape(-1, 8), x[1 + whole :]
     rest = x.dtype.type(0)

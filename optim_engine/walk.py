@@ -1,4 +1,4 @@
-"""The walk over a run: its vectors are updated block by block, each while it is in the processor's cache.
+"""The walk over a run, which updates its vectors block by block, in NumPy.
 
     g ← −g       maximize
     g ← c·g      clipped by global norm; or each element held within ±value
@@ -21,12 +21,12 @@ from optim_engine.rule import At, Hyperparameters, Rule, Shape, Unit, elements
 from optim_engine.sums import Chunk, Part, settle, settled, squares
 
 NUMBERS = frozenset(name for name, slot in SLOTS.items() if slot.shape_of is not elements)
-"""The slots that have not one value for each element: of a flat run, one for each tensor."""
+"""The slots with one value for each tensor of a flat run, instead of one for each element."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a step does to every element of a run: its tensors' t-th update, at the learning rate γ."""
+    """The update of every element of a run: its tensors' t-th, at the learning rate γ."""
 
     rule: Rule[Any]
     h: Hyperparameters
@@ -35,17 +35,17 @@ class Update:
     clip_scale: float
     clip_value: float | None
     shape: Shape
-    """Of the first tensor, which is the only one where the rule wants it whole."""
+    """The shape of the run's first tensor, which is the only one if the rule wants it whole."""
 
     @property
     def changes_gradient(self) -> bool:
-        """Return whether the gradient that the rule sees is another one, but for its sign."""
+        """Return whether the gradient that the rule sees differs from the one that came in more than its sign."""
         return (
             self.clip_scale != 1.0 or self.clip_value is not None or bool(self.h.weight_decay and not self.h.decoupled)
         )
 
     def gradient(self, g: Array, θ: Array, out: Array, tmp: Array) -> Array:
-        """Return the gradient that the rule sees; written into `out` where it is not the one that came."""
+        """Return the gradient that the rule sees: the one that came, or `out` filled with another."""
         if self.h.maximize:
             g = np.negative(g, out=out)
         if self.clip_scale != 1.0:
@@ -57,7 +57,7 @@ class Update:
         return g
 
     def parameter(self, θ: Array, taken: Array, out: Array) -> None:
-        """Fill `out` with the new parameter, which has decayed where that is decoupled."""
+        """Fill `out` with the new parameter, after decoupled weight decay."""
         if self.h.decoupled and self.h.weight_decay:
             θ = np.multiply(θ, 1 - self.γ * self.h.weight_decay, out=out)
         np.subtract(θ, taken, out=out)
@@ -65,31 +65,31 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """The vectors of a run: its gradients, and for each slot (`params` among them) the old values and those to fill,
-    which may be the same memory but for the `NUMBERS`."""
+    """The vectors of a run: the gradient, and for each slot (`params` is one) the old values and the output buffer. The
+    two may alias, except in the slots of `NUMBERS`."""
 
     g: Array
     old: Arrays
     new: Arrays
 
     def of(self, chunk: Chunk) -> "Vectors":
-        """Return those of a chunk. Numbers are not cut."""
+        """Return the vectors of a chunk. Numbers are not cut."""
         place, every = chunk.place, slice(None)
         if len(self.g) == place.stop - place.start:
             return self
         return Vectors(self.g[place], _cut(self.old, place, every), _cut(self.new, place, every))
 
     def apart(self) -> "Vectors":
-        """Return the same with numbers of its own to fill: those of the run are for its first chunk."""
+        """Return the same vectors with new buffers for numbers, because only the first chunk fills those of the run."""
         return replace(self, new={**self.new, **{slot: np.empty_like(self.new[slot]) for slot in self.numbers}})
 
     @property
     def numbers(self) -> Set[str]:
-        """The slots of a run that have one value for each tensor."""
+        """The run's slots that have one value for each tensor."""
         return NUMBERS & self.new.keys()
 
     def block(self, part: Part) -> tuple[Array, Arrays, Arrays]:
-        """Return those of a part of a chunk, whose vectors these are."""
+        """Return the gradient, the old and the new vectors of a part, of a chunk whose vectors these are."""
         place, tensors = part.place, part.tensors
         if len(self.g) == place.stop - place.start:
             return self.g, self.old, self.new
@@ -97,41 +97,41 @@ class Vectors:
 
 
 class Block(NamedTuple):
-    """A part of a run in the compute dtype, and room for what is made of it: flat, or whole in the tensor's shape."""
+    """A part of a run in the compute dtype, with scratch arrays: flat, or a whole tensor in its shape."""
 
     at: At[Any]
     θ: Array
     g: Array
-    """As it came."""
+    """The gradient as it came."""
     spare: Array
-    """It may be `g`."""
+    """A scratch array, which may be `g`."""
     result: Array
     tmp: Array
     old: Arrays
     new: Arrays
     target: Array | None
-    """Where the result is to be brought, unless it is there."""
+    """The output that the result is converted to; None if the result is the output."""
 
     def apply(self, update: Update, g: Array) -> None:
-        """Fill the result by that gradient and the slots, which were advanced."""
+        """Fill the result from the gradient and the advanced slots."""
         update.rule.apply(self.at, self.θ, g, self.new, self.tmp, self.result)
         update.parameter(self.θ, self.tmp, self.result)
 
     def write(self) -> None:
-        """Bring the result to its place."""
+        """Convert the result to its output."""
         if self.target is not None:
             convert(self.result, self.target)
 
     def unify_nans(self) -> None:
-        """Give every NaN of what was made the same bits: a moment that is NaN has made its parameter NaN."""
+        """Give every NaN of the results the same bits. A moment that is NaN has made its parameter NaN."""
         for x in (self.result, *(x for slot, x in self.new.items() if slot != "params")):
             unify_nans(x)
 
 
 @np.errstate(all="ignore")
 def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
-    """Update a chunk of a run. Return the sums of squares of the gradients as they came, of the change, and of the
-    new parameters before rounding, of each tensor or block: [sums, 3]."""
+    """Update a chunk of a run. Return the sums of squares of the gradients as they came, of the change and of the new
+    parameters before rounding, for each tensor or block: [sums, 3]."""
     if update.rule.unit is Unit.TENSOR:
         return _update_tensor(update, run, chunk)
     run = run.apart() if chunk.place.start and run.numbers else run
@@ -141,7 +141,7 @@ def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
 
 @np.errstate(all="ignore")
 def reapply(update: Update, run: Vectors, chunk: Chunk) -> None:
-    """Make only the new parameters, by moments that were advanced before: to the bit those of `update_blocks`."""
+    """Compute only the new parameters, from moments that were advanced before: the same bits as `update_blocks`."""
     for block in _blocks(update, run, chunk):
         block.apply(update, update.gradient(block.g, block.θ, block.spare, block.tmp))
         unify_nans(block.result)
@@ -149,7 +149,7 @@ def reapply(update: Update, run: Vectors, chunk: Chunk) -> None:
 
 
 def _update_block(update: Update, run: Vectors, part: Part, memory: Array) -> Array:
-    """Update a block, and sum squares while it is in the cache; those of the gradient may serve its rule as well."""
+    """Update a block and sum its squares. The rule may use the gradient's squares too."""
     block = _block(update, run, part, memory)
     _, θ, came, spare, result, tmp, old, new, _ = block
     np.multiply(came, came, out=tmp)
@@ -174,7 +174,7 @@ def _update_block(update: Update, run: Vectors, part: Part, memory: Array) -> Ar
 
 
 def _update_tensor(update: Update, run: Vectors, chunk: Chunk) -> Array:
-    """Update a tensor as a whole; its squares are summed block by block as well."""
+    """Update a tensor as a whole. Its squares are summed block by block."""
     (block,) = _blocks(update, run, chunk)
     _, θ, came, spare, result, tmp, old, new, _ = block
     g = update.gradient(came, θ, spare, tmp)
@@ -191,16 +191,16 @@ def _update_tensor(update: Update, run: Vectors, chunk: Chunk) -> Array:
 
 
 SPARE, TMP = 1, 3
-"""The rows of a block's room that have room behind them for whole tiles of squares."""
+"""The scratch rows that are long enough for whole rows of lanes."""
 
 
 def _memory(run: Vectors, size: int) -> Array:
-    """Return room for blocks of up to that size: for the parameter, the spare vector, the result, and one more."""
+    """Return scratch for blocks of up to `size` elements: the parameter, the spare array, the result, and one more."""
     return scratch(4, size, compute_dtype(run.old["params"].dtype))
 
 
 def _blocks(update: Update, run: Vectors, chunk: Chunk) -> Iterator[Block]:
-    """Yield each block of a chunk, which must be written before the next one is asked for."""
+    """Yield each block of a chunk. Write it before you ask for the next one."""
     if update.rule.unit is Unit.TENSOR:
         yield _whole(update, run)
         return
@@ -216,7 +216,7 @@ def _block(update: Update, run: Vectors, part: Part, memory: Array) -> Block:
 
 
 def _whole(update: Update, run: Vectors) -> Block:
-    """Return a whole tensor as one block: each vector in its shape, each slot in the slot's."""
+    """Return a whole tensor as one block: each vector in the tensor's shape, each slot in the slot's."""
     size, shape = len(run.g), update.shape
     old, new = ({slot: x.reshape(SLOTS[slot].shape_of(shape)) for slot, x in of.items()} for of in (run.old, run.new))
     room = [row.reshape(shape) for row in _memory(run, size)]
@@ -224,7 +224,7 @@ def _whole(update: Update, run: Vectors) -> Block:
 
 
 def _made(at: At[Any], g: Array, old: Arrays, new: Arrays, room: Sequence[Array]) -> Block:
-    """Return a block of those arrays and that room; the result goes straight to its place where it can."""
+    """Return a block of those arrays and scratch rows. Its result is the output itself if that is possible."""
     params, target = old["params"], new["params"]
     wide_θ, spare, result, tmp = room
     if target.dtype == tmp.dtype and not np.may_share_memory(params, target):

@@ -215,9 +215,9 @@ def square_sum(values: Sequence[float], *, single: bool) -> float:
     """Return the sum of a tensor's squares, to the bit; `single` where it is computed in float32."""
     if len(values) < 32_768:
         return _settled(small_sum, values, single)
-    total = _settled(block_sum, values[:131_072], single)
-    for start in range(131_072, len(values), 131_072):
-        total += _settled(block_sum, values[start : start + 131_072], single)
+    total = _settled(block_sum, values[:262_144], single)
+    for start in range(262_144, len(values), 262_144):
+        total += _settled(block_sum, values[start : start + 262_144], single)
     return total
 
 
