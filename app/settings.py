@@ -96,8 +96,7 @@ class Settings(BaseSettings):
     )
     api_key_sha256: Sha256 | None = Field(
         default=None,
-        description="The SHA-256 hash of one API key, in hexadecimal; the key may do everything for the tenant "
-        "`default`.",
+        description="The SHA-256 of one API key, in hexadecimal; the key may do everything for the tenant `default`.",
     )
     insecure: bool = Field(
         default=False, description="Listen on addresses that other machines reach, even without API keys."
@@ -105,8 +104,7 @@ class Settings(BaseSettings):
     allowed_hosts: HostList | None = Field(
         default=None,
         description="Host names that the service answers to besides loopback's, without ports and separated by "
-        "commas: `optim,10.1.2.3,*.example.org`, or `*` for any. By default, a service with API keys answers to "
-        "any.",
+        "commas: `optim,10.1.2.3,*.example.org`, or `*` for any. By default, a service with API keys answers all.",
     )
     cors_origins: OriginList | None = Field(
         default=None,
@@ -124,14 +122,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=4 << 30,
         ge=1 << 10,
-        description="The longest request body and the largest state of one session, in bytes; a state file may add "
-        "its header.",
+        description="The longest request body and largest state of a session, in bytes; a state file may add its header.",
     )
     max_json_bytes: int = Field(
         default=16 << 20,
         ge=1 << 10,
-        description="The longest JSON request body and the longest JSON answer with parameters, in bytes; "
-        "safetensors have no such limit.",
+        description="The longest JSON body and JSON answer with parameters, in bytes; safetensors have no such limit.",
     )
     head_seconds: float = Field(
         default=10.0,
