@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=4 << 30,
         ge=1 << 10,
-        description="The longest request body and largest state of a session, in bytes; a state file may add its header.",
+        description="The longest body and largest state of a session, in bytes; a state file may add its header.",
     )
     max_json_bytes: int = Field(
         default=16 << 20,
