@@ -1,8 +1,8 @@
 #!/bin/sh
-# The sessions of docker-compose.yml's Redis, in a file and out of it. docs/stores.md says the same step by step.
+# Back up and restore the sessions of docker-compose.yml's Redis. docs/stores.md explains each step.
 #
-#   sh compose-store.sh backup FILE     while all of it runs
-#   sh compose-store.sh restore FILE    into a volume without sessions, while nothing runs
+#   sh compose-store.sh backup FILE     while the services run
+#   sh compose-store.sh restore FILE    into an empty volume, while the services are stopped
 set -eu
 umask 077
 
@@ -12,8 +12,8 @@ fail() {
 }
 
 backup() {
-    [ ! -e "$1" ] || fail "$1 is there already, and nothing is overwritten: name another file"
-    # A snapshot of one moment, which Redis writes aside and moves into place.
+    [ ! -e "$1" ] || fail "$1 already exists, and nothing is overwritten: name another file"
+    # Redis writes a consistent snapshot to a temporary file, then renames it.
     docker compose exec -T redis sh -ec '
         rm -f dump.rdb
         redis-cli BGSAVE SCHEDULE >&2
@@ -36,9 +36,9 @@ backup() {
 }
 
 restore() {
-    [ -s "$1" ] || fail "there is no backup in $1"
-    [ -z "$(docker compose ps --quiet --status running redis optim)" ] || fail "stop what runs first: docker compose stop"
-    # With appendonly, Redis reads appendonlydir alone, and not dump.rdb: so the snapshot becomes the base in there.
+    [ -s "$1" ] || fail "no backup in $1"
+    [ -z "$(docker compose ps --quiet --status running redis optim)" ] || fail "stop the services first: docker compose stop"
+    # With appendonly, Redis reads only appendonlydir, not dump.rdb. So the snapshot becomes its base file.
     docker compose run --rm --no-deps -T redis sh -ec '
         if [ -e appendonlydir ]; then
             echo "the volume has sessions already, and nothing is overwritten; move them away with" >&2
@@ -52,7 +52,7 @@ restore() {
         sync
         mv restored appendonlydir
     ' < "$1" || fail "nothing was restored"
-    echo "restored $1: $(wc -c < "$1") bytes; start all of it: docker compose up --detach --wait"
+    echo "restored $1: $(wc -c < "$1") bytes; start the services: docker compose up --detach --wait"
 }
 
 docker compose version > /dev/null 2>&1 || fail "\`docker compose\` does not run here: it needs Docker with its compose plugin"

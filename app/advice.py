@@ -79,7 +79,7 @@ def _like_biases(names: Collection[str]) -> list[str]:
 def of_schedule(config: Config, step: int, saved: Config | None = None) -> dict[str, str]:
     """Return the warning of a schedule that is past its end where it begins, after that step.
 
-    `saved` has the settings that a state was saved with: a warmup that was over there is rightly over here.
+    `saved` has the settings that a state was saved with: a warmup that had ended there gives no warning.
     """
     schedule = config.schedule
     if schedule is None or not schedule.is_over(step + 1):
@@ -162,7 +162,7 @@ def _rounded_away(config: Config, outcome: Outcome, grads: Arrays, still: Collec
 
 
 def _any_number(g: Array) -> bool:
-    """Return whether there is anything but zeros, by the bits of halves without their sign."""
+    """Return true if the gradient has a nonzero; halves are checked by their bits without the sign."""
     return bool((g.view(np.uint16) << 1).any()) if g.dtype.itemsize == 2 else bool(g.any())
 
 

@@ -76,10 +76,10 @@ class Keys:
             self._seen = None
             if str(error) != self._complaint:
                 self._complaint = str(error)
-                log.error("the keys stay as they were", error=self._complaint)
+                log.error("the old keys stay in force", error=self._complaint)
         else:
             self._seen, self._complaint = seen, ""
-            log.info("the keys were read again", keys=len(self._by_id))
+            log.info("reloaded the keys", keys=len(self._by_id))
 
     def _read(self) -> dict[str, Key]:
         return {key.id: key for key in (*self._sole, *(keys_file.read(self._path) if self._path else ()))}

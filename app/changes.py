@@ -1,4 +1,4 @@
-"""A request's change of a session: from what was loaded to what is to be saved. Pure but for the clock; no I/O."""
+"""The changes of a session: from the loaded session to the one to save. Pure except for the clock; no I/O."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from optim_engine.machine import Machine
 
 @dataclass(frozen=True)
 class Change:
-    """A save, and what it makes true: the session, and its state where that changed."""
+    """A save, with the session that results from it, and its state if that changed."""
 
     save: Save
     session: Session
@@ -32,7 +32,7 @@ class Change:
 
 
 def create(session: Session, state: State | None, room: Room, *, claimed: bool) -> Change:
-    """Make a session that was not there before; `claimed`: nor will be again, where its id was claimed for it."""
+    """Make a new session. `claimed`: its id was claimed by an idempotency key, so it is made at most once."""
     cutting = Pieces(Head(session.id, session.tenant, 0, "", b""))
     pieces = cutting.of(state.memory) if state else ()
     if state:
@@ -44,7 +44,7 @@ def create(session: Session, state: State | None, room: Room, *, claimed: bool) 
 
 
 def settings(head: Head, old: Session, new: Session, once: Once) -> Change:
-    """Change the settings, not the state. A step that was answered before is replayed with those that it used."""
+    """Change the settings, not the state. An earlier step is still replayed with the settings that it used."""
     _check_moments(old, new.config)
     applied = old.applied and replace(old.applied, config=old.applied.config or write_config(old.config))
     notes = dict(new.notes)
@@ -69,9 +69,9 @@ def replacement(
     keep: bool,
     answered: Mapping[str, int] | None = None,
 ) -> Change:
-    """Put another state in the place of the session's. What was answered before can no longer be answered again.
+    """Replace the session's state. Earlier answers can no longer be replayed.
 
-    `answered` is what is still known of the parameters that were answered last.
+    `answered` has the checksums of the last answered parameters that remain known.
     """
     cutting = Pieces(head, keep=keep)
     pieces = cutting.of(state.memory)
@@ -85,8 +85,8 @@ def replacement(
 
 
 def edited(old: Loaded, edits: Edits, once: Once, room: Room) -> Change:
-    """Edit the session's tensors. Raises `TensorMismatch`, and `InvalidSession` where a tensor's new name is in a group
-    under whose settings it would need other moments."""
+    """Edit the session's tensors. Raises `TensorMismatch`, and `InvalidSession` if a tensor's new name puts it into a
+    group whose settings need other moments."""
     session, state = old.session, edits.apply(old.state)
     _check_moments(_at(session, state), session.config)
     answered = {new: session.answered[name] for name, new in edits.names(session.answered).items()}
@@ -98,9 +98,9 @@ def edited(old: Loaded, edits: Edits, once: Once, room: Room) -> Change:
 def step(
     old: Loaded, request: StepRequest, machine: Machine, room: Room, saving: Saving | None = None
 ) -> tuple[Change, StepAnswer]:
-    """Take one optimizer step. Raises the engine's errors and those of `room`, and has then changed nothing.
+    """Take one optimizer step. Raises the engine's errors and those of `room`; nothing has changed then.
 
-    Where there is a `saving`, fresh pieces go there as soon as they are whole.
+    A `saving` gets each fresh piece as soon as it is whole.
     """
     started, session = time.perf_counter(), old.session
     room.check_names(session.layout, request.grads)
@@ -151,9 +151,9 @@ def _kept(
 
 
 def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
-    """Return the answer that `past` was, with the parameters made once more from the request and what was saved.
+    """Return the answer of `past` again, with parameters computed from the request and the saved state.
 
-    Raises `ReplayDiffers` where they are not those that were answered.
+    Raises `ReplayDiffers` if they differ from the answered ones.
     """
     session, state = now.session, now.state
     skipped = past is session.skipped
@@ -169,8 +169,8 @@ def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
     digest = params_digest(params, checksums_of(params), None if skipped else state.layout)
     if past.params_digest not in {None, digest}:
         raise ReplayDiffers(
-            f"step {past.step} was answered with parameters of digest {past.params_digest}, made again they have "
-            f"{digest}: do they come from another kind of machine, or version? Take the parameters that you had, or "
+            f"step {past.step} was answered with parameters of digest {past.params_digest}; the replay has {digest}: "
+            "did another kind of machine or another version compute it? Go on from the parameters that you had, or "
             "put a saved state back",
             expected=past.params_digest,
             got=digest,
@@ -179,7 +179,7 @@ def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
 
 
 def _used(old: Session, once: Once, done: Done) -> tuple[UsedKey, ...]:
-    """Return the keys that a save uses up: the request's, after those of a document of format 1."""
+    """Return the keys that a save records as used: those of a document of format 1, then the request's."""
     keys = [kept.used(key) for key, kept in old.old_keys.items() if key is not None]
     return (*keys, *([] if once.key is None else [done.used(once.key)]))
 
@@ -205,14 +205,14 @@ def _history_row(session: Session, answer: StepAnswer, request: StepRequest, sta
 
 
 def _check_moments(session: Session, config: Config) -> None:
-    """Refuse settings under which a tensor would need other moments than it has."""
+    """Raise `InvalidSession` if a tensor would need other moments than it has."""
     groups = config.groups_of(session.layout.entries)
     for tensor, entry in session.layout.entries.items():
         needed = config.slots_of(groups[tensor], entry.spec.shape)
         if session.counts[tensor] and set(entry.slots) != set(needed):
             moments = (slot for slot in needed if slot != "params")
             raise InvalidSession(
-                f"tensor {tensor!r} has the moments ({', '.join(entry.moments)}), the new settings need "
+                f"tensor {tensor!r} has the moments ({', '.join(entry.moments)}), but the new settings need "
                 f"({', '.join(moments)}): reset it first (PATCH …/tensors), and its moments begin anew",
                 tensor=tensor,
             )

@@ -1,7 +1,7 @@
-"""Checksums of parameters: of each tensor's bytes, of its numbers, and the digest of all that a step answers.
+"""Checksums of a tensor's bytes and of its numbers, and the digest of all parameters that a step answers.
 
-Knows no session and no wire format. The checksum is XXH3: it tells arrays apart, and is no protection against forgery.
-Arrays are contiguous, in C order.
+Knows no session and no wire format. The checksum is XXH3, which detects changes but not forgery. Arrays are contiguous,
+in C order.
 """
 
 from array import array
@@ -17,17 +17,17 @@ from optim_engine import Layout
 from optim_engine.arrays import Array, Arrays, cut, flat
 
 LARGEST_LISTED = 1 << 22
-"""Elements: more do not come as a JSON list, which has two bytes for each. Lists alone may lose the sign of -0."""
+"""The most elements of a JSON list, which has two bytes for each. Only lists may lose the sign of -0."""
 LARGEST_JOINED = 1 << 18
-"""Elements of arrays that are looked through as one."""
+"""The most elements of an array that is joined with others, to check them in one pass."""
 HEADERS_KEPT = 8
-"""Of one layout: steps that name some of the tensors, now these, now those, need one each."""
+"""The most headers kept for one layout: steps with different subsets of the tensors need one each."""
 
 _checksum: Callable[[Any], int] = xxhash.xxh3_64_intdigest
 
 
 class Header(NamedTuple):
-    """Names, dtypes and shapes as bytes, and the names in their order."""
+    """The names, dtypes and shapes as bytes, and the names in their order."""
 
     written: bytes
     names: list[str]
@@ -42,9 +42,9 @@ def checksums_of(arrays: Arrays) -> dict[str, int]:
 
 
 def number_checksums_of(arrays: Arrays) -> dict[str, int]:
-    """Return the checksum of each array's numbers: 0 and -0 are one, and so is every NaN.
+    """Return the checksum of each array's numbers: it treats 0 and -0 as equal, and all NaN as equal.
 
-    It is the checksum of the bytes where an array has no -0, and no NaN but NumPy's.
+    It equals the checksum of the bytes if an array has no -0, and no NaN except NumPy's own.
     """
     found = {name: _number_checksum(x) for name, x in arrays.items() if x.size > LARGEST_JOINED}
     small = {name: x for name, x in arrays.items() if x.size <= LARGEST_JOINED}
@@ -59,7 +59,7 @@ def number_checksums_of(arrays: Arrays) -> dict[str, int]:
 
 
 def _number_checksum(x: Array) -> int:
-    """Return the same of a large array, a part at a time: to copy it whole would stop every other thread."""
+    """Return the checksum of a large array's numbers, computed in parts: one whole copy would block every thread."""
     checksum = xxhash.xxh3_64()
     for part in cut(x.size, LARGEST_JOINED):
         checksum.update(_canonical(flat(x)[part]).view(np.uint8).data)
@@ -67,7 +67,7 @@ def _number_checksum(x: Array) -> int:
 
 
 def _batches(alike: Arrays) -> Iterator[Arrays]:
-    """Return the arrays in parts of up to twice `LARGEST_JOINED` elements."""
+    """Yield the arrays in batches of up to twice `LARGEST_JOINED` elements."""
     batch, size = dict[str, Array](), 0
     for name, x in alike.items():
         batch[name] = x
@@ -87,7 +87,7 @@ def _canonical(vector: Array) -> Array:
 
 
 def with_negative_zeros(arrays: Arrays) -> list[str]:
-    """Return the names of the arrays that hold -0 and may come as JSON lists."""
+    """Return the names of the arrays that hold -0 and are small enough for JSON lists."""
     found = []
     for alike in _by_dtype(arrays):
         many = sum([x.size for x in alike.values()]) > LARGEST_JOINED
@@ -104,21 +104,21 @@ def _by_dtype(arrays: Arrays) -> list[Arrays]:
 
 
 def _joined(alike: Arrays) -> Array:
-    """Return all numbers of the arrays, which are of one dtype, as one vector: NumPy's way takes five times as long."""
+    """Return all arrays of one dtype as one vector; NumPy's own `concatenate` takes five times as long."""
     arrays: list[Any] = list(alike.values())
     return np.frombuffer(b"".join(arrays), arrays[0].dtype)
 
 
 def _has_negative_zero(vector: Array) -> bool:
-    """Return whether -0 is in it: as an integer of its size, it is the smallest of all."""
+    """Return true if the vector has a -0, which is the smallest integer of its size."""
     kind = f"i{vector.dtype.itemsize}"
     return vector.size > 0 and int(vector.view(kind).min()) == np.iinfo(kind).min
 
 
 def params_digest(params: Arrays, checksums: Mapping[str, int], layout: Layout | None) -> str:
-    """Return 32 hexadecimal digits for names, dtypes, shapes and bytes of the parameters, whatever their order.
+    """Return 32 hexadecimal digits for names, dtypes, shapes and bytes of the parameters, in any order.
 
-    `layout` has these tensors; `None` where that is not known.
+    `layout` has these tensors; `None` if unknown.
     """
     header = _header(params) if layout is None else _kept_header(params, layout)
     values = array("Q", [checksums[name] for name in header.names])
@@ -126,7 +126,7 @@ def params_digest(params: Arrays, checksums: Mapping[str, int], layout: Layout |
 
 
 def _kept_header(params: Arrays, layout: Layout) -> Header:
-    """Return the header of tensors that are in the layout, whose shapes are known by it."""
+    """Return the header of tensors in the layout, which fixes their shapes."""
     headers = _HEADERS.setdefault(layout, {})
     key = (*params, *[x.dtype for x in params.values()])
     if key not in headers:

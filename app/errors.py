@@ -78,25 +78,25 @@ class Unauthenticated(ServiceError):
 class Forbidden(ServiceError):
     """A request with a valid key whose role is not enough, or from a page of another site without a key."""
 
-    status, code, title = 403, "forbidden", "Who asks may not do that"
+    status, code, title = 403, "forbidden", "The API key or the origin does not allow this"
 
 
 class QuotaExceeded(ServiceError):
-    """A tenant that keeps as much as it may. Not 429, because a retry cannot succeed."""
+    """A tenant that has reached its quota. Not 429, because a retry cannot succeed."""
 
-    status, code, title = 403, "quota_exceeded", "This tenant keeps as much as it may"
+    status, code, title = 403, "quota_exceeded", "The tenant has reached its quota"
 
 
 class SessionNotFound(ServiceError):
     """A session that does not exist, or belongs to another tenant."""
 
-    status, code, title = 404, "session_not_found", "There is no such session"
+    status, code, title = 404, "session_not_found", "Unknown session"
 
 
 class RouteNotFound(ServiceError):
     """A path that does not exist."""
 
-    status, code, title = 404, "route_not_found", "There is no such path"
+    status, code, title = 404, "route_not_found", "Unknown path"
 
 
 class MethodNotAllowed(ServiceError):
@@ -132,7 +132,7 @@ class SessionBusy(ServiceError):
 class PreconditionFailed(ServiceError):
     """An `If-Match` that does not name the session's present state; nothing was changed."""
 
-    status, code, title = 412, "precondition_failed", "The session is another one by now"
+    status, code, title = 412, "precondition_failed", "The session has changed"
 
 
 class BodyTooLarge(ServiceError):
@@ -208,7 +208,7 @@ class StateDamaged(ServiceError):
 class ReplayDiffers(ServiceError):
     """A replay that would answer with other parameters than before: refused, never silent."""
 
-    status, code, title, should_retry = 500, "replay_differs", "The answer cannot be made again as it was", False
+    status, code, title, should_retry = 500, "replay_differs", "The replay differs from the first answer", False
 
 
 class Overloaded(ServiceError):

@@ -30,8 +30,8 @@ def check_reach(settings: Settings, address: str) -> None:
     """Raise `ValueError` if other machines could reach the address and nothing would keep them out."""
     if not (ipaddress.ip_address(address).is_loopback or settings.has_keys or settings.insecure):
         raise ValueError(
-            f"{settings.host or address} can be reached by other machines, and there are no API keys: make one with "
-            "`optim keys create` and give OPTIM_API_KEYS_FILE, or listen on 127.0.0.1, or say --insecure"
+            f"{settings.host or address} can be reached by other machines, but the service has no API keys: make "
+            "one with `optim keys create` and give OPTIM_API_KEYS_FILE, listen on 127.0.0.1, or give --insecure"
         )
 
 

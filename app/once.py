@@ -1,6 +1,6 @@
-"""The terms of doing a write once: its idempotency key, its precondition, and the digest that it is compared by.
+"""The conditions of a write: its idempotency key, its precondition, and the digest that identifies its request.
 
-Knows no HTTP. A write is each request that changes a session, or makes one.
+Knows no HTTP. A write is a request that creates, changes or deletes a session.
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,16 +13,16 @@ from app.store.base import Head, checksum_of
 from app.store.keys import UsedKey, key_digest
 
 ANY = "*"
-"""In `if_match`: whatever the session's ETag is."""
+"""The member of `if_match` that matches every ETag."""
 
 
 @dataclass(frozen=True, slots=True)
 class Once:
     """The conditions of one write.
 
-    `what` is its method and path, `body` the digest of its body alone, by which sessions of format 1 know a step.
-    `if_match` are ETags of which the session must have one; `None` where the request names none. `known` is what the
-    store has of the key, once it was asked.
+    `what` is its method and path. `body` is the digest of its body alone, which identifies a step in sessions of format
+    1. `if_match` has the ETags that the session may have; `None` if the request names none. `known` is the store's
+    record of the key, once loaded.
     """
 
     what: str
@@ -37,32 +37,32 @@ class Once:
         object.__setattr__(self, "request", checksum_of(f"{self.what}\n{self.body}".encode()))
 
     def with_body(self, body: memoryview) -> "Once":
-        """Return the same for a request with that body."""
+        """Return the conditions of the same request with this body."""
         return replace(self, body=checksum_of(body))
 
     def is_step_of(self, digest: str) -> bool:
-        """Tell whether a digest that was kept of a step is that of this request, in a session of any format."""
+        """Return true if a step's kept digest is that of this request, in a session of any format."""
         return digest in {self.request, self.body}
 
     def check(self, head: Head | None) -> None:
-        """Raise `PreconditionFailed` unless the session, or none yet, is what `If-Match` names."""
+        """Raise `PreconditionFailed` if `If-Match` names ETags and the session has none of them, or does not exist."""
         if self.if_match is None or (head is not None and not self.if_match.isdisjoint((ANY, head.etag))):
             return
-        found = "there is no session yet" if head is None else f"the session's is {head.etag} by now"
+        found = "but the session does not exist yet" if head is None else f"but the session has {head.etag} now"
         named = ", ".join(sorted(self.if_match))
-        raise PreconditionFailed(f"If-Match names {named:.200}, {found}: read the session, then decide anew")
+        raise PreconditionFailed(f"If-Match names {named:.200}, {found}: read the session, then decide again")
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The trace of a request with a key: its digest, and of a step what became of it."""
+    """The record of a request with a key: its digest, and for a step its number and outcome."""
 
     request: str
     step: int | None = None
     skipped: bool = False
 
     def used(self, key: str) -> UsedKey:
-        """Return what a store keeps of it."""
+        """Return the record as a store keeps it."""
         document: dict[str, object] = {"request": self.request}
         if self.step is not None:
             document["step"] = self.step
@@ -72,9 +72,9 @@ class Done:
 
     @classmethod
     def read(cls, row: bytes) -> Self:
-        """Return what a store kept; members that this version does not know are ignored. Raises `StateDamaged`."""
+        """Read a record from a store's row; ignore unknown members. Raises `StateDamaged`."""
         try:
             document = orjson.loads(row)
             return cls(document["request"], document.get("step"), document.get("skipped", False))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StateDamaged(f"what the store has of this key cannot be read ({error!r}); use a new key") from error
+            raise StateDamaged(f"the store's record of this key cannot be read ({error!r}); use a new key") from error

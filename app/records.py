@@ -154,4 +154,4 @@ class Records:
 
 
 def not_found(session_id: str) -> SessionNotFound:
-    return SessionNotFound(f"there is no session {session_id!r:.80}; it never was, has expired or was deleted")
+    return SessionNotFound(f"unknown session {session_id!r:.80}: it never existed, has expired or was deleted")

@@ -1,13 +1,13 @@
-"""Exactly once: a write is new, was done before, or can never be answered again.
+"""Exactly-once semantics: a write is new, a repetition, or too old to be answered again.
 
-No I/O and no clock: a session, a request and what is known of its key in, a decision out. Of a step:
+Pure functions of a session, a request and what the store knows of its key: no I/O, no clock. The decisions for a step:
 
     the key of the last applied or skipped step     same request → its answer again    another one → refused
-    an older key                                    refused: it was applied as step n, or another request
+    an older key                                    refused: it became step n, or belongs to another request
     the number of the last applied or skipped step  same request → its answer again
     a number that is not the next one               refused: the session is at step t
 
-A key that is known decides; the number decides where there is no key, or a new one. `If-Match` is looked at afterwards.
+A known key decides. Without a key, or with a new one, the number decides. `If-Match` is checked afterwards.
 """
 
 from app.errors import IdempotencyMismatch, StepConflict
@@ -17,7 +17,7 @@ from app.step import KeptAnswer, StepRequest
 
 
 def is_repeated(session: Session, once: Once) -> bool:
-    """Tell whether a write that is no step was done before. Raises `IdempotencyMismatch`."""
+    """Return true if a write, other than a step, was done before. Raises `IdempotencyMismatch`."""
     done = once.known or session.old_keys.get(once.key)
     if done is not None and done.request != once.request:
         raise mismatch(once, done)
@@ -25,7 +25,7 @@ def is_repeated(session: Session, once: Once) -> bool:
 
 
 def earlier_answer(session: Session, request: StepRequest) -> KeptAnswer | None:
-    """Return the answer that a step request got before; `None` where it is new and the session's next step.
+    """Return the earlier answer to a step request; `None` if the request is new and is the session's next step.
 
     Raises `IdempotencyMismatch` and `StepConflict`.
     """
@@ -50,7 +50,7 @@ def earlier_answer(session: Session, request: StepRequest) -> KeptAnswer | None:
 
 
 def _number(session: Session, past: KeptAnswer) -> int:
-    """Return the number that the request of `past` gave: a skipped step has none, it asked for the next."""
+    """Return the number in the request of `past`: a skipped step keeps the session's number, but asked for the next."""
     return past.step + 1 if past is session.skipped else past.step
 
 
@@ -69,7 +69,7 @@ def _refuse_older_key(session: Session, once: Once, done: Done | None) -> None:
 
 
 def mismatch(once: Once, done: Done | None) -> IdempotencyMismatch:
-    """Return the refusal of a key that another request has used."""
+    """Return the error for a key that another request has used."""
     step = done and done.step
     used = "for another request" if step is None else f"for step {step} with another body"
     return IdempotencyMismatch(f"key {once.key!r} was used {used}; use a new key", step=step)

@@ -87,9 +87,9 @@ def _check_certificate(settings: Settings) -> None:
 def _warn_of_open_doors(settings: Settings) -> None:
     if settings.insecure:
         hosts = settings.allowed_hosts or "none but loopback's: see OPTIM_ALLOWED_HOSTS"
-        log.warning("no API keys: whoever reaches this address may do everything", hosts=hosts)
+        log.warning("no API keys: everybody who reaches this address may do everything", hosts=hosts)
     else:
-        log.info("no API keys: whoever is on this machine may do everything, and nobody else reaches this address")
+        log.info("no API keys: everybody on this machine may do everything; other machines cannot reach this address")
 
 
 def _warn_of_unknown_settings() -> None:
@@ -97,11 +97,11 @@ def _warn_of_unknown_settings() -> None:
     names = [name for name in os.environ if name.startswith("OPTIM_") and name not in known]
     for name in names:
         if not SERVICE_LINK.fullmatch(name):
-            log.warning("there is no such setting; it is ignored", setting=name)
+            log.warning("unknown setting ignored", setting=name)
     if any(map(SERVICE_LINK.fullmatch, names)) or LINKED_ADDRESS.fullmatch(os.environ.get("OPTIM_PORT", "").strip()):
         log.warning(
-            "Kubernetes sets OPTIM_PORT and more for a Service named `optim`; they are ignored: "
-            "say `enableServiceLinks: false`, or give the Service another name; --port sets the port"
+            "ignored OPTIM_PORT and other variables that Kubernetes sets for a Service named `optim`: "
+            "set `enableServiceLinks: false`, or give the Service another name; --port sets the port"
         )
 
 

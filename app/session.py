@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-import ml_dtypes
+import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy
 import numpy as np
 import orjson
 
@@ -23,14 +23,10 @@ from app.step import KeptAnswer
 from app.store.base import Head, IncompatibleStore, Piece
 from app.store.formats import expect_format
 from optim_engine import Config, EngineError, Entry, Layout, Spec, State
+from optim_engine.arrays import COMPUTE_DTYPES
 from optim_engine.fields import custom, named, setting, settings_of
 
-DTYPES: Mapping[str, np.dtype[Any]] = {
-    "float64": np.dtype(np.float64),
-    "float32": np.dtype(np.float32),
-    "float16": np.dtype(np.float16),
-    "bfloat16": np.dtype(ml_dtypes.bfloat16),
-}
+DTYPES: Mapping[str, np.dtype[Any]] = {name: np.dtype(name) for name in COMPUTE_DTYPES}
 """Every dtype that a tensor may have, by its name."""
 
 DOCUMENT_FORMAT = 2

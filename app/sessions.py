@@ -1,7 +1,7 @@
-"""The verbs of sessions: load → engine → compare-and-save. Knows no HTTP, no store's insides, no wire format.
+"""The operations on sessions: load → engine → compare-and-save. Knows no HTTP, no store's insides, no wire format.
 
-Every change goes the same way: from the head that was read to a new head, saved only if the store still holds the
-former. How a session is loaded and saved is in `records`.
+Every change is optimistic: it turns the loaded head into a new one, which is saved only if the store still has the
+loaded head. `records` loads and saves sessions.
 """
 
 import secrets
@@ -29,7 +29,7 @@ from optim_engine.checks import check_shape
 
 
 class Sessions:
-    """The verbs, all but a step. `tenant` is whose sessions are seen: another's are not found."""
+    """The operations except a step. A session of another tenant than `tenant` is not found."""
 
     def __init__(self, records: Records, turns: Turns, compute: Compute, room: Room) -> None:
         self._records = records
@@ -47,7 +47,7 @@ class Sessions:
         state: State | None = None,
         **beside: Any,
     ) -> Written:
-        """Make a session: at step 0, or with that state. `beside` are the settings that are not in `config`."""
+        """Create a session: at step 0, or with that state. `beside` has the settings outside `config`."""
 
         async def make(session_id: str) -> Change:
             now = time.time()
@@ -58,9 +58,9 @@ class Sessions:
         return await self._create(tenant, once, make)
 
     async def _create(self, tenant: str, once: Once, make: Callable[[str], Awaitable[Change]]) -> Written:
-        """Save what `make` makes of a new id. With a key, the id is claimed first: sent again, it is the same session.
+        """Save the session that `make` returns for a new id. A key claims the id first, so a retry finds its session.
 
-        Raises `IdempotencyMismatch`, `PreconditionFailed`, and `SessionNotFound` where the key's session is gone.
+        Raises `IdempotencyMismatch`, `PreconditionFailed`, and `SessionNotFound` if the key's session is gone.
         """
         if once.key is None:
             once.check(None)
@@ -86,7 +86,7 @@ class Sessions:
     async def update(
         self, tenant: str, session_id: str, new_settings: Callable[[Session], Session], once: Once
     ) -> Written:
-        """Change settings; from the next step on. A step that was answered before is replayed with the old ones."""
+        """Change settings from the next step on. An earlier step is still replayed with the old ones."""
 
         async def make(head: Head, old: Session) -> Change:
             return await self._compute.run_apart(lambda: changes.settings(head, old, new_settings(old), once))
@@ -96,7 +96,7 @@ class Sessions:
     async def _write(
         self, tenant: str, session_id: str, once: Once, make: Callable[[Head, Session], Awaitable[Change]]
     ) -> Written:
-        """Save what `make` makes of the session, once. Every write but a step, a creation and a deletion goes this way.
+        """Save the change that `make` returns, once. All writes except steps, creations and deletions come here.
 
         Raises `IdempotencyMismatch` and `PreconditionFailed`.
         """
@@ -112,7 +112,7 @@ class Sessions:
         return await self._turns.take(session_id, attempt)
 
     async def delete(self, tenant: str, session_id: str, once: Once) -> None:
-        """Remove the session, its state and its history; a damaged one goes too, unless there is an `If-Match`.
+        """Delete the session, its state and its history; also a damaged one, but not with an `If-Match`.
 
         Raises `SessionNotFound`, `IdempotencyMismatch` and `PreconditionFailed`.
         """
@@ -123,19 +123,19 @@ class Sessions:
             try:
                 head = await self._records.head(tenant, session_id)
                 if informed.known is not None:
-                    raise mismatch(once, informed.known)  # what deletes a session leaves no key
+                    raise mismatch(once, informed.known)  # a deletion leaves no key behind
                 once.check(head)
                 expected = head.stamp
             except StateDamaged:
                 if once.if_match is not None:
                     raise
             if not await self._records.delete(session_id, expected if once.if_match else None):
-                raise not_found(session_id)  # another was quicker: of two who delete it, one did
+                raise not_found(session_id)  # another request has just deleted it
 
         await retried(session_id, attempt)
 
     async def hold(self, tenant: str, session_id: str, params: Arrays, once: Once) -> Written:
-        """Hold these parameters from now on; steps before are not replayed. Raises the engine's `TensorMismatch`."""
+        """Hold these parameters. Earlier steps are no longer replayed. Raises the engine's `TensorMismatch`."""
 
         async def make(head: Head, old: Session) -> Change:
             old.check_holds()
@@ -153,7 +153,7 @@ class Sessions:
         return await self._write(tenant, session_id, once, make)
 
     async def edit(self, tenant: str, session_id: str, edits: Edits, once: Once) -> Written:
-        """Rename, remove and reset tensors; steps before are not replayed."""
+        """Rename, remove and reset tensors. Earlier steps are no longer replayed."""
 
         async def make(head: Head, old: Session) -> Change:
             loaded = Loaded(head, old, await self._records.state(head, old))
@@ -165,9 +165,9 @@ class Sessions:
     async def restore(
         self, tenant: str, session_id: str, state: State, fitted: Callable[[Session], Session], once: Once
     ) -> Written:
-        """Put `state` in place of the session's, be that damaged; steps before are not replayed.
+        """Replace the session's state, even a damaged one. Earlier steps are no longer replayed.
 
-        `fitted` returns the session with it, or raises.
+        `fitted` returns the session that fits the state, or raises.
         """
 
         async def make(head: Head, old: Session) -> Change:

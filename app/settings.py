@@ -87,132 +87,134 @@ class Settings(BaseSettings):
         "The default is `lmdb:` with `optim-service` in the user's data folder.",
     )
     host: str = Field(default="127.0.0.1", description="The address to listen on.")
-    port: Port = Field(default=DEFAULT_PORT, description="The port to listen on; 0 takes a free one.")
-    workers: int = Field(default=1, ge=1, le=256, description="Server processes; not with `memory:`.")
+    port: Port = Field(default=DEFAULT_PORT, description="The port to listen on; 0 means a free one.")
+    workers: int = Field(default=1, ge=1, le=256, description="Server processes; `memory:` allows only one.")
     api_keys_file: FilePath | None = Field(
         default=None,
-        description="A JSON file of hashed API keys with their tenants and roles, as `optim keys` writes it; read "
-        "again when it changes.",
+        description="A JSON file of hashed API keys with their tenants and roles, as `optim keys` writes it; reread "
+        "when it changes.",
     )
     api_key_sha256: Sha256 | None = Field(
         default=None,
-        description="The SHA-256 hash of one API key, in hexadecimal: it may do everything for the tenant `default`.",
+        description="The SHA-256 of one API key, in hexadecimal; the key may do everything for the tenant `default`.",
     )
     insecure: bool = Field(
-        default=False, description="Listen where other machines reach it, although there are no API keys."
+        default=False, description="Listen on addresses that other machines reach, even without API keys."
     )
     allowed_hosts: HostList | None = Field(
         default=None,
-        description="The hosts that the service answers for beside loopback's, without ports and with commas between: "
-        "`optim,10.1.2.3,*.example.org`, or `*` for any. With none, and with API keys, it answers for any.",
+        description="Host names that the service answers to besides loopback's, without ports and separated by "
+        "commas: `optim,10.1.2.3,*.example.org`, or `*` for any. By default, a service with API keys answers all.",
     )
     cors_origins: OriginList | None = Field(
         default=None,
-        description="The origins whose pages may use the service from a browser, with commas between, such as "
+        description="Origins whose pages may use the service from a browser, separated by commas, such as "
         "`https://app.example.org`, or `*` for any. None by default.",
     )
     ssl_certfile: FilePath | None = Field(
         default=None,
-        description="The certificate to show, with those that lead to its authority, as PEM: the service speaks HTTPS "
-        "alone.",
+        description="The certificate and its chain, as PEM; with it, the service speaks only HTTPS.",
     )
     ssl_keyfile: FilePath | None = Field(
-        default=None, description="The certificate's private key, as PEM, where it is not in the same file."
+        default=None, description="The certificate's private key, as PEM, if it is in another file."
     )
-    ssl_keyfile_password: str | None = Field(default=None, description="What the private key is encrypted with.")
+    ssl_keyfile_password: str | None = Field(default=None, description="The password of the private key.")
     max_body_bytes: int = Field(
         default=4 << 30,
         ge=1 << 10,
-        description="Longest request body, in bytes, and largest state of one session; a state file may have its "
-        "header beside.",
+        description="The longest body and largest state of a session, in bytes; a state file may add its header.",
     )
     max_json_bytes: int = Field(
         default=16 << 20,
         ge=1 << 10,
-        description="Longest request body that is JSON, in bytes, and the most that parameters may have as a JSON "
-        "answer; safetensors have no such limit.",
+        description="The longest JSON body and JSON answer with parameters, in bytes; safetensors have no such limit.",
     )
     head_seconds: float = Field(
         default=10.0,
         gt=0,
-        description="How long a request's head may take to come, in seconds; then the connection is closed.",
+        description="The deadline for a request's head, in seconds; a late connection is closed.",
     )
     body_seconds: float = Field(
         default=30.0,
         gt=0,
-        description="How long a request's body may take to come, in seconds, and one more for each 16 KiB that have "
-        "come, and how long nothing of it may come; then the connection is closed.",
+        description="The deadline for a request's body, in seconds, and the longest pause within it; each 16 KiB "
+        "received add a second. A late connection is closed.",
     )
     answer_seconds: float = Field(
         default=30.0,
         gt=0,
-        description="How long a client may take for what waits of an answer, in seconds, and one more for each 16 KiB "
-        "that it has taken, and how long it may take nothing; then the connection is closed.",
+        description="The deadline for a client to take its answer, in seconds, and the longest pause within it; "
+        "each 16 KiB taken add a second. A late connection is closed.",
     )
-    max_tensors: int = Field(default=10_000, ge=1, description="Most tensors in one session or body.")
-    max_name_length: int = Field(default=256, ge=1, le=4096, description="Longest tensor name, in characters.")
-    max_dimensions: int = Field(default=32, ge=1, le=32, description="Most dimensions of a tensor.")
+    max_tensors: int = Field(default=10_000, ge=1, description="The most tensors in one session or body.")
+    max_name_length: int = Field(default=256, ge=1, le=4096, description="The longest name of a tensor, in characters.")
+    max_dimensions: int = Field(default=32, ge=1, le=32, description="The most dimensions of a tensor.")
     max_json_depth: int = Field(
-        default=64, ge=1, le=1024, description="Most lists and objects in one another in a JSON body."
+        default=64, ge=1, le=1024, description="The deepest nesting of lists and objects in a JSON body."
     )
     max_sessions: int | None = Field(
-        default=None, ge=1, description="Most sessions of one tenant; one more is answered 403. None by default."
+        default=None,
+        ge=1,
+        description="The most sessions of one tenant; beyond it, a creation is answered 403. None by default.",
     )
     max_state_bytes: int | None = Field(
         default=None,
         ge=1,
-        description="Most bytes of state of one tenant, all sessions together; more is answered 403. None by default.",
+        description="The most bytes of state of one tenant, over all its sessions; beyond it, a request is answered "
+        "403. None by default.",
     )
     compute_threads: int = Field(
-        default=0, ge=0, le=1024, description="Threads that compute; 0 takes one for each processor."
+        default=0, ge=0, le=1024, description="Threads that compute; 0 means one for each processor."
     )
     max_waiting_steps: int = Field(
         default=256,
         ge=1,
-        description="Steps, and uploads of parameters and states, under way at once; one more waits a moment for a "
-        "place, and is then answered 503 `overloaded`. A tenant alone has seven eighths of them.",
+        description="The most concurrent steps and uploads of parameters and states; one more waits briefly for a "
+        "place, then is answered 503 `overloaded`. One tenant may hold seven eighths of the places.",
     )
     max_waiting_bytes: int = Field(
         default=4 << 30,
         ge=1 << 16,
-        description="Memory for the bodies of requests under way, in bytes; where more would be held, the body that "
-        "comes slowest is answered 503 `overloaded`. One that is longer alone is answered 413.",
+        description="Memory for the bodies of concurrent requests, in bytes; beyond it, the slowest body is "
+        "answered 503 `overloaded`. A single body that is longer is answered 413.",
     )
     rate_limit: str | None = Field(
         default=None,
         pattern="^[1-9][0-9]*/(second|minute|hour|day)$",
-        description="Requests of one tenant, such as `100/second`; more are answered 429. None by default.",
+        description="The most requests of one tenant, such as `100/second`; beyond it, a request is answered 429. "
+        "None by default.",
     )
     state_cache_bytes: int = Field(
-        default=2 << 30, ge=0, description="Memory for the states of recent sessions, in bytes; 0 keeps none."
+        default=2 << 30, ge=0, description="Memory for the states of recent sessions, in bytes; 0 turns this cache off."
     )
     spare_bytes: int = Field(
         default=1 << 30,
         ge=0,
-        description="Memory that is kept for the next request when one is done, in bytes; what nobody has used for "
-        "some seconds goes back to the system.",
+        description="Memory that finished requests leave for the next ones, in bytes; unused for some seconds, it "
+        "goes back to the system.",
     )
-    history_limit: int = Field(default=100_000, ge=1, description="Rows of history kept for one session.")
+    history_limit: int = Field(default=100_000, ge=1, description="The most rows of history kept for one session.")
     store_timeout_seconds: float = Field(
-        default=30.0, gt=0, description="How long one call to Redis may take, in seconds."
+        default=30.0, gt=0, description="The timeout of one call to Redis, in seconds."
     )
     lmdb_map_bytes: int = Field(
-        default=1 << 40, ge=1 << 20, description="The most that the embedded store may grow to, in bytes."
+        default=1 << 40, ge=1 << 20, description="The largest size of the embedded store, in bytes."
     )
     lmdb_sync: Literal["full", "relaxed"] = Field(
         default="full",
-        description="What a step of the embedded store survives: `full`, a power cut; `relaxed`, a `kill -9` alone.",
+        description="What an acknowledged step of the embedded store survives: a power cut (`full`), or only a "
+        "`kill -9` (`relaxed`).",
     )
     sweep_seconds: float = Field(
-        default=300.0, gt=0, description="How often expired sessions and leftovers are removed, in seconds."
+        default=300.0, gt=0, description="The interval between removals of expired sessions and leftovers, in seconds."
     )
     shutdown_seconds: int = Field(
-        default=30, ge=0, description="How long steps under way may take to finish when the server stops, in seconds."
+        default=30, ge=0, description="The time that running steps have to finish when the server stops, in seconds."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="The least that is logged."
+        default="info", description="The lowest level that is logged."
     )
-    log_format: Literal["console", "json"] = Field(default="console", description="How log lines are written.")
+    log_format: Literal["console", "json"] = Field(default="console", description="The format of log lines.")
 
     @field_validator("*", mode="before")
     @classmethod

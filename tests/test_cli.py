@@ -85,7 +85,7 @@ def test_sessions_are_listed_shown_moved_and_deleted(optim: Optim, url: str, tmp
     assert optim("sessions", "delete", there, "--url", url) == (0, "", "")
     status, out, words = optim("sessions", "show", there, "--url", url)
     assert (status, out) == (1, "")
-    assert words.startswith(f"optim: there is no session '{there}'")
+    assert words.startswith(f"optim: unknown session '{there}'")
 
 
 def test_keys_are_created_listed_and_revoked(optim: Optim, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.reaper import tied
 
 
 def serve_refused(*flags: str, **environment: str) -> tuple[int, str]:
-    """What `optim serve` ends with, and says, when it cannot serve."""
+    """Return the exit status and the words of an `optim serve` that cannot serve."""
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("OPTIM_")}
     command = [sys.executable, "-m", "app.cli", "serve", *flags]
     result = subprocess.run(
@@ -49,7 +49,7 @@ def test_a_wrong_setting_is_refused_by_name(flags: list[str], environment: dict[
         *[
             (
                 ["--store=memory:", "--port=0", f"--host={host}"],
-                "can be reached by other machines, and there are no API",
+                "can be reached by other machines, but the service has no API",
             )
             for host in ("0.0.0.0", "::")
         ],
@@ -74,7 +74,10 @@ def test_an_insecure_service_logs_a_warning() -> None:
         finally:
             server.terminate()
             server.communicate(timeout=30)
-    assert (line["level"], line["event"]) == ("warning", "no API keys: whoever reaches this address may do everything")
+    assert (line["level"], line["event"]) == (
+        "warning",
+        "no API keys: everybody who reaches this address may do everything",
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,7 @@ def test_a_server_logs_its_address_first_and_stops_cleanly(
             assert (slip["level"], slip["setting"]) == ("warning", "OPTIM_STROE")
             assert (line["event"], line["store"], line["workers"]) == ("listening", f"lmdb:{tmp_path}", int(workers))
             assert line["kernel"] == "numba"
-            assert json.loads(server.stderr.readline())["event"].startswith("no API keys: whoever is on this machine")
+            assert json.loads(server.stderr.readline())["event"].startswith("no API keys: everybody on this machine")
             assert httpx2.get(f"{line['url']}/readyz", timeout=30).status_code == 200
             taken, most = psutil.Process(server.pid).rlimit(psutil.RLIMIT_NOFILE)
             assert taken == most > 256

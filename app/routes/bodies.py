@@ -104,7 +104,7 @@ def _buffer(nbytes: int) -> memoryview:
     try:
         return BUFFERS.take(nbytes).data
     except MemoryError:
-        raise Overloaded(f"there is no memory for a body of {nbytes} bytes; send the request again") from None
+        raise Overloaded(f"no memory for a body of {nbytes} bytes; send the request again") from None
 
 
 def _is_large(request: Request, limit: Longest) -> bool:

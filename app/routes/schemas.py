@@ -6,6 +6,7 @@ from typing import Any
 
 from app.errors import ERRORS
 from app.routes.examples import EXAMPLES
+from app.session import DTYPES
 from app.wire.session_json import CHANGEABLE, CREATION
 from optim_engine.clipping import Clip
 from optim_engine.fields import Setting, field_schema
@@ -23,13 +24,16 @@ _SPECIAL_NUMBER: Document = {"anyOf": [{"type": "number"}, {"type": "null"}, _NO
 NUMBER: Document = {"anyOf": [{"type": "number"}, _NOT_FINITE]}
 
 
+def ref(name: str) -> Document:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_PARAMS: Document = {"type": "object", "additionalProperties": ref("Tensor")}
+
+
 def components() -> dict[str, Document]:
     """Return every schema that the routes refer to."""
     return {**_requests(), **_sessions(), **_steps(), **_service()}
-
-
-def ref(name: str) -> Document:
-    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _create() -> Document:
@@ -63,7 +67,7 @@ def _session() -> Document:
     """Return the settings and all else that an answer has of a session."""
     composite: Document = {
         "hyperparameters": {"type": "object"},
-        "groups": {"type": "array", "items": ref("Group")},
+        "groups": _list(ref("Group")),
         "schedule": {"type": ["object", "null"]},
         "clip": {"type": ["object", "null"]},
         "labels": {"type": "object", "additionalProperties": TEXT},
@@ -73,7 +77,7 @@ def _session() -> Document:
         **{name: composite.get(name) or {"type": row.schema["type"]} for name, row in CREATION.items()},
         "step": WHOLE,
         "skipped_steps": WHOLE,
-        "warnings": {"type": "array", "items": TEXT},
+        "warnings": _list(TEXT),
         "expires_at": {"type": ["string", "null"]},
     }
 
@@ -97,12 +101,8 @@ def _requests() -> dict[str, Document]:
         "TensorEdits": _object(
             {
                 "rename": {"type": "object", "additionalProperties": TEXT, "description": "New names by old ones."},
-                "remove": {"type": "array", "items": TEXT, "description": "Tensors to forget."},
-                "reset": {
-                    "type": "array",
-                    "items": TEXT,
-                    "description": "Tensors to start again: no moments, no updates.",
-                },
+                "remove": {**_list(TEXT), "description": "Tensors to forget."},
+                "reset": {**_list(TEXT), "description": "Tensors to start again: no moments, no updates."},
             },
             required=[],
         ),
@@ -124,7 +124,7 @@ def _sessions() -> dict[str, Document]:
         "SessionSummary": _object({**session, "tensor_count": WHOLE, "state_bytes": WHOLE}),
         "SeenTensor": _object(
             {
-                "shape": {"type": "array", "items": WHOLE},
+                "shape": _list(WHOLE),
                 "dtype": TEXT,
                 "step": WHOLE,
                 "group": {"type": ["integer", "null"]},
@@ -132,7 +132,7 @@ def _sessions() -> dict[str, Document]:
         ),
         "SessionList": _object(
             {
-                "sessions": {"type": "array", "items": ref("SessionSummary")},
+                "sessions": _list(ref("SessionSummary")),
                 "unreadable": {
                     "type": "array",
                     "items": _object({"id": TEXT, "code": {"type": "string", "enum": sorted(ERRORS)}}),
@@ -146,49 +146,13 @@ def _sessions() -> dict[str, Document]:
 
 
 def _steps() -> dict[str, Document]:
-    tensors = {"type": "object", "additionalProperties": ref("Tensor")}
-    metrics = _object(dict.fromkeys(METRICS, NUMBER))
     return {
         "Tensor": _tensor({"type": "number"}),
         "Gradient": _tensor(_SPECIAL_NUMBER) | {"description": "`null` as a whole: left out, with its parameter."},
-        "Step": _object(
-            {
-                "step": {
-                    "type": ["integer", "null"],
-                    "minimum": 1,
-                    "description": "The number that this step will get.",
-                },
-                "params": tensors,
-                "grads": {"type": "object", "additionalProperties": ref("Gradient"), "minProperties": 1},
-                "lr": {
-                    "type": ["number", "null"],
-                    "minimum": 0,
-                    "description": "The learning rate of this step alone.",
-                },
-                "loss": {"anyOf": [*NUMBER["anyOf"], {"type": "null"}], "description": "Recorded in the history."},
-            },
-            required=["grads"],
-        ),
-        "StepAnswer": _object(
-            {
-                "step": WHOLE,
-                "params": tensors,
-                "skipped": FLAG,
-                "digest": TEXT,
-                "params_digest": {
-                    "type": "string",
-                    "description": "The digest of these parameters: compare it, do not compute it.",
-                },
-                "metrics": metrics,
-                "warnings": {
-                    "type": "array",
-                    "items": TEXT,
-                    "description": "Possible mistakes in a step that was taken.",
-                },
-            }
-        ),
-        "Params": _object({"params": tensors}),
-        "History": _object({"history": {"type": "array", "items": ref("HistoryRow")}}),
+        "Step": _object(_step(), required=["grads"]),
+        "StepAnswer": _object(_step_answer()),
+        "Params": _object({"params": _PARAMS}),
+        "History": _object({"history": _list(ref("HistoryRow"))}),
         "HistoryRow": _object(
             {
                 "step": WHOLE,
@@ -199,6 +163,31 @@ def _steps() -> dict[str, Document]:
                 "time": TEXT,
             }
         ),
+    }
+
+
+def _step() -> Document:
+    number = {"type": ["integer", "null"], "minimum": 1, "description": "The number that this step will get."}
+    lr = {"type": ["number", "null"], "minimum": 0, "description": "The learning rate of this step alone."}
+    return {
+        "step": number,
+        "params": _PARAMS,
+        "grads": {"type": "object", "additionalProperties": ref("Gradient"), "minProperties": 1},
+        "lr": lr,
+        "loss": {"anyOf": [*NUMBER["anyOf"], {"type": "null"}], "description": "Recorded in the history."},
+    }
+
+
+def _step_answer() -> Document:
+    digest = {"type": "string", "description": "The digest of these parameters: compare it, do not compute it."}
+    return {
+        "step": WHOLE,
+        "params": _PARAMS,
+        "skipped": FLAG,
+        "digest": TEXT,
+        "params_digest": digest,
+        "metrics": _object(dict.fromkeys(METRICS, NUMBER)),
+        "warnings": {**_list(TEXT), "description": "Possible mistakes in a step that was taken."},
     }
 
 
@@ -223,7 +212,7 @@ def _service() -> dict[str, Document]:
 
 def _tensor(number: Document) -> Document:
     typed = {
-        "dtype": {"type": "string", "enum": ["float64", "float32", "float16", "bfloat16"]},
+        "dtype": {"type": "string", "enum": [*DTYPES]},
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
     }
     return {
@@ -248,6 +237,10 @@ def _schedules() -> list[Document]:
         schema["required"] = ["kind", *schema.get("required", [])]
         schemas.append({"title": name, "description": kind.__doc__ or "", **schema})
     return schemas
+
+
+def _list(items: Document) -> Document:
+    return {"type": "array", "items": items}
 
 
 def _object(properties: Document, required: list[str] | None = None) -> Document:

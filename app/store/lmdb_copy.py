@@ -61,7 +61,7 @@ def restore(source: Path, folder: Path, map_bytes: int) -> Copied:
 
 def _expect_store(folder: Path) -> None:
     if not (folder / "data.mdb").is_file():
-        raise StoreUnavailable(f"there is no store in {folder}: it has no data.mdb")
+        raise StoreUnavailable(f"no store in {folder}: data.mdb is missing")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from app.web.deadlines import Deadline
 from app.web.problems import Problem
 
 Client = tuple[str, int] | None
-"""The address of the other side, where there is one."""
+"""The address of the other side; `None` if unknown."""
 
 
 def reason(error: httptools.HttpParserError, method: bytes) -> str:
@@ -23,7 +23,7 @@ def reason(error: httptools.HttpParserError, method: bytes) -> str:
     if isinstance(error.__context__, ServiceError):  # raised in a callback of the parser
         return error.__context__.detail
     if method == b"PRI":
-        return "HTTP/2 is not spoken here: send HTTP/1.1"
+        return "HTTP/2 is not supported: send HTTP/1.1"
     return f"this is not HTTP/1.1 ({error}): see the request line and the header fields"
 
 

@@ -23,7 +23,7 @@ ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 def check_version(version: str) -> None:
     """Raise `MalformedHeader` for another version than HTTP/1.0 or HTTP/1.1."""
     if version not in VERSIONS:
-        raise MalformedHeader(f"HTTP/{version} is not spoken here: send HTTP/1.1")
+        raise MalformedHeader(f"HTTP/{version} is not supported: send HTTP/1.1")
 
 
 def origin_form(target: bytes, fields: Fields) -> bytes:

@@ -174,19 +174,19 @@ def _read_parts(numbers: NumberText, dtype: np.dtype[Any], special: bool) -> Arr
     array, position = np.empty(math.prod(shape), dtype), 0
     for part in _parts(numbers.text):
         if _has_numbers_beside_lists(part):
-            raise ValueError("there is a number beside a list")
+            raise ValueError("a number beside a list")
         if not array.size and not part.strip(EMPTY):
             continue
         values = loads(b"[%b]" % part.translate(WITHOUT_BRACKETS))
         if position + len(values) > array.size:
-            raise ValueError("there are more numbers than the shape has")
+            raise ValueError("more numbers than the shape has")
         with np.errstate(over="ignore"):
             array[position : position + len(values)] = numbers_of(
                 values, set(map(type, values)), shape, special=special, start=position
             )
         position += len(values)
     if position != array.size:
-        raise ValueError("there are fewer numbers than the shape has")
+        raise ValueError("fewer numbers than the shape has")
     return array.reshape(shape)
 
 

@@ -27,7 +27,8 @@ from optim_engine.fields import named
 T = TypeVar("T")
 Sections: TypeAlias = dict[str, dict[str, Array]]
 
-NAMES = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+NAMES = {dtype: dtype.replace("float", "F").upper() for dtype in DTYPES}
+"""The format's name of each dtype: F64, F32, F16, BF16."""
 DTYPE_OF = {name: DTYPES[dtype] for dtype, name in NAMES.items()}
 MAX_HEADER_BYTES = 100_000_000
 NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
@@ -42,7 +43,7 @@ class SafetensorsTensors(Codec):
         metadata, sections = read_file(body, ("params", "grads"), limits)
         unknown = metadata.keys() - {"step", "lr", "loss", "format"}
         if unknown:
-            raise MalformedBody(f"__metadata__ has {min(unknown)!r:.80}; a step has step, lr and loss")
+            raise MalformedBody(f"unknown member {min(unknown)!r:.80} of __metadata__; expected one of step, lr, loss")
         return StepRequest(
             grads=sections["grads"],
             once=once,

@@ -1,4 +1,4 @@
-"""Run the demo and draw what came of it: `python docs/images/make_demo_picture.py` writes demo.svg beside itself."""
+"""The picture of the demo: `python docs/images/make_demo_picture.py` runs the demo and writes demo.svg."""
 
 import io
 import math
@@ -42,7 +42,7 @@ STYLE = """
 
 
 def main() -> None:
-    """Run, draw, say where."""
+    """Run the demo, draw the picture and print its path."""
     quiet = Display(Console(file=io.StringIO()), STEPS)
     with Server() as server, Client(server.url) as client:
         run = RemoteRun(client, STEPS, quiet.show)
@@ -52,14 +52,14 @@ def main() -> None:
         run.until(STEPS)
     train, test = digits.load()
     if step := first_difference(run.points, train):
-        raise SystemExit(f"not equal to the run without a service from step {step} on: nothing to be drawn")
+        raise SystemExit(f"not equal to the run without a service from step {step} on; nothing drawn")
     picture = Path(__file__).with_name("demo.svg")
     picture.write_text(draw(run.points, test, crashed, away), encoding="utf-8")
     print(picture)
 
 
 def draw(points: Sequence[Point], test: digits.Digits, crashed: int, away: float) -> str:
-    """The whole picture."""
+    """Return the whole picture as SVG."""
     last = points[-1].step
 
     def x(step: float) -> float:
@@ -86,7 +86,7 @@ def draw(points: Sequence[Point], test: digits.Digits, crashed: int, away: float
         f'<path class="crash" d="M{x(crashed):.1f} {LOSS_TOP}V{ACCURACY_BOTTOM}"/>',
         f'<rect class="behind" x="{x(crashed) + 4:.1f}" y="{LOSS_TOP}" width="{RIGHT - x(crashed):.1f}" height="84"/>',
         _text(x(crashed) + 10, LOSS_TOP + 16, "label kill", f"kill -9 in the middle of step {crashed}"),
-        _text(x(crashed) + 10, LOSS_TOP + 35, "", f"{away:.1f} s later the step is answered, and done once;"),
+        _text(x(crashed) + 10, LOSS_TOP + 35, "", f"{away:.1f} s later step {crashed} is answered, applied once;"),
         _text(x(crashed) + 10, LOSS_TOP + 54, "", f"training goes on: all {last:,} steps equal, to the bit,"),
         _text(x(crashed) + 10, LOSS_TOP + 73, "", "those of an unbroken run without a service"),
         _text(RIGHT - 6, accuracy_y(accuracies[-1][1]) + 22, "label end", f"{accuracies[-1][1]:.3f}"),

@@ -1,10 +1,10 @@
-"""The requirements: the rows of docs/reliability.md, by the ids that the checks name."""
+"""The requirements, by the ids that the checks name: the first table of docs/reliability.md."""
 
 from typing import NamedTuple
 
 
 class Requirement(NamedTuple):
-    """A requirement and how its checks show it."""
+    """A requirement, and the checks that show it."""
 
     title: str
     shown_by: str
@@ -12,78 +12,81 @@ class Requirement(NamedTuple):
 
 REQUIREMENTS: dict[str, Requirement] = {
     "R1": Requirement(
-        "An acknowledged step survives the death of the process",
-        "8 sessions under load, `kill -9` of the server at random moments, on LMDB and on Redis",
+        "A crash of the process loses no acknowledged step",
+        "8 sessions under load, and `kill -9` of the server at random moments, on LMDB and on Redis",
     ),
     "R2": Requirement(
-        "No step happens twice",
-        "in the same runs clients retry; the end equals a local replay of the acknowledged steps to the bit",
+        "No step is applied twice",
+        "clients retry in the same runs; the final state equals a local replay of the acknowledged steps to the bit",
     ),
     "R3": Requirement(
-        "The store's death is survived",
-        "Redis killed and started again under load, or failed over to another server behind its address: 503 with "
-        "`Retry-After` meanwhile, recovery by itself, nothing lost",
+        "The service survives a crash of its store",
+        "Redis killed and restarted under load, or failed over to another server at its address: 503 with "
+        "`Retry-After` meanwhile, then automatic recovery; no step is lost",
     ),
     "R4": Requirement(
-        "Lost, late and cut replies do no harm",
-        "a proxy between client and service, and between service and Redis: delays past the timeout, cuts after every "
-        "number of bytes of a sweep, black holes, resets; idle connections that a router forgot",
+        "Lost, late and truncated replies do no harm",
+        "a proxy between client and service, and between service and Redis: delays beyond the timeout, cuts at every "
+        "byte of a sweep, black holes, resets; idle connections that a router dropped",
     ),
     "R5": Requirement(
         "A session is linearizable",
-        "concurrent step, get, patch and delete from 8 clients on 2 processes; each history checked by Wing and Gong's "
-        "algorithm",
+        "concurrent step, get, patch and delete by 8 clients on 2 processes; Wing and Gong's algorithm checks each "
+        "history",
     ),
     "R6": Requirement(
-        "The stores agree with one model", "a state machine: memory, LMDB and Redis against a dictionary and NumPy"
+        "All stores behave like one model",
+        "a state machine compares memory, LMDB and Redis with a dictionary and NumPy",
     ),
-    "R7": Requirement("A race has one winner", "clients race for one step on two processes: exactly one 200 each"),
+    "R7": Requirement("A race has one winner", "clients race for the same step on two processes: exactly one gets 200"),
     "R8": Requirement(
-        "A fault at any store call leaves the old state or the new one",
+        "A fault at any store call leaves either the old state or the new one",
         "an error, a cancellation and a kill at the n-th call, for every n of a step; a full disk; I/O errors",
     ),
     "R9": Requirement(
-        "Disconnects and cancellations leave nothing behind",
-        "sockets closed at every phase of a request, cancelled calls to Redis: no foreign data, no leaked descriptors, "
-        "tasks or memory",
+        "Disconnects and cancellations leak nothing",
+        "sockets closed at every phase of a request, and cancelled calls to Redis: no other request's data, no leaked "
+        "descriptors, tasks or memory",
     ),
     "R10": Requirement(
-        "Hostile input is a 4xx, quickly",
-        "requests made from the schema; mutated JSON and safetensors bodies in process and over HTTP; known attacks",
+        "Hostile input gets a 4xx quickly",
+        "requests generated from the schema; mutated JSON and safetensors bodies, in process and over HTTP; known "
+        "attacks",
     ),
     "R11": Requirement(
-        "Slow clients are let go, and harm nobody else",
-        "dripping heads, dripping bodies, silent connections, answers that nobody takes: closed at their deadlines",
+        "Slow clients are disconnected and delay nobody else",
+        "slow heads, slow bodies, silent connections and unread answers are closed at their deadlines",
     ),
     "R12": Requirement(
-        "Overload is refused, not suffered",
-        "ten times the capacity: 429 or 503 with `Retry-After`, bounded memory, `/livez` quick throughout",
+        "The service refuses excess load",
+        "ten times its capacity: 429 or 503 with `Retry-After`, bounded memory, a fast `/livez` throughout",
     ),
     "R13": Requirement(
-        "Nobody does what they may not", "every route asked by every kind of caller: the exact status in every cell"
+        "Nobody exceeds their permissions", "every kind of caller requests every route: the exact status in every cell"
     ),
     "R14": Requirement(
-        "Stopping and upgrading lose nothing",
-        "SIGTERM under load; stores and state files of format 1 are opened and stepped on; a newer format is refused",
+        "Shutdowns and upgrades lose nothing",
+        "SIGTERM under load; steps on stores and state files of format 1; a newer format is refused",
     ),
     "R15": Requirement(
-        "Long runs stay flat",
-        "create, step and expire under load: memory, descriptors, keys and disk; a jump of the wall clock by an hour",
+        "Long runs do not grow",
+        "memory, descriptors, keys and disk while sessions are created, stepped and expire; a wall clock that jumps "
+        "by an hour",
     ),
     "R16": Requirement(
-        "What is delivered is known",
-        "a lock of all that the image installs, by hashes, held against what is declared; `make audit` asks for known "
-        "vulnerabilities of it, and is no part of these runs: it needs the index's advisories",
+        "The image has only known packages",
+        "a lock file with the hash of every installed package, compared with the declared ones; `make audit` looks for "
+        "known vulnerabilities, but not in these runs: it needs the index's advisories",
     ),
     "R17": Requirement(
-        "A training loop outlives a restart of the service",
-        "loops over the Python client with its defaults, sync and async; the service is away for 30 s after SIGTERM or "
-        "`kill -9`, on LMDB and on Redis; a session created meanwhile is there once",
+        "A training loop survives a restart of the service",
+        "loops with the Python client's defaults, sync and async; the service is down for 30 s after SIGTERM or "
+        "`kill -9`, on LMDB and on Redis; a session created meanwhile exists once",
     ),
     "R18": Requirement(
-        "A request at the limits holds nobody up, and leaves no memory behind",
+        "A request at the limits delays nobody and leaks no memory",
         "10,000 tensors under 256 hostile patterns, lists of 100 wide sessions, 16 MiB of the densest JSON, 10,000 "
-        "rows: `/livez` quick throughout; large steps, JSON and sessions with all that belongs to them, and after an "
-        "idle minute the memory is as it was",
+        "rows: a fast `/livez` throughout; large steps, JSON and sessions; after an idle minute, memory is back "
+        "at its start",
     ),
 }

@@ -183,7 +183,10 @@ def test_patience_is_said_in_words(patience: Patience, words: str) -> None:
 def test_a_failure_keeps_nothing_of_the_call_until_a_collection() -> None:
     gc.disable()
     try:
-        read = lambda response: bytes(response.body)  # noqa: E731
+
+        def read(response: Response) -> bytes:
+            return bytes(response.body)
+
         kept = weakref.ref(read)
         conversation = perform(Call(DELETE, read), TWICE)
         next(conversation)

@@ -1,14 +1,24 @@
-"""The settings of a session: their types, and their places in a request."""
+"""The settings of a session in the client: their places in a request, and their types, compared with the service's."""
 
 import json
+from dataclasses import fields
+from functools import reduce
+from operator import or_
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
 from optim_client import _calls, settings
+from optim_client.settings import Changes, EffectiveSettings, Hyperparameters, Settings
 
-from optim_engine import OPTIMIZERS
+from app.session import Session
+from app.wire.session_json import CHANGEABLE, CREATION
+from optim_engine import OPTIMIZERS, Config
 from tests import contract
+
+RULES = [get_type_hints(rule.settings) for rule in OPTIMIZERS.values()]
+TYPES: dict[str, Any] = get_type_hints(Config) | get_type_hints(Session)
+PLAIN = [name for name, row in CREATION.items() if row.schema and name != "optimizer"]
 
 
 def sent(settings: Any) -> Any:
@@ -19,15 +29,15 @@ def sent(settings: Any) -> Any:
 
 
 def test_hyperparameters_are_gathered_and_the_requests_own_fields_are_not() -> None:
-    fields = {
+    own = {
         "groups": [], "schedule": {"kind": "constant"}, "clip": {"global_norm": 1.0}, "on_non_finite": "skip",
         "hold_params": True, "wire_dtype": "float16", "ttl_seconds": 60, "labels": {"run": "1"},
         "on_other_params": "reject",
     }  # fmt: skip
-    assert sent({**fields, "lr": 0.1, "betas": (0.9, 0.99)}) == {
+    assert sent({**own, "lr": 0.1, "betas": (0.9, 0.99)}) == {
         "optimizer": "adamw",
         "hyperparameters": {"lr": 0.1, "betas": [0.9, 0.99]},
-        **fields,
+        **own,
     }
 
 
@@ -72,3 +82,31 @@ def test_a_schedules_type_has_the_contracts_settings(schedule: Any) -> None:
 def test_every_schedule_has_a_type() -> None:
     kinds = [get_args(get_type_hints(schedule)["kind"])[0] for schedule in get_args(settings.Schedule)]
     assert sorted(kinds) == sorted(contract.SCHEDULES)
+
+
+def test_a_new_session_takes_every_setting() -> None:
+    assert CREATION.keys() - {"optimizer", "hyperparameters"} == settings.FIELDS
+
+
+def test_a_change_takes_every_setting_that_may_change() -> None:
+    assert Changes.__annotations__.keys() - Hyperparameters.__annotations__ == CHANGEABLE.keys() - {"hyperparameters"}
+
+
+def test_a_session_has_every_setting() -> None:
+    assert {field.name for field in fields(EffectiveSettings)} == CREATION.keys()
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_plain_setting_has_the_services_type(name: str) -> None:
+    expected = TYPES[name] | None if CREATION[name].changeable else TYPES[name]
+    assert get_type_hints(Settings)[name] == expected
+
+
+@pytest.mark.parametrize("name", sorted({name for rule in RULES for name in rule}))
+def test_a_hyperparameter_has_the_types_of_all_optimizers(name: str) -> None:
+    expected = reduce(or_, [rule[name] for rule in RULES if name in rule])
+    assert get_type_hints(Hyperparameters)[name] == expected | None
+
+
+def test_no_hyperparameter_is_left_over() -> None:
+    assert Hyperparameters.__annotations__.keys() == {name for rule in RULES for name in rule}

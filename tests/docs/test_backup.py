@@ -174,8 +174,8 @@ def test_a_backup_of_the_compose_stack_is_restored(tmp_path: Path, make: list[st
         steps, later, deleted = rehearse(client, server.url, run, backup)
         assert stat.S_IMODE(copy.stat().st_mode) == 0o600
         assert not (compose.volume / "dump.rdb").exists()
-        assert "is there already, and nothing is overwritten" in run(backup).stderr
-        assert "stop what runs first: docker compose stop" in run(restore).stderr
+        assert "already exists, and nothing is overwritten" in run(backup).stderr
+        assert "stop the services first: docker compose stop" in run(restore).stderr
         server.kill()
         compose.redis.terminate()
         assert "the volume has sessions already" in run(restore).stderr

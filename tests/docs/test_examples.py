@@ -53,7 +53,7 @@ def test_a_run_that_was_killed_goes_on(url: str) -> None:
     assert resumed.endswith("1 - 2x + 3x² has [ 1. -2.  3.]\n")
 
 
-def test_a_run_that_keeps_its_parameters_goes_on_to_the_same_bits(url: str, tmp_path: Path) -> None:
+def test_a_killed_checkpoints_example_resumes_to_the_same_bits(url: str, tmp_path: Path) -> None:
     unbroken = checkpoints(url, tmp_path / "unbroken")
     for least in (25, 100, 250):
         program = [sys.executable, "examples/checkpoints.py", str(tmp_path / "killed")]

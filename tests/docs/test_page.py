@@ -51,7 +51,7 @@ def operations(schema: Any) -> Iterator[tuple[str, str, Any]]:
             yield method, path, operation
 
 
-def test_every_operation_and_every_schema_has_a_place_and_a_link_to_it(schema: Any, page: Page) -> None:
+def test_every_operation_and_schema_has_an_anchor_and_a_link(schema: Any, page: Page) -> None:
     places = {operation["operationId"] for _, _, operation in operations(schema)} | schema["components"][
         "schemas"
     ].keys()
@@ -106,7 +106,7 @@ def test_whatever_a_schema_says_is_text() -> None:
     assert page.text.count("<script>alert(1)</script>&amp;") > 12
 
 
-async def test_the_server_sends_it_with_a_policy_that_forbids_the_rest(schema: Any) -> None:
+async def test_the_server_sends_the_page_with_a_strict_policy(schema: Any) -> None:
     transport = httpx2.ASGITransport(create_app(Settings(store="memory:")))
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         answer = await client.get("/docs")

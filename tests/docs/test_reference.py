@@ -63,7 +63,7 @@ def test_every_member_of_a_document_is_named(name: str, schema: Any) -> None:
         assert re.search(rf'[`"]{member}[`"]', text), member
 
 
-def test_every_setting_has_a_row_with_its_default_and_its_words() -> None:
+def test_every_setting_has_a_row_with_its_default_and_description() -> None:
     table = [row for row in rows(read("docs/settings.md")) if row[0].startswith("`OPTIM_")]
     expected = []
     for name, field in Settings.model_fields.items():

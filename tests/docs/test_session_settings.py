@@ -20,7 +20,7 @@ def test_the_table_has_every_setting_in_order() -> None:
 
 
 @pytest.mark.parametrize("name", CREATION)
-def test_a_row_says_the_settings_words_and_whether_it_may_change(name: str) -> None:
+def test_a_row_has_the_settings_description_and_changeability(name: str) -> None:
     changes, words = TABLE[name]
     assert changes == ("yes" if CREATION[name].changeable else "no")
     assert without_links(words).startswith(CREATION[name].words.removesuffix("."))

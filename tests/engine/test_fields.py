@@ -60,7 +60,7 @@ def test_a_wrong_setting_is_refused(given: dict[str, Any], message: str) -> None
     assert str(refused.value) == message
 
 
-def test_a_choice_has_null_in_its_schema_where_it_may_be_null() -> None:
+def test_an_optional_choice_has_null_in_its_schema() -> None:
     assert ROWS["mode"].schema == {"type": "string", "enum": ["slow", "fast"]}
     assert ROWS["kind"].schema == {"type": ["string", "null"], "enum": [None, "round"]}
     assert optional(flag(False)).metadata["schema"] == {"anyOf": [{"type": "boolean"}, {"type": "null"}]}

@@ -20,7 +20,7 @@ each_float = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 def numbers(size: int, dtype: type[Any], scale: float = 1.0, seed: int = 0) -> Array:
-    """Of many magnitudes, so that the order of a sum shows."""
+    """Return numbers of many magnitudes, so that a sum shows its order."""
     rng = np.random.default_rng(seed)
     return (rng.standard_normal(size) * 10.0 ** rng.integers(-3, 3, size) * scale).astype(dtype)
 
@@ -75,7 +75,7 @@ def test_tensors_are_added_in_the_order_of_their_names(machine: Machine, sizes: 
     assert outcome.metrics.grad_norm == np.sqrt(total)
 
 
-def test_numpy_adds_rows_in_the_defined_order_and_another_would_be_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numpy_adds_rows_in_order_and_another_order_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     x = numbers(20_000, np.float32)
     assert sums.adds_as_defined()
     monkeypatch.setattr(sums, "adds_as_defined", lambda: False)

@@ -88,7 +88,7 @@ def test_a_bias_whose_decay_was_said_is_not_warned_of(client: Client, settings: 
     assert stepped(client, create(client, "sgd"), **body("bias_ih_l0"))["warnings"] == []
 
 
-def test_a_pattern_with_a_bracket_is_told_how_to_write_it(client: Client) -> None:
+def test_a_warning_says_how_to_escape_a_patterns_bracket(client: Client) -> None:
     session = create(client, groups=[{"match": ["layers[0].*"], "weight_decay": 0}])
     lines = stepped(client, session, **body("layers[0].w"))["warnings"]
     assert lines == warnings(client, session)
@@ -212,7 +212,7 @@ def test_a_restored_warmup_is_not_warned_of(
     assert len(warnings(client, session)) == late
 
 
-def test_a_schedule_that_ends_on_the_way_is_not_warned_of(client: Client) -> None:
+def test_a_schedule_that_ends_during_the_run_gives_no_warning(client: Client) -> None:
     session = create(client, "sgd", schedule={"kind": "cosine", "total_steps": 2}, on_other_params="accept")
     for _ in range(5):
         assert stepped(client, session, **body("w"))["warnings"] == []

@@ -234,7 +234,7 @@ class TestWhileTheServiceRuns:
             assert [self.status(client, key) for key in (first, second)] == [200, 401]
 
     @pytest.mark.parametrize("broken", ["", '{"keys": [', '{"keys": [{"key": "secret"}]}', None])
-    def test_the_last_good_keys_stay_and_the_log_says_so_once(
+    def test_a_broken_file_keeps_the_old_keys_and_logs_once(
         self, keys_file: Path, broken: str | None, caplog: pytest.LogCaptureFixture
     ) -> None:
         good = keys_file.read_bytes()
@@ -246,7 +246,7 @@ class TestWhileTheServiceRuns:
             for _ in range(3):
                 assert [self.status(client, key) for key in ("lab-reads", "nobody")] == [200, 401]
             (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
-            assert "the keys stay as they were" in said
+            assert "the old keys stay in force" in said
             assert str(keys_file) in said
             assert "secret" not in said
             keys_file.write_bytes(good.replace(b'"read"', b'"admin"'))

@@ -62,7 +62,7 @@ def test_a_step_of_nothing_answers_parameters_to_the_bit(client: Client, hold_pa
 
 
 @pytest.mark.parametrize("form", ["list", "data", "base64"])
-def test_a_number_in_json_is_taken_and_answered_to_the_bit(client: Client, form: str) -> None:
+def test_a_number_in_json_keeps_its_bits_through_a_step(client: Client, form: str) -> None:
     session = create(client, "sgd", hyperparameters={"lr": 0})
     params = {name: array for name, array in FINITE.items() if form != "list" or name == "float32"}
     sent = {name: written(array, form) for name, array in params.items()}
@@ -72,7 +72,7 @@ def test_a_number_in_json_is_taken_and_answered_to_the_bit(client: Client, form:
 
 
 @pytest.mark.parametrize("form", ["list", "data", "base64"])
-def test_a_parameter_that_is_no_longer_finite_is_answered_and_held_in_base64(client: Client, form: str) -> None:
+def test_an_overflowed_parameter_is_answered_and_held_in_base64(client: Client, form: str) -> None:
     session = create(client, "sgd", hyperparameters={"lr": 1e30}, hold_params=True)
     large = {"w": written(np.float32([1e30, -1e30]), form)}
     first = stepped(client, session, params=large, grads=large)

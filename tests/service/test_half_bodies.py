@@ -94,14 +94,14 @@ def test_half_bodies_of_one_keep_no_step_of_another_waiting(address: Address, ki
 
 
 @pytest.mark.parametrize("kind", ["a large step", "a large binary step", "parameters", "a state"])
-def test_a_large_body_for_no_session_is_refused_before_it_has_come(address: Address, kind: str) -> None:
+def test_a_large_body_for_no_session_is_refused_unread(address: Address, kind: str) -> None:
     with Wire(address) as wire:
         wire.send(halves(NOBODYS)[kind].split(b"\r\n\r\n")[0] + b"\r\nexpect: 100-continue\r\n\r\n")
         status, body = wire.answer()
         assert (status, json.loads(body)["code"]) == (404, "session_not_found")
 
 
-def test_large_parameters_for_a_session_without_are_refused_before_they_have_come(address: Address) -> None:
+def test_unwanted_large_parameters_are_refused_unread(address: Address) -> None:
     with Wire(address) as wire:
         wire.send(halves(session(address, "evil"))["parameters"])
         status, body = wire.answer()
@@ -130,7 +130,7 @@ def test_bodies_hold_no_more_memory_than_they_may(address: Address) -> None:
     assert sorted(found) in ([200, 503, 503], [200, 200, 503])
 
 
-def test_a_body_longer_than_all_memory_for_bodies_is_too_large(address: Address) -> None:
+def test_a_body_larger_than_max_waiting_bytes_is_too_large(address: Address) -> None:
     evil = session(address, "evil")
     with Wire(address) as wire:
         wire.send(sent("evil", f"{evil}/steps", bytes(BYTES + 1), SAFETENSORS)[: -BYTES - 1])
@@ -140,7 +140,7 @@ def test_a_body_longer_than_all_memory_for_bodies_is_too_large(address: Address)
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 @pytest.mark.parametrize("after", [0, 1000, BULK_BYTES])
-def test_a_body_that_is_let_go_ends_its_request_and_not_its_connection(loop: str, after: int) -> None:
+def test_a_dropped_body_ends_its_request_and_keeps_the_connection(loop: str, after: int) -> None:
     app = create_app(Settings(store="memory:", max_waiting_bytes=BULK_BYTES * 4))
     with listening(app, loop) as address, Wire(address) as wire, Wire(address) as other:
         path = session(address, "any")

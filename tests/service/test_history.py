@@ -52,7 +52,7 @@ def test_rows_come_oldest_first_page_by_page(client: Client) -> None:
     assert rows(client, session, after=7) == []
 
 
-def test_a_skipped_step_s_row_has_the_number_of_the_step_before_and_comes_with_it(client: Client) -> None:
+def test_a_skipped_steps_row_has_the_previous_steps_number(client: Client) -> None:
     session, w, bad = create(client, on_non_finite="skip"), {"w": np.ones(2)}, {"w": np.array([1, np.inf])}
     for grads in (bad, w, bad, bad, w):
         binary_step(client, session, grads, w)

@@ -71,14 +71,14 @@ def test_parameters_that_fit_are_read_as_json(client: Client) -> None:
     assert len(client.get(f"{session}/params").json()["params"]["w"]) == 256
 
 
-def test_a_step_whose_answer_is_too_long_for_json_is_not_taken(client: Client) -> None:
+def test_a_step_with_too_long_a_json_answer_is_refused(client: Client) -> None:
     session = create(client, "sgd")
     answer = binary_step(client, session, {"w": MANY}, {"w": MANY}, headers=AS_JSON)
     assert problem(answer, 406, "not_acceptable")["limit"] == LIMIT
     assert client.get(session).json()["step"] == 0
 
 
-def test_a_step_that_came_as_json_is_answered_as_json_however_long(client: Client) -> None:
+def test_a_json_step_gets_a_json_answer_of_any_length(client: Client) -> None:
     grads, params = [0] * 500, [1] * 500
     answer = step(client, create(client, "sgd", hyperparameters={"lr": 0.3}), grads={"w": grads}, params={"w": params})
     assert len(answer.json()["params"]["w"]) == 500

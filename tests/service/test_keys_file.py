@@ -73,13 +73,13 @@ def test_a_key_that_is_not_there_cannot_be_revoked(file: Path) -> None:
 
 
 @pytest.mark.parametrize(("tenant", "role", "wrong"), [("a/b", "read", "tenant: "), ("lab", "owner", "role: ")])
-def test_a_key_that_cannot_be_meant_is_refused_in_one_line(file: Path, tenant: str, role: str, wrong: str) -> None:
+def test_a_malformed_tenant_or_role_is_refused_in_one_line(file: Path, tenant: str, role: str, wrong: str) -> None:
     with pytest.raises(ValueError, match=rf"^{wrong}String should match pattern '.*'$"):
         keys_file.create(file, tenant, role)
     assert not file.exists()
 
 
-def test_a_file_that_cannot_be_read_is_left_as_it_is(file: Path) -> None:
+def test_an_unreadable_file_is_refused_and_left_unchanged(file: Path) -> None:
     file.write_text("notes")
     with pytest.raises(ValueError, match=r"keys\.json: it: "):
         keys_file.create(file, "lab", "write")

@@ -99,7 +99,7 @@ async def test_a_large_step_that_fails_late_leaves_nothing(place: Place, monkeyp
     assert (await process.stepping.step("tenant", known, request(3, size=SIZE))).kept.step == 3
 
 
-async def test_a_large_step_cancelled_while_it_is_saved_is_saved_whole(
+async def test_a_large_step_cancelled_during_its_save_is_saved_whole(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process = Process(place.store)

@@ -25,7 +25,7 @@ def test_sessions_are_listed_newest_first_page_by_page(client: Client) -> None:
     assert [name for page in pages for name in page] == made[::-1]
 
 
-def test_a_page_that_ends_with_the_last_session_has_no_next_one(client: Client) -> None:
+def test_a_page_with_the_last_session_has_no_next_cursor(client: Client) -> None:
     made = [create(client) for _ in range(2)]
     page = client.get("/v1/sessions?limit=2").json()
     assert (len(page["sessions"]), page["next_cursor"]) == (2, None)
@@ -144,7 +144,7 @@ def test_large_sessions_take_more_of_a_page(monkeypatch: pytest.MonkeyPatch) -> 
         assert pages(client, "limit=100") == [["3", "2"], ["1", "0"]]
 
 
-def test_a_session_that_cannot_be_read_is_in_the_list_of_every_filter() -> None:
+def test_an_unreadable_session_is_listed_under_every_filter() -> None:
     store = MemoryStore(10)
     with serving(store) as client:
         damaged = create(client)
@@ -153,7 +153,7 @@ def test_a_session_that_cannot_be_read_is_in_the_list_of_every_filter() -> None:
         assert (page["sessions"], [lost["id"] for lost in page["unreadable"]]) == ([], [damaged[-32:]])
 
 
-def test_a_damaged_session_is_named_beside_the_others_and_can_be_deleted() -> None:
+def test_a_damaged_session_is_listed_and_can_be_deleted() -> None:
     store = MemoryStore(10)
     with serving(store, max_sessions=4) as client:
         made = [create(client) for _ in range(3)]

@@ -16,7 +16,7 @@ BINARY = {"content-type": SAFETENSORS}
 
 
 @pytest.mark.parametrize(("optimizer", "settings", "kinds"), SETTINGS)
-def test_a_session_made_of_a_state_goes_on_bit_for_bit(
+def test_a_session_created_from_a_state_continues_bit_for_bit(
     client: Client, optimizer: str, settings: dict[str, Any], kinds: set[str]
 ) -> None:
     hold = settings.get("hold_params", False)
@@ -94,7 +94,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("members", "words"), REFUSED)
-def test_a_file_that_no_session_can_be_made_of_is_refused(client: Client, members: dict[str, Any], words: str) -> None:
+def test_a_file_with_invalid_members_creates_no_session(client: Client, members: dict[str, Any], words: str) -> None:
     file = rewritten(download(client, create(client)), _set(**members))
     assert words in problem(made_of(client, file), 422, "invalid_state")["detail"]
     assert len(client.get("/v1/sessions").json()["sessions"]) == 1
@@ -143,7 +143,7 @@ def test_moments_from_elsewhere_are_brought_in(client: Client) -> None:
     np.testing.assert_allclose(params["w"], expected, rtol=1e-6)
 
 
-def test_a_file_without_a_digest_is_refused_with_the_way_out(client: Client) -> None:
+def test_a_file_without_a_digest_is_refused_with_a_hint(client: Client) -> None:
     session = create(client)
     before = client.get(session).content
     for answer in (upload(client, session, by_hand(MOMENTS, 3)), made_of(client, by_hand(MOMENTS, 3))):
@@ -151,7 +151,7 @@ def test_a_file_without_a_digest_is_refused_with_the_way_out(client: Client) -> 
     assert client.get(session).content == before
 
 
-def test_a_digest_that_a_file_names_must_be_right_all_the_same(client: Client) -> None:
+def test_a_wrong_digest_is_refused_even_with_digest_none(client: Client) -> None:
     session = create(client)
     for digest, words in (("0" * 32, "leave its digest out"), ("none", "a digest that is none"), (3, "that is none")):
         file = by_hand(MOMENTS, 3, digest=digest)
@@ -171,7 +171,7 @@ def test_another_digest_than_none_cannot_be_asked_for(client: Client, query: str
     problem(made_of(client, download(client, session), "?digest=none"), 400, "malformed_query")
 
 
-def test_a_tensor_that_has_taken_more_steps_than_its_session_is_refused(client: Client) -> None:
+def test_a_tensor_with_more_steps_than_its_session_is_refused(client: Client) -> None:
     file = rewritten(by_hand(MOMENTS, 3), _set(step=2))
     answer = client.put(f"{create(client)}/state?digest=none", content=file, headers=BINARY)
     refused = problem(answer, 422, "invalid_state")

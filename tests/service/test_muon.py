@@ -13,7 +13,7 @@ GRADS = {"w": [[0.5, -0.25, 1.0], [0.0, 2.0, -1.0]]}
 WITH_VECTOR = {**GRADS, "b": [1.0, 2.0]}
 
 
-def test_a_session_of_muon_steps_replays_and_goes_on_from_its_file(client: Client) -> None:
+def test_a_muon_session_steps_replays_and_resumes_from_its_file(client: Client) -> None:
     session = create(client, "muon", hold_params=True)
     body = {"step": 1, "params": {"w": [[1, 2, 3], [4, 5, 6]]}, "grads": GRADS}
     first = client.post(f"{session}/steps", json=body)

@@ -129,7 +129,7 @@ def test_parameters_that_come_with_a_skipped_step_are_held(client: Client) -> No
     assert bits(read_binary(answer)[0]) == bits(expected_after(1))
 
 
-def test_a_new_tensor_brings_its_parameter_and_the_others_do_not(client: Client) -> None:
+def test_a_step_sends_the_parameters_of_new_tensors_only(client: Client) -> None:
     session = create(client, hold_params=True)
     stepped(client, session, **W)
     both = {"w": [0.5, -0.25], "v": [1.0]}
@@ -139,7 +139,7 @@ def test_a_new_tensor_brings_its_parameter_and_the_others_do_not(client: Client)
     assert held(client, session).keys() == {"w", "v"}
 
 
-def test_a_parameter_that_is_held_is_not_taken_again_with_a_step(client: Client) -> None:
+def test_a_step_with_a_held_parameter_is_refused(client: Client) -> None:
     session = create(client, hold_params=True)
     stepped(client, session, **W)
     refused = problem(step(client, session, **W), 422, "tensor_mismatch")
@@ -156,7 +156,7 @@ def test_a_session_that_holds_none_says_so(client: Client, method: str) -> None:
 
 
 @pytest.mark.parametrize("w", [np.float32([1, 2, 3]), np.float32([[1, 2]]), np.float64([1, 2]), np.float16([1, 2])])
-def test_a_parameter_that_is_not_as_it_was_at_first_is_refused(client: Client, w: Any) -> None:
+def test_a_parameter_with_another_shape_or_dtype_is_refused(client: Client, w: Any) -> None:
     session = create(client, hold_params=True)
     stepped(client, session, **W)
     before = client.get(session).content

@@ -95,7 +95,7 @@ def test_several_threads_may_tell(memory: Array, seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_a_piece_that_has_not_changed_stays_and_the_others_leave(memory: Array, seen: Seen, told: bool) -> None:
+def test_an_unchanged_piece_is_reused_and_a_changed_one_saved(memory: Array, seen: Seen, told: bool) -> None:
     old = head_of(memory)
     changed = memory.copy()
     changed[PIECE_BYTES] ^= 1
@@ -112,7 +112,7 @@ def test_damaged_pieces_are_mended_by_keeping_none(memory: Array, seen: Seen) ->
     assert list(seen.parts) == [piece.name for piece in found]
 
 
-def test_a_state_that_grew_and_one_that_shrank_have_their_own_pieces(memory: Array, seen: Seen) -> None:
+def test_a_grown_or_shrunk_state_gets_its_own_pieces(memory: Array, seen: Seen) -> None:
     old = head_of(memory[: PIECE_BYTES + 10])
     grown = Pieces(old, seen).of(memory)
     assert [piece.size for piece in grown] == [PIECE_BYTES] * 3 + [1000]

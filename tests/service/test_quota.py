@@ -52,7 +52,7 @@ def test_sessions_are_counted_beyond_a_page(monkeypatch: pytest.MonkeyPatch) -> 
         assert [new(client).status_code for _ in range(6)] == [201] * 5 + [403]
 
 
-def test_of_many_at_once_no_more_are_made_than_may_be(store_url: str) -> None:
+def test_concurrent_creations_never_exceed_max_sessions(store_url: str) -> None:
     async def at_once() -> list[int]:
         app = create_app(Settings(store=store_url, max_sessions=5))
         transport = httpx2.ASGITransport(app)
@@ -106,7 +106,7 @@ def test_each_tenant_has_room_of_its_own(tmp_path: Path) -> None:
             assert [new(client).status_code for _ in range(2)] == [201, 403]
 
 
-def test_a_session_that_another_process_has_deleted_is_not_found_before_it_is_too_large() -> None:
+def test_a_session_deleted_elsewhere_is_not_found_despite_the_quota() -> None:
     store = MemoryStore(10)
     with serving(store, max_state_bytes=BYTES_OF_W) as client, serving(store) as other:
         session = create(client)

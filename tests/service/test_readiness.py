@@ -82,7 +82,7 @@ def test_memory_is_ready() -> None:
         assert probes.is_ready()
 
 
-def test_a_redis_that_is_stopped_is_not_ready_within_two_seconds(own_redis: RedisServer) -> None:
+def test_a_stopped_redis_is_not_ready_within_two_seconds(own_redis: RedisServer) -> None:
     with probing(own_redis.url) as probes:
         assert probes.is_ready()
         with stopped(own_redis), ThreadPoolExecutor(8) as pool:
@@ -218,7 +218,7 @@ async def test_probes_of_an_embedded_store_leave_it_as_large(store: LmdbStore, f
     assert (folder / "data.mdb").stat().st_size == size
 
 
-async def test_a_probe_behind_many_saves_is_no_sign_of_a_stuck_store(store: LmdbStore) -> None:
+async def test_a_probe_queued_behind_many_saves_succeeds(store: LmdbStore) -> None:
     def slow(transaction: Any) -> None:
         time.sleep(0.4)
         transaction.put(b"saved", b"%d" % time.monotonic_ns())
@@ -233,7 +233,7 @@ async def fill(store: Store) -> None:
         await saved(store, None, [bytes(1000)], session_id=f"{i}")
 
 
-async def test_an_embedded_store_that_takes_no_session_any_more_is_not_ready(folder: Path) -> None:
+async def test_a_full_embedded_store_is_not_ready(folder: Path) -> None:
     full = "is full: delete sessions or raise OPTIM_LMDB_MAP_BYTES"
     async with open_store(Settings(store=f"lmdb:{folder}", lmdb_map_bytes=1 << 20)) as store:
         await store.ping()

@@ -64,7 +64,7 @@ MISMATCHES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("body", "tensor"), MISMATCHES)
-def test_a_tensor_that_does_not_fit_is_refused_by_its_name(client: Client, body: dict[str, Any], tensor: str) -> None:
+def test_a_tensor_that_does_not_fit_is_refused_by_name(client: Client, body: dict[str, Any], tensor: str) -> None:
     session = create(client)
     stepped(client, session, **W)
     before = client.get(session).content
@@ -77,7 +77,7 @@ def test_an_error_has_no_empty_members(client: Client) -> None:
     assert None not in refused.values()
 
 
-def test_a_mismatch_says_what_the_tensor_was_and_what_it_is(client: Client) -> None:
+def test_a_mismatch_says_the_expected_and_the_received_tensor(client: Client) -> None:
     session = create(client)
     stepped(client, session, **W)
     half = {"w": {"dtype": "float16", "shape": [1, 2], "data": [1, 2]}}
@@ -121,12 +121,12 @@ def test_a_step_that_cannot_be_meant_is_refused(client: Client, body: dict[str, 
         *({"loss": "x"}, {"stp": "1"}),
     ],
 )
-def test_a_binary_step_with_metadata_that_cannot_be_meant_is_refused(client: Client, metadata: dict[str, str]) -> None:
+def test_a_binary_step_with_invalid_metadata_is_refused(client: Client, metadata: dict[str, str]) -> None:
     w = {"w": draw(1)}
     problem(binary_step(client, create(client), w, w, **metadata), 400, "malformed_body")
 
 
-def test_other_writers_metadata_about_the_format_is_no_reason_to_refuse(client: Client) -> None:
+def test_a_binary_step_with_other_writers_metadata_is_taken(client: Client) -> None:
     w = {"w": draw(1)}
     assert binary_step(client, create(client), w, w, format="pt").status_code == 200
 
@@ -138,7 +138,7 @@ def test_an_idempotency_key_that_is_none_is_refused(client: Client, header: str)
 
 
 @pytest.mark.parametrize("header", [b'"a"', b"a", b"a" * 255, b'"%s"' % (b"a" * 255), '"a b/ü"'.encode("latin-1")])
-def test_an_idempotency_key_is_a_quoted_string_or_a_bare_one(client: Client, header: bytes) -> None:
+def test_an_idempotency_key_may_be_quoted_or_bare(client: Client, header: bytes) -> None:
     session = create(client)
     for replayed in (None, "true"):
         answer = client.post(f"{session}/steps", json=W, headers={b"idempotency-key": header})

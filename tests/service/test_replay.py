@@ -231,7 +231,7 @@ def test_the_first_of_two_skips_is_known_but_not_replayed(run: Run) -> None:
     check(run, {}, ("a", 1, 1), MISMATCH)
 
 
-def test_old_keys_are_known_as_long_as_the_store_knows_them() -> None:
+def test_old_keys_stay_known_while_the_store_keeps_them() -> None:
     store = MemoryStore(100)
     store.key_memory = KeyMemory(count=8, seconds=0)
     run = Run(lambda: serving(store), FORMS["binary sent"])

@@ -14,7 +14,7 @@ from tests.wire import package
 
 
 @pytest.mark.parametrize(("optimizer", "settings", "kinds"), SETTINGS)
-def test_a_state_goes_on_in_a_new_session_bit_for_bit(
+def test_a_state_continues_in_a_new_session_bit_for_bit(
     client: Client, optimizer: str, settings: dict[str, Any], kinds: set[str]
 ) -> None:
     hold = settings.get("hold_params", False)

@@ -116,7 +116,7 @@ def test_http_is_not_spoken_on_that_port(url: str) -> None:
 
 
 @pytest.mark.parametrize("tls", [True, False])
-def test_the_health_check_of_the_image_asks_in_the_service_s_own_way(url: str, authority: Authority, tls: bool) -> None:
+def test_the_images_health_check_uses_https_where_the_service_does(url: str, authority: Authority, tls: bool) -> None:
     (words,) = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", read("Dockerfile"), re.MULTILINE)
     command = [sys.executable, *json.loads(words)[1:]]
     environment = os.environ | {"OPTIM_PORT": url.rpartition(":")[2]}
@@ -132,7 +132,7 @@ def test_a_key_may_stand_in_the_certificate_s_file(authority: Authority, tmp_pat
     serve._check_certificate(Settings(ssl_certfile=both))
 
 
-def test_an_encrypted_key_takes_its_password_and_asks_nobody_for_it(authority: Authority, tmp_path: Path) -> None:
+def test_an_encrypted_key_needs_its_password_and_never_prompts(authority: Authority, tmp_path: Path) -> None:
     key = tmp_path / "key"
     plain = load_pem_private_key(authority.key.read_bytes(), None)
     encryption = BestAvailableEncryption(b"password")

@@ -179,7 +179,7 @@ def test_each_caller_of_each_route_gets_the_one_status(client: Client, trial: Tr
 
 
 @pytest.mark.parametrize("caller", ["other tenant", "other reader", "other admin"])
-def test_another_tenant_s_session_is_told_from_one_that_never_was_by_nothing(client: Client, caller: str) -> None:
+def test_another_tenants_session_looks_like_one_that_never_existed(client: Client, caller: str) -> None:
     session = create(client, hold_params=True)
     stepped(client, session, **W)
     session_id, nothing = session.rpartition("/")[2], "0" * 32
@@ -223,7 +223,7 @@ def test_no_key_is_in_any_log(tmp_path: Path, trial: Trial) -> None:
                 client.get("/v1/sessions", headers={"x-request-id": "named"})
                 metrics = client.get("/metrics", headers={"authorization": "Bearer admin-secret"}).text
                 file.write_text("owner-secret")
-                waited_for(log, "the keys stay as they were", lambda: client.get("/v1/sessions"))
+                waited_for(log, "the old keys stay in force", lambda: client.get("/v1/sessions"))
         finally:
             server.terminate()
     said = log.read_text()

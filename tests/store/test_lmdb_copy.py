@@ -137,7 +137,7 @@ def test_leftovers_of_an_interrupted_copy_are_no_obstacle(folder: Path, copy: Pa
 @pytest.mark.parametrize("call", [backup, restore])
 def test_a_folder_without_a_store_cannot_be_copied(folder: Path, copy: Path, call: object) -> None:
     folder.mkdir()
-    with pytest.raises(StoreUnavailable, match=r"there is no store in .*: it has no data\.mdb"):
+    with pytest.raises(StoreUnavailable, match=r"no store in .*: data\.mdb is missing"):
         call(folder, copy, MAP)  # type: ignore[operator]
     assert not copy.exists()
     assert contents(folder) == {}

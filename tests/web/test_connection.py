@@ -47,7 +47,7 @@ def test_an_ended_connection_is_freed_without_garbage_collection(address: tuple[
 
 
 def left() -> set[type]:
-    """What the lane has made, and still stands in memory."""
+    """Return the types of the lane that still have objects in memory."""
     return {type(thing) for thing in gc.get_objects()} & {Connection, Http, Body, RequestResponseCycle}
 
 

@@ -21,14 +21,14 @@ def address() -> Iterator[tuple[str, int]]:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("GET /livez HTTP/2.0", "HTTP/2.0 is not spoken here"),
-        ("GET /livez HTTP/0.9", "HTTP/0.9 is not spoken here"),
-        ("GET /livez", "HTTP/0.9 is not spoken here"),
+        ("GET /livez HTTP/2.0", "HTTP/2.0 is not supported"),
+        ("GET /livez HTTP/0.9", "HTTP/0.9 is not supported"),
+        ("GET /livez", "HTTP/0.9 is not supported"),
         ("GET /livez HTTP/1.2", "not HTTP/1.1"),
         ("GET /livez HTTP/3", "not HTTP/1.1"),
         ("GET /livez HTTP/3.0", "not HTTP/1.1"),
         ("GET /livez HTTP/", "not HTTP/1.1"),
-        ("PRI * HTTP/2.0", "HTTP/2 is not spoken here"),
+        ("PRI * HTTP/2.0", "HTTP/2 is not supported"),
         ("CONNECT example.org:443 HTTP/1.1", "for proxies"),
         ("CONNECT /livez HTTP/1.1", "for proxies"),
         ("GET ftp://localhost/livez HTTP/1.1", "neither a path nor an http URL"),

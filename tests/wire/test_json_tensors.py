@@ -78,7 +78,7 @@ def test_written_parameters_read_back_to_the_bit(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("view", ["transposed", "strided", "reversed", "broadcast"])
 @pytest.mark.parametrize("form", ["list", "data", "base64"])
-def test_an_array_that_is_not_contiguous_is_written_as_it_reads(view: str, form: str) -> None:
+def test_a_non_contiguous_array_is_written_in_c_order(view: str, form: str) -> None:
     base = np.arange(12, dtype=np.float32).reshape(3, 4)
     views = {"transposed": base.T, "strided": base[:, ::2], "reversed": base[::-1]}
     array = {**views, "broadcast": np.broadcast_to(base[0], (2, 4))}[view]

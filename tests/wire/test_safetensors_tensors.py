@@ -88,7 +88,7 @@ def test_the_client_and_the_service_read_each_other(tensors: Mapping[str, Any]) 
 
 @pytest.mark.parametrize("view", ["transposed", "strided", "reversed", "broadcast"])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_an_array_that_is_not_contiguous_is_written_as_it_reads(view: str, dtype: str) -> None:
+def test_a_non_contiguous_array_is_written_in_c_order(view: str, dtype: str) -> None:
     base = np.arange(12).reshape(3, 4).astype(DTYPES[dtype])
     views = {"transposed": base.T, "strided": base[:, ::2], "reversed": base[::-1]}
     array = {**views, "broadcast": np.broadcast_to(base[0], (2, 4))}[view]

@@ -249,7 +249,7 @@ class AsyncSessions(AsyncSessionList):
             The session with the new settings.
 
         Raises:
-            SessionNotFound: There is no such session.
+            SessionNotFound: The session does not exist.
             InvalidSession: A setting is unknown, of the wrong type, or out of range.
 
         Example:
@@ -264,7 +264,7 @@ class AsyncSessions(AsyncSessionList):
             session_id: Its id.
 
         Raises:
-            SessionNotFound: There is no such session.
+            SessionNotFound: The session does not exist.
 
         Example:
             await client.sessions.delete(session.id)

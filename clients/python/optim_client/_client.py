@@ -247,7 +247,7 @@ class Sessions(SessionList):
             The session with the new settings.
 
         Raises:
-            SessionNotFound: There is no such session.
+            SessionNotFound: The session does not exist.
             InvalidSession: A setting is unknown, of the wrong type, or out of range.
 
         Example:
@@ -262,7 +262,7 @@ class Sessions(SessionList):
             session_id: Its id.
 
         Raises:
-            SessionNotFound: There is no such session.
+            SessionNotFound: The session does not exist.
 
         Example:
             client.sessions.delete(session.id)

@@ -27,7 +27,7 @@ from optim_client.errors import APIConnectionError, APIStatusError, InvalidAnswe
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 4.0
 LONGEST_RETRY_AFTER_SECONDS = 120.0
-"""The longest `Retry-After` that is waited for where there is no time limit."""
+"""The longest `Retry-After` that is waited for without a time limit."""
 NEVER_MENDED_STATUSES = frozenset({501, 505})
 
 T = TypeVar("T")
