@@ -70,7 +70,7 @@ def kept() -> set[str]:
 
 
 def test_a_second_process_finds_the_kernels_of_the_first(with_numba: None) -> None:
-    """To compile them again would take seven seconds."""
+    """Save the seven seconds of compiling them again."""
     subprocess.run([sys.executable, "-c", PROGRAM], check=True)
     first = kept()
     subprocess.run([sys.executable, "-c", PROGRAM], check=True)

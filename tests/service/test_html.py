@@ -25,7 +25,7 @@ def test_text_and_elements_keep_their_order() -> None:
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", "a & b", "&amp;", "</body>", '"', "'"])
 def test_text_is_read_back_as_it_was(text: str) -> None:
-    """By a reader of HTML, in an element and in an attribute."""
+    """Read the page with a parser of HTML: an element's text, and an attribute."""
     seen: list[object] = []
 
     class Reader(HTMLParser):

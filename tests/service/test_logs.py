@@ -48,7 +48,7 @@ def test_a_log_file_has_no_colours(tmp_path: Path) -> None:
 
 
 def test_only_warnings_are_seen_until_logs_are_configured() -> None:
-    """Then a service inside of another program is quiet."""
+    """Keep a service inside of another program quiet."""
     code = "from app.logs import log; log.info('not this'); log.warning('this', n=1)"
     said = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=True)
     assert "not this" not in said.stdout + said.stderr

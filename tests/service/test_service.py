@@ -13,7 +13,7 @@ from tests.service.test_auth import bearer, row
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    """A client of a service that answers a tenant once an hour."""
+    """Yield a client of a service that answers a tenant once an hour."""
     file = tmp_path / "keys.json"
     roles = ("read", "write", "admin")
     file.write_text(json.dumps({"keys": [row(role, tenant="lab", role=role) for role in roles]}))

@@ -42,7 +42,7 @@ def test_the_limit_of_a_body_decides_for_no_state_file(create_anew: bool, length
 
 
 def test_a_header_does_not_count_towards_the_limit() -> None:
-    """What was downloaded can be uploaded, however long its names are."""
+    """Upload what was downloaded, however long its names are."""
     with serving(max_body_bytes=1024) as client:
         session = create(client, "sgd", hold_params=True)
         for name in (f"{'long ' * 40}{i}" for i in range(8)):

@@ -19,7 +19,7 @@ def test_where_get_answers_head_says_the_same_without_the_body() -> None:
 
 
 def test_no_byte_follows_the_head_on_the_connection() -> None:
-    """A client reads the next answer right behind it."""
+    """Leave the connection to the next answer, which a client reads right behind."""
     with listening(create_app(Settings(store="memory:"))) as address, Wire(address) as wire:
         wire.send(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert wire.answer() == (200, b'{"status":"alive"}')
