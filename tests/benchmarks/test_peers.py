@@ -1,6 +1,7 @@
 """The competitors without torch, on real servers: each takes exactly the steps that it is timed for."""
 
 import signal
+import time
 from contextlib import ExitStack
 
 import numpy as np
@@ -10,7 +11,7 @@ from safetensors.numpy import save
 from benchmarks.agreement import check_agreement
 from benchmarks.peers.engine import engine
 from benchmarks.peers.plain import plain_fastapi
-from benchmarks.peers.process import python, wait_for
+from benchmarks.peers.process import START_SECONDS, python, wait_for
 from benchmarks.peers.service import Service, only_array
 from benchmarks.peers.session import Session
 from optim_engine.arrays import Array
@@ -51,8 +52,10 @@ def test_a_process_is_ended_with_its_block() -> None:
 
 
 def test_a_process_that_never_listens_is_an_error() -> None:
+    started = time.monotonic()
     with python("-c", "") as process, pytest.raises(RuntimeError, match="does not listen on port"):
         wait_for(process, free_port())
+    assert time.monotonic() - started < START_SECONDS / 2
 
 
 def test_the_only_array_of_an_answer_is_a_view() -> None:

@@ -1,7 +1,10 @@
 """The method HEAD: the answer of GET without its body."""
 
+from typing import Any
+
 from app.main import create_app
 from app.settings import Settings
+from app.web.head_method import as_get
 from tests.service.calls import W, create, serving, stepped
 from tests.web.sockets import Wire, listening
 
@@ -31,3 +34,18 @@ def test_no_byte_follows_the_head_on_the_connection() -> None:
     assert heads.count(b"HTTP/1.1 200 OK\r\n") == heads.count(b"\r\n\r\n") == 2
     assert heads.lower().count(b"\r\ncontent-length: 18\r\n") == 2
     assert heads.endswith(b"\r\n\r\n")
+
+
+async def test_only_the_body_of_an_answer_to_head_is_dropped() -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    start, body = {"type": "http.response.start", "status": 200}, {"type": "http.response.body", "body": b"all of it"}
+    for method in ("HEAD", "GET", "PUT"):
+        scope, into = as_get({"type": "http", "method": method}, send)
+        assert scope["method"] == {"HEAD": "GET"}.get(method, method)
+        for message in (start, body):
+            await into(message)
+    assert sent == [start, body | {"body": b""}, start, body, start, body]

@@ -89,3 +89,14 @@ def test_any_json_changes_a_session_or_is_refused(document: Any) -> None:
     changed = taken_or_refused(lambda: read_changes(document)(session))
     if changed is not None:
         assert_kept(changed)
+
+
+def test_a_change_merges_objects_and_restores_defaults() -> None:
+    session = session_of({"optimizer": "adamw", "hyperparameters": {"lr": 0.5, "eps": 1e-4}, "labels": {"a": "b"}})
+    document = {"hyperparameters": {"eps": None}, "labels": {"c": "d"}, "clip": {"value": 1.0}}
+    changed = view(read_changes(document)(session))
+    assert (changed["hyperparameters"]["lr"], changed["hyperparameters"]["eps"]) == (0.5, 1e-8)
+    assert (changed["labels"], changed["clip"]) == ({"a": "b", "c": "d"}, {"value": 1.0})
+    back = {"hyperparameters": None, "labels": {"a": None}, "clip": None}
+    again = view(read_changes(back)(read_changes(document)(session)))
+    assert (again["hyperparameters"]["lr"], again["labels"], again["clip"]) == (1e-3, {"c": "d"}, None)
