@@ -35,12 +35,18 @@ serve: $(VENV)/.installed  ## run the service on the embedded store, at http://1
 COPY_NEEDS = $(if $(filter compose,$(STORE)),,$(VENV)/.installed)
 COPY = $(if $(filter compose,$(STORE)),sh compose-store.sh $(1) "$(2)",$(BIN)/optim store $(1) "$(2)" $(if $(STORE),--store "$(STORE)"))
 
+# Checked here, before anything is installed.
+ifneq ($(filter backup,$(MAKECMDGOALS)),)
+$(if $(TO),,$(error say where to: make backup STORE=lmdb:PATH TO=FOLDER, or STORE=compose TO=FILE))
+endif
+ifneq ($(filter restore,$(MAKECMDGOALS)),)
+$(if $(FROM),,$(error say where from: make restore STORE=lmdb:PATH FROM=FOLDER, or STORE=compose FROM=FILE))
+endif
+
 backup: $(COPY_NEEDS)  ## back up all sessions while the service runs: STORE=lmdb:PATH TO=FOLDER, or STORE=compose TO=FILE
-	$(if $(TO),,$(error say where to: make backup STORE=lmdb:PATH TO=FOLDER, or STORE=compose TO=FILE))
 	@$(call COPY,backup,$(TO))
 
 restore: $(COPY_NEEDS)  ## restore a backup into an empty store: STORE=lmdb:PATH FROM=FOLDER, or STORE=compose FROM=FILE
-	$(if $(FROM),,$(error say where from: make restore STORE=lmdb:PATH FROM=FOLDER, or STORE=compose FROM=FILE))
 	@$(call COPY,restore,$(FROM))
 
 check: $(VENV)/.installed  ## check style, types, imports and docstrings

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -15,9 +16,10 @@ from optim_client import Client, OptimError
 from pydantic import FilePath, ValidationError
 from pydantic.fields import FieldInfo
 
-from app import keys_file
+from app import keys_file, wrong_values
 from app.errors import ServiceError
 from app.serve import serve as run_server
+from app.serve import shown
 from app.settings import Settings
 from app.store import lmdb_copy, open_store
 from app.store.lmdb import LmdbStore
@@ -33,7 +35,7 @@ app.add_typer(sessions, name="sessions")
 keys = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Make, list and revoke the API keys of a file; a running service reads it again by itself.",
+    help="Make, list and revoke API keys. A running service rereads their file by itself.",
 )
 app.add_typer(keys, name="keys")
 
@@ -50,6 +52,7 @@ KeysPath = Annotated[
 StoreUrl = Annotated[
     str | None, typer.Option("--store", metavar="URL", help="The store, lmdb:PATH. Where it is not given: OPTIM_STORE.")
 ]
+MOST_DAYS = 36_500
 StateFile = Annotated[Path, typer.Argument(metavar="FILE", help="The state, in the safetensors format.")]
 
 
@@ -89,21 +92,21 @@ def serve(**flags: Any) -> None:
     this machine can read a flag: put a password of the store into OPTIM_STORE.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    try:
-        settings = Settings(**given)
-    except ValidationError as error:
-        raise _bad_setting(error) from None
+    settings = _settings(**given)
     for name, value in given.items():
         os.environ[f"OPTIM_{name.upper()}"] = str(value)
     run_server(settings)
 
 
-def _bad_setting(error: ValidationError) -> typer.BadParameter:
-    first = error.errors()[0]
-    name = str(first["loc"][0])
-    return typer.BadParameter(
-        first["msg"].removeprefix("Value error, "), param_hint=f"{_flag(name)} or OPTIM_{name.upper()}"
-    )
+def _settings(**given: Any) -> Settings:
+    """Return the settings, those not given from the environment. A wrong one is refused in one line, by its name."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        hint = f"{_flag(name)} or OPTIM_{name.upper()}"
+        raise typer.BadParameter(wrong_values.sentence(first), param_hint=hint) from None
 
 
 def _with_settings_as_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -184,7 +187,10 @@ def delete(session_id: SessionId, url: Url = None) -> None:
 def export(session_id: SessionId, file: StateFile, url: Url = None) -> None:
     """Download the session's whole state into a file."""
     with _client(url) as client:
-        client.sessions.get(session_id).save_state(file)
+        session = client.sessions.get(session_id)
+        done = "replaced" if file.exists() else "wrote"
+        session.save_state(file)
+    typer.echo(f"{done} {file}: step {session.info.step:,}, {file.stat().st_size:,} bytes")
 
 
 @sessions.command("import")
@@ -194,7 +200,10 @@ def import_state(
     ],
     url: Url = None,
 ) -> None:
-    """Create a session from a state file and print its id; or, with an ID, upload the file into that session."""
+    """Create a session from a state file, or upload it.
+
+    With an ID, the file goes into that session. Without one, a session is created from it, and its id is printed.
+    """
     *ids, file = words
     if len(ids) > 1:
         raise typer.BadParameter(f"{len(words)} arguments; expected at most one session, and one file")
@@ -203,6 +212,12 @@ def import_state(
             client.sessions.get(ids[0]).load_state(file)
         else:
             typer.echo(client.sessions.create_from_state(file).id)
+
+
+def _known_days(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,5}", text, re.ASCII) or not 1 <= int(text) <= MOST_DAYS:
+        raise typer.BadParameter(f"must be a whole number from 1 to {MOST_DAYS:,}, not {text!r:.80}")
+    return int(text)
 
 
 def _known_role(role: str) -> str:
@@ -216,7 +231,7 @@ def backup(
     to: Annotated[Path, typer.Argument(metavar="TO", help="The copy: a new folder, or an empty one.")],
     store_url: StoreUrl = None,
 ) -> None:
-    """Copy all sessions as they are at one moment, while services run on them."""
+    """Copy all sessions as of one moment, even while in use."""
     folder, map_bytes = _embedded(store_url)
     _tell(f"backed up {folder} to {to}", lmdb_copy.backup(folder, to, map_bytes))
 
@@ -233,10 +248,10 @@ def restore(
 
 def _embedded(store_url: str | None) -> tuple[Path, int]:
     """Return the folder of the embedded store, and its largest size."""
-    settings = Settings() if store_url is None else Settings(store=store_url)
+    settings = _settings() if store_url is None else _settings(store=store_url)
     opened = open_store(settings)
     if not isinstance(opened, LmdbStore):
-        raise ValueError("the store is not lmdb:PATH; for Redis see docs/stores.md")
+        raise ValueError(f"the store is {shown(settings.store)}, not lmdb:PATH; for Redis see docs/stores.md")
     return opened.file.folder, opened.file.map_bytes
 
 
@@ -262,13 +277,15 @@ def create_key(
             help="What it may do; each may do what those before it may.",
         ),
     ] = "write",
-    days: Annotated[int | None, typer.Option(min=1, max=36_500, help="It expires after so many days.")] = None,
+    days: Annotated[
+        int | None, typer.Option(metavar="DAYS", parser=_known_days, help="It expires after so many days.")
+    ] = None,
 ) -> None:
     """Print a new key, once: the file has only its hash."""
     expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days) if days else None
     secret, key = keys_file.create(file, tenant, role, expires_at)
     typer.echo(secret)
-    typer.echo(f"{_shown(key)}. It cannot be shown again.", err=True)
+    typer.echo(f"{_shown(key)}. The key cannot be shown again.", err=True)
 
 
 @keys.command("list")

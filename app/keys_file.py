@@ -19,6 +19,8 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from app.wrong_values import need
+
 ID_LENGTH = 12
 LOCKED_SECONDS = 5.0
 """The longest wait of a change for another one to end."""
@@ -37,9 +39,9 @@ class Key(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    tenant: str = Field(pattern="^[A-Za-z0-9._-]{1,64}$")
-    role: str = Field(pattern=f"^({'|'.join(Role.__members__)})$")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="64 hexadecimal digits, in lower case")
+    tenant: str = Field(pattern="^[A-Za-z0-9._-]{1,64}$", description="1 to 64 letters, digits or any of . _ -")
+    role: str = Field(pattern=f"^({'|'.join(Role.__members__)})$", description=f"one of {', '.join(Role.__members__)}")
     expires_at: AwareDatetime | None = None
 
     @property
@@ -69,14 +71,14 @@ def read(path: Path) -> list[Key]:
     try:
         text = path.read_bytes().removeprefix(codecs.BOM_UTF8)
         if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise ValueError(f"OPTIM_API_KEYS_FILE={path} is UTF-16: save it as UTF-8")
+            raise ValueError(f"the file of API keys {path} is UTF-16: save it as UTF-8")
         keys = KeysFile.model_validate_json(text).keys
     except OSError as error:
-        raise ValueError(f"OPTIM_API_KEYS_FILE={path} cannot be read: {error.strerror}") from error
+        raise ValueError(f"the file of API keys {path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        raise ValueError(f"OPTIM_API_KEYS_FILE={path}: {_first(error)}") from None
+        raise ValueError(f"the file of API keys {path}: {_first(error)}") from None
     if len({key.id for key in keys}) < len(keys):
-        raise ValueError(f"OPTIM_API_KEYS_FILE={path} has one key twice")
+        raise ValueError(f"the file of API keys {path} has one key twice")
     return keys
 
 
@@ -106,7 +108,8 @@ def revoke(path: Path, key_id: str) -> None:
 def _first(error: ValidationError) -> str:
     """Return the fault and its place, without the value: it may be a secret in the wrong place."""
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+    field = Key.model_fields.get(str(first["loc"][-1])) if first["loc"] else None
+    return f"{'.'.join(map(str, first['loc'])) or 'it'}: {need(first, field and field.description)}"
 
 
 def _change(path: Path, change: Callable[[list[Key]], list[Key]]) -> None:

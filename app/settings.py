@@ -25,6 +25,8 @@ def default_store() -> str:
 
 LINKED_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
 """The value that Kubernetes gives `OPTIM_PORT`, for a Service named `optim`."""
+RATE = re.compile(r"[1-9][0-9]*/(second|minute|hour|day)", re.ASCII)
+HASH = re.compile(r"[0-9a-f]{64}")
 STORE_SCHEMES = ("lmdb", "redis", "rediss", "unix", "memory")
 LINE_ENDS = "\ufeff\r\n"
 """A byte order mark and line breaks. Blanks are stripped too, but a password may end with one."""
@@ -69,9 +71,22 @@ def _known_store(url: str) -> str:
     return url
 
 
+def _known_rate(text: str) -> str:
+    if not RATE.fullmatch(text):
+        raise ValueError(f"{text!r:.80} cannot be read; write it as 100/second (second, minute, hour or day)")
+    return text
+
+
+def _known_hash(text: str) -> str:
+    if not HASH.fullmatch(text):  # not shown: it may be the key itself
+        raise ValueError("must be the SHA-256 of a key: 64 hexadecimal digits")
+    return text
+
+
 StoreUrl = Annotated[str, AfterValidator(_known_store)]
 Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(_own_port)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$"), BeforeValidator(_lower_case)]
+Sha256 = Annotated[str, AfterValidator(_known_hash), BeforeValidator(_lower_case)]
+Rate = Annotated[str, AfterValidator(_known_rate)]
 HostList = Annotated[str, AfterValidator(_known_hosts)]
 OriginList = Annotated[str, AfterValidator(_known_origins)]
 
@@ -132,25 +147,25 @@ class Settings(BaseSettings):
     head_seconds: float = Field(
         default=10.0,
         gt=0,
-        description="The deadline for a request's head, in seconds; a late connection is closed.",
+        description="Seconds for a request's head. A late connection is closed.",
     )
     body_seconds: float = Field(
         default=30.0,
         gt=0,
-        description="The deadline for a request's body, in seconds, and the longest pause within it; each 16 KiB "
-        "received add a second. A late connection is closed.",
+        description="Seconds for a request's body, plus one for each 16 KiB received. Also the longest silence "
+        "allowed. A late connection is closed.",
     )
     answer_seconds: float = Field(
         default=30.0,
         gt=0,
-        description="The deadline for a client to take its answer, in seconds, and the longest pause within it; "
-        "each 16 KiB taken add a second. A late connection is closed.",
+        description="Seconds for a client to take its answer, plus one for each 16 KiB taken. Also the longest silence "
+        "allowed. A late connection is closed.",
     )
     max_tensors: int = Field(default=10_000, ge=1, description="The most tensors in one session or body.")
     max_name_length: int = Field(default=256, ge=1, le=4096, description="The longest name of a tensor, in characters.")
     max_dimensions: int = Field(default=32, ge=1, le=32, description="The most dimensions of a tensor.")
     max_json_depth: int = Field(
-        default=64, ge=1, le=1024, description="The deepest nesting of lists and objects in a JSON body."
+        default=64, ge=1, le=1024, description="Deepest nesting of lists and objects in a JSON body."
     )
     max_sessions: int | None = Field(
         default=None,
@@ -178,9 +193,8 @@ class Settings(BaseSettings):
         description="Memory for the bodies of concurrent requests, in bytes; beyond it, the slowest body is "
         "answered 503 `overloaded`. A single body that is longer is answered 413.",
     )
-    rate_limit: str | None = Field(
+    rate_limit: Rate | None = Field(
         default=None,
-        pattern="^[1-9][0-9]*/(second|minute|hour|day)$",
         description="The most requests of one tenant, such as `100/second`; beyond it, a request is answered 429. "
         "None by default.",
     )
@@ -202,8 +216,8 @@ class Settings(BaseSettings):
     )
     lmdb_sync: Literal["full", "relaxed"] = Field(
         default="full",
-        description="What an acknowledged step of the embedded store survives: a power cut (`full`), or only a "
-        "`kill -9` (`relaxed`).",
+        description="What an acknowledged step of the embedded store survives: `full` survives a power cut; `relaxed` "
+        "only a `kill -9`.",
     )
     sweep_seconds: float = Field(
         default=300.0, gt=0, description="The interval between removals of expired sessions and leftovers, in seconds."

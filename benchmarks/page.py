@@ -62,8 +62,19 @@ def filled(text: str, results: Mapping[str, Any]) -> str:
     }
     for name, rows in parts.items():
         start = text.index(f"<!-- {name} -->\n") + len(f"<!-- {name} -->\n")
-        text = text[:start] + markdown(rows) + text[text.index("<!-- end -->", start) :]
+        note = f"\n{meaning(results)}\n" if name == "promises" else ""
+        text = text[:start] + markdown(rows) + note + text[text.index("<!-- end -->", start) :]
     return text
+
+
+def meaning(results: Mapping[str, Any]) -> str:
+    """Return the line that says on which machine the promises were measured, and what a "no" means."""
+    machine, (_, *rows) = results["machine"], table.promises(results["measured"])
+    missed = sum("**no**" in row for row in rows)
+    return (
+        f"This machine: {machine['processor']}, {machine['cores']} cores, {machine['memory']}. **no** ({missed} of "
+        f"{len(rows)} here) means a ratio above its bound on this machine; the bound stays, as the goal."
+    )
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

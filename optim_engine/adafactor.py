@@ -1,6 +1,6 @@
 """Adafactor: the second moment of a matrix, factored into the means of its rows and columns.
 
-    w = t^τ                                 τ is `beta2_decay`: w starts at 1 and falls
+    w = t^κ                                 κ is `beta2_decay`: w starts at 1 and falls
     R ← (1−w)·R + w·(row means of g²)       kept as `v_row`, for each matrix of a stack
     C ← (1−w)·C + w·(column means of g²)    kept as `v_col`
     V = R·C / max(mean of R, ε₁)            for a matrix

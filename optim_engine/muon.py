@@ -1,11 +1,11 @@
 """Muon: momentum, orthogonalized by the iteration of Newton and Schulz.
 
-    b ← μ·b + (1−μ)·g                       kept as `m`
-    d = (1−μ)·g + μ·b  (Nesterov),  or b
+    m ← μ·m + (1−μ)·g
+    d = (1−μ)·g + μ·m  (Nesterov),  or m
     X = d / max(‖d‖, ε)                     transposed if it has more rows than columns
     X ← a·X + (b·A + c·A²)·X,   A = X·Xᵀ    `ns_steps` times: all singular values come close to 1
     θ ← θ − γ·λ·θ
-    θ ← θ − γ·ρ·X,   ρ = √max(1, n/m)  for n rows and m columns,  or  0.2·√max(n, m)  with `match_rms_adamw`
+    θ ← θ − γ·ρ·X,   ρ = √max(1, rows/columns),  or  0.2·√max(rows, columns)  with `match_rms_adamw`
 
 Sources: Jordan et al. 2024 (kellerjordan.github.io/posts/muon), in PyTorch's form; 0.2·√… is Liu et al. 2025
 (arXiv:2502.16982). It updates matrices only. Deviations: PyTorch iterates in bfloat16, and its results are about 10⁻²

@@ -1,4 +1,4 @@
-"""The second mind: every rule on plain Python floats, one element at a time, as the papers and PyTorch's pages have it.
+"""A second implementation of the rules: plain Python floats, one element at a time, as the papers and PyTorch have it.
 
 Slow and obvious on purpose. It imports nothing of the engine and nothing of NumPy, so a mistake would have to be made
 twice, in two different ways, to go unseen.

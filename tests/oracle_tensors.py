@@ -1,4 +1,4 @@
-"""The second mind for whole tensors: rules of which an element knows the others, on lists of plain floats.
+"""A second implementation for whole tensors: rules of which an element knows the others, on lists of plain floats.
 
 Like `oracle.py`, it imports nothing of the engine and nothing of NumPy.
 """

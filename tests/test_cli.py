@@ -54,6 +54,33 @@ def test_help_names_every_command(optim: Optim) -> None:
         assert re.search(rf"^  {command} ", words, re.MULTILINE)
 
 
+@pytest.mark.parametrize("group", [[], ["keys"], ["sessions"], ["store"]], ids=" ".join)
+def test_no_line_of_the_overviews_is_cut(optim: Optim, group: list[str]) -> None:
+    status, words, _ = optim(*group, "--help", COLUMNS="80")
+    assert status == 0
+    assert "..." not in words.partition("Commands:")[2]
+
+
+def test_keys_commands_name_the_file_that_is_missing(optim: Optim, tmp_path: Path) -> None:
+    file = tmp_path / "none.json"
+    status, _, words = optim("keys", "list", "--file", str(file))
+    assert (status, words) == (1, f"optim: the file of API keys {file} cannot be read: No such file or directory\n")
+
+
+@pytest.mark.parametrize(
+    ("store", "shown"), [("memory:", "memory:"), ("redis://me:secret@127.0.0.1:1/0", "redis://127.0.0.1:1/0")]
+)
+def test_a_backup_names_the_store_that_has_no_folder(optim: Optim, tmp_path: Path, store: str, shown: str) -> None:
+    status, _, words = optim("store", "backup", str(tmp_path / "copy"), "--store", store)
+    assert (status, words) == (1, f"optim: the store is {shown}, not lmdb:PATH; for Redis see docs/stores.md\n")
+
+
+def test_a_backup_of_a_malformed_store_is_refused_by_name(optim: Optim, tmp_path: Path) -> None:
+    status, _, words = optim("store", "backup", str(tmp_path / "copy"), "--store", "sqlite:x", COLUMNS="200")
+    assert status == 2
+    assert "Invalid value for --store or OPTIM_STORE: must be lmdb:PATH, redis://…" in words
+
+
 def test_every_setting_is_a_flag_of_serve(optim: Optim) -> None:
     words = " ".join(optim("serve", "--help", COLUMNS="200")[1].split())
     for name, field in Settings.model_fields.items():
@@ -70,7 +97,9 @@ def test_sessions_are_listed_shown_moved_and_deleted(optim: Optim, url: str, tmp
     step = b'{"params": {"w": [1]}, "grads": {"w": [1]}}'
     httpx2.post(f"{url}/v1/sessions/{here}/steps", content=step, headers=JSON).raise_for_status()
 
-    assert optim("sessions", "export", here, file, OPTIM_BASE_URL=url) == (0, "", "")
+    for done in ("wrote", "replaced"):
+        status, told, said = optim("sessions", "export", here, file, OPTIM_BASE_URL=url)
+        assert (status, told, said) == (0, f"{done} {file}: step 1, {os.path.getsize(file):,} bytes\n", "")
     assert optim("sessions", "import", there, file, "--url", url) == (0, "", "")
     shown = json.loads(optim("sessions", "show", there, "--url", url)[1])
     assert (shown["id"], shown["step"], shown["tensors"]["w"]["shape"]) == (there, 1, [1])
@@ -93,7 +122,7 @@ def test_keys_are_created_listed_and_revoked(optim: Optim, tmp_path: Path) -> No
     status, secret, about = optim("keys", "create", "--file", str(file), "--tenant", "lab", "--role", "read")
     assert status == 0
     key_id = about.split()[0]
-    assert about == f"{key_id}  read   lab  expires never. It cannot be shown again.\n"
+    assert about == f"{key_id}  read   lab  expires never. The key cannot be shown again.\n"
     assert [key.sha256 for key in keys_file.read(file)] == [keys_file.hash_of(secret.strip())]
 
     optim("keys", "create", "--days", "3", OPTIM_API_KEYS_FILE=str(file))
@@ -113,13 +142,14 @@ def test_keys_are_created_listed_and_revoked(optim: Optim, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("flags", "status", "reason"),
     [
-        (["--tenant", "a/b"], 1, "optim: tenant: String should match pattern"),
+        (["--tenant", "a/b"], 1, "optim: tenant: must be 1 to 64 letters, digits or any of . _ -"),
         (
             ["--role", "owner"],
             2,
             "'--role': unknown role 'owner'; expected one of read, write, admin",
         ),
-        (["--days", "0"], 2, "Invalid value for '--days': Input should be greater than or equal to 1"),
+        (["--days", "0"], 2, "Invalid value for '--days': must be a whole number from 1 to 36,500, not '0'"),
+        (["--days", "soon"], 2, "Invalid value for '--days': must be a whole number from 1 to 36,500, not 'soon'"),
     ],
 )
 def test_a_key_with_wrong_options_is_not_created(

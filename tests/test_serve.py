@@ -31,7 +31,7 @@ def serve_refused(*flags: str, **environment: str) -> tuple[int, str]:
 def test_a_wrong_setting_is_refused_by_name(flags: list[str], environment: dict[str, str]) -> None:
     status, words = serve_refused(*flags, **environment)
     assert status == 2
-    assert "Invalid value for --port or OPTIM_PORT: Input should be less than or equal to 65535" in words
+    assert "Invalid value for --port or OPTIM_PORT: must be 65535 or less, not 70000" in words
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_wrong_setting_is_refused_by_name(flags: list[str], environment: dict[
         (["--store=redis://:secret@127.0.0.1:1/0"], "Redis failed or cannot be reached"),
         (["--store=lmdb:/dev/null/store"], "cannot open the store in /dev/null/store"),
         (["--store=memory:", "--host=256.0.0.1"], "cannot listen on 256.0.0.1, port 8000"),
-        (["--store=memory:", f"--api-keys-file={__file__}"], f"OPTIM_API_KEYS_FILE={__file__}: "),
+        (["--store=memory:", f"--api-keys-file={__file__}"], f"the file of API keys {__file__}: "),
         (["--store=memory:", f"--ssl-keyfile={__file__}"], f"OPTIM_SSL_KEYFILE={__file__} needs its certificate"),
         (["--store=memory:", f"--ssl-certfile={__file__}"], f"OPTIM_SSL_CERTFILE={__file__} cannot be read as a"),
         *[

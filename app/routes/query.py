@@ -6,9 +6,11 @@ from typing import Any, get_origin
 from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from app.errors import MalformedQuery
+from app.wrong_values import need
 
 NUMBER = re.compile("-?[0-9]+", re.ASCII)
 """What a whole number may be. Pydantic would take other alphabets' digits, underscores and spaces as well."""
@@ -22,12 +24,19 @@ class StrictRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
-        known = {field.alias: field.field_info.annotation for field in self.dependant.query_params}
+        fields = {field.alias: field.field_info for field in self.dependant.query_params}
+        known = {name: field.annotation for name, field in fields.items()}
 
         async def checked(request: Request) -> Response:
             if query := request.scope["query_string"]:
                 _check(query, known)
-            return await handle(request)
+            try:
+                return await handle(request)
+            except RequestValidationError as error:
+                first = error.errors()[0]
+                name, value = first["loc"][1], first["input"]
+                words = need(first, fields[name].description)
+                raise MalformedQuery(f"query parameter {name} is {value!r:.80}: it {words}") from None
 
         return checked
 

@@ -82,6 +82,11 @@ def test_every_optimizer_finds_the_valley() -> None:
     assert all(float(height) < 0.05 for height in heights)
 
 
+def test_git_ignores_what_an_example_leaves() -> None:
+    [folder] = re.findall(r'else "(\w+)"\)', read("examples/checkpoints.py"))
+    assert f"/{folder}/" in read(".gitignore").splitlines()
+
+
 def test_every_example_has_a_row() -> None:
     named = {re.findall(r"\((.*?)\)", row[0])[0] for row in rows(read("examples/README.md"))}
     assert named == {file.name for file in (ROOT / "examples").iterdir() if file.suffix in (".py", ".sh", ".mjs")}

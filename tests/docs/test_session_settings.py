@@ -6,6 +6,7 @@ import re
 import pytest
 
 from app.wire.session_json import CREATION
+from optim_engine import OPTIMIZERS
 from tests.docs.blocks import blocks, read, rows, section
 
 TABLE = {cells[0].strip("`"): cells[1:] for cells in rows(read("docs/api.md")) if cells[0].strip("`") in CREATION}
@@ -24,6 +25,11 @@ def test_a_row_has_the_settings_description_and_changeability(name: str) -> None
     changes, words = TABLE[name]
     assert changes == ("yes" if CREATION[name].changeable else "no")
     assert without_links(words).startswith(CREATION[name].words.removesuffix("."))
+
+
+def test_the_row_of_the_optimizer_names_every_one() -> None:
+    _, words = TABLE["optimizer"]
+    assert [name for name in re.findall(r"`(\w+)`", words) if name in OPTIMIZERS] == list(OPTIMIZERS)
 
 
 def test_the_example_of_a_creation_has_only_settings() -> None:

@@ -4,12 +4,15 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from optim_client import Client
 
-from tests.docs.blocks import read
+from optim_engine import OPTIMIZERS, Config
+from tests.docs.blocks import read, rows, section
 from tests.durability.processes import servers
 from tests.servers import RedisServer
 
+STORES = read("docs/stores.md")
 W = {"w": np.ones(300_000, np.float32)}
 
 
@@ -19,7 +22,17 @@ def test_every_key_that_redis_holds_has_a_row(own_redis: RedisServer, tmp_path: 
         session.step(W, W)
         with own_redis.client() as admin:
             keys = set(map(bytes.decode, admin.keys()))
-    named = set(re.findall(r"^\| `(optim:\S+)` \|", read("docs/stores.md"), re.MULTILINE))
+    named = set(re.findall(r"^\| `(optim:\S+)` \|", STORES, re.MULTILINE))
     general = {session.id: "<session>", "tenant:default": "tenant:<tenant>", "claims:default": "claims:<tenant>"}
     found = {re.sub("|".join(general), lambda part: general[part[0]], key) for key in keys}
     assert {re.sub(r"piece:.*", "piece:<name>", key) for key in found} == named
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_has_a_row_with_the_bytes_of_its_moments(optimizer: str) -> None:
+    rule = OPTIMIZERS[optimizer]
+    shape: tuple[int, ...] = (2, 3) if rule.refusal((2,)) else (2,)
+    used = rule.slots(Config.parse(optimizer, hold_params=True).hyperparameters, shape)
+    moments = [slot for slot in rule.keeps if slot.name in used and slot.shape_of(shape) == shape]
+    [size] = [row[1] for row in rows(section(STORES, "Sizing")) if f"`{optimizer}`" in row[0]]
+    assert int(size.partition(";")[0].split()[0]) == 4 * len(moments)

@@ -9,7 +9,7 @@ from optim_engine import OPTIMIZERS, SCHEDULES, Config, InvalidConfig
 from tests import oracle
 
 HUGE = 10**5000
-KNOWN = "adamw, adam, sgd, rmsprop, nadam, adafactor, muon"
+KNOWN = ", ".join(OPTIMIZERS)
 ADAMW = "lr, weight_decay, maximize, betas, eps, amsgrad"
 
 NUMBERS = [-1, -1e-9, math.nan, math.inf, -math.inf, HUGE, True, "0.1", None, [0.1], {"value": 1}]

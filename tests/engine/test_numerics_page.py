@@ -1,5 +1,6 @@
 """The page says of every default and schedule what the engine does."""
 
+import json
 import re
 from pathlib import Path
 
@@ -13,8 +14,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "numerics.md").read_text(encoding="
 
 def shown(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        return ", ".join(map(shown, value))
+    return str(value) if isinstance(value, str) else json.dumps(value)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -183,13 +183,13 @@ def test_a_malformed_keys_file_is_refused_by_name(tmp_path: Path, content: str, 
     with pytest.raises(ValueError, match=words) as raised:
         Keys(file)
     assert str(file) in str(raised.value)
-    assert "OPTIM_API_KEYS_FILE" in str(raised.value)
+    assert "the file of API keys" in str(raised.value)
     assert "secret" not in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 def test_a_missing_keys_file_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"OPTIM_API_KEYS_FILE=.*none.json cannot be read: No such file"):
+    with pytest.raises(ValueError, match=r"the file of API keys .*none.json cannot be read: No such file"):
         Keys(tmp_path / "none.json")
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -72,9 +73,15 @@ def test_a_key_that_is_not_there_cannot_be_revoked(file: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["keys.json"]
 
 
-@pytest.mark.parametrize(("tenant", "role", "wrong"), [("a/b", "read", "tenant: "), ("lab", "owner", "role: ")])
+@pytest.mark.parametrize(
+    ("tenant", "role", "wrong"),
+    [
+        ("a/b", "read", "tenant: must be 1 to 64 letters, digits or any of . _ -"),
+        ("lab", "owner", "role: must be one of read, write, admin"),
+    ],
+)
 def test_a_malformed_tenant_or_role_is_refused_in_one_line(file: Path, tenant: str, role: str, wrong: str) -> None:
-    with pytest.raises(ValueError, match=rf"^{wrong}String should match pattern '.*'$"):
+    with pytest.raises(ValueError, match=f"^{re.escape(wrong)}$"):
         keys_file.create(file, tenant, role)
     assert not file.exists()
 

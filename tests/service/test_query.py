@@ -63,6 +63,25 @@ def test_a_value_that_cannot_be_meant_is_refused_with_it(client: Client, value: 
     assert refused["detail"].startswith("query parameter limit is ")
 
 
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("limit=0", "limit is '0': it must be 1 or more"),
+        ("limit=101", "limit is '101': it must be 100 or less"),
+        ("limit=ten", "limit is 'ten': it must be a whole number"),
+        ("cursor=abc", "cursor is 'abc': it must be the `next_cursor` of the answer before"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_way_out(client: Client, query: str, words: str) -> None:
+    refused = problem(client.get(f"/v1/sessions?{query}"), 400, "malformed_query")
+    assert refused["detail"] == f"query parameter {words}"
+
+
+def test_another_digest_than_none_is_refused_with_the_way_out(client: Client) -> None:
+    refused = problem(client.put(f"{create(client)}/state?digest=no"), 400, "malformed_query")
+    assert refused["detail"] == "query parameter digest is 'no': it must be none"
+
+
 @pytest.mark.parametrize("query", ["", "?", "?&", "?limit=5&", "?%6Cimit=5"])
 def test_a_query_that_says_the_same_otherwise_is_taken(client: Client, query: str) -> None:
     assert client.get(f"/v1/sessions{query}").status_code == 200

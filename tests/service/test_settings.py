@@ -190,6 +190,32 @@ def test_a_wrong_setting_is_refused_by_its_name(name: str, text: str, served: li
     assert served == []
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("port", "abc", "must be a whole number, not 'abc'"),
+        ("rate_limit", "3", "'3' cannot be read; write it as 100/second (second, minute, hour or day)"),
+        ("lmdb_sync", "off", "must be full or relaxed, not 'off'"),
+        ("log_level", "loud", "must be debug, info, warning or error, not 'loud'"),
+        ("max_tensors", "-1", "must be 1 or more, not -1"),
+        ("max_tensors", "", "must be a whole number, not ''"),
+        ("max_tensors", "9" * 5000, f"must be a whole number of fewer digits, not {'9' * 80}"),
+        ("head_seconds", "0", "must be above 0, not 0"),
+        ("head_seconds", "soon", "must be a number, not 'soon'"),
+        ("insecure", "maybe", "must be true or false, not 'maybe'"),
+        ("ssl_certfile", "/nope", "must be a file that is there, not '/nope'"),
+        ("api_key_sha256", "secret", "must be the SHA-256 of a key: 64 hexadecimal digits"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_way_out(
+    name: str, text: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"OPTIM_{name.upper()}", text)
+    result = CliRunner().invoke(cli.app, ["serve"], env={"COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert f"Invalid value for {flag(name)} or OPTIM_{name.upper()}: {words}\n" in result.output
+
+
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(ValidationError, match="stroe"):
         Settings(stroe="memory:")  # type: ignore[call-arg]
