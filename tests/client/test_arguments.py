@@ -73,7 +73,7 @@ REFUSED: Mapping[str, tuple[Verb, str]] = {
 def test_a_wrong_argument_is_named_and_not_sent(connect: Connect, case: str) -> None:
     use, message = REFUSED[case]
     with ScriptedServer(SESSION_ANSWER) as server:
-        client = connect(server.url)
+        client = connect(server.url, max_retries=0)
         session = client.sessions.get("s-1")
         with pytest.raises((TypeError, ValueError)) as raised:
             use(client, session)
@@ -111,3 +111,10 @@ def test_a_type_that_json_lacks_is_named(value: Any) -> None:
         TypeError, match=r"^clip.deep\[1\] must be a number, a string, a boolean, a list or a dict, not "
     ):
         _arguments.as_json("clip", {"deep": [0, value]})
+
+
+def test_tolist_is_recommended_only_where_it_helps() -> None:
+    with pytest.raises(TypeError, match=r"\.tolist\(\)$"):
+        _arguments.as_json("lr", np.array(0.5))
+    with pytest.raises(TypeError, match=r"longdouble\('0\.5'\)$"):
+        _arguments.as_json("lr", np.longdouble(0.5))

@@ -46,5 +46,5 @@ def as_json(name: str, value: object) -> Any:
             return {key: as_json(f"{name}.{key}", member) for key, member in value.items()}
         case list() | tuple():
             return [as_json(f"{name}[{index}]", member) for index, member in enumerate(value)]
-    way_out = ": convert it with .tolist()" if hasattr(value, "tolist") else ""
+    way_out = ": convert it with .tolist()" if hasattr(value, "tolist") and not isinstance(value, np.generic) else ""
     raise TypeError(f"{name} must be a number, a string, a boolean, a list or a dict, not {value!r:.80}{way_out}")
