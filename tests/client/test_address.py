@@ -77,3 +77,21 @@ def test_a_service_below_a_path_is_found(connect: Connect) -> None:
 def test_an_unknown_address_is_refused(connect: Connect, url: str) -> None:
     with pytest.raises(ValueError, match=r"unknown base_url .*; expected one of http:"):
         connect(url)
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65536, 99999])
+def test_an_impossible_port_is_refused(connect: Connect, monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    url = f"http://user:secret@127.0.0.1:{port}/optim"
+    monkeypatch.setenv("OPTIM_BASE_URL", url)
+    for given in (url, None):
+        with pytest.raises(ValueError, match=f"base_url 'http://127.*' has port {port}; expected 1 to 65535") as raised:
+            connect(given)
+        assert "secret" not in str(raised.value)
+
+
+def test_an_address_or_key_that_is_no_string_is_refused(connect: Connect) -> None:
+    with pytest.raises(TypeError, match="base_url must be a string, not 8000"):
+        connect(8000)
+    with pytest.raises(TypeError, match="api_key must be a string, not bytes") as raised:
+        connect("http://127.0.0.1:1", api_key=b"secret")
+    assert "secret" not in str(raised.value)

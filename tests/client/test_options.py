@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 from optim_client._protocol import Patience
 
@@ -31,6 +32,7 @@ def test_options_are_for_the_copy_alone(connect: Connect) -> None:
         ({"retry_seconds": 600}, Patience(600)),
         ({"retry_seconds": 60, "max_retries": 5}, Patience(60, 5)),
         ({"retry_seconds": 0}, Patience(0)),
+        ({"retry_seconds": np.float32(5), "max_retries": np.int64(2)}, Patience(5, 2)),
         ({"retry_seconds": math.inf}, Patience(math.inf)),
     ],
 )
@@ -42,9 +44,19 @@ def test_a_client_retries_for_a_time_or_a_count(
     assert client.with_options(**options).patience == (patience if options else Patience(9, 9))
 
 
-@pytest.mark.parametrize("bad", [{"max_retries": -1}, {"retry_seconds": -1}, {"retry_seconds": math.nan}])
-def test_limits_below_zero_are_refused(connect: Connect, bad: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(bad))} must be 0 or more, not "):
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"max_retries": -1},
+        {"retry_seconds": -1},
+        {"retry_seconds": math.nan},
+        {"retry_seconds": "a"},
+        {"max_retries": "a"},
+    ],
+)
+def test_limits_below_zero_are_refused(connect: Connect, bad: dict[str, Any]) -> None:
+    [(name, value)] = bad.items()
+    with pytest.raises(ValueError, match=f"{name} must be 0 or more, not {value!r}"):
         connect("http://127.0.0.1:1", **bad)
     with pytest.raises(ValueError, match="must be 0 or more"):
         connect("http://127.0.0.1:1").with_options(**bad)

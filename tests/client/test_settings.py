@@ -58,10 +58,17 @@ def test_numpy_numbers_are_numbers() -> None:
 
 
 def test_settings_that_json_lacks_are_refused() -> None:
-    with pytest.raises(TypeError, match="unknown type of setting"):
+    with pytest.raises(TypeError, match="lr must be a number, a string, a boolean, a list or a dict, not <object"):
         sent({"lr": object()})
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(ValueError, match="lr must be a finite number, not nan"):
         sent({"lr": float("nan")})
+
+
+@pytest.mark.parametrize("given", [{"lr": 0.1, "eps": 1e-8}, {}, 5])
+def test_hyperparameters_are_passed_directly(given: Any) -> None:
+    wanted = "lr=…, eps=…" if given == {"lr": 0.1, "eps": 1e-8} else "lr=…"
+    with pytest.raises(TypeError, match=f"unknown setting 'hyperparameters': pass {wanted} directly"):
+        sent({"hyperparameters": given})
 
 
 def test_every_optimizer_has_a_type() -> None:

@@ -19,10 +19,13 @@ FORMS: Mapping[str, re.Pattern[str]] = {
 """The form of an address, by its scheme."""
 LOCAL = frozenset({"memory", "lmdb"})
 """The schemes of a service that runs in this process."""
+PORTS = range(1, 65536)
 
 
 def base_url(given: str | None) -> str:
-    """Return the argument, else `OPTIM_BASE_URL`, else the default. Raises `ValueError` for an unknown form."""
+    """Return the argument, else `OPTIM_BASE_URL`, else the default. Raises `TypeError`, `ValueError`."""
+    if not isinstance(given, str | None):
+        raise TypeError(f"base_url must be a string, not {given!r:.80}")
     url = _stripped(given) or _stripped(os.environ.get("OPTIM_BASE_URL")) or DEFAULT_BASE_URL
     form = FORMS.get(scheme_of(url))
     if form is None or form.fullmatch(url) is None:
@@ -53,11 +56,18 @@ def url_of(url: str) -> httpx2.URL:
         raise ValueError(f"base_url {_shown(url)!r} cannot be read: {error}") from None
     if not parsed.host:
         raise ValueError(f"base_url {_shown(url)!r} names no host")
+    if parsed.port is not None and parsed.port not in PORTS:
+        raise ValueError(f"base_url {_shown(url)!r} has port {parsed.port}; expected 1 to {PORTS[-1]}")
     return parsed
 
 
 def headers(api_key: str | None) -> dict[str, str]:
-    """Return the headers of every request. The key is the argument, else `OPTIM_API_KEY`. Raises `ValueError`."""
+    """Return the headers of every request. The key is the argument, else `OPTIM_API_KEY`.
+
+    Raises `TypeError`, `ValueError`.
+    """
+    if not isinstance(api_key, str | None):
+        raise TypeError(f"api_key must be a string, not {type(api_key).__name__}")
     key = _stripped(api_key) or _stripped(os.environ.get("OPTIM_API_KEY"))
     common = {"user-agent": f"optim-client/{version('optim-client')}"}
     if not key:

@@ -40,6 +40,7 @@ class AsyncClient(Options):
         transport: A transport of HTTPX to use for every request, for example to a Unix socket.
 
     Raises:
+        TypeError: `base_url` or `api_key` is no string.
         ValueError: An argument is malformed or out of range.
 
     Example:
@@ -138,6 +139,7 @@ class AsyncSessionList:
 
         Raises:
             MalformedQuery: An argument is unknown or out of range.
+            TypeError: `labels` is no dict. Nothing was sent.
 
         Example:
             page = await client.sessions.list(limit=10, optimizer="adamw")
@@ -159,6 +161,7 @@ class AsyncSessionList:
 
         Raises:
             MalformedQuery: An argument is unknown.
+            TypeError: `labels` is no dict. Nothing was sent.
 
         Example:
             steps = [each.info.step async for each in client.sessions.find(labels={"run": "mnist-3"})]
@@ -192,6 +195,8 @@ class AsyncSessions(AsyncSessionList):
         Raises:
             InvalidSession: A setting is unknown, of the wrong type, or out of range.
             QuotaExceeded: The tenant has reached its limit of sessions.
+            TypeError: JSON lacks a setting's type. Nothing was sent.
+            ValueError: A setting is NaN or infinite. Nothing was sent.
 
         Example:
             session = await client.sessions.create("adamw", lr=1e-3, labels={"run": "mnist-3"})
@@ -251,6 +256,8 @@ class AsyncSessions(AsyncSessionList):
         Raises:
             SessionNotFound: The session does not exist.
             InvalidSession: A setting is unknown, of the wrong type, or out of range.
+            TypeError: JSON lacks a setting's type, or the optimizer would change. Nothing was sent.
+            ValueError: A setting is NaN or infinite. Nothing was sent.
 
         Example:
             await client.sessions.update(session.id, lr=1e-4)

@@ -57,6 +57,8 @@ class AsyncSessionStorage(SessionState):
 
         Raises:
             InvalidSession: A setting is unknown, of the wrong type, or out of range.
+            TypeError: JSON lacks a setting's type, or the optimizer would change. Nothing was sent.
+            ValueError: A setting is NaN or infinite. Nothing was sent.
             PreconditionFailed: Another client has changed the session.
 
         Example:
@@ -80,7 +82,7 @@ class AsyncSessionStorage(SessionState):
         Raises:
             TensorMismatch: A tensor is not there, or a new name is taken.
             PreconditionFailed: Another client has changed the session.
-            TypeError: `remove` or `reset` is a string, not a list of names. Nothing was sent.
+            TypeError: `rename` is no dict, or `remove` or `reset` no list of names. Nothing was sent.
 
         Example:
             await session.edit_tensors(rename={"w": "layer.w"}, reset=["b"])
@@ -196,7 +198,8 @@ class AsyncSessionSteps(AsyncSessionStorage):
             TensorMismatch: A tensor has another shape or dtype than before.
             NonFinite: A gradient has a NaN or an infinity, and the session rejects those.
             APIConnectionError: No answer came; the same call again is applied once.
-            TypeError: `grads` is missing, or an array has another dtype. Nothing was sent.
+            TypeError: `grads` is missing, an array has another dtype, or `loss` or `lr` is no number. Nothing was
+                sent.
             ValueError: No parameter has a gradient, or two arrays have one name. Nothing was sent.
 
         Example:

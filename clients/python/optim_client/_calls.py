@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, SupportsFloat, TypeVar
 from urllib.parse import quote
 
-import numpy as np
-
+from optim_client import _arguments
 from optim_client._protocol import Call, Request, Response
 from optim_client._tensors import Arrays, ArraysLike, decode, encode
 from optim_client.documents import HistoryRow, Metrics, Page, SessionInfo
@@ -49,8 +48,8 @@ def ready() -> Call[None]:
 
 
 def create(optimizer: str, settings: Settings) -> Call[SessionInfo]:
-    """Return the call that creates a session."""
-    body = _json({"optimizer": optimizer, **document(settings)})
+    """Return the call that creates a session. Raises `TypeError` and `ValueError`."""
+    body = _json({"optimizer": _arguments.as_json("optimizer", optimizer), **document(settings)})
     return Call(Request("POST", "/v1/sessions", headers=_writes(JSON), body=body), _session)
 
 
@@ -62,8 +61,9 @@ def create_from_state(file: BinaryIO) -> Call[SessionInfo]:
 def list_sessions(
     limit: int | None, cursor: str | None, labels: Mapping[str, str] | None = None, optimizer: str | None = None
 ) -> Call[Page[SessionInfo]]:
-    """Return the call that lists sessions."""
-    label = [f"{name}:{value}" for name, value in (labels or {}).items()]
+    """Return the call that lists sessions. Raises `TypeError`."""
+    wanted = _arguments.mapping("labels", labels or {}, "{'run': 'mnist-3'}")
+    label = [f"{name}:{value}" for name, value in wanted.items()]
     query = _given(limit=limit, cursor=cursor, label=label or None, optimizer=optimizer)
     return Call(Request("GET", "/v1/sessions", query=query), _listed)
 
@@ -80,7 +80,7 @@ def get(session_id: str, step: int | None = None) -> Call[SessionInfo]:
 
 
 def update(session_id: str, changes: Changes) -> Call[SessionInfo]:
-    """Return the call that changes settings."""
+    """Return the call that changes settings. Raises `TypeError` and `ValueError`."""
     body = _json(document(changes))
     return Call(Request("PATCH", _path(session_id), headers=_writes(JSON), body=body), _session)
 
@@ -98,9 +98,9 @@ def step(
     loss: SupportsFloat | None,
     lr: SupportsFloat | None,
 ) -> Call[Stepped]:
-    """Return the call of step `number`."""
+    """Return the call of step `number`. Raises `TypeError`."""
     tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}
-    scalars = {name: repr(float(value)) for name, value in _given(loss=loss, lr=lr).items()}
+    scalars = {name: repr(_arguments.number(name, value)) for name, value in _given(loss=loss, lr=lr).items()}
     body = encode(tensors, {"step": str(number), **scalars})
     headers = {**_writes(SAFETENSORS), **_accepts(SAFETENSORS)}
     call = Call(Request("POST", _path(session_id, "steps"), headers=headers, body=body), _stepped)
@@ -133,10 +133,9 @@ def edit_tensors(
     session_id: str, rename: Mapping[str, str], remove: Collection[str], reset: Collection[str]
 ) -> Call[SessionInfo]:
     """Return the call that renames, removes and resets tensors. Raises `TypeError`."""
-    for names in (remove, reset):
-        if isinstance(names, str):
-            raise TypeError(f"remove and reset are lists of names: [{names!r}], not {names!r}")
-    body = _json({"rename": dict(rename), "remove": list(remove), "reset": list(reset)})
+    lists = {"remove": _arguments.names("remove", remove), "reset": _arguments.names("reset", reset)}
+    edits = {"rename": _arguments.mapping("rename", rename, "{'old': 'new'}"), **lists}
+    body = _json({name: _arguments.as_json(name, edit) for name, edit in edits.items()})
     return Call(Request("PATCH", _path(session_id, "tensors"), headers=_writes(JSON), body=body), _session)
 
 
@@ -178,13 +177,7 @@ def _given(**values: Any) -> dict[str, Any]:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"unknown type of setting {value!r}; expected numbers, strings, booleans, lists and dicts")
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _nothing(_: Response) -> None:

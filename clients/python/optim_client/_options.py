@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from numbers import Real
 from typing import Any, Self
 
 import httpx2
@@ -112,10 +113,9 @@ def _timeout(given: Timeout) -> httpx2.Timeout:
 
 
 def _patience(retry_seconds: float | None, max_retries: int | None) -> Patience:
-    if retry_seconds is not None and not retry_seconds >= 0:
-        raise ValueError(f"retry_seconds must be 0 or more, not {retry_seconds}")
-    if max_retries is not None and max_retries < 0:
-        raise ValueError(f"max_retries must be 0 or more, not {max_retries}")
+    for name, limit in {"retry_seconds": retry_seconds, "max_retries": max_retries}.items():
+        if limit is not None and not (isinstance(limit, Real) and limit >= 0):
+            raise ValueError(f"{name} must be 0 or more, not {limit!r:.80}")
     if retry_seconds is None:
         retry_seconds = DEFAULT_RETRY_SECONDS if max_retries is None else math.inf
     return Patience(float(retry_seconds), math.inf if max_retries is None else max_retries)

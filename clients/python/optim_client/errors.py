@@ -16,7 +16,7 @@
         ├── ServiceUnavailable   ── Overloaded  StoreUnavailable
         └── InternalServerError  ── StateDamaged  ReplayDiffers
 
-Wrong arguments are not in it: they raise `TypeError` or `ValueError`, and nothing is sent.
+Arguments that the client itself refuses are not in it: they raise `TypeError` or `ValueError`, and nothing is sent.
 """
 
 from collections.abc import Mapping

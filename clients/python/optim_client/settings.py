@@ -1,12 +1,14 @@
 """The settings of a session: the names that `create` and `update` take, and those that a session has.
 
 They are here for editors and type checkers. The service decides what is valid; a setting that this file does not name
-is sent as a hyperparameter.
+is sent as a hyperparameter. Only what JSON cannot hold, and names that are no settings, are refused here.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Required, TypedDict
+
+from optim_client._arguments import as_json
 
 Optimizer = Literal["adafactor", "adam", "adamw", "muon", "nadam", "rmsprop", "sgd"]
 """The update rules."""
@@ -167,7 +169,17 @@ FIELDS = frozenset(Settings.__annotations__.keys() - Hyperparameters.__annotatio
 
 
 def document(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings as a request has them: its own members, and `hyperparameters`."""
-    fields = {name: value for name, value in settings.items() if name in FIELDS}
-    hyperparameters = {name: value for name, value in settings.items() if name not in FIELDS}
+    """Return the settings as a request has them: its own members, and `hyperparameters`.
+
+    Raises `TypeError` for a name that is no setting or a value that has no JSON, and `ValueError` for NaN and infinity.
+    """
+    if "optimizer" in settings:
+        raise TypeError("optimizer cannot be changed: create a new session")
+    if "hyperparameters" in settings:
+        given = settings["hyperparameters"]
+        wanted = ", ".join(f"{name}=…" for name in given) if isinstance(given, Mapping) and given else "lr=…"
+        raise TypeError(f"unknown setting 'hyperparameters': pass {wanted} directly")
+    values = {name: as_json(name, value) for name, value in settings.items()}
+    fields = {name: value for name, value in values.items() if name in FIELDS}
+    hyperparameters = {name: value for name, value in values.items() if name not in FIELDS}
     return {**fields, "hyperparameters": hyperparameters} if hyperparameters else fields
