@@ -49,12 +49,12 @@ backup: $(COPY_NEEDS)  ## back up all sessions while the service runs: STORE=lmd
 restore: $(COPY_NEEDS)  ## restore a backup into an empty store: STORE=lmdb:PATH FROM=FOLDER, or STORE=compose FROM=FILE
 	@$(call COPY,restore,$(FROM))
 
-check: $(VENV)/.installed  ## check style, types, imports and docstrings
+check: $(VENV)/.installed  ## check style, types, imports, docstrings, sizes and names
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/docs/test_docstrings.py tests/docs/test_mirrors.py
+	$(BIN)/python -m pytest -q tests/docs/test_docstrings.py tests/docs/test_mirrors.py tests/docs/test_sizes.py
 
 .venv-supply/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-supply

@@ -41,7 +41,7 @@ def test_a_process_is_tuned_and_reads_the_environment() -> None:
     assert json.loads(said) == [[50_000, 10, 1_000_000], True, SWITCH_SECONDS, 40]
 
 
-def test_a_request_that_a_stop_cancels_is_no_error_in_the_log() -> None:
+def test_a_request_cancelled_by_a_stop_logs_no_error() -> None:
     with served("--store=memory:", "--shutdown-seconds=1") as (server, address), Wire(address) as wire:
         wire.send(post("/v1/sessions", b"half of it", content_type="application/json", expect="100-continue")[:-5])
         assert wire.answer() == (100, b"")

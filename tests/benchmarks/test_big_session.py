@@ -24,7 +24,7 @@ def test_the_session_has_a_hundred_million_parameters() -> None:
     assert sum(math.prod(shape) for shape in SHAPES.values()) == 100_000_000
 
 
-def test_the_peak_has_the_memory_of_a_process_and_its_children() -> None:
+def test_the_peak_counts_a_process_and_its_children() -> None:
     with tied([sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout
         with Peak(process.pid) as peak:

@@ -87,7 +87,7 @@ def test_closing_ends_a_call_as_a_connection_error() -> None:
             call.result(10)
 
 
-def test_closing_ends_a_call_that_is_on_its_way_to_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_ends_a_call_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client("memory:", max_retries=9)
     client._transport._service._httpx = Stuck()  # type: ignore[attr-defined]
     hand_over, begun = asyncio.run_coroutine_threadsafe, threading.Event()
@@ -106,7 +106,7 @@ def test_closing_ends_a_call_that_is_on_its_way_to_the_service(monkeypatch: pyte
             call.result(10)
 
 
-def test_each_of_two_that_close_a_client_waits_for_the_end_of_its_service(tmp_path: Path) -> None:
+def test_each_of_two_closes_waits_for_the_service_to_end(tmp_path: Path) -> None:
     client = Client(f"lmdb:{tmp_path}")
     service = client._transport._service  # type: ignore[attr-defined]
     with ThreadPoolExecutor() as others:

@@ -52,7 +52,7 @@ def test_the_digests_recipe_is_true_of_every_rule(
     assert digest_of((tmp_path / "saved").read_bytes()) == session.digest
 
 
-def test_the_recipe_has_the_slots_in_the_order_of_the_memory() -> None:
+def test_the_recipe_orders_the_slots_as_the_memory_does() -> None:
     [slots] = re.findall(r"^SLOTS = (.*)$", PAGE, re.MULTILINE)
     assert slots == json.dumps(list(SLOTS)).replace("[", "(").replace("]", ")")
 

@@ -29,7 +29,7 @@ def test_every_key_that_redis_holds_has_a_row(own_redis: RedisServer, tmp_path: 
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_has_a_row_with_the_bytes_of_its_moments(optimizer: str) -> None:
+def test_every_optimizer_has_a_row_with_its_moments_bytes(optimizer: str) -> None:
     rule = OPTIMIZERS[optimizer]
     shape: tuple[int, ...] = (2, 3) if rule.refusal((2,)) else (2,)
     used = rule.slots(Config.parse(optimizer, hold_params=True).hyperparameters, shape)

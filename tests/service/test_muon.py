@@ -32,7 +32,7 @@ def test_a_muon_session_steps_replays_and_resumes_from_its_file(client: Client) 
     assert np.asarray(second[0].json()["params"]["w"]).shape == (2, 3)
 
 
-def test_a_session_made_of_a_file_keeps_the_groups_that_other_rules_have_by_default(client: Client) -> None:
+def test_a_session_made_of_a_file_keeps_its_groups(client: Client) -> None:
     groups = [{"match": ["*bias"], "weight_decay": 0.0}]
     session = create(client, "muon", hold_params=True, groups=groups)
     other = client.post("/v1/sessions", content=client.get(f"{session}/state").content, headers=BINARY)
