@@ -14,7 +14,7 @@ from typing import Any
 
 from optim_engine import scalars
 from optim_engine.errors import InvalidConfig
-from optim_engine.fields import Checked, check_known, integer, number, plain, read_fields
+from optim_engine.fields import Checked, check_known, integer, named, number, plain, read_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Schedule(Checked, ABC):
 
     @property
     def end(self) -> float:
-        """Return the last s of the schedule: from the next one on the factor stays the same. Infinite without a last."""
+        """Return the last s of the schedule: from the next one on the factor stays the same. Infinite without one."""
         return math.inf
 
     def at(self, step: int) -> float:
@@ -200,9 +200,11 @@ SCHEDULES: Mapping[str, type[Schedule]] = {
 def read_schedule(schedule: object) -> Schedule:
     """Return a schedule parsed from plain values. Raises `InvalidConfig`."""
     if not isinstance(schedule, Mapping):
-        raise InvalidConfig("schedule", 'must be an object, such as {"kind": "constant"}')
+        raise InvalidConfig("schedule", f'must be an object, such as {{"kind": "constant"}}, not {named(schedule)}')
+    if "kind" not in schedule:
+        raise InvalidConfig("schedule.kind", f"is required; expected one of {', '.join(SCHEDULES)}")
     settings = dict(schedule)
-    kind = settings.pop("kind", None)
+    kind = settings.pop("kind")
     check_known("schedule.kind", kind, SCHEDULES)
     return read_fields("schedule", SCHEDULES[str(kind)], settings)
 

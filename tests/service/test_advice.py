@@ -256,7 +256,7 @@ def test_held_halves_that_stand_still_are_warned_of(client: Client, dtype: Any) 
     _, second = read_binary(binary_step(client, session, ones))
     name = np.dtype(dtype).name
     assert first["warnings"] == "[]"
-    assert f"the parameter of 'w' has not moved, for {name} rounds so small an update away" in second["warnings"]
+    assert f"the parameter of 'w' has not moved, because {name} rounds so small an update away" in second["warnings"]
     assert "(first at step 2)" in second["warnings"]
     _, third = read_binary(binary_step(client, session, ones))
     assert third["warnings"] == second["warnings"]
@@ -268,7 +268,7 @@ def test_sent_halves_that_stand_still_are_warned_of_at_once(client: Client, dtyp
     session = create(client, hyperparameters={"lr": 1e-5, "weight_decay": 0})
     ones = {"w": np.ones(4, dtype)}
     _, first = read_binary(binary_step(client, session, ones, ones))
-    assert f"the parameter of 'w' has not moved, for {np.dtype(dtype).name}" in first["warnings"]
+    assert f"the parameter of 'w' has not moved, because {np.dtype(dtype).name}" in first["warnings"]
     assert "`wire_dtype`" in first["warnings"]
 
 
