@@ -86,16 +86,18 @@ def _check_param(config: Config, state: State, tensor: str, θ: Array | None, g:
         put = ", or PUT …/params first" if config.hold_params else ""
         raise TensorMismatch(tensor, f"has a gradient and no parameter: send its parameter too{put}")
     elif Spec.held(θ, config.wire_dtype) != Spec.held(g, config.wire_dtype):
-        like, got = str(Spec.of(g)), str(Spec.of(θ))
-        way_out = _way_out(θ, g, known=tensor in state.entries) if θ.shape == g.shape else ""
-        raise TensorMismatch(
-            tensor, f": the parameter is {got}, its gradient is {like}{way_out}", expected=like, got=got
-        )
+        raise _unlike(tensor, θ, g, known=tensor in state.entries)
 
 
-def _way_out(θ: Array, g: Array, *, known: bool) -> str:
-    """Return what to convert where only the dtypes differ; a known tensor's gradient has the right one."""
-    if known:
-        return f": convert the parameter to {g.dtype.name}"
-    others = [name for name, array in (("parameter", θ), ("gradient", g)) if array.dtype != np.float32]
-    return f": convert the {' and the '.join(others)} to float32"
+def _unlike(tensor: str, θ: Array, g: Array, *, known: bool) -> TensorMismatch:
+    """Return the refusal, with what to convert where only the dtypes differ; a known tensor's gradient is right."""
+    ours, theirs = str(Spec.of(g)), str(Spec.of(θ))
+    words = f": the parameter is {theirs}, its gradient is {ours}"
+    if θ.shape == g.shape and known:
+        words += f": convert the parameter to {g.dtype.name}"
+    elif θ.shape == g.shape:
+        others = [name for name, array in (("parameter", θ), ("gradient", g)) if array.dtype != np.float32]
+        words += f": convert the {' and the '.join(others)} to float32"
+        if others == ["gradient"]:
+            ours, theirs = theirs, ours
+    return TensorMismatch(tensor, words, expected=ours, got=theirs)

@@ -117,6 +117,6 @@ def _check_keys(document: Any, known: Mapping[str, object]) -> None:
 def _wrong(key: str) -> str:
     """Return what is wrong with a member that is not expected, and where it belongs."""
     if key in CREATION:
-        return "cannot be changed: create a new session"
+        return "cannot be changed, so create a new session"
     unknown = f"unknown setting {named(key)}"
     return f"{unknown}; `{key}` belongs in `hyperparameters`" if key in HYPERPARAMETERS else unknown

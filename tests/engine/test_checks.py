@@ -112,6 +112,13 @@ def test_a_step_that_does_not_fit_held_parameters_is_refused(
     assert str(refused(params, grads, held={"a": A})) == message
 
 
+def test_a_refused_gradient_is_what_came() -> None:
+    refusal = refused({"b": B}, {"b": B.astype(float)})
+    assert (refusal.expected, refusal.got) == ("float32 [4]", "float64 [4]")
+    refusal = refused({"b": B.astype(float)}, {"b": B})
+    assert (refusal.expected, refusal.got) == ("float32 [4]", "float64 [4]")
+
+
 def test_parameters_to_hold_must_have_the_known_shape_and_dtype() -> None:
     state = State.empty().with_params({"a": A})
     with pytest.raises(TensorMismatch, match=r"the parameter is float32 \[3, 2\], the session has it as"):

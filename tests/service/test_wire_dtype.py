@@ -136,7 +136,7 @@ def test_the_wire_dtype_cannot_be_changed(client: Client) -> None:
     session = create(client, hold_params=True, wire_dtype="float16")
     answer = client.patch(session, json={"wire_dtype": None})
     assert (
-        "wire_dtype: cannot be changed: create a new session; expected one of hyperparameters, "
+        "wire_dtype: cannot be changed, so create a new session; expected one of hyperparameters, "
         in problem(answer, 422, "invalid_session")["detail"]
     )
     assert client.patch(session, json={"clip": {"value": 1}}).json()["wire_dtype"] == "float16"
