@@ -48,7 +48,7 @@ check: $(VENV)/.installed  ## check style, types, imports and docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/docs/test_docstrings.py
+	$(BIN)/python -m pytest -q tests/docs/test_docstrings.py tests/docs/test_mirrors.py
 
 .venv-supply/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-supply

@@ -2,11 +2,9 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx2
@@ -139,17 +137,3 @@ def test_variables_of_a_kubernetes_service_are_ignored() -> None:
             server.communicate(timeout=30)
     assert "enableServiceLinks: false" in warning["event"]
     assert line["event"] == "listening"
-
-
-def test_a_log_file_has_no_colours(tmp_path: Path) -> None:
-    with (tmp_path / "log").open("wb") as log:
-        command = [sys.executable, "-m", "app.cli", "serve", "--port=0", "--store=memory:"]
-        with tied(command, stderr=log) as server:
-            deadline = time.monotonic() + 30
-            while "listening" not in (tmp_path / "log").read_text():
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            server.terminate()
-    text = (tmp_path / "log").read_text()
-    assert "\x1b" not in text
-    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ \[info +\] listening url=http://127\.0\.0\.1:\d+ ", text)

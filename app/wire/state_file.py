@@ -27,7 +27,6 @@ from optim_engine import Config, EngineError, Entry, Layout, Spec, State
 from optim_engine.arrays import Array
 from optim_engine.config import SETTINGS
 from optim_engine.fields import LARGEST_INTEGER, named
-from optim_engine.groups import DEFAULT_GROUPS
 from optim_engine.layout import SLOTS
 
 FORMAT = 1
@@ -79,8 +78,8 @@ class StateFile:
     def creation(self) -> dict[str, Any]:
         """Return what a session that is made of the file has: `config`, `ttl_seconds`, `labels`, `skipped_steps`."""
         known = {key: self._document[key] for key in CREATION if key in self._document}
-        if self._config.groups == DEFAULT_GROUPS:
-            known["groups"] = None  # a file has the effective ones, which are the same
+        if self._config.groups == replace(self._config, given_groups=None).groups:
+            known["groups"] = None  # a file has the effective ones, which are the default here
         try:
             return {**read_creation(known), "skipped_steps": self._document["skipped_steps"]}
         except EngineError as error:

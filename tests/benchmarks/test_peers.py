@@ -1,32 +1,25 @@
 """The competitors without torch, on real servers: each takes exactly the steps that it is timed for."""
 
-from collections.abc import Iterator
+import signal
+import time
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from benchmarks.agreement import check_agreement
-from benchmarks.bare_client import BareClient
 from benchmarks.peers.engine import engine
 from benchmarks.peers.plain import plain_fastapi
-from benchmarks.peers.service import JSON, Service
+from benchmarks.peers.process import START_SECONDS, python, wait_for
+from benchmarks.peers.service import Service, only_array
 from benchmarks.peers.session import Session
 from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY
+from tests.servers import free_port
 
 ALONE = engine(NUMPY, threads=1)
 START, GRADS = np.random.default_rng(0).standard_normal((2, 5000), np.float32)
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    server = Service("memory:", tmp_path / "log", threads=1)
-    server.launch()
-    server.wait_until_ready()
-    yield server
-    server.kill()
 
 
 def after(steps: int, sessions: dict[str, Session]) -> dict[str, Array]:
@@ -50,6 +43,32 @@ def test_both_json_services_compute_the_same_steps(service: Service, redis_url: 
         check_agreement(after(5, {"service": service.json_steps, **plain}), START)
 
 
-def test_a_refusal_raises_an_error(service: Service) -> None:
-    with BareClient(service.port, 1 << 16) as client, pytest.raises(RuntimeError, match="session_not_found"):
-        client.send("GET", "/v1/sessions/none", JSON, b"")
+def test_a_process_is_ended_with_its_block() -> None:
+    code = "import os; print(os.environ['NAME'], flush=True); os.read(os.pipe()[0], 1)"
+    with python("-c", code, NAME="a peer") as process:
+        assert process.stdout
+        assert process.stdout.readline() == "a peer\n"
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_a_process_that_never_listens_is_an_error() -> None:
+    started = time.monotonic()
+    with python("-c", "") as process, pytest.raises(RuntimeError, match="does not listen on port"):
+        wait_for(process, free_port())
+    assert time.monotonic() - started < START_SECONDS / 2
+
+
+def test_the_only_array_of_an_answer_is_a_view() -> None:
+    body = memoryview(bytearray(save({"params/w": START})))
+    array = only_array(body)
+    assert np.array_equal(array, START)
+    body[-4:] = np.float32(7).tobytes()
+    assert array[-1] == 7
+
+
+def test_a_servers_peak_covers_its_answers(service: Service) -> None:
+    before = service.peak_bytes()
+    big = np.ones(4 << 20, np.float32)
+    with service.steps(big, big) as step:
+        step.take()
+    assert service.peak_bytes() - before > 4 * big.nbytes

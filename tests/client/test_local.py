@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,34 @@ def test_closing_ends_a_call_as_a_connection_error() -> None:
         client.close()
         with pytest.raises(APIConnectionError, match="GET /v1/sessions: the client was closed"):
             call.result(10)
+
+
+def test_closing_ends_a_call_that_is_on_its_way_to_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client("memory:", max_retries=9)
+    client._transport._service._httpx = Stuck()  # type: ignore[attr-defined]
+    hand_over, begun = asyncio.run_coroutine_threadsafe, threading.Event()
+
+    def slowly(*given: Any) -> Any:
+        begun.set()
+        time.sleep(0.2)
+        return hand_over(*given)
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", slowly)
+    with ThreadPoolExecutor() as other:
+        call = other.submit(client.sessions.list)
+        assert begun.wait(10)
+        client.close()
+        with pytest.raises(APIConnectionError, match="the client was closed"):
+            call.result(10)
+
+
+def test_each_of_two_that_close_a_client_waits_for_the_end_of_its_service(tmp_path: Path) -> None:
+    client = Client(f"lmdb:{tmp_path}")
+    service = client._transport._service  # type: ignore[attr-defined]
+    with ThreadPoolExecutor() as others:
+        for closing in [others.submit(client.close) for _ in range(2)]:
+            closing.result(10)
+            assert not service._thread.is_alive()
 
 
 async def test_closing_ends_an_async_call_without_cancelling_its_task() -> None:

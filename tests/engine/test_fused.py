@@ -1,5 +1,8 @@
-"""The fused kernel: the same bits as NumPy's, for every rule, dtype and place in memory."""
+"""The fused kernel: the same bits as NumPy's, for every rule, dtype and place in memory; and compiled only once."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import optim_engine
 from optim_engine import Config, State, reapply, step
 from optim_engine.machine import NUMPY, Machine
 from tests import oracle
@@ -56,3 +60,18 @@ def test_adam_finds_norms_whose_square_is_out_of_range(machine: Machine, size: f
     after, metrics = outcome.params["x"], outcome.metrics
     expected = tuple(oracle.norm(vector.tolist()) for vector in (x, after - x, after))
     assert (metrics.grad_norm, metrics.update_norm, metrics.param_norm) == pytest.approx(expected, rel=1e-6, abs=0)
+
+
+PROGRAM = "import optim_engine.fused"
+
+
+def kept() -> set[str]:
+    return {path.name for path in Path(optim_engine.__file__).parent.joinpath("__pycache__").glob("fused*.nb?")}
+
+
+def test_a_second_process_finds_the_kernels_of_the_first(with_numba: None) -> None:
+    """Save the seven seconds of compiling them again."""
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+    first = kept()
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+    assert kept() == first

@@ -1,4 +1,4 @@
-"""Fixtures: the service, a service with low limits, and a session that has taken steps."""
+"""Fixtures: the service, a service with low limits, its log lines, and a session that has taken steps."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,7 @@ from httpx2 import Client
 from tests.service.calls import create, serving
 from tests.service.narrow import LIMITS
 from tests.service.state_files import some_params, train
+from tests.web.logs import Logs, captured
 
 
 @pytest.fixture
@@ -30,3 +31,10 @@ def narrow() -> Iterator[Client]:
     """A service whose limits are soon reached."""
     with serving(**LIMITS) as client:
         yield client
+
+
+@pytest.fixture
+def logs() -> Iterator[Logs]:
+    """Return every line that the service logs, as JSON."""
+    with captured() as logs:
+        yield logs

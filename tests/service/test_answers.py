@@ -12,7 +12,7 @@ from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.store.base import Head, Save, Unreadable, VersionConflict
 from app.store.memory import MemoryStore
 from tests.bodies import encode
-from tests.service.calls import SAFETENSORS, W, create, problem, serving, stepped
+from tests.service.calls import SAFETENSORS, create, problem, serving, stepped
 from tests.service.test_openapi import CONTRACT, JSON, OPERATIONS, check_answer
 
 
@@ -151,15 +151,3 @@ def test_every_call_may_be_limited(name: str) -> None:
         answer = client.request(method, path.format(session_id="0"))
         problem(answer, 429, "rate_limited")
         check_answer(operation, answer)
-
-
-def test_where_get_answers_head_says_the_same_without_the_body() -> None:
-    with serving() as client:
-        session = create(client, hold_params=True)
-        stepped(client, session, **W)
-        rest = ("", "/params", "/state", "/history", "/steps")
-        paths = ["/livez", "/readyz", "/docs", "/openapi.json", "/v1/sessions", "/v1/sessions/0", "/nowhere"]
-        for path in [*paths, *(session + more for more in rest)]:
-            headers = {"x-request-id": "one-and-the-same"}
-            get, head = client.get(path, headers=headers), client.head(path, headers=headers)
-            assert (head.status_code, head.headers, head.content) == (get.status_code, get.headers, b""), path

@@ -32,6 +32,14 @@ def test_a_muon_session_steps_replays_and_resumes_from_its_file(client: Client) 
     assert np.asarray(second[0].json()["params"]["w"]).shape == (2, 3)
 
 
+def test_a_session_made_of_a_file_keeps_the_groups_that_other_rules_have_by_default(client: Client) -> None:
+    groups = [{"match": ["*bias"], "weight_decay": 0.0}]
+    session = create(client, "muon", hold_params=True, groups=groups)
+    other = client.post("/v1/sessions", content=client.get(f"{session}/state").content, headers=BINARY)
+    assert (other.status_code, other.json()["groups"]) == (201, groups)
+    assert other.json()["digest"] == client.get(session).json()["digest"]
+
+
 def test_a_step_with_a_vector_is_refused_by_name(client: Client) -> None:
     session = create(client, "muon", hold_params=True)
     answer = client.post(f"{session}/steps", json={"params": WITH_VECTOR, "grads": WITH_VECTOR})

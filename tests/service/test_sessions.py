@@ -338,12 +338,3 @@ def test_times_are_written_in_utc(client: Client) -> None:
     document = client.get(create(client)).json()
     assert document["created_at"].endswith("Z")
     assert before - 0.001 <= datetime.fromisoformat(document["created_at"]).timestamp() <= time.time()
-
-
-def test_digests_are_equal_exactly_for_sessions_that_step_alike(client: Client) -> None:
-    def digest(**settings: Any) -> str:
-        session = create(client, **settings)
-        return str(stepped(client, session, **W)["digest"])
-
-    assert digest() == digest(labels={"run": "2"}, ttl_seconds=5)
-    assert len({digest(), digest(hyperparameters={"lr": 0.5}), digest(groups=[]), digest(clip={"value": 1})}) == 4

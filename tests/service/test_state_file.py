@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from httpx2 import Client
 
-from tests.service.calls import SAFETENSORS, binary_step, create, problem
+from tests.service.calls import binary_step, create, problem
 from tests.service.state_files import download, rewritten, session_of, some_params, train, upload
 from tests.wire import package
 
@@ -142,26 +142,3 @@ def test_a_tensor_that_differs_is_named_with_both_specs(client: Client, trained:
 def test_what_is_safetensors_and_no_state_is_refused(client: Client) -> None:
     file = package.save({}, {"about": "something else"})
     assert "state file" in problem(upload(client, create(client), file), 422, "invalid_state")["detail"]
-
-
-@pytest.mark.parametrize(
-    ("file", "code"),
-    [
-        (b"", "malformed_body"),
-        (b"\0" * 100, "malformed_body"),
-        (package.save({}, {"session": "{"}), "malformed_body"),
-        (package.save({}, {"session": "[]"}), "invalid_state"),
-        (package.save({"w": np.ones(1)}), "malformed_body"),
-        (package.save({"x/w": np.ones(1)}), "malformed_body"),
-    ],
-)
-def test_what_is_no_state_at_all_is_refused(client: Client, file: bytes, code: str) -> None:
-    problem(upload(client, create(client), file), 400 if code == "malformed_body" else 422, code)
-
-
-def test_only_safetensors_goes_in_and_out(client: Client, trained: str) -> None:
-    answer = client.put(f"{trained}/state", content=b"{}", headers={"content-type": "application/json"})
-    problem(answer, 415, "unsupported_media_type")
-    problem(client.get(f"{trained}/state", headers={"accept": "application/json"}), 406, "not_acceptable")
-    for accept in (SAFETENSORS, "application/octet-stream", "*/*"):
-        assert client.get(f"{trained}/state", headers={"accept": accept}).status_code == 200

@@ -2,12 +2,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.service.conftest import client
+from tests.service.conftest import client, logs
 from tests.web.echo import echo
-from tests.web.logs import Logs, captured
 from tests.web.sockets import listening
 
-__all__ = ["client"]
+__all__ = ["client", "logs"]
 
 
 @pytest.fixture(scope="module", params=["uvloop", "asyncio"])
@@ -15,10 +14,3 @@ def address(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
     """Return the address of a server that runs `echo`, on each event loop."""
     with listening(echo, request.param) as address:
         yield address
-
-
-@pytest.fixture
-def logs() -> Iterator[Logs]:
-    """Return every line that the service logs, as JSON."""
-    with captured() as logs:
-        yield logs

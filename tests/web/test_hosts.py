@@ -10,7 +10,6 @@ from httpx2 import Client
 from pydantic import ValidationError
 
 from app.settings import Settings
-from app.web.names import host_of, is_loopback
 from tests.service.calls import W, create, problem, serving, stepped
 from tests.service.test_auth import row
 
@@ -179,10 +178,3 @@ def test_any_page_with_a_key_may_write(tmp_path: Path) -> None:
     with serving(**keyed(tmp_path)) as client:
         headers = {"origin": "https://evil.example", "authorization": "Bearer secret"}
         assert asked(client, "localhost", "POST", **headers).status_code == 201
-
-
-def test_host_names_have_one_normal_form() -> None:
-    assert host_of("LOCALHOST.:80") == "localhost"
-    assert host_of("[0::0:1]:80") == "::1"
-    assert not is_loopback("127.0.0.1.example")
-    assert not is_loopback("::2")

@@ -251,23 +251,6 @@ async def test_an_answer_that_breaks_off_is_not_restarted(logs: Logs) -> None:
     assert "gone" in logs.lines()[0]["exception"]
 
 
-def test_a_console_line_has_the_same_parts(client: Client, logs: Logs) -> None:
-    logs.configure("info", "console")
-    answer = client.get("/v1/sessions", headers={"x-request-id": "mine"})
-    assert answer.status_code == 200
-    (line,) = logs.text().splitlines()
-    for part in ("request", "GET", "/v1/sessions", "200", "mine"):
-        assert part in line
-
-
-@pytest.mark.parametrize(("level", "seen"), [("debug", 2), ("info", 1), ("warning", 0), ("error", 0)])
-def test_the_log_level_is_a_setting(client: Client, logs: Logs, level: str, seen: int) -> None:
-    logs.configure(level, "json")
-    client.get("/livez")
-    client.get("/v1/sessions")
-    assert len(logs.lines()) == seen
-
-
 def test_a_request_cut_short_by_a_stop_is_answered_overloaded() -> None:
     app = create_app(Settings(store="memory:"))
     with listening(app) as address:  # until it has waited for a second

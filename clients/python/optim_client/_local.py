@@ -64,6 +64,8 @@ class _Service:
         app = _create_app(store)
         self._httpx = AsyncHttpx(URL, headers, RequestIds(), httpx2.ASGITransport(app, raise_app_exceptions=False))
         self._refusal = ""
+        self._lock = threading.Lock()
+        """Held while a call is handed to the loop, so that none comes after the loop's end and is never answered."""
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         started: Future[None] = Future()
@@ -76,18 +78,22 @@ class _Service:
         """Refuse every call: the thread did not come along. The loop is the parent's, and is kept for that."""
         _http.LEFT_TO_THE_PARENT.append(self)
         self._refusal = FORKED
+        self._lock = threading.Lock()
 
     def exchange(self, request: Request, timeout: httpx2.Timeout) -> Future[Outcome]:
         """Begin an exchange on the service's loop. Raises `RuntimeError` after `close` and after a fork."""
-        if self._refusal:
-            raise RuntimeError(self._refusal)
-        return asyncio.run_coroutine_threadsafe(self._exchange(request, timeout), self._loop)
+        with self._lock:
+            if self._refusal:
+                raise RuntimeError(self._refusal)
+            return asyncio.run_coroutine_threadsafe(self._exchange(request, timeout), self._loop)
 
     def close(self) -> None:
-        """Stop the service and wait for its end. A second call does nothing."""
-        if not self._refusal:
-            self._refusal = CLOSED
-            self._loop.call_soon_threadsafe(self._stop.set)
+        """Stop the service and wait for its end. A later call does no more."""
+        with self._lock:
+            if not self._refusal:
+                self._refusal = CLOSED
+                self._loop.call_soon_threadsafe(self._stop.set)
+        if self._refusal != FORKED:
             self._thread.join()
 
     async def _exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
