@@ -156,8 +156,8 @@ def _rounded_away(config: Config, outcome: Outcome, grads: Arrays, still: Collec
         return {}
     dtype = outcome.params[names[0]].dtype.name
     return {
-        ROUNDED_AWAY: f"the parameter of {_listed(names)} has not moved, for {dtype} rounds so small an update "
-        f"away; hold float32 parameters (`hold_params`), with `wire_dtype` {dtype!r} where they travel in halves"
+        ROUNDED_AWAY: f"the parameter of {_listed(names)} has not moved, because {dtype} rounds so small an "
+        f"update away; hold float32 parameters (`hold_params`), with `wire_dtype` {dtype!r} where they travel in halves"
     }
 
 

@@ -235,9 +235,9 @@ def of_engine(error: EngineError) -> ServiceError:
     """Return the service's error for one of the engine's."""
     match error:
         case engine.TensorMismatch():
-            return TensorMismatch(str(error), tensor=error.tensor, expected=error.expected, got=error.got)
+            return TensorMismatch(str(error), tensor=error.tensor or None, expected=error.expected, got=error.got)
         case engine.NonFinite():
             return NonFinite(str(error), tensor=error.tensor, index=error.index)
         case engine.InvalidConfig():
-            return InvalidSession(str(error), where=error.where)
+            return InvalidSession(str(error), where=error.where or None)
     return ServiceError(str(error))

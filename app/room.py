@@ -59,7 +59,7 @@ class Room:
             raise TensorMismatch(
                 f"the session's state would have {new.nbytes} bytes, and could not be uploaded again where a body may "
                 f"have {self.max_bytes}: use several sessions, or raise OPTIM_MAX_BODY_BYTES",
-                tensor=added,
+                tensor=added or None,
             )
         self._check_file(old, new, added)
 
@@ -68,7 +68,7 @@ class Room:
             raise TensorMismatch(
                 f"with tensor {added!r} the session would have {count} tensors, and may have {self.max_tensors}: "
                 "remove some (PATCH …/tensors), or raise OPTIM_MAX_TENSORS",
-                tensor=added,
+                tensor=added or None,
             )
 
     def _check_file(self, old: Layout, new: Layout, added: str) -> None:
@@ -78,14 +78,14 @@ class Room:
             raise TensorMismatch(
                 f"the tensors' names would take {header} bytes of a state file's header, which may have {room}: use "
                 "shorter names, or fewer tensors",
-                tensor=added,
+                tensor=added or None,
             )
         room = self.max_file_bytes - min(SETTINGS_BYTES, self.max_file_bytes // 8)
         if new.nbytes + header > max(room, old.nbytes + before):
             raise TensorMismatch(
                 f"the session's state file would have {new.nbytes + header} bytes, and could not be uploaded again "
                 f"where bodies may have {room} in all: use several sessions, or raise OPTIM_MAX_WAITING_BYTES",
-                tensor=added,
+                tensor=added or None,
             )
 
 

@@ -22,7 +22,7 @@ from app.once import Done
 from app.step import KeptAnswer
 from app.store.base import Head, IncompatibleStore, Piece
 from app.store.formats import expect_format
-from optim_engine import Config, EngineError, Entry, Layout, Spec, State
+from optim_engine import Config, EngineError, Entry, InvalidConfig, Layout, Spec, State
 from optim_engine.arrays import COMPUTE_DTYPES
 from optim_engine.fields import custom, named, setting, settings_of
 
@@ -43,18 +43,28 @@ def _read_ttl(where: str, value: Any) -> float | None:
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= LONGEST_TTL:
         return value
-    raise InvalidSession(f"{where}: {named(value)} must be above 0 and at most {LONGEST_TTL}, or null")
+    words = f"must be a number of seconds above 0 and at most {LONGEST_TTL}, or null, not {named(value)}"
+    raise InvalidConfig(where, words)
 
 
 def _read_labels(where: str, labels: Any) -> dict[str, str]:
     if labels is None:
         return {}
-    if not isinstance(labels, Mapping) or len(labels) > MOST_LABELS:
-        raise InvalidSession(f"{where}: must be an object of up to {MOST_LABELS} strings")
+    if not isinstance(labels, Mapping):
+        raise InvalidConfig(where, f"must be an object of up to {MOST_LABELS} strings, not {named(labels)}")
+    if len(labels) > MOST_LABELS:
+        raise InvalidConfig(where, f"{len(labels)} labels; the limit is {MOST_LABELS}")
     for name, value in labels.items():
-        if not isinstance(value, str) or max(len(name), len(value)) > LONGEST_LABEL:
-            raise InvalidSession(f"{where}.{name:.80}: must be a string of up to {LONGEST_LABEL} characters")
+        _check_label(f"{where}.{name:.80}", name, value)
     return dict(labels)
+
+
+def _check_label(where: str, name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise InvalidConfig(where, f"must be a string of up to {LONGEST_LABEL} characters, not {named(value)}")
+    for what, text in (("the name", name), ("the string", value)):
+        if len(text) > LONGEST_LABEL:
+            raise InvalidConfig(where, f"{what} has {len(text)} characters; the limit is {LONGEST_LABEL}")
 
 
 @dataclass(frozen=True)
@@ -108,7 +118,8 @@ class Session:
     def check_holds(self) -> None:
         """Raise `InvalidSession` unless the session holds parameters."""
         if not self.config.hold_params:
-            raise InvalidSession("the session holds no parameters; create it with `hold_params` true")
+            words = "the session holds no parameters; create it with `hold_params` true"
+            raise InvalidSession(words, where="hold_params")
 
     def with_answer(self, answer: KeptAnswer, *, skipped: bool) -> "Session":
         """Return the session with a step request answered."""

@@ -81,10 +81,23 @@ def _check_gradient(config: Config, state: State, tensor: str, g: Array) -> None
 def _check_param(config: Config, state: State, tensor: str, θ: Array | None, g: Array) -> None:
     if config.hold_params and tensor in state.entries and "params" in state.entries[tensor].slots:
         if θ is not None:
-            raise TensorMismatch(tensor, "the session holds this parameter: send only its gradient, or PUT params")
+            raise TensorMismatch(tensor, ": the session holds this parameter: send only its gradient, or PUT …/params")
     elif θ is None:
-        where = "the session does not hold it yet" if config.hold_params else "the session holds no parameters"
-        raise TensorMismatch(tensor, f"has a gradient and no parameter, and {where}")
+        put = ", or PUT …/params first" if config.hold_params else ""
+        raise TensorMismatch(tensor, f"has a gradient and no parameter: send its parameter too{put}")
     elif Spec.held(θ, config.wire_dtype) != Spec.held(g, config.wire_dtype):
-        like, got = str(Spec.of(g)), str(Spec.of(θ))
-        raise TensorMismatch(tensor, f"the parameter is {got}, its gradient is {like}", expected=like, got=got)
+        raise _unlike(tensor, θ, g, known=tensor in state.entries)
+
+
+def _unlike(tensor: str, θ: Array, g: Array, *, known: bool) -> TensorMismatch:
+    """Return the refusal, with what to convert where only the dtypes differ; a known tensor's gradient is right."""
+    ours, theirs = str(Spec.of(g)), str(Spec.of(θ))
+    words = f": the parameter is {theirs}, its gradient is {ours}"
+    if θ.shape == g.shape and known:
+        words += f": convert the parameter to {g.dtype.name}"
+    elif θ.shape == g.shape:
+        others = [name for name, array in (("parameter", θ), ("gradient", g)) if array.dtype != np.float32]
+        words += f": convert the {' and the '.join(others)} to float32"
+        if others == ["gradient"]:
+            ours, theirs = theirs, ours
+    return TensorMismatch(tensor, words, expected=ours, got=theirs)

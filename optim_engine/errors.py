@@ -24,11 +24,13 @@ class InvalidConfig(EngineError):
 class TensorMismatch(EngineError):
     """A tensor that is missing, that the rule cannot update, or that differs from what the state has.
 
-    `tensor` is its name; `expected` and `got` describe both sides where the two can be compared.
+    `tensor` is its name; `expected` and `got` describe both sides where the two can be compared. The message follows
+    the name: it begins with a verb or a colon.
     """
 
     def __init__(self, tensor: str, message: str, *, expected: str | None = None, got: str | None = None) -> None:
-        super().__init__(f"tensor {tensor!r}: {message}" if tensor else message)
+        space = "" if message.startswith(":") else " "
+        super().__init__(f"tensor {tensor!r}{space}{message}" if tensor else message)
         self.tensor = tensor
         self.expected = expected
         self.got = got

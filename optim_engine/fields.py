@@ -16,6 +16,8 @@ from optim_engine.errors import InvalidConfig
 
 LARGEST_INTEGER = 2**53
 """A float skips whole numbers beyond this one."""
+BEYOND_FLOAT64 = ("Infinity", "-Infinity")
+"""The texts that the service reads for a number beyond float64."""
 
 Read: TypeAlias = Callable[[str, object], Any]
 """Returns the value of a setting, given its place and what came in JSON. Raises `InvalidConfig`."""
@@ -95,7 +97,8 @@ def several(default: tuple[Any, ...], *each: Any) -> Any:
 
     def read(where: str, value: object) -> tuple[Any, ...]:
         if not isinstance(value, (list, tuple)) or len(value) != len(each):
-            raise InvalidConfig(where, f"must be {count} numbers, not {named(value)}")
+            got = f"a list of {len(value)}" if isinstance(value, (list, tuple)) else named(value)
+            raise InvalidConfig(where, f"must be {count} numbers, not {got}")
         return tuple(
             one.metadata["read"](f"{where}[{i}]", x) for i, (one, x) in enumerate(zip(each, value, strict=True))
         )
@@ -157,7 +160,7 @@ def _check_names(given: Iterable[str], known: Collection[str]) -> None:
     for name in given:
         if name not in known:
             expected = f"expected one of {', '.join(known)}" if known else "no settings here"
-            raise InvalidConfig(str(name)[:80], f"unknown setting; {expected}")
+            raise InvalidConfig(str(name)[:80], f"unknown setting {named(name)}; {expected}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,10 +226,14 @@ def field_schema(kind: type[object]) -> dict[str, Any]:
 
 
 def named(value: object) -> str:
-    """Return the value, short enough to show; a list or object is named by its type alone."""
+    """Return the value as JSON has it, short enough to show; a list or object is named by its type alone."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str) and value in BEYOND_FLOAT64:
+        return f"{value} (or a number beyond 1.8e308)"
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
         return f"a whole number of {value.bit_length()} bits"
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if isinstance(value, (int, float, str)):
         return repr(value)[:80]
     return {"list": "a list", "dict": "an object"}.get(type(value).__name__, type(value).__name__)
 

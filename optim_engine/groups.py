@@ -8,7 +8,7 @@ from operator import or_
 from typing import Any
 
 from optim_engine.errors import InvalidConfig
-from optim_engine.fields import plain, read_fields
+from optim_engine.fields import named, plain, read_fields
 from optim_engine.globs import Globs, TooMuchWork
 from optim_engine.rule import Hyperparameters
 
@@ -88,7 +88,8 @@ DEFAULT_GROUPS = (Group(("*bias",), {"weight_decay": 0.0}),)
 def read_groups(groups: object, hyperparameters: Hyperparameters) -> tuple[Group, ...]:
     """Return groups parsed from plain values. Raises `InvalidConfig`, also for settings that do not fit together."""
     if not isinstance(groups, (list, tuple)):
-        raise InvalidConfig("groups", "must be a list of objects, each with `match` and hyperparameters")
+        words = f"must be a list of objects, each with `match` and hyperparameters, not {named(groups)}"
+        raise InvalidConfig("groups", words)
     if len(groups) > MOST_PATTERNS:
         raise InvalidConfig("groups", f"{len(groups)} groups; the limit is {MOST_PATTERNS}")
     read = tuple(_read_group(f"groups[{i}]", group, hyperparameters) for i, group in enumerate(groups))
@@ -99,12 +100,25 @@ def read_groups(groups: object, hyperparameters: Hyperparameters) -> tuple[Group
 
 def _read_group(where: str, group: object, hyperparameters: Hyperparameters) -> Group:
     if not isinstance(group, Mapping):
-        raise InvalidConfig(where, "must be an object with `match` and hyperparameters")
-    match = group.get("match")
-    if not isinstance(match, (list, tuple)) or not match or not all(isinstance(p, str) and p for p in match):
-        raise InvalidConfig(f"{where}.match", 'must be a list of patterns, such as ["*bias"]')
-    if (longest := max(map(len, match))) > LONGEST_PATTERN:
-        raise InvalidConfig(f"{where}.match", f"a pattern has {longest} characters; the limit is {LONGEST_PATTERN}")
+        raise InvalidConfig(where, f"must be an object with `match` and hyperparameters, not {named(group)}")
+    match = _read_match(f"{where}.match", group)
     overrides = {name: value for name, value in group.items() if name != "match"}
     effective = read_fields(where, type(hyperparameters), overrides, base=hyperparameters)
-    return Group(tuple(match), {name: getattr(effective, name) for name in overrides})
+    return Group(match, {name: getattr(effective, name) for name in overrides})
+
+
+def _read_match(where: str, group: Mapping[str, Any]) -> tuple[str, ...]:
+    if "match" not in group:
+        raise InvalidConfig(where, 'is required: a list of patterns, such as ["*bias"]')
+    match, wrong = group["match"], ""
+    if not isinstance(match, (list, tuple)):
+        wrong = named(match)
+    elif not match:
+        wrong = "an empty list"
+    elif others := [pattern for pattern in match if not isinstance(pattern, str) or not pattern]:
+        wrong = f"a list with {named(others[0])}"
+    if wrong:
+        raise InvalidConfig(where, f'must be a list of patterns, such as ["*bias"], not {wrong}')
+    if (longest := max(map(len, match))) > LONGEST_PATTERN:
+        raise InvalidConfig(where, f"a pattern has {longest} characters; the limit is {LONGEST_PATTERN}")
+    return tuple(match)

@@ -61,11 +61,18 @@ class Spec:
         if self not in (other, Spec.held(got, wire_dtype)):
             raise TensorMismatch(
                 tensor,
-                f"{role} is {other}, the session has it as {self}: send it so, or PATCH …/tensors with `remove` first, "
-                "and it begins anew",
+                f": {role} is {other}, the session has it as {self}: {self._way_out(other, wire_dtype)}",
                 expected=str(self),
                 got=str(other),
             )
+
+    def _way_out(self, other: "Spec", wire_dtype: str | None) -> str:
+        remove = "PATCH …/tensors with `remove` first, and it begins anew"
+        if other.shape != self.shape:
+            return f"send it so, or {remove}"
+        if wire_dtype:
+            return f"send float32 or {wire_dtype}" if self.dtype == np.float32 else f"send {self.dtype.name}"
+        return f"convert it to {self.dtype.name}; to change its dtype, {remove}"
 
 
 def check_dtype(tensor: str, array: Array) -> None:
@@ -74,7 +81,7 @@ def check_dtype(tensor: str, array: Array) -> None:
         supported = ", ".join(COMPUTE_DTYPES)
         raise TensorMismatch(
             tensor,
-            f"has the dtype {array.dtype.str}; expected one of {supported}",
+            f"has the dtype {array.dtype.str}: convert it to float32; expected one of {supported}",
             expected=supported,
             got=array.dtype.name,
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from optim_engine import scalars
 from optim_engine.errors import InvalidConfig
-from optim_engine.fields import Checked, check_known, integer, number, plain, read_fields
+from optim_engine.fields import Checked, check_known, integer, named, number, plain, read_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Schedule(Checked, ABC):
 
     @property
     def end(self) -> float:
-        """Return the last s after which the factor stays the same; infinite if it never does."""
+        """Return the last s of the schedule: from the next one on the factor stays the same. Infinite without one."""
         return math.inf
 
     def at(self, step: int) -> float:
@@ -41,8 +41,11 @@ class Schedule(Checked, ABC):
         return max(step - self.start_step, 1)
 
     def is_over(self, step: int) -> bool:
-        """Return whether the factor no longer changes at the session's step, because the end is past or it is 0."""
-        return self.step_of(step) > self.end or self.at(step) == 0.0
+        """Return whether the session's step is past the end; past a 0 that stays, in a schedule without an end.
+
+        The last step of a schedule is not past its end, even if its factor is 0 there.
+        """
+        return self.step_of(step) > self.end if math.isfinite(self.end) else self.at(step) == 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Return every setting and the kind; `start_step` only if it is not 0, because digests are made of this."""
@@ -197,9 +200,11 @@ SCHEDULES: Mapping[str, type[Schedule]] = {
 def read_schedule(schedule: object) -> Schedule:
     """Return a schedule parsed from plain values. Raises `InvalidConfig`."""
     if not isinstance(schedule, Mapping):
-        raise InvalidConfig("schedule", 'must be an object, such as {"kind": "constant"}')
+        raise InvalidConfig("schedule", f'must be an object, such as {{"kind": "constant"}}, not {named(schedule)}')
+    if "kind" not in schedule:
+        raise InvalidConfig("schedule.kind", f"is required; expected one of {', '.join(SCHEDULES)}")
     settings = dict(schedule)
-    kind = settings.pop("kind", None)
+    kind = settings.pop("kind")
     check_known("schedule.kind", kind, SCHEDULES)
     return read_fields("schedule", SCHEDULES[str(kind)], settings)
 

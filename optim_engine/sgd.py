@@ -31,7 +31,8 @@ class SGD(Hyperparameters):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
-            raise InvalidConfig("nesterov", "needs a momentum above 0 and a dampening of 0")
+            given = f"they are {self.momentum:g} and {self.dampening:g}"
+            raise InvalidConfig("nesterov", f"needs a momentum above 0 and a dampening of 0; {given}")
 
 
 class SGDRule(Rule[SGD]):

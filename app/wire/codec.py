@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
+from app import plain
 from app.errors import MalformedBody
 from app.once import Once
 from app.step import StepAnswer, StepRequest
@@ -23,6 +24,7 @@ LARGEST_COPIED = 1 << 16
 """Bytes of a buffer that is copied so as to be sent with others."""
 MAX_DIMENSIONS = 32
 """The dimensions that NumPy's broadcasting has long had; a tensor of more is refused."""
+MAX_ELEMENTS = 1 << 48
 
 
 @dataclass(frozen=True)
@@ -118,18 +120,19 @@ def checked_lr(lr: float | None) -> float | None:
     """Return a step's own learning rate. Raises `MalformedBody`."""
     if lr is None or 0 <= lr < float("inf"):
         return lr
-    raise MalformedBody(f"`lr` must be a finite number of at least 0, not {lr}")
+    raise MalformedBody(f"`lr` must be a finite number of at least 0, not {plain.number(lr)}")
 
 
 def checked_shape(tensor: str, shape: object) -> tuple[int, ...]:
     """Return a shape whose sizes an address can count, even if one of them is 0. Raises `MalformedBody`."""
-    if (
-        not isinstance(shape, list)
-        or len(shape) > MAX_DIMENSIONS
-        or not all(type(size) is int and size >= 0 for size in shape)
-        or math.prod(filter(None, shape)) >= 1 << 48
-    ):
-        raise MalformedBody(
-            f"tensor {tensor!r:.80}: its shape must be a list of up to {MAX_DIMENSIONS} sizes", tensor=tensor
-        )
-    return tuple(shape)
+    if not isinstance(shape, list):
+        wrong = named(shape)
+    elif len(shape) > MAX_DIMENSIONS:
+        wrong = "a longer one"
+    elif any(type(size) is not int or size < 0 for size in shape) or math.prod(filter(None, shape)) >= MAX_ELEMENTS:
+        wrong = f"[{', '.join(map(named, shape)):.80}]"
+    else:
+        return tuple(shape)
+    raise MalformedBody(
+        f"tensor {tensor!r:.80}: its shape must be a list of up to {MAX_DIMENSIONS} sizes, not {wrong}", tensor=tensor
+    )

@@ -17,7 +17,7 @@ NUMBERS = frozenset({int, float})
 SPECIAL = {None: np.nan, "NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
 """Stand-ins for numbers in gradients."""
 SPECIAL_KINDS = NUMBERS | {str, type(None)}
-FINITE = "in JSON parameters are finite numbers; send one that is not in base64, with its dtype and shape"
+FINITE = "a parameter that is not finite must be sent as base64, with its dtype and shape"
 """The way out."""
 
 
@@ -79,11 +79,7 @@ def _described(inner: Any, size: int) -> str:
 
 def shown(value: Any) -> str:
     """Return the value as it stands in JSON, short."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f"the text {value!r:.40}"
-    return "null" if value is None else named(value)
+    return f"the text {value!r:.40}" if isinstance(value, str) else named(value)
 
 
 def at(i: int, shape: Sequence[int]) -> str:

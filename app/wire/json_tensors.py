@@ -7,7 +7,7 @@ answered in base64, never as `null`.
 import math
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,16 @@ from app.errors import MalformedBody, NotAcceptable
 from app.once import Once
 from app.session import DTYPES
 from app.step import StepAnswer, StepRequest
-from app.wire.codec import Buffer, Codec, Limits, checked_lr, checked_shape, checked_step, joined
+from app.wire.codec import (
+    MAX_DIMENSIONS,
+    Buffer,
+    Codec,
+    Limits,
+    checked_lr,
+    checked_shape,
+    checked_step,
+    joined,
+)
 from app.wire.json_elements import FINITE, NoElements, at, elements
 from app.wire.json_numbers import Cut, NumberText, read_numbers
 from app.wire.json_text import loads, read_text
@@ -110,7 +119,7 @@ def _plain(value: Any) -> Any:
     """Return a value that is no tensor: a list that was cut out is read if it is short enough for a shape."""
     if not isinstance(value, NumberText):
         return value
-    return loads(value.text) if len(value.text) < LONGEST_SHAPE else [None]
+    return loads(value.text) if len(value.text) < LONGEST_SHAPE else [None] * (MAX_DIMENSIONS + 1)
 
 
 def _leave_out_nulls(params: Any, grads: Any) -> None:
@@ -138,12 +147,14 @@ def _read_tensors(document: dict[str, Any], section: str, limits: Limits) -> tup
 def _read_tensor(name: str, value: Any, *, special: bool) -> tuple[Array, str]:
     if not isinstance(value, dict):
         return _from_numbers(name, value, DTYPES["float32"], special), LIST
-    if value.keys() not in ({"dtype", "shape", "data"}, {"dtype", "shape", "base64"}):
-        raise MalformedBody(f"tensor {name!r:.80} needs dtype, shape, and either data or base64", tensor=name)
+    if value.keys() not in ({"dtype", "shape", DATA}, {"dtype", "shape", BASE64}):
+        raise MalformedBody(f"tensor {name!r:.80} {_wrong_members(name, value)}", tensor=name)
     dtype = _plain(value["dtype"])
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise MalformedBody(
-            f"tensor {name!r:.80} has unknown dtype {named(dtype)}; expected one of {', '.join(DTYPES)}", tensor=name
+            f"tensor {name!r:.80} has the dtype {named(dtype)}: convert it to float32; expected one of "
+            f"{', '.join(DTYPES)}",
+            tensor=name,
         )
     shape = checked_shape(name, _plain(value["shape"]))
     form = DATA if "data" in value else BASE64
@@ -158,6 +169,22 @@ def _read_tensor(name: str, value: Any, *, special: bool) -> tuple[Array, str]:
             f"tensor {name!r:.80}: {flat.size} elements do not make the shape {list(shape)}", tensor=name
         )
     return flat.reshape(shape), form
+
+
+def _wrong_members(name: str, members: Collection[str]) -> str:
+    """Return what is wrong with the members of a tensor, in words that follow its name."""
+    others = [member for member in members if member not in ("dtype", "shape", DATA, BASE64)]
+    if others and len(others) == len(members):
+        path = f"{name.partition('/')[2]}/{others[0]}"
+        return f"is an object with the member {named(others[0])}; names are flat: write {named(path)}"
+    if others:
+        return f"has the unknown member {named(others[0])}; expected dtype, shape, and either data or base64"
+    if DATA in members and BASE64 in members:
+        return "has both data and base64: send one of them"
+    missing = [member for member in ("dtype", "shape") if member not in members]
+    if DATA not in members and BASE64 not in members:
+        missing.append("data or base64")
+    return f"needs {' and '.join(missing)}"
 
 
 def _from_numbers(name: str, value: Any, dtype: np.dtype[Any], special: bool) -> Array:

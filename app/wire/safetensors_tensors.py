@@ -30,6 +30,7 @@ Sections: TypeAlias = dict[str, dict[str, Array]]
 NAMES = {dtype: dtype.replace("float", "F").upper() for dtype in DTYPES}
 """The format's name of each dtype: F64, F32, F16, BF16."""
 DTYPE_OF = {name: DTYPES[dtype] for dtype, name in NAMES.items()}
+MEMBERS = ("dtype", "shape", "data_offsets")
 MAX_HEADER_BYTES = 100_000_000
 NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
 """The characters of a number; also `nan` and `Infinity`."""
@@ -93,14 +94,20 @@ def read_file(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[
 def _read_header(body: memoryview) -> tuple[dict[str, Any], memoryview]:
     """Return the header, and the bytes after it."""
     if len(body) < 8:
-        raise MalformedBody(f"{len(body)} bytes are too few for a safetensors body")
+        raise MalformedBody(f"{len(body)} bytes are too few for a safetensors body{_hint(body)}")
     header_bytes = int.from_bytes(body[:8], "little")
     if not 2 <= header_bytes <= min(len(body) - 8, MAX_HEADER_BYTES):
-        raise MalformedBody(f"the header claims {header_bytes} bytes, the body has {len(body) - 8} after its length")
+        raise MalformedBody(
+            f"the header claims {header_bytes} bytes, the body has {len(body) - 8} after its length{_hint(body)}"
+        )
     header = read_text(body[8 : 8 + header_bytes], "the safetensors header")
     if not isinstance(header, dict):
         raise MalformedBody("the safetensors header is not a JSON object")
     return header, body[8 + header_bytes :]
+
+
+def _hint(body: memoryview) -> str:
+    return "; if this is JSON, send `Content-Type: application/json`" if bytes(body[:8]).lstrip()[:1] == b"{" else ""
 
 
 def _places(names: Iterable[str], sections: Collection[str], limits: Limits) -> dict[str, tuple[str, str]]:
@@ -137,12 +144,19 @@ def _read_tensors(header: dict[str, Any], data: memoryview) -> Iterable[tuple[st
 
 
 def _read_entry(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise MalformedBody(f"tensor {name!r:.80} needs dtype, shape and data_offsets, and no more", tensor=name)
+    if not isinstance(entry, dict):
+        words = f"must be an object with dtype, shape and data_offsets, not {named(entry)}"
+        raise MalformedBody(f"tensor {name!r:.80} {words}", tensor=name)
+    if missing := [member for member in MEMBERS if member not in entry]:
+        raise MalformedBody(f"tensor {name!r:.80} needs {' and '.join(missing)}", tensor=name)
+    if others := [member for member in entry if member not in MEMBERS]:
+        words = f"has the unknown member {named(others[0])}; expected dtype, shape and data_offsets"
+        raise MalformedBody(f"tensor {name!r:.80} {words}", tensor=name)
     dtype = DTYPE_OF.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
     if dtype is None:
         raise MalformedBody(
-            f"tensor {name!r:.80} has unknown dtype {named(entry['dtype'])}; expected one of {', '.join(DTYPE_OF)}",
+            f"tensor {name!r:.80} has the dtype {named(entry['dtype'])}: convert it to float32; expected one of "
+            f"{', '.join(DTYPE_OF)}",
             tensor=name,
         )
     offsets = entry["data_offsets"]
@@ -177,4 +191,5 @@ def _from_text(metadata: Mapping[str, str], name: str, kind: Callable[[str], T])
             raise ValueError
         return kind(text)
     except ValueError:
-        raise MalformedBody(f"__metadata__ {name!r} is {text!r:.40}, not a number") from None
+        expected = "a whole number" if kind is int else "a number"
+        raise MalformedBody(f"__metadata__ {name!r} must be {expected}, not {text!r:.40}") from None

@@ -4,17 +4,18 @@ The tables of settings (`optim_engine.config.SETTINGS`, `app.session.BESIDE`) sa
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from app import advice, plain
 from app.errors import InvalidSession
 from app.session import BESIDE, Listed, Session, write_config
-from optim_engine import Config
+from optim_engine import OPTIMIZERS, Config, InvalidConfig
 from optim_engine.config import SETTINGS
-from optim_engine.fields import read_settings
+from optim_engine.fields import named, read_settings
 
 CREATION = SETTINGS | BESIDE
+HYPERPARAMETERS = frozenset(field.name for rule in OPTIMIZERS.values() for field in fields(rule.settings))
 CHANGEABLE = {name: row for name, row in CREATION.items() if row.changeable}
 
 
@@ -22,12 +23,11 @@ def read_creation(document: Any) -> dict[str, Any]:
     """Return the `config` of a new session and its other settings. Raises `InvalidConfig` and `InvalidSession`."""
     _check_keys(document, CREATION)
     if "optimizer" not in document:
-        raise InvalidSession("optimizer: is required")
+        raise InvalidConfig("optimizer", f"is required; expected one of {', '.join(OPTIMIZERS)}")
     config = Config.parse(**{name: document[name] for name in SETTINGS if name in document})
     if config.rule.bits == "machine" and not config.hold_params:
-        raise InvalidSession(
-            f"hold_params: {config.optimizer} needs it true: another machine could not make an answer again to the bit"
-        )
+        words = f"{config.optimizer} needs `hold_params: true`, because other machines compute other bits"
+        raise InvalidConfig("hold_params", words)
     return {"config": config, **read_settings(BESIDE, {name: document[name] for name in BESIDE if name in document})}
 
 
@@ -108,8 +108,15 @@ def _written(session: Session, tensors: Mapping[str, Any], warnings: Sequence[st
 
 def _check_keys(document: Any, known: Mapping[str, object]) -> None:
     if not isinstance(document, dict):
-        raise InvalidSession("the body must be a JSON object")
+        raise InvalidSession(f"the body must be a JSON object, not {named(document)}")
     for key in document:
         if key not in known:
-            fixed = "cannot be changed" if key in SETTINGS else "is unknown"
-            raise InvalidSession(f"{key!r:.80} {fixed}; expected one of {', '.join(known)}")
+            raise InvalidConfig(key[:80], f"{_wrong(key)}; expected one of {', '.join(known)}")
+
+
+def _wrong(key: str) -> str:
+    """Return what is wrong with a member that is not expected, and where it belongs."""
+    if key in CREATION:
+        return "cannot be changed, so create a new session"
+    unknown = f"unknown setting {named(key)}"
+    return f"{unknown}; `{key}` belongs in `hyperparameters`" if key in HYPERPARAMETERS else unknown

@@ -8,14 +8,14 @@ name no digest, where the caller says so.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from app import advice
-from app.errors import InvalidSession, InvalidState
+from app.errors import InvalidState
 from app.session import DTYPES, Session, digest_of
 from app.store.base import Piece, checksum_of, cut
 from app.store.formats import newer_format
@@ -26,12 +26,20 @@ from app.wire.session_json import CREATION, read_creation, view
 from optim_engine import Config, EngineError, Entry, Layout, Spec, State
 from optim_engine.arrays import Array
 from optim_engine.config import SETTINGS
-from optim_engine.fields import LARGEST_INTEGER
+from optim_engine.fields import LARGEST_INTEGER, named
 from optim_engine.layout import SLOTS
 
 FORMAT = 1
 """The number of a file's form, which ages apart from that of stores."""
 DIGEST = re.compile("[0-9a-f]{32}")
+MEMBERS: Mapping[str, tuple[type[object], str, str]] = {
+    "format": (int, "a whole number", f"{FORMAT}"),
+    "step": (int, "a whole number", "how many steps were taken"),
+    "skipped_steps": (int, "a whole number", "how many steps were skipped, or 0"),
+    "tensors": (dict, "an object", "shape, dtype and step of each tensor, by name"),
+    "optimizer": (str, "text", "the optimizer's name"),
+}
+"""The members that a file's session must have: their types, these in words, and what to write."""
 
 
 def write_state(session: Session, state: State) -> list[Buffer]:
@@ -74,7 +82,7 @@ class StateFile:
             known["groups"] = None  # a file has the effective ones, which are the default here
         try:
             return {**read_creation(known), "skipped_steps": self._document["skipped_steps"]}
-        except (InvalidSession, EngineError) as error:
+        except EngineError as error:
             raise InvalidState(f"the file's session cannot be made: {error}") from None
 
     def fitted(self, session: Session) -> Session:
@@ -83,7 +91,8 @@ class StateFile:
         if ours.optimizer != theirs.optimizer:
             raise InvalidState(f"the file is of {theirs.optimizer}, the session is {ours.optimizer}")
         if ours.hold_params != theirs.hold_params:
-            raise InvalidState(f"hold_params is {theirs.hold_params} in the file, {ours.hold_params} in the session")
+            held, holds = named(theirs.hold_params), named(ours.hold_params)
+            raise InvalidState(f"hold_params is {held} in the file, {holds} in the session")
         for name, entry in session.layout.entries.items():
             self._check_known(name, entry)
         self._check_slots(ours, "the session needs")
@@ -116,9 +125,10 @@ class StateFile:
                 raise InvalidState(f"tensor {name!r} {refusal}", tensor=name)
             needed = config.slots_of(groups[name], entry.spec.shape, begun=self._counts[name] > 0)
             if set(entry.slots) != set(needed):
+                way_out = _names("add", name, needed, entry.slots) + _names("leave out", name, entry.slots, needed)
                 raise InvalidState(
                     f"tensor {name!r} has ({', '.join(entry.slots)}) in the file, {who_needs} "
-                    f"({', '.join(slot for slot in SLOTS if slot in needed)})",
+                    f"({', '.join(slot for slot in SLOTS if slot in needed)}): {' and '.join(way_out)}",
                     tensor=name,
                 )
 
@@ -163,18 +173,33 @@ def _read_document(metadata: Mapping[str, str]) -> dict[str, Any]:
     document = read_text(metadata["session"].encode(), "__metadata__ `session`")
     if not isinstance(document, dict):
         raise InvalidState("`session` in the metadata is not an object")
-    wanted = {"format": int, "step": int, "skipped_steps": int, "tensors": dict, "optimizer": str}
-    for key, kind in wanted.items():
-        if type(document.get(key)) is not kind:
-            raise InvalidState(f"`session` in the metadata has no right `{key}`")
+    for key, (kind, words, way_out) in MEMBERS.items():
+        if key not in document:
+            raise InvalidState(f"`session` in the metadata: `{key}` is missing; write {way_out}")
+        if type(document[key]) is not kind:
+            raise InvalidState(
+                f"`session` in the metadata: `{key}` must be {words}, not {named(document[key])}; write {way_out}"
+            )
     digest = document.setdefault("digest", None)
     if digest is not None and not (isinstance(digest, str) and DIGEST.fullmatch(digest)):
-        raise InvalidState("`session` in the metadata has a digest that is none: it is 32 hexadecimal digits")
+        raise InvalidState(
+            f"`session` in the metadata: `digest` must be 32 hexadecimal digits, not {named(digest)}; leave it out and "
+            "PUT the file with ?digest=none"
+        )
     if document["format"] > FORMAT:
         raise InvalidState(newer_format("the file", document["format"], FORMAT))
-    if not _is_count(document["step"]) or not _is_count(document["skipped_steps"]):
-        raise InvalidState("`session` in the metadata has a count out of range")
+    for key in ("step", "skipped_steps"):
+        if not _is_count(document[key]):
+            raise InvalidState(
+                f"`session` in the metadata: `{key}` must be from 0 to {LARGEST_INTEGER}, not {named(document[key])}"
+            )
     return document
+
+
+def _names(verb: str, tensor: str, these: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Return what to do with the file's arrays of a tensor for the slots that only `these` have; or nothing."""
+    slots = [slot for slot in SLOTS if slot in these and slot not in others]
+    return [f"{verb} {', '.join(repr(f'{slot}/{tensor:.80}') for slot in slots)}"] if slots else []
 
 
 def _is_count(value: Any) -> bool:
@@ -190,10 +215,21 @@ def _read_config(document: Mapping[str, Any]) -> Config:
 
 def _read_entry(name: str, listed: Any, arrays: Mapping[str, Mapping[str, Array]]) -> Entry:
     """Return a tensor's entry in the file's list, checked against the file's arrays."""
-    if not isinstance(listed, dict) or not isinstance(listed.get("dtype"), str) or listed["dtype"] not in DTYPES:
-        raise InvalidState(f"tensor {name!r:.80} has no right dtype in the file's list", tensor=name)
-    if not _is_count(listed.get("step")):
-        raise InvalidState(f"tensor {name!r:.80} has no right step in the file's list", tensor=name)
+    where = f"tensor {name!r:.80} in the file's list"
+    if not isinstance(listed, dict):
+        raise InvalidState(f"{where} must be an object with shape, dtype and step, not {named(listed)}", tensor=name)
+    if missing := [member for member in ("dtype", "step") if member not in listed]:
+        raise InvalidState(f"{where} needs {' and '.join(missing)}", tensor=name)
+    if not isinstance(listed["dtype"], str) or listed["dtype"] not in DTYPES:
+        dtypes = ", ".join(DTYPES)
+        raise InvalidState(
+            f"{where} has the unknown dtype {named(listed['dtype'])}; expected one of {dtypes}", tensor=name
+        )
+    if not _is_count(listed["step"]):
+        raise InvalidState(
+            f"{where}: its step must be a whole number from 0 to {LARGEST_INTEGER}, not {named(listed['step'])}",
+            tensor=name,
+        )
     slots = tuple(slot for slot in SLOTS if name in arrays[slot])
     entry = Entry(Spec(checked_shape(name, listed.get("shape")), DTYPES[listed["dtype"]]), slots)
     for slot in slots:

@@ -11,7 +11,11 @@ from optim_engine.arrays import Array
 
 A, B = np.ones((2, 3), np.float32), np.ones(4, np.float32)
 KNOWN = "the session has it as float32 [2, 3]: send it so, or PATCH …/tensors with `remove` first, and it begins anew"
-UNSUPPORTED = "expected one of float64, float32, float16, bfloat16"
+OTHER_DTYPE = (
+    "the session has it as float32 [2, 3]: convert it to float32; to change its dtype, PATCH …/tensors with `remove` "
+    "first, and it begins anew"
+)
+UNSUPPORTED = "convert it to float32; expected one of float64, float32, float16, bfloat16"
 
 
 def refused(params: Mapping[str, Array], grads: Mapping[str, Array], *, held: Mapping[str, Array] | None = None) -> Any:
@@ -32,7 +36,7 @@ def refused(params: Mapping[str, Array], grads: Mapping[str, Array], *, held: Ma
     [
         ({}, {}, "a step needs at least one gradient"),
         ({"a": A}, {}, "a step needs at least one gradient"),
-        ({}, {"a": A}, "tensor 'a': has a gradient and no parameter, and the session holds no parameters"),
+        ({}, {"a": A}, "tensor 'a' has a gradient and no parameter: send its parameter too"),
         (
             {"a": A},
             {"a": A.T},
@@ -42,25 +46,45 @@ def refused(params: Mapping[str, Array], grads: Mapping[str, Array], *, held: Ma
         (
             {"a": A},
             {"a": A.astype(np.float16)},
-            f"tensor 'a': the gradient is float16 [2, 3], {KNOWN}",
+            f"tensor 'a': the gradient is float16 [2, 3], {OTHER_DTYPE}",
         ),
         ({"a": A.T}, {"a": A}, "tensor 'a': the parameter is float32 [3, 2], its gradient is float32 [2, 3]"),
         (
             {"a": A.astype(np.float64)},
             {"a": A},
-            "tensor 'a': the parameter is float64 [2, 3], its gradient is float32 [2, 3]",
+            (
+                "tensor 'a': the parameter is float64 [2, 3], its gradient is float32 [2, 3]: convert the parameter to "
+                "float32"
+            ),
         ),
         (
             {"a": A, "b": B},
             {"a": A},
-            "tensor 'b': has a parameter and no gradient: omit it, or send its gradient",
+            "tensor 'b' has a parameter and no gradient: omit it, or send its gradient",
         ),
         ({"b": B[1:]}, {"b": B}, "tensor 'b': the parameter is float32 [3], its gradient is float32 [4]"),
-        ({"b": B.astype(int)}, {"b": B}, "tensor 'b': the parameter is int64 [4], its gradient is float32 [4]"),
-        ({"b": B.astype(int)}, {"b": B.astype(int)}, f"tensor 'b': has the dtype <i8; {UNSUPPORTED}"),
-        ({"b": B.astype(complex)}, {"b": B.astype(complex)}, f"tensor 'b': has the dtype <c16; {UNSUPPORTED}"),
-        ({"b": B.astype(">f4")}, {"b": B.astype(">f4")}, f"tensor 'b': has the dtype >f4; {UNSUPPORTED}"),
-        ({"b": B.astype(bool)}, {"b": B.astype(bool)}, f"tensor 'b': has the dtype |b1; {UNSUPPORTED}"),
+        (
+            {"b": B.astype(int)},
+            {"b": B},
+            "tensor 'b': the parameter is int64 [4], its gradient is float32 [4]: convert the parameter to float32",
+        ),
+        (
+            {"b": B},
+            {"b": B.astype(float)},
+            "tensor 'b': the parameter is float32 [4], its gradient is float64 [4]: convert the gradient to float32",
+        ),
+        (
+            {"b": B.astype(float)},
+            {"b": B.astype(np.float16)},
+            (
+                "tensor 'b': the parameter is float64 [4], its gradient is float16 [4]: convert the parameter and the "
+                "gradient to float32"
+            ),
+        ),
+        ({"b": B.astype(int)}, {"b": B.astype(int)}, f"tensor 'b' has the dtype <i8: {UNSUPPORTED}"),
+        ({"b": B.astype(complex)}, {"b": B.astype(complex)}, f"tensor 'b' has the dtype <c16: {UNSUPPORTED}"),
+        ({"b": B.astype(">f4")}, {"b": B.astype(">f4")}, f"tensor 'b' has the dtype >f4: {UNSUPPORTED}"),
+        ({"b": B.astype(bool)}, {"b": B.astype(bool)}, f"tensor 'b' has the dtype |b1: {UNSUPPORTED}"),
     ],
 )
 def test_a_step_whose_tensors_do_not_fit_is_refused(
@@ -75,9 +99,9 @@ def test_a_step_whose_tensors_do_not_fit_is_refused(
         (
             {"a": A},
             {"a": A},
-            "tensor 'a': the session holds this parameter: send only its gradient, or PUT params",
+            "tensor 'a': the session holds this parameter: send only its gradient, or PUT …/params",
         ),
-        ({}, {"b": B}, "tensor 'b': has a gradient and no parameter, and the session does not hold it yet"),
+        ({}, {"b": B}, "tensor 'b' has a gradient and no parameter: send its parameter too, or PUT …/params first"),
         ({}, {"a": A[0]}, f"tensor 'a': the gradient is float32 [3], {KNOWN}"),
         ({"b": B[1:]}, {"b": B, "a": A}, "tensor 'b': the parameter is float32 [3], its gradient is float32 [4]"),
     ],
@@ -86,6 +110,13 @@ def test_a_step_that_does_not_fit_held_parameters_is_refused(
     params: Mapping[str, Array], grads: Mapping[str, Array], message: str
 ) -> None:
     assert str(refused(params, grads, held={"a": A})) == message
+
+
+def test_a_refused_gradient_is_what_came() -> None:
+    refusal = refused({"b": B}, {"b": B.astype(float)})
+    assert (refusal.expected, refusal.got) == ("float32 [4]", "float64 [4]")
+    refusal = refused({"b": B.astype(float)}, {"b": B})
+    assert (refusal.expected, refusal.got) == ("float32 [4]", "float64 [4]")
 
 
 def test_parameters_to_hold_must_have_the_known_shape_and_dtype() -> None:

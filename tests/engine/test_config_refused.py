@@ -11,6 +11,7 @@ from tests import oracle
 HUGE = 10**5000
 KNOWN = ", ".join(OPTIMIZERS)
 ADAMW = "lr, weight_decay, maximize, betas, eps, amsgrad"
+NO_PATTERNS = 'groups[0].match: must be a list of patterns, such as ["*bias"], not'
 
 NUMBERS = [-1, -1e-9, math.nan, math.inf, -math.inf, HUGE, True, "0.1", None, [0.1], {"value": 1}]
 """Wrong learning rates."""
@@ -36,14 +37,14 @@ def test_a_flag_must_be_true_or_false(value: object) -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"optimizer": "adamax"}, f"optimizer: 'adamax' is unknown; expected one of {KNOWN}"),
     ({"optimizer": "AdamW"}, f"optimizer: 'AdamW' is unknown; expected one of {KNOWN}"),
-    ({"optimizer": None}, f"optimizer: None is unknown; expected one of {KNOWN}"),
+    ({"optimizer": None}, f"optimizer: null is unknown; expected one of {KNOWN}"),
     ({"optimizer": ["adam"]}, f"optimizer: a list is unknown; expected one of {KNOWN}"),
     ({"hyperparameters": []}, "hyperparameters: must be an object, not a list"),
-    ({"hyperparameters": False}, "hyperparameters: must be an object, not False"),
+    ({"hyperparameters": False}, "hyperparameters: must be an object, not false"),
     ({"hyperparameters": "lr"}, "hyperparameters: must be an object, not 'lr'"),
     ({"hyperparameters": {"lr": -1}}, "hyperparameters.lr: -1 is out of range: finite, at least 0"),
     ({"hyperparameters": {"lr": math.nan}}, "hyperparameters.lr: nan is out of range: finite, at least 0"),
-    ({"hyperparameters": {"lr": True}}, "hyperparameters.lr: must be a number, not True"),
+    ({"hyperparameters": {"lr": True}}, "hyperparameters.lr: must be a number, not true"),
     ({"hyperparameters": {"lr": "0.1"}}, "hyperparameters.lr: must be a number, not '0.1'"),
     (
         {"hyperparameters": {"lr": HUGE}},
@@ -51,7 +52,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"hyperparameters": {"learning_rate": 0.1}},
-        f"hyperparameters.learning_rate: unknown setting; expected one of {ADAMW}",
+        f"hyperparameters.learning_rate: unknown setting 'learning_rate'; expected one of {ADAMW}",
     ),
     (
         {"hyperparameters": {"betas": [0.9, 1.0]}},
@@ -61,16 +62,17 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"hyperparameters": {"betas": [-0.1, 0.9]}},
         "hyperparameters.betas[0]: -0.1 is out of range: finite, at least 0, below 1",
     ),
-    ({"hyperparameters": {"betas": [0.9, True]}}, "hyperparameters.betas[1]: must be a number, not True"),
-    ({"hyperparameters": {"betas": [0.9]}}, "hyperparameters.betas: must be two numbers, not a list"),
+    ({"hyperparameters": {"betas": [0.9, True]}}, "hyperparameters.betas[1]: must be a number, not true"),
+    ({"hyperparameters": {"betas": [0.9]}}, "hyperparameters.betas: must be two numbers, not a list of 1"),
+    ({"hyperparameters": {"betas": [0.9, 0.99, 0.999]}}, "hyperparameters.betas: must be two numbers, not a list of 3"),
     ({"hyperparameters": {"betas": 0.9}}, "hyperparameters.betas: must be two numbers, not 0.9"),
     (
         {"optimizer": "sgd", "hyperparameters": {"nesterov": True}},
-        "hyperparameters.nesterov: needs a momentum above 0 and a dampening of 0",
+        "hyperparameters.nesterov: needs a momentum above 0 and a dampening of 0; they are 0 and 0",
     ),
     (
         {"optimizer": "sgd", "hyperparameters": {"nesterov": True, "momentum": 0.9, "dampening": 0.1}},
-        "hyperparameters.nesterov: needs a momentum above 0 and a dampening of 0",
+        "hyperparameters.nesterov: needs a momentum above 0 and a dampening of 0; they are 0.9 and 0.1",
     ),
     (
         {"optimizer": "rmsprop", "hyperparameters": {"alpha": 1}},
@@ -90,7 +92,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"optimizer": "adafactor", "hyperparameters": {"eps": [None, None]}},
-        "hyperparameters.eps[1]: must be a number, not None",
+        "hyperparameters.eps[1]: must be a number, not null",
     ),
     (
         {"optimizer": "adafactor", "hyperparameters": {"eps": 1e-3}},
@@ -98,7 +100,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"optimizer": "muon", "hyperparameters": {"ns_coefficients": [1, 2]}},
-        "hyperparameters.ns_coefficients: must be three numbers, not a list",
+        "hyperparameters.ns_coefficients: must be three numbers, not a list of 2",
     ),
     (
         {"optimizer": "muon", "hyperparameters": {"ns_steps": 100}},
@@ -110,7 +112,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"optimizer": "muon", "hyperparameters": {"maximize": True}},
-        f"hyperparameters.maximize: unknown setting; expected one of {', '.join(oracle.DEFAULTS['muon'])}",
+        f"hyperparameters.maximize: unknown setting 'maximize'; expected one of {', '.join(oracle.DEFAULTS['muon'])}",
     ),
     (
         {"wire_dtype": "float8", "hold_params": True},
@@ -124,23 +126,23 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"wire_dtype": "bfloat16"},
         "wire_dtype: bfloat16 needs `hold_params` true: otherwise nobody has the parameters as float32",
     ),
-    ({"groups": {}}, "groups: must be a list of objects, each with `match` and hyperparameters"),
-    ({"groups": ["*bias"]}, "groups[0]: must be an object with `match` and hyperparameters"),
-    ({"groups": [{"lr": 1}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
-    ({"groups": [{"match": "*bias"}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
-    ({"groups": [{"match": []}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
-    ({"groups": [{"match": [""]}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
+    ({"groups": {}}, "groups: must be a list of objects, each with `match` and hyperparameters, not an object"),
+    ({"groups": ["*bias"]}, "groups[0]: must be an object with `match` and hyperparameters, not '*bias'"),
+    ({"groups": [{"lr": 1}]}, 'groups[0].match: is required: a list of patterns, such as ["*bias"]'),
+    ({"groups": [{"match": "*bias"}]}, f"{NO_PATTERNS} '*bias'"),
+    ({"groups": [{"match": []}]}, f"{NO_PATTERNS} an empty list"),
+    ({"groups": [{"match": [""]}]}, f"{NO_PATTERNS} a list with ''"),
     ({"groups": [{"match": ["*"]}] * 257}, "groups: 257 groups; the limit is 256"),
     ({"groups": [{"match": ["*"] * 200}] * 2}, "groups: 400 patterns in all groups; the limit is 256"),
     ({"groups": [{"match": ["*" * 1025]}]}, "groups[0].match: a pattern has 1025 characters; the limit is 1024"),
-    ({"groups": [{"match": [1]}]}, 'groups[0].match: must be a list of patterns, such as ["*bias"]'),
+    ({"groups": [{"match": ["*", 1]}]}, f"{NO_PATTERNS} a list with 1"),
     (
         {"groups": [{"match": ["*"]}, {"match": ["w"], "lr": -1}]},
         "groups[1].lr: -1 is out of range: finite, at least 0",
     ),
     (
         {"groups": [{"match": ["*"], "momentum": 0.9}]},
-        f"groups[0].momentum: unknown setting; expected one of {ADAMW}",
+        f"groups[0].momentum: unknown setting 'momentum'; expected one of {ADAMW}",
     ),
     (
         {
@@ -148,23 +150,24 @@ BAD: list[tuple[dict[str, Any], str]] = [
             "hyperparameters": {"nesterov": True, "momentum": 0.9},
             "groups": [{"match": ["*"], "momentum": 0}],
         },
-        "groups[0].nesterov: needs a momentum above 0 and a dampening of 0",
+        "groups[0].nesterov: needs a momentum above 0 and a dampening of 0; they are 0 and 0",
     ),
-    ({"schedule": "cosine"}, 'schedule: must be an object, such as {"kind": "constant"}'),
-    ({"schedule": {}}, f"schedule.kind: None is unknown; expected one of {', '.join(SCHEDULES)}"),
+    ({"schedule": "cosine"}, 'schedule: must be an object, such as {"kind": "constant"}, not \'cosine\''),
+    ({"schedule": {}}, f"schedule.kind: is required; expected one of {', '.join(SCHEDULES)}"),
+    ({"schedule": {"kind": None}}, f"schedule.kind: null is unknown; expected one of {', '.join(SCHEDULES)}"),
     ({"schedule": {"kind": "cosin"}}, f"schedule.kind: 'cosin' is unknown; expected one of {', '.join(SCHEDULES)}"),
     ({"schedule": {"kind": ["cosine"]}}, f"schedule.kind: a list is unknown; expected one of {', '.join(SCHEDULES)}"),
     ({"schedule": {"kind": "cosine"}}, "schedule.total_steps: is required"),
     (
         {"schedule": {"kind": "constant", "total_steps": 9}},
-        "schedule.total_steps: unknown setting; expected one of start_step",
+        "schedule.total_steps: unknown setting 'total_steps'; expected one of start_step",
     ),
     (
         {"schedule": {"kind": "cosine", "total_steps": 0}},
         "schedule.total_steps: 0 is out of range: at least 1, at most 9007199254740992",
     ),
     ({"schedule": {"kind": "cosine", "total_steps": 1.5}}, "schedule.total_steps: must be a whole number, not 1.5"),
-    ({"schedule": {"kind": "cosine", "total_steps": True}}, "schedule.total_steps: must be a whole number, not True"),
+    ({"schedule": {"kind": "cosine", "total_steps": True}}, "schedule.total_steps: must be a whole number, not true"),
     (
         {"schedule": {"kind": "cosine", "total_steps": HUGE}},
         "schedule.total_steps: a whole number of 16610 bits is out of range: at least 1, at most 9007199254740992",
@@ -188,9 +191,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"clip": {"global_norm": 1, "value": 1}}, "clip: give either global_norm or value"),
     ({"clip": {"global_norm": 0}}, "clip.global_norm: 0 is out of range: finite, above 0"),
     ({"clip": {"value": math.inf}}, "clip.value: inf is out of range: finite, above 0"),
-    ({"clip": {"norm": 1}}, "clip.norm: unknown setting; expected one of global_norm, value"),
+    ({"clip": {"norm": 1}}, "clip.norm: unknown setting 'norm'; expected one of global_norm, value"),
     ({"on_non_finite": "ignore"}, "on_non_finite: 'ignore' is unknown; expected one of reject, skip"),
-    ({"on_non_finite": None}, "on_non_finite: None is unknown; expected one of reject, skip"),
+    ({"on_non_finite": None}, "on_non_finite: null is unknown; expected one of reject, skip"),
     ({"hold_params": 1}, "hold_params: must be true or false, not 1"),
 ]
 

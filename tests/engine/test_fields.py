@@ -46,10 +46,10 @@ def test_settings_are_read_or_have_their_default() -> None:
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"mode": "faster"}, "mode: 'faster' is unknown; expected one of slow, fast"),
-    ({"mode": None}, "mode: None is unknown; expected one of slow, fast"),
+    ({"mode": None}, "mode: null is unknown; expected one of slow, fast"),
     ({"kind": "flat"}, "kind: 'flat' is unknown; expected one of round"),
-    ({"whole": 1}, "whole: unknown setting; expected one of mode, kind, notes"),
-    ({"other": 1}, "other: unknown setting; expected one of mode, kind, notes"),
+    ({"whole": 1}, "whole: unknown setting 'whole'; expected one of mode, kind, notes"),
+    ({"other": 1}, "other: unknown setting 'other'; expected one of mode, kind, notes"),
 ]
 
 

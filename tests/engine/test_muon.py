@@ -16,7 +16,7 @@ def moved(g: Array, **settings: object) -> Array:
 @pytest.mark.parametrize("shape", [(), (4,), (2, 3, 4)])
 def test_a_tensor_that_is_no_matrix_is_refused(shape: tuple[int, ...]) -> None:
     tensors = {"w": np.ones((2, 2)), "other": np.ones(shape)}
-    with pytest.raises(TensorMismatch, match=r"tensor 'other': has the shape .*; muon updates matrices") as refused:
+    with pytest.raises(TensorMismatch, match=r"tensor 'other' has the shape .*; muon updates matrices") as refused:
         step(Config.parse("muon"), State.empty(), tensors, tensors)
     assert refused.value.tensor == "other"
 

@@ -65,10 +65,28 @@ def test_a_schedule_is_over_once_its_factor_stays(schedule: dict[str, Any]) -> N
     assert (over is None) == (schedule["kind"] in {"constant", "step", "exponential", "inverse_sqrt"})
     if over is not None:
         assert {read.at(s) for s in range(over, 200)} == {read.at(over)}
-        assert read.at(over - 1) != read.at(over) or over == read.end + 1
+        assert over == read.end + 1
         late = Config.parse("sgd", schedule=schedule | {"start_step": over - 1}).schedule
         assert late is not None
         assert not late.is_over(over)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"kind": "warmup_stable_decay", "warmup_steps": 2, "stable_steps": 1, "decay_steps": 3},
+        {"kind": "warmup_stable_decay", "warmup_steps": 0, "stable_steps": 0, "decay_steps": 1},
+        {"kind": "polynomial", "total_steps": 100, "power": 1000},
+    ],
+)
+def test_a_schedule_is_not_over_at_a_zero_before_its_end(schedule: dict[str, Any]) -> None:
+    read = Config.parse("sgd", schedule=schedule).schedule
+    late = Config.parse("sgd", schedule=schedule | {"start_step": 50}).schedule
+    assert read is not None
+    assert late is not None
+    end = int(read.end)
+    assert (read.at(end), read.is_over(end), read.is_over(end + 1)) == (0, False, True)
+    assert (late.is_over(1), late.is_over(50 + end), late.is_over(51 + end)) == (False, False, True)
 
 
 def test_a_schedule_is_over_where_its_factor_became_zero() -> None:

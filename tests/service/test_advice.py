@@ -9,7 +9,7 @@ from httpx2 import Client
 
 from app import advice
 from app.store.memory import MemoryStore
-from optim_engine import Config
+from optim_engine import SCHEDULES, Config
 from tests.service.calls import SAFETENSORS, binary_step, create, read_binary, serving, stepped
 
 BF16 = ml_dtypes.bfloat16
@@ -131,6 +131,16 @@ LATE: list[tuple[dict[str, Any], str]] = [
     ({"kind": "warmup_stable_decay", "warmup_steps": 2, "stable_steps": 2, "decay_steps": 2, "min_factor": 0.5}, "0.5"),
     ({"kind": "exponential", "gamma": 1e-9}, "0"),
 ]
+SIX_STEPS: dict[str, dict[str, Any]] = {
+    "linear_warmup": {"warmup_steps": 6},
+    "cosine": {"total_steps": 6},
+    "warmup_cosine": {"warmup_steps": 2, "total_steps": 6},
+    "step": {"step_size": 6},
+    "exponential": {"gamma": 0.5},
+    "polynomial": {"total_steps": 6},
+    "inverse_sqrt": {"warmup_steps": 6},
+    "warmup_stable_decay": {"warmup_steps": 2, "stable_steps": 1, "decay_steps": 3},
+}
 IN_TIME: list[dict[str, Any]] = [
     {"kind": "constant"},
     {"kind": "cosine", "total_steps": 51},
@@ -212,6 +222,24 @@ def test_a_restored_warmup_is_not_warned_of(
     assert len(warnings(client, session)) == late
 
 
+@pytest.mark.parametrize("kind", SCHEDULES)
+@pytest.mark.parametrize("how", ["into itself", "anew"])
+def test_a_resume_is_warned_of_only_past_the_last_step(client: Client, kind: str, how: str) -> None:
+    """The state is saved before the last step of each schedule, and after it."""
+    session = create(client, "sgd", schedule={"kind": kind, **SIX_STEPS.get(kind, {})}, on_other_params="accept")
+    for step in range(1, 7):
+        assert stepped(client, session, **body("w"))["warnings"] == []
+        file = client.get(f"{session}/state").content
+        resumed = session
+        if how == "into itself":
+            load(client, session, file)
+        else:
+            made = client.post("/v1/sessions", content=file, headers={"content-type": SAFETENSORS})
+            resumed = f"/v1/sessions/{made.json()['id']}"
+        over = step == 6 and kind in {"cosine", "warmup_cosine", "polynomial", "warmup_stable_decay"}
+        assert len(warnings(client, resumed)) == over, step
+
+
 def test_a_schedule_that_ends_during_the_run_gives_no_warning(client: Client) -> None:
     session = create(client, "sgd", schedule={"kind": "cosine", "total_steps": 2}, on_other_params="accept")
     for _ in range(5):
@@ -228,7 +256,7 @@ def test_held_halves_that_stand_still_are_warned_of(client: Client, dtype: Any) 
     _, second = read_binary(binary_step(client, session, ones))
     name = np.dtype(dtype).name
     assert first["warnings"] == "[]"
-    assert f"the parameter of 'w' has not moved, for {name} rounds so small an update away" in second["warnings"]
+    assert f"the parameter of 'w' has not moved, because {name} rounds so small an update away" in second["warnings"]
     assert "(first at step 2)" in second["warnings"]
     _, third = read_binary(binary_step(client, session, ones))
     assert third["warnings"] == second["warnings"]
@@ -240,7 +268,7 @@ def test_sent_halves_that_stand_still_are_warned_of_at_once(client: Client, dtyp
     session = create(client, hyperparameters={"lr": 1e-5, "weight_decay": 0})
     ones = {"w": np.ones(4, dtype)}
     _, first = read_binary(binary_step(client, session, ones, ones))
-    assert f"the parameter of 'w' has not moved, for {np.dtype(dtype).name}" in first["warnings"]
+    assert f"the parameter of 'w' has not moved, because {np.dtype(dtype).name}" in first["warnings"]
     assert "`wire_dtype`" in first["warnings"]
 
 

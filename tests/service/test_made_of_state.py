@@ -153,7 +153,7 @@ def test_a_file_without_a_digest_is_refused_with_a_hint(client: Client) -> None:
 
 def test_a_wrong_digest_is_refused_even_with_digest_none(client: Client) -> None:
     session = create(client)
-    for digest, words in (("0" * 32, "leave its digest out"), ("none", "a digest that is none"), (3, "that is none")):
+    for digest, words in (("0" * 32, "leave its digest out"), ("none", "digits, not 'none'"), (3, "digits, not 3")):
         file = by_hand(MOMENTS, 3, digest=digest)
         answer = client.put(f"{session}/state?digest=none", content=file, headers=BINARY)
         assert words in problem(answer, 422, "invalid_state")["detail"]

@@ -1,5 +1,6 @@
 """Sessions: creation, refusals, groups, reading, deletion and expiry."""
 
+import json
 import time
 from datetime import datetime, timedelta
 from typing import Any
@@ -110,7 +111,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"optimizer": "adamw", "hyperparameters": {"betas": 0.9}}, "hyperparameters.betas"),
     ({"optimizer": "adamw", "hyperparameters": [1]}, "hyperparameters"),
     ({"optimizer": "sgd", "hyperparameters": {"nesterov": True}}, "hyperparameters.nesterov"),
-    ({"optimizer": "muon"}, "hold_params: muon needs it true"),
+    ({"optimizer": "muon"}, "hold_params: muon needs `hold_params: true`, because other machines compute other bits"),
     ({"optimizer": "muon", "hold_params": True, "hyperparameters": {"maximize": True}}, "hyperparameters.maximize"),
     ({"optimizer": "adamw", "groups": {}}, "groups"),
     ({"optimizer": "adamw", "groups": [{}]}, r"groups\[0\].match"),
@@ -146,10 +147,69 @@ def test_a_wrong_setting_is_refused_by_its_name(client: Client, document: dict[s
     assert client.get("/v1/sessions").json()["sessions"] == []
 
 
+SETTINGS = "optimizer, hyperparameters, groups, "
+BELONGS = f"belongs in `hyperparameters`; expected one of {SETTINGS}"
+TTL = "must be a number of seconds above 0 and at most 315360000, or null, not"
+TOLD: list[tuple[str, str, str]] = [
+    ("{}", "optimizer", "is required; expected one of adamw, "),
+    ('{"optimizer": null}', "optimizer", "null is unknown; expected one of adamw, "),
+    ('{"optimizer": "adamw", "lr": 0.1}', "lr", f"unknown setting 'lr'; `lr` {BELONGS}"),
+    ('{"optimizer": "adamw", "momentum": 0.1}', "momentum", f"unknown setting 'momentum'; `momentum` {BELONGS}"),
+    (
+        '{"optimizer": "adamw", "learning_rate": 1}',
+        "learning_rate",
+        "unknown setting 'learning_rate'; expected one of ",
+    ),
+    ('{"optimizer": "adamw", "step": 3}', "step", f"unknown setting 'step'; expected one of {SETTINGS}"),
+    (
+        '{"optimizer": "adamw", "hyperparameters": {"x": 1}}',
+        "hyperparameters.x",
+        "unknown setting 'x'; expected one of lr, ",
+    ),
+    (
+        '{"optimizer": "adamw", "hyperparameters": {"lr": 1' + 400 * "0" + "}}",
+        "hyperparameters.lr",
+        "must be a number, not Infinity (or a number beyond 1.8e308)",
+    ),
+    (
+        '{"optimizer": "muon"}',
+        "hold_params",
+        "muon needs `hold_params: true`, because other machines compute other bits",
+    ),
+    ('{"optimizer": "adamw", "hold_params": null}', "hold_params", "must be true or false, not null"),
+    ('{"optimizer": "adamw", "ttl_seconds": "1d"}', "ttl_seconds", f"{TTL} '1d'"),
+    ('{"optimizer": "adamw", "ttl_seconds": true}', "ttl_seconds", f"{TTL} true"),
+    ('{"optimizer": "adamw", "ttl_seconds": 1e300}', "ttl_seconds", f"{TTL} 1e+300"),
+    ('{"optimizer": "adamw", "labels": ["a"]}', "labels", "must be an object of up to 64 strings, not a list"),
+    (json.dumps({"optimizer": "sgd", "labels": dict.fromkeys(map(str, range(65)), "")}), "labels", "65 labels; the "),
+    ('{"optimizer": "adamw", "labels": {"a": 5}}', "labels.a", "must be a string of up to 256 characters, not 5"),
+    (
+        json.dumps({"optimizer": "adamw", "labels": {"a": "x" * 300}}),
+        "labels.a",
+        "the string has 300 characters; the limit is 256",
+    ),
+    (
+        json.dumps({"optimizer": "adamw", "labels": {"x" * 300: "a"}}),
+        "labels." + "x" * 80,
+        "the name has 300 characters; the limit is 256",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "where", "told"), TOLD, ids=[where[:20] for _, where, _ in TOLD])
+def test_a_refused_setting_has_its_place_value_and_way_out(client: Client, body: str, where: str, told: str) -> None:
+    answer = client.post("/v1/sessions", content=body, headers={"content-type": "application/json"})
+    refused = problem(answer, 422, "invalid_session")
+    assert refused["where"] == where
+    assert refused["detail"].startswith(f"{where}: {told}")
+
+
 @pytest.mark.parametrize("body", [b"[]", b"3", b"null", b'"adamw"'])
 def test_a_body_that_is_not_an_object_is_refused(client: Client, body: bytes) -> None:
     answer = client.post("/v1/sessions", content=body, headers={"content-type": "application/json"})
-    problem(answer, 422, "invalid_session")
+    refused = problem(answer, 422, "invalid_session")
+    assert refused["detail"].startswith("the body must be a JSON object, not ")
+    assert "where" not in refused
 
 
 def decayed(client: Client, **settings: Any) -> dict[str, Any]:

@@ -45,24 +45,31 @@ def _drop(path: str) -> Callable[[dict[str, Any]], None]:
 
 WRONG: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "a digest of something else": (_set("digest", "0" * 32), "its digest"),
-    "a digest that is none": (_set("digest", "x" * 5000), "a digest that is none"),
+    "a digest that is none": (_set("digest", "x" * 5000), "`digest` must be 32 hexadecimal digits, not 'xxx"),
     "another step": (_set("step", 4), "its digest"),
     "another count": (_set("tensors.w.step", 3), "its digest"),
     "another lr": (_set("hyperparameters.lr", 0.5), "its digest"),
     "another group": (_set("groups", []), "its digest"),
-    "no format": (_drop("format"), "`format`"),
-    "a format that is no number": (_set("format", "1"), "`format`"),
-    "a step that is no number": (_set("step", True), "`step`"),
-    "a negative step": (_set("step", -1), "count out of range"),
-    "a step beyond all counting": (_set("step", 2**62), "count out of range"),
-    "negative skips": (_set("skipped_steps", -1), "count out of range"),
+    "no format": (_drop("format"), "`format` is missing; write 1"),
+    "a format that is no number": (_set("format", "1"), "`format` must be a whole number, not '1'; write 1"),
+    "a step that is no number": (_set("step", True), "`step` must be a whole number, not true"),
+    "a negative step": (_set("step", -1), "`step` must be from 0 to 9007199254740992, not -1"),
+    "a step beyond all counting": (
+        _set("step", 2**62),
+        "`step` must be from 0 to 9007199254740992, not a whole number of 63",
+    ),
+    "negative skips": (_set("skipped_steps", -1), "`skipped_steps` must be from 0 to 9007199254740992, not -1"),
     "no digest": (_drop("digest"), "names no digest"),
-    "no tensors": (_drop("tensors"), "`tensors`"),
-    "tensors that are a list": (_set("tensors", []), "`tensors`"),
-    "a tensor without its dtype": (_drop("tensors.w.dtype"), "dtype"),
-    "a tensor of no dtype": (_set("tensors.w.dtype", "int8"), "dtype"),
-    "a tensor without its count": (_drop("tensors.w.step"), "step"),
-    "a tensor that is no object": (_set("tensors.w", 3), "dtype"),
+    "no tensors": (_drop("tensors"), "`tensors` is missing; write shape, dtype and step of each tensor"),
+    "tensors that are a list": (_set("tensors", []), "`tensors` must be an object, not a list"),
+    "a tensor without its dtype": (_drop("tensors.w.dtype"), "tensor 'w' in the file's list needs dtype"),
+    "a tensor of no dtype": (
+        _set("tensors.w.dtype", "int8"),
+        "has the unknown dtype 'int8'; expected one of float64, ",
+    ),
+    "a tensor without its count": (_drop("tensors.w.step"), "tensor 'w' in the file's list needs step"),
+    "a tensor that is no object": (_set("tensors.w", 3), "must be an object with shape, dtype and step, not 3"),
+    "a count that is no number": (_set("tensors.w.step", "3"), "its step must be a whole number from 0 to "),
     "a tensor that is not listed": (_drop("tensors.w"), "m/w"),
     "a tensor of another shape": (_set("tensors.w.shape", [2, 3]), "m/w"),
     "a tensor of another dtype": (_set("tensors.w.dtype", "float64"), "m/w"),
@@ -96,12 +103,13 @@ def test_an_array_that_is_missing_is_refused(client: Client, trained: str) -> No
     short = package.save(kept, {"session": json.dumps(session_of(file))})
     refused = problem(upload(client, create(client), short), 422, "invalid_state")
     assert refused["tensor"] == "w"
+    assert refused["detail"].endswith("the file's own settings need (m, v): add 'v/w'")
 
 
 FITS_NOT: dict[str, tuple[tuple[str, dict[str, Any]], str]] = {
     "another optimizer": (("adam", {}), "adamw"),
-    "other moments": (("adamw", {"hyperparameters": {"amsgrad": True}}), "v_max"),
-    "held parameters": (("adamw", {"hold_params": True}), "hold_params"),
+    "other moments": (("adamw", {"hyperparameters": {"amsgrad": True}}), "(m, v, v_max): add 'v_max/brain'"),
+    "held parameters": (("adamw", {"hold_params": True}), "hold_params is false in the file, true in the session"),
 }
 
 

@@ -95,5 +95,6 @@ def test_what_cannot_be_changed_is_told_from_what_is_unknown(client: Client) -> 
     session = create(client)
     fixed = problem(client.patch(session, json={"optimizer": "sgd"}), 422, "invalid_session")
     unknown = problem(client.patch(session, json={"optimiser": "sgd"}), 422, "invalid_session")
-    assert "cannot be changed" in fixed["detail"]
-    assert "is unknown" in unknown["detail"]
+    assert (fixed["where"], unknown["where"]) == ("optimizer", "optimiser")
+    assert fixed["detail"].startswith("optimizer: cannot be changed, so create a new session; expected one of hyper")
+    assert "unknown setting 'optimiser'" in unknown["detail"]

@@ -135,7 +135,10 @@ def test_the_wire_dtype_is_echoed_and_wrong_ones_are_refused(client: Client) -> 
 def test_the_wire_dtype_cannot_be_changed(client: Client) -> None:
     session = create(client, hold_params=True, wire_dtype="float16")
     answer = client.patch(session, json={"wire_dtype": None})
-    assert "'wire_dtype' cannot be changed" in problem(answer, 422, "invalid_session")["detail"]
+    assert (
+        "wire_dtype: cannot be changed, so create a new session; expected one of hyperparameters, "
+        in problem(answer, 422, "invalid_session")["detail"]
+    )
     assert client.patch(session, json={"clip": {"value": 1}}).json()["wire_dtype"] == "float16"
 
 
@@ -144,6 +147,13 @@ def test_a_gradient_in_a_third_dtype_is_refused(client: Client) -> None:
     put(client, session, {"x": np.ones(2, np.float32)})
     said = problem(binary_step(client, session, {"x": np.ones(2, np.float16)}), 422, "tensor_mismatch")
     assert (said["expected"], said["got"]) == ("float32 [2]", "float16 [2]")
+    assert said["detail"] == (
+        "tensor 'x': the gradient is float16 [2], the session has it as float32 [2]: send float32 or bfloat16"
+    )
+    twice = {"d": np.ones(2)}
+    put(client, session, twice)
+    said = problem(binary_step(client, session, {"d": np.ones(2, np.float32)}), 422, "tensor_mismatch")
+    assert said["detail"].endswith("the session has it as float64 [2]: send float64")
 
 
 @pytest.mark.parametrize("other", [None, "bfloat16"])

@@ -31,18 +31,22 @@ CAUSES: list[tuple[str, str, str]] = [
     (
         "params",
         "[1, null]",
-        "has NaN (null) at [1]: in JSON parameters are finite numbers; send one that is not in base64",
+        "has NaN (null) at [1]: a parameter that is not finite must be sent as base64, with its dtype and shape",
     ),
-    ("params", '[[1], ["NaN"]]', "has NaN at [1, 0]: in JSON parameters are finite numbers"),
-    ("params", '["-Infinity"]', "has -Infinity at [0]: in JSON parameters are finite numbers"),
-    ("params", "[1, -1e999]", "has -Infinity at [1]: in JSON parameters are finite numbers"),
-    ("params", "[1, 1e39]", "has a number out of the range of float32 at [1]: in JSON parameters are finite numbers"),
+    ("params", '[[1], ["NaN"]]', "has NaN at [1, 0]: a parameter that is not finite must be sent as base64"),
+    ("params", '["-Infinity"]', "has -Infinity at [0]: a parameter that is not finite must be sent as base64"),
+    ("params", "[1, -1e999]", "has -Infinity at [1]: a parameter that is not finite must be sent as base64"),
+    (
+        "params",
+        "[1, 1e39]",
+        "has a number out of the range of float32 at [1]: a parameter that is not finite must be sent as base64",
+    ),
     (
         "params",
         '{"dtype": "float16", "shape": [1], "data": [65520]}',
         "has a number out of the range of float16 at [0]: ",
     ),
-    ("params", "null", "has NaN (null): in JSON parameters are finite numbers"),
+    ("params", "null", "has NaN (null): a parameter that is not finite must be sent as base64"),
     ("params", "[false]", "has false at [0]: write a number"),
     ("params", '["x"]', "has the text 'x' at [0]: write a number"),
 ]
@@ -60,7 +64,7 @@ def test_a_refused_tensor_is_told_the_cause_and_its_place(section: str, text: st
 LONG = "0.25," * 40_000
 LONG_CAUSES: list[tuple[str, str, str]] = [
     ("grads", f"[{LONG} true]", "has true at [40000]: write a number, or null, "),
-    ("params", f"[{LONG} null, 1]", "has NaN (null) at [40000]: in JSON parameters are finite numbers"),
+    ("params", f"[{LONG} null, 1]", "has NaN (null) at [40000]: a parameter that is not finite must be sent as base64"),
     ("params", f"[{LONG} 1e39]", "has a number out of the range of float32 at [40000]: "),
     ("grads", f"[[{LONG} 1], [{LONG} 2], [{LONG[:-1]}]]", "has a list of 40000 at [2], and a list of 40001 at [0]: "),
     ("grads", f"[{LONG} [1]]", "has a list of 1 at [40000], and 0.25 at [0]: all must be lists of one length, or all "),

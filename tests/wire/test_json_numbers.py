@@ -178,7 +178,7 @@ def test_a_list_for_a_number_or_shape_is_refused() -> None:
     tensor = b"[%b]" % (b"0," * 100_000)[:-1]
     with pytest.raises(MalformedBody, match="`step` must be a whole number from 1 to 9007199254740992, not a list"):
         JSON.read_step(b'{"grads":{"w":%b},"step":%b}' % (tensor, tensor), LIMITS, ONCE)
-    with pytest.raises(MalformedBody, match="has unknown dtype a list"):
+    with pytest.raises(MalformedBody, match="has the dtype a list: convert it to float32"):
         JSON.read_step(b'{"grads":{"w":{"dtype":%b,"shape":[1],"data":[1]}}}' % tensor, LIMITS, ONCE)
     with pytest.raises(MalformedBody, match="its shape must be"):
         JSON.read_step(b'{"grads":{"w":{"dtype":"float32","shape":%b,"data":[1]}}}' % tensor, LIMITS, ONCE)

@@ -119,6 +119,8 @@ REFUSED: dict[str, Any] = {
     "beyond float32": [1e39],
     "far beyond float32": [1e300],
     "below float32": [-1e39],
+    "an object": {},
+    "a tree": {"a": NUMBER, "b": {"dtype": "float32", "shape": [2], "data": NUMBER}},
     "no dtype": {"shape": [2], "data": NUMBER},
     "no shape": {"dtype": "float32", "data": NUMBER},
     "no values": {"dtype": "float32", "shape": [2]},
@@ -169,6 +171,33 @@ def test_what_is_no_tensor_is_refused_by_its_name(section: str, wrong: str) -> N
         JSON.read_step(json.dumps(document).encode(), LIMITS, ONCE)
     assert raised.value.fields["tensor"] == f"{section}/w"
     assert len(raised.value.detail) < 300
+
+
+EXPECTED = "expected dtype, shape, and either data or base64"
+SHAPE = "its shape must be a list of up to 32 sizes, not"
+TOLD: list[tuple[str, str]] = [
+    ("no dtype", " needs dtype"),
+    ("no shape", " needs shape"),
+    ("no values", " needs data or base64"),
+    ("both kinds of values", " has both data and base64: send one of them"),
+    ("something more", f" has the unknown member 'order'; {EXPECTED}"),
+    ("an object", " needs dtype and shape and data or base64"),
+    ("a tree", " is an object with the member 'a'; names are flat: write 'w/a'"),
+    ("a dtype that is none", " has the dtype 'int8': convert it to float32; expected one of float64, float32, "),
+    ("a shape that is a number", f": {SHAPE} 2"),
+    ("a shape of text", f": {SHAPE} ['2']"),
+    ("a shape of truths", f": {SHAPE} [true, 2]"),
+    ("a negative size", f": {SHAPE} [-2]"),
+    ("too many sizes", f": {SHAPE} a longer one"),
+    ("a size beyond all memory", f": {SHAPE} [a whole number of 63 bits, 4]"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "told"), TOLD, ids=[wrong for wrong, _ in TOLD])
+def test_a_refused_object_is_told_what_is_wrong_with_it(wrong: str, told: str) -> None:
+    with pytest.raises(MalformedBody) as raised:
+        JSON.read_step(json.dumps({"grads": {"w": REFUSED[wrong]}}).encode(), LIMITS, ONCE)
+    assert raised.value.detail.startswith(f"tensor 'grads/w'{told}")
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,51 @@ def test_a_body_that_is_not_what_it_says_is_refused(wrong: str) -> None:
         assert len(str(raised.value.problem())) < 500
 
 
+NO_JSON = "; if this is JSON, send `Content-Type: application/json`"
+TOLD: dict[str, tuple[bytes, str]] = {
+    "JSON": (
+        b'{"step": 1, "grads": {"w": [1]}}',
+        f"the header claims 4189034184455692923 bytes, the body has 24 after its length{NO_JSON}",
+    ),
+    "JSON after blanks": (
+        b'\n {"step": 1}   ',
+        f"the header claims 8099007542744260618 bytes, the body has 8 after its length{NO_JSON}",
+    ),
+    "short JSON": (b"{}", f"2 bytes are too few for a safetensors body{NO_JSON}"),
+    "too little": (b"123", "3 bytes are too few for a safetensors body"),
+    "a list": (
+        file({P: []}, DATA),
+        "tensor 'params/w' must be an object with dtype, shape and data_offsets, not a list",
+    ),
+    "no dtype and shape": (file({P: {"data_offsets": [0, 8]}}, DATA), "tensor 'params/w' needs dtype and shape"),
+    "more": (
+        file({P: entry(2) | {"order": "C"}}, DATA),
+        "tensor 'params/w' has the unknown member 'order'; expected dtype, shape and data_offsets",
+    ),
+    "another dtype": (
+        file({P: entry(8, dtype="I8")}, DATA),
+        "tensor 'params/w' has the dtype 'I8': convert it to float32; expected one of F64, F32, F16, BF16",
+    ),
+    "a fraction of a step": (
+        file({"__metadata__": {"step": "1.0"}}),
+        "__metadata__ 'step' must be a whole number, not '1.0'",
+    ),
+    "an lr in words": (file({"__metadata__": {"lr": "high"}}), "__metadata__ 'lr' must be a number, not 'high'"),
+    "an infinite lr": (
+        file({"__metadata__": {"lr": "inf"}}),
+        "`lr` must be a finite number of at least 0, not Infinity",
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", TOLD)
+def test_a_refusal_says_what_is_wrong_and_the_way_out(wrong: str) -> None:
+    body, told = TOLD[wrong]
+    with pytest.raises(MalformedBody) as raised:
+        SAFETENSORS.read_step(body, LIMITS, ONCE)
+    assert raised.value.detail == told
+
+
 def test_empty_tensors_take_no_room_wherever_they_are() -> None:
     header = {"params/a": entry(0, end=0), P: entry(2), "params/b": entry(2, 0, start=8), "params/c": entry(0, start=8)}
     assert {name: array.shape for name, array in read(file(header, DATA)).items()} == {
