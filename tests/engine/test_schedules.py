@@ -79,7 +79,7 @@ def test_a_schedule_is_over_once_its_factor_stays(schedule: dict[str, Any]) -> N
         {"kind": "polynomial", "total_steps": 100, "power": 1000},
     ],
 )
-def test_a_schedule_is_not_over_at_a_zero_before_its_end(schedule: dict[str, Any]) -> None:
+def test_a_zero_before_its_end_does_not_end_a_schedule(schedule: dict[str, Any]) -> None:
     read = Config.parse("sgd", schedule=schedule).schedule
     late = Config.parse("sgd", schedule=schedule | {"start_step": 50}).schedule
     assert read is not None
