@@ -76,8 +76,10 @@ class Exchange(httpx2.BaseTransport):
 @pytest.mark.parametrize("case", [name for name, case in CASES.items() if case.binary])
 def test_the_python_client_writes_these_requests_and_reads_these_answers(case: str) -> None:
     run = CASES[case]
+    settings = {**run.settings, **run.settings.get("hyperparameters", {})}
+    settings.pop("hyperparameters", None)
     with Client("http://localhost", transport=Exchange(case)) as client:
-        session, stale = (client.sessions.create(**run.settings) for _ in range(2))
+        session, stale = (client.sessions.create(**settings) for _ in range(2))
         params = run.params
         for step, (_, expected) in zip(run.steps, exchanges(case), strict=True):
             sent = step.params or (None if run.hold_params and step is not run.steps[0] else params)
