@@ -69,7 +69,7 @@ def _arm_python() -> list[str]:
 def _arm_environment(folder: Path) -> dict[str, str]:
     _copy_metadata(folder / "metadata")
     path = [str(folder / "metadata"), str(ROOT), str(ROOT / "clients/python")]
-    own = {"PYTHONPATH": os.pathsep.join(path), "NUMBA_CACHE_DIR": str(CACHE / ARM)}
+    own = {"PYTHONPATH": os.pathsep.join(path), "NUMBA_CACHE_DIR": str(CACHE / ARM), "ORACLE_STEPS": "30"}
     return {**os.environ, **own, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
