@@ -16,7 +16,7 @@ from optim_engine.arrays import Array, Arrays
 
 SMALLEST_NORMAL_HALF = 2.0**-14
 CONFIGS_KEPT = 8
-"""Of one layout."""
+"""Checked configurations that are remembered for each layout."""
 
 OTHER_PARAMS, UNKNOWN_NAMES, SCHEDULE_OVER, ROUNDED_AWAY, UNDERFLOW = (
     "other_params", "unknown_names", "schedule_over", "rounded_away", "underflow",

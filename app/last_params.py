@@ -14,7 +14,7 @@ from optim_engine import Layout, Outcome, Spec
 from optim_engine.arrays import Array, Arrays
 
 KEPT_BITS = (1 << 32) - 1
-"""Of a checksum, what a stored session keeps: one of four billion other parameters is not told apart."""
+"""The bits of a checksum that a stored session keeps: one in four billion changed parameters goes unnoticed."""
 
 _HALVES: WeakKeyDictionary[Layout, tuple[str, ...]] = WeakKeyDictionary()
 

@@ -23,7 +23,7 @@ CHATTER = (
     "Application shutdown complete",
     "Finished server process",
 )
-"""How uvicorn's messages begin that say what goes without saying."""
+"""The first words of uvicorn's messages that tell nothing new."""
 
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)

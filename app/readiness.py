@@ -6,7 +6,7 @@ from app.errors import StoreUnavailable
 from app.store.base import Store
 
 PATIENCE_SECONDS = 1.5
-"""How long a probe waits for the store: those who send probes often wait no longer than two seconds for an answer."""
+"""The longest wait for the store: many who send probes wait no longer than two seconds for an answer."""
 
 
 class Readiness:

@@ -13,7 +13,7 @@ from app.errors import MalformedQuery
 from app.wrong_values import need
 
 NUMBER = re.compile("-?[0-9]+", re.ASCII)
-"""What a whole number may be. Pydantic would take other alphabets' digits, underscores and spaces as well."""
+"""The form of a whole number. Pydantic would take other alphabets' digits, underscores and spaces as well."""
 
 
 class StrictRoute(APIRoute):

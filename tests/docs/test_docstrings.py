@@ -10,15 +10,15 @@ import pytest
 from tests.docs.blocks import FOLDERS, ROOT, name_of
 
 QUESTION = re.compile(r"(What|Whether|Where|Who|Which|How|Of|As|So)\b")
-"""The words that open no docstring of a module, a class or a function."""
-Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+"""The words that open no docstring, of a module, a class, a function or a value."""
 
 
 def openings(source: str) -> Iterator[tuple[int, str]]:
     """Yield the line number and the first line of each docstring."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, Documented) and (text := ast.get_docstring(node)):
-            yield node.body[0].lineno, text.partition("\n")[0]
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield node.lineno, text.partition("\n")[0]
 
 
 def offenders(path: Path) -> list[str]:
@@ -35,6 +35,6 @@ def test_no_docstring_opens_with_a_question() -> None:
         pytest.fail("begin these docstrings with a verb or a noun:\n" + "\n".join(found), pytrace=False)
 
 
-def test_openings_are_those_of_modules_classes_and_functions() -> None:
+def test_openings_are_those_of_every_docstring() -> None:
     source = '"""Module."""\nX = 1\n"""What X is."""\n\nclass C:\n    """Class."""\n    def f(self): """Where?"""\n'
-    assert list(openings(source)) == [(1, "Module."), (6, "Class."), (7, "Where?")]
+    assert sorted(openings(source)) == [(1, "Module."), (3, "What X is."), (6, "Class."), (7, "Where?")]

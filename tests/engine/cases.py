@@ -33,7 +33,7 @@ class Case:
     optimizer: str
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     around: Mapping[str, Any] = field(default_factory=dict)
-    """What stands around the rule: groups, schedule, clip."""
+    """The settings around the rule: groups, schedule, clip."""
 
     @property
     def config(self) -> Config:
@@ -120,7 +120,7 @@ AROUND: Mapping[str, Mapping[str, Any]] = {
     "schedule": {"schedule": {"kind": "warmup_cosine", "warmup_steps": 20, "total_steps": 150, "min_factor": 0.1}},
     "schedule_and_clip": {"schedule": {"kind": "step", "step_size": 60}, "clip": {"global_norm": 2.0}},
 }
-"""What can stand around a rule."""
+"""The settings around a rule that are tried."""
 
 WHOLE = [
     Case(f"{case.name}_{name}", case.optimizer, {**case.hyperparameters, "weight_decay": 0.1}, around)

@@ -12,7 +12,7 @@ from optim_engine.globs import Globs, TooMuchWork
 from optim_engine.groups import LONGEST_PATTERN, MOST_PATTERNS
 
 texts = st.text("ab-!]*?[^\\&~|é\n", max_size=10)
-"""Of the characters that patterns are made of."""
+"""Texts of the characters that patterns are made of."""
 
 
 @given(st.lists(texts, max_size=5), st.lists(texts, max_size=5))

@@ -30,7 +30,7 @@ STATE = {
     "adafactor": {"v": "variance", "v_row": "row_var", "v_col": "col_var"},
     "muon": {"m": "momentum_buffer"},
 }
-"""What torch calls our slots. Its product of NAdam's momentum is in its default dtype, ours always in float64."""
+"""Torch's names of our slots. Its product of NAdam's momentum is in its default dtype, ours always in float64."""
 
 CLIPPED = [
     Case(f"{case.name}_{name}", case.optimizer, case.hyperparameters, {"clip": {name: bound}})

@@ -15,7 +15,7 @@ THREADS = 4
 CACHE = Path(__file__).parents[2] / ".numba_cache"
 GLIBC_WITHOUT_FMA = "glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2,-AVX2_Usable"
 BEYOND_AVX2 = ("AVX512", "X86_V4")
-"""How NumPy's names of what only newer processors have begin."""
+"""The first letters of NumPy's names of features that only newer processors have."""
 
 
 def _disabled(beyond: tuple[str, ...]) -> dict[str, str]:

@@ -40,7 +40,7 @@ ARM_PACKAGES = (
     "annotated-doc typing_extensions typing-inspection opentelemetry-api anyio idna httpx2 httpcore2 h11 certifi "
     "truststore structlog prometheus_client typer click shellingham rich markdown-it-py mdurl"
 )
-"""What the golden tests import, each in the version that is installed here."""
+"""The packages that the golden tests import, each in the version that is installed here."""
 OURS = ("optim-service", "optim-client")
 
 

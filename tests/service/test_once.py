@@ -45,7 +45,7 @@ STEP = Ask("POST", "/steps", {"json": {"grads": {"w": [1.0, 1.0]}}}, {"json": {"
 DELETE = Ask("DELETE")
 CHANGES = {"PATCH": PATCH, "PUT params": PUT_PARAMS, "PUT state": PUT_STATE, "PATCH tensors": PATCH_TENSORS}
 KEPT = CHANGES | {"a step": STEP}
-"""What leaves a session behind."""
+"""The writes that leave a session behind."""
 WRITES = KEPT | {"DELETE": DELETE}
 
 

@@ -158,7 +158,7 @@ FOR_GRADIENTS = {
     "null", "null in a list", "beyond float32", "far beyond float32", "below float32", "beyond float16",
     "beyond bfloat16",
 }  # fmt: skip
-"""What only parameters may not be."""
+"""The values that only parameters may not have."""
 
 
 @pytest.mark.parametrize(

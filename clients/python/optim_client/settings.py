@@ -102,7 +102,7 @@ Schedule = (
     | InverseSqrtSchedule
     | WarmupStableDecaySchedule
 )
-"""What the learning rate is multiplied by at each step."""
+"""The factor on the learning rate at each step."""
 
 
 class Hyperparameters(TypedDict, total=False):
