@@ -11,7 +11,9 @@ line before it overwrites it. Such stores need whole, aligned cache lines.
 
 import math
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numba import float32, float64, njit, types
@@ -27,8 +29,6 @@ from optim_engine.walk import Update, Vectors
 
 SQUARES = ROW + LANES
 """Elements: the remainder of a row, and the next rows."""
-GROUP = 256
-"""Elements that are gathered on the stack before they are stored."""
 APART = LANES + 64
 """Elements from the start of one vector's squares to that of the next."""
 ROOM = 4 * LANES + 2 * 64
@@ -149,15 +149,21 @@ def _compiled(function: Any, *signatures: Any) -> Any:
         return njit(list(signatures), **how)(function)
 
 
-def _squares(x, ends, small, sums):
-    squares, lanes, begin = (stack(x, LANES),), (stack(float64, LANES),), 0
-    for k in range(ends.size):
-        if small:
-            sums[k, 0] = _row_total(x, squares, begin, ends[k])
-        else:
-            sums[k, 0] = _block_total(x, squares, lanes, begin, ends[k])
-        begin = ends[k]
-    return _settled(x, sums)
+def _squares(sources):
+    """Return the kernel of sums alone: it fills `sums` for a chunk, and returns whether all are in range."""
+
+    def squares_kernel(x, ends, small, sums):
+        assert sources
+        squares, lanes, begin = (stack(x, LANES),), (stack(float64, LANES),), 0
+        for k in range(ends.size):
+            if small:
+                sums[k, 0] = _row_total(x, squares, begin, ends[k])
+            else:
+                sums[k, 0] = _block_total(x, squares, lanes, begin, ends[k])
+            begin = ends[k]
+        return _settled(x, sums)
+
+    return squares_kernel
 
 
 @njit(error_model="numpy")
@@ -195,14 +201,20 @@ def _block_total(x, squares, lanes, begin, end):
     return _total(lanes[0])
 
 
-def _adam(old, new, numbers, flags, ends, small, sums):
-    """Update a chunk, fill `sums`, and return whether all are in range. Without AMSGrad, v stands for v_max."""
-    if small:
-        _tensors(old, new, numbers, flags, ends, sums)
-    else:
-        _blocks(old, new, numbers, flags, ends, sums)
-    fence()
-    return _settled(old[0], sums)
+def _adam(sources):
+    """Return the kernel of a step: it updates a chunk, fills `sums`, and returns whether all are in range. Without
+    AMSGrad, v stands for v_max."""
+
+    def adam_kernel(old, new, numbers, flags, ends, small, sums):
+        assert sources
+        if small:
+            _tensors(old, new, numbers, flags, ends, sums)
+        else:
+            _blocks(old, new, numbers, flags, ends, sums)
+        fence()
+        return _settled(old[0], sums)
+
+    return adam_kernel
 
 
 @njit(error_model="numpy")
@@ -220,7 +232,7 @@ def _tensors(old, new, numbers, flags, ends, sums):
                     for j in range(3):
                         squares[j][i] = squares[j][taken + i]
                 end = min(done + LANES, g.size)
-                adam(False, old, new, squares, (*squares, squares[0]), numbers, flags, done, end, ready)
+                adam(False, old, new, squares, numbers, flags, done, end, ready)
                 done, ready, taken = end, ready + end - done, 0
             row = row_sums(squares, taken, size)
             gradients, change, params = gradients + row[0], change + row[1], params + row[2]
@@ -238,16 +250,14 @@ def _blocks(old, new, numbers, flags, ends, sums):
     room = stack(g, ROOM)
     first = _apart(address(room), old, new) // g.itemsize
     squares = moved(room, first), moved(room, first + APART), moved(room, first + 2 * APART)
-    groups = stack(g, GROUP), stack(g, GROUP), stack(g, GROUP), stack(g, GROUP)
     lanes = stack(float64, LANES), stack(float64, LANES), stack(float64, LANES)
     for k in range(ends.size):
         _clear(lanes)
         for tile in range(begin, ends[k], TILE):
             _clear(squares)
             stop = min(tile + TILE, ends[k])
-            for start in range(tile, stop, GROUP):
-                end, lane = min(start + GROUP, stop), (start - tile) % LANES
-                adam(True, old, new, squares, groups, numbers, flags, start, end, lane)
+            for start in range(tile, stop, LANES):
+                adam(True, old, new, squares, numbers, flags, start, min(start + LANES, stop), 0)
             _add(lanes, squares)
         for j in range(3):
             sums[k, j] = _total(lanes[j])
@@ -273,5 +283,8 @@ def _apart(at, old, new):
     return best
 
 
-_ADAM = _compiled(_adam, _signature(float32), _signature(float64))
-_SQUARES = _compiled(_squares, *[types.boolean(_read(number), *_CHUNK) for number in (float32, float64)])
+_SOURCES = crc32(b"".join(Path(__file__).with_name(name).read_bytes() for name in ("fused_loops.py", "sums.py")))
+"""A number for the content of the other files that the kernels are compiled from. Numba finds a kernel in its cache by
+the kernel's own file and the values of the outer variables that it reads, so the kernels read this one."""
+_ADAM = _compiled(_adam(_SOURCES), _signature(float32), _signature(float64))
+_SQUARES = _compiled(_squares(_SOURCES), *[types.boolean(_read(number), *_CHUNK) for number in (float32, float64)])

@@ -14,6 +14,9 @@ from numba.extending import intrinsic
 WIDTH = 16
 LINE = 64
 """Bytes of a cache line."""
+LINES = 4
+"""Lines of each vector that are computed before any is stored past the cache: a load waits for a recent store whose
+address agrees with its own in the last bits, and one wait for four lines costs nothing."""
 INT = ir.IntType(32)
 
 
@@ -105,7 +108,6 @@ def adam(
     old: Any,
     new: Any,
     squares: Any,
-    groups: Any,
     numbers: Any,
     flags: Any,
     start: Any,
@@ -114,22 +116,21 @@ def adam(
 ) -> Any:
     """Apply the equations of `adam.py` to the elements from `start` to `end`. Their squares are stored in `squares`
     from that lane on, or added to what is there. The flags: the gradient is used as it is (no clipping, no L2), L2
-    decays, AMSGrad, and the results go past the cache. In that case `groups`, of equal size, gather them first, because
-    a processor stores one run of lines faster than several in turn."""
+    decays, AMSGrad, and, where squares are added, the results go past the cache."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         _, olds, news, *tuples, first, last, lane = arguments
-        sums, gathered, coefficients, flags = (cgutils.unpack_tuple(builder, packed) for packed in tuples)
+        sums, coefficients, flags = (cgutils.unpack_tuple(builder, packed) for packed in tuples)
 
         def data(arrays: Any, kind: Any) -> list[Any]:
             made = context.make_array(kind.dtype)
             return [made(context, builder, array).data for array in cgutils.unpack_tuple(builder, arrays)]
 
-        loop = _Loop(builder, data(olds, old), data(news, new), sums, gathered, coefficients, adds.literal_value)
+        loop = _Loop(builder, data(olds, old), data(news, new), sums, coefficients, adds.literal_value)
         loop.update(flags, first, last, lane)
         return context.get_dummy_value()
 
-    given = adds, old, new, squares, groups, numbers, flags, types.intp, types.intp, types.intp
+    given = adds, old, new, squares, numbers, flags, types.intp, types.intp, types.intp
     return types.void(*given), generate
 
 
@@ -144,55 +145,51 @@ def _both(builder: Any, flag: Any) -> Iterator[bool]:
 
 @dataclass(frozen=True)
 class _Loop:
-    """A loop over vectors in memory: `sources` are the gradient and the old values, `targets` the new values, `places`
-    the lanes of squares, and `groups` gather new values before they are stored."""
+    """A loop over vectors in memory: `sources` are the gradient and the old values, `targets` the new values, and
+    `places` the lanes of squares."""
 
     builder: Any
     sources: Sequence[Any]
     targets: Sequence[Any]
     places: Sequence[Any]
-    groups: Sequence[Any]
     numbers: Sequence[Any]
     adds: bool
 
     def update(self, flags: Sequence[Any], first: Any, last: Any, lane: Any) -> None:
-        """Emit a loop for each case of the flags, and one for the elements that fill no vector."""
+        """Emit loops for each case of the flags: over several lines at a time, if they go past the cache, over vectors,
+        and over the elements that fill no vector."""
         builder, (bare, decays, amsgrad, past) = self.builder, flags
-        whole = builder.sub(last, builder.and_(builder.sub(last, first), first.type(WIDTH - 1)))
-        rest = builder.add(lane, builder.sub(whole, first))
+        lines = LINES * LINE // _bytes(self.sources[0].type.pointee)
+        wide = builder.select(past, self.whole(first, last, lines), first) if self.adds else first
+        whole = self.whole(wide, last, WIDTH)
         for is_amsgrad in _both(builder, amsgrad):
             for is_bare in [False] if is_amsgrad else _both(builder, bare):
-                for is_past in _both(builder, past):
-                    rule = {"decays": decays, "bare": is_bare, "amsgrad": is_amsgrad}
-                    self.emit(WIDTH, first, whole, lane, gathers=is_past, **rule)
-                    if is_past:
-                        self.store_lines(first, whole, 4 if is_amsgrad else 3)
-            self.emit(1, whole, last, rest, gathers=False, decays=decays, bare=False, amsgrad=is_amsgrad)
+                rule = {"decays": decays, "bare": is_bare, "amsgrad": is_amsgrad}
+                self.emit(lines, first, wide, lane, past=True, **rule)
+                self.emit(WIDTH, wide, whole, builder.add(lane, builder.sub(wide, first)), past=False, **rule)
+            rest = builder.add(lane, builder.sub(whole, first))
+            self.emit(1, whole, last, rest, past=False, decays=decays, bare=False, amsgrad=is_amsgrad)
 
-    def emit(self, width: int, first: Any, last: Any, lane: Any, *, gathers: bool, **rule: Any) -> None:
+    def whole(self, first: Any, last: Any, width: int) -> Any:
+        """Return the end of the elements from `first` on that fill whole vectors of that width."""
+        rest = self.builder.and_(self.builder.sub(last, first), first.type(width - 1))
+        return self.builder.sub(last, rest)
+
+    def emit(self, width: int, first: Any, last: Any, lane: Any, *, past: bool, **rule: Any) -> None:
         """Emit a loop over the elements from `first` to `last`, `width` at a time."""
         builder, step = self.builder, first.type(width)
         of = [_spread(builder, number, width) for number in self.numbers]
         with cgutils.for_range_slice(builder, first, last, step) as (i, count):
             g, *before = [_load(builder, source, i, width) for source in self.sources]
             *after, change = _adam(builder, g, before, of, **rule)
-            done = builder.mul(count, step)
-            for value, target, group in zip(after, self.targets, self.groups, strict=False):
-                _store(builder, value, *((group, done) if gathers else (target, i)))
-            at = builder.add(lane, done)
+            at = builder.add(lane, builder.mul(count, step))
             for value, place in zip((g, change, after[0]), self.places, strict=True):
                 square = builder.fmul(value, value)
                 if self.adds:
                     square = builder.fadd(_load(builder, place, at, width), square)
                 _store(builder, square, place, at)
-
-    def store_lines(self, first: Any, last: Any, count: int) -> None:
-        """Emit a loop that stores the first `count` groups to their targets, past the cache."""
-        builder, width = self.builder, LINE // _bytes(self.groups[0].type.pointee)
-        with cgutils.for_range_slice(builder, first, last, first.type(width)) as (i, line):
-            at = builder.mul(line, first.type(width))
-            for target, group in zip(self.targets[:count], self.groups[:count], strict=True):
-                _store(builder, _load(builder, group, at, width), target, i, past=True)
+            for value, target in zip(after, self.targets, strict=False):
+                _store(builder, value, target, i, past)
 
 
 def _adam(

@@ -76,7 +76,8 @@ def _total(sums: Sequence[Array], plan: Plan) -> list[float]:
     for run in plan.runs:
         of_run = [next(rest) for _ in run.chunks]
         tensors.append(of_run[0] if run.chunks[0].small else in_order(np.concatenate(of_run)))
-    total: list[float] = in_order(np.concatenate(tensors)[plan.by_name])[0].tolist()
+    together = np.concatenate(tensors) if len(tensors) > 1 else tensors[0]
+    total: list[float] = in_order(together[plan.by_name])[0].tolist()
     return total
 
 

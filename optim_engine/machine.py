@@ -4,7 +4,7 @@ Neither changes a bit of a result.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -60,6 +60,9 @@ class Machine:
         The caller takes parts at once and never waits for the pool to start, so callers on the pool's own threads
         cannot deadlock. Raises what `work` raises, after all threads have stopped.
         """
+        threads = min(self.threads - 1, elements // CHUNK, len(parts) - 1)
+        if threads < 1 or not self.pool:
+            return [work(part) for part in parts]
         numbers = count()
         results: dict[int, R] = {}
 
@@ -67,7 +70,7 @@ class Machine:
             while (i := next(numbers)) < len(parts):
                 results[i] = work(parts[i])
 
-        helpers = self._start(take, min(self.threads - 1, elements // CHUNK, len(parts) - 1))
+        helpers = [self.pool.submit(take) for _ in range(threads)]
         try:
             take()
         finally:
@@ -76,9 +79,6 @@ class Machine:
         for helper in started:
             helper.result()
         return [results[i] for i in range(len(parts))]
-
-    def _start(self, take: Callable[[], None], helpers: int) -> list["Future[None]"]:
-        return [self.pool.submit(take) for _ in range(helpers)] if self.pool else []
 
 
 ALONE = Machine()

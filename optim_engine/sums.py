@@ -181,6 +181,8 @@ def _together(sizes: Sequence[int]) -> Iterator[Tensors]:
 def in_order(sums: Array) -> Array:
     """Return the sum of each column, added from the first row to the last: [1, columns]. NumPy promises this order for
     `accumulate`; Python's `sum` differs between versions."""
+    if len(sums) == 1:
+        return sums
     return np.add.accumulate(sums, axis=0)[-1:] if len(sums) else np.zeros((1, *sums.shape[1:]))
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import optim_engine
-from optim_engine import Config, State, reapply, step
+from optim_engine import Config, State, fused, fused_loops, reapply, step, sums
 from optim_engine.machine import NUMPY, Machine
 from tests import oracle
 from tests.engine.cases import ALL, Case, each_machine, same_bits
@@ -75,3 +76,10 @@ def test_a_second_process_finds_the_kernels_of_the_first(with_numba: None) -> No
     first = kept()
     subprocess.run([sys.executable, "-c", PROGRAM], check=True)
     assert kept() == first
+
+
+@pytest.mark.parametrize("kernel", [fused._ADAM, fused._SQUARES])
+def test_kernels_are_cached_by_all_their_sources(kernel: Any) -> None:
+    """Numba's key of a kernel has its own file, and the values of the outer variables that it reads."""
+    compiled_from = [Path(module.__file__).read_bytes() for module in (fused_loops, sums)]
+    assert [cell.cell_contents for cell in kernel.py_func.__closure__] == [crc32(b"".join(compiled_from))]

@@ -11,8 +11,8 @@ from optim_engine.arrays import Array
 from optim_engine.fused_loops import LINE, WIDTH, adam, address, fence, moved, row_sums, stack
 
 N = 512
-BARE, DECAYING, AMSGRAD = (True, False, False, False), (False, True, False, False), (True, False, True, False)
-"""Flags of `adam`: a plain gradient, L2 decay, and AMSGrad."""
+BARE, DECAYING, AMSGRAD = (True, False, False), (False, True, False), (True, False, True)
+"""The first flags of `adam`: a plain gradient, L2 decay, and AMSGrad."""
 each_number = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
@@ -36,8 +36,8 @@ def _update(old, new, numbers, flags, start, end, lane, found):  # type: ignore[
     """Update a part, first without and then with the sums of before."""
     g = old[0]
     squares = stack(g, N), stack(g, N), stack(g, N)
-    adam(False, old, new, squares, (*squares, squares[0]), numbers, flags, start, end, lane)
-    adam(True, old, new, squares, (*squares, squares[0]), numbers, flags, start, end, lane)
+    adam(False, old, new, squares, numbers, flags, start, end, lane)
+    adam(True, old, new, squares, numbers, flags, start, end, lane)
     for j in range(3):
         for i in range(end - start):
             found[j, i] = squares[j][lane + i]
@@ -97,16 +97,25 @@ def expected(old: tuple[Array, ...], h: tuple[Any, ...], flags: tuple[bool, ...]
     return [result, m, v, v_max, result - θ]
 
 
+def lines_of(count: int, value: float, dtype: Any) -> Array:
+    """Return an array that starts with a cache line."""
+    room = np.full(count + LINE, value, dtype)
+    first = -room.ctypes.data % LINE // room.itemsize
+    return room[first : first + count]
+
+
 @each_number
 @pytest.mark.parametrize("flags", [BARE, DECAYING, AMSGRAD])
-@pytest.mark.parametrize(("start", "end"), [(0, 100), (3, 3 + 2 * WIDTH), (7, 30), (5, 6), (9, 9)])
-def test_a_part_is_updated_and_nothing_beside_it(dtype: Any, flags: Any, start: int, end: int) -> None:
+@pytest.mark.parametrize("past", [False, True], ids=["cached", "past the cache"])
+@pytest.mark.parametrize(("start", "end"), [(0, 100), (16, 16 + 2 * WIDTH), (16, 97), (32, 33), (32, 32)])
+def test_a_part_is_updated_and_nothing_beside_it(dtype: Any, flags: Any, past: bool, start: int, end: int) -> None:
+    flags = (*flags, past)
     old = tuple(numbers(100, dtype, seed=i) for i in range(5))
     for squares in old[3:]:
         np.square(squares, out=squares)
     clipping = (1, math.inf) if flags[0] else (0.5, 0.25)
     h = tuple(dtype(x) for x in (*clipping, 0.01, 0.9, 0.1, 0.99, 0.01, 1e-8, 1e-3, 0.999))
-    new, found = tuple(np.full(100, 7, dtype) for _ in range(4)), np.zeros((3, 100), dtype)
+    new, found = tuple(lines_of(100, 7, dtype) for _ in range(4)), np.zeros((3, 100), dtype)
     _update(old, new, h, flags, start, end, 11, found)
     *after, change = expected(old, h, flags)
     written = 4 if flags[2] else 3
