@@ -12,7 +12,7 @@ from app.errors import InvalidSession, ReplayDiffers
 from app.once import Done, Once
 from app.pieces import Pieces
 from app.room import Room
-from app.session import Loaded, Session, write_config, write_document
+from app.session import Loaded, Session, digest_of, write_config, write_document
 from app.step import KeptAnswer, StepAnswer, StepRequest
 from app.store.base import Head, HistoryRow, Piece, Save, Saving, new_token
 from app.store.keys import UsedKey
@@ -111,13 +111,18 @@ def step(
     outcome = engine_step(
         session.config, old.state, request.params, request.grads, lr=request.lr, filled=filled, machine=machine
     )
-    pieces = cutting.of(outcome.state.memory)
+    state = outcome.state
+    pieces = cutting.of(state.memory)
     checksums = came if outcome.skipped and came else checksums_of(outcome.params)
     before = came or session.answered
     found = advice.of_params(session, others) | advice.of_outcome(session, outcome, request.grads, before, checksums)
     found = advice.lines(session, found)
     after = replace(
-        _at(session, outcome.state).with_digest(pieces),
+        session,
+        step=state.t,
+        layout=state.layout,
+        counts=state.counts,
+        digest=digest_of(session.config, state.t, state.layout, state.counts, pieces),
         updated_at=time.time(),
         skipped_steps=session.skipped_steps + outcome.skipped,
         old_keys={},
@@ -131,8 +136,8 @@ def step(
     answer = StepAnswer(kept, outcome.params, head.etag, outcome.skipped)
     used = _used(session, request.once, Done(request.once.request, after.step, outcome.skipped))
     row = _history_row(after, answer, request, started)
-    save = Save(head, old.head, outcome.state.memory.data, row, used=used)
-    return Change(save, after, outcome.state), answer
+    save = Save(head, old.head, state.memory.data, row, used=used)
+    return Change(save, after, state), answer
 
 
 def _kept(
