@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -75,8 +76,15 @@ def replacement(
     """
     cutting = Pieces(head, keep=keep)
     pieces = cutting.of(state.memory)
-    new = replace(new, updated_at=time.time(), applied=None, skipped=None, old_keys={}, answered=answered or {})
-    new = _at(new, state).with_digest(pieces)
+    new = replace(
+        new,
+        **_of_state(new.config, state, pieces),
+        updated_at=time.time(),
+        applied=None,
+        skipped=None,
+        old_keys={},
+        answered=answered or {},
+    )
     room.check(old, new)
     forget = state.t if state.t < old.step else None
     saved = _head(new, cutting.version, cutting.token, pieces)
@@ -119,10 +127,7 @@ def step(
     found = advice.lines(session, found)
     after = replace(
         session,
-        step=state.t,
-        layout=state.layout,
-        counts=state.counts,
-        digest=digest_of(session.config, state.t, state.layout, state.counts, pieces),
+        **_of_state(session.config, state, pieces),
         updated_at=time.time(),
         skipped_steps=session.skipped_steps + outcome.skipped,
         old_keys={},
@@ -195,6 +200,12 @@ def _head(session: Session, version: int, token: str, pieces: tuple[Piece, ...])
 
 def _at(session: Session, state: State) -> Session:
     return replace(session, step=state.t, layout=state.layout, counts=state.counts)
+
+
+def _of_state(config: Config, state: State, pieces: Sequence[Piece]) -> dict[str, Any]:
+    """Return the members of a session that follow from its state."""
+    digest = digest_of(config, state.t, state.layout, state.counts, pieces)
+    return {"step": state.t, "layout": state.layout, "counts": state.counts, "digest": digest}
 
 
 def _history_row(session: Session, answer: StepAnswer, request: StepRequest, started: float) -> HistoryRow:
