@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -12,7 +13,7 @@ from app.errors import InvalidSession, ReplayDiffers
 from app.once import Done, Once
 from app.pieces import Pieces
 from app.room import Room
-from app.session import Loaded, Session, write_config, write_document
+from app.session import Loaded, Session, digest_of, write_config, write_document
 from app.step import KeptAnswer, StepAnswer, StepRequest
 from app.store.base import Head, HistoryRow, Piece, Save, Saving, new_token
 from app.store.keys import UsedKey
@@ -75,8 +76,15 @@ def replacement(
     """
     cutting = Pieces(head, keep=keep)
     pieces = cutting.of(state.memory)
-    new = replace(new, updated_at=time.time(), applied=None, skipped=None, old_keys={}, answered=answered or {})
-    new = _at(new, state).with_digest(pieces)
+    new = replace(
+        new,
+        **_of_state(new.config, state, pieces),
+        updated_at=time.time(),
+        applied=None,
+        skipped=None,
+        old_keys={},
+        answered=answered or {},
+    )
     room.check(old, new)
     forget = state.t if state.t < old.step else None
     saved = _head(new, cutting.version, cutting.token, pieces)
@@ -111,13 +119,15 @@ def step(
     outcome = engine_step(
         session.config, old.state, request.params, request.grads, lr=request.lr, filled=filled, machine=machine
     )
-    pieces = cutting.of(outcome.state.memory)
+    state = outcome.state
+    pieces = cutting.of(state.memory)
     checksums = came if outcome.skipped and came else checksums_of(outcome.params)
     before = came or session.answered
     found = advice.of_params(session, others) | advice.of_outcome(session, outcome, request.grads, before, checksums)
     found = advice.lines(session, found)
     after = replace(
-        _at(session, outcome.state).with_digest(pieces),
+        session,
+        **_of_state(session.config, state, pieces),
         updated_at=time.time(),
         skipped_steps=session.skipped_steps + outcome.skipped,
         old_keys={},
@@ -131,8 +141,8 @@ def step(
     answer = StepAnswer(kept, outcome.params, head.etag, outcome.skipped)
     used = _used(session, request.once, Done(request.once.request, after.step, outcome.skipped))
     row = _history_row(after, answer, request, started)
-    save = Save(head, old.head, outcome.state.memory.data, row, used=used)
-    return Change(save, after, outcome.state), answer
+    save = Save(head, old.head, state.memory.data, row, used=used)
+    return Change(save, after, state), answer
 
 
 def _kept(
@@ -190,6 +200,12 @@ def _head(session: Session, version: int, token: str, pieces: tuple[Piece, ...])
 
 def _at(session: Session, state: State) -> Session:
     return replace(session, step=state.t, layout=state.layout, counts=state.counts)
+
+
+def _of_state(config: Config, state: State, pieces: Sequence[Piece]) -> dict[str, Any]:
+    """Return the members of a session that follow from its state."""
+    digest = digest_of(config, state.t, state.layout, state.counts, pieces)
+    return {"step": state.t, "layout": state.layout, "counts": state.counts, "digest": digest}
 
 
 def _history_row(session: Session, answer: StepAnswer, request: StepRequest, started: float) -> HistoryRow:

@@ -13,6 +13,8 @@ import structlog
 from structlog.stdlib import BoundLogger, ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from app.request_lines import EVENT, Lines, Words, as_json, as_text
+
 LOGGER = "optim"
 LOGGERS = (LOGGER, "app", "uvicorn")
 """The service's own lines, those of its parts that know no structlog, and the server's."""
@@ -53,8 +55,9 @@ log: BoundLogger = structlog.wrap_logger(
 
 def configure_logs(level: str, form: str) -> None:
     """Everything in one form, to standard error; coloured only where a person sees it on a terminal."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_formatter(form))
+    colors = form != "json" and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    handler = Lines(as_json if form == "json" else None if colors else as_text)
+    handler.setFormatter(_formatter(form, colors))
     handler.addFilter(lambda record: not record.getMessage().startswith(CHATTER))
     for name in LOGGERS:
         logger = logging.getLogger(name)
@@ -63,14 +66,23 @@ def configure_logs(level: str, form: str) -> None:
         logger.propagate = False
 
 
-def _formatter(form: str) -> ProcessorFormatter:
+def log_request(level: str, words: Words) -> None:
+    """Log the line of the request that is worked on."""
+    logger = logging.getLogger(LOGGER)
+    handler = logger.handlers[0] if logger.handlers else None
+    if not isinstance(handler, Lines) or handler.form is None:
+        getattr(log, level)(EVENT, **words)
+    elif logger.isEnabledFor(getattr(logging, level.upper())):
+        handler.add(handler.form(level, words, REQUEST_ID.get() or ""))
+
+
+def _formatter(form: str, colors: bool) -> ProcessorFormatter:
     when: Processor
     render: Processor
     if form == "json":
         when, render = structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()
     else:
         when = structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%SZ", utc=True)
-        colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
         render = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, sort_keys=False)
     return ProcessorFormatter(
         foreign_pre_chain=_EVERY_LINE, processors=[when, ProcessorFormatter.remove_processors_meta, render]

@@ -9,7 +9,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from app import errors
@@ -24,6 +23,8 @@ from app.readiness import Readiness
 from app.records import Records
 from app.room import Room
 from app.routes import docs, health, openapi, params, sessions, state, steps, tensors
+from app.routes.failures import FAILURES, problem_of
+from app.routes.step_road import StepRoad
 from app.service import Service
 from app.sessions import Sessions
 from app.settings import Settings
@@ -40,7 +41,6 @@ from app.web.problems import Problem
 from app.web.rate_limit import RateLimit
 from app.web.telemetry import Metrics, Telemetry
 from app.wire.codec import Limits
-from optim_engine import EngineError
 from optim_engine.buffers import BUFFERS
 
 
@@ -148,8 +148,11 @@ async def _sweep(service: Service) -> None:
 
 
 def _add_layers(app: FastAPI, service: Service) -> None:
-    """Wrap the routes: telemetry outside, then CORS, then the host gate. Each sees what is refused further in."""
+    """Wrap the routes: telemetry outside, then CORS, the host gate and the step's road. Each sees what is refused
+    further in.
+    """
     settings = service.settings
+    app.add_middleware(StepRoad)
     origins = listed(settings.cors_origins)
     with_cors = cors(origins)
     app.add_middleware(
@@ -167,13 +170,11 @@ def _add_layers(app: FastAPI, service: Service) -> None:
 def _add_handlers(app: FastAPI) -> None:
     """Answer every failure with a problem document, made from an error of the tree."""
 
-    @app.exception_handler(errors.ServiceError)
-    async def service_error(_: Request, error: errors.ServiceError) -> Response:
-        return Problem(error)
+    async def failed(_: Request, error: Exception) -> Response:
+        return problem_of(error)
 
-    @app.exception_handler(EngineError)
-    async def engine_error(_: Request, error: EngineError) -> Response:
-        return Problem(errors.of_engine(error))
+    for kind in FAILURES:
+        app.add_exception_handler(kind, failed)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -187,7 +188,3 @@ def _add_handlers(app: FastAPI) -> None:
         if error.status_code == 404:
             return Problem(errors.RouteNotFound("the paths are listed in /docs"))
         return Problem(errors.MalformedBody(str(error.detail)))
-
-    @app.exception_handler(ClientDisconnect)
-    async def disconnected(_: Request, __: ClientDisconnect) -> Response:
-        return Problem(errors.MalformedBody("the body ended before its announced length"))

@@ -223,6 +223,9 @@ class Store(ABC):
     except `memory:`, which lives in its process.
     """
 
+    is_instant: ClassVar[bool] = False
+    """True if a save never waits, so that nothing can interrupt it."""
+
     history_limit: int
     """The number of rows that are kept of a session's history, the latest ones."""
     key_memory = KeyMemory()

@@ -24,6 +24,8 @@ Row = tuple[int, int, bytes]
 class MemoryStore(Store):
     """The store in one object: pass the object on to share it."""
 
+    is_instant = True
+
     def __init__(self, history_limit: int) -> None:
         self.history_limit = history_limit
         self._heads: dict[str, bytes] = {}

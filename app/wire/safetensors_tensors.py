@@ -10,7 +10,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import orjson
@@ -34,6 +35,29 @@ MEMBERS = ("dtype", "shape", "data_offsets")
 MAX_HEADER_BYTES = 100_000_000
 NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
 """The characters of a number; also `nan` and `Infinity`."""
+METADATA_FIRST = re.compile(rb'\{"__metadata__":(\{[^{}\\]*\}),(?=")')
+"""The start of a header that has its metadata first, and no escape in it."""
+LONGEST_KEPT = 1 << 17
+"""Bytes of the longest header that is kept as read: about 1,000 tensors."""
+MOST_KEPT = 32
+
+
+class Place(NamedTuple):
+    """The place of a tensor in the data, from byte `start` to `end`."""
+
+    section: str
+    tensor: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+class Header(NamedTuple):
+    """A header as read. Do not change its metadata: it may be kept."""
+
+    metadata: Mapping[str, str] | None
+    places: tuple[Place, ...]
 
 
 class SafetensorsTensors(Codec):
@@ -73,26 +97,22 @@ class SafetensorsTensors(Codec):
         return write_file({}, ((f"params/{name}", array) for name, array in params.items()))
 
 
-def read_file(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[dict[str, str], Sections]:
+def read_file(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[Mapping[str, str], Sections]:
     """Return the metadata, and by section the tensors that are named `<section>/<name>`, as views of `body`.
 
     Raises `MalformedBody`, also for a tensor of another section.
     """
-    header, data = _read_header(memoryview(body))
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise MalformedBody("__metadata__ must be an object of strings")
-    places = _places(header, sections, limits)
-    found: dict[str, dict[str, Array]] = {section: {} for section in sections}
-    for name, array in _read_tensors(header, data):
-        section, tensor = places[name]
-        limits.check_dimensions(name, array.ndim)
-        found[section][tensor] = array
-    return metadata, found
+    text, data = _split(memoryview(body))
+    header = _read_header(text, len(data), tuple(sections), limits)
+    found: Sections = {section: {} for section in sections}
+    for section, tensor, dtype, shape, start, end in header.places:
+        array = np.frombuffer(data[start:end], np.uint8).view(dtype).reshape(shape)
+        found[section][tensor] = array if array.flags.aligned else array.copy()
+    return header.metadata or {}, found
 
 
-def _read_header(body: memoryview) -> tuple[dict[str, Any], memoryview]:
-    """Return the header, and the bytes after it."""
+def _split(body: memoryview) -> tuple[bytes, memoryview]:
+    """Return the text of the header, and the bytes after it."""
     if len(body) < 8:
         raise MalformedBody(f"{len(body)} bytes are too few for a safetensors body{_hint(body)}")
     header_bytes = int.from_bytes(body[:8], "little")
@@ -100,17 +120,50 @@ def _read_header(body: memoryview) -> tuple[dict[str, Any], memoryview]:
         raise MalformedBody(
             f"the header claims {header_bytes} bytes, the body has {len(body) - 8} after its length{_hint(body)}"
         )
-    header = read_text(body[8 : 8 + header_bytes], "the safetensors header")
-    if not isinstance(header, dict):
-        raise MalformedBody("the safetensors header is not a JSON object")
-    return header, body[8 + header_bytes :]
+    return bytes(body[8 : 8 + header_bytes]), body[8 + header_bytes :]
 
 
 def _hint(body: memoryview) -> str:
     return "; if this is JSON, send `Content-Type: application/json`" if bytes(body[:8]).lstrip()[:1] == b"{" else ""
 
 
-def _places(names: Iterable[str], sections: Collection[str], limits: Limits) -> dict[str, tuple[str, str]]:
+def _read_header(text: bytes, nbytes: int, sections: tuple[str, ...], limits: Limits) -> Header:
+    """Read a header. From step to step at most its metadata changes, so the rest of a short one is kept as read."""
+    if len(text) > LONGEST_KEPT:
+        return _read_text(text, nbytes, sections, limits)
+    first = METADATA_FIRST.match(text)
+    if first is None:
+        return _kept(text, nbytes, sections, limits)
+    try:
+        metadata = _checked_metadata(read_text(first[1], "the safetensors header"))
+        rest = _kept(b"{" + text[first.end() :], nbytes, sections, limits)
+    except MalformedBody:
+        return _read_text(text, nbytes, sections, limits)  # to say it of the whole
+    if rest.metadata is not None:
+        return _read_text(text, nbytes, sections, limits)
+    return Header(metadata, rest.places)
+
+
+def _read_text(text: bytes, nbytes: int, sections: tuple[str, ...], limits: Limits) -> Header:
+    """Read the header of `nbytes` bytes of data."""
+    header = read_text(text, "the safetensors header")
+    if not isinstance(header, dict):
+        raise MalformedBody("the safetensors header is not a JSON object")
+    metadata = _checked_metadata(header.pop("__metadata__")) if "__metadata__" in header else None
+    names = _checked_names(header, sections, limits)
+    return Header(metadata, tuple(_read_places(header, names, nbytes, limits)))
+
+
+_kept = lru_cache(MOST_KEPT)(_read_text)
+
+
+def _checked_metadata(metadata: Any) -> Mapping[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise MalformedBody("__metadata__ must be an object of strings")
+    return metadata
+
+
+def _checked_names(names: Iterable[str], sections: Collection[str], limits: Limits) -> dict[str, tuple[str, str]]:
     """Return section and tensor of each name, all within the limits."""
     places = {}
     for name in names:
@@ -125,22 +178,24 @@ def _places(names: Iterable[str], sections: Collection[str], limits: Limits) -> 
     return places
 
 
-def _read_tensors(header: dict[str, Any], data: memoryview) -> Iterable[tuple[str, Array]]:
+def _read_places(
+    header: dict[str, Any], names: Mapping[str, tuple[str, str]], nbytes: int, limits: Limits
+) -> Iterable[Place]:
     """Yield the tensors, which must cover the data without a gap or an overlap, so no name can hide another's bytes."""
     entries = sorted(((name, *_read_entry(name, entry)) for name, entry in header.items()), key=lambda entry: entry[3:])
     position = 0
     for name, dtype, shape, start, end in entries:
-        if start != position or end - start != math.prod(shape) * dtype.itemsize or end > len(data):
+        if start != position or end - start != math.prod(shape) * dtype.itemsize or end > nbytes:
             raise MalformedBody(
                 f"tensor {name!r:.80}: bytes {start} to {end} do not hold {dtype.name} {list(shape)} right after byte "
-                f"{position} of {len(data)}",
+                f"{position} of {nbytes}",
                 tensor=name,
             )
         position = end
-        array = np.frombuffer(data[start:end], np.uint8).view(dtype).reshape(shape)
-        yield name, array if array.flags.aligned else array.copy()
-    if position != len(data):
-        raise MalformedBody(f"{len(data) - position} bytes after the last tensor belong to none")
+        limits.check_dimensions(name, len(shape))
+        yield Place(*names[name], dtype, shape, start, end)
+    if position != nbytes:
+        raise MalformedBody(f"{nbytes - position} bytes after the last tensor belong to none")
 
 
 def _read_entry(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:

@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 
 import httpx2
 import numpy as np
+from fastapi import FastAPI
 from httpx2 import Client
 from optim_client._tensors import Arrays, decode
 from starlette.types import ASGIApp
@@ -56,7 +57,13 @@ class InThisThread(httpx2.BaseTransport):
 @contextmanager
 def serving(store: Store | None = None, /, **settings: Any) -> Iterator[Client]:
     """The service in this thread; with a store object of its own, or one by its URL."""
-    app = create_app(Settings(**{"store": "memory:"} | settings), store)
+    with running(create_app(Settings(**{"store": "memory:"} | settings), store)) as client:
+        yield client
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[Client]:
+    """An application in this thread."""
     with asyncio.Runner() as runner:
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())

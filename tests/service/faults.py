@@ -49,6 +49,8 @@ class ForgedStore(MemoryStore):
 class SlowStore(MemoryStore):
     """Saves steps when it is told to go on."""
 
+    is_instant = False
+
     def __init__(self) -> None:
         super().__init__(10)
         self.begun, self.go_on = asyncio.Event(), asyncio.Event()

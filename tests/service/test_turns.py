@@ -22,6 +22,8 @@ async def test_one_of_eight_racing_clients_takes_the_step() -> None:
 class YieldingStore(MemoryStore):
     """Lets the others run before it answers, as a store elsewhere does."""
 
+    is_instant = False
+
     async def load(self, session_id: str) -> Head | None:
         head = await super().load(session_id)
         await asyncio.sleep(0)
@@ -64,6 +66,8 @@ async def test_steps_and_changes_of_settings_at_once_all_happen() -> None:
 
 class LateStore(MemoryStore):
     """Saves the steps of the sessions that are labelled slow when it is told to."""
+
+    is_instant = False
 
     def __init__(self) -> None:
         super().__init__(10)

@@ -7,7 +7,7 @@ from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from typing import Any
 
-from app.logs import LOGGERS, configure_logs
+from app.logs import LOGGER, LOGGERS, configure_logs
 
 
 class Logs:
@@ -22,6 +22,8 @@ class Logs:
 
     def text(self) -> str:
         """Return all that was written since the last call."""
+        for handler in logging.getLogger(LOGGER).handlers:
+            handler.flush()
         text = self._stream.getvalue()
         self._stream.seek(0)
         self._stream.truncate()
