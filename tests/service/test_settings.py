@@ -108,7 +108,7 @@ def surroundings() -> Iterator[None]:
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Return the settings that `optim serve` would have run with."""
     served: list[Settings] = []
-    monkeypatch.setattr(cli, "run_server", served.append)
+    monkeypatch.setattr("app.serve.serve", served.append)
     return served
 
 
