@@ -102,8 +102,8 @@ HostList = Annotated[str, AfterValidator(_known_hosts)]
 OriginList = Annotated[str, AfterValidator(_known_origins)]
 
 
-class Settings(BaseModel):
-    """The settings. Those not given are read from the environment when it is constructed. Frozen afterwards."""
+class FromEnvironment(BaseModel):
+    """Values that are read from the environment when they are not given, and frozen afterwards."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -112,6 +112,22 @@ class Settings(BaseModel):
         validate_default=True,
         defer_build=True,  # `--help` needs only the fields
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_environment(cls, given: dict[str, Any]) -> dict[str, Any]:
+        variables = {name.lower(): text for name, text in os.environ.items()}
+        named = {name: variables.get(f"{PREFIX}{name}") for name in cls.model_fields}
+        return {name: text for name, text in named.items() if text is not None} | given
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_line(cls, value: Any, info: ValidationInfo) -> Any:
+        return _stripped(value, LINE_ENDS if info.field_name == "ssl_keyfile_password" else LINE_ENDS + "\t ")
+
+
+class Settings(FromEnvironment):
+    """The settings."""
 
     store: StoreUrl = Field(
         default_factory=default_store,
@@ -246,18 +262,6 @@ class Settings(BaseModel):
         default="info", description="The lowest level that is logged."
     )
     log_format: Literal["console", "json"] = Field(default="console", description="The format of log lines.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_environment(cls, given: dict[str, Any]) -> dict[str, Any]:
-        variables = {name.lower(): text for name, text in os.environ.items()}
-        named = {name: variables.get(f"{PREFIX}{name}") for name in cls.model_fields}
-        return {name: text for name, text in named.items() if text is not None} | given
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _one_line(cls, value: Any, info: ValidationInfo) -> Any:
-        return _stripped(value, LINE_ENDS if info.field_name == "ssl_keyfile_password" else LINE_ENDS + "\t ")
 
     @property
     def has_keys(self) -> bool:
