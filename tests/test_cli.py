@@ -24,17 +24,7 @@ finally:
     print(*sys.modules, file=sys.stderr)
 """
 HEAVY = {"asyncio", "attr", "fastapi", "httpx2", "importlib.metadata", "lmdb", "numba", "numpy", "optim_client"}
-HEAVY |= {
-    "optim_engine",
-    "orjson",
-    "prometheus_client",
-    "pydantic",
-    "redis",
-    "rich",
-    "starlette",
-    "structlog",
-    "uvicorn",
-}
+HEAVY |= {"optim_engine", "orjson", "prometheus_client", "pydantic", "redis", "rich", "starlette", "uvicorn"}
 """Modules that take long to import."""
 JSON = {"content-type": "application/json"}
 Optim = Callable[..., tuple[int, str, str]]
