@@ -72,7 +72,7 @@ log = Log()
 
 
 def configure_logs(level: str, form: str) -> None:
-    """Everything in one form, to standard error; coloured only where a person sees it on a terminal."""
+    """Write every line in one form, to standard error; coloured only where a person sees it on a terminal."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter(_render(form)))
     handler.addFilter(lambda record: isinstance(record.msg, Message) or not record.getMessage().startswith(CHATTER))

@@ -153,6 +153,12 @@ def test_a_setting_drops_line_breaks_and_byte_order_marks(name: str, form: str) 
     assert getattr(Settings(), name) == value
 
 
+def test_the_letters_of_a_variable_may_be_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("optim_port", "9000")
+    assert Settings().port == 9000
+    assert Settings(port=9001).port == 9001
+
+
 def test_a_password_keeps_its_blanks() -> None:
     os.environ["OPTIM_SSL_KEYFILE_PASSWORD"] = " secret \n"
     assert Settings().ssl_keyfile_password == " secret "
