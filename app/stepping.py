@@ -81,11 +81,11 @@ class Stepping:
 
     async def _take(self, old: Loaded, request: StepRequest) -> StepAnswer:
         """Compute the step and save it; pieces of a large one are written meanwhile."""
-        nbytes = _nbytes(old, request)
-        is_large = nbytes >= LARGE
+        is_large = _nbytes(old, request) >= LARGE
         lent = self._records.store.saving(old.session.id, new_token()) if is_large else nullcontext()
         async with lent as saving:
-            work = partial(changes.step, old, request, self._compute.machine(nbytes), self._room, saving)
+            machine = self._compute.machine(_nbytes(old, request))
+            work = partial(changes.step, old, request, machine, self._room, saving)
             change, answer = await self._compute.run(work, _work(old, request))
             await self._records.save(change, saving)
         return answer
