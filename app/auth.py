@@ -11,8 +11,9 @@ from pathlib import Path
 
 from app import keys_file
 from app.errors import Forbidden, Unauthenticated
-from app.keys_file import ID_LENGTH, Key, Role, hash_of
+from app.keys_file import ID_LENGTH, Key, hash_of
 from app.logs import log
+from app.roles import Role
 
 SOLE_TENANT = "default"
 """The tenant of all sessions, if there are no keys, or one from the environment."""

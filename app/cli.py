@@ -1,33 +1,39 @@
-"""The command `optim`: serve, demo, API keys, copies of the store, and the sessions of a running service."""
+"""The command `optim`: serve, demo, API keys, copies of the store, and the sessions of a running service.
 
-import inspect
-import os
+Each command imports what it needs when it runs, so that `--help` is quick.
+"""
+
 import re
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any
 
-import orjson
 import typer
-from optim_client import Client, OptimError
-from pydantic import FilePath, ValidationError
-from pydantic.fields import FieldInfo
+from typer.core import TyperCommand
 
-from app import keys_file, wrong_values
-from app.errors import ServiceError
-from app.serve import serve as run_server
-from app.serve import shown
-from app.settings import Settings
-from app.store import lmdb_copy, open_store
-from app.store.lmdb import LmdbStore
+from app.roles import Role
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+if TYPE_CHECKING:
+    from optim_client import Client
+
+    from app.keys_file import Key
+    from app.store.lmdb_copy import Copied
+
+NO_HELP = {"default_map": {"help": False}}
+"""The value of a `--help` that is not given. Typer has none, so it imports Pydantic to convert it."""
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings=NO_HELP,
+)
 sessions = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
+    context_settings=NO_HELP,
     help="Look at, move and delete the sessions of a running service.",
     epilog="Where no --url is given: OPTIM_BASE_URL, else http://127.0.0.1:8000. The API key is OPTIM_API_KEY.",
 )
@@ -35,12 +41,15 @@ app.add_typer(sessions, name="sessions")
 keys = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
+    context_settings=NO_HELP,
     help="Make, list and revoke API keys. A running service rereads their file by itself.",
 )
 app.add_typer(keys, name="keys")
-
 store = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="Back up and restore the embedded store, without a service."
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings=NO_HELP,
+    help="Back up and restore the embedded store, without a service.",
 )
 app.add_typer(store, name="store")
 
@@ -56,8 +65,10 @@ MOST_DAYS = 36_500
 StateFile = Annotated[Path, typer.Argument(metavar="FILE", help="The state, in the safetensors format.")]
 
 
-def _client(url: str | None) -> Client:
+def _client(url: str | None) -> "Client":
     """Return a client that tries three times, because a person waits."""
+    from optim_client import Client
+
     return Client(url, max_retries=2)
 
 
@@ -65,13 +76,27 @@ def main() -> None:
     """Run the command. A refusal is one line on standard error and exit status 1."""
     try:
         app()
-    except (OptimError, ServiceError, ValueError, OSError) as error:
+    except Exception as error:
+        if not _is_refusal(error):
+            raise
         typer.echo(f"optim: {error}", err=True)
         raise SystemExit(1) from None
 
 
+def _is_refusal(error: Exception) -> bool:
+    if isinstance(error, ValueError | OSError):
+        return True
+    from optim_client import OptimError
+
+    from app.errors import ServiceError
+
+    return isinstance(error, OptimError | ServiceError)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"optim {version('optim-service')}")
         raise typer.Exit
 
@@ -85,61 +110,23 @@ def optim(
     """An optimizer you call over HTTP: every step durable, and applied exactly once."""
 
 
-def serve(**flags: Any) -> None:
+class _Serve(TyperCommand):
+    """The command `serve`. It gets its flags, one for each setting, when it runs."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Return the context of the command with its flags."""
+        from app.flags import serve_command
+
+        return serve_command(self.help).make_context(info_name, args, parent=parent, **extra)
+
+
+@app.command(cls=_Serve)
+def serve() -> None:
     """Run the service.
 
     Every flag is also an environment variable: --max-body-bytes is OPTIM_MAX_BODY_BYTES. A flag wins. Other users of
     this machine can read a flag: put a password of the store into OPTIM_STORE.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
-    settings = _settings(**given)
-    for name, value in given.items():
-        os.environ[f"OPTIM_{name.upper()}"] = str(value)
-    run_server(settings)
-
-
-def _settings(**given: Any) -> Settings:
-    """Return the settings, those not given from the environment. A wrong one is refused in one line, by its name."""
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        hint = f"{_flag(name)} or OPTIM_{name.upper()}"
-        raise typer.BadParameter(wrong_values.sentence(first), param_hint=hint) from None
-
-
-def _with_settings_as_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Give the command a flag for each setting, with its words."""
-    parameters = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, field))
-        for name, field in Settings.model_fields.items()
-    ]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
-
-
-def _option(name: str, field: FieldInfo) -> Any:
-    """Return the flag of a setting. Its value is a string, checked by `Settings` like the environment's."""
-    if field.annotation is bool:
-        return Annotated[bool | None, typer.Option(_flag(name), help=field.description)]
-    default = "" if field.default_factory or field.default is None else f"  [default: {field.default}]"
-    option = typer.Option(_flag(name), metavar=_metavar(field.annotation), help=f"{field.description}{default}")
-    return Annotated[str | None, option]
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _metavar(annotation: Any) -> str:
-    if get_origin(annotation) is Literal:
-        return "|".join(get_args(annotation))
-    return {int: "N", float: "N", int | None: "N", FilePath | None: "FILE"}.get(annotation, "TEXT")
-
-
-app.command("serve")(_with_settings_as_flags(serve))
 
 
 @app.command()
@@ -148,7 +135,7 @@ def demo(url: Url = None) -> None:
 
     Its optimizer is a service that the demo starts, kills in a step and starts again; with --url one that runs already.
     """
-    from app.demo.run import demo as run_demo  # noqa: PLC0415 - takes a tenth of a second, which other commands save
+    from app.demo.run import demo as run_demo
 
     raise typer.Exit(run_demo(url))
 
@@ -171,6 +158,8 @@ def list_sessions(url: Url = None) -> None:
 @sessions.command()
 def show(session_id: SessionId, url: Url = None) -> None:
     """Print the session as JSON."""
+    import orjson
+
     with _client(url) as client:
         info = client.sessions.get(session_id).info
         typer.echo(orjson.dumps(asdict(info), option=orjson.OPT_INDENT_2))
@@ -221,8 +210,8 @@ def _known_days(text: str) -> int:
 
 
 def _known_role(role: str) -> str:
-    if role not in keys_file.Role.__members__:
-        raise typer.BadParameter(f"unknown role {role!r:.80}; expected one of {', '.join(keys_file.Role.__members__)}")
+    if role not in Role.__members__:
+        raise typer.BadParameter(f"unknown role {role!r:.80}; expected one of {', '.join(Role.__members__)}")
     return role
 
 
@@ -232,6 +221,8 @@ def backup(
     store_url: StoreUrl = None,
 ) -> None:
     """Copy all sessions as of one moment, even while in use."""
+    from app.store import lmdb_copy
+
     folder, map_bytes = _embedded(store_url)
     _tell(f"backed up {folder} to {to}", lmdb_copy.backup(folder, to, map_bytes))
 
@@ -242,20 +233,28 @@ def restore(
     store_url: StoreUrl = None,
 ) -> None:
     """Restore a copy to where no store is. The copy stays as it is."""
+    from app.store import lmdb_copy
+
     folder, map_bytes = _embedded(store_url)
     _tell(f"restored {source} to {folder}", lmdb_copy.restore(source, folder, map_bytes))
 
 
 def _embedded(store_url: str | None) -> tuple[Path, int]:
     """Return the folder of the embedded store, and its largest size."""
-    settings = _settings() if store_url is None else _settings(store=store_url)
+    from app.flags import settings_of
+    from app.store import open_store
+    from app.store.lmdb import LmdbStore
+
+    settings = settings_of() if store_url is None else settings_of(store=store_url)
     opened = open_store(settings)
     if not isinstance(opened, LmdbStore):
+        from app.serve import shown
+
         raise ValueError(f"the store is {shown(settings.store)}, not lmdb:PATH; for Redis see docs/stores.md")
     return opened.file.folder, opened.file.map_bytes
 
 
-def _tell(done: str, copied: lmdb_copy.Copied) -> None:
+def _tell(done: str, copied: "Copied") -> None:
     typer.echo(
         f"{done}: {copied.sessions:,} sessions, {copied.size:,} bytes, all read and checked against their checksums"
     )
@@ -272,7 +271,7 @@ def create_key(
     role: Annotated[
         str,
         typer.Option(
-            metavar="|".join(keys_file.Role.__members__),
+            metavar="|".join(Role.__members__),
             callback=_known_role,
             help="What it may do; each may do what those before it may.",
         ),
@@ -282,6 +281,8 @@ def create_key(
     ] = None,
 ) -> None:
     """Print a new key, once: the file has only its hash."""
+    from app import keys_file
+
     expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(days) if days else None
     secret, key = keys_file.create(file, tenant, role, expires_at)
     typer.echo(secret)
@@ -291,6 +292,8 @@ def create_key(
 @keys.command("list")
 def list_keys(file: KeysPath) -> None:
     """List the keys, one a line: id, tenant, role, expiry."""
+    from app import keys_file
+
     for key in keys_file.read(file):
         typer.echo(_shown(key))
 
@@ -300,10 +303,12 @@ def revoke_key(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")], file: KeysPath
 ) -> None:
     """Remove the key from the file: within a second it is refused."""
+    from app import keys_file
+
     keys_file.revoke(file, key_id)
 
 
-def _shown(key: keys_file.Key) -> str:
+def _shown(key: "Key") -> str:
     expires = f"{key.expires_at:%Y-%m-%d %H:%M:%SZ}" if key.expires_at else "never"
     return f"{key.id}  {key.role:5}  {key.tenant}  {'expired' if key.expired else 'expires'} {expires}"
 

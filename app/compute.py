@@ -1,12 +1,16 @@
 """The compute pool: small work runs at once, large work on threads, so the event loop never waits for it."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from os import cpu_count
+from threading import Thread
 from typing import TypeVar
 
-from optim_engine.machine import Machine, fastest
+from app.logs import log
+from optim_engine.machine import NUMPY, Machine, fused, installed
 
 T = TypeVar("T")
 
@@ -16,11 +20,16 @@ INLINE_BELOW = 1 << 16
 TENSOR_BYTES = 512
 """The cost of a tensor without elements, in bytes of work."""
 
+FUSED_FROM = 1 << 20
+"""Bytes of arrays and state from which on the fused kernel saves a step a tenth of a millisecond. The first such step
+loads it: that takes half a second and 150 MB, which a service of smaller steps does without."""
+
 
 class Compute:
     """A pool of `threads` threads; 0 stands for one per processor.
 
-    `machine` computes the steps: on the calling thread, and on idle threads of the pool.
+    Steps are computed on the calling thread, and on idle threads of the pool. `kernel` is the name of the kernel for
+    large steps.
     """
 
     def __init__(self, threads: int) -> None:
@@ -28,7 +37,30 @@ class Compute:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compute")
         self.runs = 0
         """The number of starts and ends of work so far."""
-        self.machine = Machine(fastest(), threads, self._pool)
+        self.kernel = installed()
+        self._machine = Machine(NUMPY, threads, self._pool)
+        self._loading: Thread | None = None
+
+    def machine(self, nbytes: int) -> Machine:
+        """Return the machine for a step of so many bytes of arrays and state.
+
+        The first large step makes a thread load the fused kernel. Until it is loaded NumPy computes the same bits.
+        """
+        if nbytes >= FUSED_FROM and self._loading is None and self.kernel != NUMPY.name:
+            self._loading = Thread(target=self._load, name="load-kernel")
+            self._loading.start()
+        return self._machine
+
+    def _load(self) -> None:
+        started = time.perf_counter()
+        try:
+            self._machine = replace(self._machine, kernel=fused())
+        except Exception as error:
+            self.kernel = NUMPY.name
+            log.warning("numba cannot be loaded: NumPy computes all steps", cause=f"{type(error).__name__}: {error}")
+        else:
+            seconds = round(time.perf_counter() - started, 2)
+            log.info("loaded the kernel for large steps", kernel=self.kernel, seconds=seconds)
 
     async def run(self, work: Callable[[], T], nbytes: int) -> T:
         """Return what `work` returns. `nbytes` is about the bytes it goes through, `TENSOR_BYTES` for each tensor."""

@@ -14,24 +14,16 @@ import secrets
 import time
 from collections.abc import Callable
 from datetime import datetime
-from enum import IntEnum
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from app.roles import Role
 from app.wrong_values import need
 
 ID_LENGTH = 12
 LOCKED_SECONDS = 5.0
 """The longest wait of a change for another one to end."""
-
-
-class Role(IntEnum):
-    """The permissions of a key; each role includes those before it."""
-
-    read = 1
-    write = 2
-    admin = 3
 
 
 class Key(BaseModel):

@@ -3,21 +3,21 @@
 Until `configure_logs` is called only warnings are seen, so that a service inside of another program is quiet.
 """
 
+import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 
-import structlog
-from structlog.stdlib import BoundLogger, ProcessorFormatter
-from structlog.typing import EventDict, Processor, WrappedLogger
-
-from app.request_lines import EVENT, Lines, Words, as_json, as_text
+from app.request_lines import Lines
 
 LOGGER = "optim"
 LOGGERS = (LOGGER, "app", "uvicorn")
-"""The service's own lines, those of its parts that know no structlog, and the server's."""
+"""The service's own lines, those of its parts that log texts alone, and the server's."""
 CHATTER = (
     "Started server process",
     "Waiting for application",
@@ -26,39 +26,60 @@ CHATTER = (
     "Finished server process",
 )
 """The first words of uvicorn's messages that tell nothing new."""
-
+REQUEST = "request"
+"""The event of the line that each request has. These lines wait for each other."""
+QUOTED = frozenset(" \t=\r\n\"'")
+"""The characters that put a text into quotes."""
+RESET, BRIGHT, DIM, NAME, VALUE = "\33[0m", "\33[1m", "\33[2m", "\33[36m", "\33[35m"
+LEVELS = {"debug": "\33[32m", "info": "\33[32m", "warning": "\33[33m", "error": "\33[31m", "critical": "\33[31m"}
+"""The colour of each level."""
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""That of the request that is worked on. One variable: to bind structlog's takes 60 times as long."""
+"""That of the request that is worked on."""
 
 
-def _request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Put the id at the end of a line."""
-    request_id = event.pop("request_id", None) or REQUEST_ID.get()
-    if request_id is not None:
-        event["request_id"] = request_id
-    return event
+@dataclass(frozen=True)
+class Message:
+    """An event and its fields. The handlers of other programs show it as text."""
+
+    event: str
+    fields: Mapping[str, object]
+
+    def __str__(self) -> str:
+        return " ".join([self.event, *[f"{name}={_shown(value)}" for name, value in self.fields.items()]])
 
 
-_EVERY_LINE: Sequence[Processor] = (structlog.stdlib.add_log_level, structlog.processors.format_exc_info, _request_id)
+class Log:
+    """The service's own logger: each method logs an event, and fields by name."""
 
-log: BoundLogger = structlog.wrap_logger(
-    logging.getLogger(LOGGER),
-    wrapper_class=BoundLogger,
-    processors=[
-        structlog.stdlib.filter_by_level,
-        *_EVERY_LINE,
-        ProcessorFormatter.wrap_for_formatter,
-    ],
-).bind()
+    def __init__(self) -> None:
+        self._logger = logging.getLogger(LOGGER)
+
+    def debug(self, event: str, **fields: object) -> None:
+        self._logger.debug(Message(event, fields))
+
+    def info(self, event: str, **fields: object) -> None:
+        self._logger.info(Message(event, fields))
+
+    def warning(self, event: str, **fields: object) -> None:
+        self._logger.warning(Message(event, fields))
+
+    def error(self, event: str, **fields: object) -> None:
+        self._logger.error(Message(event, fields))
+
+    def exception(self, event: str, **fields: object) -> None:
+        """Log an error with the traceback of the exception that is handled."""
+        self._logger.exception(Message(event, fields))
+
+
+log = Log()
 
 
 def configure_logs(level: str, form: str) -> None:
-    """Everything in one form, to standard error; coloured only where a person sees it on a terminal."""
-    colors = form != "json" and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    handler = Lines(as_json if form == "json" else None if colors else as_text)
-    handler.setFormatter(_formatter(form, colors))
-    handler.addFilter(lambda record: not record.getMessage().startswith(CHATTER))
+    """Write every line in one form, to standard error; coloured only where a person sees it on a terminal."""
+    handler = Lines(lambda record: isinstance(record.msg, Message) and record.msg.event == REQUEST)
+    handler.setFormatter(_Formatter(_render(form)))
+    handler.addFilter(lambda record: isinstance(record.msg, Message) or not record.getMessage().startswith(CHATTER))
     for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
@@ -66,24 +87,59 @@ def configure_logs(level: str, form: str) -> None:
         logger.propagate = False
 
 
-def log_request(level: str, words: Words) -> None:
-    """Log the line of the request that is worked on."""
-    logger = logging.getLogger(LOGGER)
-    handler = logger.handlers[0] if logger.handlers else None
-    if not isinstance(handler, Lines) or handler.form is None:
-        getattr(log, level)(EVENT, **words)
-    elif logger.isEnabledFor(getattr(logging, level.upper())):
-        handler.add(handler.form(level, words, REQUEST_ID.get() or ""))
+Render = Callable[[datetime, dict[str, object]], str]
 
 
-def _formatter(form: str, colors: bool) -> ProcessorFormatter:
-    when: Processor
-    render: Processor
+class _Formatter(logging.Formatter):
+    """A formatter that gathers the parts of a line: the fields, `event`, `level`, `exception`, `request_id`."""
+
+    def __init__(self, render: Render) -> None:
+        super().__init__()
+        self._render = render
+
+    def format(self, record: logging.LogRecord) -> str:
+        parts: dict[str, object]
+        if isinstance(record.msg, Message):
+            parts = {**record.msg.fields, "event": record.msg.event}
+        else:
+            parts = {"event": record.getMessage()}
+        request_id = parts.pop("request_id", None) or REQUEST_ID.get()
+        parts["level"] = record.levelname.lower()
+        if record.exc_info:
+            parts["exception"] = self.formatException(record.exc_info)
+        if request_id is not None:
+            parts["request_id"] = request_id
+        return self._render(datetime.fromtimestamp(record.created, UTC), parts)
+
+
+def _render(form: str) -> Render:
     if form == "json":
-        when, render = structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()
-    else:
-        when = structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%SZ", utc=True)
-        render = structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, sort_keys=False)
-    return ProcessorFormatter(
-        foreign_pre_chain=_EVERY_LINE, processors=[when, ProcessorFormatter.remove_processors_meta, render]
-    )
+        return _as_json
+    has_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    return partial(_as_text, _painted if has_colours else _plain)
+
+
+def _as_json(when: datetime, parts: dict[str, object]) -> str:
+    """Return a line for machines."""
+    return json.dumps({**parts, "timestamp": when.isoformat().replace("+00:00", "Z")}, default=repr)
+
+
+def _as_text(paint: Callable[[object, str], str], when: datetime, parts: dict[str, object]) -> str:
+    """Return a line for people."""
+    event, level, exception = parts.pop("event"), str(parts.pop("level")), parts.pop("exception", None)
+    shown_level = paint(f"{level:9}", LEVELS.get(level, "") + BRIGHT)
+    words = [paint(f"{when:%Y-%m-%d %H:%M:%SZ}", DIM), f"[{shown_level}]", paint(event, BRIGHT)]
+    words += [f"{paint(name, NAME)}={paint(_shown(value), VALUE)}" for name, value in parts.items()]
+    return " ".join(words) + (f"\n{exception}" if exception else "")
+
+
+def _plain(text: object, _: str) -> str:
+    return str(text)
+
+
+def _painted(text: object, colour: str) -> str:
+    return f"{colour}{text}{RESET}"
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) and QUOTED.isdisjoint(value) else repr(value)

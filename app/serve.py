@@ -22,7 +22,7 @@ from app.store import open_store
 from app.web.connection import Connection
 from app.web.deadlines import Timeouts
 from app.web.pacing import Pacing
-from optim_engine.machine import fastest
+from optim_engine.machine import installed
 
 APPLICATION = "app.worker:application"
 HEALTHCHECK_SECONDS = 30
@@ -58,7 +58,7 @@ def serve(settings: Settings) -> None:
             store=shown(settings.store),
             workers=settings.workers,
             threads=settings.compute_threads or os.cpu_count(),
-            kernel=fastest().name,
+            kernel=installed(),
         )
         if not settings.has_keys:
             _warn_of_open_doors(settings)

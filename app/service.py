@@ -10,10 +10,10 @@ from fastapi import Depends, Request
 
 from app.auth import Caller, Keys
 from app.compute import Compute
-from app.keys_file import Role
 from app.listing import Listing
 from app.readiness import Readiness
 from app.records import Records
+from app.roles import Role
 from app.sessions import Sessions
 from app.settings import Settings
 from app.stepping import Stepping

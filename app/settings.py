@@ -9,12 +9,23 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, FilePath, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FilePath,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from app.web.names import EVERY, Hosts, listed, origin
 
 DEFAULT_PORT = 8000
+PREFIX = "optim_"
+"""The start of a variable's name, whose letters may be small or capital."""
 
 
 def default_store() -> str:
@@ -91,10 +102,32 @@ HostList = Annotated[str, AfterValidator(_known_hosts)]
 OriginList = Annotated[str, AfterValidator(_known_origins)]
 
 
-class Settings(BaseSettings):
-    """The settings, read from the environment when constructed, and frozen afterwards."""
+class FromEnvironment(BaseModel):
+    """Values that are read from the environment when they are not given, and frozen afterwards."""
 
-    model_config = SettingsConfigDict(env_prefix="OPTIM_", frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        validate_default=True,
+        defer_build=True,  # `--help` needs only the fields
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_environment(cls, given: dict[str, Any]) -> dict[str, Any]:
+        variables = {name.lower(): text for name, text in os.environ.items()}
+        named = {name: variables.get(f"{PREFIX}{name}") for name in cls.model_fields}
+        return {name: text for name, text in named.items() if text is not None} | given
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _one_line(cls, value: Any, info: ValidationInfo) -> Any:
+        return _stripped(value, LINE_ENDS if info.field_name == "ssl_keyfile_password" else LINE_ENDS + "\t ")
+
+
+class Settings(FromEnvironment):
+    """The settings."""
 
     store: StoreUrl = Field(
         default_factory=default_store,
@@ -229,11 +262,6 @@ class Settings(BaseSettings):
         default="info", description="The lowest level that is logged."
     )
     log_format: Literal["console", "json"] = Field(default="console", description="The format of log lines.")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _one_line(cls, value: Any, info: ValidationInfo) -> Any:
-        return _stripped(value, LINE_ENDS if info.field_name == "ssl_keyfile_password" else LINE_ENDS + "\t ")
 
     @property
     def has_keys(self) -> bool:

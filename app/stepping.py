@@ -84,7 +84,8 @@ class Stepping:
         is_large = _nbytes(old, request) >= LARGE
         lent = self._records.store.saving(old.session.id, new_token()) if is_large else nullcontext()
         async with lent as saving:
-            work = partial(changes.step, old, request, self._compute.machine, self._room, saving)
+            machine = self._compute.machine(_nbytes(old, request))
+            work = partial(changes.step, old, request, machine, self._room, saving)
             change, answer = await self._compute.run(work, _work(old, request))
             await self._records.save(change, saving)
         return answer

@@ -8,6 +8,7 @@ from concurrent.futures import Executor, wait
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import count
 from typing import TypeVar
 
@@ -33,14 +34,27 @@ class Kernel:
 NUMPY = Kernel("numpy", walk.update_blocks, squares)
 
 
+def installed() -> str:
+    """Return the name of the fastest kernel that is installed, without loading it."""
+    return "numba" if find_spec("numba") else NUMPY.name
+
+
 @cache
+def fused() -> Kernel:
+    """Return the fused kernel, compiled. Raises `ImportError` if numba cannot be imported.
+
+    The first call takes half a second and 150 MB; some seconds more if numba's cache does not have the kernel.
+    """
+    module = import_module("optim_engine.fused")
+    return Kernel("numba", module.update_blocks, module.squares)
+
+
 def fastest() -> Kernel:
-    """Return the fused kernel, compiled, if numba can be imported; otherwise NumPy's."""
+    """Return the fused kernel if numba can be imported; otherwise NumPy's."""
     try:
-        fused = import_module("optim_engine.fused")
+        return fused()
     except ImportError:
         return NUMPY
-    return Kernel("numba", fused.update_blocks, fused.squares)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -12,8 +14,18 @@ import pytest
 
 from app import cli, keys_file
 from app.demo.server import Server
-from app.settings import Settings
 
+IMPORTED = """
+import sys
+from app.cli import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+HEAVY = {"asyncio", "attr", "fastapi", "httpx2", "importlib.metadata", "lmdb", "numba", "numpy", "optim_client"}
+HEAVY |= {"optim_engine", "orjson", "prometheus_client", "pydantic", "redis", "rich", "starlette", "uvicorn"}
+"""Modules that take long to import."""
 JSON = {"content-type": "application/json"}
 Optim = Callable[..., tuple[int, str, str]]
 
@@ -61,6 +73,19 @@ def test_no_line_of_the_overviews_is_cut(optim: Optim, group: list[str]) -> None
     assert "..." not in words.partition("Commands:")[2]
 
 
+@pytest.mark.parametrize(
+    "words", ["", "keys", "keys create", "sessions", "sessions list", "store", "store backup", "demo", "serve"]
+)
+def test_help_imports_no_service(words: str) -> None:
+    command = [sys.executable, "-c", IMPORTED, *words.split(), "--help"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    ours = {"app.flags", "app.settings", "app.web", "app.web.names", "app.wrong_values"} if words == "serve" else set()
+    theirs = {"importlib.metadata", "pydantic"} if words == "serve" else set()
+    modules = set(said.split())
+    assert {name for name in modules if name.partition(".")[0] == "app"} == {"app", "app.cli", "app.roles"} | ours
+    assert modules & HEAVY <= theirs
+
+
 def test_keys_commands_name_the_file_that_is_missing(optim: Optim, tmp_path: Path) -> None:
     file = tmp_path / "none.json"
     status, _, words = optim("keys", "list", "--file", str(file))
@@ -79,13 +104,6 @@ def test_a_backup_of_a_malformed_store_is_refused_by_name(optim: Optim, tmp_path
     status, _, words = optim("store", "backup", str(tmp_path / "copy"), "--store", "sqlite:x", COLUMNS="200")
     assert status == 2
     assert "Invalid value for --store or OPTIM_STORE: must be lmdb:PATH, redis://…" in words
-
-
-def test_every_setting_is_a_flag_of_serve(optim: Optim) -> None:
-    words = " ".join(optim("serve", "--help", COLUMNS="200")[1].split())
-    for name, field in Settings.model_fields.items():
-        value = "" if field.annotation is bool else r"\S+ "
-        assert re.search(rf"--{name.replace('_', '-')} {value}{re.escape(str(field.description))}", words), name
 
 
 def test_the_version_is_that_of_the_package(optim: Optim) -> None:

@@ -7,8 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
+from optim_client import Client
+
+from app.compute import FUSED_FROM
 from app.worker import SWITCH_SECONDS
 from tests.reaper import tied
 from tests.web.sockets import Wire, post
@@ -39,6 +44,19 @@ def test_a_process_is_tuned_and_reads_the_environment() -> None:
     environment = os.environ | {"OPTIM_STORE": "memory:", "OPTIM_LOG_LEVEL": "error"}
     said = subprocess.check_output([sys.executable, "-c", PROGRAM], env=environment, text=True)
     assert json.loads(said) == [[50_000, 10, 1_000_000], True, SWITCH_SECONDS, 40]
+
+
+def test_a_process_loads_numba_at_its_first_large_step(with_numba: None) -> None:
+    with served("--store=memory:") as (server, (host, port)), Client(f"http://{host}:{port}", timeout=60) as client:
+        maps = Path(f"/proc/{server.pid}/maps")
+        small, large = np.ones(1, np.float32), np.ones(FUSED_FROM // 4, np.float32)
+        client.sessions.create("adamw").step({"w": small}, {"w": small})
+        assert "llvmlite" not in maps.read_text()
+        client.sessions.create("adamw").step({"w": large}, {"w": large})
+        assert server.stderr
+        lines = map(json.loads, server.stderr)
+        assert next(line for line in lines if line["event"].startswith("loaded the kernel"))["kernel"] == "numba"
+        assert "llvmlite" in maps.read_text()
 
 
 def test_a_request_cancelled_by_a_stop_logs_no_error() -> None:

@@ -33,7 +33,7 @@ async def readyz(service: Has) -> dict[str, str]:
     """Write to the store; 503 if that fails, or takes longer than two seconds."""
     await service.readiness.check()
     scheme = service.settings.store.partition(":")[0]
-    kernel = service.compute.machine.kernel.name
+    kernel = service.compute.kernel
     return {"status": "ready", "store": scheme, "kernel": kernel, "version": version("optim-service")}
 
 

@@ -1,19 +1,37 @@
-"""The stores that keep sessions: one interface (`base.py`), three implementations."""
+"""The stores that keep sessions: one interface (`base.py`), three implementations. Each is imported when it is opened,
+because nobody needs the libraries of the others.
+"""
 
 from collections.abc import Callable, Mapping
 
 from app.settings import Settings
 from app.store.base import Store
-from app.store.lmdb import LmdbStore
-from app.store.memory import MemoryStore
-from app.store.redis import RedisStore
+
+
+def _lmdb(settings: Settings) -> Store:
+    from app.store.lmdb import LmdbStore
+
+    return LmdbStore.from_settings(settings)
+
+
+def _redis(settings: Settings) -> Store:
+    from app.store.redis import RedisStore
+
+    return RedisStore.from_settings(settings)
+
+
+def _memory(settings: Settings) -> Store:
+    from app.store.memory import MemoryStore
+
+    return MemoryStore.from_settings(settings)
+
 
 STORES: Mapping[str, Callable[[Settings], Store]] = {
-    "lmdb": LmdbStore.from_settings,
-    "redis": RedisStore.from_settings,
-    "rediss": RedisStore.from_settings,
-    "unix": RedisStore.from_settings,
-    "memory": MemoryStore.from_settings,
+    "lmdb": _lmdb,
+    "redis": _redis,
+    "rediss": _redis,
+    "unix": _redis,
+    "memory": _memory,
 }
 """Every store, by the scheme of its URL."""
 

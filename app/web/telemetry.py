@@ -15,7 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Overloaded, ServiceError
-from app.logs import REQUEST_ID, log, log_request
+from app.logs import REQUEST, REQUEST_ID, log
 from app.web.head_method import as_get
 from app.web.problems import ERROR
 
@@ -102,14 +102,15 @@ class Telemetry:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
-        words = {"method": method, "route": route, "status": status, "ms": round(1000 * seconds, 2), **_about(scope)}
-        log_request(_level(status, route), words)
+        _level(status, route)(
+            REQUEST, method=method, route=route, status=status, ms=round(1000 * seconds, 2), **_about(scope)
+        )
 
 
-def _level(status: int, route: str) -> str:
+def _level(status: int, route: str) -> Callable[..., None]:
     if status >= 500:
-        return "warning" if status == Overloaded.status else "error"
-    return "debug" if route in ("/livez", "/readyz", "/metrics") else "info"
+        return log.warning if status == Overloaded.status else log.error
+    return log.debug if route in ("/livez", "/readyz", "/metrics") else log.info
 
 
 def _about(scope: Scope) -> dict[str, str]:

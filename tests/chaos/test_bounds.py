@@ -11,6 +11,7 @@ import psutil
 import pytest
 from optim_client._protocol import Request
 
+from app.compute import FUSED_FROM
 from tests.chaos.bounds import BINARY, JSON_BYTES, MANY, PATTERNS, Heavy, json_requests, list_of, names_of, step_of
 from tests.chaos.bounds import wide_requests as wide
 from tests.chaos.trial import WHOLE, Trial
@@ -125,9 +126,12 @@ def memory_of(server: ServerProcess) -> int:
 @pytest.mark.requirement("R18")
 def test_an_idle_service_gives_memory_back(trial: Trial, server: ServerProcess) -> None:
     with Wire(server.port) as wire:
-        session = created(wire, optimizer="sgd")
-        warm = Request("POST", f"{session}/steps", headers=BINARY, body=step_of(["w"]))
-        assert wire.send(warm).status == 200
+        session, other = (created(wire, optimizer="sgd") for _ in range(2))
+        for path, shape in ((session, ()), (other, (FUSED_FROM // 4,))):
+            warm = Request("POST", f"{path}/steps", headers=BINARY, body=step_of(["w"], shape))
+            assert wire.send(warm).status == 200
+        assert wire.send(Request("DELETE", other)).status == 204
+        server.rest()
         before = most = memory_of(server)
         for mebibytes in trial.times(quick=1, whole=3) * (8, 40, 64, 96):
             body = step_of([f"w{mebibytes}"], (mebibytes << 16,))

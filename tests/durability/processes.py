@@ -111,6 +111,12 @@ class ServerProcess:
         assert self._process
         return self._process.wait(STOP_SECONDS)
 
+    def rest(self) -> None:
+        """Wait until the main process computes nothing. After a large step, it has then loaded the fused kernel."""
+        process, used = psutil.Process(self.pid), -1.0
+        while used != (used := sum(process.cpu_times()[:2])):
+            time.sleep(0.3)
+
     def wait_until_silent(self) -> None:
         """Wait until new connections get no answer; a supervisor may still keep the port."""
         deadline = time.monotonic() + STOP_SECONDS

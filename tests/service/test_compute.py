@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from optim_client._tensors import decode
 
 from app import changes
-from app.compute import INLINE_BELOW, Compute
+from app.compute import FUSED_FROM, INLINE_BELOW, Compute
+from optim_engine.machine import NUMPY, Kernel
 from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, bits, path_of, serving
 from tests.service.gathered import created, service
+from tests.web.logs import Logs
 
 
 async def test_small_work_is_inline_and_large_work_on_a_thread() -> None:
@@ -40,6 +43,56 @@ def test_a_small_step_of_a_large_session_spares_the_loop(monkeypatch: pytest.Mon
             answer = client.post(f"{session}/steps", content=content, headers={"content-type": SAFETENSORS})
             assert answer.status_code == 200
     assert threads == [threading.current_thread().name, "compute", "compute"]
+
+
+class Library:
+    """A fused kernel that is loaded when the test says so, in place of numba's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, kernel: Kernel | Exception) -> None:
+        self.kernel = kernel
+        self.asked = 0
+        self.may_load = threading.Event()
+        monkeypatch.setattr("app.compute.fused", self._fused)
+        monkeypatch.setattr("app.compute.installed", lambda: "numba")
+
+    def _fused(self) -> Kernel:
+        self.asked += 1
+        assert self.may_load.wait(60)
+        if isinstance(self.kernel, Exception):
+            raise self.kernel
+        return self.kernel
+
+    def load(self) -> None:
+        """Return when the thread that loads the kernel has ended."""
+        self.may_load.set()
+        for thread in threading.enumerate():
+            if thread.name == "load-kernel":
+                thread.join(60)
+
+
+def test_the_first_large_step_loads_the_kernel_on_a_thread(monkeypatch: pytest.MonkeyPatch, logs: Logs) -> None:
+    library = Library(monkeypatch, replace(NUMPY, name="numba"))
+    compute = Compute(2)
+    assert compute.machine(FUSED_FROM - 1).kernel is NUMPY
+    assert library.asked == 0
+    assert [compute.machine(FUSED_FROM).kernel for _ in range(3)] == [NUMPY] * 3
+    library.load()
+    assert {compute.machine(nbytes).kernel for nbytes in (0, FUSED_FROM)} == {library.kernel}
+    assert (compute.kernel, library.asked) == ("numba", 1)
+    compute.close()
+    (line,) = logs.lines()
+    assert (line["event"], line["kernel"]) == ("loaded the kernel for large steps", "numba")
+
+
+def test_a_kernel_that_cannot_be_loaded_is_not_named(monkeypatch: pytest.MonkeyPatch, logs: Logs) -> None:
+    library = Library(monkeypatch, ImportError("needs an older NumPy"))
+    compute = Compute(2)
+    assert (compute.kernel, compute.machine(FUSED_FROM).kernel) == ("numba", NUMPY)
+    library.load()
+    assert (compute.kernel, compute.machine(FUSED_FROM).kernel, library.asked) == ("numpy", NUMPY, 1)
+    compute.close()
+    (line,) = logs.lines()
+    assert (line["level"], line["cause"]) == ("warning", "ImportError: needs an older NumPy")
 
 
 async def test_large_steps_at_once_have_the_same_bits() -> None:

@@ -1,19 +1,22 @@
 """Log lines: their level, form and parts."""
 
+import json
 import logging
 import os
 import re
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from httpx2 import Client
 
-from app.logs import CHATTER, LOGGERS, REQUEST_ID, log
+from app.logs import CHATTER, LOGGERS, REQUEST_ID, configure_logs, log
 from tests.reaper import tied
-from tests.web.logs import Logs
+from tests.web.logs import Logs, captured
 
 
 def test_a_console_line_has_the_same_parts(client: Client, logs: Logs) -> None:
@@ -91,3 +94,45 @@ def test_an_exception_is_a_member_of_its_line(logs: Logs) -> None:
     assert (line["event"], line["level"], line["path"]) == ("request failed", "error", "/")
     assert line["exception"].startswith("Traceback")
     assert "ZeroDivisionError: deep inside" in line["exception"]
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def shown(stream: StringIO, form: str) -> str:
+    """Return a warning in that form, as the stream gets it, without its time."""
+    with captured(), redirect_stderr(stream):
+        configure_logs("info", form)
+        log.warning("disk 97% full", path=Path("/data"), free="3 GB", left=1.5, host="a-b", mount=None)
+    return re.sub(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?Z", "TIME", stream.getvalue())
+
+
+def test_a_line_for_people_quotes_what_has_blanks() -> None:
+    line = f"TIME [warning  ] disk 97% full path={Path('/data')!r} free='3 GB' left=1.5 host=a-b mount=None\n"
+    assert shown(StringIO(), "console") == line
+
+
+def test_a_line_on_a_terminal_has_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    painted = shown(Terminal(), "console")
+    assert painted.startswith(
+        "\x1b[2mTIME\x1b[0m [\x1b[33m\x1b[1mwarning  \x1b[0m] \x1b[1mdisk 97% full\x1b[0m \x1b[36mpath"
+    )
+    assert re.sub(r"\x1b\[\d+m", "", painted) == shown(StringIO(), "console")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert shown(Terminal(), "console") == shown(StringIO(), "console")
+
+
+def test_a_line_for_machines_has_fields_event_level_and_time() -> None:
+    line = shown(StringIO(), "json")
+    fields = {"path": repr(Path("/data")), "free": "3 GB", "left": 1.5, "host": "a-b", "mount": None}
+    assert list(json.loads(line).items()) == [
+        *fields.items(), ("event", "disk 97% full"), ("level", "warning"), ("timestamp", "TIME"),
+    ]  # fmt: skip
+
+
+def test_another_programs_handler_shows_the_fields(caplog: pytest.LogCaptureFixture) -> None:
+    log.warning("sweep failed", error="no room")
+    assert caplog.messages == ["sweep failed error='no room'"]

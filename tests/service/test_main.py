@@ -55,6 +55,13 @@ def test_importing_the_application_builds_nothing(tmp_path: Path) -> None:
     assert (said, list(tmp_path.iterdir())) == ("1\n", [])
 
 
+def test_a_service_imports_only_what_it_needs(tmp_path: Path) -> None:
+    code = "import sys, app.serve, app.worker; app.worker.application(); print(*sys.modules)"
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "OPTIM_STORE": "memory:"}
+    said = subprocess.check_output([sys.executable, "-c", code], env=environment, cwd=tmp_path, text=True)
+    assert not {"app.demo", "lmdb", "numba", "optim_client", "redis", "rich", "typer"} & set(said.split())
+
+
 def test_the_store_is_open_while_the_service_runs(logs: Logs) -> None:
     store = WarningStore(10)
     app = create_app(Settings(store="memory:"), store)

@@ -108,7 +108,7 @@ def surroundings() -> Iterator[None]:
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Return the settings that `optim serve` would have run with."""
     served: list[Settings] = []
-    monkeypatch.setattr(cli, "run_server", served.append)
+    monkeypatch.setattr("app.serve.serve", served.append)
     return served
 
 
@@ -151,6 +151,12 @@ def test_a_setting_drops_line_breaks_and_byte_order_marks(name: str, form: str) 
     form = form.replace(" ", "").replace("\t", "") if name == "ssl_keyfile_password" else form
     os.environ[f"OPTIM_{name.upper()}"] = form.format(text)
     assert getattr(Settings(), name) == value
+
+
+def test_the_letters_of_a_variable_may_be_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("optim_port", "9000")
+    assert Settings().port == 9000
+    assert Settings(port=9001).port == 9001
 
 
 def test_a_password_keeps_its_blanks() -> None:
