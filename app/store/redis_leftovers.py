@@ -13,9 +13,12 @@ from app.store.redis_names import head_key, piece_key
 from app.store.redis_scripts import FREE
 
 LEFT_BYTES = 32 << 20
-"""The least bytes of replaced pieces that are left. Fewer are freed at once, which costs nothing."""
+"""The least bytes of replaced pieces that are left. Fewer are freed at once, which costs little."""
 LEFT_MS = 60_000
 """The time after which leftovers expire."""
+AHEAD = 4
+"""The leftovers that are freed in addition before the first piece. Redis uses their memory for its buffers: with an
+append-only file, these take twice a piece."""
 
 
 def left(save: Save) -> tuple[str, ...]:
@@ -35,19 +38,21 @@ class Leftovers:
     def __init__(self, head: Head | None) -> None:
         self._head = head
         self._names = deque(head.leftovers if head else ())
+        self._due = 1 + AHEAD
 
-    def free_one(self) -> list[Command]:
-        """Return the command that frees one more; none if there are no more."""
-        return self._free([self._names.popleft()]) if self._names else []
+    def free_next(self) -> list[Command]:
+        """Return the command that makes place for the next piece; none if there are no more leftovers."""
+        due, self._due = self._due, 1
+        return self._free(due)
 
     def free_rest(self) -> list[Command]:
         """Return the command that frees all others; none if there are no more."""
-        names = [*self._names]
-        self._names.clear()
-        return self._free(names) if names else []
+        return self._free(len(self._names))
 
-    def _free(self, names: list[str]) -> list[Command]:
-        assert self._head
+    def _free(self, count: int) -> list[Command]:
+        names = [self._names.popleft() for _ in range(min(count, len(self._names)))]
+        if not names or self._head is None:
+            return []
         session_id, token = self._head.session_id, self._head.token
         keys = [head_key(session_id), *(piece_key(session_id, name) for name in names)]
         return [("EVAL", FREE.text, len(keys), *keys, token)]

@@ -62,7 +62,7 @@ class RedisSaving(Saving):
 
     def _put_commands(self, part: Part) -> list[Command]:
         """Return the commands that write a piece into the place of a leftover."""
-        return [*self._leftovers.free_one(), _set(self._session_id, part)]
+        return [*self._leftovers.free_next(), _set(self._session_id, part)]
 
     def _end(self) -> tuple[dict[str, Piece], Upload | None]:
         """Take no more pieces; return those under way by name, and their upload. The second call returns none."""

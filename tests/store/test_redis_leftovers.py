@@ -12,7 +12,7 @@ from app.errors import StoreUnavailable
 from app.settings import Settings
 from app.store import open_store, redis_leftovers
 from app.store.base import Head, Piece, Save, Store, VersionConflict
-from app.store.redis_leftovers import LEFT_BYTES, LEFT_MS, left
+from app.store.redis_leftovers import AHEAD, LEFT_BYTES, LEFT_MS, left
 from app.store.redis_names import piece_key
 from tests.chaos.fault_proxy import FaultProxy
 from tests.chaos.faulty_store import Fault, FaultyRedis, faulty_store
@@ -123,11 +123,13 @@ async def test_each_leftover_is_freed_right_before_a_piece(redis_server: RedisSe
         proxy.requests.clear()
         async with begun(store, change, change.fresh[:written]) as saving:
             await saving.save(change)
-        commands = re.findall(rb"(EVAL|SET)\r\n.*?piece:(\S+)\r\n", proxy.requests, re.DOTALL)
-        freed, put = ([name.decode() for verb, name in commands if verb == kind] for kind in (b"EVAL", b"SET"))
-        assert [verb for verb, _ in commands] == [b"EVAL", b"SET"] * COUNT
-        assert freed == [piece.name for piece in first.pieces]
-        assert put == [piece.name for piece in change.head.pieces]
+        sent = proxy.requests.partition(b"EVALSHA")[0]
+        commands = re.findall(rb"\r\n(EVAL|SET)\r\n|piece:(\S+)\r\n", sent)
+    old, new = ([piece.name.encode() for piece in head.pieces] for head in (first, change.head))
+    expected = [(b"EVAL", *old[: AHEAD + 1], b"SET", new[0])]
+    expected += [(b"EVAL", freed, b"SET", put) for freed, put in zip(old[AHEAD + 1 :], new[1:], strict=False)]
+    expected += [(b"SET", put) for put in new[-AHEAD:]]
+    assert [verb or name for verb, name in commands] == [word for words in expected for word in words]
 
 
 @pytest.mark.usefixtures("any_size")
@@ -304,10 +306,10 @@ async def test_two_workers_at_once_lose_no_save(redis_place: RedisPlace) -> None
 async def test_a_fault_at_any_call_leaves_old_or_new_pieces(redis_url: str, kind: str, written: int) -> None:
     async with open_store(Settings(store=redis_url)) as calm, faulty_store(redis_url) as store:
         place = RedisPlace(redis_url, calm)
-        await lap(calm, 1, 5)
+        await lap(calm, 1, 9)
         for at in range(1, 1000):
-            old = await lap(calm, 2 * at, 5)
-            change = change_of(old, parts_of(2 * at + 1, 5), row=row(1))
+            old = await lap(calm, 2 * at, 9)
+            change = change_of(old, parts_of(2 * at + 1, 9), row=row(1))
             if not await _hit(store, change, written, at, kind):
                 break
             assert await loaded(calm) in (old, change.head)
@@ -315,7 +317,7 @@ async def test_a_fault_at_any_call_leaves_old_or_new_pieces(redis_url: str, kind
             await calm.save(change)
             assert await loaded(calm) == change.head
             await check(place, *old.leftovers)
-        assert at > 20
+        assert at > 30
         place.client.close()
 
 
