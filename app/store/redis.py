@@ -2,7 +2,7 @@
 
 Fresh pieces go to keys that nobody reads yet, and expire after an hour unless a save takes them; then one script does
 the save. Each name is unique, and an existing piece is never written again: a save that comes twice must not put an
-expiry on pieces in use.
+expiry on pieces in use. A large save leaves the pieces that it replaces to the next one (`redis_leftovers`).
 """
 
 import glob

@@ -87,6 +87,7 @@ async def test_replaced_pieces_expire_until_the_next_save_frees_them(redis_place
     assert first.leftovers == ()
     second = await lap(redis_place.store, 2)
     assert second.leftovers == tuple(piece.name for piece in first.pieces)
+    assert second.state_bytes == len(b"".join(parts_of(2)))
     assert set(await redis_place.pieces("session-1")) == {*second.leftovers, *(piece.name for piece in second.pieces)}
     await check(redis_place)
     third = await lap(redis_place.store, 3)
