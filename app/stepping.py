@@ -82,7 +82,7 @@ class Stepping:
     async def _take(self, old: Loaded, request: StepRequest) -> StepAnswer:
         """Compute the step and save it; pieces of a large one are written meanwhile."""
         is_large = _nbytes(old, request) >= LARGE
-        lent = self._records.store.saving(old.session.id, new_token()) if is_large else nullcontext()
+        lent = self._records.store.saving(old.session.id, new_token(), old.head) if is_large else nullcontext()
         async with lent as saving:
             machine = self._compute.machine(_nbytes(old, request))
             work = partial(changes.step, old, request, machine, self._room, saving)

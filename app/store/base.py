@@ -10,7 +10,7 @@ import math
 import secrets
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import ClassVar, NamedTuple, Self, TypeAlias
 
@@ -76,7 +76,8 @@ class Head:
 
     `version` counts the saves from 1. `token` (see `new_token`) names the save that wrote the head: so a save that is
     sent twice differs from another writer's. `expires_at` is in Unix seconds; `None` never expires. The session and all
-    that belongs to it vanish together.
+    that belongs to it vanish together. `leftovers` is a store's own note: the names of the replaced pieces that it may
+    still hold.
     """
 
     session_id: str
@@ -86,6 +87,7 @@ class Head:
     document: bytes
     pieces: tuple[Piece, ...] = ()
     expires_at: float | None = None
+    leftovers: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def stamp(self) -> Stamp:
@@ -261,8 +263,11 @@ class Store(ABC):
         piece is missing or differs from what was written.
         """
 
-    def saving(self, session_id: str, token: str) -> Saving:
-        """Lend a saving for a save whose head will have this token. Called in the event loop."""
+    def saving(self, session_id: str, token: str, previous: Head | None = None) -> Saving:
+        """Lend a saving for a save whose head will have this token. Called in the event loop.
+
+        `previous` is the head that the change is made from; without it, the save may be slower.
+        """
         return Saving(self, token)
 
     @abstractmethod

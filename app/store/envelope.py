@@ -1,17 +1,17 @@
 """The envelope of a head: its bytes, the same in every store.
 
     <format> <checksum> <version> <token> <expires_at, or ->
-    {"session_id": …, "tenant": …, "pieces": [[name, size, checksum], …]}
+    {"session_id": …, "tenant": …, "pieces": [[name, size, checksum], …], "leftovers": [name, …]}
     <document>
 
-The first line is plain text: the Redis script, a sweep and a person can read it without the rest. The checksum covers
-all but itself. The places of format and checksum never change, so that a later format differs from damage. Additional
-words of the first line, members of the second and values of a piece are ignored: a later version of the same format may
-add them.
+Without leftovers, the second line has no such member. The first line is plain text: the Redis script, a sweep and a
+person can read it without the rest. The checksum covers all but itself. The places of format and checksum never change,
+so that a later format differs from damage. Additional words of the first line, members of the second and values of a
+piece are ignored: a later version of the same format may add them.
 """
 
 import time
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import orjson
 
@@ -40,10 +40,12 @@ class Label(NamedTuple):
 def encode(head: Head) -> bytes:
     """Return the bytes to store."""
     pieces = [[piece.name, piece.size, piece.checksum] for piece in head.pieces]
-    about = orjson.dumps({"session_id": head.session_id, "tenant": head.tenant, "pieces": pieces})
+    about: dict[str, Any] = {"session_id": head.session_id, "tenant": head.tenant, "pieces": pieces}
+    if head.leftovers:
+        about["leftovers"] = head.leftovers
     expires = "-" if head.expires_at is None else repr(head.expires_at)
     label = f"{head.version} {head.token} {expires}"
-    body = b"\n".join((label.encode(), about, head.document))
+    body = b"\n".join((label.encode(), orjson.dumps(about), head.document))
     checksum = checksum_of(b"%d %s" % (HEAD_FORMAT, body))
     return b"%d %s %s" % (HEAD_FORMAT, checksum.encode(), body)
 
@@ -61,7 +63,8 @@ def decode(session_id: str, data: bytes) -> Head:
         _refuse(session_id, f"is the head of session {known['session_id']}")
     (version, token), expires_at = peek(session_id, data)
     pieces = tuple(Piece(*piece[:3]) for piece in known["pieces"])
-    return Head(session_id, known["tenant"], version, token, document, pieces, expires_at)
+    leftovers = tuple(known.get("leftovers", ()))
+    return Head(session_id, known["tenant"], version, token, document, pieces, expires_at, leftovers)
 
 
 def listed(tenant: str, session_id: str, data: bytes | memoryview | None) -> list[Head | Unreadable]:

@@ -75,7 +75,7 @@ class LmdbStore(Store):
     async def read(self, head: Head, into: memoryview) -> None:
         await self.file.view(lambda txn: self.file.tables.fill(txn, head, into))
 
-    def saving(self, session_id: str, token: str) -> LmdbSaving:
+    def saving(self, session_id: str, token: str, previous: Head | None = None) -> LmdbSaving:
         return LmdbSaving(self, self.file, session_id, token)
 
     async def save(self, save: Save) -> None:

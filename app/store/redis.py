@@ -2,7 +2,7 @@
 
 Fresh pieces go to keys that nobody reads yet, and expire after an hour unless a save takes them; then one script does
 the save. Each name is unique, and an existing piece is never written again: a save that comes twice must not put an
-expiry on pieces in use.
+expiry on pieces in use. A large save leaves the pieces that it replaces to the next one (`redis_leftovers`).
 """
 
 import glob
@@ -26,6 +26,7 @@ from app.store.redis_names import (
     head_key,
     history_key,
     keys_key,
+    piece_key,
     piece_keys,
     session_key,
 )
@@ -120,11 +121,11 @@ class RedisStore(Store):
 
     # Writing
 
-    def saving(self, session_id: str, token: str) -> RedisSaving:
-        return RedisSaving(self, self._redis, session_id, token)
+    def saving(self, session_id: str, token: str, previous: Head | None = None) -> RedisSaving:
+        return RedisSaving(self, self._redis, session_id, token, previous)
 
     async def save(self, save: Save) -> None:
-        await self.saving(save.head.session_id, save.head.token).save(save)
+        await self.saving(save.head.session_id, save.head.token, save.previous).save(save)
 
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
         while True:
@@ -137,6 +138,7 @@ class RedisStore(Store):
                 head = decode(session_id, data)
                 keys = [make(session_id) for make in (head_key, history_key, keys_key)]
                 keys += piece_keys(session_id, head.pieces)
+                keys += (piece_key(session_id, name) for name in head.leftovers)
             except (StateDamaged, IncompatibleStore):
                 head, keys = None, await self._scan(session_id)
             if await unlink(self._redis, session_id, data, keys):

@@ -43,8 +43,12 @@ def created_key(session_id: str) -> str:
     return session_key(session_id, "created")
 
 
+def piece_key(session_id: str, name: str) -> str:
+    return session_key(session_id, f"piece:{name}")
+
+
 def piece_keys(session_id: str, pieces: Iterable[Piece]) -> list[str]:
-    return [session_key(session_id, f"piece:{piece.name}") for piece in pieces]
+    return [piece_key(session_id, piece.name) for piece in pieces]
 
 
 def tenant_key(tenant: str) -> str:

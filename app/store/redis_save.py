@@ -2,11 +2,13 @@
 
 import math
 import time
+from dataclasses import replace
 
 from app.store.base import Save
 from app.store.envelope import encode
 from app.store.keys import KeyMemory
 from app.store.redis_client import Command
+from app.store.redis_leftovers import LEFT_MS, left
 from app.store.redis_names import created_key, head_key, history_key, keys_key, piece_keys
 
 
@@ -19,26 +21,31 @@ def saved_keys(save: Save) -> list[str]:
 
 def saved_values(save: Save, history_limit: int, memory: KeyMemory) -> Command:
     """Return the script's other arguments, in its order."""
-    head, row = save.head, save.row
+    head, row, leftovers, lifetime = save.head, save.row, left(save), _lifetime(save)
     return (
         head.token,
         *(save.previous.stamp if save.previous else ("", "")),
-        encode(head),
+        encode(replace(head, leftovers=leftovers)),
         len(head.pieces),
-        _lifetime(save),
+        lifetime,
         "" if save.forget_after is None else save.forget_after,
         "" if row is None else row.step,
         "" if row is None else b"%016d%016d" % (row.step, head.version) + row.body,
         history_limit,
         math.ceil(memory.seconds * 1000) if save.claimed else "",
-        *_key_values(save, memory),
+        *_key_values(save, memory, _left_ms(lifetime) if leftovers else ""),
     )
 
 
-def _key_values(save: Save, memory: KeyMemory) -> Command:
+def _left_ms(lifetime: str | int) -> int:
+    """Return the milliseconds to leave the replaced pieces, which vanish with their session at the latest."""
+    return min(LEFT_MS, lifetime) if isinstance(lifetime, int) else LEFT_MS
+
+
+def _key_values(save: Save, memory: KeyMemory, left_ms: str | int) -> Command:
     now = time.time()
     keys = (value for used in save.used for value in used)
-    return (f"{now:.3f}", f"{now - memory.seconds:.3f}", memory.count, memory.most, *keys)
+    return (f"{now:.3f}", f"{now - memory.seconds:.3f}", memory.count, memory.most, left_ms, *keys)
 
 
 def _lifetime(save: Save) -> str | int:

@@ -8,6 +8,7 @@ from typing import Any
 from app.errors import StateDamaged, StoreUnavailable
 from app.store.base import (
     AlreadyCreated,
+    Head,
     KeyUsed,
     Part,
     Piece,
@@ -19,6 +20,7 @@ from app.store.base import (
 )
 from app.store.envelope import LABEL_BYTES, decode, has_expired, peek
 from app.store.redis_client import Client, Command, Refused, Upload
+from app.store.redis_leftovers import Leftovers
 from app.store.redis_names import TENANTS, head_key, piece_keys, tenant_key
 from app.store.redis_save import saved_keys, saved_values
 from app.store.redis_scripts import SAVE, UNLINK
@@ -38,12 +40,13 @@ CONFLICTS: Mapping[bytes, tuple[type[VersionConflict], str]] = {
 class RedisSaving(Saving):
     """A saving that sends its pieces on one connection, in the event loop that made it."""
 
-    def __init__(self, store: Store, client: Client, session_id: str, token: str) -> None:
+    def __init__(self, store: Store, client: Client, session_id: str, token: str, previous: Head | None) -> None:
         super().__init__(store, token)
         self._redis = client
         self._session_id = session_id
         self._loop = asyncio.get_running_loop()
         self._is_open = True
+        self._leftovers = Leftovers(previous)
         self._written: dict[str, Piece] = {}
         self.upload: Upload | None = None
 
@@ -53,8 +56,13 @@ class RedisSaving(Saving):
     def _put(self, part: Part) -> None:
         if self._is_open:
             self.upload = self.upload or self._redis.upload()
-            self.upload.put(_set(self._session_id, part))
+            for command in self._put_commands(part):
+                self.upload.put(command)
             self._written[part[0].name] = part[0]
+
+    def _put_commands(self, part: Part) -> list[Command]:
+        """Return the commands that write a piece into the place of a leftover."""
+        return [*self._leftovers.free_next(), _set(self._session_id, part)]
 
     def _end(self) -> tuple[dict[str, Piece], Upload | None]:
         """Take no more pieces; return those under way by name, and their upload. The second call returns none."""
@@ -72,7 +80,7 @@ class RedisSaving(Saving):
     async def save(self, save: Save) -> None:
         head = save.head
         written, upload = self._end()
-        rest = [_set(head.session_id, part) for part in save.fresh if part[0].name not in written]
+        rest = [part for part in save.fresh if part[0].name not in written]
         if upload is None and len(rest) > BATCH:
             if save.is_done(await held(self._redis, head.session_id)):
                 return
@@ -92,14 +100,15 @@ class RedisSaving(Saving):
                 lost.verify(head.session_id, None)
             raise StoreUnavailable(f"session {head.session_id}: piece {lost.name} expired before the save was done")
 
-    async def _run(self, save: Save, rest: Sequence[Command], upload: Upload | None) -> Any:
-        """Send the rest of the pieces, then the script; return its answer.
+    async def _run(self, save: Save, rest: Sequence[Part], upload: Upload | None) -> Any:
+        """Send the rest of the pieces, free the other leftovers, then send the script; return its answer.
 
         Others remove an id without a head from the index: so the id goes in before the head, and again after.
         """
         head = save.head
         index = [] if save.previous else [("ZADD", tenant_key(head.tenant), 0, head.session_id)]
-        before = [*rest, *index, *(("SADD", TENANTS, head.tenant) for _ in index)]
+        pieces = [command for part in rest for command in self._put_commands(part)]
+        before = [*pieces, *self._leftovers.free_rest(), *index, *(("SADD", TENANTS, head.tenant) for _ in index)]
         values = saved_values(save, self._store.history_limit, self._store.key_memory)
         return await self._redis.run(SAVE, saved_keys(save), values, before, index, upload)
 

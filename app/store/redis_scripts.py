@@ -29,13 +29,14 @@ SAVE = Script(
 --       5 number of the new head's pieces  6 ms to live; or empty: for ever; or -: for ever, and it was so before
 --       7 forget after this step, or empty  8 step and 9 member of the history's row, or two empty strings
 --       10 rows to keep  11 ms for the mark, or empty  12 now  13 keys used up to then may go  14 keys to keep
---       15 the most keys  16… the digest and the row of each key that is used up
+--       15 the most keys  16 ms to leave the obsolete pieces, or empty: none
+--       17… the digest and the row of each key that is used up
 local version, token = string.match(redis.call('GETRANGE', KEYS[1], 0, 255), '^%S+ %S+ (%S+) (%S+)')
 if token == ARGV[1] then return 'done' end
 if (version or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then return 'conflict' end
 if ARGV[11] ~= '' and redis.call('EXISTS', KEYS[4]) == 1 then return 'created' end
 local numbers
-for i = 16, #ARGV, 2 do
+for i = 17, #ARGV, 2 do
   local found = redis.call('HMGET', KEYS[3], ARGV[i], 'numbers')
   if found[1] then return 'used' end
   numbers = found[2]
@@ -49,9 +50,9 @@ if ARGV[7] ~= '' then redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. ARGV[7], '+
 if ARGV[8] ~= '' then redis.call('ZADD', KEYS[2], ARGV[8], ARGV[9]) end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[10]))
 if ARGV[11] ~= '' then redis.call('SET', KEYS[4], ARGV[12], 'PX', ARGV[11]) end
-if #ARGV > 15 then
+if #ARGV > 16 then
   local first, newest = string.match(numbers or '1 0', '^(%d+) (%d+)')
-  for i = 16, #ARGV, 2 do
+  for i = 17, #ARGV, 2 do
     newest = newest + 1
     redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1], newest, ARGV[12] .. ' ' .. ARGV[i],
                'numbers', first .. ' ' .. newest)
@@ -66,7 +67,9 @@ if #ARGV > 15 then
     redis.call('HSET', KEYS[3], 'numbers', first .. ' ' .. newest)
   end
 end
-for i = last + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
+for i = last + 1, #KEYS do
+  if ARGV[16] == '' then redis.call('UNLINK', KEYS[i]) else redis.call('PEXPIRE', KEYS[i], ARGV[16]) end
+end
 for i = ARGV[6] == '-' and 5 or 1, last do
   if i == 4 then  -- the mark has a time of its own
   elseif ARGV[6] == '-' or ARGV[6] == '' then redis.call('PERSIST', KEYS[i])
@@ -87,6 +90,14 @@ return ARGV[2]
 UNLINK = Script("""
 -- KEYS: head, then what to unlink    ARGV: how the head must begin, empty where there must be none
 if redis.call('GETRANGE', KEYS[1], 0, 255) ~= ARGV[1] then return 'conflict' end
+for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
+return 'done'
+""")
+
+FREE = Script("""
+-- KEYS: head, its leftovers    ARGV: token of the head
+local token = string.match(redis.call('GETRANGE', KEYS[1], 0, 255), '^%S+ %S+ %S+ (%S+)')
+if token ~= ARGV[1] then return 'conflict' end
 for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
 return 'done'
 """)

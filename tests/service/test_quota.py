@@ -13,7 +13,7 @@ from httpx2 import Client
 
 from app.main import create_app
 from app.settings import Settings
-from app.store.base import PIECE_BYTES, Save, Saving
+from app.store.base import PIECE_BYTES, Head, Save, Saving
 from app.store.memory import MemoryStore
 from tests.service.calls import SAFETENSORS, W, binary_step, create, problem, serving, step, stepped
 
@@ -124,7 +124,7 @@ class LendingStore(MemoryStore):
         super().__init__(10)
         self.lent = self.left = self.saved = 0
 
-    def saving(self, session_id: str, token: str) -> Saving:
+    def saving(self, session_id: str, token: str, previous: Head | None = None) -> Saving:
         store = self
         self.lent += 1
 

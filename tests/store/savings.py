@@ -17,7 +17,7 @@ MIB = 1 << 20
 @asynccontextmanager
 async def begun(store: Store, save: Save, parts: Sequence[Part] | None = None) -> AsyncIterator[Saving]:
     """Lend a saving with the fresh pieces, or some of them, on their way."""
-    async with store.saving(save.head.session_id, save.head.token) as saving:
+    async with store.saving(save.head.session_id, save.head.token, save.previous) as saving:
         for part in save.fresh if parts is None else parts:
             saving.write(part)
         await asyncio.sleep(0)  # the event loop hears of it

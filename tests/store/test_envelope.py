@@ -1,6 +1,7 @@
 """The envelope of a head: exact bytes, and any other bytes."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ heads = st.builds(
     document=st.binary(max_size=200),
     pieces=st.lists(pieces, max_size=5).map(tuple),
     expires_at=st.none() | st.floats(0, 1e11),
+    leftovers=st.lists(texts, max_size=5).map(tuple),
 )
 
 GOLDEN_HEAD = Head(
@@ -41,6 +43,12 @@ def test_a_heads_bytes_are_those_of_earlier_versions() -> None:
     assert decode("0198b3c5", GOLDEN) == decode("0198b3c5", GOLDEN_1) == GOLDEN_HEAD
 
 
+def test_leftovers_are_an_addition_to_the_second_line() -> None:
+    data = encode(replace(GOLDEN_HEAD, leftovers=("41-0123456789ab-0",)))
+    assert data.endswith(b',"leftovers":["41-0123456789ab-0"]}\n{"step": 41}\n')
+    assert decode("0198b3c5", data) == GOLDEN_HEAD
+
+
 def test_additions_of_a_later_version_to_heads_are_ignored() -> None:
     label, about, document = GOLDEN.partition(b" ")[2].partition(b" ")[2].split(b"\n", 2)
     more = about.replace(b'"c0ffee"', b'"c0ffee",7').replace(b"{", b'{"later":{},', 1)
@@ -52,7 +60,8 @@ def test_additions_of_a_later_version_to_heads_are_ignored() -> None:
 @given(heads)
 def test_a_head_comes_back(head: Head) -> None:
     data = encode(head)
-    assert decode(head.session_id, data) == head
+    found = decode(head.session_id, data)
+    assert (found, found.leftovers) == (head, head.leftovers)
     assert peek(head.session_id, data[:LABEL_BYTES]) == (head.stamp, head.expires_at)
 
 
