@@ -21,6 +21,7 @@ from optim_engine.rule import Unit
 from optim_engine.run import Run
 from optim_engine.spans import rest
 from optim_engine.sums import SMALL
+from optim_engine.views import Place
 
 PACK_BELOW = SMALL
 """Elements. Smaller tensors are packed."""
@@ -38,8 +39,16 @@ class Plan:
     alive.
     """
 
+    tensors: tuple[str, ...]
+    """The names of the tensors, in the order of the gradients."""
     runs: tuple[Run, ...]
     untouched: tuple[tuple[int, int], ...]
+
+    @cached_property
+    def places(self) -> Mapping[str, Place]:
+        """Return the place of each tensor in the runs' vectors, in the order of the gradients."""
+        places = {tensor: (i, part, shape) for i, run in enumerate(self.runs) for tensor, part, shape in run.parts}
+        return {tensor: places[tensor] for tensor in self.tensors}
 
     @cached_property
     def by_name(self) -> Array:
@@ -61,10 +70,9 @@ _NONE: Mapping[Key, Plan] = {}
 def plan_step(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> tuple[Layout, Plan]:
     """Return the layout of the next state, and the plan of the step from a state of `layout` to it.
 
-    `counts` are the tensors' counts of updates, including this one.
+    `counts` are all tensors' counts of updates, including this one.
     """
-    first = next(iter(counts.values()))
-    key = (config, tuple(counts), tuple([count - first for count in counts.values()]))
+    key = (config, tuple(grads), _differences(counts, grads))
     plan = _PLANS.get(layout, _NONE).get(key)
     if plan is None:
         layout, plan = _plan(config, layout, grads, counts)
@@ -73,6 +81,14 @@ def plan_step(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str
             kept.clear()
         kept[key] = plan
     return layout, plan
+
+
+def _differences(counts: Mapping[str, int], tensors: Arrays) -> tuple[int, ...]:
+    """Return the differences between the tensors' counts and the first one's; nothing if there are none."""
+    if len(set(counts.values())) == 1:
+        return ()
+    of_each = [counts[tensor] for tensor in tensors]
+    return tuple([count - of_each[0] for count in of_each]) if len(set(of_each)) > 1 else ()
 
 
 def plans_of(layout: Layout) -> list[Plan]:
@@ -96,7 +112,7 @@ def _plan(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, in
     after = layout if entries == layout.entries else Layout(entries)
     runs = tuple(_run(config, after, group, tensors) for group, tensors in packs)
     touched = [part for run in runs for spans in run.spans.values() for part in spans.ranges]
-    return after, Plan(runs, tuple(rest(touched, after.nbytes)))
+    return after, Plan(tuple(grads), runs, tuple(rest(touched, after.nbytes)))
 
 
 def _packs(

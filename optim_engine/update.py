@@ -4,7 +4,7 @@ No input is written to, so a refused step has changed nothing.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -23,6 +23,7 @@ from optim_engine.norms import by_name, first_non_finite, norm
 from optim_engine.plan import Plan, plan_step
 from optim_engine.run import Run
 from optim_engine.state import State
+from optim_engine.views import Views
 from optim_engine.walk import NUMBERS, Update, Vectors
 
 Rates: TypeAlias = Mapping[int | None, float]
@@ -54,7 +55,7 @@ class Outcome:
     """
 
     state: State
-    params: dict[str, Array]
+    params: Arrays
     metrics: Metrics
     skipped: bool = False
 
@@ -104,7 +105,7 @@ def _stepped(
     machine: Machine,
 ) -> Outcome:
     """Return the outcome of a step whose tensors were checked."""
-    counts = {tensor: state.counts.get(tensor, 0) + 1 for tensor in grads}
+    counts = _counted(state.counts, grads)
     layout, plan = plan_step(config, state.layout, grads, counts)
     gradients = [run.gather(grads, _dtype_of(config, run, grads)) for run in plan.runs]
     norm_first = _norm_comes_first(config)
@@ -124,9 +125,7 @@ def _stepped(
         grad_norm = norm(by_name(grads), sums.gradients)
         if bad := _first_bad(grads, grad_norm):
             _refuse(grads, *bad)
-    after: dict[str, Array] = {}
-    for job in todo:
-        after.update(job.run.named(job.answer, out))
+    after = _named(plan, [job.answer for job in todo], out)
     metrics = Metrics(rates[None], grad_norm, math.sqrt(sums.change), math.sqrt(sums.params), scale)
     return Outcome(new, _answered(config, after, grads), metrics)
 
@@ -134,22 +133,28 @@ def _stepped(
 @np.errstate(all="ignore")
 def reapply(
     config: Config, state: State, params: Arrays, grads: Arrays, *, clip_scale: float, lr: float | None = None
-) -> dict[str, Array]:
+) -> Arrays:
     """Return the new parameters of the step that led to `state` again, to the bit: `apply` without `advance`.
 
     `config`, `params`, `grads` and `lr` are those of the step, and `clip_scale` is from its metrics. Held parameters
     are not computed again, because the state has them. Raises `InvalidConfig` as `step` does.
     """
     rates = config.learning_rates(state.t, lr)
-    _, plan = plan_step(config, state.layout, grads, {tensor: state.counts[tensor] for tensor in grads})
-    after: dict[str, Array] = {}
-    for run in plan.runs:
-        moments, target = run.read(state.memory), run.fresh()
+    _, plan = plan_step(config, state.layout, grads, state.counts)
+    after = [run.fresh() for run in plan.runs]
+    for run, target in zip(plan.runs, after, strict=True):
+        moments = run.read(state.memory)
         vectors = Vectors(run.gather(grads), {"params": run.gather(params)}, {**moments, "params": target})
         for chunk in run.chunks:
             walk.reapply(_update(config, run, state, rates, clip_scale), vectors.of(chunk), chunk)
-        after.update(run.named(target))
-    return {tensor: after[tensor] for tensor in grads}
+    return Views(plan.places, after)
+
+
+def _counted(counts: Mapping[str, int], grads: Arrays) -> Mapping[str, int]:
+    """Return all tensors' counts of updates after one of those in `grads`."""
+    if counts.keys() == grads.keys() and len(set(counts.values())) == 1:
+        return dict.fromkeys(counts, counts[next(iter(counts))] + 1)
+    return {**counts, **{tensor: counts.get(tensor, 0) + 1 for tensor in grads}}
 
 
 def _norm_comes_first(config: Config) -> bool:
@@ -201,7 +206,7 @@ def _next(
             memory[start:end] = state.memory[start:end]
         if filled:
             filled(memory, start, end)
-    return state, State(state.t + 1, state.layout, {**state.counts, **counts}, memory)
+    return state, State(state.t + 1, state.layout, counts, memory)
 
 
 def _first_bad(grads: Arrays, grad_norm: float) -> tuple[str, tuple[int, ...]] | None:
@@ -225,8 +230,19 @@ def _skipped(config: Config, state: State, params: Arrays, grads: Arrays, lr: fl
     return Outcome(state, _answered(config, kept, grads), metrics, skipped=True)
 
 
-def _answered(config: Config, params: Arrays, grads: Arrays) -> dict[str, Array]:
-    """Return the parameters in the order and dtypes of the gradients."""
+def _named(plan: Plan, vectors: Sequence[Array], out: Arrays | None) -> Arrays:
+    """Return the parts of the runs' vectors by tensor: views, or if `out` is given, its arrays with the values."""
+    views = Views(plan.places, vectors)
+    if out is None:
+        return views
+    for run in plan.runs:
+        for tensor in run.tensors if len(run.tensors) > 1 else ():
+            out[tensor][...] = views[tensor]
+    return {tensor: out[tensor] for tensor in views}
+
+
+def _answered(config: Config, params: Arrays, grads: Arrays) -> Arrays:
+    """Return the parameters, which are in the order of the gradients, in the dtypes of those."""
     if config.wire_dtype is None:
-        return {tensor: params[tensor] for tensor in grads}
+        return params
     return {tensor: rounded(params[tensor], g.dtype) for tensor, g in grads.items()}
