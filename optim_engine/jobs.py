@@ -60,18 +60,21 @@ def run(jobs: Sequence[Job], plan: Plan, memory: Array, machine: Machine, filled
         return sums
 
     todo = [(job, chunk) for job in jobs for chunk in job.run.chunks]
-    return Totals(*_total(machine.map(work, todo, _size(plan)), plan))
+    return Totals(*_total(machine.map(work, todo, plan.size), plan))
 
 
 def square_sum(gradients: Sequence[Array], plan: Plan, machine: Machine) -> float:
     """Return the sum of squares of the runs' gradients."""
     todo = [(g[chunk.place], chunk) for run, g in zip(plan.runs, gradients, strict=True) for chunk in run.chunks]
-    (total,) = _total(machine.map(lambda part: machine.kernel.squares(*part), todo, _size(plan)), plan)
+    (total,) = _total(machine.map(lambda part: machine.kernel.squares(*part), todo, plan.size), plan)
     return total
 
 
 def _total(sums: Sequence[Array], plan: Plan) -> list[float]:
     """Return the total of the chunks' sums: a tensor's blocks added in order, then the tensors in order of name."""
+    if len(sums) == 1 and len(sums[0]) == 1:
+        only: list[float] = sums[0][0].tolist()
+        return only
     rest, tensors = iter(sums), []
     for run in plan.runs:
         of_run = [next(rest) for _ in run.chunks]
@@ -79,7 +82,3 @@ def _total(sums: Sequence[Array], plan: Plan) -> list[float]:
     together = np.concatenate(tensors) if len(tensors) > 1 else tensors[0]
     total: list[float] = in_order(together[plan.by_name])[0].tolist()
     return total
-
-
-def _size(plan: Plan) -> int:
-    return sum(run.size for run in plan.runs)

@@ -24,9 +24,12 @@ NUMBERS = frozenset(name for name, slot in SLOTS.items() if slot.shape_of is not
 """The slots with one value for each tensor of a flat run, instead of one for each element."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Update:
-    """The update of every element of a run: its tensors' t-th, at the learning rate γ."""
+    """The update of every element of a run: its tensors' t-th, at the learning rate γ.
+
+    It equals only itself, which makes it a cheap key of a cache.
+    """
 
     rule: Rule[Any]
     h: Hyperparameters
