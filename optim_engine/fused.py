@@ -80,19 +80,18 @@ def _in(dtype: np.dtype[Any], g: Array) -> Array:
 def _coefficients(update: Update, dtype: np.dtype[Any]) -> tuple[tuple[Any, ...], tuple[bool, bool, bool]]:
     """Return the kernel's coefficients, rounded once to the dtype, and its flags. All chunks of a run share them."""
     h: Any = update.h
-    number = dtype.type
     β1, β2 = h.betas
     bias1, bias2 = correction(β1, update.t), math.sqrt(correction(β2, update.t))
-    numbers = (
-        number(-update.clip_scale if h.maximize else update.clip_scale),
-        number(math.inf if update.clip_value is None else update.clip_value),
-        number(0 if h.decoupled else h.weight_decay),
-        *(number(β1), number(1 - β1), number(β2), number(1 - β2)),
-        *(number(h.eps * bias2), number(update.γ * bias2 / bias1)),
-        number(1 - update.γ * h.weight_decay if h.decoupled else 1),
-    )
+    numbers = [
+        -update.clip_scale if h.maximize else update.clip_scale,
+        math.inf if update.clip_value is None else update.clip_value,
+        0.0 if h.decoupled else h.weight_decay,
+        *(β1, 1 - β1, β2, 1 - β2),
+        *(h.eps * bias2, update.γ * bias2 / bias1),
+        1 - update.γ * h.weight_decay if h.decoupled else 1.0,
+    ]
     decays = bool(h.weight_decay) and not h.decoupled
-    return numbers, (not (h.maximize or update.changes_gradient), decays, h.amsgrad)
+    return tuple(np.array(numbers, dtype)), (not (h.maximize or update.changes_gradient), decays, h.amsgrad)
 
 
 @njit(error_model="numpy")

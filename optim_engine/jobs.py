@@ -1,7 +1,6 @@
 """The jobs of a step, divided into chunks. Each chunk is updated, written into the state and reported as filled."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -28,8 +27,7 @@ class Totals(NamedTuple):
     params: float
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """The update of one run and its vectors.
 
     `answer` is the vector for the new parameters as answered: the one in `vectors`, or one in another dtype.
@@ -80,5 +78,5 @@ def _total(sums: Sequence[Array], plan: Plan) -> list[float]:
         of_run = [next(rest) for _ in run.chunks]
         tensors.append(of_run[0] if run.chunks[0].small else in_order(np.concatenate(of_run)))
     together = np.concatenate(tensors) if len(tensors) > 1 else tensors[0]
-    total: list[float] = in_order(together[plan.by_name])[0].tolist()
+    total: list[float] = in_order(together.take(plan.by_name, axis=0))[0].tolist()
     return total

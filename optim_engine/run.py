@@ -66,8 +66,12 @@ class Run:
 
     def write(self, memory: Array, targets: Arrays) -> None:
         """Copy filled targets to their place in the memory, unless they are views of it."""
-        for slot, spans in self.spans.items():
+        for slot, spans in self._scattered:
             spans.write(memory, targets[slot])
+
+    @cached_property
+    def _scattered(self) -> list[tuple[str, Spans]]:
+        return [(slot, spans) for slot, spans in self.spans.items() if len(spans.ranges) > 1]
 
     @cached_property
     def chunks(self) -> list[Chunk]:

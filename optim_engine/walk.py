@@ -9,7 +9,7 @@ before. The new θ is rounded once to the parameter's dtype. A rule that wants w
 """
 
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,8 +66,7 @@ class Update:
         np.subtract(θ, taken, out=out)
 
 
-@dataclass(frozen=True, slots=True)
-class Vectors:
+class Vectors(NamedTuple):
     """The vectors of a run: the gradient, and for each slot (`params` is one) the old values and the output buffer. The
     two may alias, except in the slots of `NUMBERS`."""
 
@@ -84,7 +83,7 @@ class Vectors:
 
     def apart(self) -> "Vectors":
         """Return the same vectors with new buffers for numbers, because only the first chunk fills those of the run."""
-        return replace(self, new={**self.new, **{slot: np.empty_like(self.new[slot]) for slot in self.numbers}})
+        return self._replace(new={**self.new, **{slot: np.empty_like(self.new[slot]) for slot in self.numbers}})
 
     @property
     def numbers(self) -> Set[str]:
