@@ -52,7 +52,6 @@ def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     return sums
 
 
-@np.errstate(all="ignore")
 def _settle(sums: Array, run: Vectors, chunk: Chunk) -> None:
     """Sum again in float64 where a sum is out of range, and unify NaNs, as `walk.py` does."""
     θ, result = run.old["params"], run.new["params"]

@@ -130,7 +130,6 @@ class Block(NamedTuple):
             unify_nans(x)
 
 
-@np.errstate(all="ignore")
 def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     """Update a chunk of a run. Return the sums of squares of the gradients as they came, of the change and of the new
     parameters before rounding, for each tensor or block: [sums, 3]."""
@@ -141,7 +140,6 @@ def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     return np.concatenate([_update_block(update, run, part, memory) for part in chunk.parts])
 
 
-@np.errstate(all="ignore")
 def reapply(update: Update, run: Vectors, chunk: Chunk) -> None:
     """Compute only the new parameters, from moments that were advanced before: the same bits as `update_blocks`."""
     for block in _blocks(update, run, chunk):
