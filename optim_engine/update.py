@@ -50,7 +50,7 @@ class Metrics:
 class Outcome:
     """The result of a step: the next state, the new parameters and the metrics.
 
-    `params` has the tensors of the step, each in its gradient's shape and dtype. If `skipped` is true, neither the
+    `params` maps the tensors of the step to arrays, each in its gradient's shape and dtype. If `skipped` is true, neither the
     parameters nor the state's step, counts and moments have changed.
     """
 
