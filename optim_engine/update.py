@@ -50,8 +50,8 @@ class Metrics:
 class Outcome:
     """The result of a step: the next state, the new parameters and the metrics.
 
-    `params` maps the tensors of the step to arrays, each in its gradient's shape and dtype. If `skipped` is true, neither the
-    parameters nor the state's step, counts and moments have changed.
+    `params` maps the tensors of the step to arrays, each in its gradient's shape and dtype. If `skipped` is true,
+    neither the parameters nor the state's step, counts and moments have changed.
     """
 
     state: State
