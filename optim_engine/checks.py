@@ -1,64 +1,17 @@
 """Checks of tensors before anything is computed. A refusal names the tensor, what was expected and what came."""
 
-from collections.abc import Collection
-from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
-
 import numpy as np
 
 from optim_engine.arrays import Array, Arrays
 from optim_engine.config import Config
 from optim_engine.errors import TensorMismatch
-from optim_engine.layout import Layout, Spec, check_dtype
+from optim_engine.layout import Spec, check_dtype
 from optim_engine.rule import Shape
 from optim_engine.state import State
-
-Specs: TypeAlias = tuple[list[Shape], list[np.dtype[Any]]]
-"""The shapes of some arrays, and their dtypes."""
-Key: TypeAlias = tuple[str, bool, str | None, tuple[str, ...]]
-"""The settings that decide what a step must bring (optimizer, hold_params, wire_dtype), and its tensors' names."""
-CHECKED_KEPT = 8
-"""Steps that are remembered for one layout."""
-
-_CHECKED: WeakKeyDictionary[Layout, dict[Key, Specs]] = WeakKeyDictionary()
-"""The steps that have passed for a layout. They are dropped with the layout."""
 
 
 def check(config: Config, state: State, params: Arrays, grads: Arrays) -> None:
     """Raise `TensorMismatch` unless each gradient has a parameter like it, and both match the state."""
-    key: Key = (config.optimizer, config.hold_params, config.wire_dtype, tuple(grads))
-    kept = _CHECKED.get(state.layout)
-    if kept is None:
-        kept = _CHECKED.setdefault(state.layout, {})
-    if key in kept and _passes(kept[key], config, params, grads):
-        return
-    _check_each(config, state, params, grads)
-    if all(tensor in state.entries for tensor in grads) and not (config.hold_params and params):
-        if len(kept) >= CHECKED_KEPT:
-            kept.clear()
-        kept[key] = _specs(grads.values())
-
-
-def check_shape(config: Config, tensor: str, shape: Shape) -> None:
-    """Raise `TensorMismatch` if the configuration's optimizer cannot update a tensor of that shape."""
-    if refusal := config.rule.refusal(shape):
-        raise TensorMismatch(tensor, refusal)
-
-
-def _passes(specs: Specs, config: Config, params: Arrays, grads: Arrays) -> bool:
-    """Return whether a step is like one that has passed, by a few operations for each tensor."""
-    if _specs(grads.values()) != specs:
-        return False
-    if config.hold_params:
-        return not params
-    return params.keys() == grads.keys() and _specs([params[tensor] for tensor in grads]) == specs
-
-
-def _specs(arrays: Collection[Array]) -> Specs:
-    return [array.shape for array in arrays], [array.dtype for array in arrays]
-
-
-def _check_each(config: Config, state: State, params: Arrays, grads: Arrays) -> None:
     if not grads:
         raise TensorMismatch("", "a step needs at least one gradient")
     for tensor, g in grads.items():
@@ -67,6 +20,12 @@ def _check_each(config: Config, state: State, params: Arrays, grads: Arrays) -> 
     for tensor in params:
         if tensor not in grads:
             raise TensorMismatch(tensor, "has a parameter and no gradient: omit it, or send its gradient")
+
+
+def check_shape(config: Config, tensor: str, shape: Shape) -> None:
+    """Raise `TensorMismatch` if the configuration's optimizer cannot update a tensor of that shape."""
+    if refusal := config.rule.refusal(shape):
+        raise TensorMismatch(tensor, refusal)
 
 
 def _check_gradient(config: Config, state: State, tensor: str, g: Array) -> None:

@@ -38,20 +38,20 @@ DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 
 def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     """Update a chunk of a run, and return the same sums of squares as `walk.update_blocks`."""
-    h, dtype, θ, result = update.h, run.old["params"].dtype, run.old["params"], run.new["params"]
-    if not isinstance(h, Adam | AdamW) or dtype not in DTYPES or np.may_share_memory(θ, result):
+    h, old, new = update.h, run.old, run.new
+    θ, result = old["params"], new["params"]
+    if not isinstance(h, (Adam, AdamW)) or θ.dtype not in DTYPES or np.may_share_memory(θ, result):
         return walk.update_blocks(update, run, chunk)
     last = "v_max" if h.amsgrad else "v"
-    old, new = ([vectors[slot] for slot in ("params", "m", "v", last)] for vectors in (run.old, run.new))
-    inputs = tuple([np.ascontiguousarray(array) for array in (_in(dtype, run.g), *old)])
-    numbers, flags = _coefficients(update, h, dtype)
+    g, θ = np.ascontiguousarray(_in(θ.dtype, run.g)), np.ascontiguousarray(θ)
+    numbers, flags = _coefficients(update, θ.dtype)
     sums = np.empty((len(chunk.ends), 3))
-    if not _ADAM(inputs, tuple(new), numbers, flags, chunk.ends, chunk.small, sums):
+    inputs, outputs = (g, θ, old["m"], old["v"], old[last]), (result, new["m"], new["v"], new[last])
+    if not _ADAM(inputs, outputs, numbers, flags, chunk.ends, chunk.small, sums):
         _settle(sums, run, chunk)
     return sums
 
 
-@np.errstate(all="ignore")
 def _settle(sums: Array, run: Vectors, chunk: Chunk) -> None:
     """Sum again in float64 where a sum is out of range, and unify NaNs, as `walk.py` does."""
     θ, result = run.old["params"], run.new["params"]
@@ -70,31 +70,27 @@ def squares(x: Array, chunk: Chunk) -> Array:
     return sums
 
 
-@np.errstate(all="ignore")
 def _in(dtype: np.dtype[Any], g: Array) -> Array:
     """Return the gradient in the compute dtype."""
     return g if g.dtype == dtype else widened(g, scratch(1, len(g), dtype)[0])
 
 
 @lru_cache(maxsize=16)
-@np.errstate(all="ignore")
-def _coefficients(
-    update: Update, h: Adam | AdamW, dtype: np.dtype[Any]
-) -> tuple[tuple[Any, ...], tuple[bool, bool, bool]]:
+def _coefficients(update: Update, dtype: np.dtype[Any]) -> tuple[tuple[Any, ...], tuple[bool, bool, bool]]:
     """Return the kernel's coefficients, rounded once to the dtype, and its flags. All chunks of a run share them."""
-    number = dtype.type
+    h: Any = update.h
     β1, β2 = h.betas
     bias1, bias2 = correction(β1, update.t), math.sqrt(correction(β2, update.t))
-    numbers = (
-        number(-update.clip_scale if h.maximize else update.clip_scale),
-        number(math.inf if update.clip_value is None else update.clip_value),
-        number(0 if h.decoupled else h.weight_decay),
-        *(number(β1), number(1 - β1), number(β2), number(1 - β2)),
-        *(number(h.eps * bias2), number(update.γ * bias2 / bias1)),
-        number(1 - update.γ * h.weight_decay if h.decoupled else 1),
-    )
+    numbers = [
+        -update.clip_scale if h.maximize else update.clip_scale,
+        math.inf if update.clip_value is None else update.clip_value,
+        0.0 if h.decoupled else h.weight_decay,
+        *(β1, 1 - β1, β2, 1 - β2),
+        *(h.eps * bias2, update.γ * bias2 / bias1),
+        1 - update.γ * h.weight_decay if h.decoupled else 1.0,
+    ]
     decays = bool(h.weight_decay) and not h.decoupled
-    return numbers, (numbers[:2] == (1, math.inf) and not decays, decays, h.amsgrad)
+    return tuple(np.array(numbers, dtype)), (not (h.maximize or update.changes_gradient), decays, h.amsgrad)
 
 
 @njit(error_model="numpy")

@@ -1,7 +1,6 @@
 """The jobs of a step, divided into chunks. Each chunk is updated, written into the state and reported as filled."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -28,8 +27,7 @@ class Totals(NamedTuple):
     params: float
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """The update of one run and its vectors.
 
     `answer` is the vector for the new parameters as answered: the one in `vectors`, or one in another dtype.
@@ -60,26 +58,25 @@ def run(jobs: Sequence[Job], plan: Plan, memory: Array, machine: Machine, filled
         return sums
 
     todo = [(job, chunk) for job in jobs for chunk in job.run.chunks]
-    return Totals(*_total(machine.map(work, todo, _size(plan)), plan))
+    return Totals(*_total(machine.map(work, todo, plan.size), plan))
 
 
 def square_sum(gradients: Sequence[Array], plan: Plan, machine: Machine) -> float:
     """Return the sum of squares of the runs' gradients."""
     todo = [(g[chunk.place], chunk) for run, g in zip(plan.runs, gradients, strict=True) for chunk in run.chunks]
-    (total,) = _total(machine.map(lambda part: machine.kernel.squares(*part), todo, _size(plan)), plan)
+    (total,) = _total(machine.map(lambda part: machine.kernel.squares(*part), todo, plan.size), plan)
     return total
 
 
 def _total(sums: Sequence[Array], plan: Plan) -> list[float]:
     """Return the total of the chunks' sums: a tensor's blocks added in order, then the tensors in order of name."""
+    if len(sums) == 1 and len(sums[0]) == 1:
+        only: list[float] = sums[0][0].tolist()
+        return only
     rest, tensors = iter(sums), []
     for run in plan.runs:
         of_run = [next(rest) for _ in run.chunks]
         tensors.append(of_run[0] if run.chunks[0].small else in_order(np.concatenate(of_run)))
     together = np.concatenate(tensors) if len(tensors) > 1 else tensors[0]
-    total: list[float] = in_order(together[plan.by_name])[0].tolist()
+    total: list[float] = in_order(together.take(plan.by_name, axis=0))[0].tolist()
     return total
-
-
-def _size(plan: Plan) -> int:
-    return sum(run.size for run in plan.runs)

@@ -5,6 +5,7 @@ Neither changes a bit of a result.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -69,12 +70,13 @@ class Machine:
         """Return the results of `work` for the parts, in order.
 
         `elements` is the number of elements of all parts together. Each chunk's worth of them is given one more
-        thread, because waking one takes as long as a small step.
+        thread, because waking one takes as long as a small step. All threads have the caller's context, which is where
+        NumPy keeps how it treats floating-point errors.
 
         The caller takes parts at once and never waits for the pool to start, so callers on the pool's own threads
         cannot deadlock. Raises what `work` raises, after all threads have stopped.
         """
-        threads = min(self.threads - 1, elements // CHUNK, len(parts) - 1)
+        threads = min(self.threads - 1, elements // CHUNK, len(parts) - 1) if self.pool else 0
         if threads < 1 or not self.pool:
             return [work(part) for part in parts]
         numbers = count()
@@ -84,7 +86,7 @@ class Machine:
             while (i := next(numbers)) < len(parts):
                 results[i] = work(parts[i])
 
-        helpers = [self.pool.submit(take) for _ in range(threads)]
+        helpers = [self.pool.submit(copy_context().run, take) for _ in range(threads)]
         try:
             take()
         finally:

@@ -12,7 +12,6 @@ SMALLEST = 2.0**-960
 """The least sum of squares in float64 that is trusted; a smaller one may have lost squares that became zero."""
 
 
-@np.errstate(all="ignore")
 def norm(tensors: Iterable[Array], total: float | None = None) -> float:
     """Return the Euclidean norm of all tensors together, in float64.
 
@@ -37,10 +36,12 @@ def square_sum(tensor: Array) -> float:
     return float(in_order(np.concatenate(sums))[0, 0])
 
 
+@np.errstate(all="ignore")
 def _total(tensors: Iterable[Array]) -> float:
     return float(in_order(np.array([[square_sum(x)] for x in tensors]).reshape(-1, 1))[0, 0])
 
 
+@np.errstate(all="ignore")
 def _scaled_norm(tensors: list[Array]) -> float:
     """Return a norm whose square leaves the range of float64, by scaling with a power of two, which is exact."""
     largest = max((float(np.abs(x).max(initial=0)) for x in tensors), default=0.0)

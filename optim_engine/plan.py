@@ -6,10 +6,10 @@ sizes and settings, not on values: a session makes one at its first step and reu
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,10 +17,12 @@ import numpy as np
 from optim_engine.arrays import Array, Arrays
 from optim_engine.config import Config
 from optim_engine.layout import Entry, Layout, Spec
-from optim_engine.rule import Unit
+from optim_engine.rule import Shape, Unit
 from optim_engine.run import Run
 from optim_engine.spans import rest
+from optim_engine.state import State
 from optim_engine.sums import SMALL
+from optim_engine.views import Place, Views
 
 PACK_BELOW = SMALL
 """Elements. Smaller tensors are packed."""
@@ -30,7 +32,11 @@ PLANS_KEPT = 8
 """The most plans that are kept for one layout. Steps that name different tensors need one each."""
 
 
-@dataclass(frozen=True)
+Specs: TypeAlias = tuple[Sequence[Shape], Sequence[np.dtype[Any]]]
+"""The shapes of some arrays, and their dtypes."""
+
+
+@dataclass
 class Plan:
     """The runs of a step, and the ranges of the next state's memory that it does not change.
 
@@ -38,8 +44,43 @@ class Plan:
     alive.
     """
 
+    tensors: tuple[str, ...]
+    """The names of the tensors, in the order of the gradients."""
+    count_together: bool
+    """True if all tensors have the same count of updates."""
     runs: tuple[Run, ...]
     untouched: tuple[tuple[int, int], ...]
+    came: Specs = ((), ())
+    """The shapes and dtypes of the gradients that passed the checks last."""
+
+    def fits(self, params: Arrays, grads: Arrays, *, hold_params: bool) -> bool:
+        """Return whether a step with these names is like the one that passed the checks last."""
+        if specs_of(grads.values()) != self.came:
+            return False
+        if hold_params:
+            return not params
+        return self.answered(params) or (
+            params.keys() == grads.keys() and specs_of([params[tensor] for tensor in grads]) == self.came
+        )
+
+    def answered(self, params: Arrays) -> TypeGuard[Views]:
+        """Return whether the parameters are those of an earlier step, in vectors of this plan's runs."""
+        return isinstance(params, Views) and params.places is self.places
+
+    def gathered(self, params: Arrays) -> Sequence[Array]:
+        """Return the parameters of each run as one vector."""
+        return params.vectors if self.answered(params) else [run.gather(params) for run in self.runs]
+
+    @cached_property
+    def size(self) -> int:
+        """Return the number of elements."""
+        return sum(run.size for run in self.runs)
+
+    @cached_property
+    def places(self) -> Mapping[str, Place]:
+        """Return the place of each tensor in the runs' vectors, in the order of the gradients."""
+        places = {tensor: (i, part, shape) for i, run in enumerate(self.runs) for tensor, part, shape in run.parts}
+        return {tensor: places[tensor] for tensor in self.tensors}
 
     @cached_property
     def by_name(self) -> Array:
@@ -58,21 +99,34 @@ _PLANS: WeakKeyDictionary[Layout, dict[Key, Plan]] = WeakKeyDictionary()
 _NONE: Mapping[Key, Plan] = {}
 
 
-def plan_step(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> tuple[Layout, Plan]:
-    """Return the layout of the next state, and the plan of the step from a state of `layout` to it.
+def plan_of(config: Config, state: State, grads: Arrays) -> Plan | None:
+    """Return the plan of the step from the state, if one was made. Its tensors are known to the state."""
+    differences = () if len(set(state.counts.values())) == 1 else _differences(state.counts, grads)
+    return _PLANS.get(state.layout, _NONE).get((config, tuple(grads), differences))
 
-    `counts` are the tensors' counts of updates, including this one.
-    """
-    first = next(iter(counts.values()))
-    key = (config, tuple(counts), tuple([count - first for count in counts.values()]))
-    plan = _PLANS.get(layout, _NONE).get(key)
-    if plan is None:
-        layout, plan = _plan(config, layout, grads, counts)
-        kept = _PLANS.setdefault(layout, {})
-        if len(kept) >= PLANS_KEPT:
-            kept.clear()
-        kept[key] = plan
+
+def plan_step(config: Config, state: State, grads: Arrays) -> tuple[Layout, Plan]:
+    """Return the layout of the next state, and the plan of the step, whose tensors were checked."""
+    plan = plan_of(config, state, grads)
+    if plan is not None:
+        return state.layout, plan
+    layout, plan = _plan(config, state, grads)
+    kept = _PLANS.setdefault(layout, {})
+    if len(kept) >= PLANS_KEPT:
+        kept.clear()
+    kept[config, plan.tensors, _differences(state.counts, grads)] = plan
     return layout, plan
+
+
+def _differences(counts: Mapping[str, int], tensors: Arrays) -> tuple[int, ...]:
+    """Return the differences between the tensors' counts and the first one's; nothing if all are equal."""
+    of_each = [counts.get(tensor, 0) for tensor in tensors]
+    return tuple([count - of_each[0] for count in of_each]) if len(set(of_each)) > 1 else ()
+
+
+def specs_of(arrays: Collection[Array]) -> Specs:
+    """Return the shapes and dtypes of some arrays."""
+    return [array.shape for array in arrays], [array.dtype for array in arrays]
 
 
 def plans_of(layout: Layout) -> list[Plan]:
@@ -85,7 +139,8 @@ def names_kept(layout: Layout) -> int:
     return sum(len(run.tensors) for plan in plans_of(layout) for run in plan.runs)
 
 
-def _plan(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, int]) -> tuple[Layout, Plan]:
+def _plan(config: Config, state: State, grads: Arrays) -> tuple[Layout, Plan]:
+    layout, counts = state.layout, {tensor: state.counts.get(tensor, 0) for tensor in grads}
     specs = {name: layout.entries[name].spec if name in layout.entries else Spec.of(g) for name, g in grads.items()}
     groups = config.groups_of({**layout.entries, **specs})
     packs = _packs(config.rule.unit, specs, counts, groups)
@@ -96,7 +151,8 @@ def _plan(config: Config, layout: Layout, grads: Arrays, counts: Mapping[str, in
     after = layout if entries == layout.entries else Layout(entries)
     runs = tuple(_run(config, after, group, tensors) for group, tensors in packs)
     touched = [part for run in runs for spans in run.spans.values() for part in spans.ranges]
-    return after, Plan(runs, tuple(rest(touched, after.nbytes)))
+    untouched, together = tuple(rest(touched, after.nbytes)), len(set(counts.values())) == 1
+    return after, Plan(tuple(grads), together, runs, untouched)
 
 
 def _packs(

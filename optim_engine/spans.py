@@ -30,6 +30,9 @@ class Spans:
 
     def read(self, memory: Array) -> Array:
         """Return the values as one vector to read: a view of a single range, otherwise a copy."""
+        if len(self.ranges) == 1:
+            start, end = self.ranges[0]
+            return memory[start:end].view(self.dtype)
         return gather([memory[start:end].view(self.dtype) for start, end in self.ranges])
 
     def target(self, memory: Array) -> Array:

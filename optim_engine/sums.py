@@ -214,7 +214,6 @@ def settle_chunk(totals: Array, chunk: Chunk, vectors: Callable[[slice], Iterabl
         first += count
 
 
-@np.errstate(all="ignore")
 def squares(x: Array, chunk: Chunk) -> Array:
     """Return the sums of squares of a chunk, whose elements are `x`: [sums, 1]."""
     dtype = compute_dtype(x.dtype)

@@ -4,7 +4,7 @@ No input is written to, so a refused step has changed nothing.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -20,9 +20,10 @@ from optim_engine.jobs import Filled, Job
 from optim_engine.layout import Layout
 from optim_engine.machine import ALONE, Machine
 from optim_engine.norms import by_name, first_non_finite, norm
-from optim_engine.plan import Plan, plan_step
+from optim_engine.plan import Plan, plan_of, plan_step, specs_of
 from optim_engine.run import Run
 from optim_engine.state import State
+from optim_engine.views import Views
 from optim_engine.walk import NUMBERS, Update, Vectors
 
 Rates: TypeAlias = Mapping[int | None, float]
@@ -49,12 +50,12 @@ class Metrics:
 class Outcome:
     """The result of a step: the next state, the new parameters and the metrics.
 
-    `params` has the tensors of the step, each in its gradient's shape and dtype. If `skipped` is true, neither the
-    parameters nor the state's step, counts and moments have changed.
+    `params` maps the tensors of the step to arrays, each in its gradient's shape and dtype. If `skipped` is true,
+    neither the parameters nor the state's step, counts and moments have changed.
     """
 
     state: State
-    params: dict[str, Array]
+    params: Arrays
     metrics: Metrics
     skipped: bool = False
 
@@ -84,18 +85,16 @@ def step(
     Raises `TensorMismatch`, `NonFinite` (for a gradient, if `config.on_non_finite` is "reject") and `InvalidConfig`
     (if the learning rate leaves the range of a float).
     """
-    check(config, state, params, grads)
+    state, layout, plan = _planned(config, state, params, grads)
     rates = config.learning_rates(state.t + 1, lr)
-    if config.hold_params:
-        out = None
-        if params:
-            state = state.with_params(params, config.wire_dtype)
-    return _stepped(config, state, params, grads, rates, out, filled, machine)
+    return _stepped(config, state, layout, plan, params, grads, rates, out, filled, machine)
 
 
 def _stepped(
     config: Config,
     state: State,
+    layout: Layout,
+    plan: Plan,
     params: Arrays,
     grads: Arrays,
     rates: Rates,
@@ -104,8 +103,6 @@ def _stepped(
     machine: Machine,
 ) -> Outcome:
     """Return the outcome of a step whose tensors were checked."""
-    counts = {tensor: state.counts.get(tensor, 0) + 1 for tensor in grads}
-    layout, plan = plan_step(config, state.layout, grads, counts)
     gradients = [run.gather(grads, _dtype_of(config, run, grads)) for run in plan.runs]
     norm_first = _norm_comes_first(config)
     grad_norm = norm(by_name(grads), jobs.square_sum(gradients, plan, machine)) if norm_first else 0.0
@@ -114,19 +111,19 @@ def _stepped(
             _refuse(grads, *bad)
         return _skipped(config, state, params, grads, rates[None], grad_norm)
     scale = config.clip.scale(grad_norm) if config.clip else 1.0
-    old, new = _next(state, layout, plan, counts, filled)
+    old, new = _next(state, layout, plan, filled)
+    θs = [None] * len(plan.runs) if config.hold_params else plan.gathered(params)
+    out = None if config.hold_params else out
     todo = [
-        _job(run, _update(config, run, new, rates, scale), _vectors(config, run, g, old, new, params, out))
-        for run, g in zip(plan.runs, gradients, strict=True)
+        _job(run, _update(config, run, new, rates, scale), _vectors(run, g, θ, old, new, out))
+        for run, g, θ in zip(plan.runs, gradients, θs, strict=True)
     ]
     sums = jobs.run(todo, plan, new.memory, machine, filled)
     if not norm_first:
         grad_norm = norm(by_name(grads), sums.gradients)
         if bad := _first_bad(grads, grad_norm):
             _refuse(grads, *bad)
-    after: dict[str, Array] = {}
-    for job in todo:
-        after.update(job.run.named(job.answer, out))
+    after = _named(plan, [job.answer for job in todo], out)
     metrics = Metrics(rates[None], grad_norm, math.sqrt(sums.change), math.sqrt(sums.params), scale)
     return Outcome(new, _answered(config, after, grads), metrics)
 
@@ -134,22 +131,37 @@ def _stepped(
 @np.errstate(all="ignore")
 def reapply(
     config: Config, state: State, params: Arrays, grads: Arrays, *, clip_scale: float, lr: float | None = None
-) -> dict[str, Array]:
+) -> Arrays:
     """Return the new parameters of the step that led to `state` again, to the bit: `apply` without `advance`.
 
     `config`, `params`, `grads` and `lr` are those of the step, and `clip_scale` is from its metrics. Held parameters
     are not computed again, because the state has them. Raises `InvalidConfig` as `step` does.
     """
     rates = config.learning_rates(state.t, lr)
-    _, plan = plan_step(config, state.layout, grads, {tensor: state.counts[tensor] for tensor in grads})
-    after: dict[str, Array] = {}
-    for run in plan.runs:
-        moments, target = run.read(state.memory), run.fresh()
-        vectors = Vectors(run.gather(grads), {"params": run.gather(params)}, {**moments, "params": target})
+    _, plan = plan_step(config, state, grads)
+    after = [run.fresh() for run in plan.runs]
+    for run, θ, target in zip(plan.runs, plan.gathered(params), after, strict=True):
+        moments = run.read(state.memory)
+        vectors = Vectors(run.gather(grads), {"params": θ}, {**moments, "params": target})
         for chunk in run.chunks:
             walk.reapply(_update(config, run, state, rates, clip_scale), vectors.of(chunk), chunk)
-        after.update(run.named(target))
-    return {tensor: after[tensor] for tensor in grads}
+    return Views(plan.places, after)
+
+
+def _planned(config: Config, state: State, params: Arrays, grads: Arrays) -> tuple[State, Layout, Plan]:
+    """Return the state with the parameters that it is to hold, the layout of the next one, and the plan of the step.
+
+    Raises `TensorMismatch` unless all tensors fit.
+    """
+    plan = plan_of(config, state, grads)
+    if plan and plan.fits(params, grads, hold_params=config.hold_params):
+        return state, state.layout, plan
+    check(config, state, params, grads)
+    if config.hold_params and params:
+        state = state.with_params(params, config.wire_dtype)
+    layout, plan = plan_step(config, state, grads)
+    plan.came = specs_of(grads.values())
+    return state, layout, plan
 
 
 def _norm_comes_first(config: Config) -> bool:
@@ -178,18 +190,16 @@ def _update(config: Config, run: Run, new: State, rates: Rates, scale: float) ->
     return Update(config.rule, run.h, new.counts[run.tensors[0]], rates[run.group], scale, bound, run.shapes[0])
 
 
-def _vectors(config: Config, run: Run, g: Array, old: State, new: State, params: Arrays, out: Arrays | None) -> Vectors:
+def _vectors(run: Run, g: Array, θ: Array | None, old: State, new: State, out: Arrays | None) -> Vectors:
     before, after = run.read(old.memory), run.targets(new.memory)
     for slot in NUMBERS & before.keys():  # the first block fills them, and the others still read the old ones
         before[slot] = before[slot].copy()
-    if not config.hold_params:
-        before["params"], after["params"] = run.gather(params), run.fresh(out)
+    if θ is not None:  # the state does not hold it
+        before["params"], after["params"] = θ, run.fresh(out)
     return Vectors(g, before, after)
 
 
-def _next(
-    state: State, layout: Layout, plan: Plan, counts: Mapping[str, int], filled: Filled | None
-) -> tuple[State, State]:
+def _next(state: State, layout: Layout, plan: Plan, filled: Filled | None) -> tuple[State, State]:
     """Return the state to read, and the next one to fill, which already has all that the step does not change."""
     if layout is not state.layout:
         state = state.moved(layout)
@@ -201,7 +211,15 @@ def _next(
             memory[start:end] = state.memory[start:end]
         if filled:
             filled(memory, start, end)
-    return state, State(state.t + 1, state.layout, {**state.counts, **counts}, memory)
+    return state, State(state.t + 1, layout, _counted(state, plan), memory)
+
+
+def _counted(state: State, plan: Plan) -> Mapping[str, int]:
+    """Return all tensors' counts of updates after the step."""
+    counts = state.counts
+    if plan.count_together and len(counts) == len(plan.tensors) == len(state.entries):
+        return dict.fromkeys(counts, counts[plan.tensors[0]] + 1)
+    return {**counts, **{tensor: counts.get(tensor, 0) + 1 for tensor in plan.tensors}}
 
 
 def _first_bad(grads: Arrays, grad_norm: float) -> tuple[str, tuple[int, ...]] | None:
@@ -225,8 +243,19 @@ def _skipped(config: Config, state: State, params: Arrays, grads: Arrays, lr: fl
     return Outcome(state, _answered(config, kept, grads), metrics, skipped=True)
 
 
-def _answered(config: Config, params: Arrays, grads: Arrays) -> dict[str, Array]:
-    """Return the parameters in the order and dtypes of the gradients."""
+def _named(plan: Plan, vectors: Sequence[Array], out: Arrays | None) -> Arrays:
+    """Return the parts of the runs' vectors by tensor: views, or if `out` is given, its arrays with the values."""
+    views = Views(plan.places, vectors)
+    if out is None:
+        return views
+    for run in plan.runs:
+        for tensor in run.tensors if len(run.tensors) > 1 else ():
+            out[tensor][...] = views[tensor]
+    return {tensor: out[tensor] for tensor in views}
+
+
+def _answered(config: Config, params: Arrays, grads: Arrays) -> Arrays:
+    """Return the parameters, which are in the order of the gradients, in the dtypes of those."""
     if config.wire_dtype is None:
-        return {tensor: params[tensor] for tensor in grads}
+        return params
     return {tensor: rounded(params[tensor], g.dtype) for tensor, g in grads.items()}

@@ -9,7 +9,7 @@ before. The new θ is rounded once to the parameter's dtype. A rule that wants w
 """
 
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,9 +24,12 @@ NUMBERS = frozenset(name for name, slot in SLOTS.items() if slot.shape_of is not
 """The slots with one value for each tensor of a flat run, instead of one for each element."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Update:
-    """The update of every element of a run: its tensors' t-th, at the learning rate γ."""
+    """The update of every element of a run: its tensors' t-th, at the learning rate γ.
+
+    It equals only itself, which makes it a cheap key of a cache.
+    """
 
     rule: Rule[Any]
     h: Hyperparameters
@@ -63,8 +66,7 @@ class Update:
         np.subtract(θ, taken, out=out)
 
 
-@dataclass(frozen=True, slots=True)
-class Vectors:
+class Vectors(NamedTuple):
     """The vectors of a run: the gradient, and for each slot (`params` is one) the old values and the output buffer. The
     two may alias, except in the slots of `NUMBERS`."""
 
@@ -81,7 +83,7 @@ class Vectors:
 
     def apart(self) -> "Vectors":
         """Return the same vectors with new buffers for numbers, because only the first chunk fills those of the run."""
-        return replace(self, new={**self.new, **{slot: np.empty_like(self.new[slot]) for slot in self.numbers}})
+        return self._replace(new={**self.new, **{slot: np.empty_like(self.new[slot]) for slot in self.numbers}})
 
     @property
     def numbers(self) -> Set[str]:
@@ -128,7 +130,6 @@ class Block(NamedTuple):
             unify_nans(x)
 
 
-@np.errstate(all="ignore")
 def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     """Update a chunk of a run. Return the sums of squares of the gradients as they came, of the change and of the new
     parameters before rounding, for each tensor or block: [sums, 3]."""
@@ -139,7 +140,6 @@ def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     return np.concatenate([_update_block(update, run, part, memory) for part in chunk.parts])
 
 
-@np.errstate(all="ignore")
 def reapply(update: Update, run: Vectors, chunk: Chunk) -> None:
     """Compute only the new parameters, from moments that were advanced before: the same bits as `update_blocks`."""
     for block in _blocks(update, run, chunk):

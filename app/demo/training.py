@@ -56,7 +56,7 @@ def local_update(steps: int) -> Update:
         nonlocal state
         outcome = step(config, state, params, grads)
         state = outcome.state
-        return outcome.params
+        return dict(outcome.params)
 
     return update
 

@@ -65,6 +65,17 @@ def test_threads_share_the_parts_and_results_keep_their_order() -> None:
     assert {name.partition("_")[0] for _, name in done[:2]} == {"helper", threading.current_thread().name}
 
 
+def test_threads_treat_floating_point_errors_as_the_caller_does() -> None:
+    both = threading.Barrier(2, timeout=60)
+
+    def work(_: int) -> float:
+        both.wait()
+        return float(np.float32(3e38) * np.float32(10))
+
+    with ThreadPoolExecutor(1) as pool, np.errstate(over="ignore"):
+        assert Machine(NUMPY, 2, pool).map(work, range(2), 2 * CHUNK) == [np.inf, np.inf]
+
+
 def test_small_work_stays_on_the_thread_of_the_caller() -> None:
     class Nobody(ThreadPoolExecutor):
         def submit(self, *_: Any, **__: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import math
 import random
-from decimal import Context, Decimal, getcontext, localcontext
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, getcontext, localcontext
 from fractions import Fraction
 
 import pytest
@@ -11,6 +11,7 @@ from optim_engine.averages import correction
 from optim_engine.scalars import cosine, power
 
 EXACT = Context(prec=120, Emin=-(10**9), Emax=10**9)
+WIDEST = Context(prec=120, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
 
 
 def nearest(x: Fraction) -> float:
@@ -38,6 +39,17 @@ def test_bias_corrections_are_correctly_rounded_at_every_step(beta: float) -> No
         exact = EXACT.multiply(exact, Decimal(beta))
         assert power(beta, t) == float(exact), t
         assert correction(beta, t) == 1 - float(exact)
+
+
+def test_powers_of_any_size_are_correctly_rounded() -> None:
+    rng = random.Random(0)
+    known = [0.9, 0.999, 0.5, 0.75, 5e-324, 1e-300, 1e300, math.nextafter(1, 0), math.nextafter(1, 2)]
+    for _ in range(4000):
+        base = rng.choice([rng.random(), 1 - rng.random() ** 4 / 5, 2 * rng.random(), *known])
+        ends = [1024, -1022, -1074, -1076]
+        near = rng.choice(ends) / math.log2(base) * rng.uniform(0.999, 1.001)
+        exponent = rng.choice([rng.randrange(1, 10_000), int(10 ** rng.uniform(0, 18)), max(1, int(near))])
+        assert power(base, exponent) == float(WIDEST.power(Decimal(base), exponent)), (base, exponent)
 
 
 def test_powers_half_way_between_floats_round_to_even() -> None:
