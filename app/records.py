@@ -1,22 +1,25 @@
 """Sessions as records of the store: loaded, kept in memory, and saved if nobody was quicker. Knows no HTTP."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from app.cache import StateCache
 from app.changes import Change
 from app.compute import Compute
-from app.errors import SessionNotFound, StateDamaged
+from app.errors import ServiceError, SessionNotFound, StateDamaged, StoreUnavailable
 from app.once import Done, Once
 from app.quota import Quota
 from app.session import Loaded, Session, read_document
 from app.store.base import Head, IncompatibleStore, KeyUsed, Saving, Stamp, Store, VersionConflict
 from app.store.keys import key_digest
 from app.turns import retried
-from optim_engine import State
+from optim_engine import EngineError, State
+
+T = TypeVar("T")
 
 
 class Written(NamedTuple):
@@ -111,14 +114,27 @@ class Records:
         await self.head(tenant, session_id)  # again: rows of a session that is gone by then are none
         return rows
 
-    async def informed(self, session_id: str, once: Once) -> Once:
-        """Return the conditions with the key's record in the store.
+    async def informed(self, session_id: str, once: Once, attempt: Callable[[Once], Awaitable[T]]) -> T:
+        """Return what `attempt` returns, called with the conditions and the key's record in the store.
 
-        To be called before the head is loaded, so that a step in between is seen in one of the two.
+        The record is read before `attempt` loads the head. In between, another try of the request may be done, and what
+        follows from it may look like a reason to refuse this one. So after a refusal the record is read again.
         """
-        if once.key is None:
-            return once
-        row = await self.store.used(session_id, key_digest(once.key))
+        known = await self._known(session_id, once)
+        try:
+            return await attempt(known)
+        except StoreUnavailable:
+            raise
+        except (EngineError, ServiceError):
+            if once.key is None or known.known is not None:
+                raise
+            known = await self._known(session_id, once)
+            if known.known is None:
+                raise
+        return await attempt(known)
+
+    async def _known(self, session_id: str, once: Once) -> Once:
+        row = None if once.key is None else await self.store.used(session_id, key_digest(once.key))
         return once if row is None else replace(once, known=Done.read(row))
 
     # Saving

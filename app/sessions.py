@@ -101,15 +101,14 @@ class Sessions:
         Raises `IdempotencyMismatch` and `PreconditionFailed`.
         """
 
-        async def attempt() -> Written:
-            informed = await self._records.informed(session_id, once)
+        async def attempt(known: Once) -> Written:
             head, old = await self._records.get(tenant, session_id)
-            if is_repeated(old, informed):
+            if is_repeated(old, known):
                 return Written(head, old, replayed=True)
             once.check(head)
             return await self._records.save(await make(head, old))
 
-        return await self._turns.take(session_id, attempt)
+        return await self._turns.take(session_id, lambda: self._records.informed(session_id, once, attempt))
 
     async def delete(self, tenant: str, session_id: str, once: Once) -> None:
         """Delete the session, its state and its history; also a damaged one, but not with an `If-Match`.
@@ -117,13 +116,12 @@ class Sessions:
         Raises `SessionNotFound`, `IdempotencyMismatch` and `PreconditionFailed`.
         """
 
-        async def attempt() -> None:
-            informed = await self._records.informed(session_id, once)
+        async def attempt(known: Once) -> None:
             expected = None
             try:
                 head = await self._records.head(tenant, session_id)
-                if informed.known is not None:
-                    raise mismatch(once, informed.known)  # a deletion leaves no key behind
+                if known.known is not None:
+                    raise mismatch(once, known.known)  # a deletion leaves no key behind
                 once.check(head)
                 expected = head.stamp
             except StateDamaged:
@@ -132,7 +130,7 @@ class Sessions:
             if not await self._records.delete(session_id, expected if once.if_match else None):
                 raise not_found(session_id)  # another request has just deleted it
 
-        await retried(session_id, attempt)
+        await retried(session_id, lambda: self._records.informed(session_id, once, attempt))
 
     async def hold(self, tenant: str, session_id: str, params: Arrays, once: Once) -> Written:
         """Hold these parameters. Earlier steps are no longer replayed. Raises the engine's `TensorMismatch`."""

@@ -10,6 +10,7 @@ from functools import partial
 from app import changes
 from app.compute import TENSOR_BYTES, Compute
 from app.errors import ServiceError, StoreUnavailable
+from app.once import Once
 from app.records import Records
 from app.replay import earlier_answer
 from app.room import Room
@@ -50,7 +51,10 @@ class Stepping:
                     raise
                 except (EngineError, ServiceError, KeyUsed):
                     pass
-            old, past = await self._from_store(tenant, session_id, request)
+            return await self._records.informed(session_id, request.once, by_store)
+
+        async def by_store(known: Once) -> StepAnswer:
+            old, past = await self._from_store(tenant, session_id, replace(request, once=known))
             if past is not None:
                 return await self._compute.run(partial(changes.replay, old, past, request), _work(old, request))
             return await self._take(old, request)
@@ -72,11 +76,10 @@ class Stepping:
 
     async def _from_store(self, tenant: str, session_id: str, request: StepRequest) -> tuple[Loaded, KeptAnswer | None]:
         """Return the session as the store has it, and the answer that the request got before."""
-        once = await self._records.informed(session_id, request.once)
         head, session = await self._records.get(tenant, session_id)
-        past = earlier_answer(session, replace(request, once=once))
+        past = earlier_answer(session, request)
         if past is None:
-            once.check(head)
+            request.once.check(head)
         return Loaded(head, session, await self._records.state(head, session)), past
 
     async def _take(self, old: Loaded, request: StepRequest) -> StepAnswer:
