@@ -28,6 +28,7 @@ CHATTER = (
 """The first words of uvicorn's messages that tell nothing new."""
 REQUEST = "request"
 """The event of the line that each request has. These lines wait for each other."""
+JSON = json.JSONEncoder(default=repr)
 QUOTED = frozenset(" \t=\r\n\"'")
 """The characters that put a text into quotes."""
 RESET, BRIGHT, DIM, NAME, VALUE = "\33[0m", "\33[1m", "\33[2m", "\33[36m", "\33[35m"
@@ -121,14 +122,15 @@ def _render(form: str) -> Render:
 
 def _as_json(when: datetime, parts: dict[str, object]) -> str:
     """Return a line for machines."""
-    return json.dumps({**parts, "timestamp": when.isoformat().replace("+00:00", "Z")}, default=repr)
+    return JSON.encode({**parts, "timestamp": when.isoformat().replace("+00:00", "Z")})
 
 
 def _as_text(paint: Callable[[object, str], str], when: datetime, parts: dict[str, object]) -> str:
     """Return a line for people."""
     event, level, exception = parts.pop("event"), str(parts.pop("level")), parts.pop("exception", None)
     shown_level = paint(f"{level:9}", LEVELS.get(level, "") + BRIGHT)
-    words = [paint(f"{when:%Y-%m-%d %H:%M:%SZ}", DIM), f"[{shown_level}]", paint(event, BRIGHT)]
+    time = when.isoformat(" ", "seconds").replace("+00:00", "Z")
+    words = [paint(time, DIM), f"[{shown_level}]", paint(event, BRIGHT)]
     words += [f"{paint(name, NAME)}={paint(_shown(value), VALUE)}" for name, value in parts.items()]
     return " ".join(words) + (f"\n{exception}" if exception else "")
 

@@ -7,12 +7,14 @@ import sys
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
 
+from app.compute import FUSED_FROM
 from tests.bodies import encode
 from tests.durability.processes import ServerProcess
 from tests.engine.cases import DTYPES
@@ -96,12 +98,25 @@ def fleet(
         for server in started:
             server.wait_until_ready()
         clients = [httpx2.Client(base_url=server.url, timeout=60) for server in started]
+        for client, server in zip(clients, started, strict=True):
+            load_kernel(client, server)
         yield clients
         for client in clients:
             client.close()
     finally:
         for server in started:
             server.kill()
+
+
+def load_kernel(client: httpx2.Client, server: ServerProcess) -> None:
+    """Take a large step, which makes the server load the fused kernel."""
+    large = {"w": np.ones(FUSED_FROM // 4, np.float32)}
+    session, headers = created(client, {"optimizer": "adamw"}), {"content-type": SAFETENSORS}
+    client.post(f"{session}/steps", content=encode({"params": large, "grads": large}, {}), headers=headers)
+    server.rest()
+    if Path("/proc/self/maps").exists():
+        assert "llvmlite" in Path(f"/proc/{server.pid}/maps").read_text()
+    client.delete(session)
 
 
 def test_a_fleet_of_processors_replays_each_step_alike(fleet: list[httpx2.Client]) -> None:

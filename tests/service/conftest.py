@@ -5,10 +5,13 @@ from collections.abc import Iterator
 import pytest
 from httpx2 import Client
 
+from tests.fused import fused_at_once
 from tests.service.calls import create, serving
 from tests.service.narrow import LIMITS
 from tests.service.state_files import some_params, train
 from tests.web.logs import Logs, captured
+
+__all__ = ["fused_at_once"]
 
 
 @pytest.fixture

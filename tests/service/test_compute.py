@@ -54,6 +54,7 @@ class Library:
         self.may_load = threading.Event()
         monkeypatch.setattr("app.compute.fused", self._fused)
         monkeypatch.setattr("app.compute.installed", lambda: "numba")
+        monkeypatch.setattr("app.compute.NUMPY", NUMPY)
 
     def _fused(self) -> Kernel:
         self.asked += 1
