@@ -1,8 +1,9 @@
 """Leftovers in Redis: the pieces that the last save of a large state replaced.
 
-Freed at once, their memory goes back to the operating system, and the next save takes fresh memory page by page. So
-they stay for a while, named by the head. The next save frees one right before it writes a new piece, which then takes
-its place in memory. A session that is not saved again keeps them until they expire.
+Freed at once, their memory goes back to the operating system (jemalloc, Redis's allocator, decides so), and the next
+save takes fresh memory page by page. So they stay for a while, named by the head. The next save frees one right before
+it writes a new piece, which then takes its place in memory. A session that is not saved again keeps them until they
+expire.
 """
 
 from collections import deque
@@ -23,6 +24,8 @@ append-only file, these take twice a piece."""
 
 def left(save: Save) -> tuple[str, ...]:
     """Return the names of the pieces that a save replaces and leaves to the next one."""
+    if save.previous is None or save.previous.state_bytes < LEFT_BYTES:  # a quick answer for small states
+        return ()
     obsolete = save.obsolete
     is_large = sum(piece.size for piece in obsolete) >= LEFT_BYTES
     return tuple(piece.name for piece in obsolete) if is_large else ()
@@ -50,9 +53,9 @@ class Leftovers:
         return self._free(len(self._names))
 
     def _free(self, count: int) -> list[Command]:
-        names = [self._names.popleft() for _ in range(min(count, len(self._names)))]
-        if not names or self._head is None:
+        if self._head is None or not self._names:
             return []
+        names = [self._names.popleft() for _ in range(min(count, len(self._names)))]
         session_id, token = self._head.session_id, self._head.token
         keys = [head_key(session_id), *(piece_key(session_id, name) for name in names)]
         return [("EVAL", FREE.text, len(keys), *keys, token)]

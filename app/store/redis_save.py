@@ -25,7 +25,7 @@ def saved_values(save: Save, history_limit: int, memory: KeyMemory) -> Command:
     return (
         head.token,
         *(save.previous.stamp if save.previous else ("", "")),
-        encode(replace(head, leftovers=leftovers)),
+        encode(head if head.leftovers == leftovers else replace(head, leftovers=leftovers)),
         len(head.pieces),
         lifetime,
         "" if save.forget_after is None else save.forget_after,

@@ -12,51 +12,23 @@ from app.errors import StoreUnavailable
 from app.settings import Settings
 from app.store import open_store, redis_leftovers
 from app.store.base import Head, Piece, Save, Store, VersionConflict
-from app.store.redis_leftovers import AHEAD, LEFT_BYTES, LEFT_MS, left
+from app.store.redis_leftovers import AHEAD, LEFT_BYTES, left
 from app.store.redis_names import piece_key
 from tests.chaos.fault_proxy import FaultProxy
 from tests.chaos.faulty_store import Fault, FaultyRedis, faulty_store
 from tests.servers import RedisServer
 from tests.store.changes import DAY, change_of, row, saved, state_of
+from tests.store.leftovers import COUNT, check, lap, loaded, parts_of
 from tests.store.places import RedisPlace
 from tests.store.savings import begun
 
 MIB = 1 << 20
-COUNT = 20
-"""The number of pieces: more than one pipeline has."""
 
 
 @pytest.fixture
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let small states have leftovers too."""
     monkeypatch.setattr(redis_leftovers, "LEFT_BYTES", 1)
-
-
-def parts_of(lap: int, count: int = COUNT) -> list[bytes]:
-    return [b"%d of %d" % (i, lap) for i in range(count)]
-
-
-async def loaded(store: Store) -> Head:
-    head = await store.load("session-1")
-    assert head
-    return head
-
-
-async def lap(store: Store, number: int, count: int = COUNT) -> Head:
-    """Save other pieces; return the head as the store has it."""
-    await saved(store, await store.load("session-1"), parts_of(number, count), row=row(number))
-    return await loaded(store)
-
-
-async def check(place: RedisPlace, *others: str) -> None:
-    """Assert that the head's pieces are whole and stay, and that its leftovers and the others, if any, expire."""
-    head = await loaded(place.store)
-    await state_of(place.store, head)
-    own = {piece.name for piece in head.pieces}
-    ends = {name: place.client.pttl(piece_key("session-1", name)) for name in await place.pieces("session-1")}
-    assert {ends.pop(name) for name in own} <= {-1}
-    assert set(ends) <= {*head.leftovers, *others}
-    assert all(0 < milliseconds <= LEFT_MS for milliseconds in ends.values())
 
 
 def large(pieces: int) -> Save:
@@ -307,18 +279,18 @@ async def test_two_workers_at_once_lose_no_save(redis_place: RedisPlace) -> None
 async def test_a_fault_at_any_call_leaves_old_or_new_pieces(redis_url: str, kind: str, written: int) -> None:
     async with open_store(Settings(store=redis_url)) as calm, faulty_store(redis_url) as store:
         place = RedisPlace(redis_url, calm)
-        await lap(calm, 1, 9)
+        await lap(calm, 1)
         for at in range(1, 1000):
-            old = await lap(calm, 2 * at, 9)
-            change = change_of(old, parts_of(2 * at + 1, 9), row=row(1))
+            old = await lap(calm, 2 * at)
+            change = change_of(old, parts_of(2 * at + 1), row=row(1))
             if not await _hit(store, change, written, at, kind):
                 break
             assert await loaded(calm) in (old, change.head)
-            await check(place, *old.leftovers)
+            await check(place, *old.leftovers, *(piece.name for piece in change.head.pieces))
             await calm.save(change)
             assert await loaded(calm) == change.head
             await check(place, *old.leftovers)
-        assert at > 30
+        assert at > 2 * COUNT
         place.client.close()
 
 
