@@ -39,7 +39,7 @@ def test_parameters_turn_into_a_dictionary() -> None:
     assert all(params[name] is array for name, array in copy.items())
 
 
-def test_views_are_of_the_memory_of_the_state_that_holds_them() -> None:
+def test_views_share_the_memory_of_the_state() -> None:
     params, grads = tensors(0, np.float32, SHAPES), tensors(1, np.float32, SHAPES)
     outcome = step(Config.parse("adamw", hold_params=True), State.empty(), params, grads)
     assert all(np.shares_memory(array, outcome.state.memory) for array in outcome.params.values() if array.size)
