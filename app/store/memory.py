@@ -153,10 +153,8 @@ class MemoryStore(Store):
     def _held(self, session_id: str) -> Stamp | None:
         """Return the stamp of a session that exists and has not expired."""
         data = self._heads.get(session_id)
-        if data is None:
-            return None
-        label = peek(session_id, data)
-        return None if label.expired else label.stamp
+        label = None if data is None else peek(session_id, data)
+        return None if label is None or label.expired else label.stamp
 
     def _remove(self, session_id: str) -> None:
         for table in (self._heads, self._tenants, self._pieces, self._rows, self._keys):
