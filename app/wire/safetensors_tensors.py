@@ -28,9 +28,9 @@ from optim_engine.fields import named
 T = TypeVar("T")
 Sections: TypeAlias = dict[str, dict[str, Array]]
 
-NAMES = {dtype: dtype.replace("float", "F").upper() for dtype in DTYPES}
+NAMES = {dtype: name.replace("float", "F").upper() for name, dtype in DTYPES.items()}
 """The format's name of each dtype: F64, F32, F16, BF16."""
-DTYPE_OF = {name: DTYPES[dtype] for dtype, name in NAMES.items()}
+DTYPE_OF = {name: dtype for dtype, name in NAMES.items()}
 MEMBERS = ("dtype", "shape", "data_offsets")
 MAX_HEADER_BYTES = 100_000_000
 NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
@@ -227,7 +227,7 @@ def write_file(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Array]]
     position = 0
     for name, array in tensors:
         end = position + array.nbytes
-        header[name] = {"dtype": NAMES[array.dtype.name], "shape": array.shape, "data_offsets": [position, end]}
+        header[name] = {"dtype": NAMES[array.dtype], "shape": array.shape, "data_offsets": [position, end]}
         position = end
         if array.nbytes:
             buffers.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)

@@ -28,7 +28,7 @@ def test_what_has_each_name_once_is_read(value: Any, ascii_alone: bool) -> None:
     assert read_text(text, "it") == orjson.loads(text)
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(st.dictionaries(TEXTS, VALUES, min_size=1, max_size=4), st.data())
 def test_a_name_that_stands_twice_is_refused(members: dict[str, Any], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(list(members)))
