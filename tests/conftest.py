@@ -5,11 +5,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.chaos.trial import WHOLE, Trial
 from tests.servers import RedisServer
 from tests.stores import STORES
+
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 FAILED = pytest.StashKey[bool]()
 LONGEST = "processors"
