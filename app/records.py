@@ -142,7 +142,7 @@ class Records:
     async def save(self, change: Change, saving: Saving | None = None) -> Written:
         """Save, and cache what was saved. A save is finished even if its request is cancelled."""
         commit = self._commit(change, saving)
-        return await (commit if self.store.is_instant else asyncio.shield(commit))
+        return await (commit if saving is None and self.store.is_instant else asyncio.shield(commit))
 
     async def _commit(self, change: Change, saving: Saving | None) -> Written:
         save, state = change.save, change.state
