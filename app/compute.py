@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from os import cpu_count
 from threading import Thread
@@ -47,8 +48,10 @@ class Compute:
         The first large step makes a thread load the fused kernel. Until it is loaded NumPy computes the same bits.
         """
         if nbytes >= FUSED_FROM and self._loading is None and self.kernel != NUMPY.name:
-            self._loading = Thread(target=self._load, name="load-kernel")
-            self._loading.start()
+            loading = Thread(target=self._load, name="load-kernel")
+            with suppress(RuntimeError):  # no more threads: the next large step tries again
+                loading.start()
+                self._loading = loading
         return self._machine
 
     def _load(self) -> None:

@@ -17,7 +17,7 @@ from app.request_lines import Lines
 
 LOGGER = "optim"
 LOGGERS = (LOGGER, "app", "uvicorn")
-"""The service's own lines, those of its parts that log texts alone, and the server's."""
+"""The service's own lines, those of its parts that log plain text, and the server's."""
 CHATTER = (
     "Started server process",
     "Waiting for application",
@@ -27,7 +27,7 @@ CHATTER = (
 )
 """The first words of uvicorn's messages that tell nothing new."""
 REQUEST = "request"
-"""The event of the line that each request has. These lines wait for each other."""
+"""The event of the line that each request has. Below a warning, these lines wait for each other."""
 JSON = json.JSONEncoder(default=repr)
 QUOTED = frozenset(" \t=\r\n\"'")
 """The characters that put a text into quotes."""
@@ -78,7 +78,7 @@ log = Log()
 
 def configure_logs(level: str, form: str) -> None:
     """Write every line in one form, to standard error; coloured only where a person sees it on a terminal."""
-    handler = Lines(lambda record: isinstance(record.msg, Message) and record.msg.event == REQUEST)
+    handler = Lines(_may_wait)
     handler.setFormatter(_Formatter(_render(form)))
     handler.addFilter(lambda record: isinstance(record.msg, Message) or not record.getMessage().startswith(CHATTER))
     for name in LOGGERS:
@@ -86,6 +86,16 @@ def configure_logs(level: str, form: str) -> None:
         logger.handlers = [handler]
         logger.setLevel(level.upper())
         logger.propagate = False
+
+
+def flush_logs() -> None:
+    """Write the lines that wait."""
+    for handler in logging.getLogger(LOGGER).handlers:
+        handler.flush()
+
+
+def _may_wait(record: logging.LogRecord) -> bool:
+    return isinstance(record.msg, Message) and record.msg.event == REQUEST and record.levelno < logging.WARNING
 
 
 Render = Callable[[datetime, dict[str, object]], str]

@@ -16,7 +16,7 @@ from app.auth import Keys
 from app.cache import StateCache
 from app.compute import Compute
 from app.listing import Listing
-from app.logs import log
+from app.logs import flush_logs, log
 from app.memory import let_go_when_idle
 from app.quota import Quota
 from app.readiness import Readiness
@@ -65,6 +65,7 @@ def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
                 with suppress(asyncio.CancelledError):
                     await task
             service.compute.close()
+        flush_logs()
 
     app = _Application(
         title="Optim Service",

@@ -3,13 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TextIO
 
 SECONDS = 0.02
 """Seconds that a line may wait for others. A server that is killed loses what waits."""
-LONGEST = 3 << 10
-"""Characters that wait at most. Several processes may share a pipe, which takes 4 KiB without mixing them."""
+MOST_BYTES = 4 << 10
+"""The most bytes that are written at once. Several processes may share a pipe, which does not mix so many."""
 
 
 class Lines(logging.StreamHandler[TextIO]):
@@ -20,7 +19,10 @@ class Lines(logging.StreamHandler[TextIO]):
         super().__init__()
         self._may_wait = may_wait
         self._waiting: list[str] = []
-        self._length = 0
+        self._bytes = 0
+        self._last: logging.LogRecord | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The event loop that writes what waits."""
 
     def emit(self, record: logging.LogRecord) -> None:
         loop = _running_loop() if self._may_wait(record) else None
@@ -28,23 +30,36 @@ class Lines(logging.StreamHandler[TextIO]):
             self.flush()
             super().emit(record)
             return
-        if not self._waiting:
+        try:
+            self._add(f"{self.format(record)}\n")
+        except Exception:
+            self.handleError(record)
+        self._last = record
+        if self._loop is not loop and self._waiting:
+            self._loop = loop
             loop.call_later(SECONDS, self.flush)
-        line = self.format(record)
-        self._waiting.append(line)
-        self._length += len(line)
-        if self._length > LONGEST:
+
+    def _add(self, line: str) -> None:
+        nbytes = len(line.encode(errors="backslashreplace"))
+        if self._bytes + nbytes > MOST_BYTES:
             self.flush()
+        self._waiting.append(line)
+        self._bytes += nbytes
 
     def flush(self) -> None:
-        """Write what waits. Also called when the process ends."""
+        """Write what waits. Also called when the service or the process ends."""
         self.acquire()
         try:
-            waiting, self._waiting, self._length = self._waiting, [], 0
-            with suppress(OSError, ValueError):  # of a closed stream
-                self.stream.write("".join(f"{line}\n" for line in waiting))
-                super().flush()
+            if self._waiting:
+                text = "".join(self._waiting)
+                self._waiting.clear()
+                self.stream.write(text)
+            super().flush()
+        except Exception:
+            if self._last is not None:
+                self.handleError(self._last)
         finally:
+            self._bytes, self._loop = 0, None
             self.release()
 
 

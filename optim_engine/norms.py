@@ -29,6 +29,7 @@ def by_name(tensors: Arrays) -> Iterator[Array]:
         yield tensors[name]
 
 
+@np.errstate(all="ignore")
 def square_sum(tensor: Array) -> float:
     """Return the sum of one tensor's squares, in the order that docs/numerics.md defines."""
     x = flat(tensor)
@@ -36,7 +37,6 @@ def square_sum(tensor: Array) -> float:
     return float(in_order(np.concatenate(sums))[0, 0])
 
 
-@np.errstate(all="ignore")
 def _total(tensors: Iterable[Array]) -> float:
     return float(in_order(np.array([[square_sum(x)] for x in tensors]).reshape(-1, 1))[0, 0])
 

@@ -14,7 +14,7 @@ from app.store.redis_names import head_key, piece_key
 from app.store.redis_scripts import FREE
 
 LEFT_BYTES = 32 << 20
-"""The least bytes of replaced pieces that are left. Fewer are freed at once, which costs little."""
+"""The fewest bytes of replaced pieces that are left. Fewer are freed at once, which costs little."""
 LEFT_MS = 60_000
 """The time after which leftovers expire."""
 AHEAD = 4
@@ -44,7 +44,7 @@ class Leftovers:
         self._due = 1 + AHEAD
 
     def free_next(self) -> list[Command]:
-        """Return the command that makes place for the next piece; none if there are no more leftovers."""
+        """Return the command that makes room for the next piece; none if there are no more leftovers."""
         due, self._due = self._due, 1
         return self._free(due)
 

@@ -61,7 +61,7 @@ class RedisSaving(Saving):
             self._written[part[0].name] = part[0]
 
     def _put_commands(self, part: Part) -> list[Command]:
-        """Return the commands that write a piece into the place of a leftover."""
+        """Return the commands that free a leftover and write a piece in its place."""
         return [*self._leftovers.free_next(), _set(self._session_id, part)]
 
     def _end(self) -> tuple[dict[str, Piece], Upload | None]:
