@@ -97,7 +97,7 @@ class _Scan:
         starts, ends, has_objects_in_lists = list[Array](), list[Array](), False
         for start in range(0, len(text), WINDOW):
             part = np.frombuffer(text[start : start + WINDOW], np.uint8)
-            places = np.flatnonzero(self._brackets(part))
+            places = self._brackets(part)
             found = part[places]
             steps = np.where((found == OPEN) | (found == OPEN_OBJECT), 1, -1)
             in_lists = self._list_level + np.cumsum(np.where((found == OPEN) | (found == CLOSE), steps, 0))
@@ -116,16 +116,17 @@ class _Scan:
         self.lists = list(zip(starts[long].astype(int).tolist(), ends[long].astype(int).tolist(), strict=True))
 
     def _brackets(self, part: Array) -> Array:
-        """Find the brackets outside of strings."""
+        """Return the places of the brackets outside of strings: those with an even number of quotes before them."""
         quotes = part == QUOTE
         if self._escapes or (part == BACKSLASH).any():
             quotes &= ~self._escaped(part)
-        within = np.logical_xor.accumulate(quotes)
-        if self._in_string:
-            within = ~within
-        self._in_string = bool(within[-1])
-        brackets: Array = (part == OPEN) | (part == CLOSE) | (part == OPEN_OBJECT) | (part == CLOSE_OBJECT)
-        return brackets & ~within
+        strings = np.flatnonzero(quotes)
+        brackets = (part == OPEN) | (part == CLOSE) | (part == OPEN_OBJECT) | (part == CLOSE_OBJECT)
+        places = np.flatnonzero(brackets)
+        within = (np.searchsorted(strings, places) + self._in_string) % 2 == 1
+        self._in_string ^= len(strings) % 2 == 1
+        outside: Array = places[~within]
+        return outside
 
     def _escaped(self, part: Array) -> Array:
         """Find the characters after an odd number of backslashes."""

@@ -24,13 +24,16 @@ ROOM = 1 << 16
 """The most bytes of an answer without its parameters."""
 LONGEST_NUMBER = 32
 TIMEOUT_SECONDS = 600
+MAX_JSON_BYTES = 1 << 26
+"""The limit of a body in JSON: more than the default, for the largest size."""
 
 
 class Service(ServerProcess):
     """A server on a store, with that many compute threads. It starts cold, as operators start it."""
 
     def __init__(self, store: str, log: Path, threads: int, *flags: str) -> None:
-        super().__init__(store, log, options=[f"--compute-threads={threads}", *flags], cold=True)
+        options = [f"--compute-threads={threads}", f"--max-json-bytes={MAX_JSON_BYTES}", *flags]
+        super().__init__(store, log, options=options, cold=True)
 
     @contextmanager
     def steps(self, params: Array, grads: Array) -> Iterator[Step]:
