@@ -36,7 +36,7 @@ LEVELS = {"debug": "\33[32m", "info": "\33[32m", "warning": "\33[33m", "error": 
 """The colour of each level."""
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
-"""That of the request that is worked on."""
+"""The id of the request that is worked on."""
 
 
 @dataclass(frozen=True)

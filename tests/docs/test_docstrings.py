@@ -9,7 +9,7 @@ import pytest
 
 from tests.docs.blocks import FOLDERS, ROOT, name_of
 
-QUESTION = re.compile(r"(What|Whether|Where|Who|Which|How|Of|As|So)\b")
+QUESTION = re.compile(r"(What|Whether|Where|Who|Which|How|Of|As|So|That|Those|It|There)\b")
 """The words that open no docstring, of a module, a class, a function or a value."""
 
 

@@ -149,7 +149,7 @@ def asked(
 
 
 def check(client: Client, method: str, path: str, caller: str) -> None:
-    """That caller gets the one status there, and what is refused changes nothing and tells nothing."""
+    """The caller gets the one status there, and what is refused changes nothing and tells nothing."""
     session = create(client, hold_params=True)
     stepped(client, session, **W)
     before = client.get(f"{session}/state").content

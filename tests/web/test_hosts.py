@@ -148,7 +148,7 @@ def test_a_page_of_this_machine_may_write(client: Client, page: str) -> None:
 
 @pytest.mark.parametrize("page", THEIRS)
 def test_another_sites_page_may_read(client: Client, page: str) -> None:
-    """It cannot read the answer."""
+    """The page cannot read the answer."""
     assert asked(client, "localhost", origin=page).status_code == 200
 
 
