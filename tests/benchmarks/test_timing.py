@@ -1,11 +1,12 @@
 """The timing of competitors in turn."""
 
 from collections import Counter
+from itertools import groupby
 
 import pytest
 
 from benchmarks import timing
-from benchmarks.timing import WARM_UP, Spread, in_turn
+from benchmarks.timing import BLOCK, WARM_UP, Spread, alone, in_turn
 
 
 def test_each_competitor_runs_once_a_round_in_random_order() -> None:
@@ -26,3 +27,12 @@ def test_slow_work_gets_the_fewest_rounds(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_spread_is_the_median_and_both_tenths() -> None:
     assert Spread.of([float(n) for n in range(11)]) == Spread(median=5.0, p10=1.0, p90=9.0, rounds=11)
+
+
+def test_competitors_alone_run_in_blocks_of_which_half_count() -> None:
+    ran: list[str] = []
+    spreads = alone({name: lambda name=name: ran.append(name) for name in "ab"}, rounds=BLOCK + 10)  # type: ignore[misc]
+    blocks = [len(list(block)) for name, block in groupby(ran) if name == "a"]
+    assert Counter(ran) == {"a": 2 * BLOCK + 20, "b": 2 * BLOCK + 20}
+    assert blocks in ([2 * BLOCK, 20], [2 * BLOCK + 20])
+    assert {spread.rounds for spread in spreads.values()} == {BLOCK + 10}
