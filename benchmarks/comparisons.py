@@ -40,6 +40,9 @@ ROUNDS = {1_000: 500, 10_000: 300, 100_000: 100, 1_000_000: 30, 10_000_000: 15, 
 LARGEST = 100_000_000
 """From this size on, competitors run one after the other, because together they do not fit into memory."""
 
+RAY_WARM_UP = 50
+"""The rounds of a warm-up in which Ray has used all of its object store: a step in fresh memory takes twice as long."""
+
 CONNECTIONS = 64
 LOAD_SECONDS = 1.5
 """The time of a round of requests on all connections."""
@@ -235,6 +238,7 @@ GROUPS = {
             **ON_A_UNIX_SOCKET,
         },
         sizes=(10_000_000,),
+        timing=partial(in_turn, warm_up=RAY_WARM_UP),
     ).measure,
     "exchange": Group(
         {"service": lambda rig: rig.memory.replays, "bare socket": lambda rig: rig.floor["exchange"]},

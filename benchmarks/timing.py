@@ -39,18 +39,18 @@ class Spread:
         return cls(median, p10, p90, len(values))
 
 
-def in_turn(works: Mapping[str, Work], rounds: int) -> dict[str, Spread]:
+def in_turn(works: Mapping[str, Work], rounds: int, warm_up: int = WARM_UP) -> dict[str, Spread]:
     """Run each work once a round, without counting the warm-up; stop early if the rounds take too long."""
     times: dict[str, list[float]] = {name: [] for name in works}
     order, shuffle = list(works), random.Random(0).shuffle
     end = time.monotonic() + LONGEST_SECONDS
-    for i in range(WARM_UP + rounds):
-        if i >= WARM_UP + FEWEST_ROUNDS and time.monotonic() > end:
+    for i in range(warm_up + rounds):
+        if i >= warm_up + FEWEST_ROUNDS and time.monotonic() > end:
             break
         shuffle(order)
         for name in order:
             taken = _milliseconds(works[name])
-            if i >= WARM_UP:
+            if i >= warm_up:
                 times[name].append(taken)
     return {name: Spread.of(values) for name, values in times.items()}
 

@@ -20,6 +20,12 @@ def test_each_competitor_runs_once_a_round_in_random_order() -> None:
     assert {spread.rounds for spread in spreads.values()} == {20}
 
 
+def test_a_longer_warm_up_is_not_counted() -> None:
+    ran: list[int] = []
+    spreads = in_turn({"a": lambda: ran.append(1)}, rounds=5, warm_up=20)
+    assert (len(ran), spreads["a"].rounds) == (25, 5)
+
+
 def test_slow_work_gets_the_fewest_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "LONGEST_SECONDS", 0.0)
     assert timing.in_turn({"a": lambda: None}, rounds=20)["a"].rounds == timing.FEWEST_ROUNDS
