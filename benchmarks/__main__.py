@@ -1,9 +1,8 @@
-"""The command of `make bench`, which runs all comparisons. A whole run writes the results, the page and its pictures; a
-partial one (`--only`, `--sizes`, `--quick`) only prints.
+"""The command of `make bench`, which runs all comparisons. A whole run writes the processor's results, the page and its
+pictures; a partial one (`--only`, `--sizes`, `--quick`) only prints.
 """
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -25,14 +24,14 @@ def main() -> None:
     wanted = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end, too
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])  # the servers inherit it
-    results = {"machine": facts(), "measured": _measure(wanted.only, wanted.sizes, QUICK if wanted.quick else 1)}
-    console = Console(width=140)
+    machine = facts()
+    measured = _measure(wanted.only, wanted.sizes, QUICK if wanted.quick else 1)
+    console = Console(width=160)
     for title, rows in (("Promises", table.promises), ("Beside them", table.comparisons), ("Growth", table.growth)):
-        console.print(_table(title, rows(results["measured"])))
+        console.print(_table(title, rows({machine["processor"]: measured})))
     if wanted == _arguments([]):
-        page.RESULTS.parent.mkdir(exist_ok=True)
-        page.RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        page.write(results)
+        page.save({"machine": machine, "measured": measured})
+        page.write(page.load())
 
 
 def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -57,10 +56,10 @@ def _measure(groups: Sequence[str], sizes: Sequence[int], hurry: int) -> dict[st
 
 
 def _table(title: str, rows: list[list[str]]) -> Table:
-    """Return a table of the measured rows, which have a last cell."""
+    """Return a table of the rows that were measured, by their last cell."""
     made = Table(*rows[0], title=title)
     for row in rows[1:]:
-        if row[-1] not in ("", table.NOT_MEASURED):
+        if row[-1] != table.NOT_MEASURED:
             made.add_row(*(cell.replace("*", "").replace("`", "") for cell in row))
     return made
 

@@ -20,6 +20,7 @@ class Request:
     """A request with its head and body as bytes."""
 
     def __init__(self, method: str, path: str, media_type: str, body: bytes | Array, *headers: str) -> None:
+        self.path = path
         length = len(body)
         lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Type: {media_type}"]
         self.head = bytearray("\r\n".join([*lines, f"Content-Length: {length}", *headers, "", ""]).encode())

@@ -1,23 +1,33 @@
 """The groups of competitors, which take turns at each size. Needs torch and Ray.
 
-After a size's rounds all competitors of a group have taken the same number of steps, from the same parameters with the
-same gradients. Their parameters are compared, so that none can be quick by doing other work.
+After a size's rounds all competitors of a group that compute have taken the same number of steps, from the same
+parameters with the same gradients. Their parameters are compared, so that none can be quick by doing other work.
 """
 
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+from typing import TypeAlias
 
 import numpy as np
 import torch
+from optim_client import Client
 
 from benchmarks.agreement import check_agreement
+from benchmarks.bare_client import StepRequest
+from benchmarks.load import Load
+from benchmarks.peers.canned import canned
+from benchmarks.peers.echo import PATH
 from benchmarks.peers.engine import Engine, engine, fused
 from benchmarks.peers.rig import Rig
-from benchmarks.peers.service import Service
+from benchmarks.peers.service import SAFETENSORS, Service, body_of
 from benchmarks.peers.session import Session
 from benchmarks.peers.torch_adamw import FORMS, in_process
-from benchmarks.timing import FEWEST_ROUNDS, Spread, in_turn
+from benchmarks.timing import FEWEST_ROUNDS, Spread, Timing, alone, in_turn
+from optim_engine import step
 from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY, Machine
 
@@ -27,32 +37,39 @@ THREADS = 2
 ROUNDS = {1_000: 500, 10_000: 300, 100_000: 100, 1_000_000: 30, 10_000_000: 15, 100_000_000: 5}
 """The most rounds of each competitor, by the number of parameters."""
 
-ALONE = 100_000_000
+LARGEST = 100_000_000
 """From this size on, competitors run one after the other, because together they do not fit into memory."""
 
-Measured = Iterator[tuple[int, dict[str, Spread]]]
+RAY_WARM_UP = 50
+"""The rounds of a warm-up in which Ray has used all of its object store: a step in fresh memory takes twice as long."""
+
+CONNECTIONS = 64
+LOAD_SECONDS = 1.5
+"""The time of a round of requests on all connections."""
+
+Measured: TypeAlias = Iterator[tuple[int, dict[str, Spread]]]
 """Sizes, each with the times of all competitors."""
 
-Competitors = Mapping[str, Callable[[Rig], Session]]
+Competitors: TypeAlias = Mapping[str, Callable[[Rig], Session]]
 
 
 @dataclass(frozen=True)
 class Group:
-    """A group of competitors. With `agree`, all must have the same parameters; `threads` are those of this process."""
+    """A group of competitors. `threads` are those of this process."""
 
     competitors: Competitors
     sizes: Sequence[int] = tuple(ROUNDS)
-    agree: bool = True
     threads: int = THREADS
+    timing: Timing = in_turn
 
     def measure(self, sizes: Sequence[int], hurry: int) -> Measured:
         """Measure those of the group's sizes, smallest first; `hurry` divides the rounds."""
         torch.set_num_threads(self.threads)
         wanted = [size for size in self.sizes if size in sizes]
         with Rig(THREADS) as rig:
-            for size in (size for size in wanted if size < ALONE):
+            for size in (size for size in wanted if size < LARGEST):
                 yield size, self._in_turn(size, hurry, rig, self.competitors)
-        for size in (size for size in wanted if size >= ALONE):
+        for size in (size for size in wanted if size >= LARGEST):
             found: dict[str, Spread] = {}
             for name, competitor in self.competitors.items():
                 with Rig(THREADS) as rig:
@@ -63,9 +80,8 @@ class Group:
         params, grads = vectors(size)
         with ExitStack() as stack:
             steps = {name: stack.enter_context(of(rig)(params, grads)) for name, of in competitors.items()}
-            spreads = in_turn({name: step.take for name, step in steps.items()}, rounds(size, hurry))
-            if self.agree:
-                check_agreement({name: step.read(step.take()) for name, step in steps.items()}, params)
+            spreads = self.timing({name: step.take for name, step in steps.items()}, rounds(size, hurry))
+            check_agreement({name: step.read(step.take()) for name, step in steps.items() if step.read}, params)
         return spreads
 
 
@@ -88,6 +104,8 @@ def _here(session: Session) -> Callable[[Rig], Session]:
 def _in_process(threads: int) -> Group:
     """Return the group of those that compute in this process."""
     engines = {"engine": engine(NUMPY, threads), "engine fused": engine(fused(), threads)}
+    if "in_place" in signature(step).parameters:
+        engines["engine fused, in place"] = engine(fused(), threads, in_place=True)
     torches = {f"torch {form}": in_process(form) for form in FORMS}
     return Group({name: _here(session) for name, session in {**engines, **torches}.items()}, threads=threads)
 
@@ -125,7 +143,61 @@ def _peak_of(server: Service, params: Array, grads: Array) -> int:
         return server.peak_bytes()
 
 
+def connections(sizes: Sequence[int], hurry: int) -> Measured:
+    """Measure the requests a second on many connections, each with a session of its own.
+
+    The third competitor is a server that does nothing, so that the load generator is what limits it.
+    """
+    if (size := 1_000) in sizes:
+        params, grads = vectors(size)
+        with Rig(THREADS) as rig, ExitStack() as stack:
+            steps = stack.enter_context(rig.memory.step_requests(CONNECTIONS, params, grads))
+            sent = [StepRequest(PATH, SAFETENSORS, body_of(grads)) for _ in range(CONNECTIONS)]
+            ports = {
+                "service, memory:": (rig.memory.port, steps),
+                "echo": (rig.echo_port, sent),
+                "load generator's limit": (stack.enter_context(canned(len(sent[0].head))), sent),
+            }
+            loads = {name: stack.enter_context(Load(port, requests)) for name, (port, requests) in ports.items()}
+            yield size, _rates(loads, LOAD_SECONDS / hurry)
+            rig.memory.check_steps(steps, loads["service, memory:"].answers)
+
+
+def _rates(loads: Mapping[str, Load], seconds: float) -> dict[str, Spread]:
+    """Run the loads in turns, each first for a warm-up; return their answers a second."""
+    rates: dict[str, list[float]] = {name: [] for name in loads}
+    order, shuffle = list(loads), random.Random(0).shuffle
+    for _ in range(FEWEST_ROUNDS):
+        shuffle(order)
+        for name in order:
+            loads[name].run(seconds / 5)
+            rates[name].append(loads[name].run(seconds))
+    return {name: Spread.of(found) for name, found in rates.items()}
+
+
+SMALL = {"service, memory:": lambda rig: rig.memory.steps, "echo": lambda rig: rig.echo}
+
+ON_A_UNIX_SOCKET = (
+    {
+        "service, unix socket": lambda rig: rig.unix.client_steps,
+        "service, unix socket, made in the region": lambda rig: partial(rig.unix.client_steps, in_region=True),
+    }
+    if hasattr(Client, "empty")
+    else {}
+)
+
 GROUPS = {
+    "small-step": Group(SMALL, sizes=(1_000,)).measure,
+    "small-step-alone": Group(SMALL, sizes=(1_000,), timing=alone).measure,
+    "small-step-saved": Group(
+        {
+            "service, LMDB": lambda rig: rig.lmdb.steps,
+            "file, synced": lambda rig: rig.file,
+            "echo": lambda rig: rig.echo,
+        },
+        sizes=(1_000,),
+    ).measure,
+    "connections": connections,
     "step": Group(
         {
             "service, memory:": lambda rig: rig.memory.steps,
@@ -143,10 +215,34 @@ GROUPS = {
         {"service, Redis": lambda rig: rig.on_redis_always.steps, "torch RPC": lambda rig: rig.torch_rpc},
         sizes=(1_000, 10_000_000),
     ).measure,
+    "lmdb": Group(
+        {
+            "service, LMDB": lambda rig: rig.lmdb.steps,
+            "bare LMDB": lambda rig: rig.bare_lmdb,
+            "floor, memory": lambda rig: rig.floor["memory"],
+        },
+        sizes=(10_000_000,),
+    ).measure,
+    "lmdb-relaxed": Group(
+        {
+            "service, LMDB relaxed": lambda rig: rig.lmdb_relaxed.steps,
+            "bare LMDB relaxed": lambda rig: rig.bare_lmdb_relaxed,
+            "floor, memory": lambda rig: rig.floor["memory"],
+        },
+        sizes=(10_000_000,),
+    ).measure,
+    "one-machine": Group(
+        {
+            "service, memory:, Python client": lambda rig: rig.memory.client_steps,
+            "Ray actor": lambda rig: rig.ray,
+            **ON_A_UNIX_SOCKET,
+        },
+        sizes=(10_000_000,),
+        timing=partial(in_turn, warm_up=RAY_WARM_UP),
+    ).measure,
     "exchange": Group(
         {"service": lambda rig: rig.memory.replays, "bare socket": lambda rig: rig.floor["exchange"]},
-        sizes=(1_000, 100_000, 10_000_000),
-        agree=False,
+        sizes=(10_000_000,),
     ).measure,
     "json": Group(
         {
@@ -159,6 +255,13 @@ GROUPS = {
     "one-thread": _in_process(1).measure,
     "two-threads": _in_process(2).measure,
     "tensors": tensors,
+    "client-tensors": Group(
+        {
+            "1,000 tensors": lambda rig: partial(rig.memory.client_steps, tensors=1_000),
+            "one tensor": lambda rig: rig.memory.client_steps,
+        },
+        sizes=(100_000,),
+    ).measure,
     "peak-memory": peak_memory,
 }
 """The groups by name. Sessions hold their parameters and requests are binary, except in `json`."""

@@ -16,7 +16,8 @@ from benchmarks.peers.session import Session, Step
 from benchmarks.peers.torch_adamw import TorchAdamW
 from optim_engine.arrays import Array
 
-OBJECT_STORE_BYTES = 4 << 30
+OBJECT_STORE_BYTES = 2 << 30
+"""Enough for 100 M parameters and their gradients. Ray uses all of it in turn."""
 
 
 class Optimizer:

@@ -8,6 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
+from benchmarks.peers.disk import bare_lmdb, file
+from benchmarks.peers.echo import echo, echoes
 from benchmarks.peers.floor import floor
 from benchmarks.peers.plain import plain_fastapi
 from benchmarks.peers.ray_actor import ray_actor
@@ -46,6 +48,11 @@ class Rig:
         return self._service("memory:")
 
     @cached_property
+    def unix(self) -> Service:
+        """Return a service on `memory:` whose Python client shares memory with it."""
+        return self._service("memory:", unix_socket=self._folder / "optim.sock")
+
+    @cached_property
     def lmdb(self) -> Service:
         return self._service(f"lmdb:{self._folder / 'store'}")
 
@@ -60,6 +67,26 @@ class Rig:
     @cached_property
     def on_redis_always(self) -> Service:
         return self._service(self.redis_always.url)
+
+    @cached_property
+    def echo_port(self) -> int:
+        return self._stack.enter_context(echo())
+
+    @property
+    def echo(self) -> Session:
+        return echoes(self.echo_port)
+
+    @property
+    def file(self) -> Session:
+        return file(self._folder)
+
+    @property
+    def bare_lmdb(self) -> Session:
+        return bare_lmdb(self._folder, sync=True)
+
+    @property
+    def bare_lmdb_relaxed(self) -> Session:
+        return bare_lmdb(self._folder, sync=False)
 
     @cached_property
     def torch_rpc(self) -> Session:
@@ -84,8 +111,8 @@ class Rig:
         self._stack.callback(server.kill)
         return server.start()
 
-    def _service(self, store: str, *flags: str) -> Service:
-        server = Service(store, self._folder / "server.log", self._threads, *flags)
+    def _service(self, store: str, *flags: str, unix_socket: Path | None = None) -> Service:
+        server = Service(store, self._folder / "server.log", self._threads, *flags, unix_socket=unix_socket)
         self._stack.callback(server.kill)
         server.start()
         return server

@@ -4,8 +4,8 @@ Requests are built before they are timed.
 """
 
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,38 +29,68 @@ MAX_JSON_BYTES = 1 << 26
 
 
 class Service(ServerProcess):
-    """A server on a store, with that many compute threads. It starts cold, as operators start it."""
+    """A server on a store, with that many compute threads. It starts cold and logs its requests, as in production.
 
-    def __init__(self, store: str, log: Path, threads: int, *flags: str) -> None:
-        options = [f"--compute-threads={threads}", f"--max-json-bytes={MAX_JSON_BYTES}", *flags]
+    Its Python client uses the Unix socket, if there is one.
+    """
+
+    def __init__(self, store: str, log: Path, threads: int, *flags: str, unix_socket: Path | None = None) -> None:
+        options = ["--log-level=info", f"--compute-threads={threads}", f"--max-json-bytes={MAX_JSON_BYTES}", *flags]
+        if unix_socket:
+            options.append(f"--unix-socket={unix_socket}")
         super().__init__(store, log, options=options, cold=True)
+        self.address = f"unix://{unix_socket}" if unix_socket else self.url
 
     @contextmanager
     def steps(self, params: Array, grads: Array) -> Iterator[Step]:
         """Open a session that holds its parameters; step it with binary bodies on a bare socket."""
         self._load_kernel(params, grads)
         with BareClient(self.port, params.nbytes + ROOM) as bare, self._held(bare, params) as path:
-            request = StepRequest(f"{path}/steps", SAFETENSORS, save({"grads/w": grads}))
+            request = StepRequest(f"{path}/steps", SAFETENSORS, body_of(grads))
             yield Step(lambda: bare.ask(request.next()), only_array)
 
     @contextmanager
     def replays(self, params: Array, grads: Array) -> Iterator[Step]:
         """Open a session and repeat one step: each replay is read, checked and answered, but takes no step."""
         with BareClient(self.port, params.nbytes + ROOM) as bare, self._held(bare, params) as path:
-            request = StepRequest(f"{path}/steps", SAFETENSORS, save({"grads/w": grads})).next()
+            request = StepRequest(f"{path}/steps", SAFETENSORS, body_of(grads)).next()
             bare.ask(request)
             yield Step(lambda: bare.ask(request), only_array)
             if b"idempotent-replayed: true" not in bare.head:
                 raise RuntimeError(f"this was not a replay: {bare.head.decode()}")
 
     @contextmanager
-    def client_steps(self, params: Array, grads: Array) -> Iterator[Step]:
-        """Open a session that holds its parameters; step it with the Python client, from arrays to arrays."""
+    def step_requests(self, count: int, params: Array, grads: Array) -> Iterator[list[StepRequest]]:
+        """Open sessions that hold their parameters; yield a step of each. Its key is new each time it is sent."""
+        with BareClient(self.port, params.nbytes + ROOM) as bare, ExitStack() as stack:
+            paths = [stack.enter_context(self._held(bare, params)) for _ in range(count)]
+            yield [StepRequest(f"{path}/steps", SAFETENSORS, body_of(grads)) for path in paths]
+
+    def check_steps(self, requests: Sequence[StepRequest], expected: Sequence[int]) -> None:
+        """Raise `RuntimeError` unless the session of each request has taken as many steps as expected."""
+        with BareClient(self.port, ROOM) as bare:
+            for request, count in zip(requests, expected, strict=True):
+                session = request.path.removesuffix("/steps")
+                if (taken := orjson.loads(bare.send("GET", session, JSON, b""))["step"]) != count:
+                    raise RuntimeError(f"{session} was answered {count} times and has taken {taken} steps")
+
+    @contextmanager
+    def client_steps(self, params: Array, grads: Array, tensors: int = 1, *, in_region: bool = False) -> Iterator[Step]:
+        """Open a session that holds its parameters; step it with the Python client, from arrays to arrays.
+
+        The parameters are cut into so many tensors. With `in_region` the gradients are made in the shared region.
+        """
         self._load_kernel(params, grads)
-        with Client(self.url, timeout=TIMEOUT_SECONDS, max_retries=0) as client:
+        start, change = ({f"w{i}": w for i, w in enumerate(np.split(array, tensors))} for array in (params, grads))
+        with Client(self.address, timeout=TIMEOUT_SECONDS, max_retries=0) as client:
             session = client.sessions.create("adamw", hold_params=True)
-            session.put_params({"w": params})
-            yield Step(lambda: session.step(grads={"w": grads}), lambda answer: answer["w"])
+            session.put_params(start)
+            if in_region:
+                made = client.empty({name: array.shape for name, array in change.items()})
+                for name, array in change.items():
+                    made[name][...] = array
+                change = made
+            yield Step(lambda: session.step(grads=change), lambda answer: joined(answer, start))
             session.delete()
 
     @contextmanager
@@ -85,7 +115,7 @@ class Service(ServerProcess):
             return
         params, grads = params[:size], grads[:size]
         with BareClient(self.port, params.nbytes + ROOM) as bare, self._held(bare, params) as path:
-            request = StepRequest(f"{path}/steps", SAFETENSORS, save({"grads/w": grads}))
+            request = StepRequest(f"{path}/steps", SAFETENSORS, body_of(grads))
             for _ in range(2):
                 bare.ask(request.next())
         self.rest()
@@ -102,6 +132,15 @@ def only_array(body: memoryview) -> Array:
     """Return a view of the one float32 tensor in a safetensors file."""
     (length,) = struct.unpack("<Q", body[:8])
     return np.frombuffer(body, np.float32, offset=8 + length)
+
+
+def joined(tensors: Mapping[str, Array], names: Iterable[str]) -> Array:
+    return np.concatenate([tensors[name] for name in names])
+
+
+def body_of(grads: Array) -> bytes:
+    """Return the body of a step in safetensors."""
+    return save({"grads/w": grads})
 
 
 def json_of(document: object) -> bytes:

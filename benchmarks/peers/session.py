@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from optim_engine.arrays import Array
 
@@ -12,12 +12,12 @@ from optim_engine.arrays import Array
 class Step:
     """A step. `take` does it, and is timed. `read` returns the new parameters from the result of `take`.
 
-    They may be in memory that the next step reuses.
+    They may be in memory that the next step reuses. One that computes no parameters has no `read`.
     """
 
     take: Callable[[], Any]
-    read: Callable[[Any], Array]
+    read: Callable[[Any], Array] | None = None
 
 
-Session = Callable[[Array, Array], AbstractContextManager[Step]]
+Session: TypeAlias = Callable[[Array, Array], AbstractContextManager[Step]]
 """A function that starts a session with parameters; all steps have the same gradients. Both are float32 vectors."""

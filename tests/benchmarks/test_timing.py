@@ -1,11 +1,12 @@
 """The timing of competitors in turn."""
 
 from collections import Counter
+from itertools import groupby
 
 import pytest
 
 from benchmarks import timing
-from benchmarks.timing import WARM_UP, Spread, in_turn
+from benchmarks.timing import BLOCK, WARM_UP, Spread, alone, in_turn
 
 
 def test_each_competitor_runs_once_a_round_in_random_order() -> None:
@@ -19,6 +20,12 @@ def test_each_competitor_runs_once_a_round_in_random_order() -> None:
     assert {spread.rounds for spread in spreads.values()} == {20}
 
 
+def test_a_longer_warm_up_is_not_counted() -> None:
+    ran: list[int] = []
+    spreads = in_turn({"a": lambda: ran.append(1)}, rounds=5, warm_up=20)
+    assert (len(ran), spreads["a"].rounds) == (25, 5)
+
+
 def test_slow_work_gets_the_fewest_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timing, "LONGEST_SECONDS", 0.0)
     assert timing.in_turn({"a": lambda: None}, rounds=20)["a"].rounds == timing.FEWEST_ROUNDS
@@ -26,3 +33,12 @@ def test_slow_work_gets_the_fewest_rounds(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_spread_is_the_median_and_both_tenths() -> None:
     assert Spread.of([float(n) for n in range(11)]) == Spread(median=5.0, p10=1.0, p90=9.0, rounds=11)
+
+
+def test_competitors_alone_run_in_blocks_of_which_half_count() -> None:
+    ran: list[str] = []
+    spreads = alone({name: lambda name=name: ran.append(name) for name in "ab"}, rounds=BLOCK + 10)  # type: ignore[misc]
+    blocks = [len(list(block)) for name, block in groupby(ran) if name == "a"]
+    assert Counter(ran) == {"a": 2 * BLOCK + 20, "b": 2 * BLOCK + 20}
+    assert blocks in ([2 * BLOCK, 20], [2 * BLOCK + 20])
+    assert {spread.rounds for spread in spreads.values()} == {BLOCK + 10}
