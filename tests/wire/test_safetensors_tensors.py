@@ -20,7 +20,6 @@ from app.session import DTYPES
 from app.wire.codec import MAX_DIMENSIONS, Limits
 from app.wire.codecs import SAFETENSORS
 from app.wire.safetensors_tensors import read_file, write_file
-from optim_engine.views import Place, Places, Views
 from tests.bodies import encode
 from tests.service.calls import bits
 from tests.wire import package
@@ -337,23 +336,3 @@ def test_any_bytes_are_a_step_or_are_refused(length: int, rest: bytes) -> None:
 @pytest.mark.parametrize("wrong", ["too many tensors", "no element, but a size beyond all memory"])
 def test_the_package_takes_bodies_that_we_refuse(wrong: str) -> None:
     assert safetensors.deserialize(REFUSED[wrong])
-
-
-PLACES = [
-    {"b": (0, slice(2, 6), (2, 2)), "a": (0, slice(0, 2), (2,)), "c": (0, slice(6, 7), ())},
-    {"a": (1, slice(0, 2), (2,)), "b": (0, slice(0, 4), (2, 2)), "c": (0, slice(4, 7), (3,))},
-    {"none": (0, slice(0, 0), (0, 3)), "a": (0, slice(0, 3), (3,)), "ü": (0, slice(5, 7), (1, 2))},
-    {"none": (0, slice(0, 0), (0,))},
-    {},
-]
-
-
-@pytest.mark.parametrize("places", PLACES)
-def test_a_steps_parameters_are_written_as_others_are(places: dict[str, Place]) -> None:
-    kept = Places(places)
-    for dtypes in ("float32", "float32"), ("float64", "float32"), ("float32", "float16"):
-        vectors = [np.arange(7, dtype=DTYPES[dtype]) + i for i, dtype in enumerate(dtypes)]
-        views = Views(kept, vectors)
-        for _ in range(2):
-            got = SAFETENSORS.write_answer(answer_of(views), {})
-            assert joined(got) == joined(SAFETENSORS.write_answer(answer_of(dict(views)), {}))
