@@ -312,3 +312,4 @@ def test_a_kept_header_is_written_as_a_new_one() -> None:
             _tensors._written.cache_clear()
             new.append(encode(dict.fromkeys(kinds, grads), {"step": step}))
     assert kept == new
+    assert kept[6][8:].rstrip() == b'{"__metadata__":{"step":"1"}}'
