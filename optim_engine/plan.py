@@ -22,7 +22,7 @@ from optim_engine.run import Run
 from optim_engine.spans import rest
 from optim_engine.state import State
 from optim_engine.sums import SMALL
-from optim_engine.views import Place, Views
+from optim_engine.views import Places, Views
 
 PACK_BELOW = SMALL
 """Elements. Smaller tensors are packed."""
@@ -77,10 +77,10 @@ class Plan:
         return sum(run.size for run in self.runs)
 
     @cached_property
-    def places(self) -> Mapping[str, Place]:
+    def places(self) -> Places:
         """Return the place of each tensor in the runs' vectors, in the order of the gradients."""
         places = {tensor: (i, part, shape) for i, run in enumerate(self.runs) for tensor, part, shape in run.parts}
-        return {tensor: places[tensor] for tensor in self.tensors}
+        return Places({tensor: places[tensor] for tensor in self.tensors})
 
     @cached_property
     def by_name(self) -> Array:

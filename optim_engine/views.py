@@ -11,11 +11,21 @@ Place: TypeAlias = tuple[int, slice, Shape]
 """The index of a tensor's vector, its elements there, and its shape."""
 
 
+class Places(dict[str, Place]):
+    """The places of a step's tensors. A plan has one such object, so a weak table may keep what follows from it."""
+
+    __slots__ = ("__weakref__",)
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
 class Views(Mapping[str, Array]):
     """A mapping of names to parts of vectors. All views are made at the first look at one: a thousand take longer
     than the step of their elements, and the next step does not need them."""
 
-    def __init__(self, places: Mapping[str, Place], vectors: Sequence[Array]) -> None:
+    def __init__(self, places: Places, vectors: Sequence[Array]) -> None:
         self.places = places
         self.vectors = vectors
 

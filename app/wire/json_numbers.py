@@ -9,7 +9,9 @@ Knows no tensor.
 import math
 import re
 import secrets
+import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +28,8 @@ WINDOW = 1 << 17
 SHORTEST = 128
 """Bytes of a list that is cut out."""
 QUOTE, COMMA, OPEN, BACKSLASH, CLOSE, OPEN_OBJECT, CLOSE_OBJECT = b'",[\\]{}'
-WITHOUT_BRACKETS = bytes.maketrans(b"[]", b"  ")
+STRUCTURE = (QUOTE, OPEN, BACKSLASH, CLOSE, OPEN_OBJECT, CLOSE_OBJECT)
+"""The bytes that a part of a long list of numbers has none of."""
 LONGEST_EXPLAINED = 1 << 20
 """Bytes of a refused list that is read whole, to say where it is wrong."""
 EMPTY = b"[]," + BLANKS
@@ -96,7 +99,11 @@ class _Scan:
         self._level = self._list_level = 0
         starts, ends, has_objects_in_lists = list[Array](), list[Array](), False
         for start in range(0, len(text), WINDOW):
-            part = np.frombuffer(text[start : start + WINDOW], np.uint8)
+            written = bytes(text[start : start + WINDOW])
+            if not any(byte in written for byte in STRUCTURE):
+                self._escapes = False
+                continue
+            part = np.frombuffer(written, np.uint8)
             places = self._brackets(part)
             found = part[places]
             steps = np.where((found == OPEN) | (found == OPEN_OBJECT), 1, -1)
@@ -178,17 +185,25 @@ def _read_parts(numbers: NumberText, dtype: np.dtype[Any], special: bool) -> Arr
             raise ValueError("a number beside a list")
         if not array.size and not part.strip(EMPTY):
             continue
-        values = loads(b"[%b]" % part.translate(WITHOUT_BRACKETS))
+        text = b"[%b]" % part.replace(b"[", b" ").replace(b"]", b" ")
+        values = loads(text)
         if position + len(values) > array.size:
             raise ValueError("more numbers than the shape has")
         with np.errstate(over="ignore"):
-            array[position : position + len(values)] = numbers_of(
-                values, set(map(type, values)), shape, special=special, start=position
-            )
+            array[position : position + len(values)] = _numbers(text, values, shape, special, position)
         position += len(values)
     if position != array.size:
         raise ValueError("fewer numbers than the shape has")
     return array.reshape(shape)
+
+
+def _numbers(text: bytes, values: list[Any], shape: tuple[int, ...], special: bool, start: int) -> Array:
+    """Return the values of a text as float64. `pack` is the quickest way, and refuses all that is no number but `true`
+    and `false`."""
+    if b"t" not in text and b"f" not in text:
+        with suppress(struct.error):
+            return np.frombuffer(struct.pack(f"{len(values)}d", *values))
+    return numbers_of(values, set(map(type, values)), shape, special=special, start=start)
 
 
 def _parts(text: memoryview) -> Iterator[bytes]:
@@ -216,6 +231,9 @@ def _has_numbers_beside_lists(part: bytes) -> bool:
 
 def _shape_of(text: memoryview) -> tuple[int, ...]:
     """Return the shape of the first lists, which all others must have: the same brackets and commas."""
+    if _is_flat(text):
+        size = sum(int(np.count_nonzero(part == COMMA)) for part in _windows(text)) + 1
+        return (size if size > 1 or not BEGINS_EMPTY.match(text) else 0,)
     found = _structure_of(text)
     dimensions = len(found) - len(found.lstrip(b"["))
     if dimensions > MOST_DIMENSIONS:
@@ -237,10 +255,21 @@ def _shape_of(text: memoryview) -> tuple[int, ...]:
     return tuple(shape)
 
 
+def _is_flat(text: memoryview) -> bool:
+    """Return whether a list has no list in it, nor a bracket in a string."""
+    for start in range(1, len(text) - 1, WINDOW):
+        part = bytes(text[start : min(start + WINDOW, len(text) - 1)])
+        if b"[" in part or b"]" in part:
+            return False
+    return True
+
+
 def _structure_of(text: memoryview) -> bytes:
     """Return its brackets and commas."""
-    parts = []
+    found = (part[(part == OPEN) | (part == CLOSE) | (part == COMMA)].tobytes() for part in _windows(text))
+    return b"".join(found)
+
+
+def _windows(text: memoryview) -> Iterator[Array]:
     for start in range(0, len(text), WINDOW):
-        part = np.frombuffer(text[start : start + WINDOW], np.uint8)
-        parts.append(part[(part == OPEN) | (part == CLOSE) | (part == COMMA)].tobytes())
-    return b"".join(parts)
+        yield np.frombuffer(text[start : start + WINDOW], np.uint8)

@@ -242,7 +242,7 @@ def test_tensors_that_lie_askew_are_aligned() -> None:
 
 
 def test_contiguous_arrays_are_sent_without_a_copy() -> None:
-    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    array = np.arange(_tensors.SMALL_BYTES // 4, dtype=np.float32).reshape(2, -1)
     [_, data] = _tensors.encode({"grads": {"w": array}}, {})
     assert np.shares_memory(np.frombuffer(data, np.float32), array)
 
@@ -258,3 +258,58 @@ def test_a_bfloat16_answer_without_ml_dtypes_names_the_package() -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "ImportError: params/w is bfloat16" in ended.stderr
     assert "pip install ml_dtypes" in ended.stderr
+
+
+W = '"params/w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
+G = '"grads/w":{"dtype":"F32","shape":[],"data_offsets":[8,12]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"__metadata__":{{"step":"1"}},{W},{G}}}',
+        f'{{"__metadata__":{{"step":"}},{{"}},{G},{W}}}  ',
+        f'{{{W},"__metadata__":{{"step":"1"}},{G}}}',
+        f'{{"__metadata__":{{"step":"1"}},{W},"__metadata__":{{}},{G}}}',
+        f'{{"__metadata__":{{"step":"1"}},{W},"__metadata__":null,{G}}}',
+        f'{{"__metadata__":{{"step":"1"}} ,{W},{G}}}',
+        f'{{"__metadata__":{{"step":"1"}},,{W},{G}}}',
+        f'{{"__metadata__":{{"step":1,}},{W},{G}}}',
+        f'{{"__metadata__":{{"step":"1"}},{W}}}',
+        '{"__metadata__":{"step":"1"}}',
+        '{"__metadata__":{',
+    ],
+)
+def test_a_kept_header_is_read_as_a_new_one(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def outcome(data: bytes) -> object:
+        try:
+            arrays, metadata = decode(bytearray(len(text).to_bytes(8, "little") + text.encode() + data), "params")
+        except ValueError as error:
+            return str(error)
+        return [(name, x.dtype, x.tolist()) for name, x in arrays.items()], metadata
+
+    kept = [outcome(bytes(size)) for size in (12, 12, 13, 12)]
+    monkeypatch.setattr(_tensors, "LONGEST_KEPT", 0)
+    assert kept == [outcome(bytes(size)) for size in (12, 12, 13, 12)]
+
+
+def test_a_kept_header_is_written_as_a_new_one() -> None:
+    tensors: list[dict[str, NDArray[np.generic]]] = [
+        {"a": BASE, "b": np.float64([1, 2])},
+        {"b": np.float64([1, 2]), "a": BASE},
+        {"a": BASE.astype("f8"), "b": np.float64([1, 2])},
+        {"a": BASE.reshape(6, 4), "b": np.float64([1, 2])},
+        {"a": BASE, "b": np.zeros(2, ml_dtypes.bfloat16)},
+        {"a": BASE, "b": np.zeros(5000, np.float32), "c": np.ones(1, np.float32)},
+        {},
+    ]
+    pairs = [(kinds, grads) for kinds in (("grads",), ("params", "grads")) for grads in tensors]
+    _tensors._written.cache_clear()
+    kept = [encode(dict.fromkeys(kinds, grads), {"step": step}) for step in ("1", "22") for kinds, grads in pairs]
+    new = []
+    for step in ("1", "22"):
+        for kinds, grads in pairs:
+            _tensors._written.cache_clear()
+            new.append(encode(dict.fromkeys(kinds, grads), {"step": step}))
+    assert kept == new
+    assert kept[6][8:].rstrip() == b'{"__metadata__":{"step":"1"}}'

@@ -6,8 +6,11 @@ metadata or reorders it each time (a repeated step must be the same bytes), and 
 
 import json
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from itertools import groupby
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,7 +35,18 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 CODE_OF = {dtype: code for code, dtype in DTYPES.items()}
 CODES: Mapping[str, str] = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
+NATIVE = frozenset({np.dtype("f8"), np.dtype("f4"), np.dtype("f2")})
+"""The dtypes whose arrays are buffers themselves."""
+SMALL_BYTES = 1 << 12
+"""Bytes from which on a view of an array costs less than a copy."""
+METADATA = '{"__metadata__":{'
+"""The start of a header that has its metadata first."""
+LONGEST_KEPT = 1 << 20
+"""Characters of the longest header that is kept as read: about 10,000 tensors."""
+MOST_KEPT = 8
+
 _BUFFERS = Buffers()
+_JSON = json.JSONDecoder()
 _EXTRA = "pip install ml_dtypes"
 
 Arrays = dict[str, NDArray[Any]]
@@ -43,24 +57,52 @@ GradsLike = Mapping[str, ArrayLike | None]
 def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> list[Buffer]:
     """Return named tensors by kind (`{"params": {…}, "grads": {…}}`) as buffers: the same bytes for the same content.
 
-    Wide dtypes come first, so that every tensor is aligned. Contiguous arrays are not copied: the buffers are views of
-    them, and change with them. Raises `TypeError`.
+    Wide dtypes come first, so that every tensor is aligned. Contiguous arrays are not copied, except small ones: the
+    buffers are views of them, and change with them. Raises `TypeError`.
     """
-    arrays = {f"{kind}/{name}": _array(kind, name, value) for kind in tensors for name, value in tensors[kind].items()}
-    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    end = 0
-    for name in names:
-        array = arrays[name]
-        start, end = end, end + array.nbytes
-        header[name] = {
-            "dtype": CODE_OF.get(array.dtype) or CODES[array.dtype.name],
-            "shape": array.shape,
-            "data_offsets": (start, end),
-        }
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    arrays = [_array(kind, name, value) for kind in tensors for name, value in tensors[kind].items()]
+    names = tuple([(kind, *tensors[kind]) for kind in tensors])
+    header = _written(names, tuple([x.dtype for x in arrays]), tuple([x.shape for x in arrays]))
+    before = f'{{"__metadata__":{_text_of(dict(metadata))}'.encode()
+    text = before + header.rest
     text += b" " * (-len(text) % 8)
-    return [len(text).to_bytes(8, "little") + text, *(arrays[name].reshape(-1).view("u1").data for name in names)]
+    return [len(text).to_bytes(8, "little") + text, *_buffers([arrays[i] for i in header.order])]
+
+
+class _Written(NamedTuple):
+    """A header as text behind its metadata, and the order of the arrays' bytes."""
+
+    rest: bytes
+    order: Sequence[int]
+
+
+@lru_cache(MOST_KEPT)
+def _written(
+    kinds: tuple[tuple[str, ...], ...], dtypes: tuple[np.dtype[Any], ...], shapes: tuple[tuple[int, ...], ...]
+) -> _Written:
+    """Write the header of arrays, which a training loop sends again and again. Each of `kinds` is a kind and names."""
+    names = [f"{kind}/{name}" for kind, *below in kinds for name in below]
+    order = sorted(range(len(names)), key=lambda i: (-dtypes[i].itemsize, names[i]))
+    entries, end = dict[str, Any](), 0
+    for i in order:
+        start, end = end, end + math.prod(shapes[i]) * dtypes[i].itemsize
+        code = CODE_OF.get(dtypes[i]) or CODES[dtypes[i].name]
+        entries[names[i]] = {"dtype": code, "shape": shapes[i], "data_offsets": (start, end)}
+    text = _text_of(entries)
+    return _Written(("," * (len(entries) > 0) + text[1:]).encode(), order)
+
+
+def _text_of(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _buffers(arrays: Iterable[NDArray[Any]]) -> Iterator[Buffer]:
+    """Yield the arrays' bytes, small neighbours as one copy: a view of each takes longer than its bytes."""
+    for small, alike in groupby(arrays, lambda array: array.nbytes < SMALL_BYTES and array.dtype in NATIVE):
+        if small:
+            yield b"".join(cast("Iterable[Buffer]", alike))
+        else:
+            yield from (array.reshape(-1).view("u1").data for array in alike)
 
 
 def narrowed(grads: ArraysLike, wire_dtype: str, lost: dict[str, Loss] | None = None) -> Arrays:
@@ -110,21 +152,16 @@ def decode(body: Buffer, kind: str) -> tuple[Arrays, dict[str, str]]:
 
     The arrays are views of the body, or copies where the body is read-only.
     """
-    header, data = _split(body)
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict):
-        raise ValueError(f"expected an object as metadata, not {metadata!r:.80}")
-    tensors = sorted((_placed(name, header[name]) for name in header), key=lambda tensor: tensor.place)
-    end = 0
-    for tensor in tensors:
-        if tensor.place[0] != end:
-            raise ValueError(f"{tensor.name} begins at {tensor.place[0]}; expected {end}, where the one before it ends")
-        end = tensor.place[1]
-    if end != len(data):
-        raise ValueError(f"the tensors end at {end}; expected {len(data)}, the buffer's end")
-    prefix = f"{kind}/"
-    arrays = {tensor.name.removeprefix(prefix): tensor.of(data) for tensor in tensors if tensor.name.startswith(prefix)}
-    return arrays, metadata
+    text, data = _split(body)
+    header = _read(text, len(data), f"{kind}/")
+    arrays: Arrays = {}
+    for run in header.runs:
+        vector = data[run.start : run.end].view(run.dtype)
+        if not vector.flags.aligned:
+            vector = vector.copy()
+        for name, part, shape in run.tensors:
+            arrays[name] = vector[part] if len(shape) == 1 else vector[part].reshape(shape)
+    return arrays, header.metadata or {}
 
 
 class _Placed(NamedTuple):
@@ -135,27 +172,84 @@ class _Placed(NamedTuple):
     shape: tuple[int, ...]
     place: tuple[int, int]
 
-    def of(self, data: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return the tensor as a view of the data; a copy where it is not aligned."""
-        array = data[slice(*self.place)]
-        aligned = array if array.ctypes.data % self.dtype.itemsize == 0 else array.copy()
-        return aligned.view(self.dtype).reshape(self.shape)
+
+class _Run(NamedTuple):
+    """Tensors of one dtype that lie side by side, from byte `start` to `end`: their names, elements and shapes."""
+
+    dtype: np.dtype[Any]
+    start: int
+    end: int
+    tensors: Sequence[tuple[str, slice, tuple[int, ...]]]
 
 
-def _split(body: Buffer) -> tuple[dict[str, Any], NDArray[np.uint8]]:
-    """Return the header, and the bytes after it."""
+class _Header(NamedTuple):
+    """A header as read; its runs may be kept."""
+
+    metadata: dict[str, str] | None
+    runs: Sequence[_Run]
+
+
+def _split(body: Buffer) -> tuple[str, NDArray[np.uint8]]:
+    """Return the text of the header, and the bytes after it."""
     whole = np.frombuffer(body, np.uint8)
     size = int.from_bytes(body[:8], "little")
     if len(whole) < 8 or size > len(whole) - 8:
         raise ValueError(f"a header of {size} bytes does not fit a buffer of {len(whole)}")
     try:
-        header = json.loads(bytes(body[8 : 8 + size]).decode())
+        text = bytes(body[8 : 8 + size]).decode()
+    except ValueError as error:
+        raise ValueError(f"the header is not JSON: {error}") from error
+    data = whole[8 + size :]
+    return text, data if data.flags.writeable else data.copy()
+
+
+def _read(text: str, nbytes: int, prefix: str) -> _Header:
+    """Read a header. From step to step only its metadata changes, so the rest of it is kept as read."""
+    if text.startswith(METADATA) and len(text) <= LONGEST_KEPT:
+        with suppress(ValueError, RecursionError):  # to be said of the whole
+            metadata, end = _JSON.raw_decode(text, len(METADATA) - 1)
+            if text[end : end + 1] == ",":
+                rest = _kept("{" + text[end + 1 :].rstrip(" "), nbytes, prefix)
+                if rest.metadata is None:
+                    return _Header(metadata, rest.runs)
+    return _parsed(text, nbytes, prefix)
+
+
+def _parsed(text: str, nbytes: int, prefix: str) -> _Header:
+    """Read the header of `nbytes` bytes of tensors; its runs have those whose names begin with `prefix`."""
+    try:
+        header = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the header is not JSON: {error}") from error
     if not isinstance(header, dict):
         raise ValueError(f"expected an object as header, not {header!r:.80}")
-    data = whole[8 + size :]
-    return header, data if data.flags.writeable else data.copy()
+    has_metadata = "__metadata__" in header
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise ValueError(f"expected an object as metadata, not {metadata!r:.80}")
+    tensors = sorted((_placed(name, header[name]) for name in header), key=lambda tensor: tensor.place)
+    end = 0
+    for tensor in tensors:
+        if tensor.place[0] != end:
+            raise ValueError(f"{tensor.name} begins at {tensor.place[0]}; expected {end}, where the one before it ends")
+        end = tensor.place[1]
+    if end != nbytes:
+        raise ValueError(f"the tensors end at {end}; expected {nbytes}, the buffer's end")
+    return _Header(metadata if has_metadata else None, list(_runs(tensors, prefix)))
+
+
+_kept = lru_cache(MOST_KEPT)(_parsed)
+
+
+def _runs(tensors: Sequence[_Placed], prefix: str) -> Iterator[_Run]:
+    """Yield the runs of tensors whose names begin with `prefix`, by the rest of their names."""
+    for (dtype, wanted), alike in groupby(tensors, lambda tensor: (tensor.dtype, tensor.name.startswith(prefix))):
+        run = list(alike) if wanted else []
+        if run:
+            first, size = run[0].place[0], dtype.itemsize
+            parts = [slice((start - first) // size, (end - first) // size) for *_, (start, end) in run]
+            named = [(x.name.removeprefix(prefix), part, x.shape) for x, part in zip(run, parts, strict=True)]
+            yield _Run(dtype, first, run[-1].place[1], named)
 
 
 def _placed(name: str, tensor: Any) -> _Placed:
