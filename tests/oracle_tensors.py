@@ -1,6 +1,6 @@
 """A second implementation for whole tensors: rules of which an element knows the others, on lists of plain floats.
 
-Like `oracle.py`, it imports nothing of the engine and nothing of NumPy.
+Like `oracle_rules.py`, it imports nothing of the engine and nothing of NumPy.
 """
 
 import math
@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 from typing import NamedTuple
 
-from tests import oracle
+from tests import oracle, oracle_rules
+from tests.oracle_rules import Settings
 
 Matrix = list[list[float]]
 Slots = dict[str, list[float]]
@@ -30,13 +31,13 @@ class Tensor(NamedTuple):
 class TensorRule(NamedTuple):
     """The same of a whole tensor: `advance(h, t, g, s)`, and `apply(h, t, lr, θ, g, s, ε)`; ε is its dtype's."""
 
-    advance: Callable[[oracle.Settings, int, Tensor, Slots], Slots]
-    apply: Callable[[oracle.Settings, int, float, Tensor, Tensor, Slots, float], list[float]]
+    advance: Callable[[Settings, int, Tensor, Slots], Slots]
+    apply: Callable[[Settings, int, float, Tensor, Tensor, Slots, float], list[float]]
 
 
 def step(
     optimizer: str,
-    h: oracle.Settings,
+    h: Settings,
     t: int,
     lr: float,
     θ: Tensor,
@@ -45,37 +46,37 @@ def step(
     **clipping: float,
 ) -> tuple[list[float], Slots]:
     """Return a tensor's t-th update: its new values and its new moments."""
-    seen = [oracle.gradient(optimizer, h, x, y, **clipping) for x, y in zip(θ.values, g.values, strict=True)]
+    seen = [oracle_rules.gradient(optimizer, h, x, y, **clipping) for x, y in zip(θ.values, g.values, strict=True)]
     g = Tensor(g.shape, seen)
     s = advance(optimizer, h, t, g, s)
     return apply(optimizer, h, t, lr, θ, g, s), s
 
 
-def advance(optimizer: str, h: oracle.Settings, t: int, g: Tensor, s: Slots) -> Slots:
+def advance(optimizer: str, h: Settings, t: int, g: Tensor, s: Slots) -> Slots:
     """Return the moments of a tensor with the gradient that the rule sees taken in."""
     if optimizer in TENSOR_RULES:
         return TENSOR_RULES[optimizer].advance(h, t, g, s)
-    made = [oracle.RULES[optimizer].advance(h, t, x, moments_of(s, i)) for i, x in enumerate(g.values)]
+    made = [oracle_rules.RULES[optimizer].advance(h, t, x, moments_of(s, i)) for i, x in enumerate(g.values)]
     slots = {slot: [moments[slot] for moments in made] for slot in made[0]}
-    return {slot: values[:1] if slot in oracle.SCALARS else values for slot, values in slots.items()}
+    return {slot: values[:1] if slot in oracle_rules.SCALARS else values for slot, values in slots.items()}
 
 
 def apply(
-    optimizer: str, h: oracle.Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float = 2.0**-52
+    optimizer: str, h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float = 2.0**-52
 ) -> list[float]:
     """Return a tensor's new values by moments that were advanced."""
     if optimizer in TENSOR_RULES:
         return TENSOR_RULES[optimizer].apply(h, t, lr, θ, g, s, ε)
     pairs = enumerate(zip(θ.values, g.values, strict=True))
-    return [oracle.RULES[optimizer].apply(h, t, lr, x, y, moments_of(s, i)) for i, (x, y) in pairs]
+    return [oracle_rules.RULES[optimizer].apply(h, t, lr, x, y, moments_of(s, i)) for i, (x, y) in pairs]
 
 
-def moments_of(s: Slots, i: int) -> oracle.Moments:
+def moments_of(s: Slots, i: int) -> oracle_rules.Moments:
     """Return the moments of one element."""
-    return {slot: values[0 if slot in oracle.SCALARS else i] for slot, values in s.items()}
+    return {slot: values[0 if slot in oracle_rules.SCALARS else i] for slot, values in s.items()}
 
 
-def adafactor_advance(h: oracle.Settings, t: int, g: Tensor, s: Slots) -> Slots:
+def adafactor_advance(h: Settings, t: int, g: Tensor, s: Slots) -> Slots:
     w = t ** h["beta2_decay"]
     found = {"v": [x * x for x in g.values]} if len(g.shape) < 2 else square_means(g)
     zeros = {slot: [0.0] * len(values) for slot, values in found.items()}
@@ -94,7 +95,7 @@ def square_means(g: Tensor) -> Slots:
     }
 
 
-def adafactor_apply(h: oracle.Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+def adafactor_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
     ε1, ε2 = h["eps"]
     ε1 = ε if ε1 is None else ε1
     if len(g.shape) < 2:
@@ -115,12 +116,12 @@ def rms(values: Sequence[float]) -> float:
     return oracle.norm(values) / sqrt(len(values))
 
 
-def muon_advance(h: oracle.Settings, t: int, g: Tensor, s: Slots) -> Slots:
+def muon_advance(h: Settings, t: int, g: Tensor, s: Slots) -> Slots:
     μ, old = h["momentum"], s.get("m", [0.0] * len(g.values))
     return {"m": [μ * b + (1 - μ) * x for b, x in zip(old, g.values, strict=True)]}
 
 
-def muon_apply(h: oracle.Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+def muon_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
     μ, d = h["momentum"], s["m"]
     if h["nesterov"]:
         d = [(1 - μ) * x + μ * b for b, x in zip(d, g.values, strict=True)]
@@ -132,7 +133,7 @@ def muon_apply(h: oracle.Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: 
     return [x - lr * h["weight_decay"] * x - lr * scale * y for x, y in zip(θ.values, moved, strict=True)]
 
 
-def orthogonal(h: oracle.Settings, X: Matrix) -> Matrix:
+def orthogonal(h: Settings, X: Matrix) -> Matrix:
     """Newton and Schulz's iteration, as Jordan writes it: on the side on which X·Xᵀ is the smaller matrix."""
     if len(X) > len(X[0]):
         return transposed(orthogonal(h, transposed(X)))

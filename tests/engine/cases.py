@@ -12,7 +12,7 @@ import pytest
 from optim_engine import OPTIMIZERS, Config
 from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY, Machine, fastest
-from tests import oracle
+from tests.oracle_defaults import DEFAULTS
 
 DTYPES: Mapping[str, type[Any]] = {
     "float64": np.float64,
@@ -59,7 +59,7 @@ class Case:
         groups = self.around.get("groups", default)
         matched = {"*bias": tensor.endswith("bias"), "layer.*": tensor.startswith("layer."), "gain": tensor == "gain"}
         overrides = [group for group in groups if any(matched[pattern] for pattern in group["match"])]
-        return {**oracle.DEFAULTS[self.optimizer], **self.hyperparameters, **(overrides[0] if overrides else {})}
+        return {**DEFAULTS[self.optimizer], **self.hyperparameters, **(overrides[0] if overrides else {})}
 
 
 RULES = [

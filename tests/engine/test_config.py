@@ -4,13 +4,13 @@ import pytest
 
 from optim_engine import OPTIMIZERS, SCHEDULES, Config
 from optim_engine.fields import field_schema
-from tests import oracle
 from tests.engine.cases import Case, each_case
+from tests.oracle_defaults import DEFAULTS
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_defaults_are_those_of_pytorch(optimizer: str) -> None:
-    expected = {name: list(x) if isinstance(x, tuple) else x for name, x in oracle.DEFAULTS[optimizer].items()}
+def test_defaults_are_those_of_the_reference(optimizer: str) -> None:
+    expected = {name: list(x) if isinstance(x, tuple) else x for name, x in DEFAULTS[optimizer].items()}
     assert Config.parse(optimizer).to_dict() == {
         "optimizer": optimizer,
         "hyperparameters": expected,

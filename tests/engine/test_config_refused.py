@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from optim_engine import OPTIMIZERS, SCHEDULES, Config, InvalidConfig
-from tests import oracle
+from tests.oracle_defaults import DEFAULTS
 
 HUGE = 10**5000
 KNOWN = ", ".join(OPTIMIZERS)
@@ -112,7 +112,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"optimizer": "muon", "hyperparameters": {"maximize": True}},
-        f"hyperparameters.maximize: unknown setting 'maximize'; expected one of {', '.join(oracle.DEFAULTS['muon'])}",
+        f"hyperparameters.maximize: unknown setting 'maximize'; expected one of {', '.join(DEFAULTS['muon'])}",
     ),
     (
         {"wire_dtype": "float8", "hold_params": True},
@@ -207,8 +207,8 @@ def test_a_refusal_names_place_value_and_way_out(given: dict[str, Any], message:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_setting_of_another_optimizer_is_refused(optimizer: str) -> None:
-    own = oracle.DEFAULTS[optimizer]
-    foreign = {name: x for other in oracle.DEFAULTS.values() for name, x in other.items() if name not in own}
+    own = DEFAULTS[optimizer]
+    foreign = {name: x for other in DEFAULTS.values() for name, x in other.items() if name not in own}
     assert foreign
     for name, value in foreign.items():
         with pytest.raises(InvalidConfig, match=rf"^hyperparameters\.{name}: unknown setting"):

@@ -10,15 +10,15 @@ from hypothesis.extra import numpy as hnp
 from optim_engine import OPTIMIZERS, Config, Outcome, State, step
 from optim_engine.arrays import Array
 from optim_engine.rule import Unit
-from tests import oracle
 from tests.engine.cases import RULES, Case
+from tests.oracle_defaults import DEFAULTS
 
 History = tuple[Array, list[Array]]
 
 unhurried = settings(deadline=None, max_examples=200)
 cases = st.sampled_from(RULES)
 elementwise = st.sampled_from([case for case in RULES if OPTIMIZERS[case.optimizer].unit is Unit.BLOCK])
-climbing = st.sampled_from([case for case in RULES if "maximize" in oracle.DEFAULTS[case.optimizer]])
+climbing = st.sampled_from([case for case in RULES if "maximize" in DEFAULTS[case.optimizer]])
 adaptive = st.sampled_from(["adam", "adamw", "rmsprop"])
 
 

@@ -1,0 +1,122 @@
+"""A second implementation of the rules: plain Python floats, one element at a time, as the papers and PyTorch have it.
+
+Slow and obvious on purpose. It imports nothing of the engine and nothing of NumPy, so a mistake would have to be made
+twice, in two different ways, to go unseen. `oracle_tensors.py` has the rules of which an element knows the others.
+"""
+
+from collections.abc import Callable, Mapping
+from math import inf, sqrt
+from typing import Any, NamedTuple
+
+Moments = dict[str, float]
+Settings = Mapping[str, Any]
+
+
+class Rule(NamedTuple):
+    """`advance(h, t, g, s)` takes a gradient into the moments; `apply(h, t, lr, θ, g, s)` is the new parameter."""
+
+    advance: Callable[[Settings, int, float, Moments], Moments]
+    apply: Callable[[Settings, int, float, float, float, Moments], float]
+
+
+def gradient(
+    optimizer: str, h: Settings, θ: float, g: float, *, clip_scale: float = 1.0, clip_value: float = inf
+) -> float:
+    """Return the gradient that the rule sees: clipped, turned to climb, and with the decay where that is L2."""
+    g = max(-clip_value, min(clip_value, clip_scale * g))
+    if h.get("maximize"):
+        g = -g
+    return g if decoupled(optimizer, h) else g + float(h["weight_decay"]) * θ
+
+
+def decoupled(optimizer: str, h: Settings) -> bool:
+    return optimizer in ("adamw", "adafactor", "muon") or bool(h.get("decoupled_weight_decay"))
+
+
+def adam_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    β1, β2 = h["betas"]
+    m = β1 * s.get("m", 0.0) + (1 - β1) * g
+    v = β2 * s.get("v", 0.0) + (1 - β2) * g * g
+    if not h["amsgrad"]:
+        return {"m": m, "v": v}
+    return {"m": m, "v": v, "v_max": max(s.get("v_max", 0.0), v)}
+
+
+def adam_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    β1, β2 = h["betas"]
+    if h.get("decoupled_weight_decay"):
+        θ = θ - lr * h["weight_decay"] * θ
+    m_hat = s["m"] / (1 - β1**t)
+    v_hat = s.get("v_max", s["v"]) / (1 - β2**t)
+    return θ - lr * m_hat / (sqrt(v_hat) + h["eps"])
+
+
+def adamw_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    return adam_apply({**h, "decoupled_weight_decay": True}, t, lr, θ, g, s)
+
+
+def sgd_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    if h["momentum"] == 0:
+        return {}
+    if t == 1:
+        return {"m": g}
+    return {"m": h["momentum"] * s["m"] + (1 - h["dampening"]) * g}
+
+
+def sgd_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    if h["momentum"] == 0:
+        return θ - lr * g
+    if h["nesterov"]:
+        return θ - lr * (g + h["momentum"] * s["m"])
+    return θ - lr * s["m"]
+
+
+def rmsprop_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    α = h["alpha"]
+    new = {"v": α * s.get("v", 0.0) + (1 - α) * g * g}
+    if h["centered"]:
+        new["m"] = α * s.get("m", 0.0) + (1 - α) * g
+    if h["momentum"] > 0:
+        new["b"] = h["momentum"] * s.get("b", 0.0) + rmsprop_direction(h, g, new)
+    return new
+
+
+def rmsprop_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    return θ - lr * (s["b"] if h["momentum"] > 0 else rmsprop_direction(h, g, s))
+
+
+def rmsprop_direction(h: Settings, g: float, s: Moments) -> float:
+    spread = s["v"] - s["m"] ** 2 if h["centered"] else s["v"]
+    return g / (sqrt(max(spread, 0.0)) + h["eps"])
+
+
+def nadam_momentum(h: Settings, t: int) -> float:
+    return float(h["betas"][0] * (1 - 0.96 ** (t * h["momentum_decay"]) / 2))
+
+
+def nadam_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    β1, β2 = h["betas"]
+    m = β1 * s.get("m", 0.0) + (1 - β1) * g
+    v = β2 * s.get("v", 0.0) + (1 - β2) * g * g
+    return {"m": m, "v": v, "mu_product": (s["mu_product"] if t > 1 else 1.0) * nadam_momentum(h, t)}
+
+
+def nadam_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    if h["decoupled_weight_decay"]:
+        θ = θ - lr * h["weight_decay"] * θ
+    μ, μ_next, product = nadam_momentum(h, t), nadam_momentum(h, t + 1), s["mu_product"]
+    looked_ahead = (1 - μ) / (1 - product) * g + μ_next / (1 - product * μ_next) * s["m"]
+    return θ - lr * looked_ahead / (sqrt(s["v"] / (1 - h["betas"][1] ** t)) + h["eps"])
+
+
+RULES: Mapping[str, Rule] = {
+    "adamw": Rule(adam_advance, adamw_apply),
+    "adam": Rule(adam_advance, adam_apply),
+    "sgd": Rule(sgd_advance, sgd_apply),
+    "rmsprop": Rule(rmsprop_advance, rmsprop_apply),
+    "nadam": Rule(nadam_advance, nadam_apply),
+}
+"""The rules of which no element knows another."""
+
+SCALARS = ("mu_product",)
+"""Moments that are one number for the whole tensor."""
