@@ -10,6 +10,7 @@ from optim_engine.adafactor import AdafactorRule
 from optim_engine.adam import Adam, AdamRule, AdamW
 from optim_engine.muon import MuonRule
 from optim_engine.nadam import NAdamRule
+from optim_engine.radam import RAdamRule
 from optim_engine.rmsprop import RMSpropRule
 from optim_engine.rule import Rule
 from optim_engine.sgd import SGDRule
@@ -22,5 +23,6 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "nadam": NAdamRule(),
     "adafactor": AdafactorRule(),
     "muon": MuonRule(),
+    "radam": RAdamRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""

@@ -65,4 +65,12 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "ns_steps": 5,
         "adjust_lr_fn": None,
     },
+    "radam": {
+        "lr": 0.001,
+        "betas": (0.9, 0.999),
+        "eps": 1e-08,
+        "weight_decay": 0.0,
+        "decoupled_weight_decay": False,
+        "maximize": False,
+    },
 }

@@ -33,13 +33,14 @@ def decoupled(optimizer: str, h: Settings) -> bool:
     return optimizer in ("adamw", "adafactor", "muon") or bool(h.get("decoupled_weight_decay"))
 
 
-def adam_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+def two_moments(h: Settings, t: int, g: float, s: Moments) -> Moments:
     β1, β2 = h["betas"]
-    m = β1 * s.get("m", 0.0) + (1 - β1) * g
-    v = β2 * s.get("v", 0.0) + (1 - β2) * g * g
-    if not h["amsgrad"]:
-        return {"m": m, "v": v}
-    return {"m": m, "v": v, "v_max": max(s.get("v_max", 0.0), v)}
+    return {"m": β1 * s.get("m", 0.0) + (1 - β1) * g, "v": β2 * s.get("v", 0.0) + (1 - β2) * g * g}
+
+
+def adam_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    new = two_moments(h, t, g, s)
+    return {**new, "v_max": max(s.get("v_max", 0.0), new["v"])} if h["amsgrad"] else new
 
 
 def adam_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
@@ -95,10 +96,10 @@ def nadam_momentum(h: Settings, t: int) -> float:
 
 
 def nadam_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
-    β1, β2 = h["betas"]
-    m = β1 * s.get("m", 0.0) + (1 - β1) * g
-    v = β2 * s.get("v", 0.0) + (1 - β2) * g * g
-    return {"m": m, "v": v, "mu_product": (s["mu_product"] if t > 1 else 1.0) * nadam_momentum(h, t)}
+    return {
+        **two_moments(h, t, g, s),
+        "mu_product": (s["mu_product"] if t > 1 else 1.0) * nadam_momentum(h, t),
+    }
 
 
 def nadam_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
@@ -109,12 +110,26 @@ def nadam_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments)
     return θ - lr * looked_ahead / (sqrt(s["v"] / (1 - h["betas"][1] ** t)) + h["eps"])
 
 
+def radam_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    β1, β2 = h["betas"]
+    if h["decoupled_weight_decay"]:
+        θ = θ - lr * h["weight_decay"] * θ
+    m_hat = s["m"] / (1 - β1**t)
+    most = 2 / (1 - β2) - 1
+    ρ = most - 2 * t * β2**t / (1 - β2**t)
+    if ρ <= 5:
+        return θ - lr * m_hat
+    r = sqrt((ρ - 4) * (ρ - 2) * most / ((most - 4) * (most - 2) * ρ))
+    return θ - lr * m_hat * r * sqrt(1 - β2**t) / (sqrt(s["v"]) + h["eps"])
+
+
 RULES: Mapping[str, Rule] = {
     "adamw": Rule(adam_advance, adamw_apply),
     "adam": Rule(adam_advance, adam_apply),
     "sgd": Rule(sgd_advance, sgd_apply),
     "rmsprop": Rule(rmsprop_advance, rmsprop_apply),
     "nadam": Rule(nadam_advance, nadam_apply),
+    "radam": Rule(two_moments, radam_apply),
 }
 """The rules of which no element knows another."""
 

@@ -103,6 +103,11 @@ RULES = [
     Case("muon_momentum", "muon", {"momentum": 0.5, "nesterov": False, "weight_decay": 0.0}),
     Case("muon_all", "muon", {"ns_coefficients": [2, -1.5, 0.5], "ns_steps": 8, "eps": 0.1, "lr": 0.1}),
     Case("muon_match", "muon", {"adjust_lr_fn": "match_rms_adamw"}),
+    Case("radam", "radam"),
+    Case("radam_decay", "radam", {"weight_decay": 0.1, "lr": 0.01, "eps": 1e-3}),
+    Case("radam_decoupled_decay", "radam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
+    Case("radam_all", "radam", {"maximize": True, "weight_decay": 0.1, "betas": [0.8, 0.95]}),
+    Case("radam_short_memory", "radam", {"betas": [0.5, 0.6]}),
 ]
 """Every rule with each of its flags."""
 

@@ -115,6 +115,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         f"hyperparameters.maximize: unknown setting 'maximize'; expected one of {', '.join(DEFAULTS['muon'])}",
     ),
     (
+        {"optimizer": "radam", "hyperparameters": {"betas": [0.9, 1]}},
+        "hyperparameters.betas[1]: 1 is out of range: finite, at least 0, below 1",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),
