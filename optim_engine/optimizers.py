@@ -8,6 +8,7 @@ from typing import Any
 
 from optim_engine.adafactor import AdafactorRule
 from optim_engine.adam import Adam, AdamRule, AdamW
+from optim_engine.adamax import AdamaxRule
 from optim_engine.muon import MuonRule
 from optim_engine.nadam import NAdamRule
 from optim_engine.radam import RAdamRule
@@ -24,5 +25,6 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "adafactor": AdafactorRule(),
     "muon": MuonRule(),
     "radam": RAdamRule(),
+    "adamax": AdamaxRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""

@@ -73,4 +73,11 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "decoupled_weight_decay": False,
         "maximize": False,
     },
+    "adamax": {
+        "lr": 0.002,
+        "betas": (0.9, 0.999),
+        "eps": 1e-08,
+        "weight_decay": 0.0,
+        "maximize": False,
+    },
 }

@@ -123,6 +123,15 @@ def radam_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments)
     return θ - lr * m_hat * r * sqrt(1 - β2**t) / (sqrt(s["v"]) + h["eps"])
 
 
+def adamax_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    β1, β2 = h["betas"]
+    return {"m": β1 * s.get("m", 0.0) + (1 - β1) * g, "u": max(β2 * s.get("u", 0.0), abs(g) + h["eps"])}
+
+
+def adamax_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    return θ - lr * s["m"] / (1 - h["betas"][0] ** t) / s["u"]
+
+
 RULES: Mapping[str, Rule] = {
     "adamw": Rule(adam_advance, adamw_apply),
     "adam": Rule(adam_advance, adam_apply),
@@ -130,6 +139,7 @@ RULES: Mapping[str, Rule] = {
     "rmsprop": Rule(rmsprop_advance, rmsprop_apply),
     "nadam": Rule(nadam_advance, nadam_apply),
     "radam": Rule(two_moments, radam_apply),
+    "adamax": Rule(adamax_advance, adamax_apply),
 }
 """The rules of which no element knows another."""
 

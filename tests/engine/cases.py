@@ -108,6 +108,9 @@ RULES = [
     Case("radam_decoupled_decay", "radam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
     Case("radam_all", "radam", {"maximize": True, "weight_decay": 0.1, "betas": [0.8, 0.95]}),
     Case("radam_short_memory", "radam", {"betas": [0.5, 0.6]}),
+    Case("adamax", "adamax"),
+    Case("adamax_large_eps", "adamax", {"eps": 0.5, "lr": 0.1}),
+    Case("adamax_all", "adamax", {"maximize": True, "weight_decay": 0.1, "betas": [0.8, 0.9]}),
 ]
 """Every rule with each of its flags."""
 

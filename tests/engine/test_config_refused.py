@@ -35,7 +35,7 @@ def test_a_flag_must_be_true_or_false(value: object) -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"optimizer": "adamax"}, f"optimizer: 'adamax' is unknown; expected one of {KNOWN}"),
+    ({"optimizer": "adamx"}, f"optimizer: 'adamx' is unknown; expected one of {KNOWN}"),
     ({"optimizer": "AdamW"}, f"optimizer: 'AdamW' is unknown; expected one of {KNOWN}"),
     ({"optimizer": None}, f"optimizer: null is unknown; expected one of {KNOWN}"),
     ({"optimizer": ["adam"]}, f"optimizer: a list is unknown; expected one of {KNOWN}"),
@@ -117,6 +117,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (
         {"optimizer": "radam", "hyperparameters": {"betas": [0.9, 1]}},
         "hyperparameters.betas[1]: 1 is out of range: finite, at least 0, below 1",
+    ),
+    (
+        {"optimizer": "adamax", "hyperparameters": {"eps": -1}},
+        "hyperparameters.eps: -1 is out of range: finite, at least 0",
     ),
     (
         {"wire_dtype": "float8", "hold_params": True},

@@ -21,6 +21,7 @@ OPTIMIZERS: dict[str, Any] = {
     "adafactor": torch.optim.Adafactor,
     "muon": torch.optim.Muon,
     "radam": torch.optim.RAdam,
+    "adamax": torch.optim.Adamax,
 }
 STATE = {
     "adamw": {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"},
@@ -31,6 +32,7 @@ STATE = {
     "adafactor": {"v": "variance", "v_row": "row_var", "v_col": "col_var"},
     "muon": {"m": "momentum_buffer"},
     "radam": {"m": "exp_avg", "v": "exp_avg_sq"},
+    "adamax": {"m": "exp_avg", "u": "exp_inf"},
 }
 """Torch's names of our slots. Its product of NAdam's momentum is in its default dtype, ours always in float64."""
 

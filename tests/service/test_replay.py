@@ -152,6 +152,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("nadam", {"hyperparameters": {"weight_decay": 0.1, "decoupled_weight_decay": True}}),
     ("adafactor", {"hyperparameters": {"weight_decay": 0.1}, "clip": {"global_norm": 0.1}}),
     ("radam", {"hyperparameters": {"betas": [0.9, 0.95]}}),
+    ("adamax", {"hyperparameters": {"maximize": True}}),
     ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
 ]
 

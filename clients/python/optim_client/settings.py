@@ -10,7 +10,7 @@ from typing import Any, Literal, Required, TypedDict
 
 from optim_client._arguments import as_json
 
-Optimizer = Literal["adafactor", "adam", "adamw", "muon", "nadam", "radam", "rmsprop", "sgd"]
+Optimizer = Literal["adafactor", "adam", "adamax", "adamw", "muon", "nadam", "radam", "rmsprop", "sgd"]
 """The update rules."""
 
 
