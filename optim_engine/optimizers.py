@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optim_engine.adafactor import AdafactorRule
+from optim_engine.adagrad import AdagradRule
 from optim_engine.adam import Adam, AdamRule, AdamW
 from optim_engine.adamax import AdamaxRule
 from optim_engine.muon import MuonRule
@@ -26,5 +27,6 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "muon": MuonRule(),
     "radam": RAdamRule(),
     "adamax": AdamaxRule(),
+    "adagrad": AdagradRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""

@@ -80,4 +80,12 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "weight_decay": 0.0,
         "maximize": False,
     },
+    "adagrad": {
+        "lr": 0.01,
+        "lr_decay": 0.0,
+        "weight_decay": 0.0,
+        "initial_accumulator_value": 0.0,
+        "eps": 1e-10,
+        "maximize": False,
+    },
 }

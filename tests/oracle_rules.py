@@ -132,6 +132,14 @@ def adamax_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments
     return θ - lr * s["m"] / (1 - h["betas"][0] ** t) / s["u"]
 
 
+def adagrad_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    return {"v": (s["v"] if t > 1 else h["initial_accumulator_value"]) + g * g}
+
+
+def adagrad_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    return θ - lr / (1 + (t - 1) * h["lr_decay"]) * g / (sqrt(s["v"]) + h["eps"])
+
+
 RULES: Mapping[str, Rule] = {
     "adamw": Rule(adam_advance, adamw_apply),
     "adam": Rule(adam_advance, adam_apply),
@@ -140,6 +148,7 @@ RULES: Mapping[str, Rule] = {
     "nadam": Rule(nadam_advance, nadam_apply),
     "radam": Rule(two_moments, radam_apply),
     "adamax": Rule(adamax_advance, adamax_apply),
+    "adagrad": Rule(adagrad_advance, adagrad_apply),
 }
 """The rules of which no element knows another."""
 

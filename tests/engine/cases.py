@@ -111,6 +111,11 @@ RULES = [
     Case("adamax", "adamax"),
     Case("adamax_large_eps", "adamax", {"eps": 0.5, "lr": 0.1}),
     Case("adamax_all", "adamax", {"maximize": True, "weight_decay": 0.1, "betas": [0.8, 0.9]}),
+    Case("adagrad", "adagrad"),
+    Case("adagrad_decay", "adagrad", {"weight_decay": 0.1, "lr": 0.1, "lr_decay": 0.01}),
+    Case(
+        "adagrad_all", "adagrad", {"maximize": True, "initial_accumulator_value": 0.1, "eps": 1e-3, "weight_decay": 0.1}
+    ),
 ]
 """Every rule with each of its flags."""
 

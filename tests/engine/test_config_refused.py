@@ -123,6 +123,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.eps: -1 is out of range: finite, at least 0",
     ),
     (
+        {"optimizer": "adagrad", "hyperparameters": {"lr_decay": -1}},
+        "hyperparameters.lr_decay: -1 is out of range: finite, at least 0",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),

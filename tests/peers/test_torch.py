@@ -22,6 +22,7 @@ OPTIMIZERS: dict[str, Any] = {
     "muon": torch.optim.Muon,
     "radam": torch.optim.RAdam,
     "adamax": torch.optim.Adamax,
+    "adagrad": torch.optim.Adagrad,
 }
 STATE = {
     "adamw": {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"},
@@ -33,6 +34,7 @@ STATE = {
     "muon": {"m": "momentum_buffer"},
     "radam": {"m": "exp_avg", "v": "exp_avg_sq"},
     "adamax": {"m": "exp_avg", "u": "exp_inf"},
+    "adagrad": {"v": "sum"},
 }
 """Torch's names of our slots. Its product of NAdam's momentum is in its default dtype, ours always in float64."""
 

@@ -153,6 +153,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("adafactor", {"hyperparameters": {"weight_decay": 0.1}, "clip": {"global_norm": 0.1}}),
     ("radam", {"hyperparameters": {"betas": [0.9, 0.95]}}),
     ("adamax", {"hyperparameters": {"maximize": True}}),
+    ("adagrad", {"hyperparameters": {"initial_accumulator_value": 0.1}}),
     ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
 ]
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, Required, TypedDict
 
 from optim_client._arguments import as_json
 
-Optimizer = Literal["adafactor", "adam", "adamax", "adamw", "muon", "nadam", "radam", "rmsprop", "sgd"]
+Optimizer = Literal["adafactor", "adagrad", "adam", "adamax", "adamw", "muon", "nadam", "radam", "rmsprop", "sgd"]
 """The update rules."""
 
 
@@ -126,6 +126,8 @@ class Hyperparameters(TypedDict, total=False):
     ns_coefficients: tuple[float, float, float] | None
     ns_steps: int | None
     adjust_lr_fn: str | None
+    lr_decay: float | None
+    initial_accumulator_value: float | None
 
 
 class Changes(Hyperparameters, total=False):
