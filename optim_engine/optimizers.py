@@ -16,6 +16,7 @@ from optim_engine.radam import RAdamRule
 from optim_engine.rmsprop import RMSpropRule
 from optim_engine.rule import Rule
 from optim_engine.sgd import SGDRule
+from optim_engine.yogi import YogiRule
 
 OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "adamw": AdamRule(AdamW),
@@ -28,5 +29,6 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "radam": RAdamRule(),
     "adamax": AdamaxRule(),
     "adagrad": AdagradRule(),
+    "yogi": YogiRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""

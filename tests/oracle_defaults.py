@@ -88,4 +88,11 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "eps": 1e-10,
         "maximize": False,
     },
+    "yogi": {
+        "lr": 0.001,
+        "betas": (0.9, 0.999),
+        "eps": 0.001,
+        "weight_decay": 0.0,
+        "bias_correction": True,
+    },
 }

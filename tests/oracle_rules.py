@@ -140,6 +140,20 @@ def adagrad_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moment
     return θ - lr / (1 + (t - 1) * h["lr_decay"]) * g / (sqrt(s["v"]) + h["eps"])
 
 
+def yogi_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    β1, β2 = h["betas"]
+    m, v = (s["m"], s["v"]) if t > 1 else (1e-6, 1e-6)
+    towards = (v > g * g) - (v < g * g)
+    return {"m": β1 * m + (1 - β1) * g, "v": v - (1 - β2) * towards * g * g}
+
+
+def yogi_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    β1, β2 = h["betas"]
+    if not h["bias_correction"]:
+        return θ - lr * s["m"] / (sqrt(s["v"]) + h["eps"])
+    return θ - lr * s["m"] / (1 - β1**t) / (sqrt(s["v"] / (1 - β2**t)) + h["eps"])
+
+
 RULES: Mapping[str, Rule] = {
     "adamw": Rule(adam_advance, adamw_apply),
     "adam": Rule(adam_advance, adam_apply),
@@ -149,6 +163,7 @@ RULES: Mapping[str, Rule] = {
     "radam": Rule(two_moments, radam_apply),
     "adamax": Rule(adamax_advance, adamax_apply),
     "adagrad": Rule(adagrad_advance, adagrad_apply),
+    "yogi": Rule(yogi_advance, yogi_apply),
 }
 """The rules of which no element knows another."""
 

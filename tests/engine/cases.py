@@ -116,6 +116,9 @@ RULES = [
     Case(
         "adagrad_all", "adagrad", {"maximize": True, "initial_accumulator_value": 0.1, "eps": 1e-3, "weight_decay": 0.1}
     ),
+    Case("yogi", "yogi"),
+    Case("yogi_all", "yogi", {"betas": [0.8, 0.9], "eps": 0.01, "weight_decay": 0.1, "lr": 0.01}),
+    Case("yogi_uncorrected", "yogi", {"bias_correction": False, "lr": 0.01}),
 ]
 """Every rule with each of its flags."""
 

@@ -127,6 +127,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.lr_decay: -1 is out of range: finite, at least 0",
     ),
     (
+        {"optimizer": "yogi", "hyperparameters": {"b1": 0.9}},
+        "hyperparameters.b1: unknown setting 'b1'; expected one of lr, weight_decay, betas, eps, bias_correction",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),

@@ -29,6 +29,8 @@ SAME: dict[str, tuple[str, dict[str, Any], optax.GradientTransformation]] = {
         {"momentum": 0.9},
         optax.rmsprop(1e-2, decay=0.99, eps_in_sqrt=False, momentum=0.9),
     ),
+    "yogi": ("yogi", {"lr": 0.01}, optax.yogi(0.01)),
+    "yogi_short_memory": ("yogi", {"betas": [0.5, 0.7], "eps": 0.1}, optax.yogi(1e-3, b1=0.5, b2=0.7, eps=0.1)),
 }
 
 

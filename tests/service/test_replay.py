@@ -154,6 +154,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("radam", {"hyperparameters": {"betas": [0.9, 0.95]}}),
     ("adamax", {"hyperparameters": {"maximize": True}}),
     ("adagrad", {"hyperparameters": {"initial_accumulator_value": 0.1}}),
+    ("yogi", {"hyperparameters": {"betas": [0.5, 0.9]}}),
     ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
 ]
 

@@ -10,7 +10,9 @@ from typing import Any, Literal, Required, TypedDict
 
 from optim_client._arguments import as_json
 
-Optimizer = Literal["adafactor", "adagrad", "adam", "adamax", "adamw", "muon", "nadam", "radam", "rmsprop", "sgd"]
+Optimizer = Literal[
+    "adafactor", "adagrad", "adam", "adamax", "adamw", "muon", "nadam", "radam", "rmsprop", "sgd", "yogi"
+]
 """The update rules."""
 
 
@@ -128,6 +130,7 @@ class Hyperparameters(TypedDict, total=False):
     adjust_lr_fn: str | None
     lr_decay: float | None
     initial_accumulator_value: float | None
+    bias_correction: bool | None
 
 
 class Changes(Hyperparameters, total=False):
