@@ -6,6 +6,7 @@ Add rows at the end: a state's memory follows the order in which the rules first
 from collections.abc import Mapping
 from typing import Any
 
+from optim_engine.adabelief import AdaBeliefRule
 from optim_engine.adafactor import AdafactorRule
 from optim_engine.adagrad import AdagradRule
 from optim_engine.adam import Adam, AdamRule, AdamW
@@ -30,5 +31,6 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "adamax": AdamaxRule(),
     "adagrad": AdagradRule(),
     "yogi": YogiRule(),
+    "adabelief": AdaBeliefRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""

@@ -95,4 +95,12 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "weight_decay": 0.0,
         "bias_correction": True,
     },
+    "adabelief": {
+        "lr": 0.001,
+        "betas": (0.9, 0.999),
+        "eps": 1e-16,
+        "eps_root": 1e-16,
+        "weight_decay": 0.0,
+        "nesterov": False,
+    },
 }

@@ -154,6 +154,20 @@ def yogi_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) 
     return θ - lr * s["m"] / (1 - β1**t) / (sqrt(s["v"] / (1 - β2**t)) + h["eps"])
 
 
+def adabelief_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    β1, β2 = h["betas"]
+    m = β1 * s.get("m", 0.0) + (1 - β1) * g
+    return {"m": m, "v": β2 * s.get("v", 0.0) + (1 - β2) * (g - m) ** 2 + h["eps_root"]}
+
+
+def adabelief_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    β1, β2 = h["betas"]
+    m_hat = s["m"] / (1 - β1**t)
+    if h["nesterov"]:
+        m_hat = β1 * s["m"] / (1 - β1 ** (t + 1)) + (1 - β1) * g / (1 - β1**t)
+    return θ - lr * m_hat / (sqrt(s["v"] / (1 - β2**t)) + h["eps"])
+
+
 RULES: Mapping[str, Rule] = {
     "adamw": Rule(adam_advance, adamw_apply),
     "adam": Rule(adam_advance, adam_apply),
@@ -164,6 +178,7 @@ RULES: Mapping[str, Rule] = {
     "adamax": Rule(adamax_advance, adamax_apply),
     "adagrad": Rule(adagrad_advance, adagrad_apply),
     "yogi": Rule(yogi_advance, yogi_apply),
+    "adabelief": Rule(adabelief_advance, adabelief_apply),
 }
 """The rules of which no element knows another."""
 

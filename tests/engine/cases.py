@@ -119,6 +119,13 @@ RULES = [
     Case("yogi", "yogi"),
     Case("yogi_all", "yogi", {"betas": [0.8, 0.9], "eps": 0.01, "weight_decay": 0.1, "lr": 0.01}),
     Case("yogi_uncorrected", "yogi", {"bias_correction": False, "lr": 0.01}),
+    Case("adabelief", "adabelief"),
+    Case(
+        "adabelief_all",
+        "adabelief",
+        {"betas": [0.8, 0.9], "eps": 1e-3, "eps_root": 1e-3, "weight_decay": 0.1, "lr": 0.01},
+    ),
+    Case("adabelief_nesterov", "adabelief", {"nesterov": True}),
 ]
 """Every rule with each of its flags."""
 

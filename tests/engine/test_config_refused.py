@@ -131,6 +131,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.b1: unknown setting 'b1'; expected one of lr, weight_decay, betas, eps, bias_correction",
     ),
     (
+        {"optimizer": "adabelief", "hyperparameters": {"eps_root": -1}},
+        "hyperparameters.eps_root: -1 is out of range: finite, at least 0",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),

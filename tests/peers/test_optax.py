@@ -31,6 +31,12 @@ SAME: dict[str, tuple[str, dict[str, Any], optax.GradientTransformation]] = {
     ),
     "yogi": ("yogi", {"lr": 0.01}, optax.yogi(0.01)),
     "yogi_short_memory": ("yogi", {"betas": [0.5, 0.7], "eps": 0.1}, optax.yogi(1e-3, b1=0.5, b2=0.7, eps=0.1)),
+    "adabelief": ("adabelief", {"lr": 0.01, "eps_root": 1e-3}, optax.adabelief(0.01, eps_root=1e-3)),
+    "adabelief_nesterov": (
+        "adabelief",
+        {"nesterov": True, "betas": [0.8, 0.9], "eps": 1e-3},
+        optax.adabelief(1e-3, b1=0.8, b2=0.9, eps=1e-3, nesterov=True),
+    ),
 }
 
 

@@ -155,6 +155,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("adamax", {"hyperparameters": {"maximize": True}}),
     ("adagrad", {"hyperparameters": {"initial_accumulator_value": 0.1}}),
     ("yogi", {"hyperparameters": {"betas": [0.5, 0.9]}}),
+    ("adabelief", {"hyperparameters": {"nesterov": True}}),
     ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
 ]
 

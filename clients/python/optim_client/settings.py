@@ -11,7 +11,7 @@ from typing import Any, Literal, Required, TypedDict
 from optim_client._arguments import as_json
 
 Optimizer = Literal[
-    "adafactor", "adagrad", "adam", "adamax", "adamw", "muon", "nadam", "radam", "rmsprop", "sgd", "yogi"
+    "adabelief", "adafactor", "adagrad", "adam", "adamax", "adamw", "muon", "nadam", "radam", "rmsprop", "sgd", "yogi"
 ]
 """The update rules."""
 
@@ -131,6 +131,7 @@ class Hyperparameters(TypedDict, total=False):
     lr_decay: float | None
     initial_accumulator_value: float | None
     bias_correction: bool | None
+    eps_root: float | None
 
 
 class Changes(Hyperparameters, total=False):
