@@ -86,9 +86,9 @@ def check_known(where: str, value: object, names: Iterable[str | None]) -> None:
         raise InvalidConfig(where, f"{named(value)} is unknown; expected one of {there}")
 
 
-def coefficients(default: tuple[float, float]) -> Any:
-    """Return a field for two numbers in [0, 1)."""
-    return several(default, *[number(at_least=0, below=1)] * 2)
+def coefficients(default: tuple[float, ...]) -> Any:
+    """Return a field for as many numbers in [0, 1)."""
+    return several(default, *[number(at_least=0, below=1)] * len(default))
 
 
 def several(default: tuple[Any, ...], *each: Any) -> Any:

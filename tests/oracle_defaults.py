@@ -103,4 +103,12 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "weight_decay": 0.0,
         "nesterov": False,
     },
+    "ademamix": {
+        "lr": 0.001,
+        "betas": (0.9, 0.999, 0.9999),
+        "alpha": 5.0,
+        "eps": 1e-08,
+        "eps_root": 0.0,
+        "weight_decay": 0.0,
+    },
 }

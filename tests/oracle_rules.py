@@ -30,7 +30,7 @@ def gradient(
 
 
 def decoupled(optimizer: str, h: Settings) -> bool:
-    return optimizer in ("adamw", "adafactor", "muon") or bool(h.get("decoupled_weight_decay"))
+    return optimizer in ("adamw", "adafactor", "muon", "ademamix") or bool(h.get("decoupled_weight_decay"))
 
 
 def two_moments(h: Settings, t: int, g: float, s: Moments) -> Moments:
@@ -168,6 +168,19 @@ def adabelief_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Mome
     return θ - lr * m_hat / (sqrt(s["v"] / (1 - β2**t)) + h["eps"])
 
 
+def ademamix_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    β1, β2, β3 = h["betas"]
+    slow = β3 * s.get("m_slow", 0.0) + (1 - β3) * g
+    return {**two_moments({"betas": (β1, β2)}, t, g, s), "m_slow": slow}
+
+
+def ademamix_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    β1, β2, _ = h["betas"]
+    mixed = s["m"] / (1 - β1**t) + h["alpha"] * s["m_slow"]
+    root = sqrt(s["v"] / (1 - β2**t) + h["eps_root"])
+    return θ - lr * h["weight_decay"] * θ - lr * mixed / (root + h["eps"])
+
+
 RULES: Mapping[str, Rule] = {
     "adamw": Rule(adam_advance, adamw_apply),
     "adam": Rule(adam_advance, adam_apply),
@@ -179,6 +192,7 @@ RULES: Mapping[str, Rule] = {
     "adagrad": Rule(adagrad_advance, adagrad_apply),
     "yogi": Rule(yogi_advance, yogi_apply),
     "adabelief": Rule(adabelief_advance, adabelief_apply),
+    "ademamix": Rule(ademamix_advance, ademamix_apply),
 }
 """The rules of which no element knows another."""
 

@@ -126,6 +126,9 @@ RULES = [
         {"betas": [0.8, 0.9], "eps": 1e-3, "eps_root": 1e-3, "weight_decay": 0.1, "lr": 0.01},
     ),
     Case("adabelief_nesterov", "adabelief", {"nesterov": True}),
+    Case("ademamix", "ademamix"),
+    Case("ademamix_all", "ademamix", {"betas": [0.8, 0.9, 0.95], "alpha": 3, "eps_root": 0.01, "weight_decay": 0.1}),
+    Case("ademamix_large_eps", "ademamix", {"lr": 0.01, "eps": 0.1}),
 ]
 """Every rule with each of its flags."""
 

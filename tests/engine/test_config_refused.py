@@ -135,6 +135,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.eps_root: -1 is out of range: finite, at least 0",
     ),
     (
+        {"optimizer": "ademamix", "hyperparameters": {"betas": [0.9, 0.999]}},
+        "hyperparameters.betas: must be three numbers, not a list of 2",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 
 from optim_engine import Config
@@ -36,6 +37,12 @@ SAME: dict[str, tuple[str, dict[str, Any], optax.GradientTransformation]] = {
         "adabelief",
         {"nesterov": True, "betas": [0.8, 0.9], "eps": 1e-3},
         optax.adabelief(1e-3, b1=0.8, b2=0.9, eps=1e-3, nesterov=True),
+    ),
+    "ademamix": ("ademamix", {"lr": 0.01}, optax.contrib.ademamix(0.01)),
+    "ademamix_all": (
+        "ademamix",
+        {"betas": [0.8, 0.9, 0.95], "alpha": 3, "eps_root": 1e-3, "weight_decay": 0.1},
+        optax.contrib.ademamix(1e-3, b1=0.8, b2=0.9, b3=0.95, alpha=3, eps_root=1e-3, weight_decay=0.1),
     ),
 }
 

@@ -156,6 +156,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("adagrad", {"hyperparameters": {"initial_accumulator_value": 0.1}}),
     ("yogi", {"hyperparameters": {"betas": [0.5, 0.9]}}),
     ("adabelief", {"hyperparameters": {"nesterov": True}}),
+    ("ademamix", {"hyperparameters": {"weight_decay": 0.1}}),
     ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
 ]
 

@@ -11,7 +11,19 @@ from typing import Any, Literal, Required, TypedDict
 from optim_client._arguments import as_json
 
 Optimizer = Literal[
-    "adabelief", "adafactor", "adagrad", "adam", "adamax", "adamw", "muon", "nadam", "radam", "rmsprop", "sgd", "yogi"
+    "adabelief",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "ademamix",
+    "muon",
+    "nadam",
+    "radam",
+    "rmsprop",
+    "sgd",
+    "yogi",
 ]
 """The update rules."""
 
@@ -111,7 +123,7 @@ class Hyperparameters(TypedDict, total=False):
     """The settings of the optimizers; each has some of them. `None` puts a default back."""
 
     lr: float | None
-    betas: tuple[float, float] | None
+    betas: tuple[float, float] | tuple[float, float, float] | None
     eps: float | tuple[float | None, float] | None
     weight_decay: float | None
     amsgrad: bool | None
