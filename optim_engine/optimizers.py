@@ -12,6 +12,7 @@ from optim_engine.adagrad import AdagradRule
 from optim_engine.adam import Adam, AdamRule, AdamW
 from optim_engine.adamax import AdamaxRule
 from optim_engine.ademamix import AdEMAMixRule
+from optim_engine.asgd import ASGDRule
 from optim_engine.muon import MuonRule
 from optim_engine.nadam import NAdamRule
 from optim_engine.radam import RAdamRule
@@ -34,5 +35,6 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "yogi": YogiRule(),
     "adabelief": AdaBeliefRule(),
     "ademamix": AdEMAMixRule(),
+    "asgd": ASGDRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""

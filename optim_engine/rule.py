@@ -123,6 +123,10 @@ class Rule(ABC, Generic[H]):
         """Return why the rule cannot update a tensor of that shape, or an empty string if it can."""
         return ""
 
+    def shrink(self, at: At[H]) -> float:
+        """Return the share of θ that is taken before what `apply` takes: that of decoupled weight decay."""
+        return at.γ * at.h.weight_decay if at.h.decoupled else 0.0
+
     @abstractmethod
     def advance(self, at: At[H], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
         """Fill the slots `new` from the slots `old` and the gradient g; `room` is scratch memory like g."""
@@ -130,3 +134,6 @@ class Rule(ABC, Generic[H]):
     @abstractmethod
     def apply(self, at: At[H], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
         """Fill `out` with what is subtracted from θ, by the advanced slots. The walk adds decoupled decay."""
+
+    def follow(self, at: At[H], θ: Array, old: Arrays, new: Arrays) -> None:
+        """Fill the slots of `new` that follow the new parameter θ before its rounding. A replay needs none."""

@@ -59,10 +59,10 @@ class Update:
             g = np.add(g, np.multiply(θ, self.h.weight_decay, out=tmp), out=out)
         return g
 
-    def parameter(self, θ: Array, taken: Array, out: Array) -> None:
+    def parameter(self, at: At[Any], θ: Array, taken: Array, out: Array) -> None:
         """Fill `out` with the new parameter, after decoupled weight decay."""
-        if self.h.decoupled and self.h.weight_decay:
-            θ = np.multiply(θ, 1 - self.γ * self.h.weight_decay, out=out)
+        if shrink := self.rule.shrink(at):
+            θ = np.multiply(θ, 1 - shrink, out=out)
         np.subtract(θ, taken, out=out)
 
 
@@ -117,7 +117,7 @@ class Block(NamedTuple):
     def apply(self, update: Update, g: Array) -> None:
         """Fill the result from the gradient and the advanced slots."""
         update.rule.apply(self.at, self.θ, g, self.new, self.tmp, self.result)
-        update.parameter(self.θ, self.tmp, self.result)
+        update.parameter(self.at, self.θ, self.tmp, self.result)
 
     def write(self) -> None:
         """Convert the result to its output."""
@@ -159,6 +159,7 @@ def _update_block(update: Update, run: Vectors, part: Part, memory: Array) -> Ar
         np.multiply(g, g, out=tmp)
     update.rule.advance(block.at, g, old, new, tmp)
     block.apply(update, g)
+    update.rule.follow(block.at, result, old, new)
     np.subtract(result, θ, out=spare)
     np.multiply(spare, spare, out=spare)
     rows.append(part.rows(memory[SPARE]))
@@ -182,6 +183,7 @@ def _update_tensor(update: Update, run: Vectors, chunk: Chunk) -> Array:
         np.multiply(g, g, out=tmp)
     update.rule.advance(block.at, g, old, new, tmp)
     block.apply(update, g)
+    update.rule.follow(block.at, result, old, new)
     np.subtract(result, θ, out=spare)
     totals = np.hstack([squares(flat(x), chunk) for x in (run.g, spare, result)])
     if np.isnan(totals[:, 2]).any():

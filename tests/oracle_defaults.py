@@ -111,4 +111,12 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "eps_root": 0.0,
         "weight_decay": 0.0,
     },
+    "asgd": {
+        "lr": 0.01,
+        "lambd": 0.0001,
+        "alpha": 0.75,
+        "t0": 1000000.0,
+        "weight_decay": 0.0,
+        "maximize": False,
+    },
 }

@@ -13,10 +13,12 @@ Settings = Mapping[str, Any]
 
 
 class Rule(NamedTuple):
-    """`advance(h, t, g, s)` takes a gradient into the moments; `apply(h, t, lr, θ, g, s)` is the new parameter."""
+    """`advance(h, t, g, s)` takes a gradient into the moments; `apply(h, t, lr, θ, g, s)` is the new parameter;
+    `follow(h, t, θ, s)` has the moments that follow the new parameter θ, from the old ones."""
 
     advance: Callable[[Settings, int, float, Moments], Moments]
     apply: Callable[[Settings, int, float, float, float, Moments], float]
+    follow: Callable[[Settings, int, float, Moments], Moments] = lambda h, t, θ, s: {}
 
 
 def gradient(
@@ -181,6 +183,20 @@ def ademamix_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Momen
     return θ - lr * h["weight_decay"] * θ - lr * mixed / (root + h["eps"])
 
 
+def asgd_rate(h: Settings, t: int, lr: float) -> float:
+    return float(lr / (1 + h["lambd"] * lr * (t - 1)) ** h["alpha"])
+
+
+def asgd_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    η = asgd_rate(h, t, lr)
+    return θ - η * h["lambd"] * θ - η * g
+
+
+def asgd_follow(h: Settings, t: int, θ: float, s: Moments) -> Moments:
+    μ = 1 / max(1, t - 1 - h["t0"])
+    return {"ax": θ if μ == 1 else s["ax"] + μ * (θ - s["ax"])}
+
+
 RULES: Mapping[str, Rule] = {
     "adamw": Rule(adam_advance, adamw_apply),
     "adam": Rule(adam_advance, adam_apply),
@@ -193,6 +209,7 @@ RULES: Mapping[str, Rule] = {
     "yogi": Rule(yogi_advance, yogi_apply),
     "adabelief": Rule(adabelief_advance, adabelief_apply),
     "ademamix": Rule(ademamix_advance, ademamix_apply),
+    "asgd": Rule(lambda h, t, g, s: {}, asgd_apply, asgd_follow),
 }
 """The rules of which no element knows another."""
 

@@ -48,8 +48,9 @@ def step(
     """Return a tensor's t-th update: its new values and its new moments."""
     seen = [oracle_rules.gradient(optimizer, h, x, y, **clipping) for x, y in zip(θ.values, g.values, strict=True)]
     g = Tensor(g.shape, seen)
-    s = advance(optimizer, h, t, g, s)
-    return apply(optimizer, h, t, lr, θ, g, s), s
+    new = advance(optimizer, h, t, g, s)
+    values = apply(optimizer, h, t, lr, θ, g, new)
+    return values, {**new, **follow(optimizer, h, t, values, s)}
 
 
 def advance(optimizer: str, h: Settings, t: int, g: Tensor, s: Slots) -> Slots:
@@ -69,6 +70,14 @@ def apply(
         return TENSOR_RULES[optimizer].apply(h, t, lr, θ, g, s, ε)
     pairs = enumerate(zip(θ.values, g.values, strict=True))
     return [oracle_rules.RULES[optimizer].apply(h, t, lr, x, y, moments_of(s, i)) for i, (x, y) in pairs]
+
+
+def follow(optimizer: str, h: Settings, t: int, values: list[float], s: Slots) -> Slots:
+    """Return the moments of a tensor that follow its new values."""
+    if optimizer in TENSOR_RULES:
+        return {}
+    made = [oracle_rules.RULES[optimizer].follow(h, t, x, moments_of(s, i)) for i, x in enumerate(values)]
+    return {slot: [moments[slot] for moments in made] for slot in made[0]}
 
 
 def moments_of(s: Slots, i: int) -> oracle_rules.Moments:

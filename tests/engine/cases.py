@@ -129,6 +129,9 @@ RULES = [
     Case("ademamix", "ademamix"),
     Case("ademamix_all", "ademamix", {"betas": [0.8, 0.9, 0.95], "alpha": 3, "eps_root": 0.01, "weight_decay": 0.1}),
     Case("ademamix_large_eps", "ademamix", {"lr": 0.01, "eps": 0.1}),
+    Case("asgd", "asgd"),
+    Case("asgd_decay", "asgd", {"weight_decay": 0.1, "lr": 0.1}),
+    Case("asgd_all", "asgd", {"maximize": True, "lambd": 0.1, "alpha": 0.5, "t0": 2, "lr": 0.02}),
 ]
 """Every rule with each of its flags."""
 

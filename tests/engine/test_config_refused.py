@@ -139,6 +139,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.betas: must be three numbers, not a list of 2",
     ),
     (
+        {"optimizer": "asgd", "hyperparameters": {"t0": -1}},
+        "hyperparameters.t0: -1 is out of range: finite, at least 0",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),

@@ -23,6 +23,7 @@ OPTIMIZERS: dict[str, Any] = {
     "radam": torch.optim.RAdam,
     "adamax": torch.optim.Adamax,
     "adagrad": torch.optim.Adagrad,
+    "asgd": torch.optim.ASGD,
 }
 STATE = {
     "adamw": {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"},
@@ -35,6 +36,7 @@ STATE = {
     "radam": {"m": "exp_avg", "v": "exp_avg_sq"},
     "adamax": {"m": "exp_avg", "u": "exp_inf"},
     "adagrad": {"v": "sum"},
+    "asgd": {"ax": "ax"},
 }
 """Torch's names of our slots. Its product of NAdam's momentum is in its default dtype, ours always in float64."""
 

@@ -23,7 +23,7 @@ from tests.processors.environments import THREADS
 
 FILE = Path(__file__).with_name("bits.json")
 STEPS = 3
-MORE_STEPS = {"radam": 7}
+MORE_STEPS = {"radam": 7, "asgd": 7}
 """The steps of the rules that change their formula later."""
 SHAPES: Mapping[str, tuple[int, ...]] = {
     "layer.weight": (37, 113),

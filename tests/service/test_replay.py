@@ -157,6 +157,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("yogi", {"hyperparameters": {"betas": [0.5, 0.9]}}),
     ("adabelief", {"hyperparameters": {"nesterov": True}}),
     ("ademamix", {"hyperparameters": {"weight_decay": 0.1}}),
+    ("asgd", {"hyperparameters": {"lambd": 0.1}}),
     ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
 ]
 

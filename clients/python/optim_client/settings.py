@@ -18,6 +18,7 @@ Optimizer = Literal[
     "adamax",
     "adamw",
     "ademamix",
+    "asgd",
     "muon",
     "nadam",
     "radam",
@@ -144,6 +145,8 @@ class Hyperparameters(TypedDict, total=False):
     initial_accumulator_value: float | None
     bias_correction: bool | None
     eps_root: float | None
+    lambd: float | None
+    t0: float | None
 
 
 class Changes(Hyperparameters, total=False):
