@@ -17,6 +17,7 @@ from optim_engine.muon import MuonRule
 from optim_engine.nadam import NAdamRule
 from optim_engine.radam import RAdamRule
 from optim_engine.rmsprop import RMSpropRule
+from optim_engine.rprop import RpropRule
 from optim_engine.rule import Rule
 from optim_engine.sgd import SGDRule
 from optim_engine.yogi import YogiRule
@@ -36,5 +37,6 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "adabelief": AdaBeliefRule(),
     "ademamix": AdEMAMixRule(),
     "asgd": ASGDRule(),
+    "rprop": RpropRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""

@@ -119,4 +119,11 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "weight_decay": 0.0,
         "maximize": False,
     },
+    "rprop": {
+        "lr": 0.01,
+        "etas": (0.5, 1.2),
+        "step_sizes": (1e-06, 50.0),
+        "weight_decay": 0.0,
+        "maximize": False,
+    },
 }

@@ -197,6 +197,19 @@ def asgd_follow(h: Settings, t: int, θ: float, s: Moments) -> Moments:
     return {"ax": θ if μ == 1 else s["ax"] + μ * (θ - s["ax"])}
 
 
+def rprop_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    (shrinking, growing), (least, most) = h["etas"], h["step_sizes"]
+    sign = g * s.get("g_last", 0.0)
+    size = s["step_size"] if t > 1 else h["lr"]
+    size *= growing if sign > 0 else shrinking if sign < 0 else 1
+    return {"g_last": 0.0 if sign < 0 else g, "step_size": min(max(size, least), most)}
+
+
+def rprop_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    g = s["g_last"]
+    return θ - s["step_size"] * ((g > 0) - (g < 0))
+
+
 RULES: Mapping[str, Rule] = {
     "adamw": Rule(adam_advance, adamw_apply),
     "adam": Rule(adam_advance, adam_apply),
@@ -210,6 +223,7 @@ RULES: Mapping[str, Rule] = {
     "adabelief": Rule(adabelief_advance, adabelief_apply),
     "ademamix": Rule(ademamix_advance, ademamix_apply),
     "asgd": Rule(lambda h, t, g, s: {}, asgd_apply, asgd_follow),
+    "rprop": Rule(rprop_advance, rprop_apply),
 }
 """The rules of which no element knows another."""
 

@@ -132,6 +132,9 @@ RULES = [
     Case("asgd", "asgd"),
     Case("asgd_decay", "asgd", {"weight_decay": 0.1, "lr": 0.1}),
     Case("asgd_all", "asgd", {"maximize": True, "lambd": 0.1, "alpha": 0.5, "t0": 2, "lr": 0.02}),
+    Case("rprop", "rprop"),
+    Case("rprop_decay", "rprop", {"weight_decay": 0.1, "lr": 0.001}),
+    Case("rprop_all", "rprop", {"maximize": True, "etas": [0.7, 1.5], "step_sizes": [1e-3, 0.1], "lr": 0.02}),
 ]
 """Every rule with each of its flags."""
 

@@ -143,6 +143,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.t0: -1 is out of range: finite, at least 0",
     ),
     (
+        {"optimizer": "rprop", "hyperparameters": {"etas": [0.5, 1]}},
+        "hyperparameters.etas[1]: 1 is out of range: finite, above 1",
+    ),
+    (
+        {"optimizer": "rprop", "hyperparameters": {"step_sizes": [2, 1]}},
+        "hyperparameters.step_sizes: the first must be at most the second; they are 2 and 1",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),

@@ -24,6 +24,7 @@ OPTIMIZERS: dict[str, Any] = {
     "adamax": torch.optim.Adamax,
     "adagrad": torch.optim.Adagrad,
     "asgd": torch.optim.ASGD,
+    "rprop": torch.optim.Rprop,
 }
 STATE = {
     "adamw": {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"},
@@ -37,10 +38,17 @@ STATE = {
     "adamax": {"m": "exp_avg", "u": "exp_inf"},
     "adagrad": {"v": "sum"},
     "asgd": {"ax": "ax"},
+    "rprop": {"g_last": "prev", "step_size": "step_size"},
 }
 """Torch's names of our slots. Its product of NAdam's momentum is in its default dtype, ours always in float64."""
 
-OURS = [case for case in RULES if case.optimizer in OPTIMIZERS]
+WITHOUT_DECAY = ("rprop",)
+"""The optimizers of torch that have no weight decay."""
+OURS = [
+    case
+    for case in RULES
+    if case.optimizer in OPTIMIZERS and not (case.optimizer in WITHOUT_DECAY and "weight_decay" in case.hyperparameters)
+]
 CLIPPED = [
     Case(f"{case.name}_{name}", case.optimizer, case.hyperparameters, {"clip": {name: bound}})
     for case in OURS
@@ -113,6 +121,8 @@ def test_this_is_the_torch_that_the_defaults_are_taken_from() -> None:
 def test_defaults_are_those_of_torch(optimizer: str) -> None:
     theirs = OPTIMIZERS[optimizer]([torch.nn.Parameter(torch.ones(1, 1))]).defaults
     ours = Case("", optimizer).config.to_dict()["hyperparameters"]
+    if optimizer in WITHOUT_DECAY:
+        assert ours.pop("weight_decay") == 0
     assert {name: list(x) if isinstance(x, tuple) else x for name, x in theirs.items() if name in ours} == ours
 
 

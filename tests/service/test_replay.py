@@ -158,6 +158,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("adabelief", {"hyperparameters": {"nesterov": True}}),
     ("ademamix", {"hyperparameters": {"weight_decay": 0.1}}),
     ("asgd", {"hyperparameters": {"lambd": 0.1}}),
+    ("rprop", {"hyperparameters": {"lr": 0.1}}),
     ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
 ]
 

@@ -23,6 +23,7 @@ Optimizer = Literal[
     "nadam",
     "radam",
     "rmsprop",
+    "rprop",
     "sgd",
     "yogi",
 ]
@@ -147,6 +148,8 @@ class Hyperparameters(TypedDict, total=False):
     eps_root: float | None
     lambd: float | None
     t0: float | None
+    etas: tuple[float, float] | None
+    step_sizes: tuple[float, float] | None
 
 
 class Changes(Hyperparameters, total=False):
