@@ -11,6 +11,7 @@ from optim_engine.adafactor import AdafactorRule
 from optim_engine.adagrad import AdagradRule
 from optim_engine.adam import Adam, AdamRule, AdamW
 from optim_engine.adamax import AdamaxRule
+from optim_engine.adan import AdanRule
 from optim_engine.ademamix import AdEMAMixRule
 from optim_engine.asgd import ASGDRule
 from optim_engine.muon import MuonRule
@@ -38,5 +39,6 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "ademamix": AdEMAMixRule(),
     "asgd": ASGDRule(),
     "rprop": RpropRule(),
+    "adan": AdanRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""

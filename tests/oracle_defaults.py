@@ -126,4 +126,11 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "weight_decay": 0.0,
         "maximize": False,
     },
+    "adan": {
+        "lr": 0.001,
+        "betas": (0.98, 0.92, 0.99),
+        "eps": 1e-08,
+        "eps_root": 1e-08,
+        "weight_decay": 0.0,
+    },
 }

@@ -32,7 +32,7 @@ def gradient(
 
 
 def decoupled(optimizer: str, h: Settings) -> bool:
-    return optimizer in ("adamw", "adafactor", "muon", "ademamix") or bool(h.get("decoupled_weight_decay"))
+    return optimizer in ("adamw", "adafactor", "muon", "ademamix", "adan") or bool(h.get("decoupled_weight_decay"))
 
 
 def two_moments(h: Settings, t: int, g: float, s: Moments) -> Moments:
@@ -210,6 +210,24 @@ def rprop_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments)
     return θ - s["step_size"] * ((g > 0) - (g < 0))
 
 
+def adan_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    β1, β2, β3 = h["betas"]
+    d = g - s["g_last"] if t > 1 else 0.0
+    return {
+        "m": β1 * s.get("m", 0.0) + (1 - β1) * g,
+        "v": β2 * s.get("v", 0.0) + (1 - β2) * d,
+        "n": β3 * s.get("n", 0.0) + (1 - β3) * (g + (1 - β2) * d) ** 2,
+        "g_last": g,
+    }
+
+
+def adan_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    β1, β2, β3 = h["betas"]
+    looked_ahead = s["m"] / (1 - β1**t) + (1 - β2) * s["v"] / (1 - β2**t)
+    root = sqrt(s["n"] / (1 - β3**t) + h["eps_root"])
+    return θ - lr * h["weight_decay"] * θ - lr * looked_ahead / (root + h["eps"])
+
+
 RULES: Mapping[str, Rule] = {
     "adamw": Rule(adam_advance, adamw_apply),
     "adam": Rule(adam_advance, adam_apply),
@@ -224,6 +242,7 @@ RULES: Mapping[str, Rule] = {
     "ademamix": Rule(ademamix_advance, ademamix_apply),
     "asgd": Rule(lambda h, t, g, s: {}, asgd_apply, asgd_follow),
     "rprop": Rule(rprop_advance, rprop_apply),
+    "adan": Rule(adan_advance, adan_apply),
 }
 """The rules of which no element knows another."""
 

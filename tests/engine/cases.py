@@ -135,6 +135,9 @@ RULES = [
     Case("rprop", "rprop"),
     Case("rprop_decay", "rprop", {"weight_decay": 0.1, "lr": 0.001}),
     Case("rprop_all", "rprop", {"maximize": True, "etas": [0.7, 1.5], "step_sizes": [1e-3, 0.1], "lr": 0.02}),
+    Case("adan", "adan"),
+    Case("adan_all", "adan", {"betas": [0.8, 0.9, 0.95], "eps_root": 0.01, "weight_decay": 0.1}),
+    Case("adan_large_eps", "adan", {"lr": 0.01, "eps": 0.1}),
 ]
 """Every rule with each of its flags."""
 

@@ -151,6 +151,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.step_sizes: the first must be at most the second; they are 2 and 1",
     ),
     (
+        {"optimizer": "adan", "hyperparameters": {"betas": [0.9, 0.9, 1]}},
+        "hyperparameters.betas[2]: 1 is out of range: finite, at least 0, below 1",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),

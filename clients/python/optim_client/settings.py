@@ -17,6 +17,7 @@ Optimizer = Literal[
     "adam",
     "adamax",
     "adamw",
+    "adan",
     "ademamix",
     "asgd",
     "muon",
