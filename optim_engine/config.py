@@ -124,7 +124,9 @@ class Config:
     def slots_of(self, group: int | None, shape: Shape, *, begun: bool = True) -> tuple[str, ...]:
         """Return the slots of a tensor of that shape in that group; it has no moments before its first update."""
         moments = self.rule.slots(self.hyperparameters_of(group), shape) if begun else ()
-        return (*moments, "params") if self.hold_params else moments
+        if not self.hold_params:
+            return moments
+        return (*(slot for slot in moments if slot not in self.rule.only_replay), "params")
 
     @cached_property
     def pattern_length(self) -> int:

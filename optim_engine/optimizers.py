@@ -14,6 +14,7 @@ from optim_engine.adamax import AdamaxRule
 from optim_engine.adan import AdanRule
 from optim_engine.ademamix import AdEMAMixRule
 from optim_engine.asgd import ASGDRule
+from optim_engine.lion import LionRule
 from optim_engine.muon import MuonRule
 from optim_engine.nadam import NAdamRule
 from optim_engine.radam import RAdamRule
@@ -40,5 +41,6 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "asgd": ASGDRule(),
     "rprop": RpropRule(),
     "adan": AdanRule(),
+    "lion": LionRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""

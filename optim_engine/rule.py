@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -80,6 +81,9 @@ class Slot:
     name: str
     shape_of: Callable[[Shape], Shape] = elements
     dtype: np.dtype[Any] | None = None
+    only_replay: bool = False
+    """True if `apply` needs it because the old slots are gone. A session that holds its parameters does not keep it: it
+    answers a replay from them, and a step gets scratch memory for the slot."""
 
 
 class At(NamedTuple, Generic[H]):
@@ -114,6 +118,11 @@ class Rule(ABC, Generic[H]):
     """True if `advance` expects g² in `room`."""
     decays_biases: bool = False
     """True if tensors named `*bias` decay like all others when no groups are given."""
+
+    @cached_property
+    def only_replay(self) -> tuple[str, ...]:
+        """Return the names of the slots that a session does not keep if it holds its parameters."""
+        return tuple(slot.name for slot in self.keeps if slot.only_replay)
 
     def slots(self, h: H, shape: Shape) -> tuple[str, ...]:
         """Return the names of the slots that a tensor of that shape needs, in the order of `keeps`."""

@@ -136,7 +136,7 @@ def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     if update.rule.unit is Unit.TENSOR:
         return _update_tensor(update, run, chunk)
     run = run.apart() if chunk.place.start and run.numbers else run
-    memory = _memory(run, chunk.room)
+    memory = _memory(update, run, chunk.room)
     return np.concatenate([_update_block(update, run, part, memory) for part in chunk.parts])
 
 
@@ -196,9 +196,10 @@ SPARE, TMP = 1, 3
 """The scratch rows that are long enough for whole rows of lanes."""
 
 
-def _memory(run: Vectors, size: int) -> Array:
-    """Return scratch for blocks of up to `size` elements: the parameter, the spare array, the result, and one more."""
-    return scratch(4, size, compute_dtype(run.old["params"].dtype))
+def _memory(update: Update, run: Vectors, size: int) -> Array:
+    """Return scratch for blocks of up to `size` elements: the parameter, the spare array, the result, one more, and the
+    slots that the session may not keep."""
+    return scratch(4 + len(update.rule.only_replay), size, compute_dtype(run.old["params"].dtype))
 
 
 def _blocks(update: Update, run: Vectors, chunk: Chunk) -> Iterator[Block]:
@@ -206,7 +207,7 @@ def _blocks(update: Update, run: Vectors, chunk: Chunk) -> Iterator[Block]:
     if update.rule.unit is Unit.TENSOR:
         yield _whole(update, run)
         return
-    memory = _memory(run, chunk.room)
+    memory = _memory(update, run, chunk.room)
     for part in chunk.parts:
         yield _block(update, run, part, memory)
 
@@ -214,21 +215,24 @@ def _blocks(update: Update, run: Vectors, chunk: Chunk) -> Iterator[Block]:
 def _block(update: Update, run: Vectors, part: Part, memory: Array) -> Block:
     """Return the block of that part."""
     g, old, new = run.block(part)
-    return _made(At(update.h, update.t, update.γ, part.sizes), g, old, new, list(memory[:, : len(g)]))
+    return _made(update, part.sizes, g, old, new, list(memory[:, : len(g)]))
 
 
 def _whole(update: Update, run: Vectors) -> Block:
     """Return a whole tensor as one block: each vector in the tensor's shape, each slot in the slot's."""
     size, shape = len(run.g), update.shape
     old, new = ({slot: x.reshape(SLOTS[slot].shape_of(shape)) for slot, x in of.items()} for of in (run.old, run.new))
-    room = [row.reshape(shape) for row in _memory(run, size)]
-    return _made(At(update.h, update.t, update.γ, (size,)), run.g.reshape(shape), old, new, room)
+    room = [row.reshape(shape) for row in _memory(update, run, size)]
+    return _made(update, (size,), run.g.reshape(shape), old, new, room)
 
 
-def _made(at: At[Any], g: Array, old: Arrays, new: Arrays, room: Sequence[Array]) -> Block:
+def _made(update: Update, sizes: Sequence[int], g: Array, old: Arrays, new: Arrays, room: Sequence[Array]) -> Block:
     """Return a block of those arrays and scratch rows. Its result is the output itself if that is possible."""
+    at = At(update.h, update.t, update.γ, sizes)
     params, target = old["params"], new["params"]
-    wide_θ, spare, result, tmp = room
+    wide_θ, spare, result, tmp, *rest = room
+    if rest:
+        new = {**dict(zip(update.rule.only_replay, rest, strict=True)), **new}
     if target.dtype == tmp.dtype and not np.may_share_memory(params, target):
         return Block(at, widened(params, wide_θ), widened(g, spare), spare, target, tmp, old, new, None)
     return Block(at, widened(params, wide_θ), widened(g, spare), spare, result, tmp, old, new, target)

@@ -133,4 +133,9 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "eps_root": 1e-08,
         "weight_decay": 0.0,
     },
+    "lion": {
+        "lr": 0.0001,
+        "betas": (0.9, 0.99),
+        "weight_decay": 0.0,
+    },
 }

@@ -32,7 +32,9 @@ def gradient(
 
 
 def decoupled(optimizer: str, h: Settings) -> bool:
-    return optimizer in ("adamw", "adafactor", "muon", "ademamix", "adan") or bool(h.get("decoupled_weight_decay"))
+    return optimizer in ("adamw", "adafactor", "muon", "ademamix", "adan", "lion") or bool(
+        h.get("decoupled_weight_decay")
+    )
 
 
 def two_moments(h: Settings, t: int, g: float, s: Moments) -> Moments:
@@ -228,6 +230,16 @@ def adan_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) 
     return θ - lr * h["weight_decay"] * θ - lr * looked_ahead / (root + h["eps"])
 
 
+def lion_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    (β1, β2), m = h["betas"], s.get("m", 0.0)
+    d = β1 * m + (1 - β1) * g
+    return {"m": β2 * m + (1 - β2) * g, "update": (d > 0) - (d < 0)}
+
+
+def lion_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    return θ - lr * h["weight_decay"] * θ - lr * s["update"]
+
+
 RULES: Mapping[str, Rule] = {
     "adamw": Rule(adam_advance, adamw_apply),
     "adam": Rule(adam_advance, adam_apply),
@@ -243,6 +255,7 @@ RULES: Mapping[str, Rule] = {
     "asgd": Rule(lambda h, t, g, s: {}, asgd_apply, asgd_follow),
     "rprop": Rule(rprop_advance, rprop_apply),
     "adan": Rule(adan_advance, adan_apply),
+    "lion": Rule(lion_advance, lion_apply),
 }
 """The rules of which no element knows another."""
 

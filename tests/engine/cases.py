@@ -138,6 +138,9 @@ RULES = [
     Case("adan", "adan"),
     Case("adan_all", "adan", {"betas": [0.8, 0.9, 0.95], "eps_root": 0.01, "weight_decay": 0.1}),
     Case("adan_large_eps", "adan", {"lr": 0.01, "eps": 0.1}),
+    Case("lion", "lion"),
+    Case("lion_decay", "lion", {"weight_decay": 0.1, "lr": 0.01}),
+    Case("lion_short_memory", "lion", {"betas": [0.5, 0.7], "lr": 1e-3}),
 ]
 """Every rule with each of its flags."""
 

@@ -155,6 +155,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.betas[2]: 1 is out of range: finite, at least 0, below 1",
     ),
     (
+        {"optimizer": "lion", "hyperparameters": {"maximize": True}},
+        "hyperparameters.maximize: unknown setting 'maximize'; expected one of lr, weight_decay, betas",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),

@@ -20,6 +20,7 @@ Optimizer = Literal[
     "adan",
     "ademamix",
     "asgd",
+    "lion",
     "muon",
     "nadam",
     "radam",
