@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optim_engine.adabelief import AdaBeliefRule
+from optim_engine.adadelta import AdadeltaRule
 from optim_engine.adafactor import AdafactorRule
 from optim_engine.adagrad import AdagradRule
 from optim_engine.adam import Adam, AdamRule, AdamW
@@ -42,5 +43,6 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "rprop": RpropRule(),
     "adan": AdanRule(),
     "lion": LionRule(),
+    "adadelta": AdadeltaRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""

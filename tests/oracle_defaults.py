@@ -138,4 +138,11 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "betas": (0.9, 0.99),
         "weight_decay": 0.0,
     },
+    "adadelta": {
+        "lr": 1.0,
+        "rho": 0.9,
+        "eps": 1e-06,
+        "weight_decay": 0.0,
+        "maximize": False,
+    },
 }

@@ -240,6 +240,17 @@ def lion_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) 
     return θ - lr * h["weight_decay"] * θ - lr * s["update"]
 
 
+def adadelta_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
+    ρ, ε, u = h["rho"], h["eps"], s.get("delta", 0.0)
+    v = ρ * s.get("v", 0.0) + (1 - ρ) * g * g
+    d = sqrt(u + ε) / sqrt(v + ε) * g
+    return {"v": v, "delta": ρ * u + (1 - ρ) * d * d, "update": d}
+
+
+def adadelta_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
+    return θ - lr * s["update"]
+
+
 RULES: Mapping[str, Rule] = {
     "adamw": Rule(adam_advance, adamw_apply),
     "adam": Rule(adam_advance, adam_apply),
@@ -256,6 +267,7 @@ RULES: Mapping[str, Rule] = {
     "rprop": Rule(rprop_advance, rprop_apply),
     "adan": Rule(adan_advance, adan_apply),
     "lion": Rule(lion_advance, lion_apply),
+    "adadelta": Rule(adadelta_advance, adadelta_apply),
 }
 """The rules of which no element knows another."""
 

@@ -141,6 +141,9 @@ RULES = [
     Case("lion", "lion"),
     Case("lion_decay", "lion", {"weight_decay": 0.1, "lr": 0.01}),
     Case("lion_short_memory", "lion", {"betas": [0.5, 0.7], "lr": 1e-3}),
+    Case("adadelta", "adadelta"),
+    Case("adadelta_decay", "adadelta", {"weight_decay": 0.1, "lr": 0.5}),
+    Case("adadelta_all", "adadelta", {"maximize": True, "rho": 0.5, "eps": 1e-3, "weight_decay": 0.1}),
 ]
 """Every rule with each of its flags."""
 

@@ -159,6 +159,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.maximize: unknown setting 'maximize'; expected one of lr, weight_decay, betas",
     ),
     (
+        {"optimizer": "adadelta", "hyperparameters": {"rho": 1.5}},
+        "hyperparameters.rho: 1.5 is out of range: finite, at least 0, at most 1",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),

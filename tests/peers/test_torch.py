@@ -25,6 +25,7 @@ OPTIMIZERS: dict[str, Any] = {
     "adagrad": torch.optim.Adagrad,
     "asgd": torch.optim.ASGD,
     "rprop": torch.optim.Rprop,
+    "adadelta": torch.optim.Adadelta,
 }
 STATE = {
     "adamw": {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"},
@@ -39,6 +40,7 @@ STATE = {
     "adagrad": {"v": "sum"},
     "asgd": {"ax": "ax"},
     "rprop": {"g_last": "prev", "step_size": "step_size"},
+    "adadelta": {"v": "square_avg", "delta": "acc_delta"},
 }
 """Torch's names of our slots. Its product of NAdam's momentum is in its default dtype, ours always in float64."""
 

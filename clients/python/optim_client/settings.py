@@ -12,6 +12,7 @@ from optim_client._arguments import as_json
 
 Optimizer = Literal[
     "adabelief",
+    "adadelta",
     "adafactor",
     "adagrad",
     "adam",
@@ -152,6 +153,7 @@ class Hyperparameters(TypedDict, total=False):
     t0: float | None
     etas: tuple[float, float] | None
     step_sizes: tuple[float, float] | None
+    rho: float | None
 
 
 class Changes(Hyperparameters, total=False):
