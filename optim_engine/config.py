@@ -23,6 +23,7 @@ from optim_engine.fields import (
     read_settings,
     setting,
     settings_of,
+    written,
 )
 from optim_engine.groups import DEFAULT_GROUPS, Group, Grouping, read_groups
 from optim_engine.optimizers import OPTIMIZERS
@@ -183,7 +184,8 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Return the effective values in the form that `parse` takes, without `later` settings at their default."""
         absent = {name for name, row in SETTINGS.items() if row.later and getattr(self, name) == row.default}
-        return {name: value for name, value in self.effective().items() if name not in absent}
+        effective = self.effective() | {"hyperparameters": written(self.hyperparameters)}
+        return {name: value for name, value in effective.items() if name not in absent}
 
 
 SETTINGS = settings_of(Config)

@@ -19,9 +19,8 @@ import numpy as np
 from numba import float32, float64, njit, types
 
 from optim_engine import walk
-from optim_engine.adam import Adam, AdamW
+from optim_engine.adam import Adam, AdamW, corrections
 from optim_engine.arrays import Array, compute_dtype, unify_nans, widened
-from optim_engine.averages import correction
 from optim_engine.buffers import scratch
 from optim_engine.fused_loops import LINE, adam, address, fence, moved, row_sums, stack
 from optim_engine.sums import FEWER, LANES, ROW, TILE, TRUSTED, Chunk, settle_chunk
@@ -80,7 +79,7 @@ def _coefficients(update: Update, dtype: np.dtype[Any]) -> tuple[tuple[Any, ...]
     """Return the kernel's coefficients, rounded once to the dtype, and its flags. All chunks of a run share them."""
     h: Any = update.h
     β1, β2 = h.betas
-    bias1, bias2 = correction(β1, update.t), math.sqrt(correction(β2, update.t))
+    bias1, bias2 = corrections(h, update.t)
     numbers = [
         -update.clip_scale if h.maximize else update.clip_scale,
         math.inf if update.clip_value is None else update.clip_value,

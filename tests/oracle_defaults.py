@@ -10,6 +10,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "eps": 1e-8,
         "weight_decay": 1e-2,
         "amsgrad": False,
+        "bias_correction": True,
         "maximize": False,
     },
     "adam": {
@@ -18,6 +19,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "eps": 1e-8,
         "weight_decay": 0.0,
         "amsgrad": False,
+        "bias_correction": True,
         "maximize": False,
         "decoupled_weight_decay": False,
     },

@@ -51,9 +51,10 @@ def adam_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) 
     β1, β2 = h["betas"]
     if h.get("decoupled_weight_decay"):
         θ = θ - lr * h["weight_decay"] * θ
-    m_hat = s["m"] / (1 - β1**t)
-    v_hat = s.get("v_max", s["v"]) / (1 - β2**t)
-    return θ - lr * m_hat / (sqrt(v_hat) + h["eps"])
+    m, v = s["m"], s.get("v_max", s["v"])
+    if h["bias_correction"]:
+        m, v = m / (1 - β1**t), v / (1 - β2**t)
+    return θ - lr * m / (sqrt(v) + h["eps"])
 
 
 def adamw_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:

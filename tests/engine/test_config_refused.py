@@ -10,7 +10,7 @@ from tests.oracle_defaults import DEFAULTS
 
 HUGE = 10**5000
 KNOWN = ", ".join(OPTIMIZERS)
-ADAMW = "lr, weight_decay, maximize, betas, eps, amsgrad"
+ADAMW = "lr, weight_decay, maximize, betas, eps, amsgrad, bias_correction"
 NO_PATTERNS = 'groups[0].match: must be a list of patterns, such as ["*bias"], not'
 
 NUMBERS = [-1, -1e-9, math.nan, math.inf, -math.inf, HUGE, True, "0.1", None, [0.1], {"value": 1}]
