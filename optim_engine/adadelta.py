@@ -32,7 +32,7 @@ class AdadeltaRule(Rule[Adadelta]):
     """The equations above."""
 
     settings = Adadelta
-    keeps = Slot("v"), Slot("delta"), Slot("update", only_replay=True)
+    keeps = Slot("v"), Slot("update", only_replay=True), Slot("delta")
     wants_squares = True
 
     def advance(self, at: At[Adadelta], g: Array, old: Arrays, new: Arrays, room: Array) -> None:

@@ -38,7 +38,7 @@ class AdanRule(Rule[Adan]):
     """The equations above."""
 
     settings = Adan
-    keeps = Slot("m"), Slot("v"), Slot("n"), Slot("g_last")
+    keeps = Slot("m"), Slot("v"), Slot("g_last"), Slot("n")
 
     def advance(self, at: At[Adan], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
         β1, β2, β3 = at.h.betas

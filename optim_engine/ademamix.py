@@ -39,7 +39,7 @@ class AdEMAMixRule(Rule[AdEMAMix]):
     """The equations above. In the parameter's, √(1−β₂ᵗ) is factored out of the root, as in `adam.py`."""
 
     settings = AdEMAMix
-    keeps = Slot("m"), Slot("m_slow"), Slot("v")
+    keeps = Slot("m"), Slot("v"), Slot("m_slow")
     wants_squares = True
 
     def advance(self, at: At[AdEMAMix], g: Array, old: Arrays, new: Arrays, room: Array) -> None:

@@ -110,7 +110,7 @@ class Rule(ABC, Generic[H]):
     settings: type[H]
     """The class of its hyperparameters: names, defaults and ranges."""
     keeps: tuple[Slot, ...] = ()
-    """All slots that it may keep for a tensor."""
+    """All slots that it may keep for a tensor, in the order of the memory (`layout.py`)."""
     unit: Unit = Unit.BLOCK
     bits: Literal["everywhere", "machine"] = "everywhere"
     """`machine` if its results have the same bits only on the same machine."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from ast import literal_eval
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,8 @@ def test_the_digests_recipe_is_true_of_every_rule(
 
 
 def test_the_recipe_orders_the_slots_as_the_memory_does() -> None:
-    [slots] = re.findall(r"^SLOTS = (.*)$", PAGE, re.MULTILINE)
-    assert slots == json.dumps(list(SLOTS)).replace("[", "(").replace("]", ")")
+    [slots] = re.findall(r"^SLOTS = (\(.*?\))$", PAGE, re.MULTILINE | re.DOTALL)
+    assert literal_eval(slots) == tuple(SLOTS)
 
 
 def test_every_slot_has_a_row_in_order_with_its_optimizers() -> None:

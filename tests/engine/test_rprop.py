@@ -6,7 +6,7 @@ import pytest
 from optim_engine import Config, State, step
 
 
-def test_a_step_grows_with_the_sign_and_waits_after_it_turned() -> None:
+def test_a_step_grows_and_waits_after_the_sign_turned() -> None:
     config = Config.parse("rprop", hyperparameters={"lr": 1.0, "etas": [0.5, 2], "step_sizes": [0.1, 3]})
     params, state, moved = {"x": np.zeros(1)}, State.empty(), []
     for g in (5.0, 0.1, 7.0, -1.0, -1.0, -1.0, 0.0, 2.0):
