@@ -15,6 +15,7 @@ from optim_engine.adamax import AdamaxRule
 from optim_engine.adan import AdanRule
 from optim_engine.ademamix import AdEMAMixRule
 from optim_engine.asgd import ASGDRule
+from optim_engine.lamb import LAMBRule
 from optim_engine.lion import LionRule
 from optim_engine.muon import MuonRule
 from optim_engine.nadam import NAdamRule
@@ -44,5 +45,6 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "adan": AdanRule(),
     "lion": LionRule(),
     "adadelta": AdadeltaRule(),
+    "lamb": LAMBRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""

@@ -147,4 +147,11 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "weight_decay": 0.0,
         "maximize": False,
     },
+    "lamb": {
+        "lr": 0.001,
+        "betas": (0.9, 0.999),
+        "eps": 1e-06,
+        "eps_root": 0.0,
+        "weight_decay": 0.0,
+    },
 }

@@ -165,8 +165,34 @@ def transposed(X: Matrix) -> Matrix:
     return [list(column) for column in zip(*X, strict=True)]
 
 
+def lamb_advance(h: Settings, t: int, g: Tensor, s: Slots) -> Slots:
+    return of_each(oracle_rules.two_moments, h, t, g, s)
+
+
+def of_each(rule: Callable[..., oracle_rules.Moments], h: Settings, t: int, g: Tensor, s: Slots) -> Slots:
+    """Return the moments of a tensor of which no element knows another."""
+    made = [rule(h, t, x, moments_of(s, i)) for i, x in enumerate(g.values)]
+    return {slot: [moments[slot] for moments in made] for slot in made[0]}
+
+
+def lamb_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+    β1, β2 = h["betas"]
+    u = []
+    for x, m, v in zip(θ.values, s["m"], s["v"], strict=True):
+        root = sqrt(v / (1 - β2**t) + h["eps_root"])
+        u.append(m / (1 - β1**t) / (root + h["eps"]) + h["weight_decay"] * x)
+    r = trust_ratio(θ.values, u)
+    return [x - lr * r * y for x, y in zip(θ.values, u, strict=True)]
+
+
+def trust_ratio(θ: Sequence[float], u: Sequence[float]) -> float:
+    both = oracle.norm(θ), oracle.norm(u)
+    return both[0] / both[1] if min(both) > 0 else 1.0
+
+
 TENSOR_RULES: Mapping[str, TensorRule] = {
     "adafactor": TensorRule(adafactor_advance, adafactor_apply),
     "muon": TensorRule(muon_advance, muon_apply),
+    "lamb": TensorRule(lamb_advance, lamb_apply),
 }
 """The rules that want a whole tensor."""

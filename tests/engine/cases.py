@@ -146,6 +146,8 @@ RULES = [
     Case("adadelta", "adadelta"),
     Case("adadelta_decay", "adadelta", {"weight_decay": 0.1, "lr": 0.5}),
     Case("adadelta_all", "adadelta", {"maximize": True, "rho": 0.5, "eps": 1e-3, "weight_decay": 0.1}),
+    Case("lamb", "lamb"),
+    Case("lamb_all", "lamb", {"betas": [0.8, 0.9], "eps": 1e-3, "eps_root": 0.01, "weight_decay": 0.1, "lr": 0.01}),
 ]
 """Every rule with each of its flags."""
 

@@ -163,6 +163,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.rho: 1.5 is out of range: finite, at least 0, at most 1",
     ),
     (
+        {"optimizer": "lamb", "hyperparameters": {"betas": [1, 0.9]}},
+        "hyperparameters.betas[0]: 1 is out of range: finite, at least 0, below 1",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),

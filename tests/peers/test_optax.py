@@ -50,6 +50,12 @@ SAME: dict[str, tuple[str, dict[str, Any], optax.GradientTransformation]] = {
         {"betas": [0.8, 0.9, 0.95], "eps": 1e-3, "weight_decay": 0.1},
         optax.adan(1e-3, b1=0.8, b2=0.9, b3=0.95, eps=1e-3, weight_decay=0.1),
     ),
+    "lamb": ("lamb", {"lr": 0.01}, optax.lamb(0.01)),
+    "lamb_all": (
+        "lamb",
+        {"betas": [0.8, 0.9], "eps": 1e-3, "eps_root": 1e-3, "weight_decay": 0.1},
+        optax.lamb(1e-3, b1=0.8, b2=0.9, eps=1e-3, eps_root=1e-3, weight_decay=0.1),
+    ),
 }
 
 

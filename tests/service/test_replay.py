@@ -162,6 +162,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("adan", {"hyperparameters": {"weight_decay": 0.1}}),
     ("lion", {"hyperparameters": {"weight_decay": 0.1, "lr": 0.1}}),
     ("adadelta", {"hyperparameters": {"weight_decay": 0.1}}),
+    ("lamb", {"hyperparameters": {"weight_decay": 0.1}}),
     ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
 ]
 

@@ -21,6 +21,7 @@ Optimizer = Literal[
     "adan",
     "ademamix",
     "asgd",
+    "lamb",
     "lion",
     "muon",
     "nadam",
