@@ -16,6 +16,7 @@ from optim_engine.adan import AdanRule
 from optim_engine.ademamix import AdEMAMixRule
 from optim_engine.asgd import ASGDRule
 from optim_engine.lamb import LAMBRule
+from optim_engine.lars import LARSRule
 from optim_engine.lion import LionRule
 from optim_engine.muon import MuonRule
 from optim_engine.nadam import NAdamRule
@@ -46,5 +47,6 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "lion": LionRule(),
     "adadelta": AdadeltaRule(),
     "lamb": LAMBRule(),
+    "lars": LARSRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""

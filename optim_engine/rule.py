@@ -94,6 +94,8 @@ class At(NamedTuple, Generic[H]):
     γ: float
     sizes: Sequence[int]
     """The number of elements of each tensor in the block, in order."""
+    measured: float = 0.0
+    """The number that `measure` returned."""
 
     def spread(self, numbers: Array, dtype: np.dtype[Any]) -> Any:
         """Return `numbers`, one for each tensor, repeated for the tensor's elements and rounded once to `dtype`."""
@@ -135,6 +137,11 @@ class Rule(ABC, Generic[H]):
     def shrink(self, at: At[H]) -> float:
         """Return the share of θ that is taken before what `apply` takes: that of decoupled weight decay."""
         return at.γ * at.h.weight_decay if at.h.decoupled else 0.0
+
+    def measure(self, at: At[H], θ: Array, g: Array) -> float:
+        """Return a number of a whole tensor that both sets of equations need, such as a norm. Not called if the unit is
+        the block."""
+        return 0.0
 
     @abstractmethod
     def advance(self, at: At[H], g: Array, old: Arrays, new: Arrays, room: Array) -> None:

@@ -114,6 +114,12 @@ class Block(NamedTuple):
     target: Array | None
     """The output that the result is converted to; None if the result is the output."""
 
+    def measured(self, update: Update, g: Array) -> "Block":
+        """Return the block with what the rule measures of a whole tensor."""
+        if update.rule.unit is Unit.BLOCK:
+            return self
+        return self._replace(at=self.at._replace(measured=update.rule.measure(self.at, self.θ, g)))
+
     def apply(self, update: Update, g: Array) -> None:
         """Fill the result from the gradient and the advanced slots."""
         update.rule.apply(self.at, self.θ, g, self.new, self.tmp, self.result)
@@ -143,7 +149,8 @@ def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
 def reapply(update: Update, run: Vectors, chunk: Chunk) -> None:
     """Compute only the new parameters, from moments that were advanced before: the same bits as `update_blocks`."""
     for block in _blocks(update, run, chunk):
-        block.apply(update, update.gradient(block.g, block.θ, block.spare, block.tmp))
+        g = update.gradient(block.g, block.θ, block.spare, block.tmp)
+        block.measured(update, g).apply(update, g)
         unify_nans(block.result)
         block.write()
 
@@ -179,6 +186,7 @@ def _update_tensor(update: Update, run: Vectors, chunk: Chunk) -> Array:
     (block,) = _blocks(update, run, chunk)
     _, θ, came, spare, result, tmp, old, new, _ = block
     g = update.gradient(came, θ, spare, tmp)
+    block = block.measured(update, g)
     if update.rule.wants_squares:
         np.multiply(g, g, out=tmp)
     update.rule.advance(block.at, g, old, new, tmp)

@@ -154,4 +154,12 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "eps_root": 0.0,
         "weight_decay": 0.0,
     },
+    "lars": {
+        "lr": 0.001,
+        "weight_decay": 0.0,
+        "trust_coefficient": 0.001,
+        "eps": 0.0,
+        "momentum": 0.9,
+        "nesterov": False,
+    },
 }

@@ -29,9 +29,9 @@ class Tensor(NamedTuple):
 
 
 class TensorRule(NamedTuple):
-    """The same of a whole tensor: `advance(h, t, g, s)`, and `apply(h, t, lr, θ, g, s, ε)`; ε is its dtype's."""
+    """The same of a whole tensor: `advance(h, t, lr, θ, g, s)`, and `apply(h, t, lr, θ, g, s, ε)`; ε is its dtype's."""
 
-    advance: Callable[[Settings, int, Tensor, Slots], Slots]
+    advance: Callable[[Settings, int, float, Tensor, Tensor, Slots], Slots]
     apply: Callable[[Settings, int, float, Tensor, Tensor, Slots, float], list[float]]
 
 
@@ -48,15 +48,15 @@ def step(
     """Return a tensor's t-th update: its new values and its new moments."""
     seen = [oracle_rules.gradient(optimizer, h, x, y, **clipping) for x, y in zip(θ.values, g.values, strict=True)]
     g = Tensor(g.shape, seen)
-    new = advance(optimizer, h, t, g, s)
+    new = advance(optimizer, h, t, lr, θ, g, s)
     values = apply(optimizer, h, t, lr, θ, g, new)
     return values, {**new, **follow(optimizer, h, t, values, s)}
 
 
-def advance(optimizer: str, h: Settings, t: int, g: Tensor, s: Slots) -> Slots:
+def advance(optimizer: str, h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
     """Return the moments of a tensor with the gradient that the rule sees taken in."""
     if optimizer in TENSOR_RULES:
-        return TENSOR_RULES[optimizer].advance(h, t, g, s)
+        return TENSOR_RULES[optimizer].advance(h, t, lr, θ, g, s)
     made = [oracle_rules.RULES[optimizer].advance(h, t, x, moments_of(s, i)) for i, x in enumerate(g.values)]
     slots = {slot: [moments[slot] for moments in made] for slot in made[0]}
     return {slot: values[:1] if slot in oracle_rules.SCALARS else values for slot, values in slots.items()}
@@ -85,7 +85,7 @@ def moments_of(s: Slots, i: int) -> oracle_rules.Moments:
     return {slot: values[0 if slot in oracle_rules.SCALARS else i] for slot, values in s.items()}
 
 
-def adafactor_advance(h: Settings, t: int, g: Tensor, s: Slots) -> Slots:
+def adafactor_advance(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
     w = t ** h["beta2_decay"]
     found = {"v": [x * x for x in g.values]} if len(g.shape) < 2 else square_means(g)
     zeros = {slot: [0.0] * len(values) for slot, values in found.items()}
@@ -125,7 +125,7 @@ def rms(values: Sequence[float]) -> float:
     return oracle.norm(values) / sqrt(len(values))
 
 
-def muon_advance(h: Settings, t: int, g: Tensor, s: Slots) -> Slots:
+def muon_advance(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
     μ, old = h["momentum"], s.get("m", [0.0] * len(g.values))
     return {"m": [μ * b + (1 - μ) * x for b, x in zip(old, g.values, strict=True)]}
 
@@ -165,7 +165,7 @@ def transposed(X: Matrix) -> Matrix:
     return [list(column) for column in zip(*X, strict=True)]
 
 
-def lamb_advance(h: Settings, t: int, g: Tensor, s: Slots) -> Slots:
+def lamb_advance(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
     return of_each(oracle_rules.two_moments, h, t, g, s)
 
 
@@ -190,9 +190,27 @@ def trust_ratio(θ: Sequence[float], u: Sequence[float]) -> float:
     return both[0] / both[1] if min(both) > 0 else 1.0
 
 
+def lars_ratio(h: Settings, θ: Tensor, g: Tensor) -> float:
+    both = oracle.norm(θ.values), oracle.norm(g.values)
+    return float(h["trust_coefficient"] * both[0] / (both[1] + h["eps"])) if min(both) > 0 else 1.0
+
+
+def lars_advance(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
+    r, old = lars_ratio(h, θ, g), s.get("m", [0.0] * len(g.values))
+    return {"m": [h["momentum"] * m + lr * r * x for m, x in zip(old, g.values, strict=True)]}
+
+
+def lars_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+    if not h["nesterov"]:
+        return [x - m for x, m in zip(θ.values, s["m"], strict=True)]
+    r = lars_ratio(h, θ, g)
+    return [x - lr * r * y - h["momentum"] * m for x, y, m in zip(θ.values, g.values, s["m"], strict=True)]
+
+
 TENSOR_RULES: Mapping[str, TensorRule] = {
     "adafactor": TensorRule(adafactor_advance, adafactor_apply),
     "muon": TensorRule(muon_advance, muon_apply),
     "lamb": TensorRule(lamb_advance, lamb_apply),
+    "lars": TensorRule(lars_advance, lars_apply),
 }
 """The rules that want a whole tensor."""

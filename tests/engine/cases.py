@@ -148,6 +148,9 @@ RULES = [
     Case("adadelta_all", "adadelta", {"maximize": True, "rho": 0.5, "eps": 1e-3, "weight_decay": 0.1}),
     Case("lamb", "lamb"),
     Case("lamb_all", "lamb", {"betas": [0.8, 0.9], "eps": 1e-3, "eps_root": 0.01, "weight_decay": 0.1, "lr": 0.01}),
+    Case("lars", "lars"),
+    Case("lars_decay", "lars", {"weight_decay": 0.1, "lr": 0.1, "trust_coefficient": 0.1}),
+    Case("lars_nesterov", "lars", {"nesterov": True, "momentum": 0.5, "eps": 0.1, "lr": 0.1}),
 ]
 """Every rule with each of its flags."""
 

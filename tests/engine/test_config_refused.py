@@ -167,6 +167,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.betas[0]: 1 is out of range: finite, at least 0, below 1",
     ),
     (
+        {"optimizer": "lars", "hyperparameters": {"trust_coefficient": -1}},
+        "hyperparameters.trust_coefficient: -1 is out of range: finite, at least 0",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),

@@ -74,8 +74,9 @@ def test_float32_is_within_4_units_in_the_last_place(case: Case, machine: Machin
             new = _moments_of(outcome.state, name)
             zeros = {slot: [0.0] * len(values) for slot, values in new.items()}
             old = _moments_of(state, name) if name in state.entries else zeros
-            alone = oracle_tensors.advance(case.optimizer, h, t, operands, zeros)
-            for slot, expected in oracle_tensors.advance(case.optimizer, h, t, g, old).items():
+            lr = _lr(case, h, t)
+            alone = oracle_tensors.advance(case.optimizer, h, t, lr, θ, operands, zeros)
+            for slot, expected in oracle_tensors.advance(case.optimizer, h, t, lr, θ, g, old).items():
                 for found in zip(new[slot], expected, old[slot], alone[slot], strict=True):
                     assert _units(*found) <= 4, (t, name, slot)
             _check_param(case, t, h, θ, g, new, _tensor(outcome.params[name]).values)

@@ -56,6 +56,12 @@ SAME: dict[str, tuple[str, dict[str, Any], optax.GradientTransformation]] = {
         {"betas": [0.8, 0.9], "eps": 1e-3, "eps_root": 1e-3, "weight_decay": 0.1},
         optax.lamb(1e-3, b1=0.8, b2=0.9, eps=1e-3, eps_root=1e-3, weight_decay=0.1),
     ),
+    "lars": ("lars", {"lr": 0.1}, optax.lars(0.1)),
+    "lars_nesterov": (
+        "lars",
+        {"lr": 0.1, "nesterov": True, "weight_decay": 0.1, "eps": 0.1, "momentum": 0.5, "trust_coefficient": 0.01},
+        optax.lars(0.1, weight_decay=0.1, trust_coefficient=0.01, eps=0.1, momentum=0.5, nesterov=True),
+    ),
 }
 
 

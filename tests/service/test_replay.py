@@ -163,6 +163,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("lion", {"hyperparameters": {"weight_decay": 0.1, "lr": 0.1}}),
     ("adadelta", {"hyperparameters": {"weight_decay": 0.1}}),
     ("lamb", {"hyperparameters": {"weight_decay": 0.1}}),
+    ("lars", {"hyperparameters": {"nesterov": True, "weight_decay": 0.1}}),
     ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
 ]
 

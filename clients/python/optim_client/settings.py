@@ -22,6 +22,7 @@ Optimizer = Literal[
     "ademamix",
     "asgd",
     "lamb",
+    "lars",
     "lion",
     "muon",
     "nadam",
@@ -155,6 +156,7 @@ class Hyperparameters(TypedDict, total=False):
     etas: tuple[float, float] | None
     step_sizes: tuple[float, float] | None
     rho: float | None
+    trust_coefficient: float | None
 
 
 class Changes(Hyperparameters, total=False):
