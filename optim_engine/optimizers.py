@@ -25,6 +25,7 @@ from optim_engine.rmsprop import RMSpropRule
 from optim_engine.rprop import RpropRule
 from optim_engine.rule import Rule
 from optim_engine.sgd import SGDRule
+from optim_engine.stable_adamw import StableAdamWRule
 from optim_engine.yogi import YogiRule
 
 OPTIMIZERS: Mapping[str, Rule[Any]] = {
@@ -48,5 +49,6 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "adadelta": AdadeltaRule(),
     "lamb": LAMBRule(),
     "lars": LARSRule(),
+    "stable_adamw": StableAdamWRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""

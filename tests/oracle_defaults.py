@@ -162,4 +162,12 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "momentum": 0.9,
         "nesterov": False,
     },
+    "stable_adamw": {
+        "lr": 0.001,
+        "betas": (0.9, 0.99),
+        "weight_decay": 0.01,
+        "eps": 1e-06,
+        "decouple_lr": False,
+        "max_lr": None,
+    },
 }

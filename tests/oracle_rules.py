@@ -32,7 +32,7 @@ def gradient(
 
 
 def decoupled(optimizer: str, h: Settings) -> bool:
-    return optimizer in ("adamw", "adafactor", "muon", "ademamix", "adan", "lion", "lamb") or bool(
+    return optimizer in ("adamw", "adafactor", "muon", "ademamix", "adan", "lion", "lamb", "stable_adamw") or bool(
         h.get("decoupled_weight_decay")
     )
 

@@ -207,10 +207,25 @@ def lars_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, 
     return [x - lr * r * y - h["momentum"] * m for x, y, m in zip(θ.values, g.values, s["m"], strict=True)]
 
 
+def stable_adamw_advance(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
+    corrected = tuple(β * (1 - β ** (t - 1)) / (1 - β**t) for β in h["betas"])
+    return of_each(oracle_rules.two_moments, {"betas": corrected}, t, g, s)
+
+
+def stable_adamw_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+    lr = lr / max(1.0, rms([x / max(sqrt(v), h["eps"]) for x, v in zip(g.values, s["v"], strict=True)]))
+    decay = lr * h["weight_decay"]
+    if h["decouple_lr"]:
+        decay /= h["max_lr"] or h["lr"]
+    rows = zip(θ.values, s["m"], s["v"], strict=True)
+    return [x - decay * x - lr * m / (sqrt(v) + h["eps"]) for x, m, v in rows]
+
+
 TENSOR_RULES: Mapping[str, TensorRule] = {
     "adafactor": TensorRule(adafactor_advance, adafactor_apply),
     "muon": TensorRule(muon_advance, muon_apply),
     "lamb": TensorRule(lamb_advance, lamb_apply),
     "lars": TensorRule(lars_advance, lars_apply),
+    "stable_adamw": TensorRule(stable_adamw_advance, stable_adamw_apply),
 }
 """The rules that want a whole tensor."""

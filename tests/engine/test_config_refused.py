@@ -171,6 +171,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.trust_coefficient: -1 is out of range: finite, at least 0",
     ),
     (
+        {"optimizer": "stable_adamw", "hyperparameters": {"max_lr": 0}},
+        "hyperparameters.max_lr: 0 is out of range: finite, above 0",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),

@@ -164,6 +164,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("adadelta", {"hyperparameters": {"weight_decay": 0.1}}),
     ("lamb", {"hyperparameters": {"weight_decay": 0.1}}),
     ("lars", {"hyperparameters": {"nesterov": True, "weight_decay": 0.1}}),
+    ("stable_adamw", {"hyperparameters": {"weight_decay": 0.1}}),
     ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
 ]
 

@@ -30,6 +30,7 @@ Optimizer = Literal[
     "rmsprop",
     "rprop",
     "sgd",
+    "stable_adamw",
     "yogi",
 ]
 """The update rules."""
@@ -157,6 +158,8 @@ class Hyperparameters(TypedDict, total=False):
     step_sizes: tuple[float, float] | None
     rho: float | None
     trust_coefficient: float | None
+    decouple_lr: bool | None
+    max_lr: float | None
 
 
 class Changes(Hyperparameters, total=False):
