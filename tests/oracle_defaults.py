@@ -139,6 +139,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "lr": 0.0001,
         "betas": (0.9, 0.99),
         "weight_decay": 0.0,
+        "decoupled_weight_decay": False,
     },
     "adadelta": {
         "lr": 1.0,

@@ -238,7 +238,8 @@ def lion_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:
 
 
 def lion_apply(h: Settings, t: int, lr: float, θ: float, g: float, s: Moments) -> float:
-    return θ - lr * h["weight_decay"] * θ - lr * s["update"]
+    decay = h["weight_decay"] / (h["lr"] if h["decoupled_weight_decay"] else 1)
+    return θ - lr * decay * θ - lr * s["update"]
 
 
 def adadelta_advance(h: Settings, t: int, g: float, s: Moments) -> Moments:

@@ -142,6 +142,7 @@ RULES = [
     Case("adan_large_eps", "adan", {"lr": 0.01, "eps": 0.1}),
     Case("lion", "lion"),
     Case("lion_decay", "lion", {"weight_decay": 0.1, "lr": 0.01}),
+    Case("lion_decoupled_decay", "lion", {"weight_decay": 1e-3, "decoupled_weight_decay": True}),
     Case("lion_short_memory", "lion", {"betas": [0.5, 0.7], "lr": 1e-3}),
     Case("adadelta", "adadelta"),
     Case("adadelta_decay", "adadelta", {"weight_decay": 0.1, "lr": 0.5}),

@@ -11,6 +11,7 @@ from tests.oracle_defaults import DEFAULTS
 HUGE = 10**5000
 KNOWN = ", ".join(OPTIMIZERS)
 ADAMW = "lr, weight_decay, maximize, betas, eps, amsgrad, bias_correction"
+LION = "lr, weight_decay, betas, decoupled_weight_decay"
 NO_PATTERNS = 'groups[0].match: must be a list of patterns, such as ["*bias"], not'
 
 NUMBERS = [-1, -1e-9, math.nan, math.inf, -math.inf, HUGE, True, "0.1", None, [0.1], {"value": 1}]
@@ -156,7 +157,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"optimizer": "lion", "hyperparameters": {"maximize": True}},
-        "hyperparameters.maximize: unknown setting 'maximize'; expected one of lr, weight_decay, betas",
+        f"hyperparameters.maximize: unknown setting 'maximize'; expected one of {LION}",
     ),
     (
         {"optimizer": "adadelta", "hyperparameters": {"rho": 1.5}},

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from optim_engine import Config, State, reapply, step
+from optim_engine import Config, InvalidConfig, State, reapply, step
 from tests.engine.cases import same_bits, tensors
 
 
@@ -34,3 +34,8 @@ def test_a_replay_repeats_the_update_that_was_kept() -> None:
     params, grads = tensors(0, np.float32), tensors(1, np.float32)
     outcome = step(config, step(config, State.empty(), params, tensors(2, np.float32)).state, params, grads)
     assert same_bits(reapply(config, outcome.state, params, grads, clip_scale=1.0), outcome.params)
+
+
+def test_decay_apart_from_lr_needs_an_lr() -> None:
+    with pytest.raises(InvalidConfig, match=r"^hyperparameters\.decoupled_weight_decay: needs an lr above 0; it is 0"):
+        Config.parse("lion", hyperparameters={"lr": 0, "decoupled_weight_decay": True})
