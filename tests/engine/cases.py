@@ -154,7 +154,11 @@ RULES = [
     Case("lars_nesterov", "lars", {"nesterov": True, "momentum": 0.5, "eps": 0.1, "lr": 0.1}),
     Case("stable_adamw", "stable_adamw"),
     Case("stable_adamw_all", "stable_adamw", {"betas": [0.8, 0.9], "eps": 0.1, "weight_decay": 0.1, "lr": 0.01}),
-    Case("stable_adamw_decouple_lr", "stable_adamw", {"decouple_lr": True, "max_lr": 0.1, "lr": 0.01}),
+    Case(
+        "stable_adamw_decouple_lr",
+        "stable_adamw",
+        {"decouple_lr": True, "max_lr": 0.1, "lr": 0.01, "weight_decay": 1e-4},
+    ),
 ]
 """Every rule with each of its flags."""
 
