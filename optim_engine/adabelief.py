@@ -32,6 +32,7 @@ class AdaBelief(Hyperparameters):
 class AdaBeliefRule(Rule[AdaBelief]):
     """The equations above. In the parameter's, √(1−β₂ᵗ) is factored out of the root, as in `adam.py`."""
 
+    reference = "optax 0.2.8"
     settings = AdaBelief
     keeps = Slot("m"), Slot("v")
 

@@ -37,6 +37,7 @@ class Adan(Hyperparameters):
 class AdanRule(Rule[Adan]):
     """The equations above."""
 
+    reference = "optax 0.2.8"
     settings = Adan
     keeps = Slot("m"), Slot("v"), Slot("g_last"), Slot("n")
 

@@ -38,6 +38,7 @@ class AdEMAMix(Hyperparameters):
 class AdEMAMixRule(Rule[AdEMAMix]):
     """The equations above. In the parameter's, √(1−β₂ᵗ) is factored out of the root, as in `adam.py`."""
 
+    reference = "optax 0.2.8"
     settings = AdEMAMix
     keeps = Slot("m"), Slot("v"), Slot("m_slow")
     wants_squares = True

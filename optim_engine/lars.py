@@ -31,6 +31,7 @@ class LARS(Hyperparameters):
 class LARSRule(Rule[LARS]):
     """The equations above."""
 
+    reference = "optax 0.2.8"
     settings = LARS
     unit = Unit.TENSOR
     keeps = (Slot("m"),)

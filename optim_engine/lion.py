@@ -41,6 +41,7 @@ class Lion(Hyperparameters):
 class LionRule(Rule[Lion]):
     """The equations above."""
 
+    reference = "lion-pytorch 0.2.5"
     settings = Lion
     keeps = Slot("m"), Slot("update", only_replay=True)
 

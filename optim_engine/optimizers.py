@@ -15,6 +15,7 @@ from optim_engine.adamax import AdamaxRule
 from optim_engine.adan import AdanRule
 from optim_engine.ademamix import AdEMAMixRule
 from optim_engine.asgd import ASGDRule
+from optim_engine.fields import field_schema
 from optim_engine.lamb import LAMBRule
 from optim_engine.lars import LARSRule
 from optim_engine.lion import LionRule
@@ -52,3 +53,16 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "stable_adamw": StableAdamWRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""
+
+
+def described(optimizer: str) -> dict[str, Any]:
+    """Return an optimizer's hyperparameters with their defaults and bounds, the slots that it keeps for a matrix under
+    its defaults, where its bits are the same, and its reference, as plain values."""
+    rule = OPTIMIZERS[optimizer]
+    rows = field_schema(rule.settings)["properties"]
+    return {
+        "hyperparameters": {name: {"default": row["default"], **row} for name, row in rows.items()},
+        "slots": list(rule.slots(rule.settings(), (1, 1))),
+        "bits": rule.bits,
+        "reference": rule.reference,
+    }

@@ -109,6 +109,8 @@ class Rule(ABC, Generic[H]):
     tensor's shape. The equations write only into `new`, `out` and `room`; `new` may be the same memory as `old`.
     """
 
+    reference: str = "torch 2.13"
+    """The package whose names, defaults and numerics it has."""
     settings: type[H]
     """The class of its hyperparameters: names, defaults and ranges."""
     keeps: tuple[Slot, ...] = ()

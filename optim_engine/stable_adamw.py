@@ -51,6 +51,7 @@ class StableAdamW(Hyperparameters):
 class StableAdamWRule(Rule[StableAdamW]):
     """The equations above."""
 
+    reference = "torch-optimi 0.3.3"
     settings = StableAdamW
     unit = Unit.TENSOR
     keeps = Slot("m"), Slot("v")

@@ -35,6 +35,7 @@ class Yogi(Hyperparameters):
 class YogiRule(Rule[Yogi]):
     """The equations above. In the parameter's, √(1−β₂ᵗ) is factored out of the root, as in `adam.py`."""
 
+    reference = "optax 0.2.8"
     settings = Yogi
     keeps = Slot("m"), Slot("v")
     wants_squares = True
