@@ -34,6 +34,7 @@ class Adam(Hyperparameters):
     amsgrad: bool = flag(False)
     decoupled_weight_decay: bool = flag(False)
     bias_correction: bool = flag(True, later=True)
+    cautious: bool = flag(False, later=True)
 
     @property
     def decoupled(self) -> bool:
@@ -50,6 +51,7 @@ class AdamW(Hyperparameters):
     eps: float = number(1e-8, at_least=0)
     amsgrad: bool = flag(False)
     bias_correction: bool = flag(True, later=True)
+    cautious: bool = flag(False, later=True)
 
     @property
     def decoupled(self) -> bool:

@@ -39,7 +39,7 @@ def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     """Update a chunk of a run, and return the same sums of squares as `walk.update_blocks`."""
     h, old, new = update.h, run.old, run.new
     θ, result = old["params"], new["params"]
-    if not isinstance(h, (Adam, AdamW)) or θ.dtype not in DTYPES or np.may_share_memory(θ, result):
+    if not isinstance(h, (Adam, AdamW)) or h.cautious or θ.dtype not in DTYPES or np.may_share_memory(θ, result):
         return walk.update_blocks(update, run, chunk)
     last = "v_max" if h.amsgrad else "v"
     g, θ = np.ascontiguousarray(_in(θ.dtype, run.g)), np.ascontiguousarray(θ)

@@ -27,6 +27,7 @@ class Lion(Hyperparameters):
     lr: float = number(1e-4, at_least=0)
     betas: tuple[float, float] = coefficients((0.9, 0.99))
     decoupled_weight_decay: bool = flag(False)
+    cautious: bool = flag(False)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -33,6 +33,12 @@ class Hyperparameters(Checked):
         return False
 
     @property
+    def cautious(self) -> bool:
+        """Return whether elements that would go up their gradient are held back (`cautious.py`); a field in some
+        rules."""
+        return False
+
+    @property
     def decoupled(self) -> bool:
         """Return whether weight decay shrinks the parameter directly; otherwise it is added to the gradient."""
         return False
@@ -99,7 +105,7 @@ class At(NamedTuple, Generic[H]):
 
     def spread(self, numbers: Array, dtype: np.dtype[Any]) -> Any:
         """Return `numbers`, one for each tensor, repeated for the tensor's elements and rounded once to `dtype`."""
-        return np.repeat(numbers.astype(dtype), self.sizes) if len(self.sizes) > 1 else dtype.type(numbers[0])
+        return np.repeat(numbers.astype(dtype), self.sizes) if len(self.sizes) > 1 else dtype.type(numbers.item())
 
 
 class Rule(ABC, Generic[H]):
@@ -127,6 +133,10 @@ class Rule(ABC, Generic[H]):
     def only_replay(self) -> tuple[str, ...]:
         """Return the names of the slots that a session does not keep if it holds its parameters."""
         return tuple(slot.name for slot in self.keeps if slot.only_replay)
+
+    def unit_of(self, h: H) -> Unit:
+        """Return the unit under those settings: caution needs whole tensors."""
+        return Unit.TENSOR if h.cautious else self.unit
 
     def slots(self, h: H, shape: Shape) -> tuple[str, ...]:
         """Return the names of the slots that a tensor of that shape needs, in the order of `keeps`."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from optim_engine.arrays import Array, Arrays, compute_dtype, convert, flat, unify_nans, widened
 from optim_engine.buffers import scratch
+from optim_engine.cautious import hold_back
 from optim_engine.layout import SLOTS
 from optim_engine.rule import At, Hyperparameters, Rule, Shape, Unit, elements
 from optim_engine.sums import Chunk, Part, settle, settled, squares
@@ -39,6 +40,10 @@ class Update:
     clip_value: float | None
     shape: Shape
     """The shape of the run's first tensor, which is the only one if the rule wants it whole."""
+
+    @property
+    def unit(self) -> Unit:
+        return self.rule.unit_of(self.h)
 
     @property
     def changes_gradient(self) -> bool:
@@ -116,13 +121,15 @@ class Block(NamedTuple):
 
     def measured(self, update: Update, g: Array) -> "Block":
         """Return the block with what the rule measures of a whole tensor."""
-        if update.rule.unit is Unit.BLOCK:
+        if update.unit is Unit.BLOCK:
             return self
         return self._replace(at=self.at._replace(measured=update.rule.measure(self.at, self.θ, g)))
 
     def apply(self, update: Update, g: Array) -> None:
         """Fill the result from the gradient and the advanced slots."""
         update.rule.apply(self.at, self.θ, g, self.new, self.tmp, self.result)
+        if update.h.cautious:
+            hold_back(self.tmp, g, self.result)
         update.parameter(self.at, self.θ, self.tmp, self.result)
 
     def write(self) -> None:
@@ -139,7 +146,7 @@ class Block(NamedTuple):
 def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     """Update a chunk of a run. Return the sums of squares of the gradients as they came, of the change and of the new
     parameters before rounding, for each tensor or block: [sums, 3]."""
-    if update.rule.unit is Unit.TENSOR:
+    if update.unit is Unit.TENSOR:
         return _update_tensor(update, run, chunk)
     run = run.apart() if chunk.place.start and run.numbers else run
     memory = _memory(update, run, chunk.room)
@@ -212,7 +219,7 @@ def _memory(update: Update, run: Vectors, size: int) -> Array:
 
 def _blocks(update: Update, run: Vectors, chunk: Chunk) -> Iterator[Block]:
     """Yield each block of a chunk. Write it before you ask for the next one."""
-    if update.rule.unit is Unit.TENSOR:
+    if update.unit is Unit.TENSOR:
         yield _whole(update, run)
         return
     memory = _memory(update, run, chunk.room)

@@ -12,6 +12,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "amsgrad": False,
         "bias_correction": True,
         "maximize": False,
+        "cautious": False,
     },
     "adam": {
         "lr": 1e-3,
@@ -22,6 +23,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "bias_correction": True,
         "maximize": False,
         "decoupled_weight_decay": False,
+        "cautious": False,
     },
     "sgd": {
         "lr": 1e-3,
@@ -48,6 +50,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "momentum_decay": 4e-3,
         "decoupled_weight_decay": False,
         "maximize": False,
+        "cautious": False,
     },
     "adafactor": {
         "lr": 1e-2,
@@ -140,6 +143,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "betas": (0.9, 0.99),
         "weight_decay": 0.0,
         "decoupled_weight_decay": False,
+        "cautious": False,
     },
     "adadelta": {
         "lr": 1.0,

@@ -69,7 +69,18 @@ def apply(
     if optimizer in TENSOR_RULES:
         return TENSOR_RULES[optimizer].apply(h, t, lr, θ, g, s, ε)
     pairs = enumerate(zip(θ.values, g.values, strict=True))
-    return [oracle_rules.RULES[optimizer].apply(h, t, lr, x, y, moments_of(s, i)) for i, (x, y) in pairs]
+    values = [oracle_rules.RULES[optimizer].apply(h, t, lr, x, y, moments_of(s, i)) for i, (x, y) in pairs]
+    return cautious(optimizer, h, lr, θ, g, values) if h.get("cautious") else values
+
+
+def cautious(optimizer: str, h: Settings, lr: float, θ: Tensor, g: Tensor, values: list[float]) -> list[float]:
+    """Return the new values without what goes up the gradient; the others go further by as much as that is rare."""
+    decay = lr * h["weight_decay"] if oracle_rules.decoupled(optimizer, h) else 0.0
+    kept = [x - decay * x for x in θ.values]
+    u = [x - y for x, y in zip(kept, values, strict=True)]
+    goes = [x * y > 0 for x, y in zip(u, g.values, strict=True)]
+    scale = 1 / max(sum(goes) / len(goes), 1e-3)
+    return [x - y * scale if go else x for x, y, go in zip(kept, u, goes, strict=True)]
 
 
 def follow(optimizer: str, h: Settings, t: int, values: list[float], s: Slots) -> Slots:

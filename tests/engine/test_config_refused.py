@@ -10,8 +10,8 @@ from tests.oracle_defaults import DEFAULTS
 
 HUGE = 10**5000
 KNOWN = ", ".join(OPTIMIZERS)
-ADAMW = "lr, weight_decay, maximize, betas, eps, amsgrad, bias_correction"
-LION = "lr, weight_decay, betas, decoupled_weight_decay"
+ADAMW = "lr, weight_decay, maximize, betas, eps, amsgrad, bias_correction, cautious"
+LION = "lr, weight_decay, betas, decoupled_weight_decay, cautious"
 NO_PATTERNS = 'groups[0].match: must be a list of patterns, such as ["*bias"], not'
 
 NUMBERS = [-1, -1e-9, math.nan, math.inf, -math.inf, HUGE, True, "0.1", None, [0.1], {"value": 1}]

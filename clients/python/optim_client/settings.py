@@ -151,6 +151,7 @@ class Hyperparameters(TypedDict, total=False):
     lr_decay: float | None
     initial_accumulator_value: float | None
     bias_correction: bool | None
+    cautious: bool | None
     eps_root: float | None
     lambd: float | None
     t0: float | None
