@@ -17,7 +17,9 @@ History = tuple[Array, list[Array]]
 
 unhurried = settings(deadline=None, max_examples=200)
 cases = st.sampled_from(RULES)
-elementwise = st.sampled_from([case for case in RULES if OPTIMIZERS[case.optimizer].unit is Unit.BLOCK])
+elementwise = st.sampled_from(
+    [case for case in RULES if case.config.rule.unit_of(case.config.hyperparameters) is Unit.BLOCK]
+)
 climbing = st.sampled_from([case for case in RULES if "maximize" in DEFAULTS[case.optimizer]])
 adaptive = st.sampled_from(["adam", "adamw", "rmsprop"])
 

@@ -1,14 +1,25 @@
 """Caution against timm: fed the same 1,000 gradients, the parameters and the moments agree."""
 
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from timm.optim import AdamW, Lion
 
 from optim_engine import Config
 from tests.peers.runs import assert_near, engine, gradients, initial
+
+[folder] = find_spec("timm").submodule_search_locations
+for name in ("timm", "timm.optim"):
+    package = ModuleType(name)
+    package.__path__ = [str(Path(folder, *name.split(".")[1:]))]
+    sys.modules[name] = package  # its own code imports torchvision, which does not fit every build of torch
+from timm.optim.adamw import AdamWLegacy as AdamW  # noqa: E402
+from timm.optim.lion import Lion  # noqa: E402
 
 CAUTIOUS: dict[str, tuple[Any, dict[str, Any], dict[str, str]]] = {
     "adamw": (AdamW, {"lr": 0.01, "weight_decay": 0.1, "betas": (0.8, 0.9)}, {"m": "exp_avg", "v": "exp_avg_sq"}),
