@@ -72,8 +72,12 @@ class AsyncClient(Options):
         Returns:
             Each optimizer's hyperparameters, slots, bits and reference, by its name.
 
+        Raises:
+            NotFound: The service is of a version that has no such list.
+
         Example:
-            default = (await client.optimizers())["adamw"].hyperparameters["lr"]["default"]
+            found = await client.optimizers()
+            default = found["adamw"].hyperparameters["lr"]["default"]
         """
         return await self._run(_calls.optimizers())
 
