@@ -1,8 +1,9 @@
 """The settings that decide a session's steps: checked once, then frozen.
 
 The fields of `Config` are a table, one row for each setting. Requests, answers, the schema, PATCH and state files are
-made of its rows, and the documents and the client's types are checked with them. Defaults are PyTorch's, with one
-exception: without groups, tensors named `*bias` get no weight decay. An unknown setting is refused, never dropped.
+made of its rows, and the documents and the client's types are checked with them. Defaults are those of each rule's
+reference, with one exception: without groups, tensors named `*bias` get no weight decay. An unknown setting is refused,
+never dropped.
 """
 
 import math

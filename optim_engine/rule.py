@@ -1,8 +1,9 @@
 """The interface of an update rule: one typed object in one file, and a row in `optimizers.py`.
 
 A rule has settings, slots (the values that it keeps for each tensor) and two sets of equations: `advance` updates the
-slots with a gradient, `apply` computes how far the parameter moves. The walk (`walk.py`) does the rest: clipping,
-`maximize`, weight decay and rounding.
+slots with a gradient, `apply` computes how far the parameter moves. A rule may also `measure` a whole tensor before,
+`shrink` the parameter by a share of its own, and let slots `follow` the new parameter. The walk (`walk.py`) does the
+rest: clipping, `maximize`, weight decay, caution and rounding.
 """
 
 from abc import ABC, abstractmethod

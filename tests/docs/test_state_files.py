@@ -65,7 +65,7 @@ def test_every_slot_has_a_row_in_order_with_its_optimizers() -> None:
         assert named(TABLE[slot]) & OPTIMIZERS.keys() == keeping, slot
 
 
-def test_every_optimizer_has_a_row_of_pytorchs_names() -> None:
+def test_every_optimizer_has_a_row_of_its_references_names() -> None:
     table = {name: row[1] for row in rows(section(PAGE, "A file made by hand")) for name in named(row[0])}
     assert table.keys() == OPTIMIZERS.keys()
     for name, rule in OPTIMIZERS.items():
