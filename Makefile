@@ -79,7 +79,7 @@ audit: .venv-supply/.installed  ## look for known vulnerabilities of the locked 
 	.venv-peers/bin/python -m pip install --quiet --editable clients/python --editable . --group test --group peers
 	touch $@
 
-peers: .venv-peers/.installed $(VENV)/.installed  ## test the engine against live torch and optax, in an environment of their own
+peers: .venv-peers/.installed $(VENV)/.installed  ## test the engine against live torch, optax and others, in an environment of their own
 	.venv-peers/bin/python -m pytest tests/peers
 
 .venv-bench/.installed: pyproject.toml clients/python/pyproject.toml

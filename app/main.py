@@ -22,7 +22,7 @@ from app.quota import Quota
 from app.readiness import Readiness
 from app.records import Records
 from app.room import Room
-from app.routes import docs, health, openapi, params, sessions, state, steps, tensors
+from app.routes import docs, health, openapi, optimizers, params, sessions, state, steps, tensors
 from app.routes.failures import FAILURES, problem_of
 from app.routes.step_road import StepRoad
 from app.service import Service
@@ -78,7 +78,7 @@ def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for noun in (sessions, steps, params, state, tensors, health, docs):
+    for noun in (sessions, steps, params, state, tensors, optimizers, health, docs):
         app.include_router(noun.router)
     _add_handlers(app)
     _add_layers(app, service)

@@ -4,11 +4,12 @@
     v ← β₂·v + (1−β₂)·g²                    second moment
     v_max ← max(v_max, v)                   only AMSGrad, where v_max replaces v below
     θ ← θ − γ·λ·θ                           only decoupled weight decay
-    θ ← θ − γ·m̂ / (√v̂ + ε),   m̂ = m/(1−β₁ᵗ),   v̂ = v/(1−β₂ᵗ)
+    θ ← θ − γ·m̂ / (√v̂ + ε),   m̂ = m/(1−β₁ᵗ),   v̂ = v/(1−β₂ᵗ);   m and v without bias correction
 
 Sources: Adam is Kingma & Ba 2015 (arXiv:1412.6980), algorithm 1. AdamW is Loshchilov & Hutter 2019 (arXiv:1711.05101),
 with PyTorch's γ·λ. AMSGrad is Reddi, Kale & Kumar 2018 (arXiv:1904.09237), with PyTorch's maximum of the raw v,
 corrected afterwards; optax takes the maximum of the corrected v̂. Weight decay in Adam is L2: g already includes λ·θ.
+Neither PyTorch nor optax has `bias_correction`.
 """
 
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ class Adam(Hyperparameters):
     eps: float = number(1e-8, at_least=0)
     amsgrad: bool = flag(False)
     decoupled_weight_decay: bool = flag(False)
+    bias_correction: bool = flag(True, later=True)
+    cautious: bool = flag(False, later=True)
 
     @property
     def decoupled(self) -> bool:
@@ -47,6 +50,8 @@ class AdamW(Hyperparameters):
     betas: tuple[float, float] = coefficients((0.9, 0.999))
     eps: float = number(1e-8, at_least=0)
     amsgrad: bool = flag(False)
+    bias_correction: bool = flag(True, later=True)
+    cautious: bool = flag(False, later=True)
 
     @property
     def decoupled(self) -> bool:
@@ -54,6 +59,12 @@ class AdamW(Hyperparameters):
 
 
 Either: TypeAlias = Adam | AdamW
+
+
+def corrections(h: Either, t: int) -> tuple[float, float]:
+    """Return 1−β₁ᵗ and √(1−β₂ᵗ), or ones without bias correction."""
+    β1, β2 = h.betas
+    return (correction(β1, t), sqrt(correction(β2, t))) if h.bias_correction else (1.0, 1.0)
 
 
 class AdamRule(Rule[Either]):
@@ -78,8 +89,7 @@ class AdamRule(Rule[Either]):
             np.add(new["v_max"], 0.0, out=new["v_max"])  # the maximum of −0 and 0 may be either
 
     def apply(self, at: At[Either], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
-        β1, β2 = at.h.betas
-        bias1, bias2 = correction(β1, at.t), sqrt(correction(β2, at.t))
+        bias1, bias2 = corrections(at.h, at.t)
         np.sqrt(new["v_max" if at.h.amsgrad else "v"], out=out)
         np.add(out, at.h.eps * bias2, out=out)
         np.divide(new["m"], out, out=out)

@@ -1,8 +1,9 @@
 """The settings that decide a session's steps: checked once, then frozen.
 
 The fields of `Config` are a table, one row for each setting. Requests, answers, the schema, PATCH and state files are
-made of its rows, and the documents and the client's types are checked with them. Defaults are PyTorch's, with one
-exception: without groups, tensors named `*bias` get no weight decay. An unknown setting is refused, never dropped.
+made of its rows, and the documents and the client's types are checked with them. Defaults are those of each rule's
+reference, with one exception: without groups, tensors named `*bias` get no weight decay. An unknown setting is refused,
+never dropped.
 """
 
 import math
@@ -23,6 +24,7 @@ from optim_engine.fields import (
     read_settings,
     setting,
     settings_of,
+    written,
 )
 from optim_engine.groups import DEFAULT_GROUPS, Group, Grouping, read_groups
 from optim_engine.optimizers import OPTIMIZERS
@@ -124,7 +126,9 @@ class Config:
     def slots_of(self, group: int | None, shape: Shape, *, begun: bool = True) -> tuple[str, ...]:
         """Return the slots of a tensor of that shape in that group; it has no moments before its first update."""
         moments = self.rule.slots(self.hyperparameters_of(group), shape) if begun else ()
-        return (*moments, "params") if self.hold_params else moments
+        if not self.hold_params:
+            return moments
+        return (*(slot for slot in moments if slot not in self.rule.only_replay), "params")
 
     @cached_property
     def pattern_length(self) -> int:
@@ -181,7 +185,8 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         """Return the effective values in the form that `parse` takes, without `later` settings at their default."""
         absent = {name for name, row in SETTINGS.items() if row.later and getattr(self, name) == row.default}
-        return {name: value for name, value in self.effective().items() if name not in absent}
+        effective = self.effective() | {"hyperparameters": written(self.hyperparameters)}
+        return {name: value for name, value in effective.items() if name not in absent}
 
 
 SETTINGS = settings_of(Config)

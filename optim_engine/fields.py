@@ -58,15 +58,15 @@ def integer(default: int | Any = MISSING, *, at_least: int, at_most: int = LARGE
     return custom(default, read, {"type": "integer", "minimum": at_least, "maximum": at_most})
 
 
-def flag(default: bool) -> Any:
-    """Return a field for true or false."""
+def flag(default: bool, *, later: bool = False) -> Any:
+    """Return a field for true or false. `later`: newer than the format of documents, as in `Setting`."""
 
     def read(where: str, value: object) -> bool:
         if not isinstance(value, bool):
             raise InvalidConfig(where, f"must be true or false, not {named(value)}")
         return value
 
-    return custom(default, read, {"type": "boolean"})
+    return custom(default, read, {"type": "boolean"}, later=later)
 
 
 def choice(*names: str | None, default: str | Any = MISSING) -> Any:
@@ -86,9 +86,9 @@ def check_known(where: str, value: object, names: Iterable[str | None]) -> None:
         raise InvalidConfig(where, f"{named(value)} is unknown; expected one of {there}")
 
 
-def coefficients(default: tuple[float, float]) -> Any:
-    """Return a field for two numbers in [0, 1)."""
-    return several(default, *[number(at_least=0, below=1)] * 2)
+def coefficients(default: tuple[float, ...]) -> Any:
+    """Return a field for as many numbers in [0, 1)."""
+    return several(default, *[number(at_least=0, below=1)] * len(default))
 
 
 def several(default: tuple[Any, ...], *each: Any) -> Any:
@@ -117,9 +117,9 @@ def optional(given: Any) -> Any:
     return custom(None, read, {"anyOf": [given.metadata["schema"], {"type": "null"}]})
 
 
-def custom(default: Any, read: Read | None, schema: Mapping[str, Any]) -> Any:
+def custom(default: Any, read: Read | None, schema: Mapping[str, Any], *, later: bool = False) -> Any:
     """Return a field with a reader of its own; a default that is callable makes a new value each time."""
-    metadata = {"read": read, "schema": schema}
+    metadata = {"read": read, "schema": schema, "later": later}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -209,6 +209,13 @@ def plain(settings: Checked | Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings by name, as JSON has them."""
     values = dict(settings) if isinstance(settings, Mapping) else dataclasses.asdict(settings)  # type: ignore[call-overload]
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def written(settings: Checked) -> dict[str, Any]:
+    """Return the settings by name, as documents have them: without later ones at their default."""
+    rows = dataclasses.fields(settings)  # type: ignore[arg-type]
+    absent = {row.name for row in rows if row.metadata["later"] and getattr(settings, row.name) == row.default}
+    return {name: value for name, value in plain(settings).items() if name not in absent}
 
 
 def field_schema(kind: type[object]) -> dict[str, Any]:

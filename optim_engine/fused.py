@@ -19,9 +19,8 @@ import numpy as np
 from numba import float32, float64, njit, types
 
 from optim_engine import walk
-from optim_engine.adam import Adam, AdamW
+from optim_engine.adam import Adam, AdamW, corrections
 from optim_engine.arrays import Array, compute_dtype, unify_nans, widened
-from optim_engine.averages import correction
 from optim_engine.buffers import scratch
 from optim_engine.fused_loops import LINE, adam, address, fence, moved, row_sums, stack
 from optim_engine.sums import FEWER, LANES, ROW, TILE, TRUSTED, Chunk, settle_chunk
@@ -40,7 +39,7 @@ def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     """Update a chunk of a run, and return the same sums of squares as `walk.update_blocks`."""
     h, old, new = update.h, run.old, run.new
     θ, result = old["params"], new["params"]
-    if not isinstance(h, (Adam, AdamW)) or θ.dtype not in DTYPES or np.may_share_memory(θ, result):
+    if not isinstance(h, (Adam, AdamW)) or h.cautious or θ.dtype not in DTYPES or np.may_share_memory(θ, result):
         return walk.update_blocks(update, run, chunk)
     last = "v_max" if h.amsgrad else "v"
     g, θ = np.ascontiguousarray(_in(θ.dtype, run.g)), np.ascontiguousarray(θ)
@@ -80,7 +79,7 @@ def _coefficients(update: Update, dtype: np.dtype[Any]) -> tuple[tuple[Any, ...]
     """Return the kernel's coefficients, rounded once to the dtype, and its flags. All chunks of a run share them."""
     h: Any = update.h
     β1, β2 = h.betas
-    bias1, bias2 = correction(β1, update.t), math.sqrt(correction(β2, update.t))
+    bias1, bias2 = corrections(h, update.t)
     numbers = [
         -update.clip_scale if h.maximize else update.clip_scale,
         math.inf if update.clip_value is None else update.clip_value,

@@ -34,6 +34,7 @@ class NAdam(Hyperparameters):
     eps: float = number(1e-8, at_least=0)
     momentum_decay: float = number(4e-3, at_least=0)
     decoupled_weight_decay: bool = flag(False)
+    cautious: bool = flag(False, later=True)
 
     @property
     def decoupled(self) -> bool:

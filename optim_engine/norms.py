@@ -52,6 +52,12 @@ def _scaled_norm(tensors: list[Array]) -> float:
     return float(np.ldexp(root, exponent))
 
 
+def trust_ratio(θ: Array, u: Array) -> float:
+    """Return ‖θ‖/‖u‖, or 1 if either norm is 0."""
+    of_parameter, of_update = norm([θ]), norm([u])
+    return of_parameter / of_update if of_parameter and of_update else 1.0
+
+
 def first_non_finite(x: Array) -> tuple[int, ...] | None:
     """Return the index of the first element, in C order, that is NaN or infinite; `None` if there is none."""
     bad = ~np.isfinite(x)

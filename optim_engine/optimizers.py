@@ -6,13 +6,28 @@ Add rows at the end: a state's memory follows the order in which the rules first
 from collections.abc import Mapping
 from typing import Any
 
+from optim_engine.adabelief import AdaBeliefRule
+from optim_engine.adadelta import AdadeltaRule
 from optim_engine.adafactor import AdafactorRule
+from optim_engine.adagrad import AdagradRule
 from optim_engine.adam import Adam, AdamRule, AdamW
+from optim_engine.adamax import AdamaxRule
+from optim_engine.adan import AdanRule
+from optim_engine.ademamix import AdEMAMixRule
+from optim_engine.asgd import ASGDRule
+from optim_engine.fields import field_schema
+from optim_engine.lamb import LAMBRule
+from optim_engine.lars import LARSRule
+from optim_engine.lion import LionRule
 from optim_engine.muon import MuonRule
 from optim_engine.nadam import NAdamRule
+from optim_engine.radam import RAdamRule
 from optim_engine.rmsprop import RMSpropRule
+from optim_engine.rprop import RpropRule
 from optim_engine.rule import Rule
 from optim_engine.sgd import SGDRule
+from optim_engine.stable_adamw import StableAdamWRule
+from optim_engine.yogi import YogiRule
 
 OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "adamw": AdamRule(AdamW),
@@ -22,5 +37,32 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "nadam": NAdamRule(),
     "adafactor": AdafactorRule(),
     "muon": MuonRule(),
+    "radam": RAdamRule(),
+    "adamax": AdamaxRule(),
+    "adagrad": AdagradRule(),
+    "yogi": YogiRule(),
+    "adabelief": AdaBeliefRule(),
+    "ademamix": AdEMAMixRule(),
+    "asgd": ASGDRule(),
+    "rprop": RpropRule(),
+    "adan": AdanRule(),
+    "lion": LionRule(),
+    "adadelta": AdadeltaRule(),
+    "lamb": LAMBRule(),
+    "lars": LARSRule(),
+    "stable_adamw": StableAdamWRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""
+
+
+def described(optimizer: str) -> dict[str, Any]:
+    """Return an optimizer's hyperparameters with their defaults and bounds, the slots that it keeps for a matrix under
+    its defaults, where its bits are the same, and its reference, as plain values."""
+    rule = OPTIMIZERS[optimizer]
+    rows = field_schema(rule.settings)["properties"]
+    return {
+        "hyperparameters": {name: {"default": row["default"], **row} for name, row in rows.items()},
+        "slots": list(rule.slots(rule.settings(), (1, 1))),
+        "bits": rule.bits,
+        "reference": rule.reference,
+    }

@@ -152,7 +152,8 @@ def _plan(config: Config, state: State, grads: Arrays) -> tuple[Layout, Plan]:
     layout, counts = state.layout, {tensor: state.counts.get(tensor, 0) for tensor in grads}
     specs = {name: layout.entries[name].spec if name in layout.entries else Spec.of(g) for name, g in grads.items()}
     groups = config.groups_of({**layout.entries, **specs})
-    packs = _packs(config.rule.unit, specs, counts, groups)
+    units = {group: config.rule.unit_of(config.hyperparameters_of(group)) for group in set(groups.values())}
+    packs = _packs(units, specs, counts, groups)
     stepped: dict[str, Entry] = {}
     for group, tensors in packs:
         stepped |= {tensor: Entry(specs[tensor], config.slots_of(group, specs[tensor].shape)) for tensor in tensors}
@@ -165,7 +166,10 @@ def _plan(config: Config, state: State, grads: Arrays) -> tuple[Layout, Plan]:
 
 
 def _packs(
-    unit: Unit, specs: Mapping[str, Spec], counts: Mapping[str, int], groups: Mapping[str, int | None]
+    units: Mapping[int | None, Unit],
+    specs: Mapping[str, Spec],
+    counts: Mapping[str, int],
+    groups: Mapping[str, int | None],
 ) -> list[tuple[int | None, list[str]]]:
     """Return the group and the tensors of each run. The order follows from the names, so sums over runs are the same
     on every machine."""
@@ -174,7 +178,7 @@ def _packs(
     for tensor in sorted(specs):
         spec = specs[tensor]
         alike: Alike = (groups[tensor], counts[tensor], spec.dtype)
-        if unit is Unit.BLOCK and spec.size < PACK_BELOW:
+        if units[groups[tensor]] is Unit.BLOCK and spec.size < PACK_BELOW:
             packs.setdefault((alike, sizes[alike] // LARGEST_PACK), []).append(tensor)
             sizes[alike] += spec.size
         else:
@@ -187,4 +191,4 @@ def _run(config: Config, layout: Layout, group: int | None, tensors: list[str]) 
     specs = [layout.entries[tensor].spec for tensor in tensors]
     spans = {slot: layout.spans(tensors, slot) for slot in layout.entries[tensors[0]].slots}
     h, shapes = config.hyperparameters_of(group), tuple(spec.shape for spec in specs)
-    return Run(tuple(tensors), shapes, specs[0].dtype, group, h, config.rule.unit, spans)
+    return Run(tuple(tensors), shapes, specs[0].dtype, group, h, config.rule.unit_of(h), spans)

@@ -1,14 +1,16 @@
 """The interface of an update rule: one typed object in one file, and a row in `optimizers.py`.
 
 A rule has settings, slots (the values that it keeps for each tensor) and two sets of equations: `advance` updates the
-slots with a gradient, `apply` computes how far the parameter moves. The walk (`walk.py`) does the rest: clipping,
-`maximize`, weight decay and rounding.
+slots with a gradient, `apply` computes how far the parameter moves. A rule may also `measure` a whole tensor before,
+`shrink` the parameter by a share of its own, and let slots `follow` the new parameter. The walk (`walk.py`) does the
+rest: clipping, `maximize`, weight decay, caution and rounding.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -29,6 +31,12 @@ class Hyperparameters(Checked):
     @property
     def maximize(self) -> bool:
         """Return whether the step goes up the gradient; a field in the rules that support it."""
+        return False
+
+    @property
+    def cautious(self) -> bool:
+        """Return whether elements that would go up their gradient are held back (`cautious.py`); a field in some
+        rules."""
         return False
 
     @property
@@ -80,6 +88,9 @@ class Slot:
     name: str
     shape_of: Callable[[Shape], Shape] = elements
     dtype: np.dtype[Any] | None = None
+    only_replay: bool = False
+    """True if `apply` needs it because the old slots are gone. A session that holds its parameters does not keep it: it
+    answers a replay from them, and a step gets scratch memory for the slot."""
 
 
 class At(NamedTuple, Generic[H]):
@@ -90,10 +101,12 @@ class At(NamedTuple, Generic[H]):
     γ: float
     sizes: Sequence[int]
     """The number of elements of each tensor in the block, in order."""
+    measured: float = 0.0
+    """The number that `measure` returned."""
 
     def spread(self, numbers: Array, dtype: np.dtype[Any]) -> Any:
         """Return `numbers`, one for each tensor, repeated for the tensor's elements and rounded once to `dtype`."""
-        return np.repeat(numbers.astype(dtype), self.sizes) if len(self.sizes) > 1 else dtype.type(numbers[0])
+        return np.repeat(numbers.astype(dtype), self.sizes) if len(self.sizes) > 1 else dtype.type(numbers.item())
 
 
 class Rule(ABC, Generic[H]):
@@ -103,10 +116,12 @@ class Rule(ABC, Generic[H]):
     tensor's shape. The equations write only into `new`, `out` and `room`; `new` may be the same memory as `old`.
     """
 
+    reference: str = "torch 2.13"
+    """The package whose names, defaults and numerics it has."""
     settings: type[H]
     """The class of its hyperparameters: names, defaults and ranges."""
     keeps: tuple[Slot, ...] = ()
-    """All slots that it may keep for a tensor."""
+    """All slots that it may keep for a tensor, in the order of the memory (`layout.py`)."""
     unit: Unit = Unit.BLOCK
     bits: Literal["everywhere", "machine"] = "everywhere"
     """`machine` if its results have the same bits only on the same machine."""
@@ -114,6 +129,15 @@ class Rule(ABC, Generic[H]):
     """True if `advance` expects g² in `room`."""
     decays_biases: bool = False
     """True if tensors named `*bias` decay like all others when no groups are given."""
+
+    @cached_property
+    def only_replay(self) -> tuple[str, ...]:
+        """Return the names of the slots that a session does not keep if it holds its parameters."""
+        return tuple(slot.name for slot in self.keeps if slot.only_replay)
+
+    def unit_of(self, h: H) -> Unit:
+        """Return the unit under those settings: caution needs whole tensors."""
+        return Unit.TENSOR if h.cautious else self.unit
 
     def slots(self, h: H, shape: Shape) -> tuple[str, ...]:
         """Return the names of the slots that a tensor of that shape needs, in the order of `keeps`."""
@@ -123,6 +147,15 @@ class Rule(ABC, Generic[H]):
         """Return why the rule cannot update a tensor of that shape, or an empty string if it can."""
         return ""
 
+    def shrink(self, at: At[H]) -> float:
+        """Return the share of θ that is taken before what `apply` takes: that of decoupled weight decay."""
+        return at.γ * at.h.weight_decay if at.h.decoupled else 0.0
+
+    def measure(self, at: At[H], θ: Array, g: Array) -> float:
+        """Return a number of a whole tensor that both sets of equations need, such as a norm. Not called if the unit is
+        the block."""
+        return 0.0
+
     @abstractmethod
     def advance(self, at: At[H], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
         """Fill the slots `new` from the slots `old` and the gradient g; `room` is scratch memory like g."""
@@ -130,3 +163,6 @@ class Rule(ABC, Generic[H]):
     @abstractmethod
     def apply(self, at: At[H], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
         """Fill `out` with what is subtracted from θ, by the advanced slots. The walk adds decoupled decay."""
+
+    def follow(self, at: At[H], θ: Array, old: Arrays, new: Arrays) -> None:
+        """Fill the slots of `new` that follow the new parameter θ before its rounding. A replay needs none."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from optim_engine.arrays import Array, Arrays, compute_dtype, convert, flat, unify_nans, widened
 from optim_engine.buffers import scratch
+from optim_engine.cautious import hold_back
 from optim_engine.layout import SLOTS
 from optim_engine.rule import At, Hyperparameters, Rule, Shape, Unit, elements
 from optim_engine.sums import Chunk, Part, settle, settled, squares
@@ -41,6 +42,10 @@ class Update:
     """The shape of the run's first tensor, which is the only one if the rule wants it whole."""
 
     @property
+    def unit(self) -> Unit:
+        return self.rule.unit_of(self.h)
+
+    @property
     def changes_gradient(self) -> bool:
         """Return whether the gradient that the rule sees differs from the one that came in more than its sign."""
         return (
@@ -59,10 +64,10 @@ class Update:
             g = np.add(g, np.multiply(θ, self.h.weight_decay, out=tmp), out=out)
         return g
 
-    def parameter(self, θ: Array, taken: Array, out: Array) -> None:
+    def parameter(self, at: At[Any], θ: Array, taken: Array, out: Array) -> None:
         """Fill `out` with the new parameter, after decoupled weight decay."""
-        if self.h.decoupled and self.h.weight_decay:
-            θ = np.multiply(θ, 1 - self.γ * self.h.weight_decay, out=out)
+        if shrink := self.rule.shrink(at):
+            θ = np.multiply(θ, 1 - shrink, out=out)
         np.subtract(θ, taken, out=out)
 
 
@@ -114,10 +119,18 @@ class Block(NamedTuple):
     target: Array | None
     """The output that the result is converted to; None if the result is the output."""
 
+    def measured(self, update: Update, g: Array) -> "Block":
+        """Return the block with what the rule measures of a whole tensor."""
+        if update.unit is Unit.BLOCK:
+            return self
+        return self._replace(at=self.at._replace(measured=update.rule.measure(self.at, self.θ, g)))
+
     def apply(self, update: Update, g: Array) -> None:
         """Fill the result from the gradient and the advanced slots."""
         update.rule.apply(self.at, self.θ, g, self.new, self.tmp, self.result)
-        update.parameter(self.θ, self.tmp, self.result)
+        if update.h.cautious:
+            hold_back(self.tmp, g, self.result)
+        update.parameter(self.at, self.θ, self.tmp, self.result)
 
     def write(self) -> None:
         """Convert the result to its output."""
@@ -133,17 +146,18 @@ class Block(NamedTuple):
 def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     """Update a chunk of a run. Return the sums of squares of the gradients as they came, of the change and of the new
     parameters before rounding, for each tensor or block: [sums, 3]."""
-    if update.rule.unit is Unit.TENSOR:
+    if update.unit is Unit.TENSOR:
         return _update_tensor(update, run, chunk)
     run = run.apart() if chunk.place.start and run.numbers else run
-    memory = _memory(run, chunk.room)
+    memory = _memory(update, run, chunk.room)
     return np.concatenate([_update_block(update, run, part, memory) for part in chunk.parts])
 
 
 def reapply(update: Update, run: Vectors, chunk: Chunk) -> None:
     """Compute only the new parameters, from moments that were advanced before: the same bits as `update_blocks`."""
     for block in _blocks(update, run, chunk):
-        block.apply(update, update.gradient(block.g, block.θ, block.spare, block.tmp))
+        g = update.gradient(block.g, block.θ, block.spare, block.tmp)
+        block.measured(update, g).apply(update, g)
         unify_nans(block.result)
         block.write()
 
@@ -159,6 +173,7 @@ def _update_block(update: Update, run: Vectors, part: Part, memory: Array) -> Ar
         np.multiply(g, g, out=tmp)
     update.rule.advance(block.at, g, old, new, tmp)
     block.apply(update, g)
+    update.rule.follow(block.at, result, old, new)
     np.subtract(result, θ, out=spare)
     np.multiply(spare, spare, out=spare)
     rows.append(part.rows(memory[SPARE]))
@@ -178,10 +193,12 @@ def _update_tensor(update: Update, run: Vectors, chunk: Chunk) -> Array:
     (block,) = _blocks(update, run, chunk)
     _, θ, came, spare, result, tmp, old, new, _ = block
     g = update.gradient(came, θ, spare, tmp)
+    block = block.measured(update, g)
     if update.rule.wants_squares:
         np.multiply(g, g, out=tmp)
     update.rule.advance(block.at, g, old, new, tmp)
     block.apply(update, g)
+    update.rule.follow(block.at, result, old, new)
     np.subtract(result, θ, out=spare)
     totals = np.hstack([squares(flat(x), chunk) for x in (run.g, spare, result)])
     if np.isnan(totals[:, 2]).any():
@@ -194,17 +211,18 @@ SPARE, TMP = 1, 3
 """The scratch rows that are long enough for whole rows of lanes."""
 
 
-def _memory(run: Vectors, size: int) -> Array:
-    """Return scratch for blocks of up to `size` elements: the parameter, the spare array, the result, and one more."""
-    return scratch(4, size, compute_dtype(run.old["params"].dtype))
+def _memory(update: Update, run: Vectors, size: int) -> Array:
+    """Return scratch for blocks of up to `size` elements: the parameter, the spare array, the result, one more, and the
+    slots that the session may not keep."""
+    return scratch(4 + len(update.rule.only_replay), size, compute_dtype(run.old["params"].dtype))
 
 
 def _blocks(update: Update, run: Vectors, chunk: Chunk) -> Iterator[Block]:
     """Yield each block of a chunk. Write it before you ask for the next one."""
-    if update.rule.unit is Unit.TENSOR:
+    if update.unit is Unit.TENSOR:
         yield _whole(update, run)
         return
-    memory = _memory(run, chunk.room)
+    memory = _memory(update, run, chunk.room)
     for part in chunk.parts:
         yield _block(update, run, part, memory)
 
@@ -212,21 +230,24 @@ def _blocks(update: Update, run: Vectors, chunk: Chunk) -> Iterator[Block]:
 def _block(update: Update, run: Vectors, part: Part, memory: Array) -> Block:
     """Return the block of that part."""
     g, old, new = run.block(part)
-    return _made(At(update.h, update.t, update.γ, part.sizes), g, old, new, list(memory[:, : len(g)]))
+    return _made(update, part.sizes, g, old, new, list(memory[:, : len(g)]))
 
 
 def _whole(update: Update, run: Vectors) -> Block:
     """Return a whole tensor as one block: each vector in the tensor's shape, each slot in the slot's."""
     size, shape = len(run.g), update.shape
     old, new = ({slot: x.reshape(SLOTS[slot].shape_of(shape)) for slot, x in of.items()} for of in (run.old, run.new))
-    room = [row.reshape(shape) for row in _memory(run, size)]
-    return _made(At(update.h, update.t, update.γ, (size,)), run.g.reshape(shape), old, new, room)
+    room = [row.reshape(shape) for row in _memory(update, run, size)]
+    return _made(update, (size,), run.g.reshape(shape), old, new, room)
 
 
-def _made(at: At[Any], g: Array, old: Arrays, new: Arrays, room: Sequence[Array]) -> Block:
+def _made(update: Update, sizes: Sequence[int], g: Array, old: Arrays, new: Arrays, room: Sequence[Array]) -> Block:
     """Return a block of those arrays and scratch rows. Its result is the output itself if that is possible."""
+    at = At(update.h, update.t, update.γ, sizes)
     params, target = old["params"], new["params"]
-    wide_θ, spare, result, tmp = room
+    wide_θ, spare, result, tmp, *rest = room
+    if rest:
+        new = {**dict(zip(update.rule.only_replay, rest, strict=True)), **new}
     if target.dtype == tmp.dtype and not np.may_share_memory(params, target):
         return Block(at, widened(params, wide_θ), widened(g, spare), spare, target, tmp, old, new, None)
     return Block(at, widened(params, wide_θ), widened(g, spare), spare, result, tmp, old, new, target)

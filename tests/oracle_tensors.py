@@ -1,6 +1,6 @@
 """A second implementation for whole tensors: rules of which an element knows the others, on lists of plain floats.
 
-Like `oracle.py`, it imports nothing of the engine and nothing of NumPy.
+Like `oracle_rules.py`, it imports nothing of the engine and nothing of NumPy.
 """
 
 import math
@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import sqrt
 from typing import NamedTuple
 
-from tests import oracle
+from tests import oracle, oracle_rules
+from tests.oracle_rules import Settings
 
 Matrix = list[list[float]]
 Slots = dict[str, list[float]]
@@ -28,15 +29,15 @@ class Tensor(NamedTuple):
 
 
 class TensorRule(NamedTuple):
-    """The same of a whole tensor: `advance(h, t, g, s)`, and `apply(h, t, lr, θ, g, s, ε)`; ε is its dtype's."""
+    """The same of a whole tensor: `advance(h, t, lr, θ, g, s)`, and `apply(h, t, lr, θ, g, s, ε)`; ε is its dtype's."""
 
-    advance: Callable[[oracle.Settings, int, Tensor, Slots], Slots]
-    apply: Callable[[oracle.Settings, int, float, Tensor, Tensor, Slots, float], list[float]]
+    advance: Callable[[Settings, int, float, Tensor, Tensor, Slots], Slots]
+    apply: Callable[[Settings, int, float, Tensor, Tensor, Slots, float], list[float]]
 
 
 def step(
     optimizer: str,
-    h: oracle.Settings,
+    h: Settings,
     t: int,
     lr: float,
     θ: Tensor,
@@ -45,37 +46,57 @@ def step(
     **clipping: float,
 ) -> tuple[list[float], Slots]:
     """Return a tensor's t-th update: its new values and its new moments."""
-    seen = [oracle.gradient(optimizer, h, x, y, **clipping) for x, y in zip(θ.values, g.values, strict=True)]
+    seen = [oracle_rules.gradient(optimizer, h, x, y, **clipping) for x, y in zip(θ.values, g.values, strict=True)]
     g = Tensor(g.shape, seen)
-    s = advance(optimizer, h, t, g, s)
-    return apply(optimizer, h, t, lr, θ, g, s), s
+    new = advance(optimizer, h, t, lr, θ, g, s)
+    values = apply(optimizer, h, t, lr, θ, g, new)
+    return values, {**new, **follow(optimizer, h, t, values, s)}
 
 
-def advance(optimizer: str, h: oracle.Settings, t: int, g: Tensor, s: Slots) -> Slots:
+def advance(optimizer: str, h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
     """Return the moments of a tensor with the gradient that the rule sees taken in."""
     if optimizer in TENSOR_RULES:
-        return TENSOR_RULES[optimizer].advance(h, t, g, s)
-    made = [oracle.RULES[optimizer].advance(h, t, x, moments_of(s, i)) for i, x in enumerate(g.values)]
+        return TENSOR_RULES[optimizer].advance(h, t, lr, θ, g, s)
+    made = [oracle_rules.RULES[optimizer].advance(h, t, x, moments_of(s, i)) for i, x in enumerate(g.values)]
     slots = {slot: [moments[slot] for moments in made] for slot in made[0]}
-    return {slot: values[:1] if slot in oracle.SCALARS else values for slot, values in slots.items()}
+    return {slot: values[:1] if slot in oracle_rules.SCALARS else values for slot, values in slots.items()}
 
 
 def apply(
-    optimizer: str, h: oracle.Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float = 2.0**-52
+    optimizer: str, h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float = 2.0**-52
 ) -> list[float]:
     """Return a tensor's new values by moments that were advanced."""
     if optimizer in TENSOR_RULES:
         return TENSOR_RULES[optimizer].apply(h, t, lr, θ, g, s, ε)
     pairs = enumerate(zip(θ.values, g.values, strict=True))
-    return [oracle.RULES[optimizer].apply(h, t, lr, x, y, moments_of(s, i)) for i, (x, y) in pairs]
+    values = [oracle_rules.RULES[optimizer].apply(h, t, lr, x, y, moments_of(s, i)) for i, (x, y) in pairs]
+    return cautious(optimizer, h, lr, θ, g, values) if h.get("cautious") else values
 
 
-def moments_of(s: Slots, i: int) -> oracle.Moments:
+def cautious(optimizer: str, h: Settings, lr: float, θ: Tensor, g: Tensor, values: list[float]) -> list[float]:
+    """Return the new values without what goes up the gradient; the others go further by as much as that is rare."""
+    decay = lr * h["weight_decay"] if oracle_rules.decoupled(optimizer, h) else 0.0
+    kept = [x - decay * x for x in θ.values]
+    u = [x - y for x, y in zip(kept, values, strict=True)]
+    goes = [x * y > 0 for x, y in zip(u, g.values, strict=True)]
+    scale = 1 / max(sum(goes) / len(goes), 1e-3)
+    return [x - y * scale if go else x for x, y, go in zip(kept, u, goes, strict=True)]
+
+
+def follow(optimizer: str, h: Settings, t: int, values: list[float], s: Slots) -> Slots:
+    """Return the moments of a tensor that follow its new values."""
+    if optimizer in TENSOR_RULES:
+        return {}
+    made = [oracle_rules.RULES[optimizer].follow(h, t, x, moments_of(s, i)) for i, x in enumerate(values)]
+    return {slot: [moments[slot] for moments in made] for slot in made[0]}
+
+
+def moments_of(s: Slots, i: int) -> oracle_rules.Moments:
     """Return the moments of one element."""
-    return {slot: values[0 if slot in oracle.SCALARS else i] for slot, values in s.items()}
+    return {slot: values[0 if slot in oracle_rules.SCALARS else i] for slot, values in s.items()}
 
 
-def adafactor_advance(h: oracle.Settings, t: int, g: Tensor, s: Slots) -> Slots:
+def adafactor_advance(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
     w = t ** h["beta2_decay"]
     found = {"v": [x * x for x in g.values]} if len(g.shape) < 2 else square_means(g)
     zeros = {slot: [0.0] * len(values) for slot, values in found.items()}
@@ -94,7 +115,7 @@ def square_means(g: Tensor) -> Slots:
     }
 
 
-def adafactor_apply(h: oracle.Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+def adafactor_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
     ε1, ε2 = h["eps"]
     ε1 = ε if ε1 is None else ε1
     if len(g.shape) < 2:
@@ -115,12 +136,12 @@ def rms(values: Sequence[float]) -> float:
     return oracle.norm(values) / sqrt(len(values))
 
 
-def muon_advance(h: oracle.Settings, t: int, g: Tensor, s: Slots) -> Slots:
+def muon_advance(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
     μ, old = h["momentum"], s.get("m", [0.0] * len(g.values))
     return {"m": [μ * b + (1 - μ) * x for b, x in zip(old, g.values, strict=True)]}
 
 
-def muon_apply(h: oracle.Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+def muon_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
     μ, d = h["momentum"], s["m"]
     if h["nesterov"]:
         d = [(1 - μ) * x + μ * b for b, x in zip(d, g.values, strict=True)]
@@ -132,7 +153,7 @@ def muon_apply(h: oracle.Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: 
     return [x - lr * h["weight_decay"] * x - lr * scale * y for x, y in zip(θ.values, moved, strict=True)]
 
 
-def orthogonal(h: oracle.Settings, X: Matrix) -> Matrix:
+def orthogonal(h: Settings, X: Matrix) -> Matrix:
     """Newton and Schulz's iteration, as Jordan writes it: on the side on which X·Xᵀ is the smaller matrix."""
     if len(X) > len(X[0]):
         return transposed(orthogonal(h, transposed(X)))
@@ -155,8 +176,67 @@ def transposed(X: Matrix) -> Matrix:
     return [list(column) for column in zip(*X, strict=True)]
 
 
+def lamb_advance(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
+    return of_each(oracle_rules.two_moments, h, t, g, s)
+
+
+def of_each(rule: Callable[..., oracle_rules.Moments], h: Settings, t: int, g: Tensor, s: Slots) -> Slots:
+    """Return the moments of a tensor of which no element knows another."""
+    made = [rule(h, t, x, moments_of(s, i)) for i, x in enumerate(g.values)]
+    return {slot: [moments[slot] for moments in made] for slot in made[0]}
+
+
+def lamb_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+    β1, β2 = h["betas"]
+    u = []
+    for x, m, v in zip(θ.values, s["m"], s["v"], strict=True):
+        root = sqrt(v / (1 - β2**t) + h["eps_root"])
+        u.append(m / (1 - β1**t) / (root + h["eps"]) + h["weight_decay"] * x)
+    r = trust_ratio(θ.values, u)
+    return [x - lr * r * y for x, y in zip(θ.values, u, strict=True)]
+
+
+def trust_ratio(θ: Sequence[float], u: Sequence[float]) -> float:
+    both = oracle.norm(θ), oracle.norm(u)
+    return both[0] / both[1] if min(both) > 0 else 1.0
+
+
+def lars_ratio(h: Settings, θ: Tensor, g: Tensor) -> float:
+    both = oracle.norm(θ.values), oracle.norm(g.values)
+    return float(h["trust_coefficient"] * both[0] / (both[1] + h["eps"])) if min(both) > 0 else 1.0
+
+
+def lars_advance(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
+    r, old = lars_ratio(h, θ, g), s.get("m", [0.0] * len(g.values))
+    return {"m": [h["momentum"] * m + lr * r * x for m, x in zip(old, g.values, strict=True)]}
+
+
+def lars_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+    if not h["nesterov"]:
+        return [x - m for x, m in zip(θ.values, s["m"], strict=True)]
+    r = lars_ratio(h, θ, g)
+    return [x - lr * r * y - h["momentum"] * m for x, y, m in zip(θ.values, g.values, s["m"], strict=True)]
+
+
+def stable_adamw_advance(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
+    corrected = tuple(β * (1 - β ** (t - 1)) / (1 - β**t) for β in h["betas"])
+    return of_each(oracle_rules.two_moments, {"betas": corrected}, t, g, s)
+
+
+def stable_adamw_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+    lr = lr / max(1.0, rms([x / max(sqrt(v), h["eps"]) for x, v in zip(g.values, s["v"], strict=True)]))
+    decay = lr * h["weight_decay"]
+    if h["decouple_lr"]:
+        decay /= h["max_lr"] or h["lr"]
+    rows = zip(θ.values, s["m"], s["v"], strict=True)
+    return [x - decay * x - lr * m / (sqrt(v) + h["eps"]) for x, m, v in rows]
+
+
 TENSOR_RULES: Mapping[str, TensorRule] = {
     "adafactor": TensorRule(adafactor_advance, adafactor_apply),
     "muon": TensorRule(muon_advance, muon_apply),
+    "lamb": TensorRule(lamb_advance, lamb_apply),
+    "lars": TensorRule(lars_advance, lars_apply),
+    "stable_adamw": TensorRule(stable_adamw_advance, stable_adamw_apply),
 }
 """The rules that want a whole tensor."""

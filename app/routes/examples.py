@@ -5,6 +5,7 @@ from typing import Any
 
 from app.session import BESIDE
 from optim_engine import Config
+from optim_engine.optimizers import described
 
 _SESSION: dict[str, Any] = {
     "id": "18e9e9f6f27c70c9ceed23ba6f44828e",
@@ -62,6 +63,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
             }
         ]
     },
+    "Optimizers": {"optimizers": {"adamw": described("adamw")}},
     "Liveness": {"status": "alive"},
     "Readiness": {"status": "ready", "store": "lmdb", "kernel": "numba", "version": "0.1.0"},
 }  # fmt: skip

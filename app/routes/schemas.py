@@ -193,6 +193,18 @@ def _step_answer() -> Document:
 
 def _service() -> dict[str, Document]:
     return {
+        "Optimizers": _object({"optimizers": {"type": "object", "additionalProperties": ref("Optimizer")}}),
+        "Optimizer": _object(
+            {
+                "hyperparameters": {
+                    "type": "object",
+                    "additionalProperties": {"type": "object", "description": "Its JSON schema, with the default."},
+                },
+                "slots": {**_list(TEXT), "description": "What it keeps for a matrix under its defaults."},
+                "bits": {"type": "string", "enum": ["everywhere", "machine"]},
+                "reference": {**TEXT, "description": "The package whose names, defaults and numerics it has."},
+            }
+        ),
         "Liveness": _object({"status": TEXT}),
         "Readiness": _object({"status": TEXT, "store": TEXT, "kernel": TEXT, "version": TEXT}),
         "Problem": {

@@ -42,9 +42,9 @@ ROW_BYTES = 256
     ),
 )  # fmt: skip
 async def create_session(request: Request, service: Has, caller: Writer) -> Response:
-    """Create a session at step 0. Only `optimizer` is required. Defaults are PyTorch's, except that without `groups`
-    tensors named `*bias` get no weight decay. A state file as the body gives the session its settings, counts,
-    and labels.
+    """Create a session at step 0. Only `optimizer` is required. Defaults are those of its reference, except that
+    without `groups` tensors named `*bias` get no weight decay. A state file as the body gives the session its settings,
+    counts, and labels.
     """
     if codec_of(request.headers.get("content-type"), request.headers.get("content-encoding")) is SAFETENSORS:
         async with state_file(request, service, caller.tenant) as (file, once):

@@ -5,7 +5,7 @@ import math
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from optim_client import HistoryRow, SessionInfo, TensorInfo, _calls
+from optim_client import HistoryRow, OptimizerInfo, SessionInfo, TensorInfo, _calls
 from optim_client._protocol import Response
 
 from tests.client.documents import ROW, SESSION
@@ -27,3 +27,11 @@ def test_numbers_that_json_lacks_are_read_from_their_names() -> None:
     row = HistoryRow.read({**ROW, "grad_norm": "NaN", "param_norm": "Infinity", "loss": "-Infinity"})
     assert math.isnan(row.grad_norm)
     assert (row.param_norm, row.loss) == (math.inf, -math.inf)
+
+
+def test_optimizers_are_read_by_their_names() -> None:
+    adamw = {"hyperparameters": {"lr": {"default": 0.1}}, "slots": ["m"], "bits": "machine", "reference": "r", "new": 1}
+    answer = Response(200, {}, json.dumps({"optimizers": {"adamw": adamw}}).encode())
+    assert _calls.optimizers().read(answer) == {
+        "adamw": OptimizerInfo({"lr": {"default": 0.1}}, ("m",), "machine", "r")
+    }

@@ -12,7 +12,7 @@ import pytest
 from optim_engine import OPTIMIZERS, Config
 from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY, Machine, fastest
-from tests import oracle
+from tests.oracle_defaults import DEFAULTS
 
 DTYPES: Mapping[str, type[Any]] = {
     "float64": np.float64,
@@ -59,7 +59,7 @@ class Case:
         groups = self.around.get("groups", default)
         matched = {"*bias": tensor.endswith("bias"), "layer.*": tensor.startswith("layer."), "gain": tensor == "gain"}
         overrides = [group for group in groups if any(matched[pattern] for pattern in group["match"])]
-        return {**oracle.DEFAULTS[self.optimizer], **self.hyperparameters, **(overrides[0] if overrides else {})}
+        return {**DEFAULTS[self.optimizer], **self.hyperparameters, **(overrides[0] if overrides else {})}
 
 
 RULES = [
@@ -72,11 +72,15 @@ RULES = [
     Case("adamw_maximize", "adamw", {"maximize": True}),
     Case("adamw_amsgrad", "adamw", {"amsgrad": True, "betas": [0.9, 0.5]}),
     Case("adamw_amsgrad_maximize", "adamw", {"amsgrad": True, "maximize": True}),
+    Case("adamw_uncorrected", "adamw", {"bias_correction": False}),
     Case("adam", "adam"),
     Case("adam_decay", "adam", {"weight_decay": 0.1, "lr": 0.02, "eps": 1e-3}),
     Case("adam_decoupled_decay", "adam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
     Case("adam_amsgrad", "adam", {"amsgrad": True, "betas": [0.9, 0.5]}),
     Case("adam_all", "adam", {"amsgrad": True, "maximize": True, "weight_decay": 0.1, "betas": [0.8, 0.9]}),
+    Case("adam_uncorrected", "adam", {"bias_correction": False, "amsgrad": True, "weight_decay": 0.1}),
+    Case("adamw_cautious", "adamw", {"cautious": True, "lr": 0.01}),
+    Case("adam_cautious", "adam", {"cautious": True, "amsgrad": True, "maximize": True, "weight_decay": 0.1}),
     Case("sgd", "sgd"),
     Case("sgd_decay", "sgd", {"weight_decay": 0.1, "lr": 0.1}),
     Case("sgd_maximize", "sgd", {"maximize": True}),
@@ -96,6 +100,7 @@ RULES = [
     Case("nadam_decay", "nadam", {"weight_decay": 0.1, "lr": 0.01, "eps": 1e-3}),
     Case("nadam_decoupled_decay", "nadam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
     Case("nadam_all", "nadam", {"maximize": True, "weight_decay": 0.1, "betas": [0.8, 0.9], "momentum_decay": 0.1}),
+    Case("nadam_cautious", "nadam", {"cautious": True, "weight_decay": 0.1, "decoupled_weight_decay": True}),
     Case("adafactor", "adafactor"),
     Case("adafactor_decay", "adafactor", {"weight_decay": 0.1, "lr": 0.1}),
     Case("adafactor_all", "adafactor", {"maximize": True, "eps": [0.5, 0.1], "d": 1.5, "beta2_decay": -0.5}),
@@ -103,6 +108,61 @@ RULES = [
     Case("muon_momentum", "muon", {"momentum": 0.5, "nesterov": False, "weight_decay": 0.0}),
     Case("muon_all", "muon", {"ns_coefficients": [2, -1.5, 0.5], "ns_steps": 8, "eps": 0.1, "lr": 0.1}),
     Case("muon_match", "muon", {"adjust_lr_fn": "match_rms_adamw"}),
+    Case("radam", "radam"),
+    Case("radam_decay", "radam", {"weight_decay": 0.1, "lr": 0.01, "eps": 1e-3}),
+    Case("radam_decoupled_decay", "radam", {"weight_decay": 0.1, "decoupled_weight_decay": True}),
+    Case("radam_all", "radam", {"maximize": True, "weight_decay": 0.1, "betas": [0.8, 0.95]}),
+    Case("radam_short_memory", "radam", {"betas": [0.5, 0.6]}),
+    Case("adamax", "adamax"),
+    Case("adamax_large_eps", "adamax", {"eps": 0.5, "lr": 0.1}),
+    Case("adamax_all", "adamax", {"maximize": True, "weight_decay": 0.1, "betas": [0.8, 0.9]}),
+    Case("adagrad", "adagrad"),
+    Case("adagrad_decay", "adagrad", {"weight_decay": 0.1, "lr": 0.1, "lr_decay": 0.01}),
+    Case(
+        "adagrad_all", "adagrad", {"maximize": True, "initial_accumulator_value": 0.1, "eps": 1e-3, "weight_decay": 0.1}
+    ),
+    Case("yogi", "yogi"),
+    Case("yogi_all", "yogi", {"betas": [0.8, 0.9], "eps": 0.01, "weight_decay": 0.1, "lr": 0.01}),
+    Case("yogi_uncorrected", "yogi", {"bias_correction": False, "lr": 0.01}),
+    Case("adabelief", "adabelief"),
+    Case(
+        "adabelief_all",
+        "adabelief",
+        {"betas": [0.8, 0.9], "eps": 1e-3, "eps_root": 1e-3, "weight_decay": 0.1, "lr": 0.01},
+    ),
+    Case("adabelief_nesterov", "adabelief", {"nesterov": True}),
+    Case("ademamix", "ademamix"),
+    Case("ademamix_all", "ademamix", {"betas": [0.8, 0.9, 0.95], "alpha": 3, "eps_root": 0.01, "weight_decay": 0.1}),
+    Case("ademamix_large_eps", "ademamix", {"lr": 0.01, "eps": 0.1}),
+    Case("asgd", "asgd"),
+    Case("asgd_decay", "asgd", {"weight_decay": 0.1, "lr": 0.1}),
+    Case("asgd_all", "asgd", {"maximize": True, "lambd": 0.1, "alpha": 0.5, "t0": 2, "lr": 0.02}),
+    Case("rprop", "rprop"),
+    Case("rprop_decay", "rprop", {"weight_decay": 0.1, "lr": 0.001}),
+    Case("rprop_all", "rprop", {"maximize": True, "etas": [0.7, 1.5], "step_sizes": [1e-3, 0.1], "lr": 0.02}),
+    Case("adan", "adan"),
+    Case("adan_all", "adan", {"betas": [0.8, 0.9, 0.95], "eps_root": 0.01, "weight_decay": 0.1}),
+    Case("adan_large_eps", "adan", {"lr": 0.01, "eps": 0.1}),
+    Case("lion", "lion"),
+    Case("lion_decay", "lion", {"weight_decay": 0.1, "lr": 0.01}),
+    Case("lion_decoupled_decay", "lion", {"weight_decay": 1e-3, "decoupled_weight_decay": True}),
+    Case("lion_cautious", "lion", {"cautious": True, "weight_decay": 0.1, "lr": 1e-3}),
+    Case("lion_short_memory", "lion", {"betas": [0.5, 0.7], "lr": 1e-3}),
+    Case("adadelta", "adadelta"),
+    Case("adadelta_decay", "adadelta", {"weight_decay": 0.1, "lr": 0.5}),
+    Case("adadelta_all", "adadelta", {"maximize": True, "rho": 0.5, "eps": 1e-3, "weight_decay": 0.1}),
+    Case("lamb", "lamb"),
+    Case("lamb_all", "lamb", {"betas": [0.8, 0.9], "eps": 1e-3, "eps_root": 0.01, "weight_decay": 0.1, "lr": 0.01}),
+    Case("lars", "lars"),
+    Case("lars_decay", "lars", {"weight_decay": 0.1, "lr": 0.1, "trust_coefficient": 0.1}),
+    Case("lars_nesterov", "lars", {"nesterov": True, "momentum": 0.5, "eps": 0.1, "lr": 0.1}),
+    Case("stable_adamw", "stable_adamw"),
+    Case("stable_adamw_all", "stable_adamw", {"betas": [0.8, 0.9], "eps": 0.1, "weight_decay": 0.1, "lr": 0.01}),
+    Case(
+        "stable_adamw_decouple_lr",
+        "stable_adamw",
+        {"decouple_lr": True, "max_lr": 0.1, "lr": 0.01, "weight_decay": 1e-4},
+    ),
 ]
 """Every rule with each of its flags."""
 

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from optim_engine import OPTIMIZERS, SCHEDULES, Config, InvalidConfig
-from tests import oracle
+from tests.oracle_defaults import DEFAULTS
 
 HUGE = 10**5000
 KNOWN = ", ".join(OPTIMIZERS)
-ADAMW = "lr, weight_decay, maximize, betas, eps, amsgrad"
+ADAMW = "lr, weight_decay, maximize, betas, eps, amsgrad, bias_correction, cautious"
+LION = "lr, weight_decay, betas, decoupled_weight_decay, cautious"
 NO_PATTERNS = 'groups[0].match: must be a list of patterns, such as ["*bias"], not'
 
 NUMBERS = [-1, -1e-9, math.nan, math.inf, -math.inf, HUGE, True, "0.1", None, [0.1], {"value": 1}]
@@ -35,7 +36,7 @@ def test_a_flag_must_be_true_or_false(value: object) -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"optimizer": "adamax"}, f"optimizer: 'adamax' is unknown; expected one of {KNOWN}"),
+    ({"optimizer": "adamx"}, f"optimizer: 'adamx' is unknown; expected one of {KNOWN}"),
     ({"optimizer": "AdamW"}, f"optimizer: 'AdamW' is unknown; expected one of {KNOWN}"),
     ({"optimizer": None}, f"optimizer: null is unknown; expected one of {KNOWN}"),
     ({"optimizer": ["adam"]}, f"optimizer: a list is unknown; expected one of {KNOWN}"),
@@ -112,7 +113,67 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"optimizer": "muon", "hyperparameters": {"maximize": True}},
-        f"hyperparameters.maximize: unknown setting 'maximize'; expected one of {', '.join(oracle.DEFAULTS['muon'])}",
+        f"hyperparameters.maximize: unknown setting 'maximize'; expected one of {', '.join(DEFAULTS['muon'])}",
+    ),
+    (
+        {"optimizer": "radam", "hyperparameters": {"betas": [0.9, 1]}},
+        "hyperparameters.betas[1]: 1 is out of range: finite, at least 0, below 1",
+    ),
+    (
+        {"optimizer": "adamax", "hyperparameters": {"eps": -1}},
+        "hyperparameters.eps: -1 is out of range: finite, at least 0",
+    ),
+    (
+        {"optimizer": "adagrad", "hyperparameters": {"lr_decay": -1}},
+        "hyperparameters.lr_decay: -1 is out of range: finite, at least 0",
+    ),
+    (
+        {"optimizer": "yogi", "hyperparameters": {"b1": 0.9}},
+        "hyperparameters.b1: unknown setting 'b1'; expected one of lr, weight_decay, betas, eps, bias_correction",
+    ),
+    (
+        {"optimizer": "adabelief", "hyperparameters": {"eps_root": -1}},
+        "hyperparameters.eps_root: -1 is out of range: finite, at least 0",
+    ),
+    (
+        {"optimizer": "ademamix", "hyperparameters": {"betas": [0.9, 0.999]}},
+        "hyperparameters.betas: must be three numbers, not a list of 2",
+    ),
+    (
+        {"optimizer": "asgd", "hyperparameters": {"t0": -1}},
+        "hyperparameters.t0: -1 is out of range: finite, at least 0",
+    ),
+    (
+        {"optimizer": "rprop", "hyperparameters": {"etas": [0.5, 1]}},
+        "hyperparameters.etas[1]: 1 is out of range: finite, above 1",
+    ),
+    (
+        {"optimizer": "rprop", "hyperparameters": {"step_sizes": [2, 1]}},
+        "hyperparameters.step_sizes: the first must be at most the second; they are 2 and 1",
+    ),
+    (
+        {"optimizer": "adan", "hyperparameters": {"betas": [0.9, 0.9, 1]}},
+        "hyperparameters.betas[2]: 1 is out of range: finite, at least 0, below 1",
+    ),
+    (
+        {"optimizer": "lion", "hyperparameters": {"maximize": True}},
+        f"hyperparameters.maximize: unknown setting 'maximize'; expected one of {LION}",
+    ),
+    (
+        {"optimizer": "adadelta", "hyperparameters": {"rho": 1.5}},
+        "hyperparameters.rho: 1.5 is out of range: finite, at least 0, at most 1",
+    ),
+    (
+        {"optimizer": "lamb", "hyperparameters": {"betas": [1, 0.9]}},
+        "hyperparameters.betas[0]: 1 is out of range: finite, at least 0, below 1",
+    ),
+    (
+        {"optimizer": "lars", "hyperparameters": {"trust_coefficient": -1}},
+        "hyperparameters.trust_coefficient: -1 is out of range: finite, at least 0",
+    ),
+    (
+        {"optimizer": "stable_adamw", "hyperparameters": {"max_lr": 0}},
+        "hyperparameters.max_lr: 0 is out of range: finite, above 0",
     ),
     (
         {"wire_dtype": "float8", "hold_params": True},
@@ -207,8 +268,8 @@ def test_a_refusal_names_place_value_and_way_out(given: dict[str, Any], message:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_setting_of_another_optimizer_is_refused(optimizer: str) -> None:
-    own = oracle.DEFAULTS[optimizer]
-    foreign = {name: x for other in oracle.DEFAULTS.values() for name, x in other.items() if name not in own}
+    own = DEFAULTS[optimizer]
+    foreign = {name: x for other in DEFAULTS.values() for name, x in other.items() if name not in own}
     assert foreign
     for name, value in foreign.items():
         with pytest.raises(InvalidConfig, match=rf"^hyperparameters\.{name}: unknown setting"):

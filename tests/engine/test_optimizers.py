@@ -13,19 +13,20 @@ import pytest
 from optim_engine import OPTIMIZERS, Outcome, State, step
 from optim_engine.arrays import Array
 from optim_engine.machine import ALONE, Machine
-from tests import oracle, oracle_tensors
+from tests import oracle, oracle_rules, oracle_tensors
 from tests.engine.cases import ALL, RULES, Case, each_case, each_case_and_machine, same_bits
+from tests.oracle_defaults import DEFAULTS
 
 STEPS = int(os.environ.get("ORACLE_STEPS", "200"))
 
 
 def test_every_optimizer_has_cases_and_an_oracle() -> None:
-    assert set(OPTIMIZERS) == {*oracle.RULES, *oracle_tensors.TENSOR_RULES} == {case.optimizer for case in RULES}
+    assert set(OPTIMIZERS) == {*oracle_rules.RULES, *oracle_tensors.TENSOR_RULES} == {case.optimizer for case in RULES}
 
 
 def test_every_hyperparameter_of_every_optimizer_is_varied_in_a_case() -> None:
     varied = {(case.optimizer, name) for case in ALL for name in case.hyperparameters}
-    assert {(optimizer, name) for optimizer, defaults in oracle.DEFAULTS.items() for name in defaults} <= varied
+    assert {(optimizer, name) for optimizer, defaults in DEFAULTS.items() for name in defaults} <= varied
 
 
 @each_case_and_machine
@@ -68,13 +69,14 @@ def test_float32_is_within_4_units_in_the_last_place(case: Case, machine: Machin
         for name, array in params.items():
             h, θ, came = case.settings_of(name), _tensor(array), _tensor(grads[name])
             pairs = list(zip(θ.values, came.values, strict=True))
-            g = came._replace(values=[oracle.gradient(case.optimizer, h, x, y, **clipping) for x, y in pairs])
+            g = came._replace(values=[oracle_rules.gradient(case.optimizer, h, x, y, **clipping) for x, y in pairs])
             operands = came._replace(values=[max(abs(y), h["weight_decay"] * abs(x)) for x, y in pairs])
             new = _moments_of(outcome.state, name)
             zeros = {slot: [0.0] * len(values) for slot, values in new.items()}
             old = _moments_of(state, name) if name in state.entries else zeros
-            alone = oracle_tensors.advance(case.optimizer, h, t, operands, zeros)
-            for slot, expected in oracle_tensors.advance(case.optimizer, h, t, g, old).items():
+            lr = _lr(case, h, t)
+            alone = oracle_tensors.advance(case.optimizer, h, t, lr, θ, operands, zeros)
+            for slot, expected in oracle_tensors.advance(case.optimizer, h, t, lr, θ, g, old).items():
                 for found in zip(new[slot], expected, old[slot], alone[slot], strict=True):
                     assert _units(*found) <= 4, (t, name, slot)
             _check_param(case, t, h, θ, g, new, _tensor(outcome.params[name]).values)

@@ -9,7 +9,7 @@ from optim_engine import Config, State, arrays, step
 from optim_engine.arrays import CHUNK
 from optim_engine.sums import chunks_of
 from optim_engine.walk import Update, Vectors, update_blocks
-from tests.engine.cases import Case, each_case, each_dtype, tensors
+from tests.engine.cases import RULES, Case, each_case, each_dtype, tensors
 from tests.engine.packs import run, same
 
 
@@ -33,6 +33,19 @@ def test_only_the_first_chunk_fills_the_product_of_its_tensor() -> None:
         update_blocks(update, Vectors(x, old, new).of(chunk), chunk)
         assert (new["mu_product"] != 7).all() == filled
     assert (new["params"] != 1).all()
+
+
+@pytest.mark.parametrize("case", RULES, ids=lambda case: case.name)
+def test_a_step_in_place_reads_the_old_moments(case: Case) -> None:
+    """A session that takes a tensor anew is updated in place: the old moments are those that are overwritten."""
+    config = Config.parse(case.optimizer, hyperparameters=case.hyperparameters, hold_params=True)
+    params, grads = case.tensors(0, np.float32), case.tensors(1, np.float32)
+    state = step(config, State.empty(), params, grads).state
+    new = {"new": case.shaped(np.ones(6))}
+    in_place = step(config, state.with_params(new), {}, {**case.tensors(2, np.float32), **new}).state
+    plain = step(config, state, {}, case.tensors(2, np.float32)).state
+    for slot, tensor, array in plain.arrays():
+        assert in_place.array(tensor, slot).tobytes() == array.tobytes(), (slot, tensor)
 
 
 def test_a_step_in_place_reads_the_old_product() -> None:

@@ -1,4 +1,4 @@
-"""Runs in an environment of its own, which has torch and optax: `make peers`."""
+"""Runs in an environment of its own, which has the rules' references: `make peers`."""
 
 import jax
 import torch

@@ -55,5 +55,5 @@ def assert_near(ours: Mapping[str, Array], theirs: Mapping[str, Array], toleranc
     assert ours.keys() == theirs.keys()
     for name, expected in theirs.items():
         assert ours[name].dtype == expected.dtype
-        apart = float(np.abs(ours[name] - expected).max()) / float(np.abs(expected).max())
-        assert apart <= (tolerance or TOLERANCE[expected.dtype]), (name, apart)
+        apart, largest = float(np.abs(ours[name] - expected).max()), float(np.abs(expected).max())
+        assert apart <= (tolerance or TOLERANCE[expected.dtype]) * largest, (name, apart, largest)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 
 from optim_engine import Config
@@ -28,6 +29,38 @@ SAME: dict[str, tuple[str, dict[str, Any], optax.GradientTransformation]] = {
         "rmsprop",
         {"momentum": 0.9},
         optax.rmsprop(1e-2, decay=0.99, eps_in_sqrt=False, momentum=0.9),
+    ),
+    "yogi": ("yogi", {"lr": 0.01}, optax.yogi(0.01)),
+    "yogi_short_memory": ("yogi", {"betas": [0.5, 0.7], "eps": 0.1}, optax.yogi(1e-3, b1=0.5, b2=0.7, eps=0.1)),
+    "adabelief": ("adabelief", {"lr": 0.01, "eps_root": 1e-3}, optax.adabelief(0.01, eps_root=1e-3)),
+    "adabelief_nesterov": (
+        "adabelief",
+        {"nesterov": True, "betas": [0.8, 0.9], "eps": 1e-3},
+        optax.adabelief(1e-3, b1=0.8, b2=0.9, eps=1e-3, nesterov=True),
+    ),
+    "ademamix": ("ademamix", {"lr": 0.01}, optax.contrib.ademamix(0.01)),
+    "ademamix_all": (
+        "ademamix",
+        {"betas": [0.8, 0.9, 0.95], "alpha": 3, "eps_root": 1e-3, "weight_decay": 0.1},
+        optax.contrib.ademamix(1e-3, b1=0.8, b2=0.9, b3=0.95, alpha=3, eps_root=1e-3, weight_decay=0.1),
+    ),
+    "adan": ("adan", {"lr": 0.01}, optax.adan(0.01)),
+    "adan_all": (
+        "adan",
+        {"betas": [0.8, 0.9, 0.95], "eps": 1e-3, "weight_decay": 0.1},
+        optax.adan(1e-3, b1=0.8, b2=0.9, b3=0.95, eps=1e-3, weight_decay=0.1),
+    ),
+    "lamb": ("lamb", {"lr": 0.01}, optax.lamb(0.01)),
+    "lamb_all": (
+        "lamb",
+        {"betas": [0.8, 0.9], "eps": 1e-3, "eps_root": 1e-3, "weight_decay": 0.1},
+        optax.lamb(1e-3, b1=0.8, b2=0.9, eps=1e-3, eps_root=1e-3, weight_decay=0.1),
+    ),
+    "lars": ("lars", {"lr": 0.1}, optax.lars(0.1)),
+    "lars_nesterov": (
+        "lars",
+        {"lr": 0.1, "nesterov": True, "weight_decay": 0.1, "eps": 0.1, "momentum": 0.5, "trust_coefficient": 0.01},
+        optax.lars(0.1, weight_decay=0.1, trust_coefficient=0.01, eps=0.1, momentum=0.5, nesterov=True),
     ),
 }
 

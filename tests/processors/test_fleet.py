@@ -32,7 +32,7 @@ OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
     "nadam": {"decoupled_weight_decay": True, "weight_decay": 0.1},
     "adafactor": {"beta2_decay": -0.7},
 }
-"""The optimizers whose bits are the same on every processor."""
+"""Some of the optimizers whose bits are the same on every processor; `bits.py` has all of them."""
 CLIPS: tuple[Mapping[str, Any] | None, ...] = ({"global_norm": 0.7}, None)
 FORMS = ("safetensors", "list", "data", "base64")
 SCHEDULES: tuple[Mapping[str, Any], ...] = (

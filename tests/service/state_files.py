@@ -21,6 +21,10 @@ SETTINGS: list[tuple[str, dict[str, Any], set[str]]] = [
     ("rmsprop", {}, {"v"}),
     ("rmsprop", {"hyperparameters": {"centered": True, "momentum": 0.9}}, {"m", "v", "b"}),
     ("nadam", {}, {"m", "v", "mu_product"}),
+    ("lion", {}, {"m", "update"}),
+    ("lion", {"hold_params": True}, {"m", "params"}),
+    ("asgd", {}, {"ax"}),
+    ("adan", {}, {"m", "v", "g_last", "n"}),
     ("adafactor", {"hold_params": True}, {"v", "v_row", "v_col", "params"}),
 ]
 

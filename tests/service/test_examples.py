@@ -85,6 +85,10 @@ class TestExample:
         assert list(answer.json()["tensors"]) == ["head.w"]
         assert shape_of(answer.json()).keys() == shape_of(answer_of("editTensors")).keys()
 
+    def test_of_the_optimizers_equals_the_answer(self, client: Client) -> None:
+        documented = answer_of("listOptimizers")["optimizers"]
+        assert documented.items() <= client.get("/v1/optimizers").json()["optimizers"].items()
+
     def test_of_health_equals_the_answers(self, client: Client) -> None:
         assert client.get("/livez").json() == answer_of("getLiveness")
         assert client.get("/readyz").json() | {"store": "lmdb"} == answer_of("getReadiness")

@@ -35,6 +35,7 @@ CONTRACT = {
     "putState": ("PUT", "/v1/sessions/{session_id}/state"),
     "editTensors": ("PATCH", "/v1/sessions/{session_id}/tensors"),
     "getHistory": ("GET", "/v1/sessions/{session_id}/history"),
+    "listOptimizers": ("GET", "/v1/optimizers"),
     "getLiveness": ("GET", "/livez"),
     "getReadiness": ("GET", "/readyz"),
     "getMetrics": ("GET", "/metrics"),

@@ -44,6 +44,10 @@ OPTIMIZERS: list[tuple[str, dict[str, Any]]] = [
     ("rmsprop", {"centered": True, "momentum": 0.5}),
     ("nadam", {}),
     ("adafactor", {}),
+    ("lion", {}),
+    ("asgd", {"t0": 1}),
+    ("rprop", {}),
+    ("lars", {"nesterov": True}),
 ]
 SESSIONS = st.fixed_dictionaries(
     {"on_non_finite": st.sampled_from(["reject", "skip"])},

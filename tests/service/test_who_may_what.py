@@ -76,6 +76,7 @@ EXPECTED: dict[tuple[str, str], dict[str, int]] = {
     ("put", "/v1/sessions/{session_id}/state"): statuses(204, 204, 403, 404, 403, 404),
     ("patch", "/v1/sessions/{session_id}/tensors"): statuses(200, 200, 403, 404, 403, 404),
     ("get", "/v1/sessions/{session_id}/history"): statuses(200, 200, 200, 404, 404, 404),
+    ("get", "/v1/optimizers"): statuses(200, 200, 200, 200, 200, 200),
     ("get", "/metrics"): statuses(403, 200, 403, 403, 403, 200),
     ("get", "/livez"): open_to_all(),
     ("get", "/readyz"): open_to_all(),

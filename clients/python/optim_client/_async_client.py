@@ -16,7 +16,7 @@ from optim_client._async_transports import open_transport
 from optim_client._http import DEFAULT_TIMEOUT, Timeout
 from optim_client._options import Options
 from optim_client._protocol import Call, perform
-from optim_client.documents import Page, SessionInfo
+from optim_client.documents import OptimizerInfo, Page, SessionInfo
 from optim_client.errors import APIConnectionError, ServiceUnavailable
 from optim_client.settings import Changes, Optimizer, Settings
 
@@ -65,6 +65,21 @@ class AsyncClient(Options):
     def sessions(self) -> "AsyncSessions":
         """Return the sessions of the service."""
         return AsyncSessions(self)
+
+    async def optimizers(self) -> dict[str, OptimizerInfo]:
+        """Return the optimizers that the service has.
+
+        Returns:
+            Each optimizer's hyperparameters, slots, bits and reference, by its name.
+
+        Raises:
+            NotFound: The service is of a version that has no such list.
+
+        Example:
+            found = await client.optimizers()
+            default = found["adamw"].hyperparameters["lr"]["default"]
+        """
+        return await self._run(_calls.optimizers())
 
     async def ready(self) -> bool:
         """Return whether the service can be used now. Makes one try.

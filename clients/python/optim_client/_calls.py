@@ -10,7 +10,7 @@ from urllib.parse import quote
 from optim_client import _arguments
 from optim_client._protocol import Call, Request, Response
 from optim_client._tensors import Arrays, ArraysLike, decode, encode
-from optim_client.documents import HistoryRow, Metrics, Page, SessionInfo
+from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, SessionInfo
 from optim_client.errors import StepMismatch
 from optim_client.settings import Changes, Settings, document
 
@@ -45,6 +45,11 @@ def tagged(call: Call[T]) -> Call[tuple[T, str | None]]:
 def ready() -> Call[None]:
     """Return the call that asks whether the store can be written."""
     return Call(Request("GET", "/readyz"), _nothing)
+
+
+def optimizers() -> Call[dict[str, OptimizerInfo]]:
+    """Return the call that lists the optimizers."""
+    return Call(Request("GET", "/v1/optimizers"), _optimizers)
 
 
 def create(optimizer: str, settings: Settings) -> Call[SessionInfo]:
@@ -206,6 +211,11 @@ def _listed(response: Response) -> Page[SessionInfo]:
     sessions = [SessionInfo.read(session) for session in page["sessions"]]
     unreadable = [lost["id"] for lost in page.get("unreadable", [])]
     return Page(sessions, page["next_cursor"], unreadable)
+
+
+def _optimizers(response: Response) -> dict[str, OptimizerInfo]:
+    found = json.loads(bytes(response.body))["optimizers"]
+    return {name: OptimizerInfo.read(optimizer) for name, optimizer in found.items()}
 
 
 def _stepped(response: Response) -> Stepped:

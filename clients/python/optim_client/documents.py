@@ -65,6 +65,26 @@ class SessionInfo(EffectiveSettings):
 
 
 @dataclass(frozen=True, slots=True)
+class OptimizerInfo:
+    """An optimizer that a session may use.
+
+    `hyperparameters` has the JSON schema of each, with its `default`. `slots` are what it keeps for a matrix under its
+    defaults. `bits` is `"machine"` if only the same machine computes the same bits, else `"everywhere"`. `reference` is
+    the package whose names, defaults and numerics it has.
+    """
+
+    hyperparameters: Mapping[str, Mapping[str, Any]]
+    slots: tuple[str, ...]
+    bits: str
+    reference: str
+
+    @classmethod
+    def read(cls, document: Document) -> Self:
+        """Return the document as an object. Raises `KeyError` and `TypeError`."""
+        return cls(document["hyperparameters"], tuple(document["slots"]), document["bits"], document["reference"])
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[S]):
     """A page of sessions, newest first.
 

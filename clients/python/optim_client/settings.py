@@ -10,7 +10,29 @@ from typing import Any, Literal, Required, TypedDict
 
 from optim_client._arguments import as_json
 
-Optimizer = Literal["adafactor", "adam", "adamw", "muon", "nadam", "rmsprop", "sgd"]
+Optimizer = Literal[
+    "adabelief",
+    "adadelta",
+    "adafactor",
+    "adagrad",
+    "adam",
+    "adamax",
+    "adamw",
+    "adan",
+    "ademamix",
+    "asgd",
+    "lamb",
+    "lars",
+    "lion",
+    "muon",
+    "nadam",
+    "radam",
+    "rmsprop",
+    "rprop",
+    "sgd",
+    "stable_adamw",
+    "yogi",
+]
 """The update rules."""
 
 
@@ -109,7 +131,7 @@ class Hyperparameters(TypedDict, total=False):
     """The settings of the optimizers; each has some of them. `None` puts a default back."""
 
     lr: float | None
-    betas: tuple[float, float] | None
+    betas: tuple[float, float] | tuple[float, float, float] | None
     eps: float | tuple[float | None, float] | None
     weight_decay: float | None
     amsgrad: bool | None
@@ -126,6 +148,19 @@ class Hyperparameters(TypedDict, total=False):
     ns_coefficients: tuple[float, float, float] | None
     ns_steps: int | None
     adjust_lr_fn: str | None
+    lr_decay: float | None
+    initial_accumulator_value: float | None
+    bias_correction: bool | None
+    cautious: bool | None
+    eps_root: float | None
+    lambd: float | None
+    t0: float | None
+    etas: tuple[float, float] | None
+    step_sizes: tuple[float, float] | None
+    rho: float | None
+    trust_coefficient: float | None
+    decouple_lr: bool | None
+    max_lr: float | None
 
 
 class Changes(Hyperparameters, total=False):
