@@ -108,6 +108,19 @@ def several(default: tuple[Any, ...], *each: Any) -> Any:
     return custom(default, read, {"type": "array", **items, "minItems": len(each), "maxItems": len(each)})
 
 
+def many(each: Any, *, at_least: int, at_most: int) -> Any:
+    """Return a field for a list of values that the given field takes, with a number of them within bounds."""
+
+    def read(where: str, value: object) -> tuple[Any, ...]:
+        if not isinstance(value, (list, tuple)) or not at_least <= len(value) <= at_most:
+            got = f"a list of {len(value)}" if isinstance(value, (list, tuple)) else named(value)
+            raise InvalidConfig(where, f"must be a list of at least {at_least}, at most {at_most} numbers, not {got}")
+        return tuple(each.metadata["read"](f"{where}[{i}]", x) for i, x in enumerate(value))
+
+    items = each.metadata["schema"]
+    return custom(MISSING, read, {"type": "array", "items": items, "minItems": at_least, "maxItems": at_most})
+
+
 def optional(given: Any) -> Any:
     """Return a field for what the given one holds, or `None`, which is the default."""
 

@@ -1,20 +1,26 @@
 """Schedules: factors of the learning rate at a schedule's own step s = 1, 2, …
 
 s counts from `start_step`: the step after it is s = 1, and so is every earlier one. `min_factor` is the factor at the
-end of a decay: 0.1 ends at a tenth of lr. Sources: cosine is Loshchilov & Hutter 2017 (arXiv:1608.03983) without
-restarts, inverse_sqrt is Vaswani et al. 2017 (arXiv:1706.03762) scaled to 1 at its peak, warmup_stable_decay is
-Hu et al. 2024 (arXiv:2404.06395).
+end of a decay: 0.1 ends at a tenth of lr. Sources: cosine and cosine_restarts are Loshchilov & Hutter 2017
+(arXiv:1608.03983), inverse_sqrt is Vaswani et al. 2017 (arXiv:1706.03762) scaled to 1 at its peak, warmup_stable_decay
+is Hu et al. 2024 (arXiv:2404.06395), one_cycle is Smith & Topin 2017 (arXiv:1708.07120) in PyTorch's form with half
+cosines. piecewise is PyTorch's MultiStepLR with any factors.
 """
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from optim_engine import scalars
 from optim_engine.errors import InvalidConfig
-from optim_engine.fields import Checked, check_known, integer, named, number, plain, read_fields
+from optim_engine.fields import Checked, check_known, integer, many, named, number, plain, read_fields
+
+MOST_PIECES = 1000
+"""The most factors of a piecewise schedule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +189,72 @@ class WarmupStableDecay(Schedule):
         return 1 - (1 - self.min_factor) * decayed / self.decay_steps
 
 
+@dataclass(frozen=True, kw_only=True)
+class Piecewise(Schedule):
+    """fᵢ, where i boundaries are below s"""
+
+    boundaries: tuple[int, ...] = many(integer(at_least=1), at_least=1, at_most=MOST_PIECES - 1)
+    factors: tuple[float, ...] = many(number(at_least=0), at_least=2, at_most=MOST_PIECES)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for i, (before, boundary) in enumerate(pairwise(self.boundaries), 1):
+            if boundary <= before:
+                raise InvalidConfig(f"boundaries[{i}]", f"{boundary} must be above the boundary before it ({before})")
+        if len(self.factors) != (needed := len(self.boundaries) + 1):
+            words = f"must have one number more than boundaries, {needed}, not {len(self.factors)}"
+            raise InvalidConfig("factors", words)
+
+    @property
+    def end(self) -> float:
+        return math.inf if self.factors[-1] else self.boundaries[-1]
+
+    def is_over(self, step: int) -> bool:
+        return self.step_of(step) > self.end  # a 0 before the last boundary does not stay
+
+    def factor(self, s: int) -> float:
+        return self.factors[bisect_left(self.boundaries, s)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineRestarts(Schedule):
+    """cosine with T, T·k, T·k², … for T, one after the other, each from s = 1"""
+
+    period: int = integer(at_least=1)
+    multiplier: int = integer(1, at_least=1)
+    min_factor: float = number(0.0, at_least=0, at_most=1)
+
+    def factor(self, s: int) -> float:
+        T, k = self.period, self.multiplier
+        if k == 1:
+            return _cosine((s - 1) % T + 1, T, self.min_factor)
+        while s > T:
+            s, T = s - T, T * k
+        return _cosine(s, T, self.min_factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCycle(Schedule):
+    """a + (1−a)·½(1 − cos(π·e/P)) if e < P, else b + (1−b)·½(1 + cos(π·(e−P)/(T−1−P))); e = min(s, T)−1, P = w·T−1"""
+
+    total_steps: int = integer(at_least=1)
+    warmup_fraction: float = number(0.3, at_least=0, at_most=1)
+    start_factor: float = number(0.04, at_least=0, at_most=1)
+    end_factor: float = number(4e-6, at_least=0, at_most=1)
+
+    @property
+    def end(self) -> float:
+        return self.total_steps
+
+    def factor(self, s: int) -> float:
+        e, last = min(s, self.total_steps) - 1, self.total_steps - 1
+        peak = self.warmup_fraction * self.total_steps - 1
+        if e < peak:
+            return _halfway(self.start_factor, 1 - scalars.cosine(math.pi * e / peak))
+        fallen = (e - peak) / (last - peak) if e > peak else 0.0
+        return _halfway(self.end_factor, 1 + scalars.cosine(math.pi * fallen))
+
+
 SCHEDULES: Mapping[str, type[Schedule]] = {
     "constant": Constant,
     "linear_warmup": LinearWarmup,
@@ -193,6 +265,9 @@ SCHEDULES: Mapping[str, type[Schedule]] = {
     "polynomial": Polynomial,
     "inverse_sqrt": InverseSqrt,
     "warmup_stable_decay": WarmupStableDecay,
+    "piecewise": Piecewise,
+    "cosine_restarts": CosineRestarts,
+    "one_cycle": OneCycle,
 }
 """Each schedule's class, by its kind."""
 
@@ -210,4 +285,9 @@ def read_schedule(schedule: object) -> Schedule:
 
 
 def _cosine(s: int, T: int, f: float) -> float:
-    return f + (1 - f) * 0.5 * (1 + scalars.cosine(math.pi * min(s - 1, T) / T))
+    return _halfway(f, 1 + scalars.cosine(math.pi * min(s - 1, T) / T))
+
+
+def _halfway(f: float, twice: float) -> float:
+    """Return f at 0, 1 at 2, and on the line between."""
+    return f + (1 - f) * 0.5 * twice

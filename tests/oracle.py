@@ -115,6 +115,33 @@ def warmup_stable_decay(
     return 1 + (min_factor - 1) * into_decay / decay_steps
 
 
+def piecewise(s: int, boundaries: Sequence[int], factors: Sequence[float]) -> float:
+    return factors[sum(1 for boundary in boundaries if s - 1 >= boundary)]
+
+
+def cosine_restarts(s: int, period: int, multiplier: int = 1, min_factor: float = 0.0) -> float:
+    into, length = 0, period
+    for _ in range(s - 1):
+        into += 1
+        if into == length:
+            into, length = 0, length * multiplier
+    return cosine(into + 1, length, min_factor)
+
+
+def one_cycle(
+    s: int, total_steps: int, warmup_fraction: float = 0.3, start_factor: float = 0.04, end_factor: float = 4e-6
+) -> float:
+    peak, done = warmup_fraction * total_steps - 1, min(s, total_steps) - 1
+    if done < peak:
+        return between(start_factor, 1.0, done / peak)
+    return between(1.0, end_factor, (done - peak) / (total_steps - 1 - peak) if done > peak else 0.0)
+
+
+def between(start: float, end: float, part: float) -> float:
+    """Return a number on the half cosine from start to end."""
+    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+
+
 FACTORS: Mapping[str, Callable[..., float]] = {
     "constant": lambda s: 1.0,
     "linear_warmup": lambda s, warmup_steps: min(1.0, s / warmup_steps),
@@ -125,5 +152,8 @@ FACTORS: Mapping[str, Callable[..., float]] = {
     "polynomial": polynomial,
     "inverse_sqrt": inverse_sqrt,
     "warmup_stable_decay": warmup_stable_decay,
+    "piecewise": piecewise,
+    "cosine_restarts": cosine_restarts,
+    "one_cycle": one_cycle,
 }
 """The table of the contract, row by row."""

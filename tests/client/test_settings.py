@@ -1,6 +1,7 @@
 """The settings of a session in the client: their places in a request, and their types, compared with the service's."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import reduce
 from operator import or_
@@ -75,6 +76,13 @@ def test_every_optimizer_has_a_type() -> None:
     assert sorted(get_args(settings.Optimizer)) == sorted(OPTIMIZERS)
 
 
+def type_of(schema: dict[str, Any]) -> Any:
+    """Return the type of the values that a JSON schema allows."""
+    if schema["type"] == "array":
+        return Sequence[type_of(schema["items"])]  # type: ignore[misc]
+    return {"integer": int, "number": float}[schema["type"]]
+
+
 @pytest.mark.parametrize("schedule", get_args(settings.Schedule), ids=lambda schedule: schedule.__name__)
 def test_a_schedules_type_has_the_contracts_settings(schedule: Any) -> None:
     types = get_type_hints(schedule)
@@ -82,7 +90,7 @@ def test_a_schedules_type_has_the_contracts_settings(schedule: Any) -> None:
     expected = contract.SCHEDULES[kind]
     assert schedule.__required_keys__ == {"kind", *expected["required"]}
     assert types == {
-        name: {"integer": int, "number": float}[schema["type"]] for name, schema in expected["settings"].items()
+        name: type_of(schema) for name, schema in expected["settings"].items()
     }
 
 

@@ -247,6 +247,46 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"schedule": {"kind": "polynomial", "total_steps": 9, "power": 0}},
         "schedule.power: 0 is out of range: finite, above 0",
     ),
+    (
+        {"schedule": {"kind": "piecewise", "boundaries": [], "factors": [1]}},
+        "schedule.boundaries: must be a list of at least 1, at most 999 numbers, not a list of 0",
+    ),
+    (
+        {"schedule": {"kind": "piecewise", "boundaries": [*range(1, 1001)], "factors": [1]}},
+        "schedule.boundaries: must be a list of at least 1, at most 999 numbers, not a list of 1000",
+    ),
+    (
+        {"schedule": {"kind": "piecewise", "boundaries": 5, "factors": [1, 2]}},
+        "schedule.boundaries: must be a list of at least 1, at most 999 numbers, not 5",
+    ),
+    (
+        {"schedule": {"kind": "piecewise", "boundaries": [5, 2.5], "factors": [1, 2, 3]}},
+        "schedule.boundaries[1]: must be a whole number, not 2.5",
+    ),
+    (
+        {"schedule": {"kind": "piecewise", "boundaries": [0], "factors": [1, 2]}},
+        "schedule.boundaries[0]: 0 is out of range: at least 1, at most 9007199254740992",
+    ),
+    (
+        {"schedule": {"kind": "piecewise", "boundaries": [5, 5], "factors": [1, 2, 3]}},
+        "schedule.boundaries[1]: 5 must be above the boundary before it (5)",
+    ),
+    (
+        {"schedule": {"kind": "piecewise", "boundaries": [5], "factors": [1, 2, 3]}},
+        "schedule.factors: must have one number more than boundaries, 2, not 3",
+    ),
+    (
+        {"schedule": {"kind": "piecewise", "boundaries": [5], "factors": [1, -0.5]}},
+        "schedule.factors[1]: -0.5 is out of range: finite, at least 0",
+    ),
+    (
+        {"schedule": {"kind": "cosine_restarts", "period": 5, "multiplier": 1.5}},
+        "schedule.multiplier: must be a whole number, not 1.5",
+    ),
+    (
+        {"schedule": {"kind": "one_cycle", "total_steps": 5, "warmup_fraction": 1.5}},
+        "schedule.warmup_fraction: 1.5 is out of range: finite, at least 0, at most 1",
+    ),
     ({"clip": 1.0}, "clip: must be an object, not 1.0"),
     ({"clip": {}}, "clip: give either global_norm or value"),
     ({"clip": {"global_norm": 1, "value": 1}}, "clip: give either global_norm or value"),

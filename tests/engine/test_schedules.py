@@ -13,6 +13,7 @@ from tests.contract import FACTORS
 from tests.engine.cases import tensors
 
 FAR = 10**9
+ENDLESS = {"constant", "step", "exponential", "inverse_sqrt", "cosine_restarts"}
 
 
 def factor(schedule: dict[str, Any], s: int) -> float:
@@ -62,7 +63,7 @@ def test_a_schedule_is_over_once_its_factor_stays(schedule: dict[str, Any]) -> N
     assert read is not None
     assert not read.is_over(1)
     over = next((s for s in range(1, 100) if read.is_over(s)), None)
-    assert (over is None) == (schedule["kind"] in {"constant", "step", "exponential", "inverse_sqrt"})
+    assert (over is None) == (schedule["kind"] in ENDLESS or schedule.get("factors", [0])[-1] > 0)
     if over is not None:
         assert {read.at(s) for s in range(over, 200)} == {read.at(over)}
         assert over == read.end + 1
@@ -77,6 +78,7 @@ def test_a_schedule_is_over_once_its_factor_stays(schedule: dict[str, Any]) -> N
         {"kind": "warmup_stable_decay", "warmup_steps": 2, "stable_steps": 1, "decay_steps": 3},
         {"kind": "warmup_stable_decay", "warmup_steps": 0, "stable_steps": 0, "decay_steps": 1},
         {"kind": "polynomial", "total_steps": 100, "power": 1000},
+        {"kind": "piecewise", "boundaries": [1, 3], "factors": [1, 0, 0]},
     ],
 )
 def test_a_zero_before_its_end_does_not_end_a_schedule(schedule: dict[str, Any]) -> None:

@@ -26,6 +26,18 @@ def warmup_then_cosine(optimizer: torch.optim.Optimizer) -> lr_scheduler.LRSched
     return lr_scheduler.SequentialLR(optimizer, [warmup, cosine], milestones=[100])
 
 
+def one_cycle(fraction: float, start: float, end: float) -> Scheduler:
+    return lambda optimizer: lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=LR,
+        total_steps=STEPS,
+        pct_start=fraction,
+        div_factor=start,
+        final_div_factor=end,
+        cycle_momentum=False,
+    )
+
+
 INVERSE_SQRT = {"kind": "inverse_sqrt", "warmup_steps": 40}
 STABLE = {
     "kind": "warmup_stable_decay",
@@ -34,6 +46,8 @@ STABLE = {
     "decay_steps": 300,
     "min_factor": 0.05,
 }
+
+STAIRS = {"kind": "piecewise", "boundaries": [100, 250, 800], "factors": [0.1, 1.0, 0.0, 0.7]}
 
 SCHEDULERS: list[tuple[dict[str, Any], Scheduler]] = [
     ({"kind": "constant"}, lambda o: lr_scheduler.ConstantLR(o, factor=1.0)),
@@ -54,6 +68,28 @@ SCHEDULERS: list[tuple[dict[str, Any], Scheduler]] = [
     ),
     (INVERSE_SQRT, by_oracle(INVERSE_SQRT)),
     (STABLE, by_oracle(STABLE)),
+    (
+        {"kind": "piecewise", "boundaries": [300, 310, 700], "factors": [1, 0.5, 0.25, 0.125]},
+        lambda o: lr_scheduler.MultiStepLR(o, milestones=[300, 310, 700], gamma=0.5),
+    ),
+    (STAIRS, by_oracle(STAIRS)),
+    (
+        {"kind": "cosine_restarts", "period": 90},
+        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=90),
+    ),
+    (
+        {"kind": "cosine_restarts", "period": 7, "multiplier": 3, "min_factor": 0.1},
+        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=7, T_mult=3, eta_min=0.1 * LR),
+    ),
+    ({"kind": "one_cycle", "total_steps": STEPS}, one_cycle(0.3, 25, 1e4)),
+    (
+        {"kind": "one_cycle", "total_steps": STEPS, "warmup_fraction": 0, "start_factor": 0.1, "end_factor": 0.01},
+        one_cycle(0.0, 10, 10),
+    ),
+    (
+        {"kind": "one_cycle", "total_steps": STEPS, "warmup_fraction": 0.9, "start_factor": 0.5, "end_factor": 0.1},
+        one_cycle(0.9, 2, 5),
+    ),
 ]
 
 

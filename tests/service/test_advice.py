@@ -140,7 +140,11 @@ SIX_STEPS: dict[str, dict[str, Any]] = {
     "polynomial": {"total_steps": 6},
     "inverse_sqrt": {"warmup_steps": 6},
     "warmup_stable_decay": {"warmup_steps": 2, "stable_steps": 1, "decay_steps": 3},
+    "piecewise": {"boundaries": [2, 6], "factors": [1, 0, 0]},
+    "cosine_restarts": {"period": 3},
+    "one_cycle": {"total_steps": 6},
 }
+ENDING = {"cosine", "warmup_cosine", "polynomial", "warmup_stable_decay", "piecewise", "one_cycle"}
 IN_TIME: list[dict[str, Any]] = [
     {"kind": "constant"},
     {"kind": "cosine", "total_steps": 51},
@@ -236,7 +240,7 @@ def test_a_resume_is_warned_of_only_past_the_last_step(client: Client, kind: str
         else:
             made = client.post("/v1/sessions", content=file, headers={"content-type": SAFETENSORS})
             resumed = f"/v1/sessions/{made.json()['id']}"
-        over = step == 6 and kind in {"cosine", "warmup_cosine", "polynomial", "warmup_stable_decay"}
+        over = step == 6 and kind in ENDING
         assert len(warnings(client, resumed)) == over, step
 
 

@@ -113,6 +113,33 @@ class WarmupStableDecaySchedule(Start, total=False):
     min_factor: float
 
 
+class PiecewiseSchedule(Start, total=False):
+    """Factors that hold from one boundary to the next; there is one more of them than boundaries."""
+
+    kind: Required[Literal["piecewise"]]
+    boundaries: Required[Sequence[int]]
+    factors: Required[Sequence[float]]
+
+
+class CosineRestartsSchedule(Start, total=False):
+    """Half cosines down to `min_factor`, one after the other, each `multiplier` times as long as the one before."""
+
+    kind: Required[Literal["cosine_restarts"]]
+    period: Required[int]
+    multiplier: int
+    min_factor: float
+
+
+class OneCycleSchedule(Start, total=False):
+    """Half a cosine from `start_factor` up to 1, for `warmup_fraction` of the steps, then one down to `end_factor`."""
+
+    kind: Required[Literal["one_cycle"]]
+    total_steps: Required[int]
+    warmup_fraction: float
+    start_factor: float
+    end_factor: float
+
+
 Schedule = (
     ConstantSchedule
     | LinearWarmupSchedule
@@ -123,6 +150,9 @@ Schedule = (
     | PolynomialSchedule
     | InverseSqrtSchedule
     | WarmupStableDecaySchedule
+    | PiecewiseSchedule
+    | CosineRestartsSchedule
+    | OneCycleSchedule
 )
 """The factor on the learning rate at each step."""
 
