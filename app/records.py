@@ -92,6 +92,10 @@ class Records:
 
         return await retried(session_id, attempt)
 
+    def newest(self, session_id: str) -> Loaded | None:
+        """Return any tenant's session as this process saw it last."""
+        return self._cache.newest(session_id)
+
     def seen(self, tenant: str, session_id: str) -> Loaded | None:
         """Return the session as this process saw it last. The store may have a newer one."""
         seen = self._cache.newest(session_id)

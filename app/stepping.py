@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from app import changes
-from app.compute import TENSOR_BYTES, Compute
+from app.compute import INLINE_BELOW, TENSOR_BYTES, Compute
 from app.errors import ServiceError, StoreUnavailable
 from app.once import Once
 from app.records import Records
@@ -60,6 +60,13 @@ class Stepping:
             return await self._take(old, request)
 
         return await self._turns.take(session_id, attempt)
+
+    def is_quick(self, session_id: str, nbytes: int) -> bool:
+        """Return true if a step with a body of so many bytes needs no thread, and will hardly have to wait."""
+        known = self._records.newest(session_id)
+        if known is None or self._turns.is_taken(session_id):
+            return False
+        return known.head.state_bytes + nbytes + 2 * known.session.breadth < INLINE_BELOW
 
     def _from_memory(self, tenant: str, session_id: str, request: StepRequest) -> Loaded | None:
         """Return the session from memory, if the step is small, and new to that session."""

@@ -23,6 +23,11 @@ class Turns:
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
+    def is_taken(self, session_id: str) -> bool:
+        """Return true while something in this process changes the session."""
+        lock = self._locks.get(session_id)
+        return lock is not None and lock.locked()
+
     async def take(self, session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what `attempt` returns, run while nothing else in this process changes the session."""
 

@@ -38,6 +38,11 @@ class Admission:
         finally:
             self._leave(tenant)
 
+    @property
+    def is_open(self) -> bool:
+        """Return true if there is a place for any tenant, and nobody waits."""
+        return self._free > self._reserve and not self._waiting
+
     def _has_room_for(self, tenant: str) -> bool:
         kept = self._reserve if self._held[tenant] >= self._reserve else 0
         return self._free > kept

@@ -12,7 +12,6 @@ import pytest
 from httpx2 import Client
 
 from app.main import create_app
-from app.routes.step_road import StepRoad
 from app.settings import Settings
 from app.store.base import Save
 from app.store.memory import MemoryStore
@@ -83,7 +82,7 @@ class Failing(MemoryStore):
 def service(*, road: bool, store: MemoryStore | None = None, **settings: Any) -> Iterator[Client]:
     app = create_app(Settings(store="memory:", **settings), store)
     if not road:
-        app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not StepRoad]
+        app.road = None
     with running(app) as client:
         yield client
 
