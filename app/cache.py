@@ -6,7 +6,6 @@ still has that head, or for a change whose compare-and-save checks it.
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import replace
 
 from app.session import Loaded
 from app.store.base import Head
@@ -47,7 +46,7 @@ class StateCache:
         session_id = entry.head.session_id
         self.drop(session_id)
         cost = _cost(entry)
-        self._entries[session_id] = replace(entry, head=replace(entry.head, document=b"")), cost
+        self._entries[session_id] = Loaded(entry.head.without_document(), entry.session, entry.state), cost
         self.nbytes += cost
         self._make_room()
 

@@ -125,8 +125,7 @@ def step(
     before = came or session.answered
     found = advice.of_params(session, others) | advice.of_outcome(session, outcome, request.grads, before, checksums)
     found = advice.lines(session, found)
-    after = replace(
-        session,
+    after = session.after(
         **_of_state(session.config, state, pieces),
         updated_at=time.time(),
         skipped_steps=session.skipped_steps + outcome.skipped,

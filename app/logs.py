@@ -7,11 +7,13 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import NamedTuple
 
 from app.request_lines import Lines
 
@@ -50,6 +52,15 @@ class Message:
         return " ".join([self.event, *[f"{name}={_shown(value)}" for name, value in self.fields.items()]])
 
 
+class RequestLine(NamedTuple):
+    """The line of one request, not yet written."""
+
+    created: float
+    level: int
+    fields: Mapping[str, object]
+    request_id: str | None
+
+
 class Log:
     """The service's own logger: each method logs an event, and fields by name."""
 
@@ -57,10 +68,10 @@ class Log:
         self._logger = logging.getLogger(LOGGER)
 
     def debug(self, event: str, **fields: object) -> None:
-        self._logger.debug(Message(event, fields))
+        self._log(logging.DEBUG, event, fields)
 
     def info(self, event: str, **fields: object) -> None:
-        self._logger.info(Message(event, fields))
+        self._log(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
         self._logger.warning(Message(event, fields))
@@ -72,14 +83,27 @@ class Log:
         """Log an error with the traceback of the exception that is handled."""
         self._logger.exception(Message(event, fields))
 
+    def _log(self, level: int, event: str, fields: Mapping[str, object]) -> None:
+        if self._logger.isEnabledFor(level) and not (event == REQUEST and self._waits(level, fields)):
+            self._logger.log(level, Message(event, fields))
+
+    def _waits(self, level: int, fields: Mapping[str, object]) -> bool:
+        """Let the line of a request wait for others, and return true, where nobody but this module handles lines.
+
+        A record would cost it as much as a small step's arithmetic.
+        """
+        lines = self._logger.handlers[0] if len(self._logger.handlers) == 1 else None
+        return isinstance(lines, Lines) and lines.add(RequestLine(time.time(), level, fields, REQUEST_ID.get()))
+
 
 log = Log()
 
 
 def configure_logs(level: str, form: str) -> None:
     """Write every line in one form, to standard error; coloured only where a person sees it on a terminal."""
-    handler = Lines(_may_wait)
-    handler.setFormatter(_Formatter(_render(form)))
+    render = _render(form)
+    handler = Lines(partial(_request_line, render))
+    handler.setFormatter(_Formatter(render))
     handler.addFilter(lambda record: isinstance(record.msg, Message) or not record.getMessage().startswith(CHATTER))
     for name in LOGGERS:
         logger = logging.getLogger(name)
@@ -94,11 +118,24 @@ def flush_logs() -> None:
         handler.flush()
 
 
-def _may_wait(record: logging.LogRecord) -> bool:
-    return isinstance(record.msg, Message) and record.msg.event == REQUEST and record.levelno < logging.WARNING
-
-
 Render = Callable[[datetime, dict[str, object]], str]
+
+
+def _request_line(render: Render, line: RequestLine) -> str:
+    parts = {**line.fields, "event": REQUEST}
+    return _rendered(render, line.created, line.level, parts, line.request_id)
+
+
+def _rendered(
+    render: Render, created: float, level: int, parts: dict[str, object], request_id: str | None, exception: str = ""
+) -> str:
+    request_id = parts.pop("request_id", None) or request_id
+    parts["level"] = logging.getLevelName(level).lower()
+    if exception:
+        parts["exception"] = exception
+    if request_id is not None:
+        parts["request_id"] = request_id
+    return render(datetime.fromtimestamp(created, UTC), parts)
 
 
 class _Formatter(logging.Formatter):
@@ -114,13 +151,8 @@ class _Formatter(logging.Formatter):
             parts = {**record.msg.fields, "event": record.msg.event}
         else:
             parts = {"event": record.getMessage()}
-        request_id = parts.pop("request_id", None) or REQUEST_ID.get()
-        parts["level"] = record.levelname.lower()
-        if record.exc_info:
-            parts["exception"] = self.formatException(record.exc_info)
-        if request_id is not None:
-            parts["request_id"] = request_id
-        return self._render(datetime.fromtimestamp(record.created, UTC), parts)
+        exception = self.formatException(record.exc_info) if record.exc_info else ""
+        return _rendered(self._render, record.created, record.levelno, parts, REQUEST_ID.get(), exception)
 
 
 def _render(form: str) -> Render:

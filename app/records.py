@@ -153,8 +153,11 @@ class Records:
         if state is None and save.previous is not None and (cached := self._cache.get(save.previous)) is not None:
             state = cached.state
         try:
-            async with saving or nullcontext(), self._quota.room(save):
-                await (saving or self.store).save(save)
+            if saving is None and not self._quota.concerns(save):
+                await self.store.save(save)
+            else:
+                async with saving or nullcontext(), self._quota.room(save):
+                    await (saving or self.store).save(save)
         except VersionConflict as conflict:
             if not isinstance(conflict, KeyUsed):
                 self._cache.drop(save.head.session_id)  # what is here is behind

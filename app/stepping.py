@@ -3,7 +3,6 @@
 One path: load, from memory or the store → look for an earlier answer → compute → save.
 """
 
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +15,7 @@ from app.replay import earlier_answer
 from app.room import Room
 from app.session import Loaded
 from app.step import KeptAnswer, StepAnswer, StepRequest
-from app.store.base import PIECE_BYTES, KeyUsed, new_token
+from app.store.base import PIECE_BYTES, KeyUsed, Saving, new_token
 from app.turns import Turns
 from optim_engine import EngineError
 
@@ -91,13 +90,16 @@ class Stepping:
 
     async def _take(self, old: Loaded, request: StepRequest) -> StepAnswer:
         """Compute the step and save it; pieces of a large one are written meanwhile."""
-        is_large = _nbytes(old, request) >= LARGE
-        lent = self._records.store.saving(old.session.id, new_token(), old.head) if is_large else nullcontext()
-        async with lent as saving:
-            machine = self._compute.machine(_nbytes(old, request))
-            work = partial(changes.step, old, request, machine, self._room, saving)
-            change, answer = await self._compute.run(work, _work(old, request))
-            await self._records.save(change, saving)
+        nbytes = _nbytes(old, request)
+        if nbytes < LARGE:
+            return await self._computed(old, request, nbytes, None)
+        async with self._records.store.saving(old.session.id, new_token(), old.head) as saving:
+            return await self._computed(old, request, nbytes, saving)
+
+    async def _computed(self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None) -> StepAnswer:
+        work = partial(changes.step, old, request, self._compute.machine(nbytes), self._room, saving)
+        change, answer = await self._compute.run(work, _work(old, request))
+        await self._records.save(change, saving)
         return answer
 
 

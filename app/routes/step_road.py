@@ -7,6 +7,7 @@ FastAPI's route, which stays for the schema.
 import re
 
 from fastapi import Request, Response
+from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from app.routes import steps
@@ -29,8 +30,32 @@ async def step_road(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer `POST /v1/sessions/{session_id}/steps`."""
     session_id = _session_id(scope)
     scope["route"], scope["path_params"] = ROUTE, {"session_id": session_id}
-    response = await _answer(Request(scope, receive), session_id)
+    response = await _answer(StepRequest(scope, receive), session_id)
     await response(scope, receive, send)
+
+
+class Fields(Headers):
+    """The header fields of a request, found by name in a dictionary."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope=scope)
+        self._by_name = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(self.raw)}
+
+    def get(self, key: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        return self._by_name.get(key, default)
+
+    def getlist(self, key: str) -> list[str]:
+        return super().getlist(key) if key in self._by_name else []
+
+
+class StepRequest(Request):
+    """The request of a step."""
+
+    @property
+    def headers(self) -> Headers:
+        if not hasattr(self, "_headers"):
+            self._headers = Fields(self.scope)
+        return self._headers
 
 
 def _session_id(scope: Scope) -> str:

@@ -93,6 +93,11 @@ class Head:
     def stamp(self) -> Stamp:
         return Stamp(self.version, self.token)
 
+    def without_document(self) -> "Head":
+        """Return the head with an empty document."""
+        pieces, expires_at, leftovers = self.pieces, self.expires_at, self.leftovers
+        return Head(self.session_id, self.tenant, self.version, self.token, b"", pieces, expires_at, leftovers)
+
     @property
     def etag(self) -> str:
         """Return the session's `ETag`: each save has a new one."""
