@@ -1,14 +1,16 @@
 """The changes of a session: from the loaded session to the one to save. Pure except for the clock; no I/O."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
 
 from app import advice, last_params, plain
 from app.checksums import checksums_of, params_digest
+from app.compute import INLINE_BELOW
 from app.errors import InvalidSession, ReplayDiffers
 from app.once import Done, Once
 from app.pieces import Pieces
@@ -194,7 +196,10 @@ def _used(old: Session, once: Once, done: Done) -> tuple[UsedKey, ...]:
 
 
 def _head(session: Session, version: int, token: str, pieces: tuple[Piece, ...]) -> Head:
-    return Head(session.id, session.tenant, version, token, write_document(session), pieces, session.expires_at)
+    document: Callable[[], bytes] | bytes = partial(write_document, session)
+    if session.breadth >= INLINE_BELOW:
+        document = document()  # now, on a thread, because it takes long
+    return Head(session.id, session.tenant, version, token, document, pieces, session.expires_at)
 
 
 def _at(session: Session, state: State) -> Session:
@@ -208,15 +213,24 @@ def _of_state(config: Config, state: State, pieces: Sequence[Piece]) -> dict[str
 
 
 def _history_row(session: Session, answer: StepAnswer, request: StepRequest, started: float) -> HistoryRow:
+    ms = round(1000 * (time.perf_counter() - started), 3)
+    kept = answer.kept
+    written = partial(_write_row, kept.step, request.loss, kept.metrics, answer.skipped, ms, session.updated_at)
+    return HistoryRow(session.step, written)
+
+
+def _write_row(
+    step: int, loss: float | None, metrics: Mapping[str, Any], skipped: bool, ms: float, at: float
+) -> bytes:
     row = {
-        "step": answer.kept.step,
-        "loss": plain.number(request.loss),
-        **answer.kept.metrics,
-        "skipped": answer.skipped,
-        "duration_ms": round(1000 * (time.perf_counter() - started), 3),
-        "time": plain.instant(session.updated_at),
+        "step": step,
+        "loss": plain.number(loss),
+        **metrics,
+        "skipped": skipped,
+        "duration_ms": ms,
+        "time": plain.instant(at),
     }
-    return HistoryRow(session.step, orjson.dumps(row))
+    return orjson.dumps(row)
 
 
 def _check_moments(session: Session, config: Config) -> None:

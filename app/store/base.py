@@ -10,6 +10,7 @@ import math
 import secrets
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import ClassVar, NamedTuple, Self, TypeAlias
@@ -45,6 +46,22 @@ class Stamp(NamedTuple):
     token: str
 
 
+class Lazy:
+    """A field of bytes that may be given as a function: it writes them each time that they are read."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> bytes:
+        if instance is None:
+            raise AttributeError(self._name)  # so a dataclass sees no default
+        given = instance.__dict__[self._name]
+        return given() if callable(given) else given
+
+    def __set__(self, instance: object, given: bytes | Callable[[], bytes]) -> None:
+        instance.__dict__[self._name] = given
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """One part of a session's state, by reference. `name` is unique for ever: a new piece never replaces another."""
@@ -70,7 +87,7 @@ class Piece:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Head:
     """A session as the store sees it.
 
@@ -84,7 +101,7 @@ class Head:
     tenant: str
     version: int
     token: str
-    document: bytes
+    document: Lazy = Lazy()
     pieces: tuple[Piece, ...] = ()
     expires_at: float | None = None
     leftovers: tuple[str, ...] = field(default=(), compare=False)
@@ -123,12 +140,12 @@ class Unreadable:
     """Zero in a sum over a list, because the size is unknown."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HistoryRow:
     """One row of a session's history: its step, and its bytes."""
 
     step: int
-    body: bytes
+    body: Lazy = Lazy()
 
 
 Part: TypeAlias = tuple[Piece, memoryview]
