@@ -3,7 +3,8 @@
 Knows no HTTP. A write is a request that creates, changes or deletes a session.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import orjson
@@ -12,11 +13,12 @@ from app.errors import PreconditionFailed, StateDamaged
 from app.store.base import Head, checksum_of
 from app.store.keys import UsedKey, key_digest
 
+NO_BODY = checksum_of(b"")
 ANY = "*"
 """The member of `if_match` that matches every ETag."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Once:
     """The conditions of one write.
 
@@ -26,15 +28,15 @@ class Once:
     """
 
     what: str
-    body: str = field(default_factory=lambda: checksum_of(b""))
+    body: str = NO_BODY
     key: str | None = None
     if_match: frozenset[str] | None = None
     known: "Done | None" = None
-    request: str = field(init=False)
-    """The digest of method, path and body."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "request", checksum_of(f"{self.what}\n{self.body}".encode()))
+    @cached_property
+    def request(self) -> str:
+        """Return the digest of method, path and body."""
+        return checksum_of(f"{self.what}\n{self.body}".encode())
 
     def with_body(self, body: memoryview) -> "Once":
         """Return the conditions of the same request with this body."""

@@ -65,7 +65,7 @@ class Stepping:
         known = self._records.newest(session_id)
         if known is None or self._turns.is_taken(session_id):
             return False
-        return known.head.state_bytes + nbytes + 2 * known.session.breadth < INLINE_BELOW
+        return int(known.state.memory.nbytes) + nbytes + 2 * known.session.breadth < INLINE_BELOW
 
     def _from_memory(self, tenant: str, session_id: str, request: StepRequest) -> Loaded | None:
         """Return the session from memory, if the step is small, and new to that session."""
@@ -104,7 +104,7 @@ class Stepping:
 
 
 def _nbytes(old: Loaded, request: StepRequest) -> int:
-    return old.head.state_bytes + request.nbytes
+    return int(old.state.memory.nbytes) + request.nbytes
 
 
 def _work(old: Loaded, request: StepRequest) -> int:

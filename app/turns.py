@@ -38,19 +38,22 @@ class Turns:
 
     async def take(self, session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what `attempt` returns, run while nothing else in this process changes the session."""
-        turn = self._turns.setdefault(session_id, Turn())
+        turn = self._turns.get(session_id)
+        if turn is None:
+            turn = self._turns[session_id] = Turn()
         turn.users += 1
-
-        async def alone() -> T:
-            async with turn.lock:
-                return await attempt()
-
         try:
-            return await retried(session_id, alone)
+            for _ in range(TRIES):
+                try:
+                    async with turn.lock:
+                        return await attempt()
+                except VersionConflict:
+                    continue
         finally:
             turn.users -= 1
             if not turn.users:
                 del self._turns[session_id]
+        raise _busy(session_id)
 
 
 async def retried(session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -60,4 +63,8 @@ async def retried(session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
             return await attempt()
         except VersionConflict:
             continue
-    raise SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")
+    raise _busy(session_id)
+
+
+def _busy(session_id: str) -> SessionBusy:
+    return SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")

@@ -56,7 +56,7 @@ async def tensors_body(
     """
     limit = longest_body(request, service, beside)
     if not _is_large(request, limit):
-        body = await read_body(request, limit)
+        body = await _read_chunks(request, limit)
         async with service.admission.place(tenant):
             yield body
         return
@@ -130,7 +130,9 @@ def _body(request: Request) -> Body | None:
     return body
 
 
-async def _read_chunks(request: Request, limit: Longest, count: Callable[[int], None]) -> memoryview:
+async def _read_chunks(
+    request: Request, limit: Longest, count: Callable[[int], None] = lambda nbytes: None
+) -> memoryview:
     body: bytes | bytearray = b""
     while True:
         message = await request.receive()

@@ -45,7 +45,9 @@ class Fields(Headers):
         return self._by_name.get(key, default)
 
     def getlist(self, key: str) -> list[str]:
-        return super().getlist(key) if key in self._by_name else []
+        if len(self._by_name) < len(self.raw):
+            return super().getlist(key)
+        return [self._by_name[key]] if key in self._by_name else []
 
 
 class StepRequest(Request):

@@ -16,9 +16,10 @@ from uvicorn.server import ServerState
 
 from app.errors import MalformedBody, MalformedHeader, ServiceError
 from app.web.at_once import AT_ONCE, AtOnce, start
-from app.web.body import EXTENSION, Body
+from app.web.body import BULK_BYTES, EXTENSION, Body
 from app.web.deadlines import Deadlines, Timeouts
 from app.web.lane import Lane
+from app.web.one_write import OneWrite
 from app.web.pacing import Pacing
 from app.web.refusals import close_late, reason, refuse, reset_late
 from app.web.request_head import check_version, origin_form, without_upgrade
@@ -33,7 +34,7 @@ class Http(HttpToolsProtocol):
     _bytes_beside_bodies = 0
     """Bytes in a row that belong to no body: those of a head."""
     _held: tuple[RequestResponseCycle, ASGI3Application] | None = None
-    """A request that starts when its body is whole."""
+    """A request that starts when its body is whole, or longer than expected."""
 
     def __init__(
         self,
@@ -111,6 +112,7 @@ class Http(HttpToolsProtocol):
         self._deadlines.expect_body()
         self.url = origin_form(self.url, self.headers)
         super().on_headers_complete()
+        self.cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
         self.scope["extensions"] = {EXTENSION: Body(self._lane, self.cycle)}  # type: ignore[dict-item]
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -141,6 +143,8 @@ class Http(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self._count_body(len(body))
         super().on_body(body)
+        if self._held is not None and len(self.cycle.body) >= BULK_BYTES:
+            self._begin_held()
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
