@@ -219,9 +219,7 @@ def _history_row(session: Session, answer: StepAnswer, request: StepRequest, sta
     return HistoryRow(session.step, written)
 
 
-def _write_row(
-    step: int, loss: float | None, metrics: Mapping[str, Any], skipped: bool, ms: float, at: float
-) -> bytes:
+def _write_row(step: int, loss: float | None, metrics: Mapping[str, Any], skipped: bool, ms: float, at: float) -> bytes:
     row = {
         "step": step,
         "loss": plain.number(loss),

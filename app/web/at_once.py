@@ -1,4 +1,4 @@
-"""Requests that are answered in the parser's turn: a task, and another turn of the event loop, cost a small step dearly.
+"""Requests that are answered in the parser's turn: a task and another turn of the event loop cost a small step dearly.
 
 Python 3.12 calls such tasks eager. What waits after all goes on as a task.
 """

@@ -5,36 +5,31 @@ malformed HTTP.
 """
 
 import asyncio
-from functools import partial
 from typing import Any
 
 import httptools
 from uvicorn import Config
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.errors import MalformedBody, MalformedHeader, ServiceError
-from app.web.at_once import AT_ONCE, AtOnce, start
-from app.web.body import BULK_BYTES, EXTENSION, Body
+from app.web.body import EXTENSION, Body
 from app.web.deadlines import Deadlines, Timeouts
 from app.web.lane import Lane
 from app.web.one_write import OneWrite
 from app.web.pacing import Pacing
 from app.web.refusals import close_late, reason, refuse, reset_late
 from app.web.request_head import check_version, origin_form, without_upgrade
+from app.web.starting import Starting
 
 LONGEST_HEAD = 1 << 16
 """Bytes, and what is received at once beyond them. Also of what follows a chunked body."""
 
 
-class Http(HttpToolsProtocol):
+class Http(Starting):
     """The protocol of one connection: the parser's callbacks, and what they start."""
 
     _bytes_beside_bodies = 0
     """Bytes in a row that belong to no body: those of a head."""
-    _held: tuple[RequestResponseCycle, ASGI3Application] | None = None
-    """A request that starts when its body is whole, or longer than expected."""
 
     def __init__(
         self,
@@ -47,10 +42,8 @@ class Http(HttpToolsProtocol):
         timeouts: Timeouts,
         pacing: Pacing,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(config, server_state, app_state, _loop, pacing=pacing)
         self._lane = lane
-        self._pacing = pacing
-        self._at_once: AtOnce | None = app_state.get(AT_ONCE)
         self._check_seconds = timeouts.check_seconds
         self._deadlines = Deadlines(timeouts, self.loop.time)
 
@@ -64,11 +57,6 @@ class Http(HttpToolsProtocol):
         self._unset_keepalive_if_required()  # uvicorn does so only if the connection was not reset
         self._lane.close()
         super().connection_lost(exc)
-        self._begin_held()
-
-    def shutdown(self) -> None:
-        self._begin_held()
-        super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         if not self._deadlines.has_incoming and self.timeout_keep_alive_task is not None:
@@ -115,36 +103,9 @@ class Http(HttpToolsProtocol):
         self.cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
         self.scope["extensions"] = {EXTENSION: Body(self._lane, self.cycle)}  # type: ignore[dict-item]
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        may_wait = cycle.more_body and not cycle.waiting_for_100_continue
-        if may_wait and self._at_once is not None and self._at_once.may_take(cycle.scope):
-            self._held = cycle, app
-        else:
-            self._begin(cycle, app)
-
-    def _begin_held(self) -> None:
-        if self._held is not None:
-            (cycle, app), self._held = self._held, None
-            self._begin(cycle, app)
-
-    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if not self._pacing.begin(cycle.scope["path"], partial(self._start, cycle, app)):
-            self.flow.pause_reading()
-
-    def _start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self.flow.resume_reading()
-        is_whole = cycle.keep_alive and not cycle.more_body
-        if not is_whole or self._at_once is None or not self._at_once.is_free(cycle.scope):
-            super()._start_asgi_task(cycle, app)
-        elif (task := start(cycle.run_asgi(app), self.loop)) is not None:
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
-
     def on_body(self, body: bytes) -> None:
         self._count_body(len(body))
         super().on_body(body)
-        if self._held is not None and len(self.cycle.body) >= BULK_BYTES:
-            self._begin_held()
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -152,7 +113,6 @@ class Http(HttpToolsProtocol):
         self._deadlines.end_incoming()
         self._bytes_beside_bodies = 0
         super().on_message_complete()
-        self._begin_held()
         if self.cycle.response_complete and self.timeout_keep_alive_task is None:  # answered before it was whole
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
