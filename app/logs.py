@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from app.request_lines import Lines
@@ -36,6 +36,8 @@ QUOTED = frozenset(" \t=\r\n\"'")
 RESET, BRIGHT, DIM, NAME, VALUE = "\33[0m", "\33[1m", "\33[2m", "\33[36m", "\33[35m"
 LEVELS = {"debug": "\33[32m", "info": "\33[32m", "warning": "\33[33m", "error": "\33[31m", "critical": "\33[31m"}
 """The colour of each level."""
+
+LEVEL_NAMES = {level: name.lower() for name, level in logging.getLevelNamesMapping().items()}
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that is worked on."""
@@ -118,7 +120,8 @@ def flush_logs() -> None:
         handler.flush()
 
 
-Render = Callable[[datetime, dict[str, object]], str]
+Render = Callable[[float, dict[str, object]], str]
+"""A form of lines: the text for a Unix time and the parts."""
 
 
 def _request_line(render: Render, line: RequestLine) -> str:
@@ -130,12 +133,12 @@ def _rendered(
     render: Render, created: float, level: int, parts: dict[str, object], request_id: str | None, exception: str = ""
 ) -> str:
     request_id = parts.pop("request_id", None) or request_id
-    parts["level"] = logging.getLevelName(level).lower()
+    parts["level"] = LEVEL_NAMES.get(level) or logging.getLevelName(level).lower()
     if exception:
         parts["exception"] = exception
     if request_id is not None:
         parts["request_id"] = request_id
-    return render(datetime.fromtimestamp(created, UTC), parts)
+    return render(created, parts)
 
 
 class _Formatter(logging.Formatter):
@@ -162,19 +165,24 @@ def _render(form: str) -> Render:
     return partial(_as_text, _painted if has_colours else _plain)
 
 
-def _as_json(when: datetime, parts: dict[str, object]) -> str:
+def _as_json(created: float, parts: dict[str, object]) -> str:
     """Return a line for machines."""
-    return JSON.encode({**parts, "timestamp": when.isoformat().replace("+00:00", "Z")})
+    when = datetime.fromtimestamp(created, UTC).isoformat()
+    return JSON.encode({**parts, "timestamp": when.replace("+00:00", "Z")})
 
 
-def _as_text(paint: Callable[[object, str], str], when: datetime, parts: dict[str, object]) -> str:
+def _as_text(paint: Callable[[object, str], str], created: float, parts: dict[str, object]) -> str:
     """Return a line for people."""
     event, level, exception = parts.pop("event"), str(parts.pop("level")), parts.pop("exception", None)
     shown_level = paint(f"{level:9}", LEVELS.get(level, "") + BRIGHT)
-    time = when.isoformat(" ", "seconds").replace("+00:00", "Z")
-    words = [paint(time, DIM), f"[{shown_level}]", paint(event, BRIGHT)]
+    words = [paint(_second(int(created)), DIM), f"[{shown_level}]", paint(event, BRIGHT)]
     words += [f"{paint(name, NAME)}={paint(_shown(value), VALUE)}" for name, value in parts.items()]
     return " ".join(words) + (f"\n{exception}" if exception else "")
+
+
+@lru_cache(2)
+def _second(created: int) -> str:
+    return datetime.fromtimestamp(created, UTC).isoformat(" ").replace("+00:00", "Z")
 
 
 def _plain(text: object, _: str) -> str:

@@ -30,7 +30,7 @@ async def step_road(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer `POST /v1/sessions/{session_id}/steps`."""
     session_id = _session_id(scope)
     scope["route"], scope["path_params"] = ROUTE, {"session_id": session_id}
-    response = await _answer(StepRequest(scope, receive), session_id)
+    response = await _answer(RoadRequest(scope, receive), session_id)
     await response(scope, receive, send)
 
 
@@ -50,7 +50,7 @@ class Fields(Headers):
         return [self._by_name[key]] if key in self._by_name else []
 
 
-class StepRequest(Request):
+class RoadRequest(Request):
     """The request of a step."""
 
     @property
