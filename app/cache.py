@@ -47,7 +47,7 @@ class StateCache:
         text = self._text(entry)
         self.drop(session_id)
         cost = _cost(entry, text)
-        self._entries[session_id] = Loaded(entry.head.without_document(), entry.session, entry.state), cost, text
+        self._entries[session_id] = Loaded(_without_document(entry.head), entry.session, entry.state), cost, text
         self.nbytes += cost
         self._make_room()
 
@@ -80,6 +80,12 @@ class StateCache:
         entry = self._entries.pop(session_id, None)
         if entry is not None:
             self.nbytes -= entry[1]
+
+
+def _without_document(head: Head) -> Head:
+    return Head(
+        head.session_id, head.tenant, head.version, head.token, b"", head.pieces, head.expires_at, head.leftovers
+    )
 
 
 def _reads_alike(before: Session, after: Session) -> bool:

@@ -1,7 +1,7 @@
 """The changes of a session: from the loaded session to the one to save. Pure except for the clock; no I/O."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -196,9 +196,8 @@ def _used(old: Session, once: Once, done: Done) -> tuple[UsedKey, ...]:
 
 
 def _head(session: Session, version: int, token: str, pieces: tuple[Piece, ...]) -> Head:
-    document: Callable[[], bytes] | bytes = partial(write_document, session)
-    if session.breadth >= INLINE_BELOW:
-        document = document()  # now, on a thread, because it takes long
+    is_long = session.breadth >= INLINE_BELOW  # then it is written now, on a thread
+    document = write_document(session) if is_long else partial(write_document, session)
     return Head(session.id, session.tenant, version, token, document, pieces, session.expires_at)
 
 

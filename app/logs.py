@@ -130,9 +130,9 @@ def _request_line(render: Render, line: RequestLine) -> str:
 
 
 def _rendered(
-    render: Render, created: float, level: int, parts: dict[str, object], request_id: str | None, exception: str = ""
+    render: Render, created: float, level: int, parts: dict[str, object], current: str | None, exception: str = ""
 ) -> str:
-    request_id = parts.pop("request_id", None) or request_id
+    request_id = parts.pop("request_id", None) or current
     parts["level"] = LEVEL_NAMES.get(level) or logging.getLevelName(level).lower()
     if exception:
         parts["exception"] = exception

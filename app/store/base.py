@@ -10,7 +10,6 @@ import math
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import ClassVar, NamedTuple, Self, TypeAlias
@@ -19,6 +18,7 @@ import xxhash
 
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.store.keys import Claim, KeyMemory, UsedKey
+from app.store.lazy import Lazy
 
 PIECE_BYTES = 1 << 20
 
@@ -44,22 +44,6 @@ class Stamp(NamedTuple):
 
     version: int
     token: str
-
-
-class Lazy:
-    """A field of bytes that may be given as a function: it writes them each time that they are read."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, instance: object, owner: type) -> bytes:
-        if instance is None:
-            raise AttributeError(self._name)  # so a dataclass sees no default
-        given = instance.__dict__[self._name]
-        return given() if callable(given) else given
-
-    def __set__(self, instance: object, given: bytes | Callable[[], bytes]) -> None:
-        instance.__dict__[self._name] = given
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +93,6 @@ class Head:
     @property
     def stamp(self) -> Stamp:
         return Stamp(self.version, self.token)
-
-    def without_document(self) -> "Head":
-        """Return the head with an empty document."""
-        pieces, expires_at, leftovers = self.pieces, self.expires_at, self.leftovers
-        return Head(self.session_id, self.tenant, self.version, self.token, b"", pieces, expires_at, leftovers)
 
     @property
     def etag(self) -> str:

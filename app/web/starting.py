@@ -1,9 +1,11 @@
 """The start of requests on one connection: paced, and for some when the body is whole, in the parser's turn."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+from starlette.types import Scope
 from uvicorn import Config
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -34,27 +36,35 @@ class Starting(HttpToolsProtocol):
         self._at_once: AtOnce | None = app_state.get(AT_ONCE)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        may_wait = cycle.more_body and not cycle.waiting_for_100_continue
-        if may_wait and self._at_once is not None and self._at_once.may_take(cycle.scope):
+        scope = cast(Scope, cycle.scope)
+        if self._at_once is None or cycle.waiting_for_100_continue or not self._at_once.may_take(scope):
+            self._begin(cycle, partial(self._start, cycle, app))
+        elif cycle.more_body:
             self._held = cycle, app
         else:
-            self._begin(cycle, app)
+            self._begin(cycle, partial(self._start_at_once, cycle, app))
 
     def _begin_held(self) -> None:
         if self._held is not None:
             (cycle, app), self._held = self._held, None
-            self._begin(cycle, app)
+            self._begin(cycle, partial(self._start_at_once, cycle, app))
 
-    def _begin(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if not self._pacing.begin(cycle.scope["path"], partial(self._start, cycle, app)):
+    def _begin(self, cycle: RequestResponseCycle, start: Callable[[], None]) -> None:
+        if not self._pacing.begin(cycle.scope["path"], start):
             self.flow.pause_reading()
 
     def _start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self.flow.resume_reading()
+        super()._start_asgi_task(cycle, app)
+
+    def _start_at_once(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Start a request that may be answered at once: without a task if its body is whole and nothing has to wait."""
         is_whole = cycle.keep_alive and not cycle.more_body
-        if not is_whole or self._at_once is None or not self._at_once.is_free(cycle.scope):
-            super()._start_asgi_task(cycle, app)
-        elif (task := start(cycle.run_asgi(app), self.loop)) is not None:
+        if not is_whole or self._at_once is None or not self._at_once.is_free(cast(Scope, cycle.scope)):
+            self._start(cycle, app)
+            return
+        self.flow.resume_reading()
+        if (task := start(cycle.run_asgi(app), self.loop)) is not None:
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
 

@@ -43,7 +43,7 @@ async def test_a_large_part_is_not_copied_behind_the_head() -> None:
     assert transport.parts == [b"head", large]
 
 
-async def test_a_head_whose_body_is_late_does_not_wait_for_it() -> None:
+async def test_a_head_does_not_wait_for_a_late_body() -> None:
     transport, answer = written()
     answer.write(b"head")
     assert transport.parts == []

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +23,8 @@ class Short:
         return scope["path"] != "/lane"
 
     def is_free(self, scope: Scope) -> bool:
+        if scope["path"] == "/lane":
+            raise ValueError("not taken")
         return scope["path"] == "/plain"
 
 
@@ -93,3 +96,11 @@ def test_a_body_that_is_asked_for_is_not_waited_for(address: tuple[str, int]) ->
         assert wire.answer()[0] == 100
         wire.send(b"body")
         assert wire.answer() == (200, digest(b"body"))
+
+
+def test_only_requests_that_were_taken_start_at_once(address: tuple[str, int]) -> None:
+    with ExitStack() as stack:
+        wires = [stack.enter_context(Wire(address)) for _ in range(40)]
+        for wire in wires:
+            wire.send(post("/lane", b"body"))
+        assert [wire.answer() for wire in wires] == [(200, digest(b"body"))] * len(wires)
