@@ -44,7 +44,7 @@ class Once:
 
     def is_step_of(self, digest: str) -> bool:
         """Return true if a step's kept digest is that of this request, in a session of any format."""
-        return digest in {self.request, self.body}
+        return digest in (self.request, self.body)
 
     def check(self, head: Head | None) -> None:
         """Raise `PreconditionFailed` if `If-Match` names ETags and the session has none of them, or does not exist."""
@@ -70,7 +70,8 @@ class Done:
             document["step"] = self.step
         if self.skipped:
             document["skipped"] = True
-        return UsedKey(key_digest(key), orjson.dumps(document))
+        row = bytes(memoryview(orjson.dumps(document)))  # a copy: orjson's own bytes keep the memory of 4,000
+        return UsedKey(key_digest(key), row)
 
     @classmethod
     def read(cls, row: bytes) -> Self:
