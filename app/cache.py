@@ -6,9 +6,8 @@ still has that head, or for a change whose compare-and-save checks it.
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import replace
 
-from app.session import Loaded
+from app.session import Loaded, Session
 from app.store.base import Head
 from optim_engine.plan import names_kept
 
@@ -24,8 +23,8 @@ class StateCache:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._entries: OrderedDict[str, tuple[Loaded, int]] = OrderedDict()
-        """The entries, each with its cost."""
+        self._entries: OrderedDict[str, tuple[Loaded, int, int]] = OrderedDict()
+        """The entries, each with its cost, and with the bytes of its document."""
         self.nbytes = 0
         """The cost of all entries."""
 
@@ -45,11 +44,19 @@ class StateCache:
     def put(self, entry: Loaded) -> None:
         """Keep an entry, without its document, which has only what the session has; drop the oldest to make room."""
         session_id = entry.head.session_id
+        text = self._text(entry)
         self.drop(session_id)
-        cost = _cost(entry)
-        self._entries[session_id] = replace(entry, head=replace(entry.head, document=b"")), cost
+        cost = _cost(entry, text)
+        self._entries[session_id] = Loaded(_without_document(entry.head), entry.session, entry.state), cost, text
         self.nbytes += cost
         self._make_room()
+
+    def _text(self, entry: Loaded) -> int:
+        """Return about how many bytes the document has; it is not written for that if it is like the one before."""
+        before = self._entries.get(entry.head.session_id)
+        if before is not None and _reads_alike(before[0].session, entry.session):
+            return before[2]
+        return len(entry.head.document)
 
     def _make_room(self) -> None:
         """Drop the oldest; if they are many, a batch per turn of the event loop."""
@@ -75,7 +82,22 @@ class StateCache:
             self.nbytes -= entry[1]
 
 
-def _cost(entry: Loaded) -> int:
+def _without_document(head: Head) -> Head:
+    return Head(
+        head.session_id, head.tenant, head.version, head.token, b"", head.pieces, head.expires_at, head.leftovers
+    )
+
+
+def _reads_alike(before: Session, after: Session) -> bool:
+    """Return true if the documents differ by no more than numbers and digests."""
+    return (
+        (before.layout, before.config, before.labels) == (after.layout, after.config, after.labels)
+        and before.notes == after.notes
+        and (before.applied is None, before.skipped is None) == (after.applied is None, after.skipped is None)
+    )
+
+
+def _cost(entry: Loaded, text: int) -> int:
     """Return about how many bytes of memory an entry takes.
 
     Counted are the state, the session's settings and labels as Python objects, and each tensor: once, and once more for
@@ -85,7 +107,7 @@ def _cost(entry: Loaded) -> int:
     return (
         int(entry.state.memory.nbytes)
         + SESSION_COST
-        + TEXT_COST * len(entry.head.document)
+        + TEXT_COST * text
         + TENSOR_COST * len(layout.entries)
         + PLANNED_COST * names_kept(layout)
     )

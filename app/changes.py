@@ -3,12 +3,14 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import orjson
 
 from app import advice, last_params, plain
 from app.checksums import checksums_of, params_digest
+from app.compute import INLINE_BELOW
 from app.errors import InvalidSession, ReplayDiffers
 from app.once import Done, Once
 from app.pieces import Pieces
@@ -125,8 +127,7 @@ def step(
     before = came or session.answered
     found = advice.of_params(session, others) | advice.of_outcome(session, outcome, request.grads, before, checksums)
     found = advice.lines(session, found)
-    after = replace(
-        session,
+    after = session.after(
         **_of_state(session.config, state, pieces),
         updated_at=time.time(),
         skipped_steps=session.skipped_steps + outcome.skipped,
@@ -195,7 +196,9 @@ def _used(old: Session, once: Once, done: Done) -> tuple[UsedKey, ...]:
 
 
 def _head(session: Session, version: int, token: str, pieces: tuple[Piece, ...]) -> Head:
-    return Head(session.id, session.tenant, version, token, write_document(session), pieces, session.expires_at)
+    is_long = session.breadth >= INLINE_BELOW  # then it is written now, on a thread
+    document = write_document(session) if is_long else partial(write_document, session)
+    return Head(session.id, session.tenant, version, token, document, pieces, session.expires_at)
 
 
 def _at(session: Session, state: State) -> Session:
@@ -209,15 +212,22 @@ def _of_state(config: Config, state: State, pieces: Sequence[Piece]) -> dict[str
 
 
 def _history_row(session: Session, answer: StepAnswer, request: StepRequest, started: float) -> HistoryRow:
+    ms = round(1000 * (time.perf_counter() - started), 3)
+    kept = answer.kept
+    written = partial(_write_row, kept.step, request.loss, kept.metrics, answer.skipped, ms, session.updated_at)
+    return HistoryRow(session.step, written)
+
+
+def _write_row(step: int, loss: float | None, metrics: Mapping[str, Any], skipped: bool, ms: float, at: float) -> bytes:
     row = {
-        "step": answer.kept.step,
-        "loss": plain.number(request.loss),
-        **answer.kept.metrics,
-        "skipped": answer.skipped,
-        "duration_ms": round(1000 * (time.perf_counter() - started), 3),
-        "time": plain.instant(session.updated_at),
+        "step": step,
+        "loss": plain.number(loss),
+        **metrics,
+        "skipped": skipped,
+        "duration_ms": ms,
+        "time": plain.instant(at),
     }
-    return HistoryRow(session.step, orjson.dumps(row))
+    return orjson.dumps(row)
 
 
 def _check_moments(session: Session, config: Config) -> None:

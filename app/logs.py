@@ -7,11 +7,13 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 from app.request_lines import Lines
 
@@ -35,6 +37,8 @@ RESET, BRIGHT, DIM, NAME, VALUE = "\33[0m", "\33[1m", "\33[2m", "\33[36m", "\33[
 LEVELS = {"debug": "\33[32m", "info": "\33[32m", "warning": "\33[33m", "error": "\33[31m", "critical": "\33[31m"}
 """The colour of each level."""
 
+LEVEL_NAMES = {level: name.lower() for name, level in logging.getLevelNamesMapping().items()}
+
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that is worked on."""
 
@@ -50,6 +54,15 @@ class Message:
         return " ".join([self.event, *[f"{name}={_shown(value)}" for name, value in self.fields.items()]])
 
 
+class RequestLine(NamedTuple):
+    """The line of one request, not yet written."""
+
+    created: float
+    level: int
+    fields: Mapping[str, object]
+    request_id: str | None
+
+
 class Log:
     """The service's own logger: each method logs an event, and fields by name."""
 
@@ -57,10 +70,10 @@ class Log:
         self._logger = logging.getLogger(LOGGER)
 
     def debug(self, event: str, **fields: object) -> None:
-        self._logger.debug(Message(event, fields))
+        self._log(logging.DEBUG, event, fields)
 
     def info(self, event: str, **fields: object) -> None:
-        self._logger.info(Message(event, fields))
+        self._log(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
         self._logger.warning(Message(event, fields))
@@ -72,14 +85,27 @@ class Log:
         """Log an error with the traceback of the exception that is handled."""
         self._logger.exception(Message(event, fields))
 
+    def _log(self, level: int, event: str, fields: Mapping[str, object]) -> None:
+        if self._logger.isEnabledFor(level) and not (event == REQUEST and self._waits(level, fields)):
+            self._logger.log(level, Message(event, fields))
+
+    def _waits(self, level: int, fields: Mapping[str, object]) -> bool:
+        """Let the line of a request wait for others, and return true, where nobody but this module handles lines.
+
+        A record would cost it as much as a small step's arithmetic.
+        """
+        lines = self._logger.handlers[0] if len(self._logger.handlers) == 1 else None
+        return isinstance(lines, Lines) and lines.add(RequestLine(time.time(), level, fields, REQUEST_ID.get()))
+
 
 log = Log()
 
 
 def configure_logs(level: str, form: str) -> None:
     """Write every line in one form, to standard error; coloured only where a person sees it on a terminal."""
-    handler = Lines(_may_wait)
-    handler.setFormatter(_Formatter(_render(form)))
+    render = _render(form)
+    handler = Lines(partial(_request_line, render))
+    handler.setFormatter(_Formatter(render))
     handler.addFilter(lambda record: isinstance(record.msg, Message) or not record.getMessage().startswith(CHATTER))
     for name in LOGGERS:
         logger = logging.getLogger(name)
@@ -94,11 +120,25 @@ def flush_logs() -> None:
         handler.flush()
 
 
-def _may_wait(record: logging.LogRecord) -> bool:
-    return isinstance(record.msg, Message) and record.msg.event == REQUEST and record.levelno < logging.WARNING
+Render = Callable[[float, dict[str, object]], str]
+"""A form of lines: the text for a Unix time and the parts."""
 
 
-Render = Callable[[datetime, dict[str, object]], str]
+def _request_line(render: Render, line: RequestLine) -> str:
+    parts = {**line.fields, "event": REQUEST}
+    return _rendered(render, line.created, line.level, parts, line.request_id)
+
+
+def _rendered(
+    render: Render, created: float, level: int, parts: dict[str, object], current: str | None, exception: str = ""
+) -> str:
+    request_id = parts.pop("request_id", None) or current
+    parts["level"] = LEVEL_NAMES.get(level) or logging.getLevelName(level).lower()
+    if exception:
+        parts["exception"] = exception
+    if request_id is not None:
+        parts["request_id"] = request_id
+    return render(created, parts)
 
 
 class _Formatter(logging.Formatter):
@@ -114,13 +154,8 @@ class _Formatter(logging.Formatter):
             parts = {**record.msg.fields, "event": record.msg.event}
         else:
             parts = {"event": record.getMessage()}
-        request_id = parts.pop("request_id", None) or REQUEST_ID.get()
-        parts["level"] = record.levelname.lower()
-        if record.exc_info:
-            parts["exception"] = self.formatException(record.exc_info)
-        if request_id is not None:
-            parts["request_id"] = request_id
-        return self._render(datetime.fromtimestamp(record.created, UTC), parts)
+        exception = self.formatException(record.exc_info) if record.exc_info else ""
+        return _rendered(self._render, record.created, record.levelno, parts, REQUEST_ID.get(), exception)
 
 
 def _render(form: str) -> Render:
@@ -130,19 +165,24 @@ def _render(form: str) -> Render:
     return partial(_as_text, _painted if has_colours else _plain)
 
 
-def _as_json(when: datetime, parts: dict[str, object]) -> str:
+def _as_json(created: float, parts: dict[str, object]) -> str:
     """Return a line for machines."""
-    return JSON.encode({**parts, "timestamp": when.isoformat().replace("+00:00", "Z")})
+    when = datetime.fromtimestamp(created, UTC).isoformat()
+    return JSON.encode({**parts, "timestamp": when.replace("+00:00", "Z")})
 
 
-def _as_text(paint: Callable[[object, str], str], when: datetime, parts: dict[str, object]) -> str:
+def _as_text(paint: Callable[[object, str], str], created: float, parts: dict[str, object]) -> str:
     """Return a line for people."""
     event, level, exception = parts.pop("event"), str(parts.pop("level")), parts.pop("exception", None)
     shown_level = paint(f"{level:9}", LEVELS.get(level, "") + BRIGHT)
-    time = when.isoformat(" ", "seconds").replace("+00:00", "Z")
-    words = [paint(time, DIM), f"[{shown_level}]", paint(event, BRIGHT)]
+    words = [paint(_second(int(created)), DIM), f"[{shown_level}]", paint(event, BRIGHT)]
     words += [f"{paint(name, NAME)}={paint(_shown(value), VALUE)}" for name, value in parts.items()]
     return " ".join(words) + (f"\n{exception}" if exception else "")
+
+
+@lru_cache(2)
+def _second(created: int) -> str:
+    return datetime.fromtimestamp(created, UTC).isoformat(" ").replace("+00:00", "Z")
 
 
 def _plain(text: object, _: str) -> str:

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import errors
 from app.auth import Keys
@@ -24,7 +25,7 @@ from app.records import Records
 from app.room import Room
 from app.routes import docs, health, openapi, optimizers, params, sessions, state, steps, tensors
 from app.routes.failures import FAILURES, problem_of
-from app.routes.step_road import StepRoad
+from app.routes.step_road import StepsAtOnce, is_step, step_road
 from app.service import Service
 from app.sessions import Sessions
 from app.settings import Settings
@@ -33,6 +34,7 @@ from app.store import open_store
 from app.store.base import Store
 from app.turns import Turns
 from app.web.admission import Admission
+from app.web.at_once import AT_ONCE
 from app.web.body_memory import BodyMemory
 from app.web.cors import cors
 from app.web.hosts import HostGate
@@ -54,12 +56,12 @@ def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
     service = _service(settings, store)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         async with service.store:
             for warning in await service.store.warnings() if warns else ():
                 log.warning(warning)
             tasks = [asyncio.create_task(task) for task in (_sweep(service), let_go_when_idle(service.compute))]
-            yield
+            yield {AT_ONCE: StepsAtOnce(service)}
             for task in tasks:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
@@ -86,6 +88,16 @@ def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
 
 
 class _Application(FastAPI):
+    road: ASGIApp | None = None
+    """The application that answers steps; without it FastAPI's route does."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.road is None or not is_step(scope):
+            await super().__call__(scope, receive, send)
+        else:
+            scope["app"] = self
+            await self.road(scope, receive, send)
+
     def openapi(self) -> dict[str, Any]:
         """Return the schema with the bodies that routes read by hand."""
         return self._whole_schema
@@ -148,24 +160,25 @@ async def _sweep(service: Service) -> None:
             log.warning("sweep failed", error=error.detail)
 
 
-def _add_layers(app: FastAPI, service: Service) -> None:
-    """Wrap the routes: telemetry outside, then CORS, the host gate and the step's road. Each sees what is refused
+def _add_layers(app: _Application, service: Service) -> None:
+    """Wrap the routes, and the step's road: telemetry outside, then CORS and the host gate. Each sees what is refused
     further in.
     """
     settings = service.settings
-    app.add_middleware(StepRoad)
     origins = listed(settings.cors_origins)
     with_cors = cors(origins)
-    app.add_middleware(
+    gate = partial(
         HostGate,
         answer_error=Problem,
         allowed=listed(settings.allowed_hosts),
         origins=origins,
         has_keys=service.keys.needed,
     )
-    if origins:
-        app.add_middleware(with_cors)
-    app.add_middleware(Telemetry, metrics=service.metrics, answer_error=lambda error: with_cors(Problem(error)))
+    telemetry = partial(Telemetry, metrics=service.metrics, answer_error=lambda error: with_cors(Problem(error)))
+    app.road = step_road
+    for layer in (gate, with_cors, telemetry):
+        app.add_middleware(layer)
+        app.road = layer(app.road)
 
 
 def _add_handlers(app: FastAPI) -> None:

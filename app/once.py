@@ -3,7 +3,8 @@
 Knows no HTTP. A write is a request that creates, changes or deletes a session.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import orjson
@@ -12,11 +13,12 @@ from app.errors import PreconditionFailed, StateDamaged
 from app.store.base import Head, checksum_of
 from app.store.keys import UsedKey, key_digest
 
+NO_BODY = checksum_of(b"")
 ANY = "*"
 """The member of `if_match` that matches every ETag."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Once:
     """The conditions of one write.
 
@@ -26,23 +28,23 @@ class Once:
     """
 
     what: str
-    body: str = field(default_factory=lambda: checksum_of(b""))
+    body: str = NO_BODY
     key: str | None = None
     if_match: frozenset[str] | None = None
     known: "Done | None" = None
-    request: str = field(init=False)
-    """The digest of method, path and body."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "request", checksum_of(f"{self.what}\n{self.body}".encode()))
+    @cached_property
+    def request(self) -> str:
+        """Return the digest of method, path and body."""
+        return checksum_of(f"{self.what}\n{self.body}".encode())
 
     def with_body(self, body: memoryview) -> "Once":
         """Return the conditions of the same request with this body."""
-        return replace(self, body=checksum_of(body))
+        return Once(self.what, checksum_of(body), self.key, self.if_match, self.known)
 
     def is_step_of(self, digest: str) -> bool:
         """Return true if a step's kept digest is that of this request, in a session of any format."""
-        return digest in {self.request, self.body}
+        return digest in (self.request, self.body)
 
     def check(self, head: Head | None) -> None:
         """Raise `PreconditionFailed` if `If-Match` names ETags and the session has none of them, or does not exist."""
@@ -68,7 +70,8 @@ class Done:
             document["step"] = self.step
         if self.skipped:
             document["skipped"] = True
-        return UsedKey(key_digest(key), orjson.dumps(document))
+        row = bytes(memoryview(orjson.dumps(document)))  # a copy: orjson's own bytes keep the memory of 4,000
+        return UsedKey(key_digest(key), row)
 
     @classmethod
     def read(cls, row: bytes) -> Self:

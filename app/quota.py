@@ -24,6 +24,12 @@ class Quota:
         self._state_bytes = state_bytes
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
+    def concerns(self, save: Save) -> bool:
+        """Return true if the save may go beyond a quota."""
+        if save.previous is None:
+            return self._sessions is not None or self._state_bytes is not None
+        return self._state_bytes is not None and save.head.state_bytes > save.previous.state_bytes
+
     @asynccontextmanager
     async def room(self, save: Save) -> AsyncIterator[None]:
         """Keep the room while the save is made. Raises `QuotaExceeded`."""

@@ -92,6 +92,10 @@ class Records:
 
         return await retried(session_id, attempt)
 
+    def newest(self, session_id: str) -> Loaded | None:
+        """Return any tenant's session as this process saw it last."""
+        return self._cache.newest(session_id)
+
     def seen(self, tenant: str, session_id: str) -> Loaded | None:
         """Return the session as this process saw it last. The store may have a newer one."""
         seen = self._cache.newest(session_id)
@@ -149,8 +153,11 @@ class Records:
         if state is None and save.previous is not None and (cached := self._cache.get(save.previous)) is not None:
             state = cached.state
         try:
-            async with saving or nullcontext(), self._quota.room(save):
-                await (saving or self.store).save(save)
+            if saving is None and not self._quota.concerns(save):
+                await self.store.save(save)
+            else:
+                async with saving or nullcontext(), self._quota.room(save):
+                    await (saving or self.store).save(save)
         except VersionConflict as conflict:
             if not isinstance(conflict, KeyUsed):
                 self._cache.drop(save.head.session_id)  # what is here is behind

@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TextIO
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Generic, TextIO, TypeVar
+
+T = TypeVar("T")
 
 SECONDS = 0.02
 """Seconds that a line may wait for others. A server that is killed loses what waits."""
@@ -11,60 +14,58 @@ MOST_BYTES = 4 << 10
 """The most bytes that are written at once. Several processes may share a pipe, which does not mix so many."""
 
 
-class Lines(logging.StreamHandler[TextIO]):
-    """A handler that lets some lines wait for each other. Any other line is written at once, after them."""
+class Lines(logging.StreamHandler[TextIO], Generic[T]):
+    """A handler beside which some lines wait for each other, as values that `shown` turns into text when they are
+    written. A record is written at once, after them.
+    """
 
-    def __init__(self, may_wait: Callable[[logging.LogRecord], bool]) -> None:
+    def __init__(self, shown: Callable[[T], str]) -> None:
         """Write to standard error."""
         super().__init__()
-        self._may_wait = may_wait
-        self._waiting: list[str] = []
-        self._bytes = 0
-        self._last: logging.LogRecord | None = None
+        self._shown = shown
+        self._waiting = deque[T]()
         self._loop: asyncio.AbstractEventLoop | None = None
         """The event loop that writes what waits."""
 
-    def emit(self, record: logging.LogRecord) -> None:
-        loop = _running_loop() if self._may_wait(record) else None
-        if loop is None:
-            self.flush()
-            super().emit(record)
-            return
+    def add(self, value: T) -> bool:
+        """Let a line wait, and return true; return false where no event loop runs, which would write it."""
         try:
-            self._add(f"{self.format(record)}\n")
-        except Exception:
-            self.handleError(record)
-        self._last = record
-        if self._loop is not loop and self._waiting:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        self._waiting.append(value)
+        if self._loop is not loop:
             self._loop = loop
             loop.call_later(SECONDS, self.flush)
+        return True
 
-    def _add(self, line: str) -> None:
-        nbytes = len(line.encode(errors="backslashreplace"))
-        if self._bytes + nbytes > MOST_BYTES:
-            self.flush()
-        self._waiting.append(line)
-        self._bytes += nbytes
+    def emit(self, record: logging.LogRecord) -> None:
+        self.flush()
+        super().emit(record)
 
     def flush(self) -> None:
         """Write what waits. Also called when the service or the process ends."""
         self.acquire()
         try:
-            if self._waiting:
-                text = "".join(self._waiting)
-                self._waiting.clear()
+            self._loop = None
+            for text in self._texts():
                 self.stream.write(text)
             super().flush()
         except Exception:
-            if self._last is not None:
-                self.handleError(self._last)
+            self.handleError(logging.makeLogRecord({"msg": "lines of requests"}))
         finally:
-            self._bytes, self._loop = 0, None
             self.release()
 
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+    def _texts(self) -> Iterator[str]:
+        """Yield the lines that wait, joined as far as `MOST_BYTES` allow."""
+        lines, nbytes = list[str](), 0
+        while self._waiting:
+            line = f"{self._shown(self._waiting.popleft())}\n"
+            length = len(line.encode(errors="backslashreplace"))
+            if lines and nbytes + length > MOST_BYTES:
+                yield "".join(lines)
+                lines, nbytes = [], 0
+            lines.append(line)
+            nbytes += length
+        if lines:
+            yield "".join(lines)

@@ -7,7 +7,7 @@ Knows no HTTP and no store's insides. The document is JSON with a format number;
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from hashlib import blake2b
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -121,14 +121,20 @@ class Session:
             words = "the session holds no parameters; create it with `hold_params` true"
             raise InvalidSession(words, where="hold_params")
 
+    def after(self, **fields: Any) -> "Session":
+        """Return the session with these fields, as `dataclasses.replace` does, which takes ten times as long."""
+        session = object.__new__(Session)
+        session.__dict__.update(self.__dict__, **fields)
+        return session
+
     def with_answer(self, answer: KeptAnswer, *, skipped: bool) -> "Session":
         """Return the session with a step request answered."""
         if skipped:
-            return replace(self, skipped=answer)
-        return replace(self, applied=answer, skipped=None)
+            return self.after(skipped=answer)
+        return self.after(applied=answer, skipped=None)
 
     def with_digest(self, pieces: Sequence[Piece]) -> "Session":
-        return replace(self, digest=digest_of(self.config, self.step, self.layout, self.counts, pieces))
+        return self.after(digest=digest_of(self.config, self.step, self.layout, self.counts, pieces))
 
 
 BESIDE = settings_of(Session)

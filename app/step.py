@@ -5,6 +5,7 @@ Knows no session, no store, no wire format and no HTTP.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from app.once import Once
@@ -31,7 +32,7 @@ class StepRequest:
     loss: float | None = None
     forms: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Return how many bytes its arrays have."""
         return nbytes_of(self.grads) + nbytes_of(self.params)

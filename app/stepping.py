@@ -3,12 +3,11 @@
 One path: load, from memory or the store → look for an earlier answer → compute → save.
 """
 
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
 from app import changes
-from app.compute import TENSOR_BYTES, Compute
+from app.compute import INLINE_BELOW, TENSOR_BYTES, Compute
 from app.errors import ServiceError, StoreUnavailable
 from app.once import Once
 from app.records import Records
@@ -16,7 +15,7 @@ from app.replay import earlier_answer
 from app.room import Room
 from app.session import Loaded
 from app.step import KeptAnswer, StepAnswer, StepRequest
-from app.store.base import PIECE_BYTES, KeyUsed, new_token
+from app.store.base import PIECE_BYTES, KeyUsed, Saving, new_token
 from app.turns import Turns
 from optim_engine import EngineError
 
@@ -61,6 +60,13 @@ class Stepping:
 
         return await self._turns.take(session_id, attempt)
 
+    def is_quick(self, session_id: str, nbytes: int) -> bool:
+        """Return true if a step with a body of so many bytes needs no thread, and will hardly have to wait."""
+        known = self._records.newest(session_id)
+        if known is None or self._turns.is_taken(session_id):
+            return False
+        return int(known.state.memory.nbytes) + nbytes + 2 * known.session.breadth < INLINE_BELOW
+
     def _from_memory(self, tenant: str, session_id: str, request: StepRequest) -> Loaded | None:
         """Return the session from memory, if the step is small, and new to that session."""
         old = self._records.seen(tenant, session_id)
@@ -84,18 +90,21 @@ class Stepping:
 
     async def _take(self, old: Loaded, request: StepRequest) -> StepAnswer:
         """Compute the step and save it; pieces of a large one are written meanwhile."""
-        is_large = _nbytes(old, request) >= LARGE
-        lent = self._records.store.saving(old.session.id, new_token(), old.head) if is_large else nullcontext()
-        async with lent as saving:
-            machine = self._compute.machine(_nbytes(old, request))
-            work = partial(changes.step, old, request, machine, self._room, saving)
-            change, answer = await self._compute.run(work, _work(old, request))
-            await self._records.save(change, saving)
+        nbytes = _nbytes(old, request)
+        if nbytes < LARGE:
+            return await self._computed(old, request, nbytes, None)
+        async with self._records.store.saving(old.session.id, new_token(), old.head) as saving:
+            return await self._computed(old, request, nbytes, saving)
+
+    async def _computed(self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None) -> StepAnswer:
+        work = partial(changes.step, old, request, self._compute.machine(nbytes), self._room, saving)
+        change, answer = await self._compute.run(work, _work(old, request))
+        await self._records.save(change, saving)
         return answer
 
 
 def _nbytes(old: Loaded, request: StepRequest) -> int:
-    return old.head.state_bytes + request.nbytes
+    return int(old.state.memory.nbytes) + request.nbytes
 
 
 def _work(old: Loaded, request: StepRequest) -> int:

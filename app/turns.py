@@ -6,7 +6,6 @@ The lock per session saves wasted work; correctness comes from the compare-and-s
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
-from weakref import WeakValueDictionary
 
 from app.errors import SessionBusy
 from app.store.base import VersionConflict
@@ -17,20 +16,44 @@ TRIES = 8
 """Attempts at a change against other writers, before the client is told to retry."""
 
 
-class Turns:
-    """The locks of the sessions that are being changed."""
+class Turn:
+    """The lock of one session, and how many changes hold it or wait for it."""
+
+    __slots__ = ("lock", "users")
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.lock = asyncio.Lock()
+        self.users = 0
+
+
+class Turns:
+    """The sessions that are being changed."""
+
+    def __init__(self) -> None:
+        self._turns: dict[str, Turn] = {}
+
+    def is_taken(self, session_id: str) -> bool:
+        """Return true while something in this process changes the session."""
+        return session_id in self._turns
 
     async def take(self, session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Return what `attempt` returns, run while nothing else in this process changes the session."""
-
-        async def alone() -> T:
-            async with self._locks.setdefault(session_id, asyncio.Lock()):
-                return await attempt()
-
-        return await retried(session_id, alone)
+        turn = self._turns.get(session_id)
+        if turn is None:
+            turn = self._turns[session_id] = Turn()
+        turn.users += 1
+        try:
+            for _ in range(TRIES):
+                try:
+                    async with turn.lock:
+                        return await attempt()
+                except VersionConflict:
+                    continue
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._turns[session_id]
+        raise _busy(session_id)
 
 
 async def retried(session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -40,4 +63,8 @@ async def retried(session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
             return await attempt()
         except VersionConflict:
             continue
-    raise SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")
+    raise _busy(session_id)
+
+
+def _busy(session_id: str) -> SessionBusy:
+    return SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")

@@ -2,11 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from operator import attrgetter
 from typing import NamedTuple
 
 from fastapi import Request
-from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -31,15 +29,13 @@ class Longest(NamedTuple):
 
 def longest_body(request: Request, service: Service, beside: int = 0) -> Longest:
     """Return the shortest of the limits of a body that has this request's media type, and may have bytes `beside`."""
-    settings = service.settings
-    limits = [
-        Longest(settings.max_body_bytes + beside, "send fewer tensors at once, or raise OPTIM_MAX_BODY_BYTES"),
-        Longest(settings.max_waiting_bytes, "send fewer tensors at once, or raise OPTIM_MAX_WAITING_BYTES"),
-    ]
-    if codec_of(request.headers.get("content-type"), request.headers.get("content-encoding")) is JSON:
-        advice = f"send {SAFETENSORS.media_type}, or raise OPTIM_MAX_JSON_BYTES"
-        limits.append(Longest(settings.max_json_bytes, advice))
-    return min(limits, key=attrgetter("nbytes"))
+    settings, limits = service.settings, service.limits
+    nbytes = min(settings.max_body_bytes + beside, settings.max_waiting_bytes)
+    codec = codec_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
+    if codec is JSON and limits.max_json_bytes < nbytes:
+        return Longest(limits.max_json_bytes, f"send {SAFETENSORS.media_type}, or raise OPTIM_MAX_JSON_BYTES")
+    name = "OPTIM_MAX_BODY_BYTES" if nbytes == settings.max_body_bytes + beside else "OPTIM_MAX_WAITING_BYTES"
+    return Longest(nbytes, f"send fewer tensors at once, or raise {name}")
 
 
 @asynccontextmanager
@@ -59,7 +55,12 @@ async def tensors_body(
     raises of the session, and `SessionNotFound`.
     """
     limit = longest_body(request, service, beside)
-    if session_id is not None and _is_large(request, limit):
+    if not _is_large(request, limit):
+        body = await _read_chunks(request, limit)
+        async with service.admission.place(tenant):
+            yield body
+        return
+    if session_id is not None:
         check(await service.records.known(tenant, session_id))
     async with whole_body(request, service, tenant, limit) as body, service.admission.place(tenant):
         yield body
@@ -78,13 +79,13 @@ async def whole_body(request: Request, service: Service, tenant: str, limit: Lon
 async def read_body(request: Request, limit: Longest, count: Callable[[int], None] = lambda nbytes: None) -> memoryview:
     """Read the whole body. Raises `BodyTooLarge`, before a byte is read where the length is announced."""
     length = _announced(request, limit)
-    if length is None:
+    if length is None or length < BULK_BYTES:
         return await _read_chunks(request, limit, count)
     body = _body(request)
-    if length >= BULK_BYTES and body is not None:
+    if body is not None:
         await body.begun()
     buffer = _buffer(length)
-    if length >= BULK_BYTES and body is not None and body.receive_into(buffer, count):
+    if body is not None and body.receive_into(buffer, count):
         try:
             message = await request.receive()
         finally:
@@ -129,13 +130,24 @@ def _body(request: Request) -> Body | None:
     return body
 
 
-async def _read_chunks(request: Request, limit: Longest, count: Callable[[int], None]) -> memoryview:
-    body = bytearray()
-    async for chunk in request.stream():
+async def _read_chunks(
+    request: Request, limit: Longest, count: Callable[[int], None] = lambda nbytes: None
+) -> memoryview:
+    body: bytes | bytearray = b""
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
         check_length(len(body) + len(chunk), limit)
         count(len(chunk))
-        body += chunk
-    return memoryview(body)
+        if body:
+            body = bytearray(body) if isinstance(body, bytes) else body
+            body += chunk
+        else:
+            body = chunk
+        if not message.get("more_body", False):
+            return memoryview(body)
 
 
 def check_length(length: int, limit: Longest) -> None:
@@ -149,16 +161,12 @@ def check_length(length: int, limit: Longest) -> None:
 class BuffersResponse(Response):
     """A body that is sent from the memory that it stands in; a short one in one piece."""
 
-    def __init__(
-        self,
-        buffers: Sequence[Buffer],
-        media_type: str,
-        headers: Mapping[str, str] | None = None,
-        background: BackgroundTask | None = None,
-    ) -> None:
-        length = sum(memoryview(buffer).nbytes for buffer in buffers)
-        self._buffers = buffers if length > LARGEST_WRITE else [b"".join(buffers)]
-        super().__init__(None, 200, {**(headers or {}), "content-length": str(length)}, media_type, background)
+    def __init__(self, buffers: Sequence[Buffer], media_type: str, headers: Mapping[str, str] | None = None) -> None:
+        length = sum(map(len, buffers))
+        self._buffers = buffers if length > LARGEST_WRITE or len(buffers) == 1 else [b"".join(buffers)]
+        self.status_code, self.media_type, self.background = 200, media_type, None
+        fields = {**(headers or {}), "content-length": str(length), "content-type": media_type}
+        self.raw_headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in fields.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

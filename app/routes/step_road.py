@@ -1,36 +1,67 @@
-"""The step's own road: a layer in front of FastAPI that answers the one call that a training loop repeats.
+"""The step's own road: an application beside FastAPI's that answers the one call that a training loop repeats.
 
 FastAPI's layers between the server and a route take longer than a small step. The road calls the same function as
-FastAPI's route, which stays for the schema, and hands every other request on.
+FastAPI's route, which stays for the schema.
 """
 
 import re
 
 from fastapi import Request, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
 
 from app.routes import steps
 from app.routes.failures import FAILURES, problem_of
-from app.service import service_of, writer
+from app.service import Service, service_of, writer
+from app.web.body import BULK_BYTES
 
 (ROUTE,) = steps.router.routes
 PATH = re.compile(r"/v1/sessions/([^/]+)/steps")
 
 
-class StepRoad:
-    """The layer that answers `POST /v1/sessions/{session_id}/steps`."""
+def is_step(scope: Scope) -> bool:
+    """Return true for the request of a step without a query."""
+    if scope["type"] != "http" or scope["method"] != "POST" or scope["query_string"] or scope.get("root_path"):
+        return False
+    return PATH.fullmatch(scope["path"]) is not None
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        session_id = _session_id(scope)
-        if session_id is None:
-            await self._app(scope, receive, send)
-            return
-        scope["route"], scope["path_params"] = ROUTE, {"session_id": session_id}
-        response = await _answer(Request(scope, receive), session_id)
-        await response(scope, receive, send)
+async def step_road(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer `POST /v1/sessions/{session_id}/steps`."""
+    session_id = _session_id(scope)
+    scope["route"], scope["path_params"] = ROUTE, {"session_id": session_id}
+    response = await _answer(RoadRequest(scope, receive), session_id)
+    await response(scope, receive, send)
+
+
+class Fields(Headers):
+    """The header fields of a request, found by name in a dictionary."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope=scope)
+        self._by_name = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(self.raw)}
+
+    def get(self, key: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        return self._by_name.get(key, default)
+
+    def getlist(self, key: str) -> list[str]:
+        if len(self._by_name) < len(self.raw):
+            return super().getlist(key)
+        return [self._by_name[key]] if key in self._by_name else []
+
+
+class RoadRequest(Request):
+    """The request of a step."""
+
+    @property
+    def headers(self) -> Headers:
+        if not hasattr(self, "_headers"):
+            self._headers = Fields(self.scope)
+        return self._headers
+
+
+def _session_id(scope: Scope) -> str:
+    return str(scope["path"]).split("/")[3]
 
 
 async def _answer(request: Request, session_id: str) -> Response:
@@ -40,9 +71,23 @@ async def _answer(request: Request, session_id: str) -> Response:
         return problem_of(error)
 
 
-def _session_id(scope: Scope) -> str | None:
-    """Return the session's id in the path of a step without a query; `None` for any other request."""
-    if scope["type"] != "http" or scope["method"] != "POST" or scope["query_string"] or scope.get("root_path"):
-        return None
-    match = PATH.fullmatch(scope["path"])
-    return match and match[1]
+class StepsAtOnce:
+    """The steps that need no task: small ones of a session in memory, if a save does not wait either."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def may_take(self, scope: Scope) -> bool:
+        return self._service.store.is_instant and is_step(scope) and _length(scope) < BULK_BYTES
+
+    def is_free(self, scope: Scope) -> bool:
+        service = self._service
+        return service.admission.is_open and service.stepping.is_quick(_session_id(scope), _length(scope))
+
+
+def _length(scope: Scope) -> int:
+    """Return the announced length of a body; `BULK_BYTES` if it is not announced."""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value)
+    return BULK_BYTES

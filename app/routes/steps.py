@@ -38,5 +38,5 @@ async def take_step(http: Request, session_id: str, service: Has, caller: Writer
             answer_codec.check_answer(request.grads, service.limits)
         answer = await service.stepping.step(caller.tenant, session_id, request)
         buffers = await service.compute.run(lambda: answer_codec.write_answer(answer, request.forms), len(body))
-    service.metrics.steps.labels(answer.outcome).inc()
+    service.metrics.count_step(answer.outcome)
     return BuffersResponse(buffers, answer_codec.media_type, headers_of(answer))

@@ -18,6 +18,7 @@ import xxhash
 
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.store.keys import Claim, KeyMemory, UsedKey
+from app.store.lazy import Lazy
 
 PIECE_BYTES = 1 << 20
 
@@ -70,7 +71,7 @@ class Piece:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Head:
     """A session as the store sees it.
 
@@ -84,7 +85,7 @@ class Head:
     tenant: str
     version: int
     token: str
-    document: bytes
+    document: Lazy = Lazy()
     pieces: tuple[Piece, ...] = ()
     expires_at: float | None = None
     leftovers: tuple[str, ...] = field(default=(), compare=False)
@@ -118,12 +119,12 @@ class Unreadable:
     """Zero in a sum over a list, because the size is unknown."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class HistoryRow:
     """One row of a session's history: its step, and its bytes."""
 
     step: int
-    body: bytes
+    body: Lazy = Lazy()
 
 
 Part: TypeAlias = tuple[Piece, memoryview]

@@ -10,15 +10,69 @@ import bisect
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Self
+from typing import NamedTuple, Self
 
 from app.settings import Settings
-from app.store.base import AlreadyCreated, Head, KeyUsed, Save, Stamp, Store, Unreadable, VersionConflict
-from app.store.envelope import decode, encode, has_expired, listed, peek
+from app.store.base import AlreadyCreated, Head, HistoryRow, KeyUsed, Save, Stamp, Store, Unreadable, VersionConflict
+from app.store.envelope import Label, decode, encode, has_expired, listed, peek
 from app.store.keys import TRIMMED, Claim, UsedKey
 
-Row = tuple[int, int, bytes]
-"""The step, the version that wrote it, the body: sorts in the order of reading."""
+
+class Heads(dict[str, Head | bytes]):
+    """Each session's head: as it was saved, or its bytes, once somebody has read them."""
+
+    def written(self, session_id: str) -> bytes:
+        """Return the bytes of a head."""
+        head = self[session_id]
+        if isinstance(head, Head):
+            head = self[session_id] = encode(head)
+        return head
+
+    def label(self, session_id: str) -> Head | Label | None:
+        """Return what has the stamp and the expiry of a head, if there is one. Raises `StateDamaged`."""
+        head = self.get(session_id)
+        return peek(session_id, head) if isinstance(head, bytes) else head
+
+    def has_expired(self, session_id: str) -> bool:
+        """Tell whether a head has expired. A damaged one has not."""
+        head = self[session_id]
+        return has_expired(head) if isinstance(head, bytes) else head.expired
+
+
+class Row(NamedTuple):
+    """A row of the history: sorts in the order of reading, by its step and the version that wrote it."""
+
+    step: int
+    version: int
+    given: HistoryRow
+
+
+class Rows:
+    """The history of one session."""
+
+    def __init__(self) -> None:
+        self._rows: list[Row] = []
+
+    def forget_after(self, step: int) -> None:
+        """Remove the rows of later steps."""
+        del self._rows[bisect.bisect_left(self._rows, (step + 1,)) :]
+
+    def add(self, row: HistoryRow, version: int, limit: int) -> None:
+        """Keep a row, and of all rows the latest `limit`."""
+        bisect.insort(self._rows, Row(row.step, version, row))
+        del self._rows[:-limit]
+
+    def after(self, step: int, limit: int) -> list[bytes]:
+        """Return `limit` rows of later steps, and all others of the last one's step."""
+        start = bisect.bisect_left(self._rows, (step + 1,))
+        page = self._rows[start : start + limit]
+        if page:
+            page = self._rows[start : bisect.bisect_left(self._rows, (page[-1].step + 1,))]
+        return [row.given.body for row in page]
+
+    def latest(self, count: int) -> list[bytes]:
+        """Return the last `count` rows."""
+        return [row.given.body for row in self._rows[max(0, len(self._rows) - count) :]]
 
 
 class MemoryStore(Store):
@@ -28,10 +82,10 @@ class MemoryStore(Store):
 
     def __init__(self, history_limit: int) -> None:
         self.history_limit = history_limit
-        self._heads: dict[str, bytes] = {}
+        self._heads = Heads()
         self._tenants: dict[str, str] = {}
         self._pieces: dict[str, dict[str, memoryview]] = {}
-        self._rows: dict[str, list[Row]] = {}
+        self._rows: dict[str, Rows] = {}
         self._keys: dict[str, OrderedDict[str, tuple[float, bytes]]] = {}
         """The time and the row of each key that a session used, oldest first."""
         self._claims: dict[tuple[str, str], Claim] = {}
@@ -54,7 +108,7 @@ class MemoryStore(Store):
         pass
 
     async def load(self, session_id: str) -> Head | None:
-        return decode(session_id, self._heads[session_id]) if self._held(session_id) else None
+        return decode(session_id, self._heads.written(session_id)) if self._held(session_id) else None
 
     async def read(self, head: Head, into: memoryview) -> None:
         if self._held(head.session_id) != head.stamp:
@@ -79,16 +133,15 @@ class MemoryStore(Store):
         self._use_keys(session_id, save.used)
         if save.claimed:
             self._created[session_id] = time.time()
-        self._heads[session_id] = encode(save.head)
+        self._heads[session_id] = save.head
         self._tenants[session_id] = save.head.tenant
         if save.state is not None or save.previous is None:
             self._pieces[session_id] = {piece.name: data for piece, data in save.parts}
-        rows = self._rows.setdefault(session_id, [])
+        rows = self._rows.setdefault(session_id, Rows())
         if save.forget_after is not None:
-            del rows[bisect.bisect_left(rows, (save.forget_after + 1,)) :]
+            rows.forget_after(save.forget_after)
         if save.row:
-            bisect.insort(rows, (save.row.step, save.head.version, save.row.body))
-        del rows[: -self.history_limit]
+            rows.add(save.row, save.head.version, self.history_limit)
 
     def _use_keys(self, session_id: str, used: Sequence[UsedKey]) -> None:
         """Remember the keys of a save, and forget old ones. Raises `KeyUsed` before any change."""
@@ -105,8 +158,7 @@ class MemoryStore(Store):
             del keys[oldest]
 
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
-        data = self._heads.get(session_id)
-        is_there = data is not None and not has_expired(data)
+        is_there = session_id in self._heads and not self._heads.has_expired(session_id)
         if is_there and expected is not None and self._held(session_id) != expected:
             raise VersionConflict(f"session {session_id} is no longer at {expected}")
         self._remove(session_id)
@@ -125,23 +177,17 @@ class MemoryStore(Store):
         return held
 
     def _is_over(self, claim: Claim) -> bool:
-        data = self._heads.get(claim.session_id)
-        return self.key_memory.is_old(claim.time) and (data is None or has_expired(data))
+        is_gone = claim.session_id not in self._heads or self._heads.has_expired(claim.session_id)
+        return is_gone and self.key_memory.is_old(claim.time)
 
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
-        rows = self._rows[session_id] if self._held(session_id) else []
-        start = bisect.bisect_left(rows, (after + 1,))
-        page = rows[start : start + limit]
-        if page:
-            page = rows[start : bisect.bisect_left(rows, (page[-1][0] + 1,))]
-        return [body for _, _, body in page]
+        return self._rows[session_id].after(after, limit) if self._held(session_id) else []
 
     async def latest(self, session_id: str, count: int) -> list[bytes]:
-        rows = self._rows[session_id] if self._held(session_id) else []
-        return [body for _, _, body in rows[max(0, len(rows) - count) :]]
+        return self._rows[session_id].latest(count) if self._held(session_id) else []
 
     async def sweep(self) -> int:
-        dead = [session_id for session_id, data in self._heads.items() if has_expired(data)]
+        dead = [session_id for session_id in self._heads if self._heads.has_expired(session_id)]
         for session_id in dead:
             self._remove(session_id)
         over = [place for place, claim in self._claims.items() if self._is_over(claim)]
@@ -152,8 +198,7 @@ class MemoryStore(Store):
 
     def _held(self, session_id: str) -> Stamp | None:
         """Return the stamp of a session that exists and has not expired."""
-        data = self._heads.get(session_id)
-        label = None if data is None else peek(session_id, data)
+        label = self._heads.label(session_id)
         return None if label is None or label.expired else label.stamp
 
     def _remove(self, session_id: str) -> None:
@@ -169,5 +214,5 @@ class MemoryStore(Store):
             if len(heads) == limit:
                 break
             if (before is None or session_id < before) and self._tenants[session_id] == tenant:
-                heads += listed(tenant, session_id, self._heads[session_id])
+                heads += listed(tenant, session_id, self._heads.written(session_id))
         return heads

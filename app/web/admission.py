@@ -3,8 +3,6 @@
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from app.errors import Overloaded
 
@@ -26,17 +24,21 @@ class Admission:
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
-    @asynccontextmanager
-    async def place(self, tenant: str) -> AsyncIterator[None]:
-        """Hold a place for the block. Raises `Overloaded`."""
+    def place(self, tenant: str) -> "Place":
+        """Return a place to hold for a block. Entering it raises `Overloaded`."""
+        return Place(self, tenant)
+
+    async def enter(self, tenant: str) -> None:
+        """Take a place, and wait for it if none is free. Raises `Overloaded`."""
         if tenant in self._waiting or not self._has_room_for(tenant):
             await self._wait(tenant)
         else:
             self._enter(tenant)
-        try:
-            yield
-        finally:
-            self._leave(tenant)
+
+    @property
+    def is_open(self) -> bool:
+        """Return true if there is a place for any tenant, and nobody waits."""
+        return self._free > self._reserve and not self._waiting
 
     def _has_room_for(self, tenant: str) -> bool:
         kept = self._reserve if self._held[tenant] >= self._reserve else 0
@@ -51,7 +53,7 @@ class Admission:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self._leave(tenant)  # the place came at the moment at which the wait ended
+                self.leave(tenant)  # the place came at the moment at which the wait ended
             turn.cancel()
             if isinstance(error, TimeoutError):
                 raise Overloaded("all places are taken; send the request again") from None
@@ -61,7 +63,8 @@ class Admission:
         self._free -= 1
         self._held[tenant] += 1
 
-    def _leave(self, tenant: str) -> None:
+    def leave(self, tenant: str) -> None:
+        """Give a place back."""
         self._free += 1
         self._held[tenant] -= 1
         if not self._held[tenant]:
@@ -78,3 +81,19 @@ class Admission:
             if not turn.done():
                 self._enter(tenant)
                 turn.set_result(None)
+
+
+class Place:
+    """One tenant's place, held by `async with`; a class, because a generator takes longer."""
+
+    __slots__ = ("_admission", "_tenant")
+
+    def __init__(self, admission: Admission, tenant: str) -> None:
+        self._admission = admission
+        self._tenant = tenant
+
+    async def __aenter__(self) -> None:
+        await self._admission.enter(self._tenant)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._admission.leave(self._tenant)

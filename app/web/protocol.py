@@ -5,28 +5,27 @@ malformed HTTP.
 """
 
 import asyncio
-from functools import partial
 from typing import Any
 
 import httptools
 from uvicorn import Config
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.errors import MalformedBody, MalformedHeader, ServiceError
 from app.web.body import EXTENSION, Body
 from app.web.deadlines import Deadlines, Timeouts
 from app.web.lane import Lane
+from app.web.one_write import OneWrite
 from app.web.pacing import Pacing
 from app.web.refusals import close_late, reason, refuse, reset_late
 from app.web.request_head import check_version, origin_form, without_upgrade
+from app.web.starting import Starting
 
 LONGEST_HEAD = 1 << 16
 """Bytes, and what is received at once beyond them. Also of what follows a chunked body."""
 
 
-class Http(HttpToolsProtocol):
+class Http(Starting):
     """The protocol of one connection: the parser's callbacks, and what they start."""
 
     _bytes_beside_bodies = 0
@@ -43,9 +42,8 @@ class Http(HttpToolsProtocol):
         timeouts: Timeouts,
         pacing: Pacing,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(config, server_state, app_state, _loop, pacing=pacing)
         self._lane = lane
-        self._pacing = pacing
         self._check_seconds = timeouts.check_seconds
         self._deadlines = Deadlines(timeouts, self.loop.time)
 
@@ -102,15 +100,8 @@ class Http(HttpToolsProtocol):
         self._deadlines.expect_body()
         self.url = origin_form(self.url, self.headers)
         super().on_headers_complete()
+        self.cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
         self.scope["extensions"] = {EXTENSION: Body(self._lane, self.cycle)}  # type: ignore[dict-item]
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if not self._pacing.begin(cycle.scope["path"], partial(self._start, cycle, app)):
-            self.flow.pause_reading()
-
-    def _start(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self.flow.resume_reading()
-        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         self._count_body(len(body))

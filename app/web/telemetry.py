@@ -9,6 +9,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -44,6 +45,18 @@ class Metrics:
         self.steps = Counter(
             "optim_steps", "Steps answered: applied, skipped or replayed.", ("outcome",), registry=self._registry
         )
+        self._requests = cache(self.requests.labels)
+        self._seconds = cache(self.seconds.labels)
+        self._steps = cache(self.steps.labels)
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        self._requests(method, route, status).inc()
+        self._seconds(route).observe(seconds)
+
+    def count_step(self, outcome: str) -> None:
+        """Count a step that was answered."""
+        self._steps(outcome).inc()
 
     def text(self) -> bytes:
         """Return the counts in Prometheus's text format."""
@@ -100,8 +113,7 @@ class Telemetry:
 
     def _record(self, method: str, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self._metrics.requests.labels(method, route, status).inc()
-        self._metrics.seconds.labels(route).observe(seconds)
+        self._metrics.count_request(method, route, status, seconds)
         _level(status, route)(
             REQUEST, method=method, route=route, status=status, ms=round(1000 * seconds, 2), **_about(scope)
         )

@@ -1,6 +1,7 @@
 """The table of codecs, and the choice among them by a request's headers."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 
 from app.errors import NotAcceptable, UnsupportedMediaType
 from app.wire.codec import Codec
@@ -10,10 +11,13 @@ from app.wire.safetensors_tensors import SafetensorsTensors
 JSON = JsonTensors()
 SAFETENSORS = SafetensorsTensors()
 
+REMEMBERED = 64
+"""Headers whose codec is cached: most requests have the same ones."""
 CODECS: Mapping[str, Codec] = {name: codec for codec in (JSON, SAFETENSORS) for name in (codec.media_type, *codec.also)}
 """By media type."""
 
 
+@lru_cache(REMEMBERED)
 def codec_of(content_type: str | None, content_encoding: str | None = None) -> Codec:
     """Return the codec of a body. Raises `UnsupportedMediaType`."""
     if any(coding.strip().lower() not in ("", "identity") for coding in (content_encoding or "").split(",")):

@@ -109,6 +109,7 @@ async def test_a_large_session_drops_small_ones_in_batches() -> None:
     cache, process = cached()
     known = cache.newest(await stepped_by_parts(process, 1, 1))
     assert known is not None
+    cache.drop(known.head.session_id)  # with the length of its document, which `known` no longer has
     small = [f"{i:032x}" for i in range(3 * DROPPED_AT_ONCE)]
     for session_id in small:
         cache.put(Loaded(replace(known.head, session_id=session_id), known.session, known.state))
@@ -118,3 +119,20 @@ async def test_a_large_session_drops_small_ones_in_batches() -> None:
     for _ in range(3):
         await asyncio.sleep(0)
     assert [*cache._entries] == [known.head.session_id]
+
+
+async def test_a_document_like_the_one_before_is_not_written() -> None:
+    cache, process = cached()
+    known = cache.newest(await stepped_by_parts(process, 1, 1))
+    assert known is not None
+    written = []
+
+    def document() -> bytes:
+        written.append(1)
+        return b"a long document"
+
+    head, cost = replace(known.head, document=document), cache.nbytes
+    cache.put(replace(known, head=head))
+    assert (written, cache.nbytes) == ([], cost)
+    cache.put(replace(known, head=head, session=replace(known.session, notes={"kind": "a new warning"})))
+    assert written == [1]

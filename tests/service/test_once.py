@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import httpx2
 import pytest
 from httpx2 import Client
 
+from app.once import Done
 from app.store.memory import MemoryStore
 from tests.service.calls import SAFETENSORS, W, create, path_of, problem, serving, stepped
 
@@ -310,3 +312,12 @@ def test_a_damaged_row_of_a_key_is_refused(row: bytes) -> None:
             in problem(PATCH.send(client, session, idempotency_key='"a"'), 500, "state_damaged")["detail"]
         )
         assert PATCH.send(client, session, idempotency_key='"b"').status_code == 200
+
+
+def test_a_used_key_holds_no_more_memory_than_its_row() -> None:
+    tracemalloc.start()
+    try:
+        used = [Done("0" * 32, step).used(str(step)) for step in range(100)]
+        assert tracemalloc.get_traced_memory()[0] < len(used) * 1000
+    finally:
+        tracemalloc.stop()

@@ -44,7 +44,7 @@ def test_a_damaged_session_can_be_deleted() -> None:
         session = create(client)
         train(client, session, some_params(), range(1, 2), hold=False)
         name = session.rpartition("/")[2]
-        store._heads[name] = store._heads[name][:-1]
+        store._heads[name] = store._heads.written(name)[:-1]
         problem(client.get(session), 500, "state_damaged")
         assert client.delete(session).status_code == 204
         problem(client.get(session), 404, "session_not_found")

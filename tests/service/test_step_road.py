@@ -12,13 +12,15 @@ import pytest
 from httpx2 import Client
 
 from app.main import create_app
-from app.routes.step_road import StepRoad
 from app.settings import Settings
 from app.store.base import Save
 from app.store.memory import MemoryStore
+from app.web import starting
+from app.web.at_once import start
 from tests.service.calls import SAFETENSORS, W, create, path_of, running
 from tests.service.test_auth import row
 from tests.web.logs import Logs, captured
+from tests.web.sockets import listening
 
 Call: TypeAlias = Callable[[Client, str], httpx2.Response]
 JSON = {"content-type": "application/json"}
@@ -80,12 +82,19 @@ class Failing(MemoryStore):
 
 
 @contextmanager
-def service(*, road: bool, store: MemoryStore | None = None, **settings: Any) -> Iterator[Client]:
+def service(
+    *, road: bool, at_once: bool = False, store: MemoryStore | None = None, **settings: Any
+) -> Iterator[Client]:
+    """The service with its road or without; `at_once` is behind a socket, where a small step starts at once."""
     app = create_app(Settings(store="memory:", **settings), store)
     if not road:
-        app.user_middleware = [layer for layer in app.user_middleware if layer.cls is not StepRoad]
-    with running(app) as client:
-        yield client
+        app.road = None
+    if at_once:
+        with listening(app) as (host, port), Client(base_url=f"http://{host}:{port}") as client:
+            yield client
+    else:
+        with running(app) as client:
+            yield client
 
 
 def told(logs: Logs, session: str) -> list[dict[str, Any]]:
@@ -97,14 +106,14 @@ def told(logs: Logs, session: str) -> list[dict[str, Any]]:
 
 def shown(answer: httpx2.Response, session: str) -> tuple[Any, ...]:
     """Return an answer without what differs from run to run."""
-    varying = {"date", "etag"} | ({"x-request-id"} if answer.headers["x-request-id"] != "mine" else set())
+    varying = {"date", "etag", "server"} | ({"x-request-id"} if answer.headers["x-request-id"] != "mine" else set())
     headers = sorted((name, value) for name, value in answer.headers.multi_items() if name not in varying)
     text = ETAG.sub("ETAG", answer.text.replace(session.rpartition("/")[2], "ID"))
     return answer.status_code, headers, "etag" in answer.headers, text
 
 
-def outcomes(road: bool) -> dict[str, Any]:
-    with captured() as logs, service(road=road) as client:
+def outcomes(*, road: bool, at_once: bool = False) -> dict[str, Any]:
+    with captured() as logs, service(road=road, at_once=at_once) as client:
         session = create(client, on_non_finite="reject")
         logs.text()
         found = {name: (shown(call(client, session), session), told(logs, session)) for name, call in CALLS.items()}
@@ -120,6 +129,16 @@ def test_the_road_answers_as_the_route() -> None:
         assert by_road[name] == outcome, name
     statuses = {name: outcome[0][0] for name, outcome in by_road.items() if name in CALLS}
     assert (statuses["a step"], statuses["the same again"], statuses["a query"]) == (200, 200, 400)
+
+
+def test_steps_at_once_answer_as_the_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = []
+    monkeypatch.setattr(starting, "start", lambda work, loop: tasks.append(start(work, loop)))
+    at_once, by_route = outcomes(road=True, at_once=True), outcomes(road=False)
+    for name, outcome in by_route.items():
+        assert at_once[name] == outcome, name
+    assert len(tasks) > 10
+    assert set(tasks) == {None}
 
 
 def bearer(key: str) -> dict[str, str]:

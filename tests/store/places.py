@@ -53,7 +53,7 @@ class MemoryPlace(Place):
             pieces[name] = data
 
     async def head(self, session_id: str) -> bytes:
-        return self.store._heads[session_id]
+        return self.store._heads.written(session_id)
 
     async def put_head(self, session_id: str, data: bytes) -> None:
         self.store._heads[session_id] = data

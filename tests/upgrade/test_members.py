@@ -32,7 +32,7 @@ def client(store: MemoryStore) -> Iterator[Client]:
 def rewrite(store: MemoryStore, session: str, change: Callable[[Any], None], more: bytes = b"", form: int = 2) -> None:
     """Change the document of a session's head without the service's code; `more` goes into its other lines."""
     name = session.rpartition("/")[2]
-    label, about, document = store._heads[name].split(b" ", 2)[2].split(b"\n", 2)
+    label, about, document = store._heads.written(name).split(b" ", 2)[2].split(b"\n", 2)
     read = orjson.loads(document)
     change(read)
     if more:
