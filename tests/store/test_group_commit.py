@@ -1,6 +1,8 @@
 """Group commit: the order of jobs, refusals and failures."""
 
 import contextlib
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -106,3 +108,31 @@ def test_closing_finishes_all_submitted_jobs(journal: Journal, commits: GroupCom
     journal.first.set()
     commits.close()
     assert all(answer.done() for answer in answers)
+
+
+def test_a_closed_writer_takes_no_job(journal: Journal, commits: GroupCommit[list[str]]) -> None:
+    journal.first.set()
+    commits.close()
+    with pytest.raises(RuntimeError, match="no job is taken"):
+        commits.submit(writes("a"))
+    commits.close()
+    assert journal.committed == []
+
+
+def test_a_process_that_ends_finishes_its_jobs() -> None:
+    script = """
+import contextlib, time
+from app.store.group_commit import GroupCommit
+
+@contextlib.contextmanager
+def begin():
+    yield
+    time.sleep(0.1)
+
+commits = GroupCommit(begin, 1, ())
+for i in range(3):
+    commits.submit(lambda _, i=i: print(i, flush=True), 1)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "0\n1\n2\n"
+    assert ended.stderr == ""
