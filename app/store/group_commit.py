@@ -56,6 +56,7 @@ class GroupCommit(Generic[Transaction]):
         Raises `RuntimeError` once it is closed.
         """
         answer = answer or Future()
+        answer.set_running_or_notify_cancel()  # nobody can cancel it from now on: a job cannot be taken back
         with self._closing:
             if not self._is_open:
                 raise RuntimeError("no job is taken once the writer is closed")

@@ -158,7 +158,10 @@ class LmdbFile:
         Raises `StoreUnavailable` if the file is not open.
         """
         _ = self.environment
-        return self._writer.submit(job, size, answer)
+        try:
+            return self._writer.submit(job, size, answer)
+        except RuntimeError:  # closed by the event loop since, while a thread is here
+            raise StoreUnavailable(f"the store in {self.folder} is not open") from None
 
     async def finish(self, future: "Future[Result]") -> Result:
         """Wait for the thread, also when cancelled: it still uses the caller's buffers."""

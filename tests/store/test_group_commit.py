@@ -103,6 +103,13 @@ def test_no_job_is_answered_before_its_commit(journal: Journal, commits: GroupCo
     assert journal.committed == []
 
 
+def test_a_submitted_job_cannot_be_cancelled(journal: Journal, commits: GroupCommit[list[str]]) -> None:
+    answers = [commits.submit(writes(text)) for text in "ab"]
+    assert not any(answer.cancel() for answer in answers)
+    journal.first.set()
+    assert [answer.result() for answer in answers] == ["A", "B"]
+
+
 def test_closing_finishes_all_submitted_jobs(journal: Journal, commits: GroupCommit[list[str]]) -> None:
     answers = [commits.submit(writes(text)) for text in "abcdef"]
     journal.first.set()
