@@ -3,21 +3,21 @@
 It knows transactions only as context managers: they commit at their end, and undo all after an exception.
 """
 
+import atexit
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeVar
+from threading import Lock, Thread
+from typing import Any, Generic, NamedTuple, TypeVar
 
 Transaction = TypeVar("Transaction")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class _Job(Generic[Transaction]):
-    run: Callable[[Transaction], Any]
+class _Job(NamedTuple):
+    run: Callable[[Any], Any]
     size: int
     answer: Future[Any]
 
@@ -38,34 +38,62 @@ class GroupCommit(Generic[Transaction]):
         self._begin = begin
         self._batch_bytes = batch_bytes
         self._refusals = refusals
-        self._waiting: SimpleQueue[_Job[Transaction]] = SimpleQueue()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
+        self._closing = Lock()
+        self._is_open = True
+        self._thread = Thread(target=self._work, name="store-writer", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
 
-    def submit(self, run: Callable[[Transaction], Result], size: int = 0) -> Future[Result]:
-        """Queue a job; return its answer, which comes with the commit. `size` is about how many bytes it writes."""
-        answer: Future[Result] = Future()
-        self._waiting.put(_Job(run, size, answer))
-        self._thread.submit(self._drain)
+    def submit(
+        self,
+        run: Callable[[Transaction], Result],
+        size: int = 0,
+        answer: Future[Result] | None = None,
+    ) -> Future[Result]:
+        """Queue a job; return its answer, which comes with the commit. `size` is about how many bytes it writes.
+
+        Raises `RuntimeError` once it is closed.
+        """
+        answer = answer or Future()
+        answer.set_running_or_notify_cancel()  # nobody can cancel it from now on: a job cannot be taken back
+        with self._closing:
+            if not self._is_open:
+                raise RuntimeError("no job is taken once the writer is closed")
+            self._waiting.put(_Job(run, size, answer))
         return answer
 
     def close(self) -> None:
         """Wait until all submitted jobs are done."""
-        self._thread.shutdown(wait=True)
+        with self._closing:
+            if self._is_open:
+                self._is_open = False
+                self._waiting.put(None)
+        self._thread.join()
+        atexit.unregister(self.close)
 
-    def _drain(self) -> None:
-        """Run a batch of the waiting jobs. It is called once for each job, and often finds none left."""
-        batch: list[_Job[Transaction]] = []
-        room = self._batch_bytes
+    def _work(self) -> None:
+        """Run all jobs, until there are no more to come."""
+        while (job := self._waiting.get()) is not None:
+            self._attempt(self._batch(job))
+
+    def _batch(self, first: _Job) -> list[_Job]:
+        """Return the first job and those that wait behind it, as many as fit into a transaction."""
+        batch = [first]
+        room = self._batch_bytes - first.size
         while room > 0:
             try:
-                batch.append(self._waiting.get_nowait())
+                job = self._waiting.get_nowait()
             except Empty:
                 break
-            room -= batch[-1].size
-        if batch:
-            self._attempt(batch)
+            if job is None:
+                self._waiting.put(None)  # the last one: for the call after this one
+                break
+            batch.append(job)
+            room -= job.size
+        return batch
 
-    def _attempt(self, batch: list[_Job[Transaction]]) -> None:
+    def _attempt(self, batch: list[_Job]) -> None:
         try:
             answers = self._commit(batch)
         except BaseException as error:
@@ -78,12 +106,12 @@ class GroupCommit(Generic[Transaction]):
         for answer in answers:
             answer()
 
-    def _commit(self, batch: list[_Job[Transaction]]) -> list[Callable[[], None]]:
+    def _commit(self, batch: list[_Job]) -> list[Callable[[], None]]:
         """Run and commit the batch; return a function for each job that answers it."""
         with self._begin() as transaction:
             return [self._run(job, transaction) for job in batch]
 
-    def _run(self, job: _Job[Transaction], transaction: Transaction) -> Callable[[], None]:
+    def _run(self, job: _Job, transaction: Transaction) -> Callable[[], None]:
         try:
             result = job.run(transaction)
         except self._refusals as refusal:

@@ -8,7 +8,7 @@ import asyncio
 import errno
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ from app.store.group_commit import GroupCommit
 from app.store.lmdb_guard import WAY_OUT, Guard
 from app.store.lmdb_rows import Environment, Transaction
 from app.store.lmdb_tables import Tables
+from app.store.lmdb_wait import Wait
 
 TRANSACTION_BYTES = 4 << 20
 """The size of a write transaction. LMDB holds what it writes in memory until it commits: this much stays in cache."""
@@ -144,29 +145,33 @@ class LmdbFile:
 
     async def write(self, job: Callable[[Transaction], Result], size: int = 0) -> Result:
         """Run a job in a transaction that writes, about `size` bytes; return once it is committed."""
-        return await self.finish(self.submit(job, size))
+        answer: Future[Result] = Future()
+        wait = Wait(answer)
+        self.submit(job, size, answer)
+        return await self._result(wait)
 
-    def submit(self, job: Callable[[Transaction], Result], size: int = 0) -> "Future[Result]":
+    def submit(
+        self, job: Callable[[Transaction], Result], size: int = 0, answer: "Future[Result] | None" = None
+    ) -> "Future[Result]":
         """Give a job to the thread that writes, which runs jobs in the order given.
 
         Raises `StoreUnavailable` if the file is not open.
         """
         _ = self.environment
-        return self._writer.submit(job, size)
+        try:
+            return self._writer.submit(job, size, answer)
+        except RuntimeError:  # closed by the event loop since, while a thread is here
+            raise StoreUnavailable(f"the store in {self.folder} is not open") from None
 
     async def finish(self, future: "Future[Result]") -> Result:
         """Wait for the thread, also when cancelled: it still uses the caller's buffers."""
-        waiting = asyncio.wrap_future(future)
+        return await self._result(Wait(future))
+
+    async def _result(self, wait: Wait[Result]) -> Result:
         try:
-            return await asyncio.shield(waiting)
+            return await wait.result()
         except lmdb.Error as error:
             raise translated(error, self.folder) from error
-        except asyncio.CancelledError:
-            while not waiting.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([waiting])
-            waiting.exception()
-            raise
 
 
 def translated(error: lmdb.Error, folder: Path) -> ServiceError:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from app.errors import StoreUnavailable
+from app.store.lmdb_inode import Inode, inode_of
 
 HAS_LOCKS = sys.platform == "linux"
 if HAS_LOCKS:
@@ -95,7 +96,7 @@ class Guard:
         """
         data, locks = self._inodes
         _expect(self._locks, locks)
-        return _expect(self._data, data).st_size
+        return _expect(self._data, data).size
 
     def is_held(self) -> bool:
         """Tell whether any process has the folder open."""
@@ -110,16 +111,16 @@ class Guard:
 
 def _inode(file: Path) -> int | None:
     with suppress(FileNotFoundError):
-        return file.stat().st_ino
+        return inode_of(str(file)).number
     return None
 
 
-def _expect(file: Path, inode: int | None) -> os.stat_result:
+def _expect(file: Path, inode: int | None) -> Inode:
     try:
-        found = file.stat()
+        found = inode_of(str(file))
     except OSError as error:
         raise StoreUnavailable(f"{file} was removed while the store was open: {WAY_OUT} ({error.strerror})") from error
-    if found.st_ino != inode:
+    if found.number != inode:
         raise StoreUnavailable(f"{file} was replaced while the store was open: {WAY_OUT}")
     return found
 

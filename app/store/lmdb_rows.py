@@ -1,6 +1,7 @@
 """Rows of an LMDB table: the parts of keys, and walks over the keys with one prefix."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TypeAlias
 
@@ -13,6 +14,7 @@ Table: TypeAlias = "lmdb._Database"
 LAST_NUMBER = (1 << 64) - 1
 
 
+@lru_cache(maxsize=4096)
 def digest(name: str) -> bytes:
     """Return the 16 bytes that stand for a session or a tenant in a key."""
     return blake2b(name.encode(), digest_size=16).digest()

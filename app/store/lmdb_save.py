@@ -62,7 +62,8 @@ def commit(
             )
         lmdb_keys.check(transaction, tables, save)
         lmdb_claims.check_created(transaction, tables, save)
-    transaction.delete(key, db=tables.staging)
+    if staged:
+        transaction.delete(key, db=tables.staging)
     if not done:
         if save.previous is None:
             tables.purge(transaction, head.session_id, kept=staged)

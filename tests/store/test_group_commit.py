@@ -1,6 +1,8 @@
 """Group commit: the order of jobs, refusals and failures."""
 
 import contextlib
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -101,8 +103,43 @@ def test_no_job_is_answered_before_its_commit(journal: Journal, commits: GroupCo
     assert journal.committed == []
 
 
+def test_a_submitted_job_cannot_be_cancelled(journal: Journal, commits: GroupCommit[list[str]]) -> None:
+    answers = [commits.submit(writes(text)) for text in "ab"]
+    assert not any(answer.cancel() for answer in answers)
+    journal.first.set()
+    assert [answer.result() for answer in answers] == ["A", "B"]
+
+
 def test_closing_finishes_all_submitted_jobs(journal: Journal, commits: GroupCommit[list[str]]) -> None:
     answers = [commits.submit(writes(text)) for text in "abcdef"]
     journal.first.set()
     commits.close()
     assert all(answer.done() for answer in answers)
+
+
+def test_a_closed_writer_takes_no_job(journal: Journal, commits: GroupCommit[list[str]]) -> None:
+    journal.first.set()
+    commits.close()
+    with pytest.raises(RuntimeError, match="no job is taken"):
+        commits.submit(writes("a"))
+    commits.close()
+    assert journal.committed == []
+
+
+def test_a_process_that_ends_finishes_its_jobs() -> None:
+    script = """
+import contextlib, time
+from app.store.group_commit import GroupCommit
+
+@contextlib.contextmanager
+def begin():
+    yield
+    time.sleep(0.1)
+
+commits = GroupCommit(begin, 1, ())
+for i in range(3):
+    commits.submit(lambda _, i=i: print(i, flush=True), 1)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "0\n1\n2\n"
+    assert ended.stderr == ""

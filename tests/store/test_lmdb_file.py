@@ -40,6 +40,17 @@ async def test_a_store_that_is_not_open_says_so(folder: Path) -> None:
             await call()
 
 
+async def test_a_thread_that_is_late_for_the_writer_is_told(lmdb_place: LmdbPlace) -> None:
+    """Stands for a thread that found the file open before the event loop closed it."""
+    file = lmdb_place.store.file
+    late = file._environment
+    await file.close()
+    file._environment = late
+    with pytest.raises(StoreUnavailable, match="is not open"):
+        file.submit(lambda _: None)
+    file._environment = None
+
+
 async def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreUnavailable, match="cannot open the store in"):
