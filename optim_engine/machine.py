@@ -66,6 +66,11 @@ class Machine:
     threads: int = 1
     pool: Executor | None = None
 
+    def blocks(self, elements: int) -> int:
+        """Return how many blocks of a tensor are computed at a time, where nobody waits for each: a call of the kernel
+        takes as long as a twentieth of a block, and the threads should end together."""
+        return max(1, elements // (CHUNK * 16 * self.threads))
+
     def map(self, work: Callable[[T], R], parts: Sequence[T], elements: int) -> list[R]:
         """Return the results of `work` for the parts, in order.
 
