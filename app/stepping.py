@@ -87,7 +87,7 @@ class Stepping:
         is_large = _nbytes(old, request) >= LARGE
         lent = self._records.store.saving(old.session.id, new_token(), old.head) if is_large else nullcontext()
         async with lent as saving:
-            machine = self._compute.machine(_nbytes(old, request))
+            machine = self._compute.machine(_nbytes(old, request), old.session.config.hyperparameters)
             work = partial(changes.step, old, request, machine, self._room, saving)
             change, answer = await self._compute.run(work, _work(old, request))
             await self._records.save(change, saving)

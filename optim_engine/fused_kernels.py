@@ -11,6 +11,7 @@ from zlib import crc32
 
 from numba import float32, float64, literally, njit, types
 
+from optim_engine.fused_cache import KernelCache
 from optim_engine.fused_loops import LINE, LINES, address, fence, moved, row_sums, stack, update
 from optim_engine.fused_rules import EQUATIONS
 from optim_engine.sums import FEWER, LANES, ROW, TILE, TRUSTED
@@ -71,12 +72,13 @@ def _signature(number: Any) -> Any:
 
 
 def _compiled(function: Any, *signatures: Any) -> Any:
-    """Return the function compiled for the signatures, from numba's cache if there is a folder for one."""
-    how = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(list(signatures), cache=True, **how)(function)
-    except RuntimeError:
-        return njit(list(signatures), **how)(function)
+    """Return the function compiled for the signatures, or as it was kept."""
+    kernel = njit(nogil=True, error_model="numpy")(function)
+    kernel._cache = KernelCache(function)
+    for signature in signatures:
+        kernel.compile(signature)
+    kernel.disable_compile()
+    return kernel
 
 
 def _squares(sources):
