@@ -40,6 +40,7 @@ class KernelCache(NullCache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a kernel. A disk that is full costs only the next process its time."""
-        for cache in self._all[:1]:
-            with suppress(OSError):
-                cache.save_overload(sig, data)
+        for cache in self._all:
+            if not isinstance(cache, _Shipped):
+                with suppress(OSError):
+                    cache.save_overload(sig, data)

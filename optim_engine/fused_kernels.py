@@ -190,23 +190,26 @@ def _blocks(rule, old, new, numbers, flags, ends, sums):
     bound = g.dtype.type(LARGE if watched else math.inf)
     of = old, new, squares, exact, (*numbers, bound), (_goes_past_cache(old, new), *flags)
     for k in range(ends.size):
-        _clear(lanes)
-        _clear((total, exact))
+        _clear((*lanes, total, exact))
         careful = watched
         for tile in range(begin, ends[k], TILE):
             _clear(squares)
             at, end = tile, min(tile + TILE, ends[k])
-            if not careful:
-                whole = end - (end - tile) % (LINES * LINE // g.itemsize)
-                at = update(literally(rule), "tiles", of, tile, whole, tile)
+            whole = end - (end - tile) % (LINES * LINE // g.itemsize)
+            kept = careful
+            if careful:
+                at = update(literally(rule), "exact", of, tile, min(tile + LANES, end), tile)
+                careful = not _fits(squares[1])
+            if not careful and at < whole:
+                at = update(literally(rule), "tiles", of, at, whole, tile)
                 careful = watched and at < whole
             if at < end:
                 update(literally(rule), "exact", of, at, end, tile)
             _add(lanes, squares)
-            if careful:
-                careful = not _fits(total, exact, squares[1])
-        for j in range(3):
-            sums[k, j] = _total(lanes[j])
+            if kept or careful:
+                _add((total,), (exact,))
+                _clear((exact,))
+        sums[k, 0], sums[k, 1], sums[k, 2] = _total(lanes[0]), _total(lanes[1]), _total(lanes[2])
         if watched and not TRUSTED <= sums[k, 1] < math.inf:
             sums[k, 1] = _total(total)
         begin = ends[k]
@@ -222,14 +225,11 @@ def _goes_past_cache(old, new):
 
 
 @njit(error_model="numpy")
-def _fits(total, exact, change):
-    """Add a tile's squares of the change in float64, and clear them. Return whether their sums in float32 are small
-    but large enough."""
+def _fits(change):
+    """Return whether the sums of the change's lanes are small, and one large enough."""
     seen, large = False, False
     for i in range(LANES):
-        total[i] += exact[i]
-        exact[i] = 0
-        seen = seen or total[i] >= TRUSTED
+        seen = seen or change[i] >= TRUSTED
         large = large or not change[i] < LARGE
     return seen and not large
 
@@ -240,14 +240,14 @@ def _apart(at, old, new):
     vectors, modulo the size of a page. A load whose address agrees with a recent store's in these bits waits for that
     store."""
     size = old[0].itemsize
-    best, most = 0, -1
+    best, most, mask = 0, -1, LANES * size - 1
     for shift in range(0, LANES * size, LINE):
         least = LANES * size
         for j in range(3):
             place = at + shift + j * APART * size
             for k in range(len(old)):
                 for other in (place - old[k].ctypes.data, place - new[max(k - 1, 0)].ctypes.data):
-                    least = min(least, other % (LANES * size), -other % (LANES * size))
+                    least = min(least, other & mask, -other & mask)
         if least > most:
             best, most = shift, least
     return best

@@ -104,7 +104,7 @@ def vectors(case: Case, sizes: list[int], dtype: type[Any], place: int, seed: in
     st.integers(1, 2),
     st.integers(0, 1000),
 )
-def test_in_place_and_out_of_place_give_the_bits_of_numpy(
+def test_in_place_and_out_of_place_give_numpys_bits(
     case: Case, dtype: type[Any], sizes: list[int], place: int, spike: float, t: int, seed: int
 ) -> None:
     """Also where sums leave their range: a part of the parameters is scaled, or all of them."""
