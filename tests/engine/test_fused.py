@@ -24,12 +24,12 @@ from optim_engine import (
     step,
     sums,
 )
-from optim_engine.arrays import CHUNK, Array
+from optim_engine.arrays import CHUNK, Array, compute_dtype
 from optim_engine.fused_forms import has_loop
 from optim_engine.machine import NUMPY, Machine
 from optim_engine.walk import Update, Vectors
 from tests import oracle
-from tests.engine.cases import ALL, RULES, Case, each_machine, same_bits
+from tests.engine.cases import ALL, DTYPES, RULES, Case, each_machine, same_bits
 from tests.engine.test_machine import FUSED, SIZES, same, vector
 
 
@@ -81,23 +81,29 @@ def vectors(case: Case, sizes: list[int], dtype: type[Any], place: int, seed: in
     """Return the vectors of a run, `place` bytes from a cache line: the same values in place and out of place."""
     rng, size = np.random.default_rng(seed), sum(sizes)
 
-    def made(values: Any) -> Array:
-        x = np.frombuffer(bytearray(size * np.dtype(dtype).itemsize + place + 64), np.uint8)
-        x = x[-x.ctypes.data % 64 + place :][: size * np.dtype(dtype).itemsize].view(dtype)
+    def made(values: Any, dtype: Any) -> Array:
+        nbytes = size * np.dtype(dtype).itemsize
+        x = np.frombuffer(bytearray(nbytes + place + 64), np.uint8)
+        x = x[-x.ctypes.data % 64 + place :][:nbytes].view(dtype)
         x[:] = values
         return x
 
-    rule = OPTIMIZERS[case.optimizer]
+    rule, wide = OPTIMIZERS[case.optimizer], compute_dtype(np.dtype(dtype))
     slots = "params", *rule.slots(case.config.hyperparameters, (size,))
     values = {slot: vector(seed + i, size, np.float64, "contiguous") for i, slot in enumerate(slots)}
-    old = {slot: made(x if slot in ("params", "m", "b") else np.square(x)) for slot, x in values.items()}
-    return Vectors(made(rng.standard_normal(size)), old, old if in_place else {slot: made(7) for slot in old})
+    with np.errstate(all="ignore"):
+        old = {slot: made(x, wide) for slot, x in values.items()}
+        for slot in {"v", "v_max"} & old.keys():
+            np.square(old[slot], out=old[slot])
+        old["params"] = made(values["params"], dtype)
+    new = old if in_place else {slot: made(7, x.dtype) for slot, x in old.items()}
+    return Vectors(made(rng.standard_normal(size), dtype), old, new)
 
 
 @settings(deadline=None, max_examples=150)
 @given(
     st.sampled_from([case for case in RULES if has_loop(case.config.hyperparameters)]),
-    st.sampled_from([np.float32, np.float64]),
+    st.sampled_from([np.float32, np.float64, *DTYPES.values()]),
     st.sampled_from([[1], [127, 129, 1], [20_003], [33_001], [65_536 + 17], [CHUNK + 40_001]]),
     st.sampled_from([0, 4, 16, 20, 64]),
     st.sampled_from([1.0, 0.0, 1e-25, 1e25, np.inf]),
