@@ -13,6 +13,8 @@ COPY app app
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels ./clients/python . \
  && /venv/bin/pip install --no-deps /wheels/*.whl \
  && /venv/bin/pip check
+# Compiles the kernel for large steps and keeps it beside its source. Another kind of processor compiles its own.
+RUN cd / && /venv/bin/python -c "import optim_engine.fused"
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="Optim Service" \

@@ -67,7 +67,7 @@ LOCK := .venv-supply/bin/uv pip compile --universal --python-version 3.13 --gene
 
 lock: .venv-supply/.installed  ## lock what the image installs and builds with: the newest versions that fit, with their hashes
 	echo "optim-client @ file://$(CURDIR)/clients/python" \
-		| $(LOCK) pyproject.toml - --extra fused --no-emit-package optim-client --output-file requirements.lock
+		| $(LOCK) pyproject.toml - --no-emit-package optim-client --output-file requirements.lock
 	$(LOCK) --group build --output-file requirements-build.lock
 
 audit: .venv-supply/.installed  ## look for known vulnerabilities of the locked packages; needs an index with advisories
@@ -85,7 +85,7 @@ peers: .venv-peers/.installed $(VENV)/.installed  ## test the engine against liv
 .venv-bench/.installed: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --upgrade "pip>=26"
-	.venv-bench/bin/python -m pip install --quiet --editable clients/python --editable '.[fused]' --group test --group bench
+	.venv-bench/bin/python -m pip install --quiet --editable clients/python --editable . --group test --group bench
 	touch $@
 
 bench: .venv-bench/.installed  ## measure all comparisons and write docs/performance.md; BENCH="--quick --only step" for a part

@@ -11,7 +11,9 @@ from threading import Thread
 from typing import TypeVar
 
 from app.logs import log
+from optim_engine.fused_forms import has_loop
 from optim_engine.machine import NUMPY, Machine, fused, installed
+from optim_engine.rule import Hyperparameters
 
 T = TypeVar("T")
 
@@ -42,12 +44,13 @@ class Compute:
         self._machine = Machine(NUMPY, threads, self._pool)
         self._loading: Thread | None = None
 
-    def machine(self, nbytes: int) -> Machine:
-        """Return the machine for a step of so many bytes of arrays and state.
+    def machine(self, nbytes: int, h: Hyperparameters) -> Machine:
+        """Return the machine for a step of so many bytes of arrays and state, by the rule of these hyperparameters.
 
-        The first large step makes a thread load the fused kernel. Until it is loaded NumPy computes the same bits.
+        The first large step of a rule with a fused loop makes a thread load the kernel. Until it is loaded NumPy
+        computes the same bits.
         """
-        if nbytes >= FUSED_FROM and self._loading is None and self.kernel != NUMPY.name:
+        if nbytes >= FUSED_FROM and has_loop(h) and self._loading is None and self.kernel != NUMPY.name:
             loading = Thread(target=self._load, name="load-kernel")
             with suppress(RuntimeError):  # no more threads: the next large step tries again
                 loading.start()

@@ -97,7 +97,8 @@ class Stepping:
             return await self._computed(old, request, nbytes, saving)
 
     async def _computed(self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None) -> StepAnswer:
-        work = partial(changes.step, old, request, self._compute.machine(nbytes), self._room, saving)
+        machine = self._compute.machine(nbytes, old.session.config.hyperparameters)
+        work = partial(changes.step, old, request, machine, self._room, saving)
         change, answer = await self._compute.run(work, _work(old, request))
         await self._records.save(change, saving)
         return answer

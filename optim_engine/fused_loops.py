@@ -2,21 +2,29 @@
 width, in an order that no compiler changes. Imported by `fused.py` alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from functools import partial, reduce
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from optim_engine.fused_rules import EQUATIONS, gradient
+
 WIDTH = 16
+LANES = 512
+"""The lanes of squares, as in `sums.py`."""
 LINE = 64
 """Bytes of a cache line."""
 LINES = 4
 """Lines of each vector that are computed before any is stored past the cache: a load waits for a recent store whose
 address agrees with its own in the last bits, and one wait for four lines costs nothing."""
+WATCHED = 2
+"""Lines of each vector that are computed before any is stored where the change is watched."""
 INT = ir.IntType(32)
 
 
@@ -102,36 +110,37 @@ def _across(builder: Any, lanes: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def adam(
-    typing: Any,
-    adds: Any,
-    old: Any,
-    new: Any,
-    squares: Any,
-    numbers: Any,
-    flags: Any,
-    start: Any,
-    end: Any,
-    lane: Any,
-) -> Any:
-    """Apply the equations of `adam.py` to the elements from `start` to `end`. Their squares are stored in `squares`
-    from that lane on, or added to what is there. The flags: the gradient is used as it is (no clipping, no L2), L2
-    decays, AMSGrad, and, where squares are added, the results go past the cache."""
+def update(typing: Any, rule: Any, mode: Any, of: Any, start: Any, end: Any, zero: Any) -> Any:
+    """Apply a rule to the elements from `start` to `end`, and square them. Return the element where it stopped.
+
+    `of` has the old and the new vectors, the lanes of squares and those in float64, the coefficients and the flags.
+    The squares of the element `zero` go to the first lane. The modes differ in the squares.
+    - `rows`: they are stored one after the other.
+    - `tiles`: they are added to the lanes that are there, the rule's vectors in lines past the cache if a flag says
+      so. The elements must fill whole lines, four of each vector at a time. In float32 it stops before a lane of the
+      change reaches the bound, which is the last coefficient.
+    - `exact`: they are added too, and those of the change also to the lanes in float64.
+
+    The flags: the results go past the cache, the gradient is used as it is (no clipping, no L2), L2 decays, the rule's
+    main loop, and the rule's own.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, olds, news, *tuples, first, last, lane = arguments
-        sums, coefficients, flags = (cgutils.unpack_tuple(builder, packed) for packed in tuples)
+        _, _, packed, first, last, zero = arguments
+        olds, news, squares, exact, *tuples = cgutils.unpack_tuple(builder, packed)
+        places, numbers, flags = (cgutils.unpack_tuple(builder, some) for some in (squares, *tuples))
 
         def data(arrays: Any, kind: Any) -> list[Any]:
             made = context.make_array(kind.dtype)
             return [made(context, builder, array).data for array in cgutils.unpack_tuple(builder, arrays)]
 
-        loop = _Loop(builder, data(olds, old), data(news, new), sums, coefficients, adds.literal_value)
-        loop.update(flags, first, last, lane)
-        return context.get_dummy_value()
+        vectors = _Vectors(data(olds, of[0]), data(news, of[1]), places, exact)
+        stop = cgutils.alloca_once_value(builder, last), cgutils.alloca_once_value(builder, cgutils.false_bit)
+        loop = _Loop(builder, rule.literal_value, mode.literal_value, vectors, numbers, flags, zero, *stop)
+        loop.update(first, last)
+        return builder.load(loop.reached)
 
-    given = adds, old, new, squares, numbers, flags, types.intp, types.intp, types.intp
-    return types.void(*given), generate
+    return types.intp(rule, mode, of, types.intp, types.intp, types.intp), generate
 
 
 def _both(builder: Any, flag: Any) -> Iterator[bool]:
@@ -143,81 +152,129 @@ def _both(builder: Any, flag: Any) -> Iterator[bool]:
             yield False
 
 
-@dataclass(frozen=True)
-class _Loop:
-    """A loop over vectors in memory: `sources` are the gradient and the old values, `targets` the new values, and
-    `places` the lanes of squares."""
+class _Vectors(NamedTuple):
+    """The vectors of a loop: the gradient and the old values, the new values, and the lanes of squares."""
 
-    builder: Any
     sources: Sequence[Any]
     targets: Sequence[Any]
     places: Sequence[Any]
-    numbers: Sequence[Any]
-    adds: bool
+    exact: Any
 
-    def update(self, flags: Sequence[Any], first: Any, last: Any, lane: Any) -> None:
-        """Emit loops for each case of the flags: over several lines at a time, if they go past the cache, over vectors,
-        and over the elements that fill no vector."""
-        builder, (bare, decays, amsgrad, past) = self.builder, flags
-        lines = LINES * LINE // _bytes(self.sources[0].type.pointee)
-        wide = builder.select(past, self.whole(first, last, lines), first) if self.adds else first
-        whole = self.whole(wide, last, WIDTH)
-        for is_amsgrad in _both(builder, amsgrad):
-            for is_bare in [False] if is_amsgrad else _both(builder, bare):
-                rule = {"decays": decays, "bare": is_bare, "amsgrad": is_amsgrad}
-                self.emit(lines, first, wide, lane, past=True, **rule)
-                self.emit(WIDTH, wide, whole, builder.add(lane, builder.sub(wide, first)), past=False, **rule)
-            rest = builder.add(lane, builder.sub(whole, first))
-            self.emit(1, whole, last, rest, past=False, decays=decays, bare=False, amsgrad=is_amsgrad)
+
+@dataclass(frozen=True)
+class _Loop:
+    """A loop over vectors in memory."""
+
+    builder: Any
+    rule: str
+    mode: str
+    vectors: _Vectors
+    numbers: Sequence[Any]
+    flags: Sequence[Any]
+    zero: Any
+    reached: Any
+    """A variable for the element where it stopped."""
+    stopped: Any
+    """A variable that says whether it stopped early."""
+
+    @property
+    def number(self) -> Any:
+        return self.vectors.sources[0].type.pointee
+
+    def update(self, first: Any, last: Any) -> None:
+        """Emit a loop for each case of the flags: over several lines at a time, if they go past the cache, over
+        vectors, and over the elements that fill no vector."""
+        builder, (past, bare, _, main, *_) = self.builder, self.flags
+        tiles, line = self.mode == "tiles", LINE // _bytes(self.number)
+        whole = self.whole(first, last, WIDTH)
+        for is_main in _both(builder, main):
+            for is_bare in _both(builder, bare) if is_main and self.mode != "exact" else [False]:
+                rule = {"main": is_main, "bare": is_bare}
+                if tiles:
+                    beyond = builder.select(past, last, first)
+                    self.emit(LINES * line, first, beyond, past=True, **rule)
+                    self.emit(WATCHED * line, beyond, last, **rule)
+                else:
+                    self.emit(WIDTH, first, whole, **rule)
+            if not tiles:
+                self.emit(1, whole, last, main=is_main, bare=False)
 
     def whole(self, first: Any, last: Any, width: int) -> Any:
         """Return the end of the elements from `first` on that fill whole vectors of that width."""
         rest = self.builder.and_(self.builder.sub(last, first), first.type(width - 1))
         return self.builder.sub(last, rest)
 
-    def emit(self, width: int, first: Any, last: Any, lane: Any, *, past: bool, **rule: Any) -> None:
-        """Emit a loop over the elements from `first` to `last`, `width` at a time."""
-        builder, step = self.builder, first.type(width)
+    def emit(self, width: int, first: Any, last: Any, *, main: bool, bare: bool, past: bool = False) -> None:
+        """Emit a loop over the elements from `first` to `last`, `width` at a time; within it, one over each row of
+        lanes, so that one index serves all vectors."""
+        builder, count = self.builder, first.type
         of = [_spread(builder, number, width) for number in self.numbers]
-        with cgutils.for_range_slice(builder, first, last, step) as (i, count):
-            g, *before = [_load(builder, source, i, width) for source in self.sources]
-            *after, change = _adam(builder, g, before, of, **rule)
-            at = builder.add(lane, builder.mul(count, step))
-            for value, place in zip((g, change, after[0]), self.places, strict=True):
-                square = builder.fmul(value, value)
-                if self.adds:
-                    square = builder.fadd(_load(builder, place, at, width), square)
-                _store(builder, square, place, at)
-            for value, target in zip(after, self.targets, strict=False):
-                _store(builder, value, target, i, past)
+        emit = partial(self.row, width, of, main=main, bare=bare, past=past)
+        if self.mode == "rows":
+            emit(first, last, self.zero)
+            return
+        with builder.if_then(builder.icmp_signed("<", first, last)):
+            row = builder.lshr(builder.sub(first, self.zero), count(9))
+            beyond = builder.add(builder.lshr(builder.sub(builder.sub(last, self.zero), count(1)), count(9)), count(1))
+            with cgutils.for_range(builder, builder.sub(beyond, row)) as rows:
+                zero = builder.add(self.zero, builder.shl(builder.add(row, rows.index), count(9)))
+                end = builder.add(zero, count(LANES))
+                start = builder.select(builder.icmp_signed("<", zero, first), first, zero)
+                emit(start, builder.select(builder.icmp_signed("<", last, end), last, end), zero)
+                with builder.if_then(builder.load(self.stopped), likely=False):
+                    rows.do_break()
 
+    def row(
+        self, width: int, of: Sequence[Any], first: Any, last: Any, zero: Any, *, main: bool, bare: bool, past: bool
+    ) -> None:
+        """Emit a loop over elements whose squares go to lanes side by side, from the element `zero` on."""
+        builder, vectors, size = self.builder, self.vectors, first.type(width)
+        places = [builder.gep(place, [builder.neg(zero)]) for place in vectors.places]
+        with cgutils.for_range(builder, builder.sdiv(builder.sub(last, first), size)) as loop:
+            i = builder.add(first, builder.mul(loop.index, size))
+            g, *before = [_load(builder, source, i, width) for source in vectors.sources]
+            seen = g if bare else gradient(builder, g, before[0], of[:3], self.flags[2])
+            results = EQUATIONS[self.rule](builder, seen, before, of[3:], self.flags[4:], main=main)
+            θ = results[0].value
+            change = builder.fsub(θ, before[0])
+            squares = [builder.fmul(value, value) for value in (g, change, θ)]
+            if self.mode != "rows":
+                lanes = [_load(builder, place, i, width) for place in places]
+                squares = [builder.fadd(lane, square) for lane, square in zip(lanes, squares, strict=True)]
+            if self.mode == "tiles" and not past and _bytes(self.number) == 4:
+                self.watch(squares[1], i, loop.do_break)
+            if self.mode == "exact" and _bytes(self.number) == 4:
+                self.add_exactly(change, i, zero, width)
+            for square, place in zip(squares, places, strict=True):
+                _store(builder, square, place, i)
+            for result, target in zip(results, vectors.targets, strict=False):
+                with nullcontext() if result.kept is None else builder.if_then(result.kept):
+                    _store(builder, result.value, target, i, past)
 
-def _adam(
-    b: Any, g: Any, before: Sequence[Any], of: Sequence[Any], decays: Any, *, bare: bool, amsgrad: bool
-) -> list[Any]:
-    """Emit Adam's equations. Return the new parameter, the new moments and the parameter's change."""
-    c, bound, λ, β1, rest1, β2, rest2, ε, γ, decay = of
-    θ, m, v, v_max = before
-    if not bare:
-        g = b.fmul(g, c)
-        least = b.fneg(bound)
-        g = b.select(b.fcmp_ordered("<", g, least), least, g)
-        g = b.select(b.fcmp_ordered(">", g, bound), bound, g)
-        g = b.select(decays, b.fadd(g, b.fmul(θ, λ)), g)
-    m = b.fadd(b.fmul(m, β1), b.fmul(g, rest1))
-    v = b.fadd(b.fmul(v, β2), b.fmul(b.fmul(g, g), rest2))
-    if amsgrad:
-        kept = b.or_(b.fcmp_ordered(">=", v_max, v), b.fcmp_unordered("uno", v_max, v_max))
-        v_max = b.fadd(b.select(kept, v_max, v), ir.Constant(v.type, None))
-    under = b.fadd(_sqrt(b, v_max if amsgrad else v), ε)
-    result = b.fsub(b.fmul(θ, decay), b.fmul(b.fdiv(m, under), γ))
-    return [result, m, v, *([v_max] if amsgrad else []), b.fsub(result, θ)]
+    def add_exactly(self, change: Any, i: Any, zero: Any, width: int) -> None:
+        """Emit the addition of the change's squares in float64, in which they are exact."""
+        builder = self.builder
+        place = builder.gep(self.vectors.exact, [builder.neg(zero)])
+        wide = builder.fpext(change, _vector(ir.DoubleType(), width))
+        total = builder.fadd(_load(builder, place, i, width), builder.fmul(wide, wide))
+        _store(builder, total, place, i)
 
-
-def _sqrt(builder: Any, x: Any) -> Any:
-    number, width = (x.type.element, f"v{x.type.count}") if isinstance(x.type, ir.VectorType) else (x.type, "")
-    name = f"llvm.sqrt.{width}{number.intrinsic_name}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, ir.FunctionType(x.type, [x.type]), name), [x])
+    def watch(self, change: Any, i: Any, stop: Callable[[], None]) -> None:
+        """Emit a stop before anything of these elements is stored, if a lane of the change is at the bound or NaN. The
+        bits of sums of squares, as whole numbers, are in the order of the sums, and NaN is the largest."""
+        builder, width, mask = self.builder, change.type.count, ir.IntType(WIDTH)
+        bits = builder.bitcast(change, ir.VectorType(INT, width))
+        parts = [
+            builder.shuffle_vector(bits, bits, ir.Constant(ir.VectorType(INT, WIDTH), [*range(at, at + WIDTH)]))
+            for at in range(0, width, WIDTH)
+        ]
+        most = reduce(lambda a, b: builder.select(builder.icmp_unsigned(">", a, b), a, b), parts)
+        bound = builder.bitcast(_spread(builder, self.numbers[-1], WIDTH), most.type)
+        large = builder.icmp_unsigned(">=", most, bound)
+        with builder.if_then(builder.icmp_unsigned("!=", builder.bitcast(large, mask), mask(0)), likely=False):
+            builder.store(i, self.reached)
+            builder.store(cgutils.true_bit, self.stopped)
+            stop()
 
 
 def _load(builder: Any, source: Any, at: Any, width: int = 1) -> Any:

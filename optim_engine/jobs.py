@@ -57,26 +57,31 @@ def run(jobs: Sequence[Job], plan: Plan, memory: Array, machine: Machine, filled
                 filled(memory, start, end)
         return sums
 
-    todo = [(job, chunk) for job in jobs for chunk in job.run.chunks]
-    return Totals(*_total(machine.map(work, todo, plan.size), plan))
+    blocks = 1 if filled else machine.blocks(plan.size)
+    todo = [(job, chunk) for job in jobs for chunk in job.run.chunks_of(blocks)]
+    return Totals(*_total(machine.map(work, todo, plan.size), plan, blocks))
 
 
 def square_sum(gradients: Sequence[Array], plan: Plan, machine: Machine) -> float:
     """Return the sum of squares of the runs' gradients."""
-    todo = [(g[chunk.place], chunk) for run, g in zip(plan.runs, gradients, strict=True) for chunk in run.chunks]
-    (total,) = _total(machine.map(lambda part: machine.kernel.squares(*part), todo, plan.size), plan)
+    blocks = machine.blocks(plan.size)
+    todo = [
+        (g[chunk.place], chunk) for run, g in zip(plan.runs, gradients, strict=True) for chunk in run.chunks_of(blocks)
+    ]
+    (total,) = _total(machine.map(lambda part: machine.kernel.squares(*part), todo, plan.size), plan, blocks)
     return total
 
 
-def _total(sums: Sequence[Array], plan: Plan) -> list[float]:
+def _total(sums: Sequence[Array], plan: Plan, blocks: int) -> list[float]:
     """Return the total of the chunks' sums: a tensor's blocks added in order, then the tensors in order of name."""
     if len(sums) == 1 and len(sums[0]) == 1:
         only: list[float] = sums[0][0].tolist()
         return only
     rest, tensors = iter(sums), []
     for run in plan.runs:
-        of_run = [next(rest) for _ in run.chunks]
-        tensors.append(of_run[0] if run.chunks[0].small else in_order(np.concatenate(of_run)))
+        chunks = run.chunks_of(blocks)
+        of_run = [next(rest) for _ in chunks]
+        tensors.append(of_run[0] if chunks[0].small else in_order(np.concatenate(of_run)))
     together = np.concatenate(tensors) if len(tensors) > 1 else tensors[0]
     total: list[float] = in_order(together.take(plan.by_name, axis=0))[0].tolist()
     return total

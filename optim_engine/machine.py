@@ -66,6 +66,12 @@ class Machine:
     threads: int = 1
     pool: Executor | None = None
 
+    def blocks(self, elements: int) -> int:
+        """Return how many blocks of a tensor are computed at a time, where nobody waits for each: a call of the kernel
+        takes as long as a twentieth of a block, and threads should end together."""
+        parts = 8 * self.threads if self.threads > 1 else 1
+        return max(1, elements // (CHUNK * parts))
+
     def map(self, work: Callable[[T], R], parts: Sequence[T], elements: int) -> list[R]:
         """Return the results of `work` for the parts, in order.
 

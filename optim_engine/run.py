@@ -73,14 +73,25 @@ class Run:
     def _scattered(self) -> list[tuple[str, Spans]]:
         return [(slot, spans) for slot, spans in self.spans.items() if len(spans.ranges) > 1]
 
-    @cached_property
+    @property
     def chunks(self) -> list[Chunk]:
         """Return the chunks that are computed one by one.
 
         A pack is one chunk, because its values may have to be copied to their places when it is filled. A tensor whose
         rule updates whole tensors is one as well.
         """
-        return whole_chunk(self.size) if self.unit is Unit.TENSOR else chunks_of([prod(shape) for shape in self.shapes])
+        return self.chunks_of(1)
+
+    def chunks_of(self, blocks: int) -> list[Chunk]:
+        """Return the chunks, if those of a large tensor have so many blocks each."""
+        if blocks not in self._chunks:
+            sizes = [prod(shape) for shape in self.shapes]
+            self._chunks[blocks] = whole_chunk(self.size) if self.unit is Unit.TENSOR else chunks_of(sizes, blocks)
+        return self._chunks[blocks]
+
+    @cached_property
+    def _chunks(self) -> dict[int, list[Chunk]]:
+        return {}
 
     def ranges_of(self, part: slice) -> Iterator[tuple[int, int]]:
         """Yield the ranges of bytes that a part of the run has in the state's memory, in all slots.

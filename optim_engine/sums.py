@@ -151,10 +151,11 @@ class Chunk:
         return np.cumsum([size for part in self.parts for size in part.sizes], dtype=np.int64)
 
 
-def chunks_of(sizes: Sequence[int]) -> list[Chunk]:
-    """Return the chunks of a run whose tensors have these sizes: one large tensor, or small ones."""
+def chunks_of(sizes: Sequence[int], blocks: int = 1) -> list[Chunk]:
+    """Return the chunks of a run whose tensors have these sizes: one large tensor, in chunks of so many blocks, or
+    small ones."""
     if len(sizes) == 1 and sizes[0] >= SMALL:
-        return [Chunk(place, _blocks(place.stop - place.start)) for place in cut(sizes[0], arrays.CHUNK)]
+        return [Chunk(place, _blocks(place.stop - place.start)) for place in cut(sizes[0], blocks * arrays.CHUNK)]
     return [Chunk(slice(0, sum(sizes)), list(_together(sizes)))]
 
 

@@ -26,7 +26,7 @@ def engine(kernel: Kernel, threads: int, *, in_place: bool = False) -> Session:
 def fused() -> Kernel:
     """Return the fused kernel. Raise `RuntimeError` if it cannot run."""
     if (kernel := fastest()) is NUMPY:
-        raise RuntimeError("the fused kernel is missing: pip install './[fused]' in the repository")
+        raise RuntimeError("the fused kernel is missing: numba cannot be imported")
     return kernel
 
 

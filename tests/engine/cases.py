@@ -11,6 +11,7 @@ import pytest
 
 from optim_engine import OPTIMIZERS, Config
 from optim_engine.arrays import Array
+from optim_engine.fused_forms import has_loop
 from optim_engine.machine import NUMPY, Machine, fastest
 from tests.oracle_defaults import DEFAULTS
 
@@ -200,7 +201,7 @@ each_case_and_machine = pytest.mark.parametrize(
         pytest.param(case, machine, id=f"{case.name}-{machine.kernel.name}")
         for machine in MACHINES
         for case in ALL
-        if machine.kernel is NUMPY or case.optimizer in ("adam", "adamw")
+        if machine.kernel is NUMPY or has_loop(case.config.hyperparameters)
     ],
 )
 """Every rule on each kernel that computes it."""

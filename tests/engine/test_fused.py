@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -12,10 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import optim_engine
-from optim_engine import Config, State, fused, fused_loops, reapply, step, sums
+from optim_engine import (
+    OPTIMIZERS,
+    Config,
+    State,
+    fused_kernels,
+    fused_loops,
+    fused_rules,
+    reapply,
+    step,
+    sums,
+)
+from optim_engine.arrays import CHUNK, Array, compute_dtype
+from optim_engine.fused_forms import has_loop
 from optim_engine.machine import NUMPY, Machine
+from optim_engine.walk import Update, Vectors
 from tests import oracle
-from tests.engine.cases import ALL, Case, each_machine, same_bits
+from tests.engine.cases import ALL, DTYPES, RULES, Case, each_machine, same_bits
 from tests.engine.test_machine import FUSED, SIZES, same, vector
 
 
@@ -63,6 +77,56 @@ def test_adam_finds_norms_whose_square_is_out_of_range(machine: Machine, size: f
     assert (metrics.grad_norm, metrics.update_norm, metrics.param_norm) == pytest.approx(expected, rel=1e-6, abs=0)
 
 
+def vectors(case: Case, sizes: list[int], dtype: type[Any], place: int, seed: int, in_place: bool) -> Vectors:
+    """Return the vectors of a run, `place` bytes from a cache line: the same values in place and out of place."""
+    rng, size = np.random.default_rng(seed), sum(sizes)
+
+    def made(values: Any, dtype: Any) -> Array:
+        nbytes = size * np.dtype(dtype).itemsize
+        x = np.frombuffer(bytearray(nbytes + place + 64), np.uint8)
+        x = x[-x.ctypes.data % 64 + place :][:nbytes].view(dtype)
+        x[:] = values
+        return x
+
+    rule, wide = OPTIMIZERS[case.optimizer], compute_dtype(np.dtype(dtype))
+    slots = "params", *rule.slots(case.config.hyperparameters, (size,))
+    values = {slot: vector(seed + i, size, np.float64, "contiguous") for i, slot in enumerate(slots)}
+    with np.errstate(all="ignore"):
+        old = {slot: made(x, wide) for slot, x in values.items()}
+        for slot in {"v", "v_max"} & old.keys():
+            np.square(old[slot], out=old[slot])
+        old["params"] = made(values["params"], dtype)
+    new = old if in_place else {slot: made(7, x.dtype) for slot, x in old.items()}
+    return Vectors(made(rng.standard_normal(size), dtype), old, new)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.sampled_from([case for case in RULES if has_loop(case.config.hyperparameters)]),
+    st.sampled_from([np.float32, np.float64, *DTYPES.values()]),
+    st.sampled_from([[1], [127, 129, 1], [20_003], [33_001], [65_536 + 17], [CHUNK + 40_001]]),
+    st.sampled_from([0, 4, 16, 20, 64]),
+    st.sampled_from([1.0, 0.0, 1e-25, 1e25, np.inf]),
+    st.integers(1, 2),
+    st.integers(0, 1000),
+)
+def test_in_place_and_out_of_place_give_numpys_bits(
+    case: Case, dtype: type[Any], sizes: list[int], place: int, spike: float, t: int, seed: int
+) -> None:
+    """Also where sums leave their range: a part of the parameters is scaled, or all of them."""
+    place, config = place // 8 * 8 if dtype is np.float64 else place, case.config
+    update = Update(config.rule, config.hyperparameters, t, 0.01, 0.5, 1.5, (sum(sizes),))
+    found = []
+    for kernel, in_place in product((NUMPY, FUSED.kernel), (False, True)):
+        run = vectors(case, sizes, dtype, place, seed, in_place)
+        start = seed % 7 * sum(sizes) // 7
+        with np.errstate(all="ignore"):
+            run.old["params"][start:] *= dtype(spike)
+            totals = [kernel.update(update, run.of(chunk), chunk) for chunk in sums.chunks_of(sizes)]
+        found.append([np.concatenate(totals).tobytes(), *[x.tobytes() for x in run.new.values()]])
+    assert found[0] == found[1] == found[2] == found[3]
+
+
 PROGRAM = "import optim_engine.fused"
 
 
@@ -78,8 +142,8 @@ def test_a_second_process_finds_the_kernels_of_the_first(with_numba: None) -> No
     assert kept() == first
 
 
-@pytest.mark.parametrize("kernel", [fused._ADAM, fused._SQUARES])
+@pytest.mark.parametrize("kernel", [*fused_kernels.UPDATES.values(), fused_kernels.SQUARE_SUMS])
 def test_kernels_are_cached_by_all_their_sources(kernel: Any) -> None:
     """Numba's key of a kernel has its own file, and the values of the outer variables that it reads."""
-    compiled_from = [Path(module.__file__).read_bytes() for module in (fused_loops, sums)]
-    assert [cell.cell_contents for cell in kernel.py_func.__closure__] == [crc32(b"".join(compiled_from))]
+    compiled_from = [Path(module.__file__).read_bytes() for module in (fused_loops, fused_rules, sums)]
+    assert crc32(b"".join(compiled_from)) in [cell.cell_contents for cell in kernel.py_func.__closure__]

@@ -5,14 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba import njit
+from numba import float64, literally, njit
 
 from optim_engine.arrays import Array
-from optim_engine.fused_loops import LINE, WIDTH, adam, address, fence, moved, row_sums, stack
+from optim_engine.fused_loops import LINE, address, fence, moved, row_sums, stack, update
 
 N = 512
-BARE, DECAYING, AMSGRAD = (True, False, False), (False, True, False), (True, False, True)
-"""The first flags of `adam`: a plain gradient, L2 decay, and AMSGrad."""
 each_number = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
@@ -32,15 +30,21 @@ def _row_sums(x, y, start, size):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _update(old, new, numbers, flags, start, end, lane, found):  # type: ignore[no-untyped-def]
-    """Update a part, first without and then with the sums of before."""
+def _update(mode, of, start, end, zero, found):  # type: ignore[no-untyped-def]
+    """Update a part with the squares 1 in all lanes before; return where it stopped, and the lanes in float64."""
+    old, new, numbers, flags = of
     g = old[0]
-    squares = stack(g, N), stack(g, N), stack(g, N)
-    adam(False, old, new, squares, numbers, flags, start, end, lane)
-    adam(True, old, new, squares, numbers, flags, start, end, lane)
-    for j in range(3):
-        for i in range(end - start):
-            found[j, i] = squares[j][lane + i]
+    squares, exact = (stack(g, N), stack(g, N), stack(g, N)), stack(float64, N)
+    for i in range(N):
+        exact[i] = 1
+        for j in range(3):
+            squares[j][i] = 1
+    at = update("adam", literally(mode), (old, new, squares, exact, numbers, flags), start, end, zero)
+    for i in range(N):
+        found[3, i] = exact[i]
+        for j in range(3):
+            found[j, i] = squares[j][i]
+    return at
 
 
 def numbers(count: int, dtype: Any, *, seed: int = 0) -> Array:
@@ -83,45 +87,94 @@ def test_rows_are_summed_in_the_order_of_the_engine(dtype: Any, size: int) -> No
         assert _row_sums(x, y, start, size) == (row_sum(x[part]), row_sum(y[part]))
 
 
-def expected(old: tuple[Array, ...], h: tuple[Any, ...], flags: tuple[bool, ...]) -> list[Array]:
-    """Return the new parameter, moments and largest moment, and the change, by NumPy."""
-    g, θ, m, v, v_max = old
-    c, bound, λ, β1, rest1, β2, rest2, ε, γ, decay = h
-    bare, decays, amsgrad, _ = flags
-    if not bare:
-        g = np.clip(g * c, -bound, bound)
-        g = g + θ * λ if decays else g
-    m, v = m * β1 + g * rest1, v * β2 + g * g * rest2
-    v_max = np.maximum(v_max, v) if amsgrad else v_max
-    result = θ * decay - m / (np.sqrt(v_max if amsgrad else v) + ε) * γ
-    return [result, m, v, v_max, result - θ]
+COUNT = 1200
 
 
-def lines_of(count: int, value: float, dtype: Any) -> Array:
-    """Return an array that starts with a cache line."""
-    room = np.full(count + LINE, value, dtype)
+def lines_of(values: Array) -> Array:
+    """Return a copy that starts with a cache line."""
+    room = np.empty(len(values) + LINE, values.dtype)
     first = -room.ctypes.data % LINE // room.itemsize
-    return room[first : first + count]
+    room[first : first + len(values)] = values
+    return room[first : first + len(values)]
+
+
+class Part:
+    """One call on vectors of numbers: what it wrote, and where it stopped."""
+
+    def __init__(
+        self,
+        dtype: Any,
+        mode: str,
+        span: tuple[int, int],
+        *,
+        past: bool = False,
+        bound: float = math.inf,
+        jump: int = -1,
+    ) -> None:
+        self.old = [lines_of(numbers(COUNT, dtype, seed=i)) for i in range(5)]
+        for squares in self.old[3:]:
+            np.square(squares, out=squares)
+        if jump >= 0:
+            self.old[2][jump] = 1e12
+        self.new = [lines_of(np.full(COUNT, 7, dtype)) for _ in range(4)]
+        of = tuple(dtype(x) for x in (1, math.inf, 0, 0.9, 0.1, 0.99, 0.01, 1e-8, 1e-3, 0.999, bound))
+        self.found = np.zeros((4, N))
+        flags = (past, True, False, True, False, False)
+        self.at = _update(mode, (tuple(self.old), tuple(self.new), of, flags), *span, span[0], self.found)
+        g, θ, m, v, _ = self.old
+        m, v = m * of[3] + g * of[4], v * of[5] + g * g * of[6]
+        after = θ * of[9] - m / (np.sqrt(v) + of[7]) * of[8]
+        self.expected = [after, m, v]
+        self.squared = [x * x for x in (g, after - θ, after)]
+        self.exact = (after - θ).astype(np.float64) ** 2
+
+    def check(self, start: int, end: int) -> None:
+        """Check that the elements from `start` to `end` are updated, and nothing beside them."""
+        for made, wanted in zip(self.new, self.expected, strict=False):
+            assert np.array_equal(made[start:end], wanted[start:end])
+            assert set(np.delete(made, np.s_[start:end])) <= {7}
 
 
 @each_number
-@pytest.mark.parametrize("flags", [BARE, DECAYING, AMSGRAD])
 @pytest.mark.parametrize("past", [False, True], ids=["cached", "past the cache"])
-@pytest.mark.parametrize(("start", "end"), [(0, 100), (16, 16 + 2 * WIDTH), (16, 97), (32, 33), (32, 32)])
-def test_a_part_is_updated_and_nothing_beside_it(dtype: Any, flags: Any, past: bool, start: int, end: int) -> None:
-    flags = (*flags, past)
-    old = tuple(numbers(100, dtype, seed=i) for i in range(5))
-    for squares in old[3:]:
-        np.square(squares, out=squares)
-    clipping = (1, math.inf) if flags[0] else (0.5, 0.25)
-    h = tuple(dtype(x) for x in (*clipping, 0.01, 0.9, 0.1, 0.99, 0.01, 1e-8, 1e-3, 0.999))
-    new, found = tuple(lines_of(100, 7, dtype) for _ in range(4)), np.zeros((3, 100), dtype)
-    _update(old, new, h, flags, start, end, 11, found)
-    *after, change = expected(old, h, flags)
-    written = 4 if flags[2] else 3
-    for made, wanted in zip(new[:written], after, strict=False):
-        assert np.array_equal(made[start:end], wanted[start:end])
-    for made in new[:written]:
-        assert set(np.delete(made, np.s_[start:end])) <= {7}
-    for made, value in zip(found, (old[0], change, after[0]), strict=True):
-        assert np.array_equal(made[: end - start], (2 * (value * value))[start:end])
+@pytest.mark.parametrize(("start", "end"), [(0, 1152), (64, 128), (64, 640), (32, 32)])
+def test_tiles_are_updated_and_their_squares_added(dtype: Any, past: bool, start: int, end: int) -> None:
+    part = Part(dtype, "tiles", (start, end), past=past)
+    assert part.at == end
+    part.check(start, end)
+    for made, squares in zip(part.found, part.squared, strict=False):
+        lanes = np.ones(N, dtype)
+        for i in range(start, end):
+            lanes[(i - start) % N] += squares[i]
+        assert np.array_equal(made, lanes)
+
+
+@each_number
+@pytest.mark.parametrize(("start", "end"), [(0, 1100), (16, 48), (16, 97), (32, 33), (32, 32)])
+def test_squares_of_the_change_are_added_in_float64_too(dtype: Any, start: int, end: int) -> None:
+    part = Part(dtype, "exact", (start, end))
+    part.check(start, end)
+    lanes, exact = np.ones(N, dtype), np.ones(N)
+    for i in range(start, end):
+        lanes[(i - start) % N] += part.squared[1][i]
+        exact[(i - start) % N] += part.exact[i]
+    assert np.array_equal(part.found[1], lanes)
+    if dtype is np.float32:
+        assert np.array_equal(part.found[3], exact)
+
+
+@pytest.mark.parametrize("mode", ["rows"])
+@each_number
+@pytest.mark.parametrize(("start", "end"), [(0, 100), (16, 97), (32, 33)])
+def test_squares_of_rows_are_stored_side_by_side(dtype: Any, mode: str, start: int, end: int) -> None:
+    part = Part(dtype, mode, (start, end))
+    part.check(start, end)
+    for made, squares in zip(part.found, part.squared, strict=False):
+        assert np.array_equal(made[: end - start], squares[start:end])
+
+
+@pytest.mark.parametrize("jump", [0, 31, 32, 700, 1151])
+def test_tiles_stop_before_a_large_change_is_stored(jump: int) -> None:
+    part = Part(np.float32, "tiles", (0, 1152), bound=2.0**20, jump=jump)
+    assert part.at == jump // 32 * 32
+    part.check(0, part.at)

@@ -146,7 +146,7 @@ sys.modules["numba"] = None
 import numpy as np
 from app.compute import FUSED_FROM, Compute
 from optim_engine import Config, State, step
-machine, kernel = Compute(2).machine(FUSED_FROM), Compute(2).kernel
+machine, kernel = Compute(2).machine(FUSED_FROM, Config.parse("adamw").hyperparameters), Compute(2).kernel
 x = {"x": np.ones(3, np.float32)}
 print(kernel, machine.kernel.name, step(Config.parse("adamw"), State.empty(), x, x, machine=machine).state.t)
 """
@@ -164,7 +164,7 @@ print(name, before, fastest().name, "numba" in sys.modules)
 NOWHERE_TO_WRITE = """
 from numba import float64
 from numba.core.caching import CacheImpl
-from optim_engine.fused import _compiled
+from optim_engine.fused_kernels import _compiled
 CacheImpl._locator_classes = []
 print(_compiled(lambda x: x / 2, float64(float64))(3.0))
 """

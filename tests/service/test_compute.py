@@ -11,11 +11,15 @@ from optim_client._tensors import decode
 
 from app import changes
 from app.compute import FUSED_FROM, INLINE_BELOW, Compute
+from optim_engine import OPTIMIZERS
+from optim_engine.adam import Adam
 from optim_engine.machine import NUMPY, Kernel
 from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, bits, path_of, serving
 from tests.service.gathered import created, service
 from tests.web.logs import Logs
+
+ADAM = Adam()
 
 
 async def test_small_work_is_inline_and_large_work_on_a_thread() -> None:
@@ -74,11 +78,11 @@ class Library:
 def test_the_first_large_step_loads_the_kernel_on_a_thread(monkeypatch: pytest.MonkeyPatch, logs: Logs) -> None:
     library = Library(monkeypatch, replace(NUMPY, name="numba"))
     compute = Compute(2)
-    assert compute.machine(FUSED_FROM - 1).kernel is NUMPY
+    assert compute.machine(FUSED_FROM - 1, ADAM).kernel is NUMPY
     assert library.asked == 0
-    assert [compute.machine(FUSED_FROM).kernel for _ in range(3)] == [NUMPY] * 3
+    assert [compute.machine(FUSED_FROM, ADAM).kernel for _ in range(3)] == [NUMPY] * 3
     library.load()
-    assert {compute.machine(nbytes).kernel for nbytes in (0, FUSED_FROM)} == {library.kernel}
+    assert {compute.machine(nbytes, ADAM).kernel for nbytes in (0, FUSED_FROM)} == {library.kernel}
     assert (compute.kernel, library.asked) == ("numba", 1)
     compute.close()
     (line,) = logs.lines()
@@ -88,12 +92,24 @@ def test_the_first_large_step_loads_the_kernel_on_a_thread(monkeypatch: pytest.M
 def test_a_kernel_that_cannot_be_loaded_is_not_named(monkeypatch: pytest.MonkeyPatch, logs: Logs) -> None:
     library = Library(monkeypatch, ImportError("needs an older NumPy"))
     compute = Compute(2)
-    assert (compute.kernel, compute.machine(FUSED_FROM).kernel) == ("numba", NUMPY)
+    assert (compute.kernel, compute.machine(FUSED_FROM, ADAM).kernel) == ("numba", NUMPY)
     library.load()
-    assert (compute.kernel, compute.machine(FUSED_FROM).kernel, library.asked) == ("numpy", NUMPY, 1)
+    assert (compute.kernel, compute.machine(FUSED_FROM, ADAM).kernel, library.asked) == ("numpy", NUMPY, 1)
     compute.close()
     (line,) = logs.lines()
     assert (line["level"], line["cause"]) == ("warning", "ImportError: needs an older NumPy")
+
+
+@pytest.mark.parametrize(("optimizer", "asked"), [("nadam", 0), ("muon", 0), ("sgd", 1), ("rmsprop", 1), ("adam", 1)])
+def test_only_a_rule_with_a_fused_loop_loads_the_kernel(
+    monkeypatch: pytest.MonkeyPatch, optimizer: str, asked: int
+) -> None:
+    library = Library(monkeypatch, replace(NUMPY, name="numba"))
+    compute = Compute(1)
+    compute.machine(FUSED_FROM, OPTIMIZERS[optimizer].settings())
+    library.load()
+    assert library.asked == asked
+    compute.close()
 
 
 async def test_large_steps_at_once_have_the_same_bits() -> None:
