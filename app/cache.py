@@ -30,24 +30,35 @@ class StateCache:
         """The cost of all entries."""
 
     def newest(self, session_id: str) -> Loaded | None:
-        """Return the session as this process saw it last. The store may have a newer one."""
+        """Return the session as this process saw it last. The store may have a newer one.
+
+        Each caller gets the state with an array of its own, so the callers that still have one are counted.
+        """
         entry = self._entries.get(session_id)
         if entry is None:
             return None
         self._entries.move_to_end(session_id)
-        return entry[0]
+        return _shared(entry[0])
 
     def get(self, head: Head) -> Loaded | None:
         """Return the session and state of this very head."""
         entry = self.newest(head.session_id)
         return entry if entry is not None and entry.head.token == head.token else None
 
+    def take(self, head: Head) -> bool:
+        """Drop the entry of this very head; return whether there was one. Nobody new gets its state."""
+        entry = self._entries.get(head.session_id)
+        if entry is None or entry[0].head.token != head.token:
+            return False
+        self.drop(head.session_id)
+        return True
+
     def put(self, entry: Loaded) -> None:
         """Keep an entry, without its document, which has only what the session has; drop the oldest to make room."""
         session_id = entry.head.session_id
         self.drop(session_id)
         cost = _cost(entry)
-        self._entries[session_id] = replace(entry, head=replace(entry.head, document=b"")), cost
+        self._entries[session_id] = _shared(replace(entry, head=replace(entry.head, document=b""))), cost
         self.nbytes += cost
         self._make_room()
 
@@ -73,6 +84,12 @@ class StateCache:
         entry = self._entries.pop(session_id, None)
         if entry is not None:
             self.nbytes -= entry[1]
+
+
+def _shared(entry: Loaded) -> Loaded:
+    """Return the entry with an array of its own on the state's memory."""
+    state = entry.state.shared()
+    return entry if state is entry.state else replace(entry, state=state)
 
 
 def _cost(entry: Loaded) -> int:

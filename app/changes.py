@@ -20,6 +20,7 @@ from app.store.keys import UsedKey
 from optim_engine import Config, Edits, Outcome, State, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded
+from optim_engine.fields import LARGEST_INTEGER
 from optim_engine.machine import Machine
 
 
@@ -104,9 +105,16 @@ def edited(old: Loaded, edits: Edits, once: Once, room: Room) -> Change:
 
 
 def step(
-    old: Loaded, request: StepRequest, machine: Machine, room: Room, saving: Saving | None = None
+    old: Loaded,
+    request: StepRequest,
+    machine: Machine,
+    room: Room,
+    saving: Saving | None = None,
+    *,
+    in_place: bool = False,
 ) -> tuple[Change, StepAnswer]:
-    """Take one optimizer step. Raises the engine's errors and those of `room`; nothing has changed then.
+    """Take one optimizer step. Raises the engine's errors and those of `room`; nothing has changed then, except that
+    with `in_place` the old state is void.
 
     A `saving` gets each fresh piece as soon as it is whole.
     """
@@ -117,7 +125,14 @@ def step(
     cutting = Pieces(old.head, saving)
     filled = cutting.filled if saving else None
     outcome = engine_step(
-        session.config, old.state, request.params, request.grads, lr=request.lr, filled=filled, machine=machine
+        session.config,
+        old.state,
+        request.params,
+        request.grads,
+        lr=request.lr,
+        filled=filled,
+        machine=machine,
+        in_place=in_place and session.step < LARGEST_INTEGER,  # otherwise `room` refuses the step once it is computed
     )
     state = outcome.state
     pieces = cutting.of(state.memory)

@@ -3,9 +3,12 @@
 One path: load, from memory or the store → look for an earlier answer → compute → save.
 """
 
-from contextlib import nullcontext
+import asyncio
+from collections.abc import Awaitable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from app import changes
 from app.compute import TENSOR_BYTES, Compute
@@ -16,9 +19,11 @@ from app.replay import earlier_answer
 from app.room import Room
 from app.session import Loaded
 from app.step import KeptAnswer, StepAnswer, StepRequest
-from app.store.base import PIECE_BYTES, KeyUsed, new_token
+from app.store.base import PIECE_BYTES, KeyUsed, Saving, new_token
 from app.turns import Turns
-from optim_engine import EngineError
+from optim_engine import EngineError, is_refused_early
+
+T = TypeVar("T")
 
 LARGE = 4 * PIECE_BYTES
 """Bytes of a step's arrays and state from which on a step is large: a look into the store then costs little compared
@@ -83,15 +88,39 @@ class Stepping:
         return Loaded(head, session, await self._records.state(head, session)), past
 
     async def _take(self, old: Loaded, request: StepRequest) -> StepAnswer:
-        """Compute the step and save it; pieces of a large one are written meanwhile."""
-        is_large = _nbytes(old, request) >= LARGE
-        lent = self._records.store.saving(old.session.id, new_token(), old.head) if is_large else nullcontext()
-        async with lent as saving:
-            machine = self._compute.machine(_nbytes(old, request))
-            work = partial(changes.step, old, request, machine, self._room, saving)
-            change, answer = await self._compute.run(work, _work(old, request))
-            await self._records.save(change, saving)
+        """Compute the step and save it.
+
+        Pieces of a large one are written meanwhile, and it writes over the state if nobody else reads that.
+        """
+        if _nbytes(old, request) < LARGE:
+            return await self._compute_and_save(old, request)
+        store = self._records.store
+        async with store.saving(old.session.id, new_token(), old.head) as saving:
+            if store.keeps_views and not await self._is_refused_early(old, request):
+                return await self._compute_and_save(old, request, saving)
+            with ExitStack() as lent:
+                in_place = lent.enter_context(self._records.in_place(old))
+                taken: Awaitable[StepAnswer] = self._compute_and_save(old, request, saving, in_place=in_place)
+                if in_place and store.keeps_views:  # there is no other copy: finish the step even if it is cancelled
+                    taken = asyncio.shield(_within(lent.pop_all(), taken))
+                return await taken
+
+    async def _is_refused_early(self, old: Loaded, request: StepRequest) -> bool:
+        return await self._compute.run(partial(is_refused_early, old.session.config, request.grads), request.nbytes)
+
+    async def _compute_and_save(
+        self, old: Loaded, request: StepRequest, saving: Saving | None = None, *, in_place: bool = False
+    ) -> StepAnswer:
+        machine = self._compute.machine(_nbytes(old, request))
+        work = partial(changes.step, old, request, machine, self._room, saving, in_place=in_place)
+        change, answer = await self._compute.run(work, _work(old, request))
+        await self._records.save(change, saving)
         return answer
+
+
+async def _within(lent: ExitStack, taken: Awaitable[T]) -> T:
+    with lent:
+        return await taken
 
 
 def _nbytes(old: Loaded, request: StepRequest) -> int:

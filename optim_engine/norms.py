@@ -5,7 +5,7 @@ from math import frexp, inf, isinf, isnan, ldexp, sqrt
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays, flat
+from optim_engine.arrays import BLOCK, Array, Arrays, cut, flat
 from optim_engine.sums import chunks_of, in_order, squares
 
 SMALLEST = 2.0**-960
@@ -50,6 +50,15 @@ def _scaled_norm(tensors: list[Array]) -> float:
     exponent = max(frexp(largest)[1], -1000)
     root = sqrt(_total(x.astype(np.float64) * ldexp(1.0, -exponent) for x in tensors))
     return float(np.ldexp(root, exponent))
+
+
+@np.errstate(all="ignore")
+def is_finite(x: Array) -> bool:
+    """Return whether all elements are finite: quickly where a sum of them is, because then they are."""
+    x = flat(x)
+    return all(
+        bool(np.isfinite(np.add.reduce(x[part]))) or bool(np.isfinite(x[part]).all()) for part in cut(x.size, BLOCK)
+    )
 
 
 def first_non_finite(x: Array) -> tuple[int, ...] | None:

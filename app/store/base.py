@@ -10,6 +10,8 @@ import math
 import secrets
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import ClassVar, NamedTuple, Self, TypeAlias
@@ -228,6 +230,9 @@ class Store(ABC):
     is_instant: ClassVar[bool] = False
     """True if a save never waits, so that nothing can interrupt it."""
 
+    keeps_views: ClassVar[bool] = False
+    """True if the store holds the memory of the states that it was given, not a copy."""
+
     history_limit: int
     """The number of rows that are kept of a session's history, the latest ones."""
     key_memory = KeyMemory()
@@ -269,6 +274,15 @@ class Store(ABC):
         `previous` is the head that the change is made from; without it, the save may be slower.
         """
         return Saving(self, token)
+
+    @contextmanager
+    def written_over(self, head: Head, state: memoryview) -> Iterator[None]:
+        """Hold no view of this state of that head within the block, which writes over it and then saves.
+
+        A store that keeps views has no state of the session meanwhile: who wants to read it waits. If no save came, it
+        holds the state again. This is for a store that keeps copies.
+        """
+        yield
 
     @abstractmethod
     async def save(self, save: Save) -> None:

@@ -2,14 +2,16 @@
 
 It keeps views of the last saved state and copies nothing, because values never change. All pieces of a session are
 views of one state, also those that a save takes over: otherwise one piece would keep a whole old state in memory.
-Between two awaits nobody else runs: a save needs no lock.
+Between two awaits nobody else runs: a save needs no lock. A step may write over the state that is kept here
+(`written_over`): who wants that state waits for the end of the step.
 """
 
 import asyncio
 import bisect
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 from app.settings import Settings
@@ -25,12 +27,15 @@ class MemoryStore(Store):
     """The store in one object: pass the object on to share it."""
 
     is_instant = True
+    keeps_views = True
 
     def __init__(self, history_limit: int) -> None:
         self.history_limit = history_limit
         self._heads: dict[str, bytes] = {}
         self._tenants: dict[str, str] = {}
         self._pieces: dict[str, dict[str, memoryview]] = {}
+        self._written_over: dict[str, asyncio.Event] = {}
+        """The sessions whose state is written over, each with the end of that."""
         self._rows: dict[str, list[Row]] = {}
         self._keys: dict[str, OrderedDict[str, tuple[float, bytes]]] = {}
         """The time and the row of each key that a session used, oldest first."""
@@ -57,6 +62,7 @@ class MemoryStore(Store):
         return decode(session_id, self._heads[session_id]) if self._held(session_id) else None
 
     async def read(self, head: Head, into: memoryview) -> None:
+        await self._until_held(head.session_id)
         if self._held(head.session_id) != head.stamp:
             raise VersionConflict(f"session {head.session_id} is no longer at {head.stamp}")
         held = dict(self._pieces[head.session_id])
@@ -68,8 +74,36 @@ class MemoryStore(Store):
             offset += piece.size
             await asyncio.sleep(0)
 
+    @contextmanager
+    def written_over(self, head: Head, state: memoryview) -> Iterator[None]:
+        session_id = head.session_id
+        if session_id in self._written_over or not self._names(head):
+            yield
+            return
+        self._pieces[session_id] = {}
+        ended = self._written_over[session_id] = asyncio.Event()
+        try:
+            yield
+        finally:
+            if self._names(head):
+                self._pieces[session_id] = {piece.name: data for piece, data in Save(head, None, state).parts}
+            del self._written_over[session_id]
+            ended.set()
+
+    async def _until_held(self, session_id: str) -> None:
+        """Wait until the session's state is not written over."""
+        while ended := self._written_over.get(session_id):
+            await ended.wait()
+
+    def _names(self, head: Head) -> bool:
+        """Return whether this is the session's head, though it may have expired."""
+        data = self._heads.get(head.session_id)
+        return data is not None and peek(head.session_id, data).stamp == head.stamp
+
     async def save(self, save: Save) -> None:
         session_id = save.head.session_id
+        if save.state is None:
+            await self._until_held(session_id)
         if save.is_done(self._held(session_id)):
             return
         if save.claimed and session_id in self._created:
