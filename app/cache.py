@@ -2,6 +2,23 @@
 
 An entry has the head of its save, so the cache may be outdated but never wrong: an entry is used only while the store
 still has that head, or for a change whose compare-and-save checks it.
+
+A large step writes over its state if nobody else reads it (`Records.in_place`). It may, because:
+
+- The entry leaves the cache before the readers are counted, without an await between. Nobody can get the state from
+  here after the count. Everybody who got it before has an array of his own on its memory, and is counted.
+- Only a save that was acknowledged puts the session back. If the step fails, is refused or cancelled, loses against
+  another writer, or if nobody knows what became of its save, the memory goes with the last who holds it, and the next
+  request reads the session from the store, by the head that the store then has. A retry after a conflict does the same.
+- A cancelled step may go on computing on its thread for a while. It writes to memory that nobody else has, and its
+  saving takes no more pieces. A save that was begun is finished, and reads memory that nobody writes any more.
+- Meanwhile a reader of the same session reads the version before from the store, into memory of its own, and may put it
+  here: that entry has the old head, so it is used only as long as the store has that too.
+- Two processes that step one session have two memories and two caches, and the store lets one of them save. The other's
+  memory, computed from the same head, is dropped.
+- A store that keeps views (`memory:`) has no other copy. It lets go of its views for the step, and whoever wants to
+  read the state from it waits. All that may refuse the step is looked at before, and a cancelled step is finished. An
+  error of the service itself in between is not undone; the checksums then tell that the state is damaged.
 """
 
 import asyncio

@@ -84,8 +84,8 @@ def step(
     `filled` is called once for every byte of the next state's memory, in ranges of about 1 MiB in any order, possibly
     from several threads at once. A skipped step does not call it. If `step` raises, its calls and `out` are void.
 
-    With `in_place` the next state may take the memory of the given one, which is void afterwards, also if `step` raises.
-    Nobody else may read it (`buffers.is_sole`).
+    With `in_place` the next state may take the memory of the given one, which is void afterwards, also if `step`
+    raises. Nobody else may read it (`buffers.is_sole`).
 
     Raises `TensorMismatch`, `NonFinite` (for a gradient, if `config.on_non_finite` is "reject") and `InvalidConfig`
     (if the learning rate leaves the range of a float).

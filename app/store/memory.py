@@ -1,9 +1,9 @@
 """Sessions in this process's memory: for tests and notebooks. Nothing outlives the process.
 
-It keeps views of the last saved state and copies nothing, because values never change. All pieces of a session are
+It keeps views of the last saved state and copies nothing. All pieces of a session are
 views of one state, also those that a save takes over: otherwise one piece would keep a whole old state in memory.
-Between two awaits nobody else runs: a save needs no lock. A step may write over the state that is kept here
-(`written_over`): who wants that state waits for the end of the step.
+Between two awaits nobody else runs: a save needs no lock. Values change only while a step writes over them
+(`written_over`): whoever wants to read them waits for its end.
 """
 
 import asyncio
