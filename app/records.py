@@ -142,11 +142,7 @@ class Records:
 
     @contextmanager
     def in_place(self, old: Loaded) -> Iterator[bool]:
-        """Yield whether a step may write over the state, which then is the caller's alone.
-
-        The cache forgets the state before anybody counts its readers, so none can come after. Within the block only a
-        save puts the session back into it.
-        """
+        """Yield whether a step may write over the state, which then is the caller's alone (`cache` says why)."""
         memory, was_cached = old.state.memory, self._cache.take(old.head)
         with ExitStack() as stack:
             if not is_sole(memory):

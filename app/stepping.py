@@ -112,7 +112,7 @@ class Stepping:
         self, old: Loaded, request: StepRequest, saving: Saving | None = None, *, in_place: bool = False
     ) -> StepAnswer:
         machine = self._compute.machine(_nbytes(old, request))
-        work = partial(changes.step, old, request, machine, self._room, saving, in_place=in_place)
+        work = partial(changes.step, old, request, machine, self._room, saving, in_place)
         change, answer = await self._compute.run(work, _work(old, request))
         await self._records.save(change, saving)
         return answer

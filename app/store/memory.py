@@ -2,22 +2,22 @@
 
 It keeps views of the last saved state and copies nothing. All pieces of a session are
 views of one state, also those that a save takes over: otherwise one piece would keep a whole old state in memory.
-Between two awaits nobody else runs: a save needs no lock. Values change only while a step writes over them
-(`written_over`): whoever wants to read them waits for its end.
+Between two awaits nobody else runs: a save needs no lock. Values change only while a step writes over them: whoever
+wants to read them waits for its end (`memory_views`).
 """
 
-import asyncio
 import bisect
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Self
 
 from app.settings import Settings
 from app.store.base import AlreadyCreated, Head, KeyUsed, Save, Stamp, Store, Unreadable, VersionConflict
 from app.store.envelope import decode, encode, has_expired, listed, peek
 from app.store.keys import TRIMMED, Claim, UsedKey
+from app.store.memory_views import MemoryViews
 
 Row = tuple[int, int, bytes]
 """The step, the version that wrote it, the body: sorts in the order of reading."""
@@ -33,9 +33,8 @@ class MemoryStore(Store):
         self.history_limit = history_limit
         self._heads: dict[str, bytes] = {}
         self._tenants: dict[str, str] = {}
-        self._pieces: dict[str, dict[str, memoryview]] = {}
-        self._written_over: dict[str, asyncio.Event] = {}
-        """The sessions whose state is written over, each with the end of that."""
+        self._views = MemoryViews(self._heads)
+        self._pieces = self._views.pieces
         self._rows: dict[str, list[Row]] = {}
         self._keys: dict[str, OrderedDict[str, tuple[float, bytes]]] = {}
         """The time and the row of each key that a session used, oldest first."""
@@ -62,48 +61,18 @@ class MemoryStore(Store):
         return decode(session_id, self._heads[session_id]) if self._held(session_id) else None
 
     async def read(self, head: Head, into: memoryview) -> None:
-        await self._until_held(head.session_id)
+        await self._views.until_held(head.session_id)
         if self._held(head.session_id) != head.stamp:
             raise VersionConflict(f"session {head.session_id} is no longer at {head.stamp}")
-        held = dict(self._pieces[head.session_id])
-        offset = 0
-        for piece in head.pieces:
-            data = held.get(piece.name)
-            piece.verify(head.session_id, data)
-            into[offset : offset + piece.size] = data or b""
-            offset += piece.size
-            await asyncio.sleep(0)
+        await self._views.fill(head, into)
 
-    @contextmanager
-    def written_over(self, head: Head, state: memoryview) -> Iterator[None]:
-        session_id = head.session_id
-        if session_id in self._written_over or not self._names(head):
-            yield
-            return
-        self._pieces[session_id] = {}
-        ended = self._written_over[session_id] = asyncio.Event()
-        try:
-            yield
-        finally:
-            if self._names(head):
-                self._pieces[session_id] = {piece.name: data for piece, data in Save(head, None, state).parts}
-            del self._written_over[session_id]
-            ended.set()
-
-    async def _until_held(self, session_id: str) -> None:
-        """Wait until the session's state is not written over."""
-        while ended := self._written_over.get(session_id):
-            await ended.wait()
-
-    def _names(self, head: Head) -> bool:
-        """Return whether this is the session's head, though it may have expired."""
-        data = self._heads.get(head.session_id)
-        return data is not None and peek(head.session_id, data).stamp == head.stamp
+    def written_over(self, head: Head, state: memoryview) -> AbstractContextManager[None]:
+        return self._views.written_over(head, state)
 
     async def save(self, save: Save) -> None:
         session_id = save.head.session_id
         if save.state is None:
-            await self._until_held(session_id)
+            await self._views.until_held(session_id)
         if save.is_done(self._held(session_id)):
             return
         if save.claimed and session_id in self._created:

@@ -20,7 +20,7 @@ from tests.service.calls import SAFETENSORS
 from tests.stores import STORES
 
 ROWS = 7000
-"""Of 300 float32: the parameters are 8.4 MB, more than the sockets between server and client hold."""
+"""Rows of 300 float32: the parameters are 8.4 MB, more than the sockets between server and client hold."""
 RECEIVE_BYTES = 1 << 16
 ACCEPT = {"accept": SAFETENSORS}
 LIMITS = Limits(max_tensors=9, max_name_length=99)

@@ -109,7 +109,7 @@ def content(found: Any) -> bytes:
 
 
 @pytest.mark.parametrize("reader", READERS)
-async def test_a_reader_of_a_state_sees_it_whole_to_the_end(place: Place, reader: str) -> None:
+async def test_a_reader_of_a_state_sees_it_whole(place: Place, reader: str) -> None:
     process = Process(place.store)
     known = await stepped(process)
     answer = await process.stepping.step("tenant", known, held(3))
@@ -162,9 +162,7 @@ class Lost(Exception):
     """An error between the first write and the save."""
 
 
-async def test_after_a_failed_save_a_state_is_read_from_the_store(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_state_is_read_anew_after_a_failed_save(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     if place.store.keeps_views:
         return
     process = Process(place.store)
