@@ -26,8 +26,7 @@ Row = tuple[int, int, bytes]
 class MemoryStore(Store):
     """The store in one object: pass the object on to share it."""
 
-    is_instant = True
-    keeps_views = True
+    is_instant = keeps_views = True
 
     def __init__(self, history_limit: int) -> None:
         self.history_limit = history_limit
