@@ -67,7 +67,8 @@ def place_of(process: Process, known: str) -> int:
 
 
 async def unwatched(process: Process, known: str) -> None:
-    """Wait until the threads of the store have let go of the last save."""
+    """Wait until the threads of the service and of the store have let go of the last step."""
+    await process.compute.run_apart(lambda: None)
     memory = process.records._cache._entries[known][0].state.memory
     for _ in range(1000):
         if process.records.store.keeps_views or is_sole(memory):
@@ -184,6 +185,7 @@ async def test_a_state_is_read_anew_after_a_failed_save(place: Place, monkeypatc
         raise error
 
     for error in (StoreUnavailable("no"), Lost()):
+        await unwatched(process, known)
         with monkeypatch.context() as patch:
             patch.setattr(process.records, "save", failing)
             with pytest.raises(type(error)):
@@ -243,6 +245,7 @@ async def test_a_cancelled_step_in_place_leaves_a_whole_state(place: Place, monk
     """A store with copies has the old one; `memory:` has no other, so the step is taken all the same."""
     process = Process(place.store)
     known = await stepped(process)
+    await unwatched(process, known)
     step, begun, let_go = changes.step, asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
