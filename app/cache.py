@@ -2,6 +2,23 @@
 
 An entry has the head of its save, so the cache may be outdated but never wrong: an entry is used only while the store
 still has that head, or for a change whose compare-and-save checks it.
+
+A large step writes over its state if nobody else reads it (`Records.in_place`). It may, because:
+
+- The entry leaves the cache before the readers are counted, without an await between. Nobody can get the state from
+  here after the count. Everybody who got it before has an array of his own on its memory, and is counted.
+- Only a save that was acknowledged puts the session back. If the step fails, is refused or cancelled, loses against
+  another writer, or if nobody knows what became of its save, the memory goes with the last who holds it, and the next
+  request reads the session from the store, by the head that the store then has. A retry after a conflict does the same.
+- A cancelled step may go on computing on its thread for a while. It writes to memory that nobody else has, and its
+  saving takes no more pieces. A save that was begun is finished, and reads memory that nobody writes any more.
+- Meanwhile a reader of the same session reads the version before from the store, into memory of its own, and may put it
+  here: that entry has the old head, so it is used only as long as the store has that too.
+- Two processes that step one session have two memories and two caches, and the store lets one of them save. The other's
+  memory, computed from the same head, is dropped.
+- A store that keeps views (`memory:`) has no other copy. It lets go of its views for the step, and whoever wants to
+  read the state from it waits. All that may refuse the step is looked at before, and a cancelled step is finished. An
+  error of the service itself in between is not undone; the checksums then tell that the state is damaged.
 """
 
 import asyncio
@@ -29,17 +46,28 @@ class StateCache:
         """The cost of all entries."""
 
     def newest(self, session_id: str) -> Loaded | None:
-        """Return the session as this process saw it last. The store may have a newer one."""
+        """Return the session as this process saw it last. The store may have a newer one.
+
+        Each caller gets the state with an array of its own, so the callers that still have one are counted.
+        """
         entry = self._entries.get(session_id)
         if entry is None:
             return None
         self._entries.move_to_end(session_id)
-        return entry[0]
+        return _shared(entry[0])
 
     def get(self, head: Head) -> Loaded | None:
         """Return the session and state of this very head."""
         entry = self.newest(head.session_id)
         return entry if entry is not None and entry.head.token == head.token else None
+
+    def take(self, head: Head) -> bool:
+        """Drop the entry of this very head; return whether there was one. Nobody new gets its state."""
+        entry = self._entries.get(head.session_id)
+        if entry is None or entry[0].head.token != head.token:
+            return False
+        self.drop(head.session_id)
+        return True
 
     def put(self, entry: Loaded) -> None:
         """Keep an entry, without its document, which has only what the session has; drop the oldest to make room."""
@@ -47,7 +75,8 @@ class StateCache:
         text = self._text(entry)
         self.drop(session_id)
         cost = _cost(entry, text)
-        self._entries[session_id] = Loaded(_without_document(entry.head), entry.session, entry.state), cost, text
+        kept = _shared(Loaded(_without_document(entry.head), entry.session, entry.state))
+        self._entries[session_id] = kept, cost, text
         self.nbytes += cost
         self._make_room()
 
@@ -95,6 +124,12 @@ def _reads_alike(before: Session, after: Session) -> bool:
         and before.notes == after.notes
         and (before.applied is None, before.skipped is None) == (after.applied is None, after.skipped is None)
     )
+
+
+def _shared(entry: Loaded) -> Loaded:
+    """Return the entry with an array of its own on the state's memory."""
+    state = entry.state.shared()
+    return entry if state is entry.state else Loaded(entry.head, entry.session, state)
 
 
 def _cost(entry: Loaded, text: int) -> int:

@@ -19,9 +19,10 @@ from app.session import Loaded, Session, digest_of, write_config, write_document
 from app.step import KeptAnswer, StepAnswer, StepRequest
 from app.store.base import Head, HistoryRow, Piece, Save, Saving, new_token
 from app.store.keys import UsedKey
-from optim_engine import Config, Edits, Outcome, State, reapply
+from optim_engine import Config, Edits, Filled, Outcome, State, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded
+from optim_engine.fields import LARGEST_INTEGER
 from optim_engine.machine import Machine
 
 
@@ -106,21 +107,18 @@ def edited(old: Loaded, edits: Edits, once: Once, room: Room) -> Change:
 
 
 def step(
-    old: Loaded, request: StepRequest, machine: Machine, room: Room, saving: Saving | None = None
+    old: Loaded, request: StepRequest, machine: Machine, room: Room, saving: Saving | None, in_place: bool = False
 ) -> tuple[Change, StepAnswer]:
     """Take one optimizer step. Raises the engine's errors and those of `room`; nothing has changed then.
 
-    A `saving` gets each fresh piece as soon as it is whole.
+    A `saving` gets each fresh piece as soon as it is whole. With `in_place` the old state is void afterwards.
     """
     started, session = time.perf_counter(), old.session
     room.check_names(session.layout, request.grads)
     came = {} if session.config.hold_params else checksums_of(request.params)
     others = last_params.others(session, request.params, came)
     cutting = Pieces(old.head, saving)
-    filled = cutting.filled if saving else None
-    outcome = engine_step(
-        session.config, old.state, request.params, request.grads, lr=request.lr, filled=filled, machine=machine
-    )
+    outcome = _computed(old, request, machine, cutting.filled if saving else None, in_place=in_place)
     state = outcome.state
     pieces = cutting.of(state.memory)
     checksums = came if outcome.skipped and came else checksums_of(outcome.params)
@@ -144,6 +142,19 @@ def step(
     row = _history_row(after, answer, request, started)
     save = Save(head, old.head, state.memory.data, row, used=used)
     return Change(save, after, state), answer
+
+
+def _computed(old: Loaded, request: StepRequest, machine: Machine, filled: Filled | None, *, in_place: bool) -> Outcome:
+    return engine_step(
+        old.session.config,
+        old.state,
+        request.params,
+        request.grads,
+        lr=request.lr,
+        filled=filled,
+        machine=machine,
+        in_place=in_place and old.session.step < LARGEST_INTEGER,  # beyond that `room` refuses the computed step
+    )
 
 
 def _kept(

@@ -1,8 +1,8 @@
 """Sessions as records of the store: loaded, kept in memory, and saved if nobody was quicker. Knows no HTTP."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -18,6 +18,7 @@ from app.store.base import Head, IncompatibleStore, KeyUsed, Saving, Stamp, Stor
 from app.store.keys import key_digest
 from app.turns import retried
 from optim_engine import EngineError, State
+from optim_engine.buffers import is_sole
 
 T = TypeVar("T")
 
@@ -81,7 +82,7 @@ class Records:
         state = State.allocate(session.step, session.layout, session.counts)
         await self.store.read(head, state.memory.data)
         self._cache.put(Loaded(head, session, state))
-        return state
+        return state.shared()
 
     async def load(self, tenant: str, session_id: str) -> Loaded:
         """Return the session with its state, both of one moment."""
@@ -142,6 +143,20 @@ class Records:
         return once if row is None else replace(once, known=Done.read(row))
 
     # Saving
+
+    @contextmanager
+    def in_place(self, old: Loaded) -> Iterator[bool]:
+        """Yield whether a step may write over the state, which then is the caller's alone (`cache` says why)."""
+        memory, was_cached = old.state.memory, self._cache.take(old.head)
+        with ExitStack() as stack:
+            if not is_sole(memory):
+                stack.enter_context(self.store.written_over(old.head, memory.data))
+            is_alone = is_sole(memory)
+            if not is_alone:
+                stack.close()
+                if was_cached:
+                    self._cache.put(old)
+            yield is_alone
 
     async def save(self, change: Change, saving: Saving | None = None) -> Written:
         """Save, and cache what was saved. A save is finished even if its request is cancelled."""

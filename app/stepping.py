@@ -3,8 +3,12 @@
 One path: load, from memory or the store → look for an earlier answer → compute → save.
 """
 
+import asyncio
+from collections.abc import Awaitable
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from app import changes
 from app.compute import INLINE_BELOW, TENSOR_BYTES, Compute
@@ -17,7 +21,9 @@ from app.session import Loaded
 from app.step import KeptAnswer, StepAnswer, StepRequest
 from app.store.base import PIECE_BYTES, KeyUsed, Saving, new_token
 from app.turns import Turns
-from optim_engine import EngineError
+from optim_engine import EngineError, is_refused_early
+
+T = TypeVar("T")
 
 LARGE = 4 * PIECE_BYTES
 """Bytes of a step's arrays and state from which on a step is large: a look into the store then costs little compared
@@ -89,19 +95,40 @@ class Stepping:
         return Loaded(head, session, await self._records.state(head, session)), past
 
     async def _take(self, old: Loaded, request: StepRequest) -> StepAnswer:
-        """Compute the step and save it; pieces of a large one are written meanwhile."""
+        """Compute the step and save it.
+
+        Pieces of a large one are written meanwhile, and it writes over the state if nobody else reads that.
+        """
         nbytes = _nbytes(old, request)
         if nbytes < LARGE:
-            return await self._computed(old, request, nbytes, None)
-        async with self._records.store.saving(old.session.id, new_token(), old.head) as saving:
-            return await self._computed(old, request, nbytes, saving)
+            return await self._compute_and_save(old, request, nbytes)
+        store = self._records.store
+        async with store.saving(old.session.id, new_token(), old.head) as saving:
+            if store.keeps_views and not await self._is_refused_early(old, request):
+                return await self._compute_and_save(old, request, nbytes, saving)
+            with ExitStack() as lent:
+                in_place = lent.enter_context(self._records.in_place(old))
+                taken: Awaitable[StepAnswer] = self._compute_and_save(old, request, nbytes, saving, in_place=in_place)
+                if in_place and store.keeps_views:  # there is no other copy: finish the step even if it is cancelled
+                    taken = asyncio.shield(_within(lent.pop_all(), taken))
+                return await taken
 
-    async def _computed(self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None) -> StepAnswer:
+    async def _is_refused_early(self, old: Loaded, request: StepRequest) -> bool:
+        return await self._compute.run(partial(is_refused_early, old.session.config, request.grads), request.nbytes)
+
+    async def _compute_and_save(
+        self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None = None, *, in_place: bool = False
+    ) -> StepAnswer:
         machine = self._compute.machine(nbytes, old.session.config.hyperparameters)
-        work = partial(changes.step, old, request, machine, self._room, saving)
+        work = partial(changes.step, old, request, machine, self._room, saving, in_place)
         change, answer = await self._compute.run(work, _work(old, request))
         await self._records.save(change, saving)
         return answer
+
+
+async def _within(lent: ExitStack, taken: Awaitable[T]) -> T:
+    with lent:
+        return await taken
 
 
 def _nbytes(old: Loaded, request: StepRequest) -> int:

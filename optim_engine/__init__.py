@@ -18,7 +18,7 @@ from optim_engine.layout import Entry, Layout, Spec
 from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.schedules import SCHEDULES
 from optim_engine.state import State
-from optim_engine.update import Metrics, Outcome, reapply, step
+from optim_engine.update import Metrics, Outcome, is_refused_early, reapply, step
 
 __all__ = [
     "OPTIMIZERS",
@@ -37,6 +37,7 @@ __all__ = [
     "Spec",
     "State",
     "TensorMismatch",
+    "is_refused_early",
     "reapply",
     "step",
 ]

@@ -2,8 +2,13 @@
 
 An array from `take` returns its memory to the pool when its last view is gone. Nothing is returned by hand, so memory
 that is still being read cannot be returned.
+
+For the same reason it is known exactly who views a memory. NumPy gives every view of a view the same base: the loan's
+first array, which nobody else holds. So the references to that base are the arrays on the memory, and a memoryview
+keeps the array that it was made of. A reader needs to announce nothing, and cannot be forgotten (`is_sole`).
 """
 
+import sys
 import threading
 import time
 from collections import OrderedDict
@@ -34,7 +39,17 @@ class Buffers:
         size = _rounded(nbytes) + ALIGNMENT
         with self._lock:
             memory = self._pop(size) if size in self._idle else None
-        return np.asarray(_Loan(self, np.empty(size, np.uint8) if memory is None else memory, nbytes))
+        return self._lend(np.empty(size, np.uint8) if memory is None else memory, nbytes)
+
+    def take_zeros(self, nbytes: int) -> Array:
+        """Return the same with zeros: fresh memory, which the system clears where it is first touched."""
+        if nbytes < SMALLEST_KEPT:
+            return np.zeros(nbytes, np.uint8)
+        return self._lend(np.zeros(_rounded(nbytes) + ALIGNMENT, np.uint8), nbytes)
+
+    def _lend(self, memory: Array, nbytes: int) -> Array:
+        """Return a view of the loan's first array, which is then held by its views alone."""
+        return np.asarray(_Loan(self, memory, nbytes))[:]
 
     @property
     def idle_bytes(self) -> int:
@@ -94,6 +109,28 @@ class _Loan:
 
     def __del__(self) -> None:
         self._pool.give_back(self._memory)
+
+
+def is_sole(array: Array) -> bool:
+    """Return whether no other array is on the memory of `array`. False for memory that is not lent by a pool.
+
+    What is made of this very array without NumPy's knowledge, such as a memoryview, counts as the array itself: so hand
+    out an array of its own (`array[:]`) to whoever may keep it.
+    """
+    return _is_lent(array) and _references(array) == _OF_ONE
+
+
+def _is_lent(array: Array) -> bool:
+    return isinstance(array.base, np.ndarray) and isinstance(array.base.base, _Loan)
+
+
+def _references(array: Array) -> int:
+    """Return the number of references to the array's base, this function's own among them."""
+    return sys.getrefcount(array.base)
+
+
+_OF_ONE = _references(np.empty(1)[:])
+"""The count for a base with one view."""
 
 
 def _rounded(nbytes: int) -> int:

@@ -5,7 +5,7 @@ from math import frexp, inf, isinf, isnan, ldexp, sqrt
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays, flat
+from optim_engine.arrays import BLOCK, Array, Arrays, cut, flat
 from optim_engine.sums import chunks_of, in_order, squares
 
 SMALLEST = 2.0**-960
@@ -56,6 +56,15 @@ def trust_ratio(θ: Array, u: Array) -> float:
     """Return ‖θ‖/‖u‖, or 1 if either norm is 0."""
     of_parameter, of_update = norm([θ]), norm([u])
     return of_parameter / of_update if of_parameter and of_update else 1.0
+
+
+@np.errstate(all="ignore")
+def is_finite(x: Array) -> bool:
+    """Return whether all elements are finite: quickly where a sum of them is, because then they are."""
+    x = flat(x)
+    return all(
+        bool(np.isfinite(np.add.reduce(x[part]))) or bool(np.isfinite(x[part]).all()) for part in cut(x.size, BLOCK)
+    )
 
 
 def first_non_finite(x: Array) -> tuple[int, ...] | None:

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from optim_engine.arrays import Array, convert
 from optim_engine.buffers import BUFFERS
 from optim_engine.layout import Entry, Layout, Spec, check_dtype
@@ -12,7 +10,7 @@ from optim_engine.layout import Entry, Layout, Spec, check_dtype
 
 @dataclass(frozen=True)
 class State:
-    """The state of a session. It is immutable: a step returns the next one.
+    """The state of a session. It is immutable: a step returns the next one. Only a step in place makes it void.
 
     `t` is the number of steps, `counts` has each tensor's number of updates. `memory` (uint8) has the values of all
     slots, in the places that `layout` defines.
@@ -35,6 +33,13 @@ class State:
         for start, end in layout.gaps:
             memory[start:end] = 0
         return cls(t, layout, counts, memory)
+
+    def shared(self) -> "State":
+        """Return the same state with an array of its own on the memory, which counts as a reader of it (`buffers`).
+
+        Memory that is not lent by a pool is never written over, and needs no count.
+        """
+        return self if self.memory.base is None else replace(self, memory=self.memory[:])
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -80,7 +85,7 @@ class State:
             memory = BUFFERS.take(layout.nbytes)
             memory[:] = self.memory
             return replace(self, memory=memory)
-        new = State(self.t, layout, self.counts, np.zeros(layout.nbytes, np.uint8))  # not from the pool: this is rare
+        new = State(self.t, layout, self.counts, BUFFERS.take_zeros(layout.nbytes))
         for tensor, slot in layout.offsets.keys() & self.layout.offsets.keys():
             new.array(tensor, slot)[...] = self.array(tensor, slot)
         return new

@@ -1,6 +1,7 @@
 """One optimizer step over named arrays: check → plan → clip → walk.
 
-No input is written to, so a refused step has changed nothing.
+No input is written to, so a refused step has changed nothing; except by a step in place, which writes the new moments
+and held parameters over the old ones. Its results are the same to the bit.
 """
 
 import math
@@ -19,7 +20,7 @@ from optim_engine.errors import NonFinite
 from optim_engine.jobs import Filled, Job
 from optim_engine.layout import Layout
 from optim_engine.machine import ALONE, Machine
-from optim_engine.norms import by_name, first_non_finite, norm
+from optim_engine.norms import by_name, first_non_finite, is_finite, norm
 from optim_engine.plan import Plan, plan_of, plan_step, specs_of
 from optim_engine.run import Run
 from optim_engine.state import State
@@ -71,6 +72,7 @@ def step(
     out: Arrays | None = None,
     filled: Filled | None = None,
     machine: Machine = ALONE,
+    in_place: bool = False,
 ) -> Outcome:
     """Return the next state, and the new parameters of the tensors in `grads`.
 
@@ -82,12 +84,17 @@ def step(
     `filled` is called once for every byte of the next state's memory, in ranges of about 1 MiB in any order, possibly
     from several threads at once. A skipped step does not call it. If `step` raises, its calls and `out` are void.
 
+    With `in_place` the next state may take the memory of the given one, which is void afterwards, also if `step`
+    raises. Nobody else may read it (`buffers.is_sole`).
+
     Raises `TensorMismatch`, `NonFinite` (for a gradient, if `config.on_non_finite` is "reject") and `InvalidConfig`
     (if the learning rate leaves the range of a float).
     """
+    given = state
     state, layout, plan = _planned(config, state, params, grads)
+    in_place = in_place or state is not given
     rates = config.learning_rates(state.t + 1, lr)
-    return _stepped(config, state, layout, plan, params, grads, rates, out, filled, machine)
+    return _stepped(config, state, layout, plan, params, grads, rates, out, filled, machine, in_place)
 
 
 def _stepped(
@@ -101,6 +108,7 @@ def _stepped(
     out: Arrays | None,
     filled: Filled | None,
     machine: Machine,
+    in_place: bool,
 ) -> Outcome:
     """Return the outcome of a step whose tensors were checked."""
     gradients = [run.gather(grads, _dtype_of(config, run, grads)) for run in plan.runs]
@@ -111,7 +119,7 @@ def _stepped(
             _refuse(grads, *bad)
         return _skipped(config, state, params, grads, rates[None], grad_norm)
     scale = config.clip.scale(grad_norm) if config.clip else 1.0
-    old, new = _next(state, layout, plan, filled)
+    old, new = _next(state, layout, plan, filled, in_place)
     θs = [None] * len(plan.runs) if config.hold_params else plan.gathered(params)
     out = None if config.hold_params else out
     todo = [
@@ -126,6 +134,11 @@ def _stepped(
     after = _named(plan, [job.answer for job in todo], out)
     metrics = Metrics(rates[None], grad_norm, math.sqrt(sums.change), math.sqrt(sums.params), scale)
     return Outcome(new, _answered(config, after, grads), metrics)
+
+
+def is_refused_early(config: Config, grads: Arrays) -> bool:
+    """Return whether a refusal of a step with these gradients would come before anything is written, also in place."""
+    return _norm_comes_first(config) or all(map(is_finite, grads.values()))
 
 
 @np.errstate(all="ignore")
@@ -199,15 +212,13 @@ def _vectors(run: Run, g: Array, θ: Array | None, old: State, new: State, out: 
     return Vectors(g, before, after)
 
 
-def _next(state: State, layout: Layout, plan: Plan, filled: Filled | None) -> tuple[State, State]:
+def _next(state: State, layout: Layout, plan: Plan, filled: Filled | None, in_place: bool) -> tuple[State, State]:
     """Return the state to read, and the next one to fill, which already has all that the step does not change."""
     if layout is not state.layout:
-        state = state.moved(layout)
-        memory = state.memory
-    else:
-        memory = BUFFERS.take(len(state.memory))
+        state, in_place = state.moved(layout), True
+    memory = state.memory if in_place else BUFFERS.take(len(state.memory))
     for start, end in plan.untouched:
-        if memory is not state.memory:
+        if not in_place:
             memory[start:end] = state.memory[start:end]
         if filled:
             filled(memory, start, end)

@@ -10,6 +10,7 @@ import math
 import secrets
 import time
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import ClassVar, NamedTuple, Self, TypeAlias
@@ -36,11 +37,8 @@ class AlreadyCreated(VersionConflict):
 
 
 class Stamp(NamedTuple):
-    """The identity of one head among a session's heads.
-
-    The version alone is not enough: a store that lost its last saves (a failover, an old backup) gives their versions
-    out again.
-    """
+    """The identity of one head among a session's heads. The version alone is not enough: a store that lost its last
+    saves (a failover, an old backup) gives their versions out again."""
 
     version: int
     token: str
@@ -229,6 +227,8 @@ class Store(ABC):
     is_instant: ClassVar[bool] = False
     """True if a save never waits, so that nothing can interrupt it."""
 
+    keeps_views: ClassVar[bool] = False
+    """True if the store holds the memory of the states that it was given, not a copy."""
     history_limit: int
     """The number of rows that are kept of a session's history, the latest ones."""
     key_memory = KeyMemory()
@@ -251,10 +251,8 @@ class Store(ABC):
 
     @abstractmethod
     async def load(self, session_id: str) -> Head | None:
-        """Return the head, or `None` if there is none or it has expired.
-
-        Raises `StateDamaged`, and `IncompatibleStore` for a head that a newer version wrote.
-        """
+        """Return the head, or `None` if there is none or it has expired. Raises `StateDamaged`, and `IncompatibleStore`
+        for a head that a newer version wrote."""
 
     @abstractmethod
     async def read(self, head: Head, into: memoryview) -> None:
@@ -271,6 +269,11 @@ class Store(ABC):
         """
         return Saving(self, token)
 
+    def written_over(self, head: Head, state: memoryview) -> AbstractContextManager[None]:
+        """Hold no view of that head's state within the block, which writes over it and then saves. A store that keeps
+        views lets readers wait meanwhile, and views the state again if no save came."""
+        return nullcontext()
+
     @abstractmethod
     async def save(self, save: Save) -> None:
         """Save the change if the store holds `save.previous`, else raise `VersionConflict`.
@@ -284,10 +287,8 @@ class Store(ABC):
 
     @abstractmethod
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
-        """Delete the session and all that belongs to it; return whether it existed.
-
-        Raises `VersionConflict` if it exists and is not at `expected`.
-        """
+        """Delete the session and all that belongs to it; return whether it existed. Raises `VersionConflict` if it
+        exists and is not at `expected`."""
 
     @abstractmethod
     async def used(self, session_id: str, digest: str) -> bytes | None:

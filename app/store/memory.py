@@ -1,42 +1,24 @@
 """Sessions in this process's memory: for tests and notebooks. Nothing outlives the process.
 
-It keeps views of the last saved state and copies nothing, because values never change. All pieces of a session are
-views of one state, also those that a save takes over: otherwise one piece would keep a whole old state in memory.
-Between two awaits nobody else runs: a save needs no lock.
+It keeps views of the last saved state and copies nothing. All pieces of a session are views of one state, also those
+that a save takes over: otherwise one piece would keep a whole old state in memory. Between two awaits nobody else runs:
+a save needs no lock. Values change only while a step writes over them: whoever wants to read them waits for its end
+(`memory_views`).
 """
 
-import asyncio
 import bisect
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Self
 
 from app.settings import Settings
 from app.store.base import AlreadyCreated, Head, HistoryRow, KeyUsed, Save, Stamp, Store, Unreadable, VersionConflict
-from app.store.envelope import Label, decode, encode, has_expired, listed, peek
+from app.store.envelope import decode, listed
 from app.store.keys import TRIMMED, Claim, UsedKey
-
-
-class Heads(dict[str, Head | bytes]):
-    """Each session's head: as it was saved, or its bytes, once somebody has read them."""
-
-    def written(self, session_id: str) -> bytes:
-        """Return the bytes of a head."""
-        head = self[session_id]
-        if isinstance(head, Head):
-            head = self[session_id] = encode(head)
-        return head
-
-    def label(self, session_id: str) -> Head | Label | None:
-        """Return what has the stamp and the expiry of a head, if there is one. Raises `StateDamaged`."""
-        head = self.get(session_id)
-        return peek(session_id, head) if isinstance(head, bytes) else head
-
-    def has_expired(self, session_id: str) -> bool:
-        """Tell whether a head has expired. A damaged one has not."""
-        head = self[session_id]
-        return has_expired(head) if isinstance(head, bytes) else head.expired
+from app.store.memory_heads import Heads
+from app.store.memory_views import MemoryViews
 
 
 class Row(NamedTuple):
@@ -78,13 +60,14 @@ class Rows:
 class MemoryStore(Store):
     """The store in one object: pass the object on to share it."""
 
-    is_instant = True
+    is_instant = keeps_views = True
 
     def __init__(self, history_limit: int) -> None:
         self.history_limit = history_limit
         self._heads = Heads()
         self._tenants: dict[str, str] = {}
-        self._pieces: dict[str, dict[str, memoryview]] = {}
+        self._views = MemoryViews(self._heads)
+        self._pieces = self._views.pieces
         self._rows: dict[str, Rows] = {}
         self._keys: dict[str, OrderedDict[str, tuple[float, bytes]]] = {}
         """The time and the row of each key that a session used, oldest first."""
@@ -111,19 +94,18 @@ class MemoryStore(Store):
         return decode(session_id, self._heads.written(session_id)) if self._held(session_id) else None
 
     async def read(self, head: Head, into: memoryview) -> None:
+        await self._views.until_held(head.session_id)
         if self._held(head.session_id) != head.stamp:
             raise VersionConflict(f"session {head.session_id} is no longer at {head.stamp}")
-        held = dict(self._pieces[head.session_id])
-        offset = 0
-        for piece in head.pieces:
-            data = held.get(piece.name)
-            piece.verify(head.session_id, data)
-            into[offset : offset + piece.size] = data or b""
-            offset += piece.size
-            await asyncio.sleep(0)
+        await self._views.fill(head, into)
+
+    def written_over(self, head: Head, state: memoryview) -> AbstractContextManager[None]:
+        return self._views.written_over(head, state)
 
     async def save(self, save: Save) -> None:
         session_id = save.head.session_id
+        if save.state is None:
+            await self._views.until_held(session_id)
         if save.is_done(self._held(session_id)):
             return
         if save.claimed and session_id in self._created:

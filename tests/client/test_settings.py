@@ -89,9 +89,7 @@ def test_a_schedules_type_has_the_contracts_settings(schedule: Any) -> None:
     [kind] = get_args(types.pop("kind"))
     expected = contract.SCHEDULES[kind]
     assert schedule.__required_keys__ == {"kind", *expected["required"]}
-    assert types == {
-        name: type_of(schema) for name, schema in expected["settings"].items()
-    }
+    assert types == {name: type_of(schema) for name, schema in expected["settings"].items()}
 
 
 def test_every_schedule_has_a_type() -> None:

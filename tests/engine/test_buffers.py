@@ -2,12 +2,14 @@
 
 import gc
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from optim_engine.arrays import Array
-from optim_engine.buffers import ALIGNMENT, SMALLEST_KEPT, Buffers
+from optim_engine.buffers import ALIGNMENT, SMALLEST_KEPT, Buffers, is_sole
 
 MB = 1 << 20
 
@@ -157,3 +159,49 @@ def test_of_one_size_what_lies_idle_longest_is_let_go(monkeypatch: pytest.Monkey
     now = 5.0
     assert MB <= buffers.let_go(5) < 2 * MB
     assert address(buffers.take(MB)) == place
+
+
+VIEWS: dict[str, Callable[[Array], Any]] = {
+    "a slice": lambda array: array[3:7],
+    "a view of a view": lambda array: array.view(np.float32)[5:].reshape(-1, 1)[::2],
+    "a memoryview of a view": lambda array: array[:].data[10:20],
+    "an array on a memoryview": lambda array: np.frombuffer(array[:].data, np.uint8),
+    "a view in a container": lambda array: [(array[:0],)],
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_any_view_is_counted_until_it_is_gone(name: str) -> None:
+    array = Buffers().take(MB)
+    assert is_sole(array)
+    view = VIEWS[name](array)
+    assert not is_sole(array)
+    del view
+    assert is_sole(array)
+
+
+def test_an_array_is_sole_once_the_first_one_is_gone() -> None:
+    array = Buffers().take(MB)
+    mine = array[:]
+    assert not is_sole(mine)
+    del array
+    assert is_sole(mine)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.empty(MB), np.empty(MB)[:], np.frombuffer(bytes(MB), np.uint8)[:], Buffers().take(SMALLEST_KEPT - 1)],
+    ids=["an owner", "a view", "bytes", "small"],
+)
+def test_memory_that_is_not_lent_is_never_sole(array: Array) -> None:
+    assert not is_sole(array)
+
+
+def test_zeros_are_zero_and_lent() -> None:
+    buffers = Buffers()
+    buffers.take(MB)[:] = 7
+    zeros = buffers.take_zeros(MB)
+    assert not zeros.any()
+    assert is_sole(zeros)
+    assert address(zeros) % ALIGNMENT == 0
+    assert not buffers.take_zeros(5).any()

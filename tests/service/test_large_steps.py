@@ -72,8 +72,8 @@ async def test_a_large_step_that_fails_late_leaves_nothing(place: Place, monkeyp
     step, computed, let_go = changes.step, asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
-    def failing(*args: Any) -> Any:
-        step(*args)
+    def failing(*args: Any, **named: Any) -> Any:
+        step(*args, **named)
         raise MemoryError
 
     monkeypatch.setattr(changes, "step", failing)
@@ -81,10 +81,10 @@ async def test_a_large_step_that_fails_late_leaves_nothing(place: Place, monkeyp
         await process.stepping.step("tenant", known, request(3, size=SIZE))
     await _holds_only_its_own(place, known)
 
-    def slow(*args: Any) -> Any:
+    def slow(*args: Any, **named: Any) -> Any:
         loop.call_soon_threadsafe(computed.set)
         let_go.wait()  # it is still at work when the request is cancelled
-        return step(*args)
+        return step(*args, **named)
 
     monkeypatch.setattr(changes, "step", slow)
     task = asyncio.create_task(process.stepping.step("tenant", known, request(3, size=SIZE)))

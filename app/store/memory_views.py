@@ -1,0 +1,56 @@
+"""The pieces of the sessions in memory: views of states, which a step may write over meanwhile."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.store.base import Head, Save
+from app.store.memory_heads import Heads
+
+
+class MemoryViews:
+    """The views by session and piece. `heads` are the store's own."""
+
+    def __init__(self, heads: Heads) -> None:
+        self._heads = heads
+        self.pieces: dict[str, dict[str, memoryview]] = {}
+        self._written_over: dict[str, asyncio.Event] = {}
+        """The sessions whose state is written over, each with the end of that."""
+
+    @contextmanager
+    def written_over(self, head: Head, state: memoryview) -> Iterator[None]:
+        """Drop the session's views for the block; if the store still has that head then, view the state again."""
+        session_id = head.session_id
+        if session_id in self._written_over or not self._names(head):
+            yield
+            return
+        self.pieces[session_id] = {}
+        ended = self._written_over[session_id] = asyncio.Event()
+        try:
+            yield
+        finally:
+            if self._names(head):
+                self.pieces[session_id] = {piece.name: data for piece, data in Save(head, None, state).parts}
+            del self._written_over[session_id]
+            ended.set()
+
+    def _names(self, head: Head) -> bool:
+        """Return whether this is the session's head, though it may have expired."""
+        label = self._heads.label(head.session_id)
+        return label is not None and label.stamp == head.stamp
+
+    async def until_held(self, session_id: str) -> None:
+        """Wait until the session's state is not written over."""
+        while ended := self._written_over.get(session_id):
+            await ended.wait()
+
+    async def fill(self, head: Head, into: memoryview) -> None:
+        """Copy the pieces of a head, each checked."""
+        held = dict(self.pieces[head.session_id])
+        offset = 0
+        for piece in head.pieces:
+            data = held.get(piece.name)
+            piece.verify(head.session_id, data)
+            into[offset : offset + piece.size] = data or b""
+            offset += piece.size
+            await asyncio.sleep(0)
