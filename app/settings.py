@@ -24,6 +24,8 @@ from pydantic import (
 from app.web.names import EVERY, Hosts, listed, origin
 
 DEFAULT_PORT = 8000
+NO_TCP = "none"
+"""The host of a service that listens on its Unix socket alone."""
 PREFIX = "optim_"
 """The start of a variable's name, whose letters may be small or capital."""
 
@@ -82,6 +84,12 @@ def _known_store(url: str) -> str:
     return url
 
 
+def _named_socket(path: Any) -> Any:
+    if path == "":
+        raise ValueError("must be the path of a socket, such as /run/optim/optim.sock")
+    return path
+
+
 def _known_rate(text: str) -> str:
     if not RATE.fullmatch(text):
         raise ValueError(f"{text!r:.80} cannot be read; write it as 100/second (second, minute, hour or day)")
@@ -95,6 +103,7 @@ def _known_hash(text: str) -> str:
 
 
 StoreUrl = Annotated[str, AfterValidator(_known_store)]
+SocketPath = Annotated[Path, BeforeValidator(_named_socket)]
 Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(_own_port)]
 Sha256 = Annotated[str, AfterValidator(_known_hash), BeforeValidator(_lower_case)]
 Rate = Annotated[str, AfterValidator(_known_rate)]
@@ -134,8 +143,16 @@ class Settings(FromEnvironment):
         description="Where sessions are kept: `lmdb:PATH`, `redis://…`, `rediss://…`, `unix:///…` or `memory:`. "
         "The default is `lmdb:` with `optim-service` in the user's data folder.",
     )
-    host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    host: str = Field(
+        default="127.0.0.1",
+        description="The address to listen on; `none` means no TCP, where a Unix socket is given.",
+    )
     port: Port = Field(default=DEFAULT_PORT, description="The port to listen on; 0 means a free one.")
+    unix_socket: SocketPath | None = Field(
+        default=None,
+        description="A Unix socket to listen on as well, such as `/run/optim/optim.sock`. Its mode is 0660. Not "
+        "together with `OPTIM_SSL_CERTFILE`.",
+    )
     workers: int = Field(default=1, ge=1, le=256, description="Server processes; `memory:` allows only one.")
     api_keys_file: FilePath | None = Field(
         default=None,

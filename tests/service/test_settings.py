@@ -17,6 +17,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("9000", 9000),
     "workers": ("3", 3),
+    "unix_socket": ("/run/optim.sock", Path("/run/optim.sock")),
     "api_keys_file": (__file__, Path(__file__)),
     "api_key_sha256": ("0" * 64, "0" * 64),
     "insecure": ("True", True),
@@ -55,6 +56,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
 WRONG: dict[str, list[str]] = {
     "store": ["", "lmdb", "lmdb:", "sqlite:x", "redis:", "http://example.org"],
     "port": ["", "-1", "65536", "http"],
+    "unix_socket": [""],
     "workers": ["0", "257", "two"],
     "api_keys_file": ["", "/nowhere/keys.json", "/"],
     "api_key_sha256": ["", "secret", "0" * 63, "sha256:" + "0" * 64],

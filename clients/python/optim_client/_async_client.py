@@ -31,13 +31,13 @@ class AsyncClient(Options):
 
     Args:
         base_url: The address, else `OPTIM_BASE_URL`, else `http://127.0.0.1:8000`. `"memory:"` and `"lmdb:PATH"` run a
-            service in this process.
+            service in this process; `"unix:///PATH"` is a service behind a Unix socket.
         api_key: The key, else `OPTIM_API_KEY`.
         timeout: Seconds without progress, not seconds in all; or an `httpx2.Timeout`.
         retry_seconds: The time in which a call that failed is tried again, in seconds since its first failure. 120,
             unless either limit is given.
         max_retries: The number of times that it is tried again. With both limits, the first that is reached ends it.
-        transport: A transport of HTTPX to use for every request, for example to a Unix socket.
+        transport: A transport of HTTPX to use for every request, for example a mock.
 
     Raises:
         TypeError: `base_url` or `api_key` is no string.

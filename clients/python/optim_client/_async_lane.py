@@ -16,8 +16,8 @@ from optim_client._request_ids import RequestIds
 class AsyncLane:
     """An `AsyncTransport` whose threads wait for sockets. A cancelled call closes its connection, and so ends it."""
 
-    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds) -> None:
-        self._lane = Lane(url, headers, ids)
+    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds, path: str = "") -> None:
+        self._lane = Lane(url, headers, ids, path)
         self._places = PerLoop(lambda: asyncio.Semaphore(CONNECTIONS))
         self._threads = ThreadPoolExecutor(CONNECTIONS, "optim-client")
         _fork.follow(self)

@@ -34,10 +34,13 @@ def leads_to(url: httpx2.URL) -> bool:
 
 
 class Lane:
-    """A `Transport`: connections to one service, for many threads. Each carries one request at a time."""
+    """A `Transport`: connections to one service, for many threads. Each carries one request at a time.
 
-    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds) -> None:
-        self._service = _Service(url, headers, ids)
+    `path` is that of a Unix socket, where the connections go through one.
+    """
+
+    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds, path: str = "") -> None:
+        self._service = _Service(url, headers, ids, path)
         self._buffers = Buffers()
         self._closed = False
         self._start()
@@ -114,9 +117,10 @@ class Lane:
 class _Service:
     """The address of a service, and the headers of every request to it."""
 
-    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds) -> None:
+    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds, path: str) -> None:
         self.ids = ids
-        self._origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
+        self._path = path
+        self._origin = f"unix://{path}:" if path else f"{url.scheme}://{url.netloc.decode('ascii')}"
         self._prefix = url.raw_path.decode("ascii").rstrip("/")
         self._headers = {"host": url.netloc.decode("ascii"), "accept-encoding": "identity", **headers}
         self._host = url.raw_host.decode("ascii").strip("[]")
@@ -141,6 +145,8 @@ class _Service:
 
     def connect(self, seconds: float | None) -> socket.socket:
         """Return a new connection. Raises `OSError`."""
+        if self._path:
+            return _connected(self._path, seconds)
         plain = socket.create_connection((self._host, self._port), seconds)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
@@ -150,6 +156,17 @@ class _Service:
         except BaseException:
             plain.close()
             raise
+
+
+def _connected(path: str, seconds: float | None) -> socket.socket:
+    link = socket.socket(socket.AF_UNIX)
+    try:
+        link.settimeout(seconds)
+        link.connect(path)
+    except BaseException:
+        link.close()
+        raise
+    return link
 
 
 class Connection:

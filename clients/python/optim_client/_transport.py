@@ -1,6 +1,6 @@
 """The seam between a client and its connections: one method, which answers one try of a request.
 
-To add a transport (a Unix socket, a region of shared memory): a class for each of these two protocols, a row in
+To add a transport: a class for each of these two protocols, a row in
 `_transports.py` and in `_async_transports.py`, and the form of its address in `_address.py`.
 
 Both kinds share these rules. A client and its `with_options` share one transport. A forked process never uses an
