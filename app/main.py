@@ -22,7 +22,7 @@ from app.quota import Quota
 from app.readiness import Readiness
 from app.records import Records
 from app.room import Room
-from app.routes import docs, health, openapi, params, sessions, state, steps, tensors
+from app.routes import docs, health, openapi, params, regions, sessions, state, steps, tensors
 from app.routes.failures import FAILURES, problem_of
 from app.routes.step_road import StepRoad
 from app.service import Service
@@ -39,6 +39,7 @@ from app.web.hosts import HostGate
 from app.web.names import listed
 from app.web.problems import Problem
 from app.web.rate_limit import RateLimit
+from app.web.regions import RegionMemory
 from app.web.telemetry import Metrics, Telemetry
 from app.wire.codec import Limits
 from optim_engine.buffers import BUFFERS
@@ -78,7 +79,7 @@ def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for noun in (sessions, steps, params, state, tensors, health, docs):
+    for noun in (sessions, steps, params, state, tensors, regions, health, docs):
         app.include_router(noun.router)
     _add_handlers(app)
     _add_layers(app, service)
@@ -108,6 +109,7 @@ def _service(settings: Settings, store: Store) -> Service:
     room = Room(settings.max_tensors, settings.max_body_bytes, settings.max_waiting_bytes)
     keys = Keys(settings.api_keys_file, settings.api_key_sha256)
     rate = settings.rate_limit
+    metrics = Metrics()
     return Service(
         settings=settings,
         store=store,
@@ -121,7 +123,8 @@ def _service(settings: Settings, store: Store) -> Service:
         rate_limit=RateLimit(rate) if rate else None,
         admission=_admission(settings.max_waiting_steps, keys.needed),
         bodies=BodyMemory(settings.max_waiting_bytes),
-        metrics=Metrics(),
+        regions=RegionMemory(settings.max_region_bytes, metrics.region_bytes.set),
+        metrics=metrics,
         limits=Limits(
             settings.max_tensors,
             settings.max_name_length,

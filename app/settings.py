@@ -143,15 +143,11 @@ class Settings(FromEnvironment):
         description="Where sessions are kept: `lmdb:PATH`, `redis://…`, `rediss://…`, `unix:///…` or `memory:`. "
         "The default is `lmdb:` with `optim-service` in the user's data folder.",
     )
-    host: str = Field(
-        default="127.0.0.1",
-        description="The address to listen on; `none` means no TCP, where a Unix socket is given.",
-    )
+    host: str = Field(default="127.0.0.1", description="The address to listen on, or `none` for a Unix socket alone.")
     port: Port = Field(default=DEFAULT_PORT, description="The port to listen on; 0 means a free one.")
     unix_socket: SocketPath | None = Field(
         default=None,
-        description="A Unix socket to listen on as well, such as `/run/optim/optim.sock`. Its mode is 0660. Not "
-        "together with `OPTIM_SSL_CERTFILE`.",
+        description="A Unix socket to listen on as well, such as `/run/optim/optim.sock`. Its mode is 0660.",
     )
     workers: int = Field(default=1, ge=1, le=256, description="Server processes; `memory:` allows only one.")
     api_keys_file: FilePath | None = Field(
@@ -242,6 +238,11 @@ class Settings(FromEnvironment):
         ge=1 << 16,
         description="Memory for the bodies of concurrent requests, in bytes; beyond it, the slowest body is "
         "answered 503 `overloaded`. A single body that is longer is answered 413.",
+    )
+    max_region_bytes: int = Field(
+        default=4 << 30,
+        ge=0,
+        description="Memory shared with Python clients on the Unix socket, in bytes; 0 turns it off.",
     )
     rate_limit: Rate | None = Field(
         default=None,

@@ -51,16 +51,23 @@ async def tensors_body(
     check: Callable[[Session], None] = lambda session: None,
     *,
     beside: int = 0,
+    placed: memoryview | None = None,
 ) -> AsyncIterator[memoryview]:
     """Read the body of a request that brings tensors to a session, and hold a place until its work is done.
 
-    `session_id` is `None` where it makes the session; `beside` are bytes by which it may be longer than others.
+    `session_id` is `None` where it makes the session; `beside` are bytes by which it may be longer than others;
+    `placed` is the body where it lies in a region.
     Raises `Overloaded`, and, before a large body is read, `BodyTooLarge` where its length is announced, what `check`
     raises of the session, and `SessionNotFound`.
     """
     limit = longest_body(request, service, beside)
-    if session_id is not None and _is_large(request, limit):
+    if session_id is not None and (placed is not None or _is_large(request, limit)):
         check(await service.records.known(tenant, session_id))
+    if placed is not None:
+        check_length(len(placed), limit)
+        async with service.admission.place(tenant):
+            yield placed
+        return
     async with whole_body(request, service, tenant, limit) as body, service.admission.place(tenant):
         yield body
 

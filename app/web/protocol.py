@@ -20,6 +20,8 @@ from app.web.deadlines import Deadlines, Timeouts
 from app.web.lane import Lane
 from app.web.pacing import Pacing
 from app.web.refusals import close_late, reason, refuse, reset_late
+from app.web.regions import EXTENSION as REGIONS
+from app.web.regions import Regions, offered
 from app.web.request_head import check_version, origin_form, without_upgrade
 
 LONGEST_HEAD = 1 << 16
@@ -51,6 +53,7 @@ class Http(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._regions = Regions(transport) if offered(transport) else None
         self._deadlines.expect_head()
         self._check_deadlines()
 
@@ -58,6 +61,8 @@ class Http(HttpToolsProtocol):
         self._next_check.cancel()
         self._unset_keepalive_if_required()  # uvicorn does so only if the connection was not reset
         self._lane.close()
+        if self._regions is not None:
+            self._regions.close()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -102,7 +107,7 @@ class Http(HttpToolsProtocol):
         self._deadlines.expect_body()
         self.url = origin_form(self.url, self.headers)
         super().on_headers_complete()
-        self.scope["extensions"] = {EXTENSION: Body(self._lane, self.cycle)}  # type: ignore[dict-item]
+        self.scope["extensions"] = {EXTENSION: Body(self._lane, self.cycle), REGIONS: self._regions}  # type: ignore[dict-item]
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if not self._pacing.begin(cycle.scope["path"], partial(self._start, cycle, app)):

@@ -12,8 +12,8 @@ from optim_client import APIConnectionError, Authentication
 
 from tests.client.conftest import Connect
 from tests.client.training import bits, grads_for, some_params
-from tests.client.unix_service import unix_service
 from tests.service.test_auth import row
+from tests.unix_service import unix_service
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,12 @@ from http.cookiejar import CookieJar
 from typing import BinaryIO
 
 import httpx2
+import numpy as np
 
 from optim_client import _fork, _http, _request_ids
 from optim_client._per_loop import PerLoop
 from optim_client._protocol import Outcome, Request
+from optim_client._regions import Memory
 from optim_client._request_ids import RequestIds
 from optim_client._transport import CLOSED
 
@@ -72,6 +74,10 @@ class AsyncHttpx:
                 return _http.answer(response, b"")
         except httpx2.RequestError as error:
             return _http.connection_error(error)
+
+    async def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory of this process, which HTTPX copies."""
+        return np.empty(nbytes, np.uint8)
 
     def pool(self) -> httpx2.AsyncClient:
         """Return the running loop's pool, opened at the first call; a `transport` of the user's has one for all."""

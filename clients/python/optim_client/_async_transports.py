@@ -12,6 +12,7 @@ from optim_client._http import is_of_a_file
 from optim_client._lane import leads_to
 from optim_client._local import AsyncLocal
 from optim_client._protocol import Outcome, Request
+from optim_client._regions import Memory
 from optim_client._request_ids import RequestIds
 from optim_client._transport import AsyncTransport
 
@@ -35,6 +36,10 @@ class AsyncDirect:
         if self._lane.sets_cookies:
             return await self._httpx.exchange(request, timeout)
         return await self._lane.exchange(request, timeout)
+
+    async def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory for a request's arrays, in a region where the lane has one."""
+        return await self._lane.empty(nbytes, before)
 
     async def close(self) -> None:
         """Close the connections of this process."""

@@ -6,9 +6,11 @@ from http.cookiejar import CookieJar
 from typing import BinaryIO
 
 import httpx2
+import numpy as np
 
 from optim_client import _fork, _http, _request_ids
 from optim_client._protocol import Outcome, Request
+from optim_client._regions import Memory
 from optim_client._request_ids import RequestIds
 from optim_client._transport import CLOSED
 
@@ -70,6 +72,10 @@ class Httpx:
                 return _http.answer(response, b"")
         except httpx2.RequestError as error:
             return _http.connection_error(error)
+
+    def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory of this process, which HTTPX copies."""
+        return np.empty(nbytes, np.uint8)
 
     def pool(self) -> httpx2.Client:
         """Return the pool, opened at the first call: its certificates take as long as a hundred steps."""

@@ -13,6 +13,7 @@ from typing import Protocol
 import httpx2
 
 from optim_client._protocol import Outcome, Request
+from optim_client._regions import Memory
 
 CLOSED = "the client is closed"
 
@@ -23,6 +24,9 @@ class Transport(Protocol):
     def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
 
+    def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory for a request's arrays, and `before` it room for a header if it is shared with the service."""
+
     def close(self) -> None:
         """Close the connections of this process. A second call does nothing."""
 
@@ -32,6 +36,9 @@ class AsyncTransport(Protocol):
 
     async def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
+
+    async def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory for a request's arrays, and `before` it room for a header if it is shared with the service."""
 
     async def close(self) -> None:
         """Close the connections of this process. A second call does nothing."""

@@ -10,6 +10,7 @@ from optim_client._httpx import Httpx
 from optim_client._lane import Lane, leads_to
 from optim_client._local import Local
 from optim_client._protocol import Outcome, Request
+from optim_client._regions import Memory
 from optim_client._request_ids import RequestIds
 from optim_client._transport import Transport
 
@@ -30,6 +31,10 @@ class Direct:
         if is_of_a_file(request) or self._lane.sets_cookies:
             return self._httpx.exchange(request, timeout)
         return self._lane.exchange(request, timeout)
+
+    def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory for a request's arrays, in a region where the lane has one."""
+        return self._lane.empty(nbytes, before)
 
     def close(self) -> None:
         """Close the connections of this process."""
