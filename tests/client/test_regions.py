@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import pytest
-from optim_client import APIConnectionError, Client
+from optim_client import APIConnectionError, Client, _regions
 from optim_client._lane import Lane
 from optim_client._protocol import Request
 from optim_client._request_ids import RequestIds
@@ -93,17 +93,22 @@ def test_a_region_is_used_again_once_nobody_views_it(connect: Connect, url: str)
     assert len(set(places)) <= 3
 
 
-def test_gradients_in_a_region_are_not_copied(connect: Connect, url: str) -> None:
+def test_gradients_in_a_region_are_not_copied(connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     client = connect(url)
     session = held(client)
     grads = client.empty({"w": SIZE})
+    copied: list[object] = []
+    copy = _regions._copy
+    monkeypatch.setattr(_regions, "_copy", lambda *args: (copied.append(args), copy(*args)))
     before = metric(url, LEASED)
     params = []
     for number in range(1, 5):
         grads["w"][:] = gradients(number)
         params.append(session.step(grads=grads)["w"].tobytes())
-    assert params == sent()
-    assert metric(url, LEASED) - before == 1  # the room for the answers
+    assert (params, copied) == (sent(), [])
+    assert 1 <= metric(url, LEASED) - before <= 2  # the room for the answers
+    session.step(grads={"w": gradients(5)})
+    assert len(copied) == 1
 
 
 def test_a_part_of_the_made_gradients_keeps_the_rest(connect: Connect, url: str) -> None:
