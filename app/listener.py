@@ -1,18 +1,42 @@
-"""The listening socket: the address, who may reach it, and how many connections it takes."""
+"""The listening sockets: their addresses, who may reach them, and how many connections they take."""
 
 import ipaddress
+import os
 import socket
-from contextlib import suppress
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from app.settings import Settings
+from app.settings import NO_TCP, Settings
 
 BACKLOG = 2048
 ACCEPTED_AT_ONCE = 64
 """New connections in one turn of the event loop."""
+NOT_FOR_OTHERS = 0o117
+"""The umask of a Unix socket of mode 0660."""
+LIVING_SECONDS = 5.0
+"""The longest wait to find out if a server lives behind a socket's file."""
 
 
-def open_listener(settings: Settings) -> socket.socket:
-    """Listen on the address of the settings. Raises `OSError`, and `ValueError` as `check_reach` does."""
+@contextmanager
+def listening(settings: Settings) -> Iterator[list[socket.socket]]:
+    """Listen on the addresses of the settings for the block. Raises `OSError`, and `ValueError` as `check_reach`."""
+    listeners = []
+    try:
+        if settings.host != NO_TCP:
+            listeners.append(_open_tcp(settings))
+        if settings.unix_socket is None:
+            yield listeners
+            return
+        with _unix(settings.unix_socket.absolute()) as listener:
+            yield [*listeners, listener]
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+def _open_tcp(settings: Settings) -> socket.socket:
     try:
         [(family, _, _, _, address), *_] = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -35,14 +59,89 @@ def check_reach(settings: Settings, address: str) -> None:
         )
 
 
-def copies(listener: socket.socket) -> list[socket.socket]:
-    """Return the socket many times: uvloop takes one new connection a turn from each, so a burst would hold up
+@contextmanager
+def _unix(path: Path) -> Iterator[socket.socket]:
+    """Listen on a Unix socket for the block, then remove its file, unless another server has replaced it."""
+    try:
+        with _alone_in(path.parent):
+            _remove_stale(path)
+            listener = _open_unix(path)
+            made = _identity(path)
+    except OSError as error:
+        raise OSError(f"cannot listen on OPTIM_UNIX_SOCKET={path}: {error.strerror or error}") from error
+    try:
+        with listener:
+            yield listener
+    finally:
+        with suppress(OSError), _alone_in(path.parent):
+            if _identity(path) == made:
+                path.unlink()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Return what tells a file from a later one of its name, which may get the same number again."""
+    found = path.lstat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def _open_unix(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    umask = os.umask(NOT_FOR_OTHERS)
+    try:
+        listener.bind(str(path))
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.umask(umask)
+    listener.set_inheritable(True)
+    return listener
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder for the block, so that of two servers that start at once one finds the other."""
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove the socket that a dead server left. Raises `OSError` for that of a living one, and for another file."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OSError("a file that is no socket has this name: remove it, or choose another name")
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(LIVING_SECONDS)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except (TimeoutError, BlockingIOError):
+            pass  # its queue is full, so somebody listens
+    raise OSError("another server answers there: stop that one, or choose another name")
+
+
+def copies(listeners: Sequence[socket.socket]) -> list[socket.socket]:
+    """Return each socket many times: uvloop takes one new connection a turn from each, so a burst would hold up
     `/livez`."""
-    return [listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))]
+    return [*listeners, *(listener.dup() for listener in listeners for _ in range(ACCEPTED_AT_ONCE - 1))]
 
 
 def url(settings: Settings, listener: socket.socket) -> str:
     """Return the URL that the socket answers on."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix://{listener.getsockname()}"
     scheme = "https" if settings.ssl_certfile else "http"
     host, port = listener.getsockname()[:2]
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

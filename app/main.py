@@ -23,7 +23,7 @@ from app.quota import Quota
 from app.readiness import Readiness
 from app.records import Records
 from app.room import Room
-from app.routes import docs, health, openapi, optimizers, params, sessions, state, steps, tensors
+from app.routes import docs, health, openapi, optimizers, params, regions, sessions, state, steps, tensors
 from app.routes.failures import FAILURES, problem_of
 from app.routes.step_road import StepsAtOnce, is_step, step_road
 from app.service import Service
@@ -41,6 +41,7 @@ from app.web.hosts import HostGate
 from app.web.names import listed
 from app.web.problems import Problem
 from app.web.rate_limit import RateLimit
+from app.web.regions import RegionMemory
 from app.web.telemetry import Metrics, Telemetry
 from app.wire.codec import Limits
 from optim_engine.buffers import BUFFERS
@@ -80,7 +81,7 @@ def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for noun in (sessions, steps, params, state, tensors, optimizers, health, docs):
+    for noun in (sessions, steps, params, state, tensors, optimizers, regions, health, docs):
         app.include_router(noun.router)
     _add_handlers(app)
     _add_layers(app, service)
@@ -120,6 +121,7 @@ def _service(settings: Settings, store: Store) -> Service:
     room = Room(settings.max_tensors, settings.max_body_bytes, settings.max_waiting_bytes)
     keys = Keys(settings.api_keys_file, settings.api_key_sha256)
     rate = settings.rate_limit
+    metrics = Metrics()
     return Service(
         settings=settings,
         store=store,
@@ -133,7 +135,8 @@ def _service(settings: Settings, store: Store) -> Service:
         rate_limit=RateLimit(rate) if rate else None,
         admission=_admission(settings.max_waiting_steps, keys.needed),
         bodies=BodyMemory(settings.max_waiting_bytes),
-        metrics=Metrics(),
+        regions=RegionMemory(settings.max_region_bytes, metrics.region_bytes.set),
+        metrics=metrics,
         limits=Limits(
             settings.max_tensors,
             settings.max_name_length,

@@ -15,9 +15,9 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from app.file_modes import loose
-from app.listener import BACKLOG, allow_many_connections, copies, open_listener, url
+from app.listener import BACKLOG, allow_many_connections, copies, listening, url
 from app.logs import configure_logs, log
-from app.settings import LINKED_ADDRESS, Settings
+from app.settings import LINKED_ADDRESS, NO_TCP, Settings
 from app.store import open_store
 from app.web.connection import Connection
 from app.web.deadlines import Timeouts
@@ -45,16 +45,18 @@ def serve(settings: Settings) -> None:
     _warn_of_unknown_settings()
     if settings.workers > 1 and settings.store == "memory:":
         raise ValueError("memory: lives in one process: take lmdb: or redis: for more workers")
+    _check_addresses(settings)
     _check_certificate(settings)
     allow_many_connections()
     config = _config(settings)
     config.load()
     asyncio.run(_open_and_close(settings))
     _warn_of_loose_files(settings)
-    with open_listener(settings) as listener:
+    with listening(settings) as listeners:
         log.info(
             "listening",
-            url=url(settings, listener),
+            url=url(settings, listeners[0]),
+            **({"unix_socket": listeners[1].getsockname()} if len(listeners) > 1 else {}),
             store=shown(settings.store),
             workers=settings.workers,
             threads=settings.compute_threads or os.cpu_count(),
@@ -63,9 +65,24 @@ def serve(settings: Settings) -> None:
         if not settings.has_keys:
             _warn_of_open_doors(settings)
         if settings.workers == 1:
-            _serve_here(uvicorn.Server(config), listener)
+            _serve_here(uvicorn.Server(config), listeners)
         else:
-            _serve_in_workers(settings, listener)
+            _serve_in_workers(settings, listeners)
+
+
+def _check_addresses(settings: Settings) -> None:
+    """Raise `ValueError` for a Unix socket that cannot be, and where nothing is left to listen on."""
+    if settings.unix_socket is None:
+        if settings.host == NO_TCP:
+            raise ValueError("OPTIM_HOST=none leaves nothing to listen on: give OPTIM_UNIX_SOCKET too")
+        return
+    if not hasattr(socket, "AF_UNIX"):
+        raise ValueError("this system has no Unix sockets: leave OPTIM_UNIX_SOCKET out")
+    if settings.ssl_certfile is not None:
+        raise ValueError(
+            "OPTIM_UNIX_SOCKET speaks plain HTTP, and a service with OPTIM_SSL_CERTFILE only HTTPS: leave one of them "
+            "out, or give TLS to a proxy in front of the service"
+        )
 
 
 def _check_certificate(settings: Settings) -> None:
@@ -88,6 +105,8 @@ def _warn_of_open_doors(settings: Settings) -> None:
     if settings.insecure:
         hosts = settings.allowed_hosts or "none but loopback's: see OPTIM_ALLOWED_HOSTS"
         log.warning("no API keys: everybody who reaches this address may do everything", hosts=hosts)
+    elif settings.host == NO_TCP:
+        log.info("no API keys: everybody who may open the socket may do everything")
     else:
         log.info("no API keys: everybody on this machine may do everything; other machines cannot reach this address")
 
@@ -118,19 +137,19 @@ async def _open_and_close(settings: Settings) -> None:
             log.warning(warning)
 
 
-def _serve_here(server: uvicorn.Server, listener: socket.socket) -> None:
+def _serve_here(server: uvicorn.Server, listeners: list[socket.socket]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else it would kill what has just ended well
     with suppress(KeyboardInterrupt):  # raised again after the server has stopped as it should
-        server.run(copies(listener))
+        server.run(copies(listeners))
     if not server.started:
         raise SystemExit(1)
 
 
-def _serve_in_workers(settings: Settings, listener: socket.socket) -> None:
+def _serve_in_workers(settings: Settings, listeners: list[socket.socket]) -> None:
     """Run several server processes. Each counts for itself, in files of a folder that `/metrics` adds up."""
     with tempfile.TemporaryDirectory(prefix="optim-metrics-") as shared:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
-        Multiprocess(_config(settings), copies(listener)).run()
+        Multiprocess(_config(settings), copies(listeners)).run()
 
 
 def _config(settings: Settings) -> uvicorn.Config:

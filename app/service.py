@@ -21,6 +21,7 @@ from app.store.base import Store
 from app.web.admission import Admission
 from app.web.body_memory import BodyMemory
 from app.web.rate_limit import RateLimit
+from app.web.regions import RegionMemory
 from app.web.telemetry import HEADERS, TENANT, Metrics
 from app.wire.codec import Limits
 
@@ -41,6 +42,7 @@ class Service:
     rate_limit: RateLimit | None
     admission: Admission
     bodies: BodyMemory
+    regions: RegionMemory
     metrics: Metrics
     limits: Limits
 

@@ -24,6 +24,8 @@ from pydantic import (
 from app.web.names import EVERY, Hosts, listed, origin
 
 DEFAULT_PORT = 8000
+NO_TCP = "none"
+"""The host of a service that listens on its Unix socket alone."""
 PREFIX = "optim_"
 """The start of a variable's name, whose letters may be small or capital."""
 
@@ -82,6 +84,12 @@ def _known_store(url: str) -> str:
     return url
 
 
+def _named_socket(path: Any) -> Any:
+    if path == "":
+        raise ValueError("must be the path of a socket, such as /run/optim/optim.sock")
+    return path
+
+
 def _known_rate(text: str) -> str:
     if not RATE.fullmatch(text):
         raise ValueError(f"{text!r:.80} cannot be read; write it as 100/second (second, minute, hour or day)")
@@ -95,6 +103,7 @@ def _known_hash(text: str) -> str:
 
 
 StoreUrl = Annotated[str, AfterValidator(_known_store)]
+SocketPath = Annotated[Path, BeforeValidator(_named_socket)]
 Port = Annotated[int, Field(ge=0, le=65535), BeforeValidator(_own_port)]
 Sha256 = Annotated[str, AfterValidator(_known_hash), BeforeValidator(_lower_case)]
 Rate = Annotated[str, AfterValidator(_known_rate)]
@@ -134,8 +143,12 @@ class Settings(FromEnvironment):
         description="Where sessions are kept: `lmdb:PATH`, `redis://…`, `rediss://…`, `unix:///…` or `memory:`. "
         "The default is `lmdb:` with `optim-service` in the user's data folder.",
     )
-    host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    host: str = Field(default="127.0.0.1", description="The address to listen on, or `none` for a Unix socket alone.")
     port: Port = Field(default=DEFAULT_PORT, description="The port to listen on; 0 means a free one.")
+    unix_socket: SocketPath | None = Field(
+        default=None,
+        description="A Unix socket to listen on as well, such as `/run/optim/optim.sock`. Its mode is 0660.",
+    )
     workers: int = Field(default=1, ge=1, le=256, description="Server processes; `memory:` allows only one.")
     api_keys_file: FilePath | None = Field(
         default=None,
@@ -225,6 +238,11 @@ class Settings(FromEnvironment):
         ge=1 << 16,
         description="Memory for the bodies of concurrent requests, in bytes; beyond it, the slowest body is "
         "answered 503 `overloaded`. A single body that is longer is answered 413.",
+    )
+    max_region_bytes: int = Field(
+        default=4 << 30,
+        ge=0,
+        description="Memory shared with Python clients on the Unix socket, in bytes; 0 turns it off.",
     )
     rate_limit: Rate | None = Field(
         default=None,

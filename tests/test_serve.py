@@ -41,6 +41,11 @@ def test_a_wrong_setting_is_refused_by_name(flags: list[str], environment: dict[
         (["--store=redis://:secret@127.0.0.1:1/0"], "Redis failed or cannot be reached"),
         (["--store=lmdb:/dev/null/store"], "cannot open the store in /dev/null/store"),
         (["--store=memory:", "--host=256.0.0.1"], "cannot listen on 256.0.0.1, port 8000"),
+        (["--store=memory:", "--host=none"], "OPTIM_HOST=none leaves nothing to listen on: give OPTIM_UNIX_SOCKET too"),
+        (["--store=memory:", "--port=0", f"--unix-socket={__file__}"], "a file that is no socket has this name"),
+        (["--store=memory:", "--port=0", "--unix-socket=/nowhere/s"], "OPTIM_UNIX_SOCKET=/nowhere/s: No such file"),
+        (["--store=memory:", "--port=0", f"--unix-socket=/{'s' * 108}"], "AF_UNIX path too long"),
+        (["--unix-socket=s", f"--ssl-certfile={__file__}"], "OPTIM_UNIX_SOCKET speaks plain HTTP, and a service with"),
         (["--store=memory:", f"--api-keys-file={__file__}"], f"the file of API keys {__file__}: "),
         (["--store=memory:", f"--ssl-keyfile={__file__}"], f"OPTIM_SSL_KEYFILE={__file__} needs its certificate"),
         (["--store=memory:", f"--ssl-certfile={__file__}"], f"OPTIM_SSL_CERTFILE={__file__} cannot be read as a"),
@@ -137,3 +142,24 @@ def test_variables_of_a_kubernetes_service_are_ignored() -> None:
             server.communicate(timeout=30)
     assert "enableServiceLinks: false" in warning["event"]
     assert line["event"] == "listening"
+
+
+@pytest.mark.parametrize("flags", [["--host=none"], ["--port=0", "--workers=2"]])
+def test_a_server_answers_on_its_unix_socket(flags: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    command = [sys.executable, "-m", "app.cli", "serve", f"--store=lmdb:{tmp_path}", f"--unix-socket={path}", *flags]
+    with tied([*command, "--log-format=json"], stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr
+            line = json.loads(server.stderr.readline())
+            assert str(path) in (line["url"].removeprefix("unix://"), line.get("unix_socket"))
+            assert path.stat().st_mode & 0o777 == 0o660
+            with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(path)), timeout=30) as client:
+                assert client.get("http://localhost/readyz").status_code == 200
+                assert client.get("http://elsewhere/v1/sessions").status_code == 421
+            assert line["url"].startswith("unix:") or httpx2.get(f"{line['url']}/readyz").status_code == 200
+        finally:
+            server.terminate()
+            server.communicate(timeout=30)
+    assert server.returncode == 0
+    assert not path.exists()

@@ -47,14 +47,23 @@ async def tensors_body(
     check: Callable[[Session], None] = lambda session: None,
     *,
     beside: int = 0,
+    placed: memoryview | None = None,
 ) -> AsyncIterator[memoryview]:
     """Read the body of a request that brings tensors to a session, and hold a place until its work is done.
 
-    `session_id` is `None` where it makes the session; `beside` are bytes by which it may be longer than others.
+    `session_id` is `None` where it makes the session; `beside` are bytes by which it may be longer than others;
+    `placed` is the body where it lies in a region.
     Raises `Overloaded`, and, before a large body is read, `BodyTooLarge` where its length is announced, what `check`
     raises of the session, and `SessionNotFound`.
     """
     limit = longest_body(request, service, beside)
+    if placed is not None:
+        if session_id is not None:
+            check(await service.records.known(tenant, session_id))
+        check_length(len(placed), limit)
+        async with service.admission.place(tenant):
+            yield placed
+        return
     if not _is_large(request, limit):
         body = await _read_chunks(request, limit)
         async with service.admission.place(tenant):

@@ -63,6 +63,8 @@ class HostGate:
     def _check_host(self, hosts: list[str], scope: Scope) -> None:
         if not hosts and scope["http_version"] == "1.0":
             return  # not a browser
+        if hosts in ([], [""]) and _is_over_unix(scope):
+            return  # the socket's path is the name, and no browser opens it
         if len(hosts) != 1:
             raise MalformedHeader(f"a request has exactly one Host field; this one has {len(hosts)}")
         try:
@@ -89,3 +91,9 @@ class HostGate:
         except ValueError:  # "null", say
             return False
         return is_loopback(host) or host in self._hosts
+
+
+def _is_over_unix(scope: Scope) -> bool:
+    """Return whether the request came over a Unix socket: the server's address is then a path, without a port."""
+    server = scope.get("server")
+    return server is not None and server[1] is None and server[0].startswith("/")

@@ -18,6 +18,8 @@ from app.web.lane import Lane
 from app.web.one_write import OneWrite
 from app.web.pacing import Pacing
 from app.web.refusals import close_late, reason, refuse, reset_late
+from app.web.regions import EXTENSION as REGIONS
+from app.web.regions import Regions, offered
 from app.web.request_head import check_version, origin_form, without_upgrade
 from app.web.starting import Starting
 
@@ -49,6 +51,7 @@ class Http(Starting):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._regions = Regions(transport) if offered(transport) else None
         self._deadlines.expect_head()
         self._check_deadlines()
 
@@ -56,6 +59,8 @@ class Http(Starting):
         self._next_check.cancel()
         self._unset_keepalive_if_required()  # uvicorn does so only if the connection was not reset
         self._lane.close()
+        if self._regions is not None:
+            self._regions.close()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -101,7 +106,7 @@ class Http(Starting):
         self.url = origin_form(self.url, self.headers)
         super().on_headers_complete()
         self.cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
-        self.scope["extensions"] = {EXTENSION: Body(self._lane, self.cycle)}  # type: ignore[dict-item]
+        self.scope["extensions"] = {EXTENSION: Body(self._lane, self.cycle), REGIONS: self._regions}  # type: ignore[dict-item]
 
     def on_body(self, body: bytes) -> None:
         self._count_body(len(body))

@@ -10,9 +10,10 @@ import re
 import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Overloaded, ServiceError
@@ -45,6 +46,15 @@ class Metrics:
         self.steps = Counter(
             "optim_steps", "Steps answered: applied, skipped or replayed.", ("outcome",), registry=self._registry
         )
+        self.regions = Counter(
+            "optim_regions", "Regions asked for: leased or refused.", ("outcome",), registry=self._registry
+        )
+        self.region_bytes = Gauge(
+            "optim_region_bytes",
+            "Bytes of the regions of open connections.",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
         self._requests = cache(self.requests.labels)
         self._seconds = cache(self.seconds.labels)
         self._steps = cache(self.steps.labels)
@@ -61,10 +71,21 @@ class Metrics:
     def text(self) -> bytes:
         """Return the counts in Prometheus's text format."""
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            _forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
             together = CollectorRegistry()
             MultiProcessCollector(together)  # type: ignore[no-untyped-call]
             return generate_latest(together)
         return generate_latest(self._registry)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Remove the gauges of server processes that have ended: their connections ended with them."""
+    for file in folder.glob("gauge_live*.db"):
+        number = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(number, 0)
+        except ProcessLookupError:
+            mark_process_dead(number)  # type: ignore[no-untyped-call]
 
 
 class Telemetry:

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,43 @@ def same_values(url: str) -> None:
     for session in sessions:
         expect(client.sessions.get(session.id).info.step, STEPS)
     client.close()
+
+
+def region_arrays(url: str) -> None:
+    """Keep an answer of a region over a fork: parent and child write into it and step on, unseen by the other."""
+    client = Client(url, max_retries=0)
+    session = client.sessions.create("sgd", lr=1.0, hold_params=True)
+    ones = np.ones(300_000, np.float32)
+    session.put_params({"w": ones})
+    grads = client.empty({"w": ones.size})
+    grads["w"][:] = ones
+    kept = session.step(grads=grads)["w"]
+    expect(kept.sum(), 0.0)
+
+    def write(value: float) -> None:
+        time.sleep(0.2)
+        kept[:1000] += value
+        grads["w"][:] = value
+        time.sleep(0.5)
+        expect(kept[:1000].sum(), 1000 * value)
+        expect(grads["w"].sum(), value * ones.size)
+        expect(kept[1000:].sum(), 0.0)
+
+    child = forked(lambda: (write(1.0), write_own(client, ones)))
+    write(2.0)
+    expect(session.step(grads=grads)["w"].sum(), -2.0 * ones.size)
+    expect(session.step(grads=grads)["w"].sum(), -4.0 * ones.size)
+    joined(child)
+    expect(kept[:1000].sum(), 2000.0)
+    client.close()
+
+
+def write_own(client: Client, ones: np.ndarray) -> None:
+    """Step a session of the child's own, over connections and regions of its own."""
+    own = client.sessions.create("sgd", lr=1.0, hold_params=True)
+    own.put_params({"w": ones})
+    for number in range(3):
+        expect(own.step(grads={"w": ones})["w"].sum(), -1.0 * number * ones.size)
 
 
 def same_values_async(url: str) -> None:

@@ -73,7 +73,20 @@ def test_a_service_below_a_path_is_found(connect: Connect) -> None:
     assert server.seen[0].path == "/optim/v1/sessions/s-1"
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "redis://127.0.0.1", "lmdb:", "memory:x", "ftp://host"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000",
+        "redis://127.0.0.1",
+        "lmdb:",
+        "memory:x",
+        "ftp://host",
+        "unix:",
+        "unix:/s",
+        "unix://s",
+        "unix:///",
+    ],
+)
 def test_an_unknown_address_is_refused(connect: Connect, url: str) -> None:
     with pytest.raises(ValueError, match=r"unknown base_url .*; expected one of http:"):
         connect(url)

@@ -8,8 +8,11 @@ import httpx2
 import pytest
 from httpx2 import Client
 from pydantic import ValidationError
+from starlette.responses import PlainTextResponse
 
 from app.settings import Settings
+from app.web.hosts import HostGate
+from app.web.problems import Problem
 from tests.service.calls import W, create, problem, serving, stepped
 from tests.service.test_auth import row
 
@@ -178,3 +181,35 @@ def test_any_page_with_a_key_may_write(tmp_path: Path) -> None:
     with serving(**keyed(tmp_path)) as client:
         headers = {"origin": "https://evil.example", "authorization": "Bearer secret"}
         assert asked(client, "localhost", "POST", **headers).status_code == 201
+
+
+async def asked_of_gate(server: Any, *hosts: str) -> int:
+    """Return the status for a request that came to the address `server`, with these `Host` fields."""
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "path": "/v1/sessions",
+        "server": server,
+        "headers": [(b"host", host.encode()) for host in hosts],
+    }
+    messages: list[Any] = []
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    gate = HostGate(PlainTextResponse("in"), Problem, [], [], has_keys=False)
+    await gate(scope, None, send)  # type: ignore[arg-type]
+    return int(messages[0]["status"])
+
+
+@pytest.mark.parametrize(
+    ("hosts", "status"), [([], 200), ([""], 200), (["localhost"], 200), (["evil.example"], 421), (["", ""], 400)]
+)
+async def test_a_unix_socket_needs_no_host_name(hosts: list[str], status: int) -> None:
+    assert await asked_of_gate(("/run/optim/optim.sock", None), *hosts) == status
+
+
+@pytest.mark.parametrize("server", [("127.0.0.1", 8000), ("localhost", None), None])
+async def test_a_request_over_tcp_needs_a_host_name(server: Any) -> None:
+    assert [await asked_of_gate(server, *hosts) for hosts in ([], [""])] == [400, 400]

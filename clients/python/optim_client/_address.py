@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 from collections.abc import Mapping
 from importlib.metadata import version
 
@@ -13,6 +14,7 @@ BYTE_ORDER_MARK = "\ufeff"
 FORMS: Mapping[str, re.Pattern[str]] = {
     "http": re.compile(r"http://.*", re.DOTALL),
     "https": re.compile(r"https://.*", re.DOTALL),
+    "unix": re.compile(r"unix://(/.+)", re.DOTALL),
     "memory": re.compile(r"memory:"),
     "lmdb": re.compile(r"lmdb:.+", re.DOTALL),
 }
@@ -30,9 +32,12 @@ def base_url(given: str | None) -> str:
     form = FORMS.get(scheme_of(url))
     if form is None or form.fullmatch(url) is None:
         raise ValueError(
-            f"unknown base_url {_shown(url)!r}; expected one of http://…, https://…, memory:, lmdb:PATH. For another "
+            f"unknown base_url {_shown(url)!r}; expected one of http://…, https://…, unix:///PATH, memory:, lmdb:PATH. "
+            "For another "
             "store start the service with `optim serve` and give its URL"
         )
+    if socket_of(url) and not hasattr(socket, "AF_UNIX"):
+        raise ValueError(f"base_url {url!r}: this system has no Unix sockets; give an http address")
     if scheme_of(url) not in LOCAL:
         url_of(url)
     return url
@@ -48,8 +53,15 @@ def is_local(url: str) -> bool:
     return scheme_of(url) in LOCAL
 
 
+def socket_of(url: str) -> str:
+    """Return the path of a Unix socket in its address; empty in the address of another scheme."""
+    return url.removeprefix("unix://") if scheme_of(url) == "unix" else ""
+
+
 def url_of(url: str) -> httpx2.URL:
-    """Parse an http or https address, as HTTPX does. Raises `ValueError`."""
+    """Parse an http or https address, as HTTPX does; a Unix socket's requests name localhost. Raises `ValueError`."""
+    if socket_of(url):
+        return httpx2.URL("http://localhost")
     try:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL as error:

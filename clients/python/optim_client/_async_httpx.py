@@ -6,10 +6,12 @@ from http.cookiejar import CookieJar
 from typing import BinaryIO
 
 import httpx2
+import numpy as np
 
 from optim_client import _fork, _http, _request_ids
 from optim_client._per_loop import PerLoop
 from optim_client._protocol import Outcome, Request
+from optim_client._regions import Memory
 from optim_client._request_ids import RequestIds
 from optim_client._transport import CLOSED
 
@@ -17,7 +19,8 @@ from optim_client._transport import CLOSED
 class AsyncHttpx:
     """An `AsyncTransport` that knows what HTTPX knows: proxies, cookies, passwords in the URL, and files in pieces.
 
-    A `transport` of the user's belongs to the process that made it: a forked one is refused.
+    A `transport` of the user's belongs to the process that made it: a forked one is refused. `path` is that of a Unix
+    socket, where the connections go through one.
     """
 
     def __init__(
@@ -26,11 +29,13 @@ class AsyncHttpx:
         headers: Mapping[str, str],
         ids: RequestIds,
         transport: httpx2.AsyncBaseTransport | None = None,
+        path: str = "",
     ) -> None:
         self._url = url
         self._headers = headers
         self._ids = ids
         self._transport = transport
+        self._path = path
         self._closed = False
         self._refusal = ""
         self._cookies = CookieJar()
@@ -39,9 +44,8 @@ class AsyncHttpx:
         _fork.follow(self)
 
     def _new_pool(self) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(
-            base_url=self._url, headers=self._headers, cookies=self._cookies, transport=self._transport
-        )
+        transport = httpx2.AsyncHTTPTransport(uds=self._path) if self._path else self._transport
+        return httpx2.AsyncClient(base_url=self._url, headers=self._headers, cookies=self._cookies, transport=transport)
 
     def after_fork(self) -> None:
         """Leave the pools to the parent. They are kept, because their end would close the parent's connections."""
@@ -70,6 +74,10 @@ class AsyncHttpx:
                 return _http.answer(response, b"")
         except httpx2.RequestError as error:
             return _http.connection_error(error)
+
+    async def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory of this process, which HTTPX copies."""
+        return np.empty(nbytes, np.uint8)
 
     def pool(self) -> httpx2.AsyncClient:
         """Return the running loop's pool, opened at the first call; a `transport` of the user's has one for all."""

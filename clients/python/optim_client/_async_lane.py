@@ -10,14 +10,15 @@ from optim_client import _fork
 from optim_client._lane import CONNECTIONS, Lane
 from optim_client._per_loop import PerLoop
 from optim_client._protocol import Outcome, Request
+from optim_client._regions import Memory
 from optim_client._request_ids import RequestIds
 
 
 class AsyncLane:
     """An `AsyncTransport` whose threads wait for sockets. A cancelled call closes its connection, and so ends it."""
 
-    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds) -> None:
-        self._lane = Lane(url, headers, ids)
+    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds, path: str = "") -> None:
+        self._lane = Lane(url, headers, ids, path)
         self._places = PerLoop(lambda: asyncio.Semaphore(CONNECTIONS))
         self._threads = ThreadPoolExecutor(CONNECTIONS, "optim-client")
         _fork.follow(self)
@@ -52,6 +53,10 @@ class AsyncLane:
                 running.add_done_callback(lambda _: self._lane.give_back(connection))
         finally:
             places.release()
+
+    async def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory for arrays: in a region, with room for a header, if there is one."""
+        return await asyncio.wrap_future(self._threads.submit(self._lane.empty, nbytes, before))
 
     async def close(self) -> None:
         """Close the idle connections; those in use are closed when their calls end."""

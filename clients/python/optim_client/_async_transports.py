@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import httpx2
 
-from optim_client._address import scheme_of, url_of
+from optim_client._address import scheme_of, socket_of, url_of
 from optim_client._async_httpx import AsyncHttpx
 from optim_client._async_lane import AsyncLane
 from optim_client._http import is_of_a_file
 from optim_client._lane import leads_to
 from optim_client._local import AsyncLocal
 from optim_client._protocol import Outcome, Request
+from optim_client._regions import Memory
 from optim_client._request_ids import RequestIds
 from optim_client._transport import AsyncTransport
 
@@ -22,10 +23,10 @@ Open = Callable[[str, Mapping[str, str], httpx2.AsyncBaseTransport | None], Asyn
 class AsyncDirect:
     """An `AsyncTransport` that sends arrays through the lane, and leaves files and cookies to HTTPX."""
 
-    def __init__(self, url: httpx2.URL, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], path: str = "") -> None:
         ids = RequestIds()
-        self._lane = AsyncLane(url, headers, ids)
-        self._httpx = AsyncHttpx(url, headers, ids)
+        self._lane = AsyncLane(url, headers, ids, path)
+        self._httpx = AsyncHttpx(url, headers, ids, path=path)
 
     async def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
@@ -35,6 +36,10 @@ class AsyncDirect:
         if self._lane.sets_cookies:
             return await self._httpx.exchange(request, timeout)
         return await self._lane.exchange(request, timeout)
+
+    async def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory for a request's arrays, in a region where the lane has one."""
+        return await self._lane.empty(nbytes, before)
 
     async def close(self) -> None:
         """Close the connections of this process."""
@@ -54,6 +59,13 @@ def _over_http(url: str, headers: Mapping[str, str], transport: httpx2.AsyncBase
     return AsyncHttpx(service, headers, RequestIds(), transport)
 
 
+def _over_unix(url: str, headers: Mapping[str, str], transport: httpx2.AsyncBaseTransport | None) -> AsyncTransport:
+    service = url_of(url)
+    if transport is None:
+        return AsyncDirect(service, headers, socket_of(url))
+    return AsyncHttpx(service, headers, RequestIds(), transport)
+
+
 def _in_process(url: str, headers: Mapping[str, str], _: object) -> AsyncTransport:
     return AsyncLocal(url, headers)
 
@@ -61,6 +73,7 @@ def _in_process(url: str, headers: Mapping[str, str], _: object) -> AsyncTranspo
 TRANSPORTS: Mapping[str, Open] = {
     "http": _over_http,
     "https": _over_http,
+    "unix": _over_unix,
     "memory": _in_process,
     "lmdb": _in_process,
 }

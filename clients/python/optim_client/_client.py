@@ -11,10 +11,12 @@ import httpx2
 from optim_client import _calls
 from optim_client._address import base_url as address_of
 from optim_client._address import headers
+from optim_client._empty import DTypes, Plan, Shapes
 from optim_client._http import DEFAULT_TIMEOUT, Timeout
 from optim_client._options import Options
 from optim_client._protocol import Call, perform
 from optim_client._session import SessionSteps
+from optim_client._tensors import Arrays
 from optim_client._transports import open_transport
 from optim_client.documents import OptimizerInfo, Page, SessionInfo
 from optim_client.errors import APIConnectionError, ServiceUnavailable
@@ -31,13 +33,13 @@ class Client(Options):
 
     Args:
         base_url: The address, else `OPTIM_BASE_URL`, else `http://127.0.0.1:8000`. `"memory:"` and `"lmdb:PATH"` run a
-            service in this process.
+            service in this process; `"unix:///PATH"` is a service behind a Unix socket.
         api_key: The key, else `OPTIM_API_KEY`.
         timeout: Seconds without progress, not seconds in all; or an `httpx2.Timeout`.
         retry_seconds: The time in which a call that failed is tried again, in seconds since its first failure. 120,
             unless either limit is given.
         max_retries: The number of times that it is tried again. With both limits, the first that is reached ends it.
-        transport: A transport of HTTPX to use for every request, for example to a Unix socket.
+        transport: A transport of HTTPX to use for every request, for example a mock.
 
     Raises:
         TypeError: `base_url` or `api_key` is no string.
@@ -98,6 +100,31 @@ class Client(Options):
         except (APIConnectionError, ServiceUnavailable):
             return False
         return True
+
+    def empty(self, shapes: Shapes, dtype: DTypes = "float32") -> Arrays:
+        """Return arrays for gradients, with arbitrary values: `step` sends them without a copy where it can.
+
+        Over a Unix socket, on Linux, they lie in memory that the service shares. Give all of them to a step, and
+        nothing else: other gradients are copied. Write into them anew for each step, but not while one is under way.
+
+        Args:
+            shapes: The shape of each, by name.
+            dtype: The dtype of all, or of each by name.
+
+        Returns:
+            The arrays by name. Elsewhere they are as NumPy makes them.
+
+        Raises:
+            TypeError: A dtype is unknown, or a length is no integer.
+            ValueError: A length is below 0.
+
+        Example:
+            grads = client.empty({"w": 2, "b": 1})
+            grads["w"][:], grads["b"][:] = 0.5, 1
+            params = session.step(params, grads)
+        """
+        plan = Plan(shapes, dtype)
+        return plan.of(self._transport.empty(plan.nbytes, plan.before))
 
     def close(self) -> None:
         """Close the connections. A later call raises `RuntimeError`.

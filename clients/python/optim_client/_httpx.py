@@ -6,9 +6,11 @@ from http.cookiejar import CookieJar
 from typing import BinaryIO
 
 import httpx2
+import numpy as np
 
 from optim_client import _fork, _http, _request_ids
 from optim_client._protocol import Outcome, Request
+from optim_client._regions import Memory
 from optim_client._request_ids import RequestIds
 from optim_client._transport import CLOSED
 
@@ -16,7 +18,8 @@ from optim_client._transport import CLOSED
 class Httpx:
     """A `Transport` that knows what HTTPX knows: proxies, cookies, passwords in the URL, and files in pieces.
 
-    A `transport` of the user's belongs to the process that made it: a forked one is refused.
+    A `transport` of the user's belongs to the process that made it: a forked one is refused. `path` is that of a Unix
+    socket, where the connections go through one.
     """
 
     def __init__(
@@ -25,11 +28,13 @@ class Httpx:
         headers: Mapping[str, str],
         ids: RequestIds,
         transport: httpx2.BaseTransport | None = None,
+        path: str = "",
     ) -> None:
         self._url = url
         self._headers = headers
         self._ids = ids
         self._transport = transport
+        self._path = path
         self._closed = False
         self._refusal = ""
         self._start(CookieJar())
@@ -68,14 +73,19 @@ class Httpx:
         except httpx2.RequestError as error:
             return _http.connection_error(error)
 
+    def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory of this process, which HTTPX copies."""
+        return np.empty(nbytes, np.uint8)
+
     def pool(self) -> httpx2.Client:
         """Return the pool, opened at the first call: its certificates take as long as a hundred steps."""
         with self._lock:
             if self._closed or self._refusal:
                 raise RuntimeError(self._refusal or CLOSED)
             if self._pool is None:
+                transport = httpx2.HTTPTransport(uds=self._path) if self._path else self._transport
                 self._pool = httpx2.Client(
-                    base_url=self._url, headers=self._headers, cookies=self._cookies, transport=self._transport
+                    base_url=self._url, headers=self._headers, cookies=self._cookies, transport=transport
                 )
             return self._pool
 

@@ -4,19 +4,22 @@ HTTPX copies both several times, and its bookkeeping costs more than a small ste
 service itself; the rest (a transport of the user's, a proxy, a password in the URL, cookies, files) goes through HTTPX.
 """
 
+import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from urllib.parse import urlencode
 from urllib.request import getproxies, proxy_bypass
 
 import httpx2
+import numpy as np
 
-from optim_client import _fork, _http, _http1, _request_ids
+from optim_client import _fork, _http, _http1, _regions, _request_ids, _sockets
 from optim_client._buffers import Buffers
-from optim_client._protocol import Buffer, Outcome, Request
+from optim_client._protocol import Buffer, Outcome, Request, Response
+from optim_client._regions import Memory, Regions
 from optim_client._request_ids import RequestIds
 from optim_client._transport import CLOSED
 
@@ -34,10 +37,13 @@ def leads_to(url: httpx2.URL) -> bool:
 
 
 class Lane:
-    """A `Transport`: connections to one service, for many threads. Each carries one request at a time."""
+    """A `Transport`: connections to one service, for many threads. Each carries one request at a time.
 
-    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds) -> None:
-        self._service = _Service(url, headers, ids)
+    `path` is that of a Unix socket, where the connections go through one.
+    """
+
+    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds, path: str = "") -> None:
+        self._service = _Service(url, headers, ids, path)
         self._buffers = Buffers()
         self._closed = False
         self._start()
@@ -74,6 +80,18 @@ class Lane:
                 self.give_back(connection)
         finally:
             places.release()
+
+    def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory for arrays: in a region of the next connection, with room for a header, if there is one."""
+        memory = None
+        if self._service.may_have_regions and nbytes >= _regions.SMALLEST_BYTES:
+            with self._places:
+                connection = self.take()
+                try:
+                    memory = connection.empty(nbytes, before)
+                finally:
+                    self.give_back(connection)
+        return np.empty(nbytes, np.uint8) if memory is None else memory
 
     def no_place(self, request: Request) -> Outcome:
         """Return the error of a request that waited too long for a connection."""
@@ -114,9 +132,11 @@ class Lane:
 class _Service:
     """The address of a service, and the headers of every request to it."""
 
-    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds) -> None:
+    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], ids: RequestIds, path: str) -> None:
         self.ids = ids
-        self._origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
+        self._path = path
+        self.may_have_regions = bool(path) and sys.platform == "linux"
+        self._origin = f"unix://{path}:" if path else f"{url.scheme}://{url.netloc.decode('ascii')}"
         self._prefix = url.raw_path.decode("ascii").rstrip("/")
         self._headers = {"host": url.netloc.decode("ascii"), "accept-encoding": "identity", **headers}
         self._host = url.raw_host.decode("ascii").strip("[]")
@@ -141,6 +161,8 @@ class _Service:
 
     def connect(self, seconds: float | None) -> socket.socket:
         """Return a new connection. Raises `OSError`."""
+        if self._path:
+            return _sockets.connected(self._path, seconds)
         plain = socket.create_connection((self._host, self._port), seconds)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
@@ -162,6 +184,10 @@ class Connection:
         self._aborted = False
         self._whole = False
         self._used = 0.0
+        self._regions = Regions() if service.may_have_regions else None
+        self._under_way: _regions.Placed | None = None
+        self._descriptors: list[int] = []
+        self._timeout = _http.DEFAULT_TIMEOUT
 
     @property
     def reusable(self) -> bool:
@@ -173,8 +199,37 @@ class Connection:
         self._whole = False
         try:
             link = self._socket or self._connect(timeout.connect)
-        except OSError as error:
+            placed = self._placed(request, timeout)
+        except (OSError, _http1.BadAnswer) as error:
             return _http.no_answer(self._service.where(request), error, sent=False)
+        if placed is None:
+            return self._exchange(link, request, timeout)
+        self._under_way = placed
+        try:
+            outcome = self._exchange(link, placed.request, timeout)
+            return placed.answered(outcome) if isinstance(outcome, Response) else outcome
+        except ValueError as error:
+            self._whole = False
+            return _http.no_answer(self._service.where(request), error, sent=True)
+        finally:
+            self._under_way = None
+            if not self._whole:
+                placed.let_go()
+
+    def empty(self, nbytes: int, before: int) -> Memory | None:
+        """Return memory in a region, with room for a header before it; `None` where there is no region."""
+        assert self._regions is not None
+        try:
+            if self._socket is None:
+                self._connect(self._timeout.connect)
+            loan = self._regions.take(before + nbytes, self._ask, before)
+        except (OSError, _http1.BadAnswer):
+            self._whole = False
+            return None
+        return None if loan is None else np.asarray(loan)[:nbytes]
+
+    def _exchange(self, link: socket.socket, request: Request, timeout: httpx2.Timeout) -> Outcome:
+        self._whole = False
         request_id = self._service.ids.new()
         try:
             all_sent = self._send(link, self._service.bytes_of(request, request_id), timeout.write)
@@ -188,18 +243,48 @@ class Connection:
         self._service.sets_cookies |= "set-cookie" in answer.response.headers
         return answer.response
 
+    def _placed(self, request: Request, timeout: httpx2.Timeout) -> _regions.Placed | None:
+        """Return a step with its body in a region; `None` if the socket carries it. Raises `OSError`, `BadAnswer`."""
+        if self._regions is None or not _regions.is_for(request):
+            return None
+        self._timeout = timeout
+        return _regions.place(request, self._regions, self._ask)
+
+    def _ask(self, nbytes: int, freed: Sequence[int]) -> tuple[int, int] | None:
+        """Ask the service for a region, and give others back; return its number and its descriptor.
+
+        `None` where it has none. Raises `OSError`, `BadAnswer`.
+        """
+        assert self._socket is not None
+        query: dict[str, str | int | list[str]] = {"nbytes": nbytes, "free": [str(number) for number in freed]}
+        outcome = self._exchange(self._socket, Request("POST", "/v1/regions", query), self._timeout)
+        descriptors, self._descriptors = self._descriptors, []
+        number = outcome.headers.get(_regions.NUMBER, "") if isinstance(outcome, Response) else ""
+        if self._whole and number.isdecimal() and len(descriptors) == 1:
+            return int(number), descriptors[0]
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if not isinstance(outcome, Response) or not self._whole:
+            raise ConnectionAbortedError(str(outcome))
+        return None
+
     def stands(self) -> bool:
         """Return whether the connection was used lately and is still open. A closed one is readable: it has ended."""
-        return time.monotonic() - self._used < IDLE_SECONDS and self._socket is not None and _is_silent(self._socket)
+        lately = time.monotonic() - self._used < IDLE_SECONDS
+        return lately and self._socket is not None and _sockets.is_silent(self._socket)
 
     def abort(self) -> None:
         """End the wait of the thread that uses the connection; that thread then closes it."""
         self._aborted = True
+        if (placed := self._under_way) is not None:
+            placed.let_go()
         if self._socket is not None:
-            _shut_down(self._socket)
+            _sockets.shut_down(self._socket)
 
     def close(self) -> None:
         """Close this process's descriptor of the connection."""
+        if self._regions is not None:
+            self._regions.close()
         if self._socket is not None:
             self._socket.close()
 
@@ -222,7 +307,7 @@ class Connection:
                 while rest:
                     rest = rest[link.send(rest) :]  # not `sendall`, whose timeout is for the whole
         except OSError:
-            if _is_silent(link):
+            if _sockets.is_silent(link):
                 raise
             return False
         return True
@@ -233,24 +318,7 @@ class Connection:
         room = next(reading)
         try:
             while True:
-                room = reading.send(link.recv_into(room))
+                room = reading.send(_sockets.receive_into(link, room, self._descriptors))
         except StopIteration as end:
             answer: _http1.Answer = end.value
             return answer
-
-
-def _is_silent(link: socket.socket) -> bool:
-    """Return whether the socket is open with nothing to read. Looks below TLS, which hides that."""
-    link.settimeout(0)
-    try:
-        socket.socket.recv(link, 1, socket.MSG_PEEK)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _shut_down(link: socket.socket) -> None:
-    with suppress(OSError):  # the other end was quicker
-        socket.socket.shutdown(link, socket.SHUT_RDWR)

@@ -12,10 +12,12 @@ from concurrent.futures import Future
 from typing import Any
 
 import httpx2
+import numpy as np
 
 from optim_client import _fork, _http
 from optim_client._async_httpx import AsyncHttpx
 from optim_client._protocol import Outcome, Request
+from optim_client._regions import Memory
 from optim_client._request_ids import RequestIds
 from optim_client._transport import CLOSED
 from optim_client.errors import APIConnectionError
@@ -37,6 +39,10 @@ class Local:
         """Send one try of a request; return its answer, or the error that came instead of one."""
         return self._service.exchange(request, timeout).result()
 
+    def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory of this process."""
+        return np.empty(nbytes, np.uint8)
+
     def close(self) -> None:
         """Stop the service."""
         self._service.close()
@@ -51,6 +57,10 @@ class AsyncLocal:
     async def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
         return await asyncio.wrap_future(self._service.exchange(request, timeout))
+
+    async def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory of this process."""
+        return np.empty(nbytes, np.uint8)
 
     async def close(self) -> None:
         """Stop the service."""

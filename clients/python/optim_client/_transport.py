@@ -1,6 +1,6 @@
 """The seam between a client and its connections: one method, which answers one try of a request.
 
-To add a transport (a Unix socket, a region of shared memory): a class for each of these two protocols, a row in
+To add a transport: a class for each of these two protocols, a row in
 `_transports.py` and in `_async_transports.py`, and the form of its address in `_address.py`.
 
 Both kinds share these rules. A client and its `with_options` share one transport. A forked process never uses an
@@ -13,6 +13,7 @@ from typing import Protocol
 import httpx2
 
 from optim_client._protocol import Outcome, Request
+from optim_client._regions import Memory
 
 CLOSED = "the client is closed"
 
@@ -23,6 +24,9 @@ class Transport(Protocol):
     def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
 
+    def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory for a request's arrays, and `before` it room for a header if it is shared with the service."""
+
     def close(self) -> None:
         """Close the connections of this process. A second call does nothing."""
 
@@ -32,6 +36,9 @@ class AsyncTransport(Protocol):
 
     async def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
+
+    async def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory for a request's arrays, and `before` it room for a header if it is shared with the service."""
 
     async def close(self) -> None:
         """Close the connections of this process. A second call does nothing."""

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 
 import httpx2
 
-from optim_client._address import scheme_of, url_of
+from optim_client._address import scheme_of, socket_of, url_of
 from optim_client._http import is_of_a_file
 from optim_client._httpx import Httpx
 from optim_client._lane import Lane, leads_to
 from optim_client._local import Local
 from optim_client._protocol import Outcome, Request
+from optim_client._regions import Memory
 from optim_client._request_ids import RequestIds
 from optim_client._transport import Transport
 
@@ -20,16 +21,20 @@ Open = Callable[[str, Mapping[str, str], httpx2.BaseTransport | None], Transport
 class Direct:
     """A `Transport` that sends arrays through the lane, and leaves files and cookies to HTTPX."""
 
-    def __init__(self, url: httpx2.URL, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: httpx2.URL, headers: Mapping[str, str], path: str = "") -> None:
         ids = RequestIds()
-        self._lane = Lane(url, headers, ids)
-        self._httpx = Httpx(url, headers, ids)
+        self._lane = Lane(url, headers, ids, path)
+        self._httpx = Httpx(url, headers, ids, path=path)
 
     def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
         if is_of_a_file(request) or self._lane.sets_cookies:
             return self._httpx.exchange(request, timeout)
         return self._lane.exchange(request, timeout)
+
+    def empty(self, nbytes: int, before: int) -> Memory:
+        """Return memory for a request's arrays, in a region where the lane has one."""
+        return self._lane.empty(nbytes, before)
 
     def close(self) -> None:
         """Close the connections of this process."""
@@ -51,6 +56,13 @@ def _over_http(url: str, headers: Mapping[str, str], transport: httpx2.BaseTrans
     return httpx
 
 
+def _over_unix(url: str, headers: Mapping[str, str], transport: httpx2.BaseTransport | None) -> Transport:
+    service = url_of(url)
+    if transport is None:
+        return Direct(service, headers, socket_of(url))
+    return Httpx(service, headers, RequestIds(), transport)
+
+
 def _in_process(url: str, headers: Mapping[str, str], _: object) -> Transport:
     return Local(url, headers)
 
@@ -58,6 +70,7 @@ def _in_process(url: str, headers: Mapping[str, str], _: object) -> Transport:
 TRANSPORTS: Mapping[str, Open] = {
     "http": _over_http,
     "https": _over_http,
+    "unix": _over_unix,
     "memory": _in_process,
     "lmdb": _in_process,
 }
