@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from inspect import signature
 from typing import TypeAlias
 
 import numpy as np
 import torch
-from optim_client import Client
 
 from benchmarks.agreement import check_agreement
 from benchmarks.bare_client import StepRequest
@@ -27,7 +25,6 @@ from benchmarks.peers.service import SAFETENSORS, Service, body_of
 from benchmarks.peers.session import Session
 from benchmarks.peers.torch_adamw import FORMS, in_process
 from benchmarks.timing import FEWEST_ROUNDS, Spread, Timing, alone, in_turn
-from optim_engine import step
 from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY, Machine
 
@@ -103,9 +100,11 @@ def _here(session: Session) -> Callable[[Rig], Session]:
 
 def _in_process(threads: int) -> Group:
     """Return the group of those that compute in this process."""
-    engines = {"engine": engine(NUMPY, threads), "engine fused": engine(fused(), threads)}
-    if "in_place" in signature(step).parameters:
-        engines["engine fused, in place"] = engine(fused(), threads, in_place=True)
+    engines = {
+        "engine": engine(NUMPY, threads),
+        "engine fused": engine(fused(), threads),
+        "engine fused, in place": engine(fused(), threads, in_place=True),
+    }
     torches = {f"torch {form}": in_process(form) for form in FORMS}
     return Group({name: _here(session) for name, session in {**engines, **torches}.items()}, threads=threads)
 
@@ -177,14 +176,10 @@ def _rates(loads: Mapping[str, Load], seconds: float) -> dict[str, Spread]:
 
 SMALL = {"service, memory:": lambda rig: rig.memory.steps, "echo": lambda rig: rig.echo}
 
-ON_A_UNIX_SOCKET = (
-    {
-        "service, unix socket": lambda rig: rig.unix.client_steps,
-        "service, unix socket, made in the region": lambda rig: partial(rig.unix.client_steps, in_region=True),
-    }
-    if hasattr(Client, "empty")
-    else {}
-)
+ON_A_UNIX_SOCKET = {
+    "service, unix socket": lambda rig: rig.unix.client_steps,
+    "service, unix socket, made in the region": lambda rig: partial(rig.unix.client_steps, in_region=True),
+}
 
 GROUPS = {
     "small-step": Group(SMALL, sizes=(1_000,)).measure,
