@@ -162,7 +162,7 @@ def _rounded_away(config: Config, outcome: Outcome, grads: Arrays, still: Collec
 
 
 def _any_number(g: Array) -> bool:
-    """Return true if the gradient has a nonzero; halves are checked by their bits without the sign."""
+    """Return whether the gradient has a nonzero; halves are checked by their bits without the sign."""
     return bool((g.view(np.uint16) << 1).any()) if g.dtype.itemsize == 2 else bool(g.any())
 
 

@@ -118,7 +118,7 @@ def _without_document(head: Head) -> Head:
 
 
 def _reads_alike(before: Session, after: Session) -> bool:
-    """Return true if the documents differ by no more than numbers and digests."""
+    """Return whether the documents differ by no more than numbers and digests."""
     return (
         (before.layout, before.config, before.labels) == (after.layout, after.config, after.labels)
         and before.notes == after.notes
@@ -135,7 +135,7 @@ def _shared(entry: Loaded) -> Loaded:
 def _cost(entry: Loaded, text: int) -> int:
     """Return about how many bytes of memory an entry takes.
 
-    Counted are the state, the session's settings and labels as Python objects, and each tensor: once, and once more for
+    It counts the state, the session's settings and labels as Python objects, and each tensor: once, and once more for
     each plan that names it.
     """
     layout = entry.state.layout

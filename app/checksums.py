@@ -110,7 +110,7 @@ def _joined(alike: Arrays) -> Array:
 
 
 def _has_negative_zero(vector: Array) -> bool:
-    """Return true if the vector has a -0, which is the smallest integer of its size."""
+    """Return whether the vector has a -0, which is the smallest integer of its size."""
     kind = f"i{vector.dtype.itemsize}"
     return vector.size > 0 and int(vector.view(kind).min()) == np.iinfo(kind).min
 

@@ -43,7 +43,7 @@ class Once:
         return Once(self.what, checksum_of(body), self.key, self.if_match, self.known)
 
     def is_step_of(self, digest: str) -> bool:
-        """Return true if a step's kept digest is that of this request, in a session of any format."""
+        """Return whether a step's kept digest is that of this request, in a session of any format."""
         return digest in (self.request, self.body)
 
     def check(self, head: Head | None) -> None:

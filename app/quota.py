@@ -25,7 +25,7 @@ class Quota:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def concerns(self, save: Save) -> bool:
-        """Return true if the save may go beyond a quota."""
+        """Return whether the save may go beyond a quota."""
         if save.previous is None:
             return self._sessions is not None or self._state_bytes is not None
         return self._state_bytes is not None and save.head.state_bytes > save.previous.state_bytes

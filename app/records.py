@@ -125,7 +125,7 @@ class Records:
         The record is read before `attempt` loads the head. In between, another try of the request may be done, and what
         follows from it may look like a reason to refuse this one. So after a refusal the record is read again.
         """
-        known = await self._known(session_id, once)
+        known = await _known(self.store, session_id, once)
         try:
             return await attempt(known)
         except StoreUnavailable:
@@ -133,14 +133,10 @@ class Records:
         except (EngineError, ServiceError):
             if once.key is None or known.known is not None:
                 raise
-            known = await self._known(session_id, once)
+            known = await _known(self.store, session_id, once)
             if known.known is None:
                 raise
         return await attempt(known)
-
-    async def _known(self, session_id: str, once: Once) -> Once:
-        row = None if once.key is None else await self.store.used(session_id, key_digest(once.key))
-        return once if row is None else replace(once, known=Done.read(row))
 
     # Saving
 
@@ -190,6 +186,12 @@ class Records:
         """Remove what has expired, here and in the store; say how many things went from there."""
         await self._cache.drop_expired()
         return await self.store.sweep()
+
+
+async def _known(store: Store, session_id: str, once: Once) -> Once:
+    """Return the conditions with what the store knows of their key."""
+    row = None if once.key is None else await store.used(session_id, key_digest(once.key))
+    return once if row is None else replace(once, known=Done.read(row))
 
 
 def not_found(session_id: str) -> SessionNotFound:

@@ -17,7 +17,7 @@ from app.step import KeptAnswer, StepRequest
 
 
 def is_repeated(session: Session, once: Once) -> bool:
-    """Return true if a write, other than a step, was done before. Raises `IdempotencyMismatch`."""
+    """Return whether a write, other than a step, was done before. Raises `IdempotencyMismatch`."""
     done = once.known or session.old_keys.get(once.key)
     if done is not None and done.request != once.request:
         raise mismatch(once, done)

@@ -283,5 +283,5 @@ class Settings(FromEnvironment):
 
     @property
     def has_keys(self) -> bool:
-        """Return true if requests need an API key."""
+        """Return whether requests need an API key."""
         return self.api_keys_file is not None or self.api_key_sha256 is not None

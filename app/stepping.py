@@ -67,7 +67,7 @@ class Stepping:
         return await self._turns.take(session_id, attempt)
 
     def is_quick(self, session_id: str, nbytes: int) -> bool:
-        """Return true if a step with a body of so many bytes needs no thread, and will hardly have to wait."""
+        """Return whether a step with a body of so many bytes needs no thread, and will hardly have to wait."""
         known = self._records.newest(session_id)
         if known is None or self._turns.is_taken(session_id):
             return False

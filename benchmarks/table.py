@@ -51,7 +51,7 @@ class Result:
 
     @property
     def is_kept(self) -> bool:
-        """Tell whether the ratio is within the bound; a comparison has none."""
+        """Return whether the ratio is within the bound; a comparison has none."""
         row = self.row
         return (row.at_most is None or self.ratio <= row.at_most) and (
             row.at_least is None or self.ratio >= row.at_least

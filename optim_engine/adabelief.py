@@ -5,7 +5,8 @@
     m̂ = m/(1−β₁ᵗ),  or  β₁·m/(1−β₁ᵗ⁺¹) + (1−β₁)·g/(1−β₁ᵗ)  with Nesterov
     θ ← θ − γ·m̂ / (√v̂ + ε),   v̂ = v/(1−β₂ᵗ)
 
-Source: Zhuang et al. 2020 (arXiv:2010.07468), in optax's form. Weight decay is L2: g already includes λ·θ.
+Source: Zhuang et al. 2020 (arXiv:2010.07468), in optax's form. Addition: weight decay, which is L2: g already
+includes λ·θ.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class AdaBelief(Hyperparameters):
 
 
 class AdaBeliefRule(Rule[AdaBelief]):
-    """The equations above. In the parameter's, √(1−β₂ᵗ) is factored out of the root, as in `adam.py`."""
+    """The equations above. The parameter's has √(1−β₂ᵗ) outside of the root, as in `adam.py`."""
 
     reference = "optax 0.2.8"
     settings = AdaBelief

@@ -22,7 +22,7 @@ from math import prod, sqrt
 import numpy as np
 
 from optim_engine import arrays
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, maximum
 from optim_engine.fields import flag, number, optional, several
 from optim_engine.norms import norm
 from optim_engine.rule import At, Hyperparameters, Rule, Shape, Slot, Unit, columns, rows
@@ -74,8 +74,7 @@ class AdafactorRule(Rule[Adafactor]):
         else:
             out[...] = new["v"]
         np.sqrt(out, out=out)
-        np.maximum(out, ε1, out=out)
-        np.add(out, 0.0, out=out)  # the maximum of −0 and 0 may be either
+        maximum(out, ε1, out=out)
         np.divide(g, out, out=out)
         α = max(ε2, _rms(θ)) * min(at.γ, 1 / sqrt(at.t))
         np.multiply(out, α / max(1.0, _rms(out) / at.h.d), out=out)

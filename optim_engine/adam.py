@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, maximum
 from optim_engine.averages import accumulate, correction
 from optim_engine.fields import coefficients, flag, number
 from optim_engine.rule import At, Hyperparameters, Rule, Shape, Slot
@@ -85,8 +85,7 @@ class AdamRule(Rule[Either]):
         accumulate(old["v"], room, β2, out=new["v"], scratch=room)
         accumulate(old["m"], g, β1, out=new["m"], scratch=room)
         if at.h.amsgrad:
-            np.maximum(old["v_max"], new["v"], out=new["v_max"])
-            np.add(new["v_max"], 0.0, out=new["v_max"])  # the maximum of −0 and 0 may be either
+            maximum(old["v_max"], new["v"], out=new["v_max"])
 
     def apply(self, at: At[Either], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
         bias1, bias2 = corrections(at.h, at.t)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, maximum
 from optim_engine.averages import accumulate, correction
 from optim_engine.fields import coefficients, flag, number
 from optim_engine.rule import At, Hyperparameters, Rule, Slot
@@ -40,8 +40,7 @@ class AdamaxRule(Rule[Adamax]):
         np.abs(g, out=room)
         np.add(room, at.h.eps, out=room)
         np.multiply(old["u"], β2, out=new["u"])
-        np.maximum(new["u"], room, out=new["u"])
-        np.add(new["u"], 0.0, out=new["u"])  # the maximum of −0 and 0 may be either
+        maximum(new["u"], room, out=new["u"])
 
     def apply(self, at: At[Adamax], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
         np.divide(new["m"], new["u"], out=out)

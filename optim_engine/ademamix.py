@@ -36,7 +36,7 @@ class AdEMAMix(Hyperparameters):
 
 
 class AdEMAMixRule(Rule[AdEMAMix]):
-    """The equations above. In the parameter's, √(1−β₂ᵗ) is factored out of the root, as in `adam.py`."""
+    """The equations above. The parameter's has √(1−β₂ᵗ) outside of the root, as in `adam.py`."""
 
     reference = "optax 0.2.8"
     settings = AdEMAMix

@@ -79,6 +79,12 @@ def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
     return narrow
 
 
+def maximum(x: Array, y: Array | float, out: Array) -> None:
+    """Fill `out` with the larger of each x and y; of −0 and 0, of which NumPy takes either, with 0."""
+    np.maximum(x, y, out=out)
+    np.add(out, 0.0, out=out)
+
+
 def unify_nans(x: Array) -> None:
     """Give every NaN in a vector of float32 or float64 the same bits, because processors make different ones."""
     bits, nan = (np.uint32, 0x7FC00000) if x.dtype == np.float32 else (np.uint64, 0x7FF8000000000000)

@@ -34,7 +34,7 @@ class LAMB(Hyperparameters):
 
 
 class LAMBRule(Rule[LAMB]):
-    """The equations above. In the parameter's, √(1−β₂ᵗ) is factored out of the root, as in `adam.py`."""
+    """The equations above. The parameter's has √(1−β₂ᵗ) outside of the root, as in `adam.py`."""
 
     reference = "optax 0.2.8"
     settings = LAMB

@@ -46,7 +46,7 @@ class NAdam(Hyperparameters):
 
 
 class NAdamRule(Rule[NAdam]):
-    """The equations above. In the parameter's, √(1−β₂ᵗ) is factored out of the root, as in `adam.py`."""
+    """The equations above. The parameter's has √(1−β₂ᵗ) outside of the root, as in `adam.py`."""
 
     settings = NAdam
     keeps = Slot("m"), Slot("v"), Slot("mu_product", scalar, np.dtype(np.float64))

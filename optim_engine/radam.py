@@ -40,9 +40,9 @@ class RAdam(Hyperparameters):
     def rectification(self, t: int) -> float | None:
         """Return r of the t-th update; `None` if ρₜ is at most 5."""
         β2 = self.betas[1]
-        most = 2 / (1 - β2) - 1
-        ρ = most - 2 * t * power(β2, t) / correction(β2, t)
-        return sqrt((ρ - 4) * (ρ - 2) * most / ((most - 4) * (most - 2) * ρ)) if ρ > 5 else None
+        ρ_inf = 2 / (1 - β2) - 1
+        ρ = ρ_inf - 2 * t * power(β2, t) / correction(β2, t)
+        return sqrt((ρ - 4) * (ρ - 2) * ρ_inf / ((ρ_inf - 4) * (ρ_inf - 2) * ρ)) if ρ > 5 else None
 
 
 class RAdamRule(Rule[RAdam]):

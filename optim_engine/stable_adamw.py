@@ -1,4 +1,4 @@
-"""StableAdamW: AdamW whose learning rate is lowered where a gradient is larger than its second moment foretold.
+"""StableAdamW: AdamW whose learning rate is lowered where a gradient exceeds the root of its second moment.
 
     m ← β̂₁·m + (1−β̂₁)·g                     β̂ₜ = β·(1−βᵗ⁻¹)/(1−βᵗ): corrected as they grow
     v ← β̂₂·v + (1−β̂₂)·g²
@@ -15,7 +15,7 @@ from math import sqrt
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, maximum
 from optim_engine.averages import accumulate, correction
 from optim_engine.errors import InvalidConfig
 from optim_engine.fields import coefficients, flag, number, optional
@@ -35,11 +35,11 @@ class StableAdamW(Hyperparameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.decouple_lr and not self.most:
+        if self.decouple_lr and not self.largest_lr:
             raise InvalidConfig("decouple_lr", "needs an lr above 0, or a `max_lr`; lr is 0")
 
     @property
-    def most(self) -> float:
+    def largest_lr(self) -> float:
         """Return the largest learning rate, which divides the one of a step."""
         return self.lr if self.max_lr is None else self.max_lr
 
@@ -68,13 +68,12 @@ class StableAdamWRule(Rule[StableAdamW]):
     def apply(self, at: At[StableAdamW], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
         h = at.h
         np.sqrt(new["v"], out=room)
-        np.maximum(room, h.eps, out=out)
-        np.add(out, 0.0, out=out)  # the maximum of −0 and 0 may be either
+        maximum(room, h.eps, out=out)
         np.divide(g, out, out=out)
         γ = at.γ / max(1.0, norm([out]) / sqrt(max(g.size, 1)))
         np.add(room, h.eps, out=room)
         np.divide(new["m"], room, out=room)
         np.multiply(room, γ, out=room)
-        np.multiply(θ, 1 - (γ / h.most if h.decouple_lr else γ) * h.weight_decay, out=out)
+        np.multiply(θ, 1 - (γ / h.largest_lr if h.decouple_lr else γ) * h.weight_decay, out=out)
         np.subtract(θ, out, out=out)
         np.add(out, room, out=out)

@@ -5,8 +5,8 @@
     θ ← θ − γ·m̂ / (√v̂ + ε)                  m̂ = m/(1−β₁ᵗ),  v̂ = v/(1−β₂ᵗ); m and v without bias correction
 
 Source: Zaheer et al. 2018 ("Adaptive Methods for Nonconvex Optimization"), in optax's form, which corrects the bias and
-starts m at 10⁻⁶ too; the paper does neither. Addition: `bias_correction` false. Weight decay is L2: g already includes
-λ·θ.
+starts m at 10⁻⁶ too; the paper does neither. Additions: `bias_correction` false, and weight decay, which is L2: g
+already includes λ·θ.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Yogi(Hyperparameters):
 
 
 class YogiRule(Rule[Yogi]):
-    """The equations above. In the parameter's, √(1−β₂ᵗ) is factored out of the root, as in `adam.py`."""
+    """The equations above. The parameter's has √(1−β₂ᵗ) outside of the root, as in `adam.py`."""
 
     reference = "optax 0.2.8"
     settings = Yogi

@@ -189,7 +189,10 @@ def test_keys_commands_ask_for_a_missing_file(optim: Optim) -> None:
     ("url", "reason"),
     [
         ("http://127.0.0.1:1", "GET http://127.0.0.1:1/v1/sessions: no connection"),
-        ("nonsense", "unknown base_url 'nonsense'; expected one of http://…, https://…, memory:, lmdb:PATH"),
+        (
+            "nonsense",
+            "unknown base_url 'nonsense'; expected one of http://…, https://…, unix:///PATH, memory:, lmdb:PATH",
+        ),
     ],
 )
 def test_an_unreachable_service_is_reported_in_one_line(optim: Optim, url: str, reason: str) -> None:

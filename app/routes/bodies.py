@@ -118,7 +118,7 @@ def _buffer(nbytes: int) -> memoryview:
 
 
 def _is_large(request: Request, limit: Longest) -> bool:
-    """Say whether the body goes the large ones' way: what is not announced may be."""
+    """Return whether the body goes the large ones' way: what is not announced may be."""
     length = _announced(request, limit)
     return length is None or length >= BULK_BYTES
 

@@ -171,5 +171,5 @@ def _filter(labels: list[str], optimizer: str | None) -> Filter:
 
 
 def _is_known(etag: str, header: str) -> bool:
-    """Return true if `If-None-Match` has that ETag, or `*`. A proxy that compresses may have made it a weak one."""
+    """Return whether `If-None-Match` has that ETag, or `*`. A proxy that compresses may have made it a weak one."""
     return not {etag, "*"}.isdisjoint(tag.strip().removeprefix("W/") for tag in header.split(","))

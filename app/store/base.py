@@ -99,7 +99,7 @@ class Head:
 
     @property
     def expired(self) -> bool:
-        """Tell whether the session has expired, by the wall clock of this machine."""
+        """Return whether the session has expired, by the wall clock of this machine."""
         return self.expires_at is not None and self.expires_at <= time.time()
 
     @property
@@ -148,7 +148,7 @@ class Save:
     claimed: bool = False
 
     def is_done(self, held: Stamp | None) -> bool:
-        """Tell whether the store, which holds `held`, has this change already.
+        """Return whether the store, which holds `held`, has this change already.
 
         Raises `VersionConflict` if it has not and does not hold `previous` either.
         """
@@ -319,7 +319,7 @@ class Store(ABC):
 
     @abstractmethod
     async def is_listed(self, tenant: str, session_id: str) -> bool:
-        """Tell whether the session is in the tenant's list; for a damaged head, which cannot name its tenant."""
+        """Return whether the session is in the tenant's list; for a damaged head, which cannot name its tenant."""
 
     async def __aenter__(self) -> Self:
         await self.open()

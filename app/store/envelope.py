@@ -33,7 +33,7 @@ class Label(NamedTuple):
 
     @property
     def expired(self) -> bool:
-        """Tell whether the head has expired, by the wall clock of this machine."""
+        """Return whether the head has expired, by the wall clock of this machine."""
         return self.expires_at is not None and self.expires_at <= time.time()
 
 
@@ -92,7 +92,7 @@ def peek(session_id: str, data: bytes | memoryview) -> Label:
 
 
 def has_expired(data: bytes | memoryview) -> bool:
-    """Tell whether a head has expired; `data` as for `peek`. A damaged one stays, to be seen and deleted: `False`."""
+    """Return whether a head has expired; `data` as for `peek`. A damaged one stays, to be seen and deleted: `False`."""
     try:
         return peek("", data).expired
     except StateDamaged:

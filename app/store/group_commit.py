@@ -74,8 +74,16 @@ class GroupCommit(Generic[Transaction]):
 
     def _work(self) -> None:
         """Run all jobs, until there are no more to come."""
-        while (job := self._waiting.get()) is not None:
+        while self._work_on_next():
+            pass
+
+    def _work_on_next(self) -> bool:
+        """Run the next jobs, and return whether there were any. None is kept: it may hold views of a session's state,
+        which a step could then not write over."""
+        job = self._waiting.get()
+        if job is not None:
             self._attempt(self._batch(job))
+        return job is not None
 
     def _batch(self, first: _Job) -> list[_Job]:
         """Return the first job and those that wait behind it, as many as fit into a transaction."""

@@ -34,11 +34,11 @@ class KeyMemory:
     most: int = 100_000
 
     def is_old(self, moment: float) -> bool:
-        """Tell whether that time is more than `seconds` ago."""
+        """Return whether that time is more than `seconds` ago."""
         return moment <= time.time() - self.seconds
 
     def may_forget(self, followers: int, used_at: float) -> bool:
-        """Tell whether a key may go that was used at that time, and followed by so many others."""
+        """Return whether a key may go that was used at that time, and followed by so many others."""
         return followers >= self.most or (followers >= self.count and self.is_old(used_at))
 
 

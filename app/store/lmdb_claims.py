@@ -21,7 +21,7 @@ class Row(NamedTuple):
 
     @property
     def is_creation(self) -> bool:
-        """Tell whether the row holds the time of a session's creation, and not a claim."""
+        """Return whether the row holds the time of a session's creation, and not a claim."""
         return len(self.key) == 16
 
 
@@ -63,7 +63,7 @@ def forget(transaction: Transaction, tables: Tables, row: Row, memory: KeyMemory
 
 
 def _is_over(transaction: Transaction, tables: Tables, row: Row, memory: KeyMemory) -> bool:
-    """Tell whether a row may go: it is old and, for a claim, its session does not exist any more."""
+    """Return whether a row may go: it is old and, for a claim, its session does not exist any more."""
     if row.is_creation:
         return memory.is_old(float(row.value))
     session_id = old_session_of(row.value, memory)

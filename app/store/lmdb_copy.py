@@ -166,7 +166,7 @@ class _Sessions:
     pieces: lmdb._Database
 
     def is_whole(self, transaction: "lmdb.Transaction[memoryview]", session_id: str) -> bool | None:
-        """Tell whether each piece of a session is what was written; `None` if the session does not exist any more."""
+        """Return whether each piece of a session is what was written; `None` if the session does not exist any more."""
         session = digest(session_id)
         data = transaction.get(session, db=self.heads)
         if data is None:

@@ -99,7 +99,7 @@ class Guard:
         return _expect(self._data, data).size
 
     def is_held(self) -> bool:
-        """Tell whether any process has the folder open."""
+        """Return whether any process has the folder open."""
         if not HAS_LOCKS:
             return False
         lock = os.open(self.folder, os.O_RDONLY)
@@ -157,7 +157,7 @@ def _hold(lock: int, place: int) -> None:
 
 
 def _is_held(lock: int, besides: int | None = None) -> bool:
-    """Tell whether another process holds a lock at any offset but one."""
+    """Return whether another process holds a lock at any offset but one."""
     spans = [(0, 0)] if besides is None else [(0, besides), (besides + 1, 0)]  # a length of 0 goes on for ever
     with suppress(OSError):
         for start, length in spans:

@@ -54,7 +54,7 @@ class Tables:
         return None if data is None or has_expired(data) else decode(session_id, bytes(data))
 
     def is_dead(self, transaction: Transaction, session_id: str) -> bool:
-        """Tell whether the session does not exist or has expired."""
+        """Return whether the session does not exist or has expired."""
         data = transaction.get(digest(session_id), db=self.heads)
         return data is None or has_expired(data)
 

@@ -20,6 +20,6 @@ class Heads(dict[str, Head | bytes]):
         return peek(session_id, head) if isinstance(head, bytes) else head
 
     def has_expired(self, session_id: str) -> bool:
-        """Tell whether a head has expired. A damaged one has not."""
+        """Return whether a head has expired. A damaged one has not."""
         head = self[session_id]
         return has_expired(head) if isinstance(head, bytes) else head.expired

@@ -37,7 +37,7 @@ class Admission:
 
     @property
     def is_open(self) -> bool:
-        """Return true if there is a place for any tenant, and nobody waits."""
+        """Return whether there is a place for any tenant, and nobody waits."""
         return self._free > self._reserve and not self._waiting
 
     def _has_room_for(self, tenant: str) -> bool:

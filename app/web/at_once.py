@@ -19,10 +19,10 @@ class AtOnce(Protocol):
     """The requests that an application can answer at once."""
 
     def may_take(self, scope: Scope) -> bool:
-        """Return true if the request may be one of them: it starts when its body is whole, and not before."""
+        """Return whether the request may be one of them: it starts when its body is whole, and not before."""
 
     def is_free(self, scope: Scope) -> bool:
-        """Return true if a request that `may_take` took, and whose body is whole, will hardly wait.
+        """Return whether a request that `may_take` took, and whose body is whole, will hardly wait.
 
         It must not use `asyncio.timeout`, which needs a task, before it has waited.
         """

@@ -35,7 +35,7 @@ class Deadline:
     """The time of the last check that saw more bytes."""
 
     def has_passed(self, now: float) -> bool:
-        """Return true if the whole transfer is late, or if no byte has moved for `seconds`."""
+        """Return whether the whole transfer is late, or if no byte has moved for `seconds`."""
         if self.nbytes != self._seen:
             self._seen, self._moved = self.nbytes, now
         return now >= max(self.since, self._moved) + self.seconds or (

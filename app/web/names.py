@@ -26,7 +26,7 @@ def host_of(field: str) -> str:
 
 @lru_cache(REMEMBERED)
 def is_loopback(host: str) -> bool:
-    """Return true if a host, in the form of `host_of`, can only be this machine."""
+    """Return whether a host, in the form of `host_of`, can only be this machine."""
     if host in ("localhost", "::1") or host.endswith(".localhost"):
         return True
     try:

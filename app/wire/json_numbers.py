@@ -219,7 +219,7 @@ def _parts(text: memoryview) -> Iterator[bytes]:
 
 
 def _has_numbers_beside_lists(part: bytes) -> bool:
-    """Say whether a list begins behind something else than a list or a comma, or ends before something else."""
+    """Return whether a list begins behind something else than a list or a comma, or ends before something else."""
     if b"[" not in part and b"]" not in part:
         return False
     text = np.frombuffer(part.translate(None, BLANKS), np.uint8)

@@ -91,7 +91,10 @@ def no_number(error: orjson.JSONDecodeError) -> str | None:
 
 
 def _nests_deeper(value: Any, levels: int) -> bool:
-    """Tell if a value nests deeper, along the first of each list: lists that nest unevenly are refused as no tensor."""
+    """Return whether a value nests deeper, along the first of each list.
+
+    Lists that nest unevenly are refused as no tensor.
+    """
     level = _nesting([value])
     while level and levels:
         below = []

@@ -67,7 +67,7 @@ def as_floats(value: Any) -> Any:
 
 
 def is_tensor(value: Any) -> bool:
-    """Say whether NumPy and the types of the leaves say so."""
+    """Return whether NumPy and the types of the leaves say so."""
     leaves = [value]
     while any(isinstance(leaf, list) for leaf in leaves):
         leaves = [inner for leaf in leaves for inner in (leaf if isinstance(leaf, list) else [leaf])]
