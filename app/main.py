@@ -196,8 +196,10 @@ def _add_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
-            path = getattr(request.scope.get("route"), "path", "")
-            methods = [method.upper() for method in request.app.openapi()["paths"].get(path, ["get"])]
+            route = request.scope.get("route")
+            own = getattr(route, "methods", None) or {"GET"}
+            known = request.app.openapi()["paths"].get(getattr(route, "path", ""), own)
+            methods = [method.upper() for method in known if method != "HEAD"]
             allowed = ", ".join([*methods, *["HEAD"] * ("GET" in methods)])
             response = Problem(errors.MethodNotAllowed(f"{request.method} is not for this path: {allowed}"))
             response.headers["Allow"] = allowed

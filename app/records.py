@@ -1,6 +1,5 @@
 """Sessions as records of the store: loaded, kept in memory, and saved if nobody was quicker. Knows no HTTP."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
@@ -16,7 +15,7 @@ from app.quota import Quota
 from app.session import Loaded, Session, read_document
 from app.store.base import Head, IncompatibleStore, KeyUsed, Saving, Stamp, Store, VersionConflict
 from app.store.keys import key_digest
-from app.turns import retried
+from app.turns import finished, retried
 from optim_engine import EngineError, State
 from optim_engine.buffers import is_sole
 
@@ -157,7 +156,7 @@ class Records:
     async def save(self, change: Change, saving: Saving | None = None) -> Written:
         """Save, and cache what was saved. A save is finished even if its request is cancelled."""
         commit = self._commit(change, saving)
-        return await (commit if saving is None and self.store.is_instant else asyncio.shield(commit))
+        return await (commit if saving is None and self.store.is_instant else finished(commit))
 
     async def _commit(self, change: Change, saving: Saving | None) -> Written:
         save, state = change.save, change.state

@@ -21,7 +21,8 @@ def nbytes_of(arrays: Arrays) -> int:
 class StepRequest:
     """The request of one step, with the conditions of doing it once.
 
-    `forms` has the form in which each tensor was written, if the media type has several.
+    `forms` has the form in which each tensor was written, if the media type has several. `may_change` says that the
+    client shares the memory of the arrays, and could write to it at any time.
     """
 
     grads: Arrays
@@ -31,6 +32,7 @@ class StepRequest:
     lr: float | None = None
     loss: float | None = None
     forms: Mapping[str, str] = field(default_factory=dict)
+    may_change: bool = False
 
     @cached_property
     def nbytes(self) -> int:

@@ -3,7 +3,6 @@
 One path: load, from memory or the store → look for an earlier answer → compute → save.
 """
 
-import asyncio
 from collections.abc import Awaitable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -20,7 +19,7 @@ from app.room import Room
 from app.session import Loaded
 from app.step import KeptAnswer, StepAnswer, StepRequest
 from app.store.base import PIECE_BYTES, KeyUsed, Saving, new_token
-from app.turns import Turns
+from app.turns import Turns, finished
 from optim_engine import EngineError, is_refused_early
 
 T = TypeVar("T")
@@ -104,16 +103,19 @@ class Stepping:
             return await self._compute_and_save(old, request, nbytes)
         store = self._records.store
         async with store.saving(old.session.id, new_token(), old.head) as saving:
-            if store.keeps_views and not await self._is_refused_early(old, request):
+            if store.keeps_views and not await self._may_write_over_all(old, request):
                 return await self._compute_and_save(old, request, nbytes, saving)
             with ExitStack() as lent:
                 in_place = lent.enter_context(self._records.in_place(old))
                 taken: Awaitable[StepAnswer] = self._compute_and_save(old, request, nbytes, saving, in_place=in_place)
                 if in_place and store.keeps_views:  # there is no other copy: finish the step even if it is cancelled
-                    taken = asyncio.shield(_within(lent.pop_all(), taken))
+                    taken = finished(_within(lent.pop_all(), taken))
                 return await taken
 
-    async def _is_refused_early(self, old: Loaded, request: StepRequest) -> bool:
+    async def _may_write_over_all(self, old: Loaded, request: StepRequest) -> bool:
+        """Return whether nothing can refuse the step any more once it writes over the only copy of the state."""
+        if request.may_change:
+            return False
         return await self._compute.run(partial(is_refused_early, old.session.config, request.grads), request.nbytes)
 
     async def _compute_and_save(

@@ -66,5 +66,17 @@ async def retried(session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
     raise _busy(session_id)
 
 
+async def finished(change: Awaitable[T]) -> T:
+    """Return the result of a change. It is finished even if its request is cancelled, and its error is then dropped."""
+    task: asyncio.Future[T] = asyncio.ensure_future(change)
+    task.add_done_callback(_read_error)
+    return await asyncio.shield(task)
+
+
+def _read_error(task: asyncio.Future[T]) -> None:
+    if not task.cancelled():
+        task.exception()
+
+
 def _busy(session_id: str) -> SessionBusy:
     return SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")

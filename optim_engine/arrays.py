@@ -79,6 +79,16 @@ def rounded(x: Array, dtype: np.dtype[Any]) -> Array:
     return narrow
 
 
+LARGEST_FACTOR = 2.0**100
+
+
+def multiply(x: Array, factor: float, out: Array) -> None:
+    """Fill `out` with x times a factor, which may be beyond float32's range if the product is within."""
+    while LARGEST_FACTOR < factor < np.inf:  # a power of two: exact
+        x, factor = np.multiply(x, LARGEST_FACTOR, out=out), factor / LARGEST_FACTOR
+    np.multiply(x, factor, out=out)
+
+
 def maximum(x: Array, y: Array | float, out: Array) -> None:
     """Fill `out` with the larger of each x and y; of −0 and 0, of which NumPy takes either, with 0."""
     np.maximum(x, y, out=out)

@@ -13,7 +13,7 @@ from math import sqrt
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, multiply
 from optim_engine.averages import accumulate, correction
 from optim_engine.fields import coefficients, number
 from optim_engine.norms import trust_ratio
@@ -60,4 +60,4 @@ class LAMBRule(Rule[LAMB]):
         if at.h.weight_decay:
             np.multiply(θ, at.h.weight_decay, out=room)
             np.add(out, room, out=out)
-        np.multiply(out, at.γ * trust_ratio(θ, out), out=out)
+        multiply(out, at.γ * trust_ratio(θ, out), out)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, multiply
 from optim_engine.fields import flag, number
 from optim_engine.norms import norm
 from optim_engine.rule import At, Hyperparameters, Rule, Slot, Unit
@@ -44,7 +44,7 @@ class LARSRule(Rule[LARS]):
         return at.γ * at.h.trust_coefficient * of_parameter / (of_gradient + at.h.eps)
 
     def advance(self, at: At[LARS], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
-        np.multiply(g, at.measured, out=room)
+        multiply(g, at.measured, room)
         np.multiply(old["m"], at.h.momentum, out=new["m"])
         np.add(new["m"], room, out=new["m"])
 
@@ -52,6 +52,6 @@ class LARSRule(Rule[LARS]):
         if not at.h.nesterov:
             out[...] = new["m"]
             return
-        np.multiply(g, at.measured, out=room)
+        multiply(g, at.measured, room)
         np.multiply(new["m"], at.h.momentum, out=out)
         np.add(room, out, out=out)

@@ -75,9 +75,12 @@ def scatter(vector: Array, targets: Iterable[Array]) -> None:
 
 
 def rest(taken: Iterable[tuple[int, int]], end: int) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of a memory of `end` bytes between the taken ones, which do not overlap."""
+    """Yield the ranges of a memory of `end` bytes between the taken ones, which do not overlap.
+
+    An empty one, of a tensor without elements, may lie within another.
+    """
     start = 0
     for left, right in [*sorted(taken), (end, end)]:
         if left > start:
             yield start, left
-        start = right
+        start = max(start, right)

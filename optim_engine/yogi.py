@@ -43,6 +43,7 @@ class YogiRule(Rule[Yogi]):
     def advance(self, at: At[Yogi], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
         β1, β2 = at.h.betas
         m, v = (old["m"], old["v"]) if at.t > 1 else (np.full_like(g, START), np.full_like(g, START))
+        np.minimum(room, np.finfo(room.dtype).max, out=room)  # ∞ − ∞ would be NaN for ever
         towards = np.sign(v - room)
         np.multiply(room, towards, out=room)
         np.multiply(room, 1 - β2, out=room)

@@ -22,7 +22,8 @@ async def lease(
 ) -> Response:
     """Give back the regions `free`, then make one of `nbytes` bytes: its descriptor comes with an interim answer."""
     regions: Regions | None = http.scope.get("extensions", {}).get(EXTENSION)
-    if regions is None or not service.regions.limit:
+    has_interim_answers = http.scope["http_version"] != "1.0"
+    if regions is None or not service.regions.limit or not has_interim_answers:
         raise RouteNotFound("regions are for connections through a Unix socket, on Linux, where the service offers any")
     try:
         number = regions.lease(service.regions, nbytes, free)

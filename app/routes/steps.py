@@ -1,5 +1,7 @@
 """The main job: one optimizer step."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Request, Response
 
 from app.routes import openapi as schema
@@ -36,6 +38,8 @@ async def take_step(http: Request, session_id: str, service: Has, caller: Writer
         request = await service.compute.run(
             lambda: codec.read_step(body, service.limits, once.with_body(body)), len(body)
         )
+        if places is not None:
+            request = replace(request, may_change=True)
         if answer_codec is not codec:
             answer_codec.check_answer(request.grads, service.limits)
         answer = await service.stepping.step(caller.tenant, session_id, request)

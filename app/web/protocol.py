@@ -105,7 +105,8 @@ class Http(Starting):
         self._deadlines.expect_body()
         self.url = origin_form(self.url, self.headers)
         super().on_headers_complete()
-        self.cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
+        if self.scope["method"] != "HEAD":  # whose answer has no body to wait for
+            self.cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
         self.scope["extensions"] = {EXTENSION: Body(self._lane, self.cycle), REGIONS: self._regions}  # type: ignore[dict-item]
 
     def on_body(self, body: bytes) -> None:

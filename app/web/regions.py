@@ -33,7 +33,7 @@ PLACES = re.compile(r"(\d{1,9}):(\d{1,15}):(\d{1,15}) (\d{1,9}):(\d{1,15}):(\d{1
 MOST_REGIONS = 16
 """The most regions of one connection."""
 MOST_IN_ALL = 4096
-"""The most regions of a process: each takes a descriptor."""
+"""The most regions of a process, where it may have four times as many files: each takes a descriptor."""
 ENVELOPE = b"HTTP/1.1 103 Early Hints\r\n\r\n"
 """The interim answer that carries a descriptor, so that whatever speaks HTTP there can pass it over."""
 
@@ -68,7 +68,7 @@ class RegionMemory:
                 f"{nbytes}: send the body, or raise OPTIM_MAX_REGION_BYTES",
                 limit=self.limit // 2,
             )
-        if sum(map(len, self._memories)) + nbytes > self.limit or len(self._memories) >= MOST_IN_ALL:
+        if sum(map(len, self._memories)) + nbytes > self.limit or len(self._memories) >= _most_in_all():
             raise Overloaded("no memory is left for regions: send the body, or raise OPTIM_MAX_REGION_BYTES")
         try:
             memory, descriptor = _sealed(nbytes)
@@ -142,13 +142,20 @@ class Regions:
         """Send the descriptor with an interim answer, past the transport, which must have nothing left to write."""
         if self._transport.is_closing() or self._transport.get_write_buffer_size():
             raise Overloaded("the connection is not free for a region: send the body")
-        with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as link:
-            try:
+        try:
+            with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as link:
                 sent = socket.send_fds(link, [ENVELOPE], [descriptor])
-            except OSError as error:
-                raise Overloaded("the connection takes no region: send the body") from error
+        except OSError as error:
+            raise Overloaded("the connection takes no region: send the body") from error
         if sent != len(ENVELOPE):  # the rest cannot follow in order
             self._transport.abort()
+
+
+def _most_in_all() -> int:
+    import resource  # noqa: PLC0415 - not on Windows
+
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_IN_ALL if files == resource.RLIM_INFINITY else min(MOST_IN_ALL, files // 4)
 
 
 def offered(transport: asyncio.Transport) -> bool:

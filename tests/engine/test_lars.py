@@ -21,3 +21,10 @@ def test_without_a_norm_the_gradient_is_not_scaled(θ: float) -> None:
     config = Config.parse("lars", hyperparameters={"lr": 0.5, "momentum": 0})
     after = step(config, State.empty(), {"x": np.full(4, θ)}, {"x": np.full(4, 2.0)}).params["x"]
     assert after == pytest.approx(θ - 0.5 * 2 if θ == 0 else θ - 0.5 * 1e-3 * θ)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_smallest_gradients_give_finite_updates(nesterov: bool) -> None:
+    config = Config.parse("lars", hyperparameters={"lr": 0.1, "nesterov": nesterov})
+    after = step(config, State.empty(), {"x": np.full(4, 1e3, np.float32)}, {"x": np.full(4, 1e-44, np.float32)})
+    assert after.params["x"] == pytest.approx(1e3 - (0.19 if nesterov else 0.1), rel=1e-6)

@@ -36,3 +36,4 @@ def test_a_part_of_a_vector_yields_its_bytes_in_ranges() -> None:
 
 def test_the_rest_of_a_memory_lies_between_the_taken_ranges() -> None:
     assert list(rest([(16, 24), (0, 8)], 32)) == [(8, 16), (24, 32)]
+    assert list(rest([(16, 24), (20, 20), (0, 8), (8, 8)], 32)) == [(8, 16), (24, 32)]

@@ -22,3 +22,12 @@ def test_the_second_moment_moves_by_at_most_the_square() -> None:
     for g, v in ((10.0, 10.0), (1.0, 9.9), (0.0, 9.9), (-1.0, 9.8)):
         state = step(config, state, params, {"x": np.full(1, g)}).state
         assert state.array("x", "v") == pytest.approx(v, rel=1e-6)
+
+
+def test_gradients_with_too_large_squares_make_no_nan() -> None:
+    config, params, state = Config.parse("yogi"), {"x": np.ones(2, np.float32)}, State.empty()
+    for _ in range(2000):
+        outcome = step(config, state, params, {"x": np.full(2, 1e30, np.float32)})
+        state, params = outcome.state, {"x": np.array(outcome.params["x"])}
+    assert np.isfinite(params["x"]).all()
+    assert not np.isnan(state.array("x", "v")).any()

@@ -135,6 +135,16 @@ async def test_a_reader_of_a_state_sees_it_whole(place: Place, reader: str) -> N
     assert await state_of(process, known) == await expected(5)
 
 
+async def test_arrays_that_may_change_spare_the_only_copy(place: Place) -> None:
+    """A client may make a NaN of a gradient in shared memory after the look at all of them."""
+    process = Process(place.store)
+    known = await stepped(process)
+    before = place_of(process, known)
+    await unwatched(process, known)
+    await process.stepping.step("tenant", known, replace(held(3), may_change=True))
+    assert (place_of(process, known) == before) is not place.store.keeps_views
+
+
 async def test_a_step_is_in_place_again_once_readers_are_gone(place: Place) -> None:
     process = Process(place.store)
     known = await stepped(process)

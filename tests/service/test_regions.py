@@ -31,6 +31,12 @@ def test_a_region_comes_as_a_descriptor_of_its_size(url: str) -> None:
         assert [os.fstat(descriptor).st_size for descriptor in client.descriptors] == [1, 4096, 5000]
 
 
+def test_only_post_asks_for_a_region(url: str) -> None:
+    with RegionClient(url) as client:
+        answer = client.ask("GET", "/v1/regions")
+        assert (answer.status, answer.headers["allow"]) == (405, "POST")
+
+
 @pytest.mark.parametrize("query", ["", "?nbytes=0", "?nbytes=-1", "?nbytes=1.5", "?nbytes=1&free=x", "?bytes=1"])
 def test_a_malformed_question_is_refused(url: str, query: str) -> None:
     with RegionClient(url) as client:

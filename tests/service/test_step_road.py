@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,3 +168,21 @@ def test_an_unexpected_error_is_a_problem_on_both(road: bool) -> None:
         answer = post(json=W)(client, session)
         assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
         assert "ZeroDivisionError: deep inside" in logs.text()
+
+
+@pytest.mark.parametrize("first", ["/livez", "/v1/none", "/v1/sessions"])
+def test_a_head_is_answered_before_the_step_behind_it(first: str) -> None:
+    app = create_app(Settings(store="memory:"))
+    with listening(app) as (host, port), Client(base_url=f"http://{host}:{port}") as client:
+        body = json.dumps(W).encode()
+        head = f"HEAD {first} HTTP/1.1\r\nHost: {host}\r\nX-Request-ID: head\r\n\r\n"
+        step = (
+            f"POST {create(client)}/steps HTTP/1.1\r\nHost: {host}\r\nX-Request-ID: step\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        with socket.create_connection((host, port), timeout=10) as link:
+            link.sendall(head.encode() + step.encode() + body)
+            answers = b""
+            while answers.count(b"x-request-id: ") < 2:
+                answers += link.recv(1 << 16)
+        assert re.findall(rb"x-request-id: (\w+)", answers) == [b"head", b"step"]

@@ -1,10 +1,15 @@
 """Turns at a session: many changes at once, and each is made once."""
 
 import asyncio
+import gc
 from collections import Counter
+from typing import Any
+
+import pytest
 
 from app.store.base import Head, Save
 from app.store.memory import MemoryStore
+from app.turns import finished
 from tests.service.calls import W
 from tests.service.gathered import body, created, service
 
@@ -89,3 +94,24 @@ async def test_a_session_does_not_wait_for_another() -> None:
         assert (await client.get(slow)).json()["step"] == 0
         store.go_on.set()
         assert (await waiting).status_code == 200
+
+
+async def test_a_cancelled_change_that_fails_leaves_no_unread_error() -> None:
+    untold: list[dict[str, Any]] = []
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.set_exception_handler(lambda _, context: untold.append(context))
+
+    async def failing() -> None:
+        await ended.wait()
+        raise ValueError
+
+    waiting = asyncio.create_task(finished(failing()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    ended.set()
+    await asyncio.sleep(0.01)
+    del waiting
+    gc.collect()
+    assert untold == []

@@ -65,3 +65,13 @@ def test_what_open_connections_have_is_reported() -> None:
     for nbytes in (300, 200, -300, -200):
         of.count(nbytes)
     assert told == [300, 500, 200, 0]
+
+
+def test_regions_take_a_quarter_of_the_files_that_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda which: (8, 8))
+    of = RegionMemory(1000)
+    made = [of.make(1, 0) for _ in range(2)]
+    with pytest.raises(Overloaded):
+        of.make(1, 0)
+    for _, descriptor in made:
+        os.close(descriptor)
