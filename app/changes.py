@@ -144,6 +144,12 @@ def step(
     return Change(save, after, state), answer
 
 
+def preview(old: Loaded, request: StepRequest, machine: Machine, room: Room) -> tuple[Change, StepAnswer]:
+    """Return what the step would save, and its answer, with the session's ETag as it stays. Raises as `step`."""
+    change, answer = step(old, request, machine, room, None)
+    return change, replace(answer, etag=old.head.etag, preview=True)
+
+
 def _computed(old: Loaded, request: StepRequest, machine: Machine, filled: Filled | None, *, in_place: bool) -> Outcome:
     return engine_step(
         old.session.config,

@@ -151,6 +151,7 @@ def _steps() -> dict[str, Document]:
         "Gradient": _tensor(_SPECIAL_NUMBER) | {"description": "`null` as a whole: left out, with its parameter."},
         "Step": _object(_step(), required=["grads"]),
         "StepAnswer": _object(_step_answer()),
+        "Preview": _object({**_step_answer(), "preview": {"const": True}}),
         "Params": _object({"params": _PARAMS}),
         "History": _object({"history": _list(ref("HistoryRow"))}),
         "HistoryRow": _object(

@@ -17,6 +17,7 @@ from tests.service.connection import Connection
         ("POST", ""),
         ("PATCH", "/{}"),
         ("POST", "/{}/steps"),
+        ("POST", "/{}/preview"),
         ("PUT", "/{}/params"),
         ("PUT", "/{}/state"),
         ("PATCH", "/{}/tensors"),

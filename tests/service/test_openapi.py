@@ -29,6 +29,7 @@ CONTRACT = {
     "updateSession": ("PATCH", "/v1/sessions/{session_id}"),
     "deleteSession": ("DELETE", "/v1/sessions/{session_id}"),
     "takeStep": ("POST", "/v1/sessions/{session_id}/steps"),
+    "previewStep": ("POST", "/v1/sessions/{session_id}/preview"),
     "getParams": ("GET", "/v1/sessions/{session_id}/params"),
     "putParams": ("PUT", "/v1/sessions/{session_id}/params"),
     "getState": ("GET", "/v1/sessions/{session_id}/state"),

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, SupportsFloat, TypeVar
 from urllib.parse import quote
 
@@ -110,6 +110,15 @@ def step(
     headers = {**_writes(SAFETENSORS), **_accepts(SAFETENSORS)}
     call = Call(Request("POST", _path(session_id, "steps"), headers=headers, body=body), _stepped)
     return call.then(lambda answer: _of_step(number, answer))
+
+
+def preview(
+    session_id: str, number: int, params: ArraysLike | None, grads: ArraysLike, lr: SupportsFloat | None
+) -> Call[Stepped]:
+    """Return the call that asks for the answer of step `number`. It has no key. Raises `TypeError`."""
+    taken = step(session_id, number, params, grads, None, lr)
+    headers = {name: value for name, value in taken.request.headers.items() if name != "idempotency-key"}
+    return replace(taken, request=replace(taken.request, path=_path(session_id, "preview"), headers=headers))
 
 
 def params(session_id: str) -> Call[Arrays]:

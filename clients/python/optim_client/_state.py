@@ -2,7 +2,7 @@
 
 import logging
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, SupportsFloat, TypeVar
 
 from optim_client import _calls
@@ -10,7 +10,7 @@ from optim_client._halves import Loss
 from optim_client._protocol import Call
 from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
 from optim_client._trees import Tree, flattened, rebuilt
-from optim_client.documents import Metrics, SessionInfo
+from optim_client.documents import Metrics, Preview, SessionInfo
 
 CONDITIONAL = frozenset({"PUT", "PATCH", "DELETE"})
 STEP = re.compile(r"^step \d+: ")
@@ -79,19 +79,38 @@ class SessionState:
         self, params: Tree | None, grads: Tree | None, loss: SupportsFloat | None, lr: SupportsFloat | None
     ) -> Call[Any]:
         """Return the call of a step: tensors with a gradient are sent, the others stay as they were given."""
+        sent, beside, whole = self._sent("step", params, grads)
+        call = _calls.step(self.id, self.info.step + 1, beside, self._narrowed(sent), loss, lr)
+        taken = self._tied(call.then(lambda answer: self._stepped(answer, list(sent))))
+        return taken.then(lambda after: self._rebuilt(whole, after, sent))
+
+    def _preview(self, params: Tree | None, grads: Tree | None, lr: SupportsFloat | None) -> Call[Preview]:
+        """Return the call of a preview, which sends what the step would."""
+        sent, beside, whole = self._sent("preview", params, grads)
+        call = _calls.preview(self.id, self.info.step + 1, beside, self._narrowed(sent), lr)
+
+        def previewed(answer: _calls.Stepped) -> Preview:
+            after = {name: answer.params[name] for name in sent}
+            about = {each.name: getattr(answer, each.name) for each in fields(Preview) if each.name != "params"}
+            return Preview(params=self._rebuilt(whole, after, sent), **about)
+
+        return call.then(previewed)
+
+    def _sent(self, verb: str, params: Tree | None, grads: Tree | None) -> tuple[ArraysLike, ArraysLike | None, Tree]:
+        """Return the gradients to send, their parameters, and the tree that gives the answer its structure."""
         if grads is None:
-            raise TypeError("step() needs grads: step(params, grads), or step(grads=…) where the session holds params")
+            raise TypeError(
+                f"{verb}() needs grads: {verb}(params, grads), or {verb}(grads=…) where the session holds params"
+            )
         given = {} if params is None else flattened("params", params)
         sent = {name: grad for name, grad in flattened("grads", grads).items() if grad is not None}
         if not sent:
-            raise ValueError("step() has no gradient: grads is empty, or holds nothing but None")
+            raise ValueError(f"{verb}() has no gradient: grads is empty, or holds nothing but None")
         beside = None if params is None else {name: given[name] for name in sent if given.get(name) is not None}
-        call = _calls.step(self.id, self.info.step + 1, beside, self._narrowed(sent), loss, lr)
-        taken = self._tied(call.then(lambda answer: self._stepped(answer, list(sent))))
-        if self.info.wire_dtype:
-            taken = taken.then(lambda after: widened(after, sent))
-        whole = grads if params is None or not sent.keys() <= given.keys() else params
-        return taken.then(lambda after: rebuilt(whole, after.get))
+        return sent, beside, grads if params is None or not sent.keys() <= given.keys() else params
+
+    def _rebuilt(self, whole: Tree, after: Arrays, sent: ArraysLike) -> Any:
+        return rebuilt(whole, (widened(after, sent) if self.info.wire_dtype else after).get)
 
     def _narrowed(self, grads: ArraysLike) -> ArraysLike:
         """Return gradients in the session's `wire_dtype`. The first loss is logged, and later ones are not counted."""
