@@ -51,6 +51,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "labels": {"run": "mnist-3"},
     },
     "UpdateSession": {"hyperparameters": {"lr": 0.0005}, "labels": {"phase": "fine-tuning"}},
+    "ForkSession": {"labels": {"run": "mnist-3", "branch": "lr-0.01"}},
     "TensorEdits": {"rename": {"w": "head.w"}, "remove": ["b"], "reset": []},
     "Session": _SESSION,
     "SessionList": {"sessions": [_SUMMARY], "next_cursor": None},

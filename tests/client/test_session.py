@@ -132,3 +132,26 @@ def test_a_preview_has_the_structure_of_its_parameters(client: Any) -> None:
     preview = session.preview(tree, {"a": [np.float32([1, 2])], "b": None})
     assert preview.params["b"] is tree["b"]
     assert preview.params["a"][0].shape == (2,)
+
+
+def test_a_fork_goes_on_alone(client: Any) -> None:
+    session = client.sessions.create("adamw", lr=0.01, labels={"run": "1"}, ttl_seconds=3600)
+    params = session.step(some_params(), grads_for(some_params(), 1))
+    fork = session.fork(labels={"run": "2"})
+    assert (fork.digest, fork.info.step, fork.history()) == (session.digest, 1, [])
+    assert (fork.info.labels, fork.info.ttl_seconds) == ({"run": "2"}, 3600)
+    moved = [each.step(params, grads_for(params, 2)) for each in (session, fork)]
+    assert bits(moved[0]) == bits(moved[1])
+    fork.update(lr=1.0)
+    assert session.get().hyperparameters["lr"] == 0.01
+
+
+def test_a_fork_is_of_the_session_that_the_client_knows(client: Any) -> None:
+    w = {"w": np.float32([1, 2])}
+    quick = client.sessions.create("sgd", lr=0.1)
+    stale = client.sessions.get(quick.id)
+    quick.step(w, w)
+    with pytest.raises(PreconditionFailed):
+        stale.fork()
+    stale.get()
+    assert stale.fork().info.step == 1

@@ -16,6 +16,7 @@ from tests.service.connection import Connection
     [
         ("POST", ""),
         ("PATCH", "/{}"),
+        ("POST", "/{}/fork"),
         ("POST", "/{}/steps"),
         ("POST", "/{}/preview"),
         ("PUT", "/{}/params"),

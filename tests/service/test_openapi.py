@@ -28,6 +28,7 @@ CONTRACT = {
     "getSession": ("GET", "/v1/sessions/{session_id}"),
     "updateSession": ("PATCH", "/v1/sessions/{session_id}"),
     "deleteSession": ("DELETE", "/v1/sessions/{session_id}"),
+    "forkSession": ("POST", "/v1/sessions/{session_id}/fork"),
     "takeStep": ("POST", "/v1/sessions/{session_id}/steps"),
     "previewStep": ("POST", "/v1/sessions/{session_id}/preview"),
     "getParams": ("GET", "/v1/sessions/{session_id}/params"),

@@ -12,7 +12,7 @@ from optim_client._protocol import Call, Request, Response
 from optim_client._tensors import Arrays, ArraysLike, decode, encode
 from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, SessionInfo
 from optim_client.errors import StepMismatch
-from optim_client.settings import Changes, Settings, document
+from optim_client.settings import Changes, ForkSettings, Settings, document
 
 JSON = "application/json"
 SAFETENSORS = "application/vnd.safetensors"
@@ -88,6 +88,12 @@ def update(session_id: str, changes: Changes) -> Call[SessionInfo]:
     """Return the call that changes settings. Raises `TypeError` and `ValueError`."""
     body = _json(document(changes))
     return Call(Request("PATCH", _path(session_id), headers=_writes(JSON), body=body), _session)
+
+
+def fork(session_id: str, settings: ForkSettings) -> Call[SessionInfo]:
+    """Return the call that creates a session in the state of another one. Raises `TypeError` and `ValueError`."""
+    body = _json({name: _arguments.as_json(name, value) for name, value in settings.items()})
+    return Call(Request("POST", _path(session_id, "fork"), headers=_writes(JSON), body=body), _session)
 
 
 def delete(session_id: str) -> Call[None]:

@@ -55,8 +55,8 @@ class SessionState:
     def _tied(self, call: Call[T]) -> Call[T]:
         """Return the call with an `If-Match` where it changes the session; its answer's ETag is remembered."""
         request = call.request
-        if self._etag is not None and request.method in CONDITIONAL:
-            request = replace(request, headers={**request.headers, "if-match": self._etag})
+        if request.method in CONDITIONAL:
+            call = self._conditional(call)
 
         def learn(answer: tuple[T, str | None]) -> T:
             result, etag = answer
@@ -64,7 +64,13 @@ class SessionState:
                 self._etag = etag
             return result
 
-        return _calls.tagged(replace(call, request=request)).then(learn)
+        return _calls.tagged(call).then(learn)
+
+    def _conditional(self, call: Call[T]) -> Call[T]:
+        """Return the call with an `If-Match`, if the ETag is known."""
+        if self._etag is None:
+            return call
+        return replace(call, request=replace(call.request, headers={**call.request.headers, "if-match": self._etag}))
 
     def _learned(self, info: SessionInfo) -> SessionInfo:
         """Remember the service's answer as `info`."""
