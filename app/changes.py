@@ -37,10 +37,28 @@ class Change:
 
 def create(session: Session, state: State | None, room: Room, *, claimed: bool) -> Change:
     """Make a new session. `claimed`: its id was claimed by an idempotency key, so it is made at most once."""
-    cutting = Pieces(Head(session.id, session.tenant, 0, "", b""))
-    pieces = cutting.of(state.memory) if state else ()
     if state:
         session = replace(_at(session, state), notes=advice.of_schedule(session.config, state.t, session.config))
+    return _created(session, state, room, claimed=claimed)
+
+
+def fork(source: Loaded, session_id: str, beside: Mapping[str, Any], room: Room, *, claimed: bool) -> Change:
+    """Make a new session in another one's state, with the settings `beside` instead of its own.
+
+    It knows the same parameters and warnings, so it answers the next steps alike. It knows no key and no body, so it
+    repeats no answer. Both read one memory until they are stepped: no step writes over what another reads (`cache`).
+    """
+    old, now = source.session, time.time()
+    applied = old.applied and replace(old.applied, key=None, body="")
+    session = old.after(
+        id=session_id, created_at=now, updated_at=now, applied=applied, skipped=None, old_keys={}, **beside
+    )
+    return _created(session, source.state, room, claimed=claimed)
+
+
+def _created(session: Session, state: State | None, room: Room, *, claimed: bool) -> Change:
+    cutting = Pieces(Head(session.id, session.tenant, 0, "", b""))
+    pieces = cutting.of(state.memory) if state else ()
     session = session.with_digest(pieces)
     room.check(None, session)
     head = _head(session, cutting.version, cutting.token, pieces)
@@ -142,6 +160,12 @@ def step(
     row = _history_row(after, answer, request, started)
     save = Save(head, old.head, state.memory.data, row, used=used)
     return Change(save, after, state), answer
+
+
+def preview(old: Loaded, request: StepRequest, machine: Machine, room: Room) -> tuple[Change, StepAnswer]:
+    """Return what the step would save, and its answer, with the session's ETag as it stays. Raises as `step`."""
+    change, answer = step(old, request, machine, room, None)
+    return change, replace(answer, etag=old.head.etag, preview=True)
 
 
 def _computed(old: Loaded, request: StepRequest, machine: Machine, filled: Filled | None, *, in_place: bool) -> Outcome:

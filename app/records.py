@@ -40,7 +40,7 @@ class Records:
 
     def __init__(self, store: Store, compute: Compute, cache: StateCache, quota: Quota) -> None:
         self.store = store
-        self._quota = quota
+        self.quota = quota
         self._compute = compute
         self._cache = cache
 
@@ -163,10 +163,10 @@ class Records:
         if state is None and save.previous is not None and (cached := self._cache.get(save.previous)) is not None:
             state = cached.state
         try:
-            if saving is None and not self._quota.concerns(save):
+            if saving is None and not self.quota.concerns(save):
                 await self.store.save(save)
             else:
-                async with saving or nullcontext(), self._quota.room(save):
+                async with saving or nullcontext(), self.quota.room(save):
                     await (saving or self.store).save(save)
         except VersionConflict as conflict:
             if not isinstance(conflict, KeyUsed):

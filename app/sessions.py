@@ -6,7 +6,7 @@ loaded head. `records` loads and saves sessions.
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -28,8 +28,8 @@ from optim_engine.arrays import Arrays
 from optim_engine.checks import check_shape
 
 
-class Sessions:
-    """The operations except a step. A session of another tenant than `tenant` is not found."""
+class Creating:
+    """The creation of sessions, and of forks. A session of another tenant than `tenant` is not found."""
 
     def __init__(self, records: Records, turns: Turns, compute: Compute, room: Room) -> None:
         self._records = records
@@ -50,10 +50,25 @@ class Sessions:
         """Create a session: at step 0, or with that state. `beside` has the settings outside `config`."""
 
         async def make(session_id: str) -> Change:
+            once.check(None)
             now = time.time()
             session = Session(session_id, tenant, config, now, now, skipped_steps=skipped_steps, **beside)
             work = partial(changes.create, session, state, self._room, claimed=once.key is not None)
             return await self._compute.run_apart(work)
+
+        return await self._create(tenant, once, make)
+
+    async def fork(self, tenant: str, source_id: str, beside: Mapping[str, Any], once: Once) -> Written:
+        """Create a session in the state of another one, with the settings `beside` instead of its own ones.
+
+        `If-Match` is the other one's. Raises `SessionNotFound`.
+        """
+
+        async def make(session_id: str) -> Change:
+            source = await self._records.load(tenant, source_id)
+            once.check(source.head)
+            work = partial(changes.fork, source, session_id, beside, self._room, claimed=once.key is not None)
+            return await self._compute.run(work, source.head.state_bytes + source.session.breadth)
 
         return await self._create(tenant, once, make)
 
@@ -63,7 +78,6 @@ class Sessions:
         Raises `IdempotencyMismatch`, `PreconditionFailed`, and `SessionNotFound` if the key's session is gone.
         """
         if once.key is None:
-            once.check(None)
             return await self._records.save(await make(_new_id()))
         claim = Claim(tenant, key_digest(once.key), _new_id(), once.request, time.time())
         claim = await self._records.store.claim(claim)
@@ -74,7 +88,6 @@ class Sessions:
             head = await self._records.store.load(claim.session_id)
             if head is not None:
                 return Written(head, await self._records.read(head), replayed=True)
-            once.check(None)
             change = await make(claim.session_id)
             try:
                 return await self._records.save(change)
@@ -82,6 +95,10 @@ class Sessions:
                 raise not_found(claim.session_id) from None
 
         return await self._turns.take(claim.session_id, attempt)
+
+
+class Sessions(Creating):
+    """The operations except a step."""
 
     async def update(
         self, tenant: str, session_id: str, new_settings: Callable[[Session], Session], once: Once

@@ -62,13 +62,17 @@ class KeptAnswer:
 
 @dataclass(frozen=True)
 class StepAnswer:
-    """The answer of a step; the same, array for array, when it is replayed. `etag` is the session's now."""
+    """The answer of a step; the same, array for array, when it is replayed. `etag` is the session's now.
+
+    A `preview` is the answer that a step would get; nothing was saved.
+    """
 
     kept: KeptAnswer
     params: Arrays
     etag: str
     skipped: bool = False
     replayed: bool = False
+    preview: bool = False
 
     @property
     def outcome(self) -> str:

@@ -19,7 +19,7 @@ from app.room import Room
 from app.session import Loaded
 from app.step import KeptAnswer, StepAnswer, StepRequest
 from app.store.base import PIECE_BYTES, KeyUsed, Saving, new_token
-from app.turns import Turns, finished
+from app.turns import Turns, finished, retried
 from optim_engine import EngineError, is_refused_early
 
 T = TypeVar("T")
@@ -64,6 +64,25 @@ class Stepping:
             return await self._take(old, request)
 
         return await self._turns.take(session_id, attempt)
+
+    async def preview(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
+        """Return the answer that the step would get now, or its earlier one. Nothing is kept, and nobody waits for it.
+
+        Raises as `step`.
+        """
+
+        async def attempt() -> StepAnswer:
+            old, past = await self._from_store(tenant, session_id, request)
+            if past is not None:
+                answer = await self._compute.run(partial(changes.replay, old, past, request), _work(old, request))
+                return replace(answer, preview=True)
+            machine = self._compute.machine(_nbytes(old, request), old.session.config.hyperparameters)
+            work = partial(changes.preview, old, request, machine, self._room)
+            change, answer = await self._compute.run(work, _work(old, request))
+            async with self._records.quota.room(change.save):  # or refused, as the save would be
+                return answer
+
+        return await retried(session_id, attempt)
 
     def is_quick(self, session_id: str, nbytes: int) -> bool:
         """Return whether a step with a body of so many bytes needs no thread, and will hardly have to wait."""

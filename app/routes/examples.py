@@ -30,6 +30,16 @@ _METRICS: dict[str, Any] = {
     "param_norm": 0.2240580301756709, "clip_scale": 1.0,
 }  # fmt: skip
 
+_ANSWER: dict[str, Any] = {
+    "step": 42,
+    "params": {"w": [[0.098999, 0.20099801]], "b": [-0.0009999999]},
+    "skipped": False,
+    "digest": "e2c4a8f01b7d49c39d5f6a7788b0c1d2",
+    "params_digest": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
+    "metrics": _METRICS,
+    "warnings": [],
+}
+
 EXAMPLES: Mapping[str, dict[str, Any]] = {
     "CreateSession": {
         "optimizer": "adamw",
@@ -41,19 +51,13 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "labels": {"run": "mnist-3"},
     },
     "UpdateSession": {"hyperparameters": {"lr": 0.0005}, "labels": {"phase": "fine-tuning"}},
+    "ForkSession": {"labels": {"run": "mnist-3", "branch": "lr-0.01"}},
     "TensorEdits": {"rename": {"w": "head.w"}, "remove": ["b"], "reset": []},
     "Session": _SESSION,
     "SessionList": {"sessions": [_SUMMARY], "next_cursor": None},
     "Step": {"step": 42, "params": _PARAMS, "grads": {"w": [[0.01, -0.3]], "b": [0.2]}, "loss": 0.53},
-    "StepAnswer": {
-        "step": 42,
-        "params": {"w": [[0.098999, 0.20099801]], "b": [-0.0009999999]},
-        "skipped": False,
-        "digest": "e2c4a8f01b7d49c39d5f6a7788b0c1d2",
-        "params_digest": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
-        "metrics": _METRICS,
-        "warnings": [],
-    },
+    "StepAnswer": _ANSWER,
+    "Preview": {**_ANSWER, "preview": True},
     "Params": {"params": _PARAMS},
     "History": {
         "history": [

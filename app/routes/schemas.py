@@ -7,7 +7,7 @@ from typing import Any
 from app.errors import ERRORS
 from app.routes.examples import EXAMPLES
 from app.session import DTYPES
-from app.wire.session_json import CHANGEABLE, CREATION
+from app.wire.session_json import CHANGEABLE, CREATION, FORKED
 from optim_engine.clipping import Clip
 from optim_engine.fields import Setting, field_schema
 from optim_engine.optimizers import OPTIMIZERS
@@ -63,6 +63,11 @@ def _update() -> Document:
     return {name: composite.get(name) or _or_null(row.schema) for name, row in CHANGEABLE.items()}
 
 
+def _fork() -> Document:
+    """Return the settings that a fork may have of its own, as a creation has them; without them, the source's."""
+    return {name: {key: part for key, part in _create()[name].items() if key != "default"} for name in FORKED}
+
+
 def _session() -> Document:
     """Return the settings and all else that an answer has of a session."""
     composite: Document = {
@@ -98,6 +103,7 @@ def _requests() -> dict[str, Document]:
     return {
         "CreateSession": _object(_create(), required=["optimizer"]),
         "UpdateSession": _object(_update(), required=[]),
+        "ForkSession": _object(_fork(), required=[]),
         "TensorEdits": _object(
             {
                 "rename": {"type": "object", "additionalProperties": TEXT, "description": "New names by old ones."},
@@ -151,6 +157,7 @@ def _steps() -> dict[str, Document]:
         "Gradient": _tensor(_SPECIAL_NUMBER) | {"description": "`null` as a whole: left out, with its parameter."},
         "Step": _object(_step(), required=["grads"]),
         "StepAnswer": _object(_step_answer()),
+        "Preview": _object({**_step_answer(), "preview": {"const": True}}),
         "Params": _object({"params": _PARAMS}),
         "History": _object({"history": _list(ref("HistoryRow"))}),
         "HistoryRow": _object(

@@ -1,4 +1,4 @@
-"""The routes of sessions: create, list, read, change, delete, and their history."""
+"""The routes of sessions: create, list, read, change, delete, fork, and their history."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -15,7 +15,7 @@ from app.routes.state_files import state_file
 from app.service import Has, Reader, Writer
 from app.web.telemetry import SESSION
 from app.wire.codecs import SAFETENSORS, codec_of
-from app.wire.session_json import read_changes, read_creation, summary
+from app.wire.session_json import read_changes, read_creation, read_fork, summary
 from optim_engine import OPTIMIZERS
 
 router = APIRouter(tags=["sessions"], route_class=StrictRoute)
@@ -135,6 +135,30 @@ async def delete_session(request: Request, session_id: str, service: Has, caller
     """Delete the session, its state and its history for good. Sent again it is 404."""
     await service.sessions.delete(caller.tenant, session_id, read_once(request))
     return Response(status_code=204)
+
+
+@router.post(
+    "/v1/sessions/{session_id}/fork",
+    status_code=201,
+    operation_id="forkSession",
+    summary="Create a session in the same state",
+    openapi_extra=schema.json_body("ForkSession") | schema.ONCE,
+    responses=schema.written(
+        201, "Session", "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "body_too_large",
+        "unsupported_media_type", "invalid_session", "tensor_mismatch", "state_damaged", "overloaded",
+        headers={"Location": "The new session, relative to this path."},
+    ),
+)  # fmt: skip
+async def fork_session(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
+    """The new session has the settings, state and digest of this one, and no history; `If-Match` is this one's. From
+    then on neither knows of the other.
+    """
+    beside, once = await read_document(request, service, caller.tenant, read_fork)
+    async with service.admission.place(caller.tenant):
+        written = await service.sessions.fork(caller.tenant, session_id, beside, once)
+    request.scope[SESSION] = written.session.id
+    location = {"Location": f"../{written.session.id}"}
+    return await session_answer(service, written.session, 201, location | headers_of(written))
 
 
 @router.get(

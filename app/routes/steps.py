@@ -1,18 +1,32 @@
-"""The main job: one optimizer step."""
+"""The main job: one optimizer step, and its preview."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
+from app.auth import Caller
+from app.errors import MalformedHeader
+from app.once import Once
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
 from app.routes.once import headers_of, read_once
 from app.routes.query import StrictRoute
 from app.routes.region_bodies import placed, places_of
-from app.service import Has, Writer
+from app.service import Has, Service, Writer
+from app.step import StepAnswer, StepRequest
 from app.wire.codecs import codec_accepted, codec_of
 
 router = APIRouter(tags=["steps"], route_class=StrictRoute)
+
+Verb = Callable[[str, str, StepRequest], Awaitable[StepAnswer]]
+
+REFUSED = (
+    "malformed_body", "quota_exceeded", "session_not_found", "not_acceptable", "step_conflict", "params_conflict",
+    "session_busy", "body_too_large", "unsupported_media_type", "invalid_session", "tensor_mismatch", "non_finite",
+    "state_damaged", "replay_differs", "overloaded",
+)  # fmt: skip
+"""The codes that a step and its preview may be refused with."""
 
 
 @router.post(
@@ -20,19 +34,53 @@ router = APIRouter(tags=["steps"], route_class=StrictRoute)
     operation_id="takeStep",
     summary="Take one optimizer step",
     openapi_extra=schema.tensor_body("Step") | schema.ONCE,
+    responses=schema.tensor_answers("StepAnswer", *schema.WRITES, *REFUSED, headers=schema.WRITTEN),
+)
+async def take_step(http: Request, session_id: str, service: Has, caller: Writer) -> Response:
+    """Gradients in (and parameters, unless the session holds them), new parameters out; stored before the answer."""
+    answer, response = await _answer(http, service, caller, session_id, read_once, service.stepping.step)
+    service.metrics.count_step(answer.outcome)
+    return response
+
+
+@router.post(
+    "/v1/sessions/{session_id}/preview",
+    operation_id="previewStep",
+    summary="Preview one optimizer step",
+    openapi_extra=schema.tensor_body("Step") | {"parameters": [schema.IF_MATCH]},
     responses=schema.tensor_answers(
-        "StepAnswer", *schema.WRITES, "malformed_body", "quota_exceeded", "session_not_found",
-        "not_acceptable", "step_conflict", "params_conflict", "session_busy", "body_too_large",
-        "unsupported_media_type", "invalid_session", "tensor_mismatch", "non_finite", "state_damaged",
-        "replay_differs", "overloaded",
+        "Preview", "malformed_header", "precondition_failed", *REFUSED,
         headers=schema.WRITTEN,
     ),
 )  # fmt: skip
-async def take_step(http: Request, session_id: str, service: Has, caller: Writer) -> Response:
-    """Gradients in (and parameters, unless the session holds them), new parameters out; stored before the answer."""
+async def preview_step(http: Request, session_id: str, service: Has, caller: Writer) -> Response:
+    """Return what a step with this body would be answered or refused with now. Nothing is kept, so a key is refused.
+
+    It needs the role `write`, because it costs as much as a step.
+    """
+    return (await _answer(http, service, caller, session_id, _read_keyless, service.stepping.preview))[1]
+
+
+def _read_keyless(http: Request) -> Once:
+    """Return the conditions of the step that is previewed, by which one that was taken is known."""
+    once = read_once(http)
+    if once.key is not None:
+        raise MalformedHeader("a preview keeps nothing that a key could name: leave Idempotency-Key out")
+    return replace(once, what=once.what.removesuffix("preview") + "steps")
+
+
+async def _answer(
+    http: Request,
+    service: Service,
+    caller: Caller,
+    session_id: str,
+    read_conditions: Callable[[Request], Once],
+    verb: Verb,
+) -> tuple[StepAnswer, Response]:
+    """Return the answer of `verb` to the step in the body, as it is and as it is sent."""
     codec = codec_of(http.headers.get("content-type"), http.headers.get("content-encoding"))
     answer_codec = codec_accepted(http.headers.get("accept"), codec)
-    once = read_once(http)
+    once = read_conditions(http)
     places = places_of(http, codec)
     async with tensors_body(http, service, caller.tenant, session_id, placed=places and places.body) as body:
         request = await service.compute.run(
@@ -42,11 +90,10 @@ async def take_step(http: Request, session_id: str, service: Has, caller: Writer
             request = replace(request, may_change=True)
         if answer_codec is not codec:
             answer_codec.check_answer(request.grads, service.limits)
-        answer = await service.stepping.step(caller.tenant, session_id, request)
+        answer = await verb(caller.tenant, session_id, request)
         buffers = await service.compute.run(lambda: answer_codec.write_answer(answer, request.forms), len(body))
         headers = headers_of(answer)
         if places is not None:
             buffers, where = await placed(service.compute, buffers, places.room)
             headers = {**headers, **where}
-    service.metrics.count_step(answer.outcome)
-    return BuffersResponse(buffers, answer_codec.media_type, headers)
+    return answer, BuffersResponse(buffers, answer_codec.media_type, headers)

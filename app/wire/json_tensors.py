@@ -71,6 +71,8 @@ class JsonTensors(Codec):
             "metrics": kept.metrics,
             "warnings": kept.warnings,
         }
+        if answer.preview:
+            rest["preview"] = True
         return joined([b'{"step":%d,"params":' % kept.step, *_members(answer.params, forms), b",", _dumps(rest)[1:]])
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:

@@ -113,6 +113,8 @@ class SafetensorsTensors(Codec):
             "metrics": orjson.dumps(kept.metrics).decode(),
             "warnings": orjson.dumps(kept.warnings).decode(),
         }
+        if answer.preview:
+            metadata["preview"] = "true"
         if isinstance(answer.params, Views):
             return _write_views(metadata, answer.params)
         return write_file(metadata, ((f"params/{name}", array) for name, array in answer.params.items()))

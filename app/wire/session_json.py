@@ -18,6 +18,9 @@ CREATION = SETTINGS | BESIDE
 HYPERPARAMETERS = frozenset(field.name for rule in OPTIMIZERS.values() for field in fields(rule.settings))
 CHANGEABLE = {name: row for name, row in CREATION.items() if row.changeable}
 
+FORKED = {name: BESIDE[name] for name in ("ttl_seconds", "labels")}
+"""The settings that a fork may have of its own."""
+
 
 def read_creation(document: Any) -> dict[str, Any]:
     """Return the `config` of a new session and its other settings. Raises `InvalidConfig` and `InvalidSession`."""
@@ -47,6 +50,12 @@ def read_changes(document: Any) -> Callable[[Session], Session]:
         return replace(session, config=Config.parse(**whole), **beside)
 
     return change
+
+
+def read_fork(document: Any) -> dict[str, Any]:
+    """Return the settings that a fork has instead of its source's. Raises `InvalidConfig` and `InvalidSession`."""
+    _check_keys(document, FORKED, "is the source's: change it afterwards, or create a new session")
+    return {name: value for name, value in read_settings(FORKED, document).items() if name in document}
 
 
 def _merged(old: Any, new: Any) -> Any:
@@ -106,17 +115,19 @@ def _written(session: Session, tensors: Mapping[str, Any], warnings: Sequence[st
     }
 
 
-def _check_keys(document: Any, known: Mapping[str, object]) -> None:
+def _check_keys(
+    document: Any, known: Mapping[str, object], elsewhere: str = "cannot be changed, so create a new session"
+) -> None:
     if not isinstance(document, dict):
         raise InvalidSession(f"the body must be a JSON object, not {named(document)}")
     for key in document:
         if key not in known:
-            raise InvalidConfig(key[:80], f"{_wrong(key)}; expected one of {', '.join(known)}")
+            raise InvalidConfig(key[:80], f"{_wrong(key, elsewhere)}; expected one of {', '.join(known)}")
 
 
-def _wrong(key: str) -> str:
+def _wrong(key: str, elsewhere: str) -> str:
     """Return what is wrong with a member that is not expected, and where it belongs."""
     if key in CREATION:
-        return "cannot be changed, so create a new session"
+        return elsewhere
     unknown = f"unknown setting {named(key)}"
     return f"{unknown}; `{key}` belongs in `hyperparameters`" if key in HYPERPARAMETERS else unknown

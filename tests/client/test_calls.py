@@ -26,12 +26,13 @@ def test_an_update_sends_null_where_none_is_given() -> None:
 def test_whatever_changes_something_carries_a_key_of_its_own() -> None:
     writes = [
         _calls.create("sgd", {}), _calls.update("s", {}), _calls.delete("s"), _calls.put_params("s", W),
-        _calls.put_state("s", io.BytesIO()), _calls.step("s", 1, None, W, None, None),
+        _calls.put_state("s", io.BytesIO()), _calls.step("s", 1, None, W, None, None), _calls.fork("s", {}),
     ]  # fmt: skip
     keys = [call.request.headers["idempotency-key"] for call in writes]
     assert all(re.fullmatch('"[0-9a-f]{32}"', key) for key in keys)
     assert len(set(keys)) == len(writes)
     reads = [_calls.get("s"), _calls.params("s"), _calls.list_sessions(None, None), _calls.history("s", None, None)]
+    reads.append(_calls.preview("s", 1, None, W, None))
     assert not any("idempotency-key" in call.request.headers for call in [*reads, _calls.ready(), _calls.optimizers()])
 
 

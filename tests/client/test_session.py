@@ -108,3 +108,50 @@ def test_changing_a_setting_does_not_hide_that_another_client_stepped(client: An
     assert client.sessions.update(quick.id, lr=0.2).info.hyperparameters["lr"] == 0.2
     with pytest.raises(StepConflict):
         stale.step(w, {"w": np.float32([3, 4])})
+
+
+def test_a_preview_is_the_answer_of_the_step_after_it(client: Any) -> None:
+    session = client.sessions.create("adamw", lr=0.01, hold_params=True, wire_dtype="bfloat16")
+    session.put_params({"w": np.float32([1, 2])})
+    before, info, history = session.info, session.get(), session.history()
+    preview = session.preview(grads={"w": np.float32([0.5, 2])}, lr=0.5)
+    assert (session.info, session.metrics, session.get(), session.history()) == (info, None, info, history)
+    assert before.step == 0
+    params = session.step(grads={"w": np.float32([0.5, 2])}, lr=0.5)
+    assert bits(preview.params) == bits(params)
+    assert preview.params["w"].dtype == np.float32
+    assert (preview.step, preview.digest, preview.skipped) == (1, session.digest, False)
+    assert (preview.metrics, preview.params_digest) == (session.metrics, session.params_digest)
+    with pytest.raises(TypeError, match=r"preview\(\) needs grads"):
+        session.preview({"w": np.float32([1, 2])})
+
+
+def test_a_preview_has_the_structure_of_its_parameters(client: Any) -> None:
+    session = client.sessions.create("adamw", lr=0.01)
+    tree = {"a": [np.float32([1, 2])], "b": np.float32(1)}
+    preview = session.preview(tree, {"a": [np.float32([1, 2])], "b": None})
+    assert preview.params["b"] is tree["b"]
+    assert preview.params["a"][0].shape == (2,)
+
+
+def test_a_fork_goes_on_alone(client: Any) -> None:
+    session = client.sessions.create("adamw", lr=0.01, labels={"run": "1"}, ttl_seconds=3600)
+    params = session.step(some_params(), grads_for(some_params(), 1))
+    fork = session.fork(labels={"run": "2"})
+    assert (fork.digest, fork.info.step, fork.history()) == (session.digest, 1, [])
+    assert (fork.info.labels, fork.info.ttl_seconds) == ({"run": "2"}, 3600)
+    moved = [each.step(params, grads_for(params, 2)) for each in (session, fork)]
+    assert bits(moved[0]) == bits(moved[1])
+    fork.update(lr=1.0)
+    assert session.get().hyperparameters["lr"] == 0.01
+
+
+def test_a_fork_is_of_the_session_that_the_client_knows(client: Any) -> None:
+    w = {"w": np.float32([1, 2])}
+    quick = client.sessions.create("sgd", lr=0.1)
+    stale = client.sessions.get(quick.id)
+    quick.step(w, w)
+    with pytest.raises(PreconditionFailed):
+        stale.fork()
+    stale.get()
+    assert stale.fork().info.step == 1

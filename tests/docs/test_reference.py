@@ -55,7 +55,7 @@ def test_every_parameter_of_a_route_is_named(schema: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["CreateSession", "Session", "SessionSummary", "Step", "StepAnswer", "HistoryRow", "SeenTensor"]
+    "name", ["CreateSession", "Session", "SessionSummary", "Step", "StepAnswer", "Preview", "HistoryRow", "SeenTensor"]
 )
 def test_every_member_of_a_document_is_named(name: str, schema: Any) -> None:
     text = read("docs/api.md")

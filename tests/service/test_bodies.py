@@ -16,7 +16,9 @@ from tests.service.connection import Connection
     [
         ("POST", ""),
         ("PATCH", "/{}"),
+        ("POST", "/{}/fork"),
         ("POST", "/{}/steps"),
+        ("POST", "/{}/preview"),
         ("PUT", "/{}/params"),
         ("PUT", "/{}/state"),
         ("PATCH", "/{}/tensors"),

@@ -127,7 +127,7 @@ async def test_a_large_step_cancelled_during_its_save_is_saved_whole(
 
     monkeypatch.setattr(place.store, "saving", lend_and_watch)
 
-    monkeypatch.setattr(process.records._quota, "room", room)
+    monkeypatch.setattr(process.records.quota, "room", room)
     task = asyncio.create_task(process.stepping.step("tenant", known, request(3, size=SIZE)))
     with pytest.raises(asyncio.CancelledError):
         await task

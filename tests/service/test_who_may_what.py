@@ -69,7 +69,9 @@ EXPECTED: dict[tuple[str, str], dict[str, int]] = {
     ("get", "/v1/sessions/{session_id}"): statuses(200, 200, 200, 404, 404, 404),
     ("patch", "/v1/sessions/{session_id}"): statuses(200, 200, 403, 404, 403, 404),
     ("delete", "/v1/sessions/{session_id}"): statuses(204, 204, 403, 404, 403, 404),
+    ("post", "/v1/sessions/{session_id}/fork"): statuses(201, 201, 403, 404, 403, 404),
     ("post", "/v1/sessions/{session_id}/steps"): statuses(200, 200, 403, 404, 403, 404),
+    ("post", "/v1/sessions/{session_id}/preview"): statuses(200, 200, 403, 404, 403, 404),
     ("get", "/v1/sessions/{session_id}/params"): statuses(200, 200, 200, 404, 404, 404),
     ("put", "/v1/sessions/{session_id}/params"): statuses(204, 204, 403, 404, 403, 404),
     ("get", "/v1/sessions/{session_id}/state"): statuses(200, 200, 200, 404, 404, 404),
@@ -90,7 +92,9 @@ def body(client: Client, method: str, path: str, session: str) -> dict[str, Any]
     match method, path.rpartition("/")[2]:
         case "post", "sessions":
             return {"json": {"optimizer": "sgd"}}
-        case "post", "steps":
+        case "post", "fork":
+            return {"json": {"labels": {"run": "2"}}}
+        case "post", "steps" | "preview":
             return {"json": {"grads": W["grads"]}}
         case "patch", "tensors":
             return {"json": {"reset": ["w"]}}

@@ -3,6 +3,7 @@
 import json
 import tracemalloc
 from base64 import b64encode
+from dataclasses import replace
 from typing import Any
 
 import ml_dtypes
@@ -273,3 +274,8 @@ def test_an_answer_has_its_parts_in_one_order() -> None:
     assert text == (
         b'{"step":1,"params":{"w":[1.0]},"skipped":false,"digest":"d","params_digest":"p","metrics":{},"warnings":[]}'
     )
+
+
+def test_an_answer_says_that_it_is_a_preview() -> None:
+    (text,) = JSON.write_answer(replace(answer_of({}), preview=True), {})
+    assert text.endswith(b'"warnings":[],"preview":true}')

@@ -4,14 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.errors import InvalidSession, InvalidState, MalformedBody
 from app.session import Session, read_document, write_document
 from app.store.base import Head
-from app.wire.session_json import CREATION, read_changes, read_creation, view
-from optim_engine import EngineError
+from app.wire.session_json import CREATION, read_changes, read_creation, read_fork, view
+from optim_engine import EngineError, InvalidConfig
 
 unhurried = settings(deadline=None)
 SCALARS = (
@@ -100,3 +101,9 @@ def test_a_change_merges_objects_and_restores_defaults() -> None:
     back = {"hyperparameters": None, "labels": {"a": None}, "clip": None}
     again = view(read_changes(back)(read_changes(document)(session)))
     assert (again["hyperparameters"]["lr"], again["labels"], again["clip"]) == (1e-3, {"c": "d"}, None)
+
+
+def test_a_fork_is_told_where_other_settings_belong() -> None:
+    assert read_fork({"ttl_seconds": None}) == {"ttl_seconds": None}
+    with pytest.raises(InvalidConfig, match="clip: is the source's: change it afterwards, or create a new session"):
+        read_fork({"clip": None})

@@ -9,7 +9,7 @@ with Client() as client:
 
 from optim_client._async_client import AsyncClient, AsyncSession, AsyncSessions
 from optim_client._client import Client, Session, Sessions
-from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, SessionInfo, TensorInfo
+from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, Preview, SessionInfo, TensorInfo
 from optim_client.errors import (
     APIConnectionError,
     APIStatusError,
@@ -78,6 +78,7 @@ __all__ = [
     "ParamsConflict",
     "PermissionDenied",
     "PreconditionFailed",
+    "Preview",
     "QuotaExceeded",
     "RateLimited",
     "ReplayDiffers",

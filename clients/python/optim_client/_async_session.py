@@ -12,7 +12,7 @@ from optim_client._protocol import Call
 from optim_client._state import SessionState
 from optim_client._tensors import Arrays, ArraysLike, GradsLike
 from optim_client._trees import Tree, TreeT
-from optim_client.documents import HistoryRow, SessionInfo
+from optim_client.documents import HistoryRow, Preview, SessionInfo
 from optim_client.settings import Changes
 
 T = TypeVar("T")
@@ -148,8 +148,52 @@ class AsyncSessionStorage(SessionState):
             await self._client._run(self._tied(_calls.get(self.id)))
 
 
-class AsyncSessionSteps(AsyncSessionStorage):
-    """The verbs of training: steps, their history, and the parameters of a session that holds them."""
+class AsyncSessionParams(AsyncSessionStorage):
+    """The verbs for the parameters of a session that holds them."""
+
+    @overload
+    async def params(self) -> Arrays: ...
+
+    @overload
+    async def params(self, like: TreeT) -> TreeT: ...
+
+    async def params(self, like: Tree | None = None) -> Any:
+        """Return the parameters of a session that holds them.
+
+        Args:
+            like: A tree that gives the answer its structure; without it, names to arrays.
+
+        Returns:
+            The parameters, in the shapes and dtypes that the session holds them in.
+
+        Raises:
+            InvalidSession: The session does not hold its parameters.
+
+        Example:
+            params = await held.params()
+        """
+        return await self._client._run(self._params(like))
+
+    async def put_params(self, params: Tree) -> None:
+        """Give its parameters to a session that holds them, if it is still as this client knows it.
+
+        Args:
+            params: Names to arrays of any shape, in float64, float32, float16 or bfloat16; or a tree of them.
+
+        Raises:
+            InvalidSession: The session does not hold its parameters.
+            TensorMismatch: A tensor has another shape or dtype than before.
+            PreconditionFailed: Another client has changed the session.
+            TypeError: An array has another dtype. Nothing was sent.
+
+        Example:
+            await held.put_params(params)
+        """
+        await self._client._run(self._put_params(params))
+
+
+class AsyncSessionSteps(AsyncSessionParams):
+    """The verbs of training: steps, their previews and their history."""
 
     @overload
     async def step(
@@ -207,6 +251,33 @@ class AsyncSessionSteps(AsyncSessionStorage):
         """
         return await self._client._run(self._step(params, grads, loss, lr))
 
+    async def preview(
+        self, params: Tree | None = None, grads: Tree | None = None, *, lr: SupportsFloat | None = None
+    ) -> Preview:
+        """Compute the next step without taking it: nothing is kept, neither in the service nor here.
+
+        Args:
+            params: As for `step()`.
+            grads: As for `step()`.
+            lr: The learning rate of this step alone.
+
+        Returns:
+            The answer that `step()` with the same arguments would get now, to the bit.
+
+        Raises:
+            StepConflict: Another client stepped the session, or this one is stale.
+            ParamsConflict: These are not the parameters that were answered last, and the session rejects others.
+            TensorMismatch: A tensor has another shape or dtype than before.
+            NonFinite: A gradient has a NaN or an infinity, and the session rejects those.
+            TypeError: `grads` is missing, an array has another dtype, or `lr` is no number. Nothing was sent.
+            ValueError: No parameter has a gradient, or two arrays have one name. Nothing was sent.
+
+        Example:
+            trials = [await session.preview(params, grads, lr=lr) for lr in (1e-3, 1e-2)]
+            print([trial.metrics.update_norm for trial in trials])
+        """
+        return await self._client._run(self._preview(params, grads, lr))
+
     async def history(
         self, *, after: int | None = None, limit: int | None = None, last: int | None = None
     ) -> list[HistoryRow]:
@@ -235,43 +306,3 @@ class AsyncSessionSteps(AsyncSessionStorage):
             if len(page) < _calls.HISTORY_PAGE:
                 return rows
             after = page[-1].step  # all rows of a step come in one page
-
-    @overload
-    async def params(self) -> Arrays: ...
-
-    @overload
-    async def params(self, like: TreeT) -> TreeT: ...
-
-    async def params(self, like: Tree | None = None) -> Any:
-        """Return the parameters of a session that holds them.
-
-        Args:
-            like: A tree that gives the answer its structure; without it, names to arrays.
-
-        Returns:
-            The parameters, in the shapes and dtypes that the session holds them in.
-
-        Raises:
-            InvalidSession: The session does not hold its parameters.
-
-        Example:
-            params = await held.params()
-        """
-        return await self._client._run(self._params(like))
-
-    async def put_params(self, params: Tree) -> None:
-        """Give its parameters to a session that holds them, if it is still as this client knows it.
-
-        Args:
-            params: Names to arrays of any shape, in float64, float32, float16 or bfloat16; or a tree of them.
-
-        Raises:
-            InvalidSession: The session does not hold its parameters.
-            TensorMismatch: A tensor has another shape or dtype than before.
-            PreconditionFailed: Another client has changed the session.
-            TypeError: An array has another dtype. Nothing was sent.
-
-        Example:
-            await held.put_params(params)
-        """
-        await self._client._run(self._put_params(params))

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, SupportsFloat, TypeVar
 from urllib.parse import quote
 
@@ -12,7 +12,7 @@ from optim_client._protocol import Call, Request, Response
 from optim_client._tensors import Arrays, ArraysLike, decode, encode
 from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, SessionInfo
 from optim_client.errors import StepMismatch
-from optim_client.settings import Changes, Settings, document
+from optim_client.settings import Changes, ForkSettings, Settings, document
 
 JSON = "application/json"
 SAFETENSORS = "application/vnd.safetensors"
@@ -90,6 +90,12 @@ def update(session_id: str, changes: Changes) -> Call[SessionInfo]:
     return Call(Request("PATCH", _path(session_id), headers=_writes(JSON), body=body), _session)
 
 
+def fork(session_id: str, settings: ForkSettings) -> Call[SessionInfo]:
+    """Return the call that creates a session in the state of another one. Raises `TypeError` and `ValueError`."""
+    body = _json({name: _arguments.as_json(name, value) for name, value in settings.items()})
+    return Call(Request("POST", _path(session_id, "fork"), headers=_writes(JSON), body=body), _session)
+
+
 def delete(session_id: str) -> Call[None]:
     """Return the call that deletes a session."""
     return Call(Request("DELETE", _path(session_id), headers=_key()), _done)
@@ -110,6 +116,15 @@ def step(
     headers = {**_writes(SAFETENSORS), **_accepts(SAFETENSORS)}
     call = Call(Request("POST", _path(session_id, "steps"), headers=headers, body=body), _stepped)
     return call.then(lambda answer: _of_step(number, answer))
+
+
+def preview(
+    session_id: str, number: int, params: ArraysLike | None, grads: ArraysLike, lr: SupportsFloat | None
+) -> Call[Stepped]:
+    """Return the call that asks for the answer of step `number`. It has no key. Raises `TypeError`."""
+    taken = step(session_id, number, params, grads, None, lr)
+    headers = {name: value for name, value in taken.request.headers.items() if name != "idempotency-key"}
+    return replace(taken, request=replace(taken.request, path=_path(session_id, "preview"), headers=headers))
 
 
 def params(session_id: str) -> Call[Arrays]:

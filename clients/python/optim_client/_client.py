@@ -20,7 +20,7 @@ from optim_client._tensors import Arrays
 from optim_client._transports import open_transport
 from optim_client.documents import OptimizerInfo, Page, SessionInfo
 from optim_client.errors import APIConnectionError, ServiceUnavailable
-from optim_client.settings import Changes, Optimizer, Settings
+from optim_client.settings import Changes, ForkSettings, Optimizer, Settings
 
 T = TypeVar("T")
 
@@ -336,3 +336,26 @@ class Session(SessionSteps):
     def client(self) -> Client:
         """Return the session's client. A session from a pickle has a client of its own, which must be closed."""
         return self._client
+
+    def fork(self, **settings: Unpack[ForkSettings]) -> "Session":
+        """Make a session in the same state, if this one is still as this client knows it. Neither changes the other.
+
+        Args:
+            settings: `labels` and `ttl_seconds`; those that are left out are this session's.
+
+        Returns:
+            The new session, at the same step and with the same digest. Its history is empty.
+
+        Raises:
+            PreconditionFailed: Another client has changed the session.
+            QuotaExceeded: The tenant has reached its limit of sessions or of state.
+            InvalidSession: A setting is unknown, of the wrong type, or out of range.
+            TypeError: JSON lacks a setting's type. Nothing was sent.
+            ValueError: A setting is NaN or infinite. Nothing was sent.
+
+        Example:
+            trial = session.fork(labels={"lr": "0.01"})
+            trial.update(lr=0.01)
+        """
+        info, etag = self._client._run(_calls.tagged(self._conditional(_calls.fork(self.id, settings))))
+        return Session(self._client, info, etag)

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, SupportsFloat, TypeVar
 
 from optim_client import _calls
@@ -10,7 +10,7 @@ from optim_client._halves import Loss
 from optim_client._protocol import Call
 from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
 from optim_client._trees import Tree, flattened, rebuilt
-from optim_client.documents import Metrics, SessionInfo
+from optim_client.documents import Metrics, Preview, SessionInfo
 
 CONDITIONAL = frozenset({"PUT", "PATCH", "DELETE"})
 STEP = re.compile(r"^step \d+: ")
@@ -55,8 +55,8 @@ class SessionState:
     def _tied(self, call: Call[T]) -> Call[T]:
         """Return the call with an `If-Match` where it changes the session; its answer's ETag is remembered."""
         request = call.request
-        if self._etag is not None and request.method in CONDITIONAL:
-            request = replace(request, headers={**request.headers, "if-match": self._etag})
+        if request.method in CONDITIONAL:
+            call = self._conditional(call)
 
         def learn(answer: tuple[T, str | None]) -> T:
             result, etag = answer
@@ -64,7 +64,13 @@ class SessionState:
                 self._etag = etag
             return result
 
-        return _calls.tagged(replace(call, request=request)).then(learn)
+        return _calls.tagged(call).then(learn)
+
+    def _conditional(self, call: Call[T]) -> Call[T]:
+        """Return the call with an `If-Match`, if the ETag is known."""
+        if self._etag is None:
+            return call
+        return replace(call, request=replace(call.request, headers={**call.request.headers, "if-match": self._etag}))
 
     def _learned(self, info: SessionInfo) -> SessionInfo:
         """Remember the service's answer as `info`."""
@@ -79,19 +85,38 @@ class SessionState:
         self, params: Tree | None, grads: Tree | None, loss: SupportsFloat | None, lr: SupportsFloat | None
     ) -> Call[Any]:
         """Return the call of a step: tensors with a gradient are sent, the others stay as they were given."""
+        sent, beside, whole = self._sent("step", params, grads)
+        call = _calls.step(self.id, self.info.step + 1, beside, self._narrowed(sent), loss, lr)
+        taken = self._tied(call.then(lambda answer: self._stepped(answer, list(sent))))
+        return taken.then(lambda after: self._rebuilt(whole, after, sent))
+
+    def _preview(self, params: Tree | None, grads: Tree | None, lr: SupportsFloat | None) -> Call[Preview]:
+        """Return the call of a preview, which sends what the step would."""
+        sent, beside, whole = self._sent("preview", params, grads)
+        call = _calls.preview(self.id, self.info.step + 1, beside, self._narrowed(sent), lr)
+
+        def previewed(answer: _calls.Stepped) -> Preview:
+            after = {name: answer.params[name] for name in sent}
+            about = {each.name: getattr(answer, each.name) for each in fields(Preview) if each.name != "params"}
+            return Preview(params=self._rebuilt(whole, after, sent), **about)
+
+        return call.then(previewed)
+
+    def _sent(self, verb: str, params: Tree | None, grads: Tree | None) -> tuple[ArraysLike, ArraysLike | None, Tree]:
+        """Return the gradients to send, their parameters, and the tree that gives the answer its structure."""
         if grads is None:
-            raise TypeError("step() needs grads: step(params, grads), or step(grads=…) where the session holds params")
+            raise TypeError(
+                f"{verb}() needs grads: {verb}(params, grads), or {verb}(grads=…) where the session holds params"
+            )
         given = {} if params is None else flattened("params", params)
         sent = {name: grad for name, grad in flattened("grads", grads).items() if grad is not None}
         if not sent:
-            raise ValueError("step() has no gradient: grads is empty, or holds nothing but None")
+            raise ValueError(f"{verb}() has no gradient: grads is empty, or holds nothing but None")
         beside = None if params is None else {name: given[name] for name in sent if given.get(name) is not None}
-        call = _calls.step(self.id, self.info.step + 1, beside, self._narrowed(sent), loss, lr)
-        taken = self._tied(call.then(lambda answer: self._stepped(answer, list(sent))))
-        if self.info.wire_dtype:
-            taken = taken.then(lambda after: widened(after, sent))
-        whole = grads if params is None or not sent.keys() <= given.keys() else params
-        return taken.then(lambda after: rebuilt(whole, after.get))
+        return sent, beside, grads if params is None or not sent.keys() <= given.keys() else params
+
+    def _rebuilt(self, whole: Tree, after: Arrays, sent: ArraysLike) -> Any:
+        return rebuilt(whole, (widened(after, sent) if self.info.wire_dtype else after).get)
 
     def _narrowed(self, grads: ArraysLike) -> ArraysLike:
         """Return gradients in the session's `wire_dtype`. The first loss is logged, and later ones are not counted."""

@@ -114,6 +114,22 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class Preview:
+    """The answer that a step would get: its new parameters, in the structure of the given ones, and what it says.
+
+    `step` and `digest` are those that the session would have. Where `skipped` is true, it would keep its step.
+    """
+
+    params: Any
+    step: int
+    skipped: bool
+    digest: str
+    metrics: Metrics
+    params_digest: str | None
+    warnings: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryRow(Metrics):
     """A past step. A skipped one has the number of the step before it."""
 

@@ -212,6 +212,13 @@ class Settings(Changes, total=False):
     wire_dtype: Literal["bfloat16", "float16"] | None
 
 
+class ForkSettings(TypedDict, total=False):
+    """The settings that a fork may have of its own. Those that are left out are the source's."""
+
+    ttl_seconds: float | None
+    labels: Mapping[str, str] | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveSettings:
     """The settings of a session, each with its effective value. A default is for a service without the setting."""
