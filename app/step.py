@@ -4,9 +4,9 @@ Knows no session, no store, no wire format and no HTTP.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from app.once import Once
 from optim_engine.arrays import Arrays
@@ -60,13 +60,20 @@ class KeptAnswer:
 
 @dataclass(frozen=True)
 class StepAnswer:
-    """The answer of a step; the same, array for array, when it is replayed. `etag` is the session's now."""
+    """The answer of a step; the same, array for array, when it is replayed. `etag` is the session's now.
+
+    Without `params` the request preferred an answer that has none.
+    """
 
     kept: KeptAnswer
     params: Arrays
     etag: str
     skipped: bool = False
     replayed: bool = False
+
+    def without_params(self) -> Self:
+        """Return the answer without its parameters; the rest is the same."""
+        return replace(self, params={})
 
     @property
     def outcome(self) -> str:

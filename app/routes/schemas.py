@@ -150,7 +150,7 @@ def _steps() -> dict[str, Document]:
         "Tensor": _tensor({"type": "number"}),
         "Gradient": _tensor(_SPECIAL_NUMBER) | {"description": "`null` as a whole: left out, with its parameter."},
         "Step": _object(_step(), required=["grads"]),
-        "StepAnswer": _object(_step_answer()),
+        "StepAnswer": _object(_step_answer(), required=[name for name in _step_answer() if name != "params"]),
         "Params": _object({"params": _PARAMS}),
         "History": _object({"history": _list(ref("HistoryRow"))}),
         "HistoryRow": _object(
@@ -182,7 +182,7 @@ def _step_answer() -> Document:
     digest = {"type": "string", "description": "The digest of these parameters: compare it, do not compute it."}
     return {
         "step": WHOLE,
-        "params": _PARAMS,
+        "params": {**_PARAMS, "description": "Absent if the request preferred `return=minimal`."},
         "skipped": FLAG,
         "digest": TEXT,
         "params_digest": digest,

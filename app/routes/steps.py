@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request, Response
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
 from app.routes.once import headers_of, read_once
+from app.routes.prefer import applied, prefers_minimal
 from app.routes.query import StrictRoute
 from app.service import Has, Writer
 from app.wire.codecs import codec_accepted, codec_of
@@ -16,27 +17,28 @@ router = APIRouter(tags=["steps"], route_class=StrictRoute)
     "/v1/sessions/{session_id}/steps",
     operation_id="takeStep",
     summary="Take one optimizer step",
-    openapi_extra=schema.tensor_body("Step") | schema.ONCE,
+    openapi_extra=schema.tensor_body("Step") | schema.STEPS_ONCE,
     responses=schema.tensor_answers(
         "StepAnswer", *schema.WRITES, "malformed_body", "quota_exceeded", "session_not_found",
         "not_acceptable", "step_conflict", "params_conflict", "session_busy", "body_too_large",
         "unsupported_media_type", "invalid_session", "tensor_mismatch", "non_finite", "state_damaged",
         "replay_differs", "overloaded",
-        headers=schema.WRITTEN,
+        headers=schema.WRITTEN | schema.PREFERENCE_APPLIED,
     ),
 )  # fmt: skip
 async def take_step(http: Request, session_id: str, service: Has, caller: Writer) -> Response:
     """Gradients in (and parameters, unless the session holds them), new parameters out; stored before the answer."""
     codec = codec_of(http.headers.get("content-type"), http.headers.get("content-encoding"))
     answer_codec = codec_accepted(http.headers.get("accept"), codec)
-    once = read_once(http)
+    once, minimal = read_once(http), prefers_minimal(http)
     async with tensors_body(http, service, caller.tenant, session_id) as body:
         request = await service.compute.run(
             lambda: codec.read_step(body, service.limits, once.with_body(body)), len(body)
         )
-        if answer_codec is not codec:
+        if answer_codec is not codec and not minimal:
             answer_codec.check_answer(request.grads, service.limits)
         answer = await service.stepping.step(caller.tenant, session_id, request)
-        buffers = await service.compute.run(lambda: answer_codec.write_answer(answer, request.forms), len(body))
+        written = answer.without_params() if minimal else answer
+        buffers = await service.compute.run(lambda: answer_codec.write_answer(written, request.forms), len(body))
     service.metrics.count_step(answer.outcome)
-    return BuffersResponse(buffers, answer_codec.media_type, headers_of(answer))
+    return BuffersResponse(buffers, answer_codec.media_type, headers_of(answer) | applied(minimal=minimal))

@@ -77,7 +77,7 @@ class Codec(ABC):
 
     @abstractmethod
     def write_answer(self, answer: StepAnswer, forms: Mapping[str, str]) -> list[Buffer]:
-        """Write the answer; `forms` are those of its request."""
+        """Write the answer; `forms` are those of its request. An answer without parameters has no place for them."""
 
     def check_answer(self, params: Arrays, limits: Limits) -> None:  # noqa: B027 - most forms have no limit
         """Raise `NotAcceptable` where parameters like these would be too long an answer."""

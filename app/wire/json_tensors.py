@@ -71,7 +71,8 @@ class JsonTensors(Codec):
             "metrics": kept.metrics,
             "warnings": kept.warnings,
         }
-        return joined([b'{"step":%d,"params":' % kept.step, *_members(answer.params, forms), b",", _dumps(rest)[1:]])
+        params = [b'"params":', *_members(answer.params, forms), b","] if answer.params else []
+        return joined([b'{"step":%d,' % kept.step, *params, _dumps(rest)[1:]])
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
         document = read_object(body, {"params"}, limits)

@@ -108,3 +108,19 @@ def test_changing_a_setting_does_not_hide_that_another_client_stepped(client: An
     assert client.sessions.update(quick.id, lr=0.2).info.hyperparameters["lr"] == 0.2
     with pytest.raises(StepConflict):
         stale.step(w, {"w": np.float32([3, 4])})
+
+
+def test_a_step_may_return_no_parameters(client: Any) -> None:
+    session = client.sessions.create("sgd", lr=0.5, hold_params=True)
+    session.put_params({"w": np.float32([1, 2])})
+    assert session.step(grads={"w": np.float32([2, 2])}, return_params=False) is None
+    assert (session.info.step, session.skipped) == (1, False)
+    assert session.params()["w"].tolist() == [0, 1]
+    assert session.params_digest
+
+
+def test_parameters_that_nobody_holds_are_returned(client: Any) -> None:
+    session = client.sessions.create("sgd")
+    with pytest.raises(ValueError, match="return_params=False needs a session with hold_params"):
+        session.step({"w": np.float32(1)}, {"w": np.float32(1)}, return_params=False)
+    assert session.get().step == 0

@@ -159,6 +159,7 @@ class AsyncSessionSteps(AsyncSessionStorage):
         *,
         loss: SupportsFloat | None = None,
         lr: SupportsFloat | None = None,
+        return_params: Literal[True] = True,
     ) -> Arrays: ...
 
     @overload
@@ -169,6 +170,18 @@ class AsyncSessionSteps(AsyncSessionStorage):
         *,
         loss: SupportsFloat | None = None,
         lr: SupportsFloat | None = None,
+        return_params: Literal[False],
+    ) -> None: ...
+
+    @overload
+    async def step(
+        self,
+        params: Tree | None = None,
+        grads: Tree | None = None,
+        *,
+        loss: SupportsFloat | None = None,
+        lr: SupportsFloat | None = None,
+        return_params: bool = True,
     ) -> Any: ...
 
     async def step(
@@ -178,6 +191,7 @@ class AsyncSessionSteps(AsyncSessionStorage):
         *,
         loss: SupportsFloat | None = None,
         lr: SupportsFloat | None = None,
+        return_params: bool = True,
     ) -> Any:
         """Take one optimizer step.
 
@@ -188,9 +202,11 @@ class AsyncSessionSteps(AsyncSessionStorage):
                 left out is not stepped. A session with a `wire_dtype` rounds float32 gradients to it.
             loss: The loss, for the history: a number, also one of NumPy or of another library.
             lr: The learning rate of this step alone.
+            return_params: False for an answer without parameters, from a session that holds them.
 
         Returns:
             The new parameters, in the structure, shapes and dtypes of the old; float32 with a `wire_dtype`, too.
+            `None` without `return_params`.
 
         Raises:
             StepConflict: Another client stepped the session, or this one is stale.
@@ -200,12 +216,14 @@ class AsyncSessionSteps(AsyncSessionStorage):
             APIConnectionError: No answer came; the same call again is applied once.
             TypeError: `grads` is missing, an array has another dtype, or `loss` or `lr` is no number. Nothing was
                 sent.
-            ValueError: No parameter has a gradient, or two arrays have one name. Nothing was sent.
+            ValueError: No parameter has a gradient, two arrays have one name, or the new parameters would be lost:
+                `return_params` is false and the session does not hold them. Nothing was sent.
 
         Example:
             params = await session.step(params, grads, loss=0.53)
         """
-        return await self._client._run(self._step(params, grads, loss, lr))
+        call = self._step(params, grads, loss=loss, lr=lr, return_params=return_params)
+        return await self._client._run(call)
 
     async def history(
         self, *, after: int | None = None, limit: int | None = None, last: int | None = None

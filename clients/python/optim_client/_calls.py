@@ -16,6 +16,8 @@ from optim_client.settings import Changes, Settings, document
 
 JSON = "application/json"
 SAFETENSORS = "application/vnd.safetensors"
+MINIMAL = {"prefer": "return=minimal"}
+"""The header of a step whose answer needs no parameters."""
 NO_IDS = frozenset({"", ".", ".."})
 """Path segments that lead to another path."""
 HISTORY_PAGE = 1000
@@ -100,14 +102,16 @@ def step(
     number: int,
     params: ArraysLike | None,
     grads: ArraysLike,
-    loss: SupportsFloat | None,
-    lr: SupportsFloat | None,
+    loss: SupportsFloat | None = None,
+    lr: SupportsFloat | None = None,
+    *,
+    return_params: bool = True,
 ) -> Call[Stepped]:
     """Return the call of step `number`. Raises `TypeError`."""
     tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}
     scalars = {name: repr(_arguments.number(name, value)) for name, value in _given(loss=loss, lr=lr).items()}
     body = encode(tensors, {"step": str(number), **scalars})
-    headers = {**_writes(SAFETENSORS), **_accepts(SAFETENSORS)}
+    headers = {**_writes(SAFETENSORS), **_accepts(SAFETENSORS), **({} if return_params else MINIMAL)}
     call = Call(Request("POST", _path(session_id, "steps"), headers=headers, body=body), _stepped)
     return call.then(lambda answer: _of_step(number, answer))
 

@@ -157,6 +157,7 @@ class SessionSteps(SessionStorage):
         *,
         loss: SupportsFloat | None = None,
         lr: SupportsFloat | None = None,
+        return_params: Literal[True] = True,
     ) -> Arrays: ...
 
     @overload
@@ -167,6 +168,18 @@ class SessionSteps(SessionStorage):
         *,
         loss: SupportsFloat | None = None,
         lr: SupportsFloat | None = None,
+        return_params: Literal[False],
+    ) -> None: ...
+
+    @overload
+    def step(
+        self,
+        params: Tree | None = None,
+        grads: Tree | None = None,
+        *,
+        loss: SupportsFloat | None = None,
+        lr: SupportsFloat | None = None,
+        return_params: bool = True,
     ) -> Any: ...
 
     def step(
@@ -176,6 +189,7 @@ class SessionSteps(SessionStorage):
         *,
         loss: SupportsFloat | None = None,
         lr: SupportsFloat | None = None,
+        return_params: bool = True,
     ) -> Any:
         """Take one optimizer step.
 
@@ -186,9 +200,11 @@ class SessionSteps(SessionStorage):
                 left out is not stepped. A session with a `wire_dtype` rounds float32 gradients to it.
             loss: The loss, for the history: a number, also one of NumPy or of another library.
             lr: The learning rate of this step alone.
+            return_params: False for an answer without parameters, from a session that holds them.
 
         Returns:
             The new parameters, in the structure, shapes and dtypes of the old; float32 with a `wire_dtype`, too.
+            `None` without `return_params`.
 
         Raises:
             StepConflict: Another client stepped the session, or this one is stale.
@@ -198,12 +214,14 @@ class SessionSteps(SessionStorage):
             APIConnectionError: No answer came; the same call again is applied once.
             TypeError: `grads` is missing, an array has another dtype, or `loss` or `lr` is no number. Nothing was
                 sent.
-            ValueError: No parameter has a gradient, or two arrays have one name. Nothing was sent.
+            ValueError: No parameter has a gradient, two arrays have one name, or the new parameters would be lost:
+                `return_params` is false and the session does not hold them. Nothing was sent.
 
         Example:
             params = session.step(params, grads, loss=0.53)
         """
-        return self._client._run(self._step(params, grads, loss, lr))
+        call = self._step(params, grads, loss=loss, lr=lr, return_params=return_params)
+        return self._client._run(call)
 
     def history(
         self, *, after: int | None = None, limit: int | None = None, last: int | None = None

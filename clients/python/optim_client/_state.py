@@ -3,7 +3,7 @@
 import logging
 import re
 from dataclasses import replace
-from typing import Any, SupportsFloat, TypeVar
+from typing import Any, TypeVar
 
 from optim_client import _calls
 from optim_client._halves import Loss
@@ -75,19 +75,25 @@ class SessionState:
         """Remember all but the step: the caller's parameters do not belong to another client's step."""
         return self._learned(replace(info, step=self.info.step))
 
-    def _step(
-        self, params: Tree | None, grads: Tree | None, loss: SupportsFloat | None, lr: SupportsFloat | None
-    ) -> Call[Any]:
-        """Return the call of a step: tensors with a gradient are sent, the others stay as they were given."""
+    def _step(self, params: Tree | None, grads: Tree | None, *, return_params: bool = True, **beside: Any) -> Call[Any]:
+        """Return the call of a step: tensors with a gradient are sent, the others stay as they were given.
+
+        `beside` is what else `_calls.step` sends.
+        """
         if grads is None:
             raise TypeError("step() needs grads: step(params, grads), or step(grads=…) where the session holds params")
+        if not (return_params or self.info.hold_params):
+            raise ValueError("return_params=False needs a session with hold_params: the new parameters would be lost")
         given = {} if params is None else flattened("params", params)
         sent = {name: grad for name, grad in flattened("grads", grads).items() if grad is not None}
         if not sent:
             raise ValueError("step() has no gradient: grads is empty, or holds nothing but None")
-        beside = None if params is None else {name: given[name] for name in sent if given.get(name) is not None}
-        call = _calls.step(self.id, self.info.step + 1, beside, self._narrowed(sent), loss, lr)
-        taken = self._tied(call.then(lambda answer: self._stepped(answer, list(sent))))
+        theirs = None if params is None else {name: given[name] for name in sent if given.get(name) is not None}
+        number, narrow = self.info.step + 1, self._narrowed(sent)
+        call = _calls.step(self.id, number, theirs, narrow, return_params=return_params, **beside)
+        taken = self._tied(call.then(lambda answer: self._stepped(answer, list(sent) if return_params else [])))
+        if not return_params:
+            return taken.then(lambda _: None)
         if self.info.wire_dtype:
             taken = taken.then(lambda after: widened(after, sent))
         whole = grads if params is None or not sent.keys() <= given.keys() else params
