@@ -151,6 +151,7 @@ def _computed(old: Loaded, request: StepRequest, machine: Machine, filled: Fille
         request.params,
         request.grads,
         lr=request.lr,
+        grad_scale=request.grad_scale,
         filled=filled,
         machine=machine,
         in_place=in_place and old.session.step < LARGEST_INTEGER,  # beyond that `room` refuses the computed step
@@ -187,7 +188,15 @@ def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
     else:
         config = Config.parse(**past.config) if past.config else session.config
         scale = float(past.metrics["clip_scale"])
-        params = reapply(config, state, request.params, request.grads, clip_scale=scale, lr=past.lr)
+        params = reapply(
+            config,
+            state,
+            request.params,
+            request.grads,
+            clip_scale=scale,
+            lr=past.lr,
+            grad_scale=request.grad_scale,  # the same body, so the one of the step
+        )
     digest = params_digest(params, checksums_of(params), None if skipped else state.layout)
     if past.params_digest not in {None, digest}:
         raise ReplayDiffers(

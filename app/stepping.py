@@ -114,7 +114,8 @@ class Stepping:
                 return await taken
 
     async def _is_refused_early(self, old: Loaded, request: StepRequest) -> bool:
-        return await self._compute.run(partial(is_refused_early, old.session.config, request.grads), request.nbytes)
+        asked = partial(is_refused_early, old.session.config, request.grads, request.grad_scale)
+        return await self._compute.run(asked, request.nbytes)
 
     async def _compute_and_save(
         self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None = None, *, in_place: bool = False

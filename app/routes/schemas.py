@@ -169,11 +169,14 @@ def _steps() -> dict[str, Document]:
 def _step() -> Document:
     number = {"type": ["integer", "null"], "minimum": 1, "description": "The number that this step will get."}
     lr = {"type": ["number", "null"], "minimum": 0, "description": "The learning rate of this step alone."}
+    scale = {"type": ["number", "null"], "exclusiveMinimum": 0, "default": 1}
+    scale["description"] = "The gradients are divided by it before they are checked."
     return {
         "step": number,
         "params": _PARAMS,
         "grads": {"type": "object", "additionalProperties": ref("Gradient"), "minProperties": 1},
         "lr": lr,
+        "grad_scale": scale,
         "loss": {"anyOf": [*NUMBER["anyOf"], {"type": "null"}], "description": "Recorded in the history."},
     }
 

@@ -123,6 +123,15 @@ def checked_lr(lr: float | None) -> float | None:
     raise MalformedBody(f"`lr` must be a finite number of at least 0, not {plain.number(lr)}")
 
 
+def checked_grad_scale(scale: float | None) -> float:
+    """Return the divisor of a step's gradients. Raises `MalformedBody`."""
+    if scale is None:
+        return 1.0
+    if 0 < scale < float("inf"):
+        return scale
+    raise MalformedBody(f"`grad_scale` must be a finite number above 0, not {plain.number(scale)}")
+
+
 def checked_shape(tensor: str, shape: object) -> tuple[int, ...]:
     """Return a shape whose sizes an address can count, even if one of them is 0. Raises `MalformedBody`."""
     if not isinstance(shape, list):

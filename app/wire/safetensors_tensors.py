@@ -23,7 +23,16 @@ from app.errors import MalformedBody
 from app.once import Once
 from app.session import DTYPES
 from app.step import StepAnswer, StepRequest
-from app.wire.codec import Buffer, Codec, Limits, checked_lr, checked_shape, checked_step, joined
+from app.wire.codec import (
+    Buffer,
+    Codec,
+    Limits,
+    checked_grad_scale,
+    checked_lr,
+    checked_shape,
+    checked_step,
+    joined,
+)
 from app.wire.json_text import loads, read_text
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import named
@@ -35,6 +44,8 @@ Sections: TypeAlias = dict[str, dict[str, Array]]
 NAMES = {dtype: name.replace("float", "F").upper() for name, dtype in DTYPES.items()}
 """The format's name of each dtype: F64, F32, F16, BF16."""
 DTYPE_OF = {name: dtype for dtype, name in NAMES.items()}
+STEP_METADATA = ("step", "lr", "grad_scale", "loss")
+"""The members of a step's metadata, besides `format`."""
 MEMBERS = ("dtype", "shape", "data_offsets")
 MAX_HEADER_BYTES = 100_000_000
 NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
@@ -91,15 +102,16 @@ class SafetensorsTensors(Codec):
 
     def read_step(self, body: Buffer, limits: Limits, once: Once) -> StepRequest:
         metadata, sections = read_file(body, ("params", "grads"), limits)
-        unknown = metadata.keys() - {"step", "lr", "loss", "format"}
-        if unknown:
-            raise MalformedBody(f"unknown member {min(unknown)!r:.80} of __metadata__; expected one of step, lr, loss")
+        if unknown := metadata.keys() - {*STEP_METADATA, "format"}:
+            expected = ", ".join(STEP_METADATA)
+            raise MalformedBody(f"unknown member {min(unknown)!r:.80} of __metadata__; expected one of {expected}")
         return StepRequest(
             grads=sections["grads"],
             once=once,
             params=sections["params"],
             step=checked_step(_from_text(metadata, "step", int)),
             lr=checked_lr(_from_text(metadata, "lr", float)),
+            grad_scale=checked_grad_scale(_from_text(metadata, "grad_scale", float)),
             loss=_from_text(metadata, "loss", float),
         )
 

@@ -124,3 +124,11 @@ def test_parameters_that_nobody_holds_are_returned(client: Any) -> None:
     with pytest.raises(ValueError, match="return_params=False needs a session with hold_params"):
         session.step({"w": np.float32(1)}, {"w": np.float32(1)}, return_params=False)
     assert session.get().step == 0
+
+
+def test_a_step_may_divide_its_gradients(client: Any) -> None:
+    session = client.sessions.create("sgd", lr=0.5)
+    params = session.step({"w": np.float32(1)}, {"w": np.float32(2048)}, grad_scale=np.float32(1024))
+    assert (params["w"], session.metrics.grad_norm) == (0, 2)
+    with pytest.raises(TypeError, match="grad_scale must be a number, not 'a lot'"):
+        session.step(params, params, grad_scale="a lot")

@@ -105,12 +105,14 @@ def step(
     loss: SupportsFloat | None = None,
     lr: SupportsFloat | None = None,
     *,
+    grad_scale: SupportsFloat | None = None,
     return_params: bool = True,
 ) -> Call[Stepped]:
     """Return the call of step `number`. Raises `TypeError`."""
     tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}
-    scalars = {name: repr(_arguments.number(name, value)) for name, value in _given(loss=loss, lr=lr).items()}
-    body = encode(tensors, {"step": str(number), **scalars})
+    scalars = _given(loss=loss, lr=lr, grad_scale=grad_scale)
+    written = {name: repr(_arguments.number(name, value)) for name, value in scalars.items()}
+    body = encode(tensors, {"step": str(number), **written})
     headers = {**_writes(SAFETENSORS), **_accepts(SAFETENSORS), **({} if return_params else MINIMAL)}
     call = Call(Request("POST", _path(session_id, "steps"), headers=headers, body=body), _stepped)
     return call.then(lambda answer: _of_step(number, answer))

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, SupportsFloat, TypeVar, Unpack, overload
+from typing import Any, Literal, Protocol, TypeVar, Unpack, overload
 
 from optim_client import _calls
 from optim_client._files import replacing
@@ -12,7 +12,7 @@ from optim_client._state import SessionState
 from optim_client._tensors import Arrays, ArraysLike, GradsLike
 from optim_client._trees import Tree, TreeT
 from optim_client.documents import HistoryRow, SessionInfo
-from optim_client.settings import Changes
+from optim_client.settings import Changes, StepOptions
 
 T = TypeVar("T")
 
@@ -155,9 +155,8 @@ class SessionSteps(SessionStorage):
         params: ArraysLike | None = None,
         grads: GradsLike | None = None,
         *,
-        loss: SupportsFloat | None = None,
-        lr: SupportsFloat | None = None,
         return_params: Literal[True] = True,
+        **options: Unpack[StepOptions],
     ) -> Arrays: ...
 
     @overload
@@ -166,9 +165,8 @@ class SessionSteps(SessionStorage):
         params: Tree | None = None,
         grads: Tree | None = None,
         *,
-        loss: SupportsFloat | None = None,
-        lr: SupportsFloat | None = None,
         return_params: Literal[False],
+        **options: Unpack[StepOptions],
     ) -> None: ...
 
     @overload
@@ -177,9 +175,8 @@ class SessionSteps(SessionStorage):
         params: Tree | None = None,
         grads: Tree | None = None,
         *,
-        loss: SupportsFloat | None = None,
-        lr: SupportsFloat | None = None,
         return_params: bool = True,
+        **options: Unpack[StepOptions],
     ) -> Any: ...
 
     def step(
@@ -187,9 +184,8 @@ class SessionSteps(SessionStorage):
         params: Tree | None = None,
         grads: Tree | None = None,
         *,
-        loss: SupportsFloat | None = None,
-        lr: SupportsFloat | None = None,
         return_params: bool = True,
+        **options: Unpack[StepOptions],
     ) -> Any:
         """Take one optimizer step.
 
@@ -198,9 +194,9 @@ class SessionSteps(SessionStorage):
                 names are their paths (`a/b/0`). Left out where the session holds its parameters.
             grads: The gradients, each in the shape and dtype of its parameter. A parameter whose gradient is `None` or
                 left out is not stepped. A session with a `wire_dtype` rounds float32 gradients to it.
-            loss: The loss, for the history: a number, also one of NumPy or of another library.
-            lr: The learning rate of this step alone.
             return_params: False for an answer without parameters, from a session that holds them.
+            options: Numbers for this step alone, also those of NumPy or of another library: `loss`, for the history;
+                `lr`; `grad_scale`, by which the service divides the gradients before it checks them.
 
         Returns:
             The new parameters, in the structure, shapes and dtypes of the old; float32 with a `wire_dtype`, too.
@@ -212,15 +208,15 @@ class SessionSteps(SessionStorage):
             TensorMismatch: A tensor has another shape or dtype than before.
             NonFinite: A gradient has a NaN or an infinity, and the session rejects those.
             APIConnectionError: No answer came; the same call again is applied once.
-            TypeError: `grads` is missing, an array has another dtype, or `loss` or `lr` is no number. Nothing was
-                sent.
+            TypeError: `grads` is missing, an array has another dtype, or an option is unknown or no number.
+                Nothing was sent.
             ValueError: No parameter has a gradient, two arrays have one name, or the new parameters would be lost:
                 `return_params` is false and the session does not hold them. Nothing was sent.
 
         Example:
             params = session.step(params, grads, loss=0.53)
         """
-        call = self._step(params, grads, loss=loss, lr=lr, return_params=return_params)
+        call = self._step(params, grads, return_params=return_params, **options)
         return self._client._run(call)
 
     def history(

@@ -3,7 +3,7 @@
 import logging
 import re
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from optim_client import _calls
 from optim_client._halves import Loss
@@ -11,6 +11,7 @@ from optim_client._protocol import Call
 from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
 from optim_client._trees import Tree, flattened, rebuilt
 from optim_client.documents import Metrics, SessionInfo
+from optim_client.settings import StepOptions
 
 CONDITIONAL = frozenset({"PUT", "PATCH", "DELETE"})
 STEP = re.compile(r"^step \d+: ")
@@ -75,11 +76,10 @@ class SessionState:
         """Remember all but the step: the caller's parameters do not belong to another client's step."""
         return self._learned(replace(info, step=self.info.step))
 
-    def _step(self, params: Tree | None, grads: Tree | None, *, return_params: bool = True, **beside: Any) -> Call[Any]:
-        """Return the call of a step: tensors with a gradient are sent, the others stay as they were given.
-
-        `beside` is what else `_calls.step` sends.
-        """
+    def _step(
+        self, params: Tree | None, grads: Tree | None, *, return_params: bool = True, **options: Unpack[StepOptions]
+    ) -> Call[Any]:
+        """Return the call of a step: tensors with a gradient are sent, the others stay as they were given."""
         if grads is None:
             raise TypeError("step() needs grads: step(params, grads), or step(grads=…) where the session holds params")
         if not (return_params or self.info.hold_params):
@@ -88,9 +88,9 @@ class SessionState:
         sent = {name: grad for name, grad in flattened("grads", grads).items() if grad is not None}
         if not sent:
             raise ValueError("step() has no gradient: grads is empty, or holds nothing but None")
-        theirs = None if params is None else {name: given[name] for name in sent if given.get(name) is not None}
+        beside = None if params is None else {name: given[name] for name in sent if given.get(name) is not None}
         number, narrow = self.info.step + 1, self._narrowed(sent)
-        call = _calls.step(self.id, number, theirs, narrow, return_params=return_params, **beside)
+        call = _calls.step(self.id, number, beside, narrow, return_params=return_params, **options)
         taken = self._tied(call.then(lambda answer: self._stepped(answer, list(sent) if return_params else [])))
         if not return_params:
             return taken.then(lambda _: None)

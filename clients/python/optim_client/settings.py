@@ -6,7 +6,7 @@ is sent as a hyperparameter. Only what JSON cannot hold, and names that are no s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal, Required, SupportsFloat, TypedDict
 
 from optim_client._arguments import as_json
 
@@ -210,6 +210,17 @@ class Settings(Changes, total=False):
     on_non_finite: Literal["reject", "skip"]
     hold_params: bool
     wire_dtype: Literal["bfloat16", "float16"] | None
+
+
+class StepOptions(TypedDict, total=False):
+    """The numbers beside the tensors of a step, for that step alone.
+
+    `loss` goes into the history. The gradients are divided by `grad_scale` before they are checked.
+    """
+
+    loss: SupportsFloat | None
+    lr: SupportsFloat | None
+    grad_scale: SupportsFloat | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
