@@ -151,6 +151,7 @@ def _computed(old: Loaded, request: StepRequest, machine: Machine, filled: Fille
         request.params,
         request.grads,
         lr=request.lr,
+        overrides=request.overrides,
         grad_scale=request.grad_scale,
         filled=filled,
         machine=machine,
@@ -195,7 +196,8 @@ def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
             request.grads,
             clip_scale=scale,
             lr=past.lr,
-            grad_scale=request.grad_scale,  # the same body, so the one of the step
+            overrides=request.overrides,  # the body is the same, so these are the step's too
+            grad_scale=request.grad_scale,
         )
     digest = params_digest(params, checksums_of(params), None if skipped else state.layout)
     if past.params_digest not in {None, digest}:

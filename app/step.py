@@ -21,8 +21,8 @@ def nbytes_of(arrays: Arrays) -> int:
 class StepRequest:
     """The request of one step, with the conditions of doing it once.
 
-    Gradients are to be divided by `grad_scale`. `forms` has the form in which each tensor was written, if the media
-    type has several.
+    `overrides` has hyperparameters as JSON has them. Gradients are to be divided by `grad_scale`. `forms` has the form
+    in which each tensor was written, if the media type has several.
     """
 
     grads: Arrays
@@ -30,6 +30,7 @@ class StepRequest:
     params: Arrays = field(default_factory=dict)
     step: int | None = None
     lr: float | None = None
+    overrides: Mapping[str, Any] | None = None
     grad_scale: float = 1.0
     loss: float | None = None
     forms: Mapping[str, str] = field(default_factory=dict)

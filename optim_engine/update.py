@@ -21,6 +21,7 @@ from optim_engine.jobs import Filled, Job
 from optim_engine.layout import Layout
 from optim_engine.machine import ALONE, Machine
 from optim_engine.norms import by_name, first_non_finite, is_finite, norm
+from optim_engine.overrides import overridden
 from optim_engine.plan import Plan, plan_of, plan_step, specs_of
 from optim_engine.run import Run
 from optim_engine.state import State
@@ -78,6 +79,7 @@ def step(
     grads: Arrays,
     *,
     lr: float | None = None,
+    overrides: Mapping[str, Any] | None = None,
     grad_scale: float = 1.0,
     out: Arrays | None = None,
     filled: Filled | None = None,
@@ -88,9 +90,10 @@ def step(
 
     `params` has their parameters, with the same names, shapes and dtypes (float64, float32, float16 or bfloat16), but
     none that the state holds (`config.hold_params`). Tensors that are held as float32 may come in `config.wire_dtype`.
-    `lr` replaces the scheduled learning rate for this step, except in groups with an lr of their own. Gradients are
-    divided by `grad_scale` before their values are checked (`unscaled`). `out` may give contiguous arrays for the new
-    parameters, if the state does not hold them. `machine` selects the kernel and threads.
+    `lr` replaces the scheduled learning rate for this step, except in groups with an lr of their own, and
+    `overrides` other hyperparameters too (`overridden`). Gradients are divided by `grad_scale` before their values are
+    checked (`unscaled`). `out` may give contiguous arrays for the new parameters, if the state does not hold them.
+    `machine` selects the kernel and threads.
 
     `filled` is called once for every byte of the next state's memory, in ranges of about 1 MiB in any order, possibly
     from several threads at once. A skipped step does not call it. If `step` raises, its calls and `out` are void.
@@ -99,12 +102,13 @@ def step(
     raises. Nobody else may read it (`buffers.is_sole`).
 
     Raises `TensorMismatch`, `NonFinite` (for a gradient, if `config.on_non_finite` is "reject") and `InvalidConfig`
-    (if the learning rate leaves the range of a float, or `grad_scale` is not a number above 0).
+    (if the learning rate leaves the range of a float, or `overrides` or `grad_scale` is out of range).
     """
-    given, divisor = state, read_grad_scale(grad_scale)
+    given, divisor, once = state, read_grad_scale(grad_scale), overridden(config, overrides, lr)
+    config = once.config
     state, layout, plan = _planned(config, state, params, grads)
     in_place = in_place or state is not given
-    rates = config.learning_rates(state.t + 1, lr)
+    rates = once.learning_rates(state.t + 1)
     sent = Sent(params, grads, unscaled(grads, divisor))
     return _stepped(config, state, layout, plan, sent, rates, out, filled, machine, in_place)
 
@@ -163,14 +167,16 @@ def reapply(
     *,
     clip_scale: float,
     lr: float | None = None,
+    overrides: Mapping[str, Any] | None = None,
     grad_scale: float = 1.0,
 ) -> Arrays:
     """Return the new parameters of the step that led to `state` again, to the bit: `apply` without `advance`.
 
-    `config`, `params`, `grads`, `lr` and `grad_scale` are those of the step, and `clip_scale` is from its metrics. Held
-    parameters are not computed again, because the state has them. Raises `InvalidConfig` as `step` does.
+    `config`, `params`, `grads`, `lr`, `overrides` and `grad_scale` are those of the step, and `clip_scale` is from its
+    metrics. Held parameters are not computed again, because the state has them. Raises `InvalidConfig` as `step` does.
     """
-    rates = config.learning_rates(state.t, lr)
+    once = overridden(config, overrides, lr)
+    config, rates = once.config, once.learning_rates(state.t)
     _, plan = plan_step(config, state, grads)
     after = [run.fresh() for run in plan.runs]
     divided = unscaled(grads, read_grad_scale(grad_scale))

@@ -171,11 +171,14 @@ def _step() -> Document:
     lr = {"type": ["number", "null"], "minimum": 0, "description": "The learning rate of this step alone."}
     scale = {"type": ["number", "null"], "exclusiveMinimum": 0, "default": 1}
     scale["description"] = "The gradients are divided by it before they are checked."
+    overrides = {"type": ["object", "null"], "properties": {"groups": {"type": ["object", "null"]}}}
+    overrides["description"] = "Hyperparameters of this step alone; in `groups`, by the index of a group."
     return {
         "step": number,
         "params": _PARAMS,
         "grads": {"type": "object", "additionalProperties": ref("Gradient"), "minProperties": 1},
         "lr": lr,
+        "overrides": overrides,
         "grad_scale": scale,
         "loss": {"anyOf": [*NUMBER["anyOf"], {"type": "null"}], "description": "Recorded in the history."},
     }

@@ -4,10 +4,11 @@ A codec knows bytes and arrays; it knows no session and no HTTP.
 """
 
 import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, TypeVar
 
 from app import plain
 from app.errors import MalformedBody
@@ -16,6 +17,7 @@ from app.step import StepAnswer, StepRequest
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import LARGEST_INTEGER, named
 
+T = TypeVar("T")
 Buffer: TypeAlias = bytes | memoryview
 
 JOINED = 1 << 20
@@ -25,6 +27,8 @@ LARGEST_COPIED = 1 << 16
 MAX_DIMENSIONS = 32
 """The dimensions that NumPy's broadcasting has long had; a tensor of more is refused."""
 MAX_ELEMENTS = 1 << 48
+NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
+"""The characters of a number; also `nan` and `Infinity`."""
 
 
 @dataclass(frozen=True)
@@ -145,3 +149,20 @@ def checked_shape(tensor: str, shape: object) -> tuple[int, ...]:
     raise MalformedBody(
         f"tensor {tensor!r:.80}: its shape must be a list of up to {MAX_DIMENSIONS} sizes, not {wrong}", tensor=tensor
     )
+
+
+def number_of(metadata: Mapping[str, str], name: str, kind: Callable[[str], T]) -> T | None:
+    """Return a number of a step's metadata. Raises `MalformedBody`.
+
+    Python alone would also take other alphabets' digits, underscores and spaces.
+    """
+    if name not in metadata:
+        return None
+    text = metadata[name]
+    try:
+        if not NUMBER.fullmatch(text):
+            raise ValueError
+        return kind(text)
+    except ValueError:
+        expected = "a whole number" if kind is int else "a number"
+        raise MalformedBody(f"__metadata__ {name!r} must be {expected}, not {text!r:.40}") from None

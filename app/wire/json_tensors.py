@@ -49,7 +49,7 @@ class JsonTensors(Codec):
     media_type = "application/json"
 
     def read_step(self, body: Buffer, limits: Limits, once: Once) -> StepRequest:
-        document = read_object(body, {"step", "params", "grads", "lr", "grad_scale", "loss"}, limits)
+        document = read_object(body, {"step", "params", "grads", "lr", "overrides", "grad_scale", "loss"}, limits)
         _leave_out_nulls(document.get("params"), document.get("grads"))
         params, params_forms = _read_tensors(document, "params", limits)
         grads, grads_forms = _read_tensors(document, "grads", limits)
@@ -59,6 +59,7 @@ class JsonTensors(Codec):
             params=params,
             step=checked_step(document.get("step")),
             lr=checked_lr(_number(document, "lr")),
+            overrides=document.get("overrides"),
             grad_scale=checked_grad_scale(_number(document, "grad_scale")),
             loss=_number(document, "loss"),
             forms={**grads_forms, **params_forms},

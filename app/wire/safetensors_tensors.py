@@ -9,7 +9,7 @@ Format: https://huggingface.co/docs/safetensors, "Format".
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from itertools import groupby
@@ -32,6 +32,7 @@ from app.wire.codec import (
     checked_shape,
     checked_step,
     joined,
+    number_of,
 )
 from app.wire.json_text import loads, read_text
 from optim_engine.arrays import Array, Arrays
@@ -44,12 +45,10 @@ Sections: TypeAlias = dict[str, dict[str, Array]]
 NAMES = {dtype: name.replace("float", "F").upper() for name, dtype in DTYPES.items()}
 """The format's name of each dtype: F64, F32, F16, BF16."""
 DTYPE_OF = {name: dtype for dtype, name in NAMES.items()}
-STEP_METADATA = ("step", "lr", "grad_scale", "loss")
+STEP_METADATA = ("step", "lr", "overrides", "grad_scale", "loss")
 """The members of a step's metadata, besides `format`."""
 MEMBERS = ("dtype", "shape", "data_offsets")
 MAX_HEADER_BYTES = 100_000_000
-NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
-"""The characters of a number; also `nan` and `Infinity`."""
 METADATA_FIRST = re.compile(rb'\{"__metadata__":(\{[^{}\\]*\}),(?=")')
 """The start of a header that has its metadata first, and no escape in it."""
 LONGEST_KEPT = 1 << 18
@@ -109,10 +108,11 @@ class SafetensorsTensors(Codec):
             grads=sections["grads"],
             once=once,
             params=sections["params"],
-            step=checked_step(_from_text(metadata, "step", int)),
-            lr=checked_lr(_from_text(metadata, "lr", float)),
-            grad_scale=checked_grad_scale(_from_text(metadata, "grad_scale", float)),
-            loss=_from_text(metadata, "loss", float),
+            step=checked_step(number_of(metadata, "step", int)),
+            lr=checked_lr(number_of(metadata, "lr", float)),
+            overrides=_from_json(metadata, "overrides", limits),
+            grad_scale=checked_grad_scale(number_of(metadata, "grad_scale", float)),
+            loss=number_of(metadata, "loss", float),
         )
 
     def write_answer(self, answer: StepAnswer, forms: Mapping[str, str]) -> list[Buffer]:
@@ -335,15 +335,8 @@ def _head(metadata: Mapping[str, str], entries: bytes) -> bytes:
     return b"%b%b%b" % ((len(entries) + padding).to_bytes(8, "little"), entries, b" " * padding)
 
 
-def _from_text(metadata: Mapping[str, str], name: str, kind: Callable[[str], T]) -> T | None:
-    """Return a number. Python alone would also take other alphabets' digits, underscores and spaces."""
+def _from_json(metadata: Mapping[str, str], name: str, limits: Limits) -> Any:
+    """Return the value of a text in JSON."""
     if name not in metadata:
         return None
-    text = metadata[name]
-    try:
-        if not NUMBER.fullmatch(text):
-            raise ValueError
-        return kind(text)
-    except ValueError:
-        expected = "a whole number" if kind is int else "a number"
-        raise MalformedBody(f"__metadata__ {name!r} must be {expected}, not {text!r:.40}") from None
+    return read_text(metadata[name].encode(), f"__metadata__ {name!r}", limits.max_json_depth)

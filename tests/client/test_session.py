@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optim_client import PreconditionFailed, StepConflict, StepMismatch, TensorMismatch
+from optim_client import InvalidSession, PreconditionFailed, StepConflict, StepMismatch, TensorMismatch
 
 from tests.client.conftest import Connect
 from tests.client.documents import ROW
@@ -132,3 +132,16 @@ def test_a_step_may_divide_its_gradients(client: Any) -> None:
     assert (params["w"], session.metrics.grad_norm) == (0, 2)
     with pytest.raises(TypeError, match="grad_scale must be a number, not 'a lot'"):
         session.step(params, params, grad_scale="a lot")
+
+
+def test_a_step_may_have_overrides(client: Any) -> None:
+    session = client.sessions.create("sgd", lr=0.5)
+    one = {"w": np.float32(1), "bias": np.float32(1)}
+    overrides = {"lr": np.float32(2), "groups": {0: {"lr": 3}}}
+    params = session.step(one, one, overrides=overrides)
+    assert (params["w"], params["bias"], session.metrics.lr) == (-1, -2, 2)
+    with pytest.raises(InvalidSession, match="unknown group") as raised:
+        session.step(one, one, overrides={"groups": {"1": {}}})
+    assert raised.value.status == 422
+    with pytest.raises(ValueError, match=r"overrides\.lr must be a finite number"):
+        session.step(one, one, overrides={"lr": float("nan")})

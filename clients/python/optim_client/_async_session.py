@@ -197,8 +197,8 @@ class AsyncSessionSteps(AsyncSessionStorage):
             grads: The gradients, each in the shape and dtype of its parameter. A parameter whose gradient is `None` or
                 left out is not stepped. A session with a `wire_dtype` rounds float32 gradients to it.
             return_params: False for an answer without parameters, from a session that holds them.
-            options: Numbers for this step alone, also those of NumPy or of another library: `loss`, for the history;
-                `lr`; `grad_scale`, by which the service divides the gradients before it checks them.
+            options: For this step alone: `loss`, for the history; `lr`, or other hyperparameters in `overrides`;
+                `grad_scale`, by which the service divides the gradients before it checks them.
 
         Returns:
             The new parameters, in the structure, shapes and dtypes of the old; float32 with a `wire_dtype`, too.
@@ -208,6 +208,7 @@ class AsyncSessionSteps(AsyncSessionStorage):
             StepConflict: Another client stepped the session, or this one is stale.
             ParamsConflict: These are not the parameters that were answered last, and the session rejects others.
             TensorMismatch: A tensor has another shape or dtype than before.
+            InvalidSession: An override is unknown, out of range, or needs other moments.
             NonFinite: A gradient has a NaN or an infinity, and the session rejects those.
             APIConnectionError: No answer came; the same call again is applied once.
             TypeError: `grads` is missing, an array has another dtype, or an option is unknown or no number.

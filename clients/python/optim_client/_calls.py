@@ -12,7 +12,7 @@ from optim_client._protocol import Call, Request, Response
 from optim_client._tensors import Arrays, ArraysLike, decode, encode
 from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, SessionInfo
 from optim_client.errors import StepMismatch
-from optim_client.settings import Changes, Settings, document
+from optim_client.settings import Changes, Overrides, Settings, document
 
 JSON = "application/json"
 SAFETENSORS = "application/vnd.safetensors"
@@ -105,13 +105,16 @@ def step(
     loss: SupportsFloat | None = None,
     lr: SupportsFloat | None = None,
     *,
+    overrides: Overrides | None = None,
     grad_scale: SupportsFloat | None = None,
     return_params: bool = True,
 ) -> Call[Stepped]:
-    """Return the call of step `number`. Raises `TypeError`."""
+    """Return the call of step `number`. Raises `TypeError` and `ValueError`."""
     tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}
     scalars = _given(loss=loss, lr=lr, grad_scale=grad_scale)
     written = {name: repr(_arguments.number(name, value)) for name, value in scalars.items()}
+    if overrides is not None:
+        written["overrides"] = _json(_arguments.as_json("overrides", overrides)).decode()
     body = encode(tensors, {"step": str(number), **written})
     headers = {**_writes(SAFETENSORS), **_accepts(SAFETENSORS), **({} if return_params else MINIMAL)}
     call = Call(Request("POST", _path(session_id, "steps"), headers=headers, body=body), _stepped)

@@ -212,14 +212,22 @@ class Settings(Changes, total=False):
     wire_dtype: Literal["bfloat16", "float16"] | None
 
 
-class StepOptions(TypedDict, total=False):
-    """The numbers beside the tensors of a step, for that step alone.
+class Overrides(Hyperparameters, total=False):
+    """Hyperparameters for one step; in `groups` those of a group, by its index."""
 
-    `loss` goes into the history. The gradients are divided by `grad_scale` before they are checked.
+    groups: Mapping[str, Hyperparameters] | Mapping[int, Hyperparameters]
+
+
+class StepOptions(TypedDict, total=False):
+    """The options of a step, for that step alone.
+
+    `loss` goes into the history. `overrides` replaces hyperparameters, also a scheduled learning rate; `lr` is short
+    for its `lr`. The gradients are divided by `grad_scale` before they are checked.
     """
 
     loss: SupportsFloat | None
     lr: SupportsFloat | None
+    overrides: Overrides | None
     grad_scale: SupportsFloat | None
 
 
