@@ -27,7 +27,7 @@ def test_a_null_or_one_changes_nothing(client: Client) -> None:
 
 @pytest.mark.parametrize("hold", [True, False])
 def test_a_replay_divides_as_the_step_did(client: Client, hold: bool) -> None:
-    session = create(client, hold_params=hold)
+    session = create(client, "sgd", hold_params=hold)
     tensors = {name: {"w": np.float16(SCALED[name]["w"])} for name in ("params", "grads")}
     sent: tuple[Any, ...] = (tensors["grads"], tensors["params"], {"idempotency-key": '"a"'})
     first = binary_step(client, session, *sent, grad_scale="1e3")
