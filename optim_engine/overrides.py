@@ -29,7 +29,8 @@ class Overridden(NamedTuple):
 
     def learning_rates(self, step: int) -> Mapping[int | None, float]:
         """Return the learning rate of each group at the step of that number, as `Config.learning_rates` does."""
-        return {**self.config.learning_rates(step, self.lr), **self.of_groups}
+        rates = self.config.learning_rates(step, self.lr)
+        return {**rates, **self.of_groups} if self.of_groups else rates
 
 
 def overridden(config: Config, overrides: object, lr: float | None) -> Overridden:

@@ -10,19 +10,19 @@ import numpy as np
 from optim_engine.arrays import Array, Arrays, compute_dtype, convert
 from optim_engine.fields import number
 
-
-def read_grad_scale(scale: object) -> float:
-    """Return a scale given for one step. Raises `InvalidConfig`."""
-    return float(_SCALE["read"]("grad_scale", scale))
-
-
 _SCALE = number(above=0).metadata
 
 
 @np.errstate(all="ignore")
 def unscaled(grads: Arrays, scale: float) -> Arrays:
-    """Return the gradients divided by the scale, in the compute dtype; as they came if it is 1."""
-    return grads if scale == 1.0 else {tensor: _divided(g, scale) for tensor, g in grads.items()}
+    """Return the gradients divided by the scale, in the compute dtype; as they came if it is 1.
+
+    Raises `InvalidConfig` unless it is a finite number above 0.
+    """
+    if scale == 1.0:
+        return grads
+    divisor = _SCALE["read"]("grad_scale", scale)
+    return {tensor: _divided(g, divisor) for tensor, g in grads.items()}
 
 
 def _divided(g: Array, scale: float) -> Array:

@@ -25,7 +25,7 @@ from optim_engine.overrides import overridden
 from optim_engine.plan import Plan, plan_of, plan_step, specs_of
 from optim_engine.run import Run
 from optim_engine.state import State
-from optim_engine.unscaled import read_grad_scale, unscaled
+from optim_engine.unscaled import unscaled
 from optim_engine.views import Views
 from optim_engine.walk import NUMBERS, Update, Vectors
 
@@ -104,12 +104,12 @@ def step(
     Raises `TensorMismatch`, `NonFinite` (for a gradient, if `config.on_non_finite` is "reject") and `InvalidConfig`
     (if the learning rate leaves the range of a float, or `overrides` or `grad_scale` is out of range).
     """
-    given, divisor, once = state, read_grad_scale(grad_scale), overridden(config, overrides, lr)
+    given, once = state, overridden(config, overrides, lr)
     config = once.config
     state, layout, plan = _planned(config, state, params, grads)
     in_place = in_place or state is not given
     rates = once.learning_rates(state.t + 1)
-    sent = Sent(params, grads, unscaled(grads, divisor))
+    sent = Sent(params, grads, unscaled(grads, grad_scale))
     return _stepped(config, state, layout, plan, sent, rates, out, filled, machine, in_place)
 
 
@@ -179,7 +179,7 @@ def reapply(
     config, rates = once.config, once.learning_rates(state.t)
     _, plan = plan_step(config, state, grads)
     after = [run.fresh() for run in plan.runs]
-    divided = unscaled(grads, read_grad_scale(grad_scale))
+    divided = unscaled(grads, grad_scale)
     gradients = _gathered(plan, divided, [run.dtype for run in plan.runs] if divided is grads else None)
     for run, g, θ, target in zip(plan.runs, gradients, plan.gathered(params), after, strict=True):
         moments = run.read(state.memory)
