@@ -175,6 +175,8 @@ def _computed(old: Loaded, request: StepRequest, machine: Machine, filled: Fille
         request.params,
         request.grads,
         lr=request.lr,
+        overrides=request.overrides,
+        grad_scale=request.grad_scale,
         filled=filled,
         machine=machine,
         in_place=in_place and old.session.step < LARGEST_INTEGER,  # beyond that `room` refuses the computed step
@@ -211,7 +213,16 @@ def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
     else:
         config = Config.parse(**past.config) if past.config else session.config
         scale = float(past.metrics["clip_scale"])
-        params = reapply(config, state, request.params, request.grads, clip_scale=scale, lr=past.lr)
+        params = reapply(
+            config,
+            state,
+            request.params,
+            request.grads,
+            clip_scale=scale,
+            lr=past.lr,
+            overrides=request.overrides,  # the body is the same, so these are the step's too
+            grad_scale=request.grad_scale,
+        )
     digest = params_digest(params, checksums_of(params), None if skipped else state.layout)
     if past.params_digest not in {None, digest}:
         raise ReplayDiffers(

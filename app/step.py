@@ -4,9 +4,9 @@ Knows no session, no store, no wire format and no HTTP.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from app.once import Once
 from optim_engine.arrays import Arrays
@@ -21,8 +21,9 @@ def nbytes_of(arrays: Arrays) -> int:
 class StepRequest:
     """The request of one step, with the conditions of doing it once.
 
-    `forms` has the form in which each tensor was written, if the media type has several. `may_change` says that the
-    client shares the memory of the arrays, and could write to it at any time.
+    `overrides` has hyperparameters as JSON has them. Gradients are to be divided by `grad_scale`. `forms` has the form
+    in which each tensor was written, if the media type has several. `may_change` says that the client shares the memory
+    of the arrays, and could write to it at any time.
     """
 
     grads: Arrays
@@ -30,6 +31,8 @@ class StepRequest:
     params: Arrays = field(default_factory=dict)
     step: int | None = None
     lr: float | None = None
+    overrides: Mapping[str, Any] | None = None
+    grad_scale: float = 1.0
     loss: float | None = None
     forms: Mapping[str, str] = field(default_factory=dict)
     may_change: bool = False
@@ -64,7 +67,8 @@ class KeptAnswer:
 class StepAnswer:
     """The answer of a step; the same, array for array, when it is replayed. `etag` is the session's now.
 
-    A `preview` is the answer that a step would get; nothing was saved.
+    Without `params` the request preferred an answer that has none. A `preview` is the answer that a step would get;
+    nothing was saved.
     """
 
     kept: KeptAnswer
@@ -73,6 +77,10 @@ class StepAnswer:
     skipped: bool = False
     replayed: bool = False
     preview: bool = False
+
+    def without_params(self) -> Self:
+        """Return the answer without its parameters; the rest is the same."""
+        return replace(self, params={})
 
     @property
     def outcome(self) -> str:

@@ -135,7 +135,8 @@ class Stepping:
         """Return whether nothing can refuse the step any more once it writes over the only copy of the state."""
         if request.may_change:
             return False
-        return await self._compute.run(partial(is_refused_early, old.session.config, request.grads), request.nbytes)
+        asked = partial(is_refused_early, old.session.config, request.grads, request.grad_scale)
+        return await self._compute.run(asked, request.nbytes)
 
     async def _compute_and_save(
         self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None = None, *, in_place: bool = False

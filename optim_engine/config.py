@@ -7,7 +7,7 @@ never dropped.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Self, TypeAlias, get_args
@@ -193,9 +193,19 @@ SETTINGS = settings_of(Config)
 """The table: each setting's row by its name."""
 
 
-def read_lr(lr: object) -> float:
+def with_hyperparameters(config: Config, h: Hyperparameters, groups: Sequence[Group]) -> Config:
+    """Return the configuration with other hyperparameters of the session and its groups, whose patterns stay."""
+    same = (*groups,) == config.groups
+    if same and h == config.hyperparameters:
+        return config
+    changed = replace(config, hyperparameters=h, given_groups=config.given_groups if same else (*groups,))
+    changed.__dict__["_grouping"] = config._grouping  # which knows the names already
+    return changed
+
+
+def read_lr(lr: object, where: str = "lr") -> float:
     """Return a learning rate given for one step. Raises `InvalidConfig`."""
-    return float(_LR["read"]("lr", lr))
+    return float(_LR["read"](where, lr))
 
 
 _LR = number(at_least=0).metadata

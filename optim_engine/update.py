@@ -7,12 +7,12 @@ and held parameters over the old ones. Its results are the same to the bit.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
 from optim_engine import jobs, walk
-from optim_engine.arrays import Array, Arrays, rounded
+from optim_engine.arrays import Array, Arrays, compute_dtype, rounded
 from optim_engine.buffers import BUFFERS
 from optim_engine.checks import check
 from optim_engine.config import Config
@@ -21,9 +21,11 @@ from optim_engine.jobs import Filled, Job
 from optim_engine.layout import Layout
 from optim_engine.machine import ALONE, Machine
 from optim_engine.norms import by_name, first_non_finite, is_finite, norm
+from optim_engine.overrides import overridden
 from optim_engine.plan import Plan, plan_of, plan_step, specs_of
 from optim_engine.run import Run
 from optim_engine.state import State
+from optim_engine.unscaled import unscaled
 from optim_engine.views import Views
 from optim_engine.walk import NUMBERS, Update, Vectors
 
@@ -61,6 +63,14 @@ class Outcome:
     skipped: bool = False
 
 
+class Sent(NamedTuple):
+    """The tensors of a step: parameters, gradients as they came, and those divided by `grad_scale`."""
+
+    params: Arrays
+    came: Arrays
+    grads: Arrays
+
+
 @np.errstate(all="ignore")
 def step(
     config: Config,
@@ -69,6 +79,8 @@ def step(
     grads: Arrays,
     *,
     lr: float | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    grad_scale: float = 1.0,
     out: Arrays | None = None,
     filled: Filled | None = None,
     machine: Machine = ALONE,
@@ -78,8 +90,10 @@ def step(
 
     `params` has their parameters, with the same names, shapes and dtypes (float64, float32, float16 or bfloat16), but
     none that the state holds (`config.hold_params`). Tensors that are held as float32 may come in `config.wire_dtype`.
-    `lr` replaces the scheduled learning rate for this step, except in groups with an lr of their own. `out` may give
-    contiguous arrays for the new parameters, if the state does not hold them. `machine` selects the kernel and threads.
+    `lr` replaces the scheduled learning rate for this step, except in groups with an lr of their own, and
+    `overrides` other hyperparameters too (`overridden`). Gradients are divided by `grad_scale` before their values are
+    checked (`unscaled`). `out` may give contiguous arrays for the new parameters, if the state does not hold them.
+    `machine` selects the kernel and threads.
 
     `filled` is called once for every byte of the next state's memory, in ranges of about 1 MiB in any order, possibly
     from several threads at once. A skipped step does not call it. If `step` raises, its calls and `out` are void.
@@ -88,13 +102,15 @@ def step(
     raises. Nobody else may read it (`buffers.is_sole`).
 
     Raises `TensorMismatch`, `NonFinite` (for a gradient, if `config.on_non_finite` is "reject") and `InvalidConfig`
-    (if the learning rate leaves the range of a float).
+    (if the learning rate leaves the range of a float, or `overrides` or `grad_scale` is out of range).
     """
-    given = state
+    given, once = state, overridden(config, overrides, lr)
+    config = once.config
     state, layout, plan = _planned(config, state, params, grads)
     in_place = in_place or state is not given
-    rates = config.learning_rates(state.t + 1, lr)
-    return _stepped(config, state, layout, plan, params, grads, rates, out, filled, machine, in_place)
+    rates = once.learning_rates(state.t + 1)
+    sent = Sent(params, grads, unscaled(grads, grad_scale))
+    return _stepped(config, state, layout, plan, sent, rates, out, filled, machine, in_place)
 
 
 def _stepped(
@@ -102,8 +118,7 @@ def _stepped(
     state: State,
     layout: Layout,
     plan: Plan,
-    params: Arrays,
-    grads: Arrays,
+    sent: Sent,
     rates: Rates,
     out: Arrays | None,
     filled: Filled | None,
@@ -111,20 +126,22 @@ def _stepped(
     in_place: bool,
 ) -> Outcome:
     """Return the outcome of a step whose tensors were checked."""
-    gradients = [run.gather(grads, _dtype_of(config, run, grads)) for run in plan.runs]
+    params, came, grads = sent
+    dtypes = [_dtype_of(config, run, came) for run in plan.runs]
+    gradients = _gathered(plan, grads, dtypes if grads is came else None)
     norm_first = _norm_comes_first(config)
     grad_norm = norm(by_name(grads), jobs.square_sum(gradients, plan, machine)) if norm_first else 0.0
     if bad := _first_bad(grads, grad_norm):
         if config.on_non_finite == "reject":
             _refuse(grads, *bad)
-        return _skipped(config, state, params, grads, rates[None], grad_norm)
+        return _skipped(config, state, sent, rates[None], grad_norm)
     scale = config.clip.scale(grad_norm) if config.clip else 1.0
     old, new = _next(state, layout, plan, filled, in_place)
     θs = [None] * len(plan.runs) if config.hold_params else plan.gathered(params)
     out = None if config.hold_params else out
     todo = [
-        _job(run, _update(config, run, new, rates, scale), _vectors(run, g, θ, old, new, out))
-        for run, g, θ in zip(plan.runs, gradients, θs, strict=True)
+        _job(run, _update(config, run, new, rates, scale), _vectors(run, g, θ, old, new, out), dtype)
+        for run, g, θ, dtype in zip(plan.runs, gradients, θs, dtypes, strict=True)
     ]
     sums = jobs.run(todo, plan, new.memory, machine, filled)
     if not norm_first:
@@ -133,29 +150,40 @@ def _stepped(
             _refuse(grads, *bad)
     after = _named(plan, [job.answer for job in todo], out)
     metrics = Metrics(rates[None], grad_norm, math.sqrt(sums.change), math.sqrt(sums.params), scale)
-    return Outcome(new, _answered(config, after, grads), metrics)
+    return Outcome(new, _answered(config, after, came), metrics)
 
 
-def is_refused_early(config: Config, grads: Arrays) -> bool:
+def is_refused_early(config: Config, grads: Arrays, grad_scale: float = 1.0) -> bool:
     """Return whether a refusal of a step with these gradients would come before anything is written, also in place."""
-    return _norm_comes_first(config) or all(map(is_finite, grads.values()))
+    return _norm_comes_first(config) or all(map(is_finite, unscaled(grads, grad_scale).values()))
 
 
 @np.errstate(all="ignore")
 def reapply(
-    config: Config, state: State, params: Arrays, grads: Arrays, *, clip_scale: float, lr: float | None = None
+    config: Config,
+    state: State,
+    params: Arrays,
+    grads: Arrays,
+    *,
+    clip_scale: float,
+    lr: float | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    grad_scale: float = 1.0,
 ) -> Arrays:
     """Return the new parameters of the step that led to `state` again, to the bit: `apply` without `advance`.
 
-    `config`, `params`, `grads` and `lr` are those of the step, and `clip_scale` is from its metrics. Held parameters
-    are not computed again, because the state has them. Raises `InvalidConfig` as `step` does.
+    `config`, `params`, `grads`, `lr`, `overrides` and `grad_scale` are those of the step, and `clip_scale` is from its
+    metrics. Held parameters are not computed again, because the state has them. Raises `InvalidConfig` as `step` does.
     """
-    rates = config.learning_rates(state.t, lr)
+    once = overridden(config, overrides, lr)
+    config, rates = once.config, once.learning_rates(state.t)
     _, plan = plan_step(config, state, grads)
     after = [run.fresh() for run in plan.runs]
-    for run, θ, target in zip(plan.runs, plan.gathered(params), after, strict=True):
+    divided = unscaled(grads, grad_scale)
+    gradients = _gathered(plan, divided, [run.dtype for run in plan.runs] if divided is grads else None)
+    for run, g, θ, target in zip(plan.runs, gradients, plan.gathered(params), after, strict=True):
         moments = run.read(state.memory)
-        vectors = Vectors(run.gather(grads), {"params": θ}, {**moments, "params": target})
+        vectors = Vectors(g, {"params": θ}, {**moments, "params": target})
         for chunk in run.chunks:
             walk.reapply(_update(config, run, state, rates, clip_scale), vectors.of(chunk), chunk)
     return Views(plan.places, after)
@@ -186,16 +214,22 @@ def _norm_comes_first(config: Config) -> bool:
     return config.on_non_finite == "skip" or (config.clip is not None and config.clip.global_norm is not None)
 
 
+def _gathered(plan: Plan, grads: Arrays, dtypes: Sequence[np.dtype[Any]] | None) -> list[Array]:
+    """Return the gradients of each run as one vector of that dtype; of the compute dtype if they were divided."""
+    dtypes = dtypes or [compute_dtype(run.dtype) for run in plan.runs]
+    return [run.gather(grads, dtype) for run, dtype in zip(plan.runs, dtypes, strict=True)]
+
+
 def _dtype_of(config: Config, run: Run, grads: Arrays) -> np.dtype[Any]:
     """Return the dtype of all gradients of a run; the run's own if only some came in the wire dtype."""
     came = {grads[tensor].dtype for tensor in run.tensors} if config.wire_dtype else set()
     return came.pop() if len(came) == 1 else run.dtype
 
 
-def _job(run: Run, update: Update, vectors: Vectors) -> Job:
-    """Return the job of a run, whose new parameters are answered in the dtype of its gradients."""
-    θ, g = vectors.new["params"], vectors.g
-    return Job(run, update, vectors, θ if g.dtype == θ.dtype else run.vector(g.dtype))
+def _job(run: Run, update: Update, vectors: Vectors, dtype: np.dtype[Any]) -> Job:
+    """Return the job of a run, whose new parameters are answered in the dtype in which its gradients came."""
+    θ = vectors.new["params"]
+    return Job(run, update, vectors, θ if dtype == θ.dtype else run.vector(dtype))
 
 
 def _update(config: Config, run: Run, new: State, rates: Rates, scale: float) -> Update:
@@ -247,8 +281,9 @@ def _refuse(grads: Arrays, tensor: str, index: tuple[int, ...]) -> NoReturn:
     raise NonFinite(tensor, index, float(grads[tensor][index]))
 
 
-def _skipped(config: Config, state: State, params: Arrays, grads: Arrays, lr: float, grad_norm: float) -> Outcome:
+def _skipped(config: Config, state: State, sent: Sent, lr: float, grad_norm: float) -> Outcome:
     """Return the outcome of a skipped step: parameters as they came, which a session that holds them has taken."""
+    params, grads, _ = sent
     kept = {tensor: state.array(tensor, "params") if config.hold_params else params[tensor] for tensor in grads}
     metrics = Metrics(lr, grad_norm, 0.0, norm(by_name(kept)), 1.0)
     return Outcome(state, _answered(config, kept, grads), metrics, skipped=True)

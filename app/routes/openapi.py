@@ -35,14 +35,25 @@ IF_MATCH: Document = {
     "schema": {"type": "string"},
     "example": '"7-0123456789ab"',
 }
+PREFER: Document = {
+    "name": "Prefer",
+    "in": "header",
+    "required": False,
+    "description": "`return=minimal`: the answer has no parameters. Other preferences are ignored.",
+    "schema": {"type": "string"},
+    "example": "return=minimal",
+}
 ONCE: Document = {"parameters": [IDEMPOTENCY_KEY, IF_MATCH]}
 """The `openapi_extra` of every write."""
+STEPS_ONCE: Document = {"parameters": [IDEMPOTENCY_KEY, IF_MATCH, PREFER]}
+"""The `openapi_extra` of a step."""
 WRITES = ("malformed_header", "precondition_failed", "idempotency_mismatch")
 """The codes that every write may be refused with."""
 REPLAYED = {"Idempotent-Replayed": "`true` where the request had been answered before."}
 ETAG = {"ETag": "Changes with every change of the session."}
 WRITTEN = REPLAYED | ETAG
 """The headers of a write's answer."""
+PREFERENCE_APPLIED = {"Preference-Applied": "`return=minimal` where the answer has no parameters because of it."}
 
 _BINARY: Document = {"type": "string", "format": "binary"}
 _BINARY_FORMS: Document = {name: {"schema": _BINARY} for name in (SAFETENSORS.media_type, *SAFETENSORS.also)}

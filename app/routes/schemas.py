@@ -156,8 +156,8 @@ def _steps() -> dict[str, Document]:
         "Tensor": _tensor({"type": "number"}),
         "Gradient": _tensor(_SPECIAL_NUMBER) | {"description": "`null` as a whole: left out, with its parameter."},
         "Step": _object(_step(), required=["grads"]),
-        "StepAnswer": _object(_step_answer()),
-        "Preview": _object({**_step_answer(), "preview": {"const": True}}),
+        "StepAnswer": _answer(_step_answer()),
+        "Preview": _answer({**_step_answer(), "preview": {"const": True}}),
         "Params": _object({"params": _PARAMS}),
         "History": _object({"history": _list(ref("HistoryRow"))}),
         "HistoryRow": _object(
@@ -176,20 +176,31 @@ def _steps() -> dict[str, Document]:
 def _step() -> Document:
     number = {"type": ["integer", "null"], "minimum": 1, "description": "The number that this step will get."}
     lr = {"type": ["number", "null"], "minimum": 0, "description": "The learning rate of this step alone."}
+    scale = {"type": ["number", "null"], "exclusiveMinimum": 0, "default": 1}
+    scale["description"] = "The gradients are divided by it before they are checked."
+    overrides = {"type": ["object", "null"], "properties": {"groups": {"type": ["object", "null"]}}}
+    overrides["description"] = "Hyperparameters of this step alone; in `groups`, by the index of a group."
     return {
         "step": number,
         "params": _PARAMS,
         "grads": {"type": "object", "additionalProperties": ref("Gradient"), "minProperties": 1},
         "lr": lr,
+        "overrides": overrides,
+        "grad_scale": scale,
         "loss": {"anyOf": [*NUMBER["anyOf"], {"type": "null"}], "description": "Recorded in the history."},
     }
+
+
+def _answer(members: Document) -> Document:
+    """Return the schema of a step's answer, which may come without parameters."""
+    return _object(members, required=[name for name in members if name != "params"])
 
 
 def _step_answer() -> Document:
     digest = {"type": "string", "description": "The digest of these parameters: compare it, do not compute it."}
     return {
         "step": WHOLE,
-        "params": _PARAMS,
+        "params": {**_PARAMS, "description": "Absent if the request preferred `return=minimal`."},
         "skipped": FLAG,
         "digest": TEXT,
         "params_digest": digest,

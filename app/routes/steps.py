@@ -11,6 +11,7 @@ from app.once import Once
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
 from app.routes.once import headers_of, read_once
+from app.routes.prefer import applied, prefers_minimal
 from app.routes.query import StrictRoute
 from app.routes.region_bodies import placed, places_of
 from app.service import Has, Service, Writer
@@ -33,9 +34,12 @@ REFUSED = (
     "/v1/sessions/{session_id}/steps",
     operation_id="takeStep",
     summary="Take one optimizer step",
-    openapi_extra=schema.tensor_body("Step") | schema.ONCE,
-    responses=schema.tensor_answers("StepAnswer", *schema.WRITES, *REFUSED, headers=schema.WRITTEN),
-)
+    openapi_extra=schema.tensor_body("Step") | schema.STEPS_ONCE,
+    responses=schema.tensor_answers(
+        "StepAnswer", *schema.WRITES, *REFUSED,
+        headers=schema.WRITTEN | schema.PREFERENCE_APPLIED,
+    ),
+)  # fmt: skip
 async def take_step(http: Request, session_id: str, service: Has, caller: Writer) -> Response:
     """Gradients in (and parameters, unless the session holds them), new parameters out; stored before the answer."""
     answer, response = await _answer(http, service, caller, session_id, read_once, service.stepping.step)
@@ -47,10 +51,10 @@ async def take_step(http: Request, session_id: str, service: Has, caller: Writer
     "/v1/sessions/{session_id}/preview",
     operation_id="previewStep",
     summary="Preview one optimizer step",
-    openapi_extra=schema.tensor_body("Step") | {"parameters": [schema.IF_MATCH]},
+    openapi_extra=schema.tensor_body("Step") | {"parameters": [schema.IF_MATCH, schema.PREFER]},
     responses=schema.tensor_answers(
         "Preview", "malformed_header", "precondition_failed", *REFUSED,
-        headers=schema.WRITTEN,
+        headers=schema.WRITTEN | schema.PREFERENCE_APPLIED,
     ),
 )  # fmt: skip
 async def preview_step(http: Request, session_id: str, service: Has, caller: Writer) -> Response:
@@ -80,7 +84,7 @@ async def _answer(
     """Return the answer of `verb` to the step in the body, as it is and as it is sent."""
     codec = codec_of(http.headers.get("content-type"), http.headers.get("content-encoding"))
     answer_codec = codec_accepted(http.headers.get("accept"), codec)
-    once = read_conditions(http)
+    once, minimal = read_conditions(http), prefers_minimal(http)
     places = places_of(http, codec)
     async with tensors_body(http, service, caller.tenant, session_id, placed=places and places.body) as body:
         request = await service.compute.run(
@@ -88,11 +92,12 @@ async def _answer(
         )
         if places is not None:
             request = replace(request, may_change=True)
-        if answer_codec is not codec:
+        if answer_codec is not codec and not minimal:
             answer_codec.check_answer(request.grads, service.limits)
         answer = await verb(caller.tenant, session_id, request)
-        buffers = await service.compute.run(lambda: answer_codec.write_answer(answer, request.forms), len(body))
-        headers = headers_of(answer)
+        written = answer.without_params() if minimal else answer
+        buffers = await service.compute.run(lambda: answer_codec.write_answer(written, request.forms), len(body))
+        headers = headers_of(answer) | applied(minimal=minimal)
         if places is not None:
             buffers, where = await placed(service.compute, buffers, places.room)
             headers = {**headers, **where}

@@ -4,10 +4,11 @@ A codec knows bytes and arrays; it knows no session and no HTTP.
 """
 
 import math
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, TypeVar
 
 from app import plain
 from app.errors import MalformedBody
@@ -16,6 +17,7 @@ from app.step import StepAnswer, StepRequest
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import LARGEST_INTEGER, named
 
+T = TypeVar("T")
 Buffer: TypeAlias = bytes | memoryview
 
 JOINED = 1 << 20
@@ -25,6 +27,8 @@ LARGEST_COPIED = 1 << 16
 MAX_DIMENSIONS = 32
 """The dimensions that NumPy's broadcasting has long had; a tensor of more is refused."""
 MAX_ELEMENTS = 1 << 48
+NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
+"""The characters of a number; also `nan` and `Infinity`."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Codec(ABC):
 
     @abstractmethod
     def write_answer(self, answer: StepAnswer, forms: Mapping[str, str]) -> list[Buffer]:
-        """Write the answer; `forms` are those of its request."""
+        """Write the answer; `forms` are those of its request. An answer without parameters has no place for them."""
 
     def check_answer(self, params: Arrays, limits: Limits) -> None:  # noqa: B027 - most forms have no limit
         """Raise `NotAcceptable` where parameters like these would be too long an answer."""
@@ -123,6 +127,15 @@ def checked_lr(lr: float | None) -> float | None:
     raise MalformedBody(f"`lr` must be a finite number of at least 0, not {plain.number(lr)}")
 
 
+def checked_grad_scale(scale: float | None) -> float:
+    """Return the divisor of a step's gradients. Raises `MalformedBody`."""
+    if scale is None:
+        return 1.0
+    if 0 < scale < float("inf"):
+        return scale
+    raise MalformedBody(f"`grad_scale` must be a finite number above 0, not {plain.number(scale)}")
+
+
 def checked_shape(tensor: str, shape: object) -> tuple[int, ...]:
     """Return a shape whose sizes an address can count, even if one of them is 0. Raises `MalformedBody`."""
     if not isinstance(shape, list):
@@ -136,3 +149,20 @@ def checked_shape(tensor: str, shape: object) -> tuple[int, ...]:
     raise MalformedBody(
         f"tensor {tensor!r:.80}: its shape must be a list of up to {MAX_DIMENSIONS} sizes, not {wrong}", tensor=tensor
     )
+
+
+def number_of(metadata: Mapping[str, str], name: str, kind: Callable[[str], T]) -> T | None:
+    """Return a number of a step's metadata. Raises `MalformedBody`.
+
+    Python alone would also take other alphabets' digits, underscores and spaces.
+    """
+    if name not in metadata:
+        return None
+    text = metadata[name]
+    try:
+        if not NUMBER.fullmatch(text):
+            raise ValueError
+        return kind(text)
+    except ValueError:
+        expected = "a whole number" if kind is int else "a number"
+        raise MalformedBody(f"__metadata__ {name!r} must be {expected}, not {text!r:.40}") from None

@@ -22,6 +22,7 @@ from app.wire.codec import (
     Buffer,
     Codec,
     Limits,
+    checked_grad_scale,
     checked_lr,
     checked_shape,
     checked_step,
@@ -48,7 +49,7 @@ class JsonTensors(Codec):
     media_type = "application/json"
 
     def read_step(self, body: Buffer, limits: Limits, once: Once) -> StepRequest:
-        document = read_object(body, {"step", "params", "grads", "lr", "loss"}, limits)
+        document = read_object(body, {"step", "params", "grads", "lr", "overrides", "grad_scale", "loss"}, limits)
         _leave_out_nulls(document.get("params"), document.get("grads"))
         params, params_forms = _read_tensors(document, "params", limits)
         grads, grads_forms = _read_tensors(document, "grads", limits)
@@ -58,6 +59,8 @@ class JsonTensors(Codec):
             params=params,
             step=checked_step(document.get("step")),
             lr=checked_lr(_number(document, "lr")),
+            overrides=document.get("overrides"),
+            grad_scale=checked_grad_scale(_number(document, "grad_scale")),
             loss=_number(document, "loss"),
             forms={**grads_forms, **params_forms},
         )
@@ -73,7 +76,8 @@ class JsonTensors(Codec):
         }
         if answer.preview:
             rest["preview"] = True
-        return joined([b'{"step":%d,"params":' % kept.step, *_members(answer.params, forms), b",", _dumps(rest)[1:]])
+        params = [b'"params":', *_members(answer.params, forms), b","] if answer.params else []
+        return joined([b'{"step":%d,' % kept.step, *params, _dumps(rest)[1:]])
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
         document = read_object(body, {"params"}, limits)

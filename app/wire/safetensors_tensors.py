@@ -9,7 +9,7 @@ Format: https://huggingface.co/docs/safetensors, "Format".
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from itertools import groupby
@@ -23,7 +23,17 @@ from app.errors import MalformedBody
 from app.once import Once
 from app.session import DTYPES
 from app.step import StepAnswer, StepRequest
-from app.wire.codec import Buffer, Codec, Limits, checked_lr, checked_shape, checked_step, joined
+from app.wire.codec import (
+    Buffer,
+    Codec,
+    Limits,
+    checked_grad_scale,
+    checked_lr,
+    checked_shape,
+    checked_step,
+    joined,
+    number_of,
+)
 from app.wire.json_text import loads, read_text
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import named
@@ -35,10 +45,10 @@ Sections: TypeAlias = dict[str, dict[str, Array]]
 NAMES = {dtype: name.replace("float", "F").upper() for name, dtype in DTYPES.items()}
 """The format's name of each dtype: F64, F32, F16, BF16."""
 DTYPE_OF = {name: dtype for dtype, name in NAMES.items()}
+STEP_METADATA = ("step", "lr", "overrides", "grad_scale", "loss")
+"""The members of a step's metadata, besides `format`."""
 MEMBERS = ("dtype", "shape", "data_offsets")
 MAX_HEADER_BYTES = 100_000_000
-NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
-"""The characters of a number; also `nan` and `Infinity`."""
 METADATA_FIRST = re.compile(rb'\{"__metadata__":(\{[^{}\\]*\}),(?=")')
 """The start of a header that has its metadata first, and no escape in it."""
 LONGEST_KEPT = 1 << 18
@@ -91,16 +101,18 @@ class SafetensorsTensors(Codec):
 
     def read_step(self, body: Buffer, limits: Limits, once: Once) -> StepRequest:
         metadata, sections = read_file(body, ("params", "grads"), limits)
-        unknown = metadata.keys() - {"step", "lr", "loss", "format"}
-        if unknown:
-            raise MalformedBody(f"unknown member {min(unknown)!r:.80} of __metadata__; expected one of step, lr, loss")
+        if unknown := metadata.keys() - {*STEP_METADATA, "format"}:
+            expected = ", ".join(STEP_METADATA)
+            raise MalformedBody(f"unknown member {min(unknown)!r:.80} of __metadata__; expected one of {expected}")
         return StepRequest(
             grads=sections["grads"],
             once=once,
             params=sections["params"],
-            step=checked_step(_from_text(metadata, "step", int)),
-            lr=checked_lr(_from_text(metadata, "lr", float)),
-            loss=_from_text(metadata, "loss", float),
+            step=checked_step(number_of(metadata, "step", int)),
+            lr=checked_lr(number_of(metadata, "lr", float)),
+            overrides=_from_json(metadata, "overrides", limits),
+            grad_scale=checked_grad_scale(number_of(metadata, "grad_scale", float)),
+            loss=number_of(metadata, "loss", float),
         )
 
     def write_answer(self, answer: StepAnswer, forms: Mapping[str, str]) -> list[Buffer]:
@@ -325,15 +337,8 @@ def _head(metadata: Mapping[str, str], entries: bytes) -> bytes:
     return b"%b%b%b" % ((len(entries) + padding).to_bytes(8, "little"), entries, b" " * padding)
 
 
-def _from_text(metadata: Mapping[str, str], name: str, kind: Callable[[str], T]) -> T | None:
-    """Return a number. Python alone would also take other alphabets' digits, underscores and spaces."""
+def _from_json(metadata: Mapping[str, str], name: str, limits: Limits) -> Any:
+    """Return the value of a text in JSON."""
     if name not in metadata:
         return None
-    text = metadata[name]
-    try:
-        if not NUMBER.fullmatch(text):
-            raise ValueError
-        return kind(text)
-    except ValueError:
-        expected = "a whole number" if kind is int else "a number"
-        raise MalformedBody(f"__metadata__ {name!r} must be {expected}, not {text!r:.40}") from None
+    return read_text(metadata[name].encode(), f"__metadata__ {name!r}", limits.max_json_depth)

@@ -7,9 +7,10 @@ from typing import Any, SupportsFloat, get_type_hints
 
 import numpy as np
 import pytest
-from optim_client import Session, _calls
+from optim_client import _calls
 from optim_client._protocol import Response
 from optim_client._tensors import decode
+from optim_client.settings import StepOptions
 
 from tests.bodies import encode, in_one
 from tests.client.documents import W
@@ -71,7 +72,8 @@ def test_a_loss_may_be_another_librarys_number() -> None:
     request = in_one(_calls.step("s", 7, W, W, Scalar(), np.float64(0.5)).request)
     assert isinstance(request.body, bytes)
     assert decode(request.body, "grads")[1] == {"step": "7", "loss": "0.25", "lr": "0.5"}
-    assert get_type_hints(Session.step)["loss"] == get_type_hints(Session.step)["lr"] == SupportsFloat | None
+    hints = get_type_hints(StepOptions)
+    assert hints["loss"] == hints["lr"] == SupportsFloat | None
 
 
 def test_equal_steps_have_equal_bytes() -> None:

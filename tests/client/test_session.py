@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optim_client import PreconditionFailed, StepConflict, StepMismatch, TensorMismatch
+from optim_client import InvalidSession, PreconditionFailed, StepConflict, StepMismatch, TensorMismatch
 
 from tests.client.conftest import Connect
 from tests.client.documents import ROW
@@ -122,6 +122,7 @@ def test_a_preview_is_the_answer_of_the_step_after_it(client: Any) -> None:
     assert preview.params["w"].dtype == np.float32
     assert (preview.step, preview.digest, preview.skipped) == (1, session.digest, False)
     assert (preview.metrics, preview.params_digest) == (session.metrics, session.params_digest)
+    assert session.preview(grads={"w": np.float32([2, 2])}, grad_scale=4, overrides={"lr": 0.25}).metrics.lr == 0.25
     with pytest.raises(TypeError, match=r"preview\(\) needs grads"):
         session.preview({"w": np.float32([1, 2])})
 
@@ -155,3 +156,40 @@ def test_a_fork_is_of_the_session_that_the_client_knows(client: Any) -> None:
         stale.fork()
     stale.get()
     assert stale.fork().info.step == 1
+
+
+def test_a_step_may_return_no_parameters(client: Any) -> None:
+    session = client.sessions.create("sgd", lr=0.5, hold_params=True)
+    session.put_params({"w": np.float32([1, 2])})
+    assert session.step(grads={"w": np.float32([2, 2])}, return_params=False) is None
+    assert (session.info.step, session.skipped) == (1, False)
+    assert session.params()["w"].tolist() == [0, 1]
+    assert session.params_digest
+
+
+def test_parameters_that_nobody_holds_are_returned(client: Any) -> None:
+    session = client.sessions.create("sgd")
+    with pytest.raises(ValueError, match="return_params=False needs a session with hold_params"):
+        session.step({"w": np.float32(1)}, {"w": np.float32(1)}, return_params=False)
+    assert session.get().step == 0
+
+
+def test_a_step_may_divide_its_gradients(client: Any) -> None:
+    session = client.sessions.create("sgd", lr=0.5)
+    params = session.step({"w": np.float32(1)}, {"w": np.float32(2048)}, grad_scale=np.float32(1024))
+    assert (params["w"], session.metrics.grad_norm) == (0, 2)
+    with pytest.raises(TypeError, match="grad_scale must be a number, not 'a lot'"):
+        session.step(params, params, grad_scale="a lot")
+
+
+def test_a_step_may_have_overrides(client: Any) -> None:
+    session = client.sessions.create("sgd", lr=0.5)
+    one = {"w": np.float32(1), "bias": np.float32(1)}
+    overrides = {"lr": np.float32(2), "groups": {0: {"lr": 3}}}
+    params = session.step(one, one, overrides=overrides)
+    assert (params["w"], params["bias"], session.metrics.lr) == (-1, -2, 2)
+    with pytest.raises(InvalidSession, match="unknown group") as raised:
+        session.step(one, one, overrides={"groups": {"1": {}}})
+    assert raised.value.status == 422
+    with pytest.raises(ValueError, match=r"overrides\.lr must be a finite number"):
+        session.step(one, one, overrides={"lr": float("nan")})

@@ -18,7 +18,7 @@ def with_etag(answer: Answer, etag: str) -> Answer:
 
 def test_a_step_moves_what_the_client_knows() -> None:
     state = SessionState(SessionInfo.read(SESSION))
-    params = state._step(W, W, None, None).read(stepped(W, step=42, digest="new"))
+    params = state._step(W, W).read(stepped(W, step=42, digest="new"))
     assert np.array_equal(params["w"], W["w"])
     assert (state.info.step, state.digest, state.skipped) == (42, "new", False)
     assert state.metrics == Metrics(**METRICS)
@@ -28,28 +28,28 @@ def test_a_step_moves_what_the_client_knows() -> None:
 def test_the_answer_has_the_order_of_the_gradients() -> None:
     state = SessionState(SessionInfo.read(SESSION))
     tensors = {"b": 1.0, "c": 2.0, "a": 3.0}
-    assert list(state._step(tensors, tensors, None, None).read(stepped(tensors, step=42))) == ["b", "c", "a"]
+    assert list(state._step(tensors, tensors).read(stepped(tensors, step=42))) == ["b", "c", "a"]
 
 
 def test_an_answer_that_lacks_a_tensor_changes_nothing() -> None:
     state = SessionState(SessionInfo.read(SESSION))
     with pytest.raises(KeyError):
-        state._step({**W, "b": 1.0}, {**W, "b": 1.0}, None, None).read(stepped(W, step=42))
+        state._step({**W, "b": 1.0}, {**W, "b": 1.0}).read(stepped(W, step=42))
     assert (state.info.step, state.metrics) == (41, None)
 
 
 def test_a_skipped_step_leaves_the_known_step() -> None:
     state = SessionState(SessionInfo.read(SESSION))
-    state._step(W, W, None, None).read(stepped(W, step=41, skipped=True))
+    state._step(W, W).read(stepped(W, step=41, skipped=True))
     assert (state.info.step, state.skipped) == (41, True)
-    body = in_one(state._step(W, W, None, None).request).body
+    body = in_one(state._step(W, W).request).body
     assert isinstance(body, bytes)
     assert decode(body, "params")[1]["step"] == "42"
 
 
 def test_a_step_needs_grads() -> None:
     with pytest.raises(TypeError, match=r"step\(\) needs grads"):
-        SessionState(SessionInfo.read(SESSION))._step(W, None, None, None)
+        SessionState(SessionInfo.read(SESSION))._step(W, None)
 
 
 def test_changes_are_for_the_session_as_it_was_seen_last(connect: Connect) -> None:

@@ -75,7 +75,7 @@ def test_a_gradient_beyond_float16_is_refused_by_name(client: Any) -> None:
 
 def test_gradients_travel_in_the_wire_dtype() -> None:
     session = SessionState(SessionInfo.read(SESSION | {"hold_params": True, "wire_dtype": "bfloat16"}))
-    body = session._step(None, some_grads(1), None, None).request.body
+    body = session._step(None, some_grads(1)).request.body
     arrays, _ = decode(b"".join(body), "grads")  # type: ignore[arg-type]
     assert bits(arrays) == bits(cast(some_grads(1), ml_dtypes.bfloat16))
 

@@ -19,6 +19,8 @@ class Step:
     loss: float | None = None
     lr: float | None = None
     params: Any = None
+    grad_scale: float | None = None
+    overrides: Any = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ _JSON_HALVES = {
     "s": -1,
 }
 _JSON_INFINITE = {"w": {"dtype": "float32", "shape": [1, 2], "base64": "AACAPwAAgH8="}}
+_OVERRIDES = {"lr": 0.125, "betas": [0.5, 0.75], "groups": {"0": {"lr": 0.25, "weight_decay": 0.1}}}
 _WARNED: Arrays = {"w": np.array([1, -2], np.float32), "bf": np.array([1, 0.5], ml_dtypes.bfloat16)}
 _RENAMED: Arrays = {f"module.{name}": array for name, array in _WARNED.items()}
 
@@ -112,6 +115,24 @@ CASES: Mapping[str, Case] = {
         {"optimizer": "rmsprop", "hyperparameters": {"centered": True, "momentum": 0.9}},
         _params(np.float16),
         _steps(np.float16),
+    ),
+    "scaled-float16": Case(
+        {"optimizer": "adamw", "clip": {"global_norm": 1.0}},
+        _params(np.float16),
+        (
+            Step(_grads(np.float16, 1024), 1, grad_scale=1024.0),
+            Step(_grads(np.float16, 3), 2, grad_scale=3e4, overrides=_OVERRIDES),
+        ),
+    ),
+    "overrides-json": Case(
+        {"optimizer": "adamw", "schedule": {"kind": "linear_warmup", "warmup_steps": 4}},
+        {"w": [[0.1, 0.2]], "bias": [0.5]},
+        (
+            Step({"w": [[0.01, -0.3]], "bias": [1]}, 1, overrides=_OVERRIDES),
+            Step({"w": [[0.01, -0.3]], "bias": [1]}, 2, lr=0.25, grad_scale=0.5),
+            Step({"w": [[1, 1]], "bias": [1]}, 3, lr=0.25, overrides={"lr": 0.5}),
+        ),
+        binary=False,
     ),
     "sgd-momentum-float64": Case(
         {"optimizer": "sgd", "hyperparameters": {"lr": 0.1, "momentum": 0.9, "nesterov": True}},

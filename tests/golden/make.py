@@ -48,13 +48,17 @@ def _write_steps(place: Path, case: Case) -> None:
 
 
 def _binary(step: Step, params: Any) -> bytes:
-    scalars = {name: repr(value) for name, value in (("loss", step.loss), ("lr", step.lr)) if value is not None}
+    numbers = {"loss": step.loss, "lr": step.lr, "grad_scale": step.grad_scale}
+    texts = {name: repr(value) for name, value in numbers.items() if value is not None}
+    if step.overrides is not None:
+        texts["overrides"] = json.dumps(step.overrides, separators=(",", ":"))
     tensors = {"grads": step.grads} if params is None else {"params": params, "grads": step.grads}
-    return encode(tensors, {"step": str(step.number), **scalars})
+    return encode(tensors, {"step": str(step.number), **texts})
 
 
 def _json(step: Step, params: Any) -> bytes:
-    document = {"step": step.number, "params": params, "grads": step.grads, "loss": step.loss, "lr": step.lr}
+    names = ("loss", "lr", "overrides", "grad_scale")
+    document = {"step": step.number, "params": params, "grads": step.grads} | {n: getattr(step, n) for n in names}
     return json.dumps({name: value for name, value in document.items() if value is not None}).encode()
 
 

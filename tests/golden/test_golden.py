@@ -83,11 +83,12 @@ def test_the_python_client_writes_these_requests_and_reads_these_answers(case: s
         params = run.params
         for step, (_, expected) in zip(run.steps, exchanges(case), strict=True):
             sent = step.params or (None if run.hold_params and step is not run.steps[0] else params)
+            options = {name: getattr(step, name) for name in ("loss", "lr", "overrides", "grad_scale")}
             if expected.suffix == ".json":
                 with pytest.raises(REFUSALS[case]):
-                    (session if step.number > 1 else stale).step(sent, step.grads, loss=step.loss, lr=step.lr)
+                    (session if step.number > 1 else stale).step(sent, step.grads, **options)
                 continue
-            params = session.step(sent, step.grads, loss=step.loss, lr=step.lr)
+            params = session.step(sent, step.grads, **options)
             written = package.load(expected.read_bytes())
             assert bits({f"params/{name}": array for name, array in params.items()}) == bits(written)
 

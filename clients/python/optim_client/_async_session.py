@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, SupportsFloat, TypeVar, Unpack, overload
+from typing import Any, Literal, Protocol, TypeVar, Unpack, overload
 
 from optim_client import _calls
 from optim_client._files import replacing, sync
@@ -13,7 +13,7 @@ from optim_client._state import SessionState
 from optim_client._tensors import Arrays, ArraysLike, GradsLike
 from optim_client._trees import Tree, TreeT
 from optim_client.documents import HistoryRow, Preview, SessionInfo
-from optim_client.settings import Changes
+from optim_client.settings import Changes, StepOptions
 
 T = TypeVar("T")
 
@@ -201,8 +201,8 @@ class AsyncSessionSteps(AsyncSessionParams):
         params: ArraysLike | None = None,
         grads: GradsLike | None = None,
         *,
-        loss: SupportsFloat | None = None,
-        lr: SupportsFloat | None = None,
+        return_params: Literal[True] = True,
+        **options: Unpack[StepOptions],
     ) -> Arrays: ...
 
     @overload
@@ -211,8 +211,18 @@ class AsyncSessionSteps(AsyncSessionParams):
         params: Tree | None = None,
         grads: Tree | None = None,
         *,
-        loss: SupportsFloat | None = None,
-        lr: SupportsFloat | None = None,
+        return_params: Literal[False],
+        **options: Unpack[StepOptions],
+    ) -> None: ...
+
+    @overload
+    async def step(
+        self,
+        params: Tree | None = None,
+        grads: Tree | None = None,
+        *,
+        return_params: bool = True,
+        **options: Unpack[StepOptions],
     ) -> Any: ...
 
     async def step(
@@ -220,8 +230,8 @@ class AsyncSessionSteps(AsyncSessionParams):
         params: Tree | None = None,
         grads: Tree | None = None,
         *,
-        loss: SupportsFloat | None = None,
-        lr: SupportsFloat | None = None,
+        return_params: bool = True,
+        **options: Unpack[StepOptions],
     ) -> Any:
         """Take one optimizer step.
 
@@ -230,36 +240,41 @@ class AsyncSessionSteps(AsyncSessionParams):
                 names are their paths (`a/b/0`). Left out where the session holds its parameters.
             grads: The gradients, each in the shape and dtype of its parameter. A parameter whose gradient is `None` or
                 left out is not stepped. A session with a `wire_dtype` rounds float32 gradients to it.
-            loss: The loss, for the history: a number, also one of NumPy or of another library.
-            lr: The learning rate of this step alone.
+            return_params: False for an answer without parameters, from a session that holds them.
+            options: For this step alone: `loss`, for the history; `lr`, or other hyperparameters in `overrides`;
+                `grad_scale`, by which the service divides the gradients before it checks them.
 
         Returns:
             The new parameters, in the structure, shapes and dtypes of the old; float32 with a `wire_dtype`, too.
+            `None` without `return_params`.
 
         Raises:
             StepConflict: Another client stepped the session, or this one is stale.
             ParamsConflict: These are not the parameters that were answered last, and the session rejects others.
             TensorMismatch: A tensor has another shape or dtype than before.
+            InvalidSession: An override is unknown, out of range, or needs other moments.
             NonFinite: A gradient has a NaN or an infinity, and the session rejects those.
             APIConnectionError: No answer came; the same call again is applied once.
-            TypeError: `grads` is missing, an array has another dtype, or `loss` or `lr` is no number. Nothing was
-                sent.
-            ValueError: No parameter has a gradient, or two arrays have one name. Nothing was sent.
+            TypeError: `grads` is missing, an array has another dtype, or an option is unknown or no number.
+                Nothing was sent.
+            ValueError: No parameter has a gradient, two arrays have one name, or the new parameters would be lost:
+                `return_params` is false and the session does not hold them. Nothing was sent.
 
         Example:
             params = await session.step(params, grads, loss=0.53)
         """
-        return await self._client._run(self._step(params, grads, loss, lr))
+        call = self._step(params, grads, return_params=return_params, **options)
+        return await self._client._run(call)
 
     async def preview(
-        self, params: Tree | None = None, grads: Tree | None = None, *, lr: SupportsFloat | None = None
+        self, params: Tree | None = None, grads: Tree | None = None, **options: Unpack[StepOptions]
     ) -> Preview:
         """Compute the next step without taking it: nothing is kept, neither in the service nor here.
 
         Args:
             params: As for `step()`.
             grads: As for `step()`.
-            lr: The learning rate of this step alone.
+            options: As for `step()`; `loss` has no effect.
 
         Returns:
             The answer that `step()` with the same arguments would get now, to the bit.
@@ -269,14 +284,16 @@ class AsyncSessionSteps(AsyncSessionParams):
             ParamsConflict: These are not the parameters that were answered last, and the session rejects others.
             TensorMismatch: A tensor has another shape or dtype than before.
             NonFinite: A gradient has a NaN or an infinity, and the session rejects those.
-            TypeError: `grads` is missing, an array has another dtype, or `lr` is no number. Nothing was sent.
+            InvalidSession: An override is unknown, out of range, or needs other moments.
+            TypeError: `grads` is missing, an array has another dtype, or an option is unknown or no number.
+                Nothing was sent.
             ValueError: No parameter has a gradient, or two arrays have one name. Nothing was sent.
 
         Example:
             trials = [await session.preview(params, grads, lr=lr) for lr in (1e-3, 1e-2)]
             print([trial.metrics.update_norm for trial in trials])
         """
-        return await self._client._run(self._preview(params, grads, lr))
+        return await self._client._run(self._preview(params, grads, **options))
 
     async def history(
         self, *, after: int | None = None, limit: int | None = None, last: int | None = None

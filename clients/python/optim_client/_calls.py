@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, SupportsFloat, TypeVar
+from typing import Any, BinaryIO, SupportsFloat, TypeVar, Unpack
 from urllib.parse import quote
 
 from optim_client import _arguments
@@ -12,10 +12,12 @@ from optim_client._protocol import Call, Request, Response
 from optim_client._tensors import Arrays, ArraysLike, decode, encode
 from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, SessionInfo
 from optim_client.errors import StepMismatch
-from optim_client.settings import Changes, ForkSettings, Settings, document
+from optim_client.settings import Changes, ForkSettings, Overrides, Settings, StepOptions, document
 
 JSON = "application/json"
 SAFETENSORS = "application/vnd.safetensors"
+MINIMAL = {"prefer": "return=minimal"}
+"""The header of a step whose answer needs no parameters."""
 NO_IDS = frozenset({"", ".", ".."})
 """Path segments that lead to another path."""
 HISTORY_PAGE = 1000
@@ -106,23 +108,30 @@ def step(
     number: int,
     params: ArraysLike | None,
     grads: ArraysLike,
-    loss: SupportsFloat | None,
-    lr: SupportsFloat | None,
+    loss: SupportsFloat | None = None,
+    lr: SupportsFloat | None = None,
+    *,
+    overrides: Overrides | None = None,
+    grad_scale: SupportsFloat | None = None,
+    return_params: bool = True,
 ) -> Call[Stepped]:
-    """Return the call of step `number`. Raises `TypeError`."""
+    """Return the call of step `number`. Raises `TypeError` and `ValueError`."""
     tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}
-    scalars = {name: repr(_arguments.number(name, value)) for name, value in _given(loss=loss, lr=lr).items()}
-    body = encode(tensors, {"step": str(number), **scalars})
-    headers = {**_writes(SAFETENSORS), **_accepts(SAFETENSORS)}
+    scalars = _given(loss=loss, lr=lr, grad_scale=grad_scale)
+    written = {name: repr(_arguments.number(name, value)) for name, value in scalars.items()}
+    if overrides is not None:
+        written["overrides"] = _json(_arguments.as_json("overrides", overrides)).decode()
+    body = encode(tensors, {"step": str(number), **written})
+    headers = {**_writes(SAFETENSORS), **_accepts(SAFETENSORS), **({} if return_params else MINIMAL)}
     call = Call(Request("POST", _path(session_id, "steps"), headers=headers, body=body), _stepped)
     return call.then(lambda answer: _of_step(number, answer))
 
 
 def preview(
-    session_id: str, number: int, params: ArraysLike | None, grads: ArraysLike, lr: SupportsFloat | None
+    session_id: str, number: int, params: ArraysLike | None, grads: ArraysLike, **options: Unpack[StepOptions]
 ) -> Call[Stepped]:
-    """Return the call that asks for the answer of step `number`. It has no key. Raises `TypeError`."""
-    taken = step(session_id, number, params, grads, None, lr)
+    """Return the call that asks for the answer of step `number`. It has no key. Raises `TypeError` and `ValueError`."""
+    taken = step(session_id, number, params, grads, **options)
     headers = {name: value for name, value in taken.request.headers.items() if name != "idempotency-key"}
     return replace(taken, request=replace(taken.request, path=_path(session_id, "preview"), headers=headers))
 

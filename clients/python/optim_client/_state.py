@@ -3,7 +3,7 @@
 import logging
 import re
 from dataclasses import fields, replace
-from typing import Any, SupportsFloat, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from optim_client import _calls
 from optim_client._halves import Loss
@@ -11,6 +11,7 @@ from optim_client._protocol import Call
 from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
 from optim_client._trees import Tree, flattened, rebuilt
 from optim_client.documents import Metrics, Preview, SessionInfo
+from optim_client.settings import StepOptions
 
 CONDITIONAL = frozenset({"PUT", "PATCH", "DELETE"})
 STEP = re.compile(r"^step \d+: ")
@@ -82,18 +83,23 @@ class SessionState:
         return self._learned(replace(info, step=self.info.step))
 
     def _step(
-        self, params: Tree | None, grads: Tree | None, loss: SupportsFloat | None, lr: SupportsFloat | None
+        self, params: Tree | None, grads: Tree | None, *, return_params: bool = True, **options: Unpack[StepOptions]
     ) -> Call[Any]:
         """Return the call of a step: tensors with a gradient are sent, the others stay as they were given."""
         sent, beside, whole = self._sent("step", params, grads)
-        call = _calls.step(self.id, self.info.step + 1, beside, self._narrowed(sent), loss, lr)
-        taken = self._tied(call.then(lambda answer: self._stepped(answer, list(sent))))
+        if not (return_params or self.info.hold_params):
+            raise ValueError("return_params=False needs a session with hold_params: the new parameters would be lost")
+        number, narrow = self.info.step + 1, self._narrowed(sent)
+        call = _calls.step(self.id, number, beside, narrow, return_params=return_params, **options)
+        taken = self._tied(call.then(lambda answer: self._stepped(answer, list(sent) if return_params else [])))
+        if not return_params:
+            return taken.then(lambda _: None)
         return taken.then(lambda after: self._rebuilt(whole, after, sent))
 
-    def _preview(self, params: Tree | None, grads: Tree | None, lr: SupportsFloat | None) -> Call[Preview]:
+    def _preview(self, params: Tree | None, grads: Tree | None, **options: Unpack[StepOptions]) -> Call[Preview]:
         """Return the call of a preview, which sends what the step would."""
         sent, beside, whole = self._sent("preview", params, grads)
-        call = _calls.preview(self.id, self.info.step + 1, beside, self._narrowed(sent), lr)
+        call = _calls.preview(self.id, self.info.step + 1, beside, self._narrowed(sent), **options)
 
         def previewed(answer: _calls.Stepped) -> Preview:
             after = {name: answer.params[name] for name in sent}

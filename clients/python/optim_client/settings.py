@@ -6,7 +6,7 @@ is sent as a hyperparameter. Only what JSON cannot hold, and names that are no s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal, Required, SupportsFloat, TypedDict
 
 from optim_client._arguments import as_json
 
@@ -217,6 +217,25 @@ class ForkSettings(TypedDict, total=False):
 
     ttl_seconds: float | None
     labels: Mapping[str, str] | None
+
+
+class Overrides(Hyperparameters, total=False):
+    """Hyperparameters for one step; in `groups` those of a group, by its index."""
+
+    groups: Mapping[str, Hyperparameters] | Mapping[int, Hyperparameters]
+
+
+class StepOptions(TypedDict, total=False):
+    """The options of a step, for that step alone.
+
+    `loss` goes into the history. `overrides` replaces hyperparameters, also a scheduled learning rate; `lr` is short
+    for its `lr`. The gradients are divided by `grad_scale` before they are checked.
+    """
+
+    loss: SupportsFloat | None
+    lr: SupportsFloat | None
+    overrides: Overrides | None
+    grad_scale: SupportsFloat | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

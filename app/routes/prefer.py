@@ -1,0 +1,36 @@
+"""The preferences of a request: `Prefer`, and `Preference-Applied` in the answer (RFC 7240).
+
+A preference that is unknown, or has another value, is ignored. One that stands twice counts as it stands first.
+"""
+
+import re
+from collections.abc import Mapping
+
+from starlette.requests import Request
+
+MINIMAL = "return=minimal"
+QUOTED = r'"(?:[^"\\]|\\.)*"'
+PREFERENCES = re.compile(rf'(?:{QUOTED}|[^",]|")+')
+"""The parts between commas, of which a quoted string may hold some."""
+PREFERENCE = re.compile(rf'\s*([^\s;="]+)\s*(?:=\s*({QUOTED}|[^\s;"]*))?\s*(?:;.*)?', re.DOTALL)
+"""A name, and a value if it has one; parameters follow."""
+
+
+def prefers_minimal(request: Request) -> bool:
+    """Return true for a request that prefers an answer without parameters."""
+    headers = request.headers.getlist("prefer")
+    return bool(headers) and _preferences(", ".join(headers)).get("return") == "minimal"
+
+
+def applied(*, minimal: bool) -> dict[str, str]:
+    """Return the header of an answer that names the preference it follows."""
+    return {"Preference-Applied": MINIMAL} if minimal else {}
+
+
+def _preferences(header: str) -> Mapping[str, str]:
+    """Return the preferences by name in small letters; the first of each name."""
+    found = dict[str, str]()
+    for part in PREFERENCES.findall(header):
+        if match := PREFERENCE.fullmatch(part):
+            found.setdefault(match[1].lower(), (match[2] or "").strip('"'))
+    return found
