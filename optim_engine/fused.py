@@ -15,25 +15,24 @@ import numpy as np
 from optim_engine import walk
 from optim_engine.arrays import Array, compute_dtype, unify_nans, widened
 from optim_engine.buffers import scratch
-from optim_engine.fused_forms import Form, form_of, has_loop
-from optim_engine.fused_kernels import NUMBERS, SQUARE_SUMS, UPDATES
+from optim_engine.fused_forms import SQUARES, Form, form_of, loop_of
+from optim_engine.fused_kernels import NUMBERS, kernel_of
 from optim_engine.sums import Chunk, settle_chunk
 from optim_engine.walk import Update, Vectors
-
-DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 
 
 def update_blocks(change: Update, run: Vectors, chunk: Chunk) -> Array:
     """Update a chunk of a run, and return the same sums of squares as `walk.update_blocks`."""
     θ, result = run.old["params"], run.new["params"]
-    if θ.dtype not in DTYPES or not has_loop(change.h):
+    loop = loop_of(change.h, θ.dtype)
+    if loop is None:
         return walk.update_blocks(change, run, chunk)
     in_place = np.may_share_memory(θ, result)
     if in_place and (chunk.small or θ.ctypes.data != result.ctypes.data):
         run, in_place = run._replace(old={**run.old, "params": θ.copy()}), False
     form, numbers, flags = _coefficients(change, θ.dtype)
     sums = np.empty((len(chunk.ends), 3))
-    if not UPDATES[form.rule](*_arrays(form, run), numbers, flags, chunk.ends, chunk.small, sums):
+    if not kernel_of(*loop)(*_arrays(form, run), numbers, flags, chunk.ends, chunk.small, sums):
         _settle(sums, run, chunk, in_place)
     return sums
 
@@ -63,7 +62,7 @@ def squares(x: Array, chunk: Chunk) -> Array:
     """Return the sums of squares of a chunk, whose elements are `x`: [sums, 1]."""
     wide = np.ascontiguousarray(_in(compute_dtype(x.dtype), x))
     sums = np.empty((len(chunk.ends), 1))
-    if not SQUARE_SUMS(wide, chunk.ends, chunk.small, sums):
+    if not kernel_of(*SQUARES[wide.dtype])(wide, chunk.ends, chunk.small, sums):
         settle_chunk(sums, chunk, lambda at: [x[at]])
     return sums
 
