@@ -30,7 +30,7 @@ def update_blocks(change: Update, run: Vectors, chunk: Chunk) -> Array:
     in_place = np.may_share_memory(θ, result)
     if in_place and (chunk.small or θ.ctypes.data != result.ctypes.data):
         run, in_place = run._replace(old={**run.old, "params": θ.copy()}), False
-    form, numbers, flags = _coefficients(change, θ.dtype)
+    form, numbers, flags = _coefficients(change)
     sums = np.empty((len(chunk.ends), 3))
     if not kernel_of(*loop)(*_arrays(form, run), numbers, flags, chunk.ends, chunk.small, sums):
         _settle(sums, run, chunk, in_place)
@@ -72,18 +72,17 @@ def _in(dtype: np.dtype[Any], g: Array) -> Array:
     return g if g.dtype == dtype else widened(g, scratch(1, len(g), dtype)[0])
 
 
+_ZEROS = (0.0,) * (NUMBERS - 3)
+
+
 @lru_cache(maxsize=16)
-def _coefficients(change: Update, dtype: np.dtype[Any]) -> tuple[Form, tuple[Any, ...], tuple[bool, ...]]:
-    """Return the form of an update, the kernel's coefficients, rounded once to the dtype, and its flags. All chunks of
-    a run share them."""
+def _coefficients(change: Update) -> tuple[Form, tuple[float, ...], tuple[bool, ...]]:
+    """Return the form of an update, the kernel's coefficients, which it rounds once, and its flags. All chunks of a run
+    share them."""
     h, form = change.h, form_of(change)
-    numbers = [
-        -change.clip_scale if h.maximize else change.clip_scale,
-        math.inf if change.clip_value is None else change.clip_value,
-        0.0 if h.decoupled else h.weight_decay,
-        *form.numbers,
-    ]
-    numbers += [0.0] * (NUMBERS - len(numbers))
+    scale = -change.clip_scale if h.maximize else change.clip_scale
+    bound = math.inf if change.clip_value is None else change.clip_value
+    of_gradient = scale, bound, 0.0 if h.decoupled else h.weight_decay
     decays = bool(h.weight_decay) and not h.decoupled
     flags = not (h.maximize or change.changes_gradient), decays, form.main, *form.flags
-    return form, tuple(np.array(numbers, dtype)), flags
+    return form, (*of_gradient, *form.numbers, *_ZEROS[len(form.numbers) :]), flags

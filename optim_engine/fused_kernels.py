@@ -71,7 +71,7 @@ def _signature(name: str, number: Any) -> Any:
     if name == "squares":
         return types.boolean(_read(number), *_CHUNK)
     old, new = types.UniTuple(_read(number), 5), types.UniTuple(_written(number), 4)
-    return types.boolean(old, new, types.UniTuple(number, NUMBERS), types.UniTuple(types.boolean, 5), *_CHUNK)
+    return types.boolean(old, new, types.UniTuple(float64, NUMBERS), types.UniTuple(types.boolean, 5), *_CHUNK)
 
 
 def _compiled(function: Any, signature: Any, name: str, *, compiles: bool = True) -> Any:
@@ -196,7 +196,7 @@ def _blocks(rule, old, new, numbers, flags, ends, sums):
     squares = moved(room, first), moved(room, first + APART), moved(room, first + 2 * APART)
     lanes = stack(float64, LANES), stack(float64, LANES), stack(float64, LANES)
     total, exact = stack(float64, LANES), stack(float64, LANES)
-    bound = g.dtype.type(LARGE if watched else math.inf)
+    bound = LARGE if watched else math.inf
     of = old, new, squares, exact, (*numbers, bound), (_goes_past_cache(old, new), *flags)
     for k in range(ends.size):
         _clear((*lanes, total, exact))
