@@ -14,7 +14,7 @@ RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels ./clients/pytho
  && /venv/bin/pip install --no-deps /wheels/*.whl \
  && /venv/bin/pip check
 # Compiles the kernel for large steps and keeps it beside its source. Another kind of processor compiles its own.
-RUN cd / && /venv/bin/python -c "import optim_engine.fused"
+RUN cd / && /venv/bin/python -c "from optim_engine import fused_forms, machine; [machine.load(loop) for loop in fused_forms.LOOPS]"
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="Optim Service" \

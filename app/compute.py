@@ -1,18 +1,14 @@
 """The compute pool: small work runs at once, large work on threads, so the event loop never waits for it."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
 from os import cpu_count
-from threading import Thread
 from typing import TypeVar
 
-from app.logs import log
+from app.kernels import Kernels
 from optim_engine.fused_forms import has_loop
-from optim_engine.machine import NUMPY, Machine, fused, installed
+from optim_engine.machine import Machine
 from optim_engine.rule import Hyperparameters
 
 T = TypeVar("T")
@@ -25,14 +21,13 @@ TENSOR_BYTES = 512
 
 FUSED_FROM = 1 << 20
 """Bytes of arrays and state from which on the fused kernel saves a step a tenth of a millisecond. The first such step
-loads it: that takes half a second and 150 MB, which a service of smaller steps does without."""
+of a rule and dtype loads it: that takes half a second and 150 MB, which a service of smaller steps does without."""
 
 
 class Compute:
     """A pool of `threads` threads; 0 stands for one per processor.
 
-    Steps are computed on the calling thread, and on idle threads of the pool. `kernel` is the name of the kernel for
-    large steps.
+    Steps are computed on the calling thread, and on idle threads of the pool.
     """
 
     def __init__(self, threads: int) -> None:
@@ -40,33 +35,18 @@ class Compute:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compute")
         self.runs = 0
         """The number of starts and ends of work so far."""
-        self.kernel = installed()
-        self._machine = Machine(NUMPY, threads, self._pool)
-        self._loading: Thread | None = None
+        self._kernels = Kernels()
+        self._small = Machine(self._kernels.small, threads, self._pool)
+        self._large = Machine(self._kernels.large, threads, self._pool)
+
+    @property
+    def kernel(self) -> str:
+        """Return the name of the kernel for large steps."""
+        return self._kernels.name
 
     def machine(self, nbytes: int, h: Hyperparameters) -> Machine:
-        """Return the machine for a step of so many bytes of arrays and state, by the rule of these hyperparameters.
-
-        The first large step of a rule with a fused loop makes a thread load the kernel. Until it is loaded NumPy
-        computes the same bits.
-        """
-        if nbytes >= FUSED_FROM and has_loop(h) and self._loading is None and self.kernel != NUMPY.name:
-            loading = Thread(target=self._load, name="load-kernel")
-            with suppress(RuntimeError):  # no more threads: the next large step tries again
-                loading.start()
-                self._loading = loading
-        return self._machine
-
-    def _load(self) -> None:
-        started = time.perf_counter()
-        try:
-            self._machine = replace(self._machine, kernel=fused())
-        except Exception as error:
-            self.kernel = NUMPY.name
-            log.warning("numba cannot be loaded: NumPy computes all steps", cause=f"{type(error).__name__}: {error}")
-        else:
-            seconds = round(time.perf_counter() - started, 2)
-            log.info("loaded the kernel for large steps", kernel=self.kernel, seconds=seconds)
+        """Return the machine for a step of so many bytes of arrays and state, by the rule of these hyperparameters."""
+        return self._large if nbytes >= FUSED_FROM and has_loop(h) else self._small
 
     async def run(self, work: Callable[[], T], nbytes: int) -> T:
         """Return what `work` returns. `nbytes` is about the bytes it goes through, `TENSOR_BYTES` for each tensor."""
@@ -81,4 +61,5 @@ class Compute:
             self.runs += 1
 
     def close(self) -> None:
+        self._kernels.close()
         self._pool.shutdown()

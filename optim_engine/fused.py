@@ -1,5 +1,4 @@
-"""The fused kernel: a rule's update in one pass over memory. Imported only where numba is installed, which only
-`fused_kernels.py`, `fused_loops.py` and `fused_rules.py` name.
+"""The fused kernel: a rule's update in one pass over memory. Imported only where numba is installed.
 
 Moments, parameters and sums equal those of `walk.py` to the bit: the same IEEE 754 operations in the same order, with
 coefficients rounded once. The compiler may change none of it. NumPy's walk does rules without a form and half
@@ -15,25 +14,24 @@ import numpy as np
 from optim_engine import walk
 from optim_engine.arrays import Array, compute_dtype, unify_nans, widened
 from optim_engine.buffers import scratch
-from optim_engine.fused_forms import Form, form_of, has_loop
-from optim_engine.fused_kernels import NUMBERS, SQUARE_SUMS, UPDATES
+from optim_engine.fused_forms import SQUARES, Form, form_of, loop_of
+from optim_engine.fused_kernels import NUMBERS, kernel_of
 from optim_engine.sums import Chunk, settle_chunk
 from optim_engine.walk import Update, Vectors
-
-DTYPES = [np.dtype(np.float32), np.dtype(np.float64)]
 
 
 def update_blocks(change: Update, run: Vectors, chunk: Chunk) -> Array:
     """Update a chunk of a run, and return the same sums of squares as `walk.update_blocks`."""
     θ, result = run.old["params"], run.new["params"]
-    if θ.dtype not in DTYPES or not has_loop(change.h):
+    loop = loop_of(change.h, θ.dtype)
+    if loop is None:
         return walk.update_blocks(change, run, chunk)
     in_place = np.may_share_memory(θ, result)
     if in_place and (chunk.small or θ.ctypes.data != result.ctypes.data):
         run, in_place = run._replace(old={**run.old, "params": θ.copy()}), False
-    form, numbers, flags = _coefficients(change, θ.dtype)
+    form, numbers, flags = _coefficients(change)
     sums = np.empty((len(chunk.ends), 3))
-    if not UPDATES[form.rule](*_arrays(form, run), numbers, flags, chunk.ends, chunk.small, sums):
+    if not kernel_of(*loop)(*_arrays(form, run), numbers, flags, chunk.ends, chunk.small, sums):
         _settle(sums, run, chunk, in_place)
     return sums
 
@@ -63,7 +61,7 @@ def squares(x: Array, chunk: Chunk) -> Array:
     """Return the sums of squares of a chunk, whose elements are `x`: [sums, 1]."""
     wide = np.ascontiguousarray(_in(compute_dtype(x.dtype), x))
     sums = np.empty((len(chunk.ends), 1))
-    if not SQUARE_SUMS(wide, chunk.ends, chunk.small, sums):
+    if not kernel_of(*SQUARES[wide.dtype])(wide, chunk.ends, chunk.small, sums):
         settle_chunk(sums, chunk, lambda at: [x[at]])
     return sums
 
@@ -73,18 +71,17 @@ def _in(dtype: np.dtype[Any], g: Array) -> Array:
     return g if g.dtype == dtype else widened(g, scratch(1, len(g), dtype)[0])
 
 
+_ZEROS = (0.0,) * (NUMBERS - 3)
+
+
 @lru_cache(maxsize=16)
-def _coefficients(change: Update, dtype: np.dtype[Any]) -> tuple[Form, tuple[Any, ...], tuple[bool, ...]]:
-    """Return the form of an update, the kernel's coefficients, rounded once to the dtype, and its flags. All chunks of
-    a run share them."""
+def _coefficients(change: Update) -> tuple[Form, tuple[float, ...], tuple[bool, ...]]:
+    """Return the form of an update, the kernel's coefficients, which it rounds once, and its flags. All chunks of a run
+    share them."""
     h, form = change.h, form_of(change)
-    numbers = [
-        -change.clip_scale if h.maximize else change.clip_scale,
-        math.inf if change.clip_value is None else change.clip_value,
-        0.0 if h.decoupled else h.weight_decay,
-        *form.numbers,
-    ]
-    numbers += [0.0] * (NUMBERS - len(numbers))
+    scale = -change.clip_scale if h.maximize else change.clip_scale
+    bound = math.inf if change.clip_value is None else change.clip_value
+    of_gradient = scale, bound, 0.0 if h.decoupled else h.weight_decay
     decays = bool(h.weight_decay) and not h.decoupled
     flags = not (h.maximize or change.changes_gradient), decays, form.main, *form.flags
-    return form, tuple(np.array(numbers, dtype)), flags
+    return form, (*of_gradient, *form.numbers, *_ZEROS[len(form.numbers) :]), flags

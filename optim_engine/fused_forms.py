@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from optim_engine.adam import Adam, AdamW, corrections
 from optim_engine.rmsprop import RMSprop
 from optim_engine.rule import Hyperparameters
@@ -16,7 +18,6 @@ class Form(NamedTuple):
     The flag `main` selects the rule's main loop instead of the other one.
     """
 
-    rule: str
     slots: tuple[str, str, str]
     """In the order of the loop; an empty name stands for a slot that it does not have."""
     numbers: tuple[float, ...]
@@ -29,28 +30,44 @@ def _adam(h: Any, update: Update) -> Form:
     bias1, bias2 = corrections(h, update.t)
     decay = 1 - update.γ * h.weight_decay if h.decoupled else 1.0
     numbers = β1, 1 - β1, β2, 1 - β2, h.eps * bias2, update.γ * bias2 / bias1, decay
-    return Form("adam", ("m", "v", "v_max" if h.amsgrad else ""), numbers, not h.amsgrad)
+    return Form(("m", "v", "v_max" if h.amsgrad else ""), numbers, not h.amsgrad)
 
 
 def _sgd(h: Any, update: Update) -> Form:
     numbers = h.momentum, 1 - h.dampening, update.γ
     flags = update.t == 1, h.nesterov
-    return Form("sgd", ("m" if h.momentum else "", "", ""), numbers, bool(h.momentum), flags)
+    return Form(("m" if h.momentum else "", "", ""), numbers, bool(h.momentum), flags)
 
 
 def _rmsprop(h: Any, update: Update) -> Form:
     moves = bool(h.momentum)
     numbers = h.alpha, 1 - h.alpha, h.momentum, h.eps, update.γ
     slots = "v", "m" if h.centered else "", "b" if moves else ""
-    return Form("rmsprop", slots, numbers, not (h.centered or moves), (h.centered, moves))
+    return Form(slots, numbers, not (h.centered or moves), (h.centered, moves))
 
 
-_FORMS: Mapping[type[Hyperparameters], Callable[[Any, Update], Form]] = {
-    Adam: _adam,
-    AdamW: _adam,
-    SGD: _sgd,
-    RMSprop: _rmsprop,
+_FORMS: Mapping[type[Hyperparameters], tuple[str, Callable[[Any, Update], Form]]] = {
+    Adam: ("adam", _adam),
+    AdamW: ("adam", _adam),
+    SGD: ("sgd", _sgd),
+    RMSprop: ("rmsprop", _rmsprop),
 }
+_DTYPES = np.dtype(np.float32), np.dtype(np.float64)
+
+
+class Loop(NamedTuple):
+    """The part of the fused kernel that is compiled by itself: a rule's update, or the sums of squares, for a dtype."""
+
+    name: str
+    dtype: np.dtype[Any]
+
+
+SQUARES = {dtype: Loop("squares", dtype) for dtype in _DTYPES}
+"""The loops of sums alone."""
+UPDATES = {(rule, dtype): Loop(name, dtype) for rule, (name, _) in _FORMS.items() for dtype in _DTYPES}
+"""The loops of updates, by the type of the hyperparameters."""
+LOOPS = [*dict.fromkeys([*UPDATES.values(), *SQUARES.values()])]
+"""All loops."""
 
 
 def has_loop(h: Hyperparameters) -> bool:
@@ -58,6 +75,12 @@ def has_loop(h: Hyperparameters) -> bool:
     return type(h) in _FORMS and not h.cautious
 
 
+def loop_of(h: Hyperparameters, dtype: np.dtype[Any]) -> Loop | None:
+    """Return the loop that updates tensors of that dtype; None if NumPy does."""
+    return None if h.cautious else UPDATES.get((type(h), dtype))
+
+
 def form_of(update: Update) -> Form:
     """Return the form of an update that has a loop."""
-    return _FORMS[type(update.h)](update.h, update)
+    _, form = _FORMS[type(update.h)]
+    return form(update.h, update)

@@ -1,4 +1,5 @@
-"""The fused kernels, compiled by numba: a rule's update in one pass over memory, and sums of squares alone.
+"""The fused kernels, compiled by numba: a rule's update in one pass over memory, and sums of squares alone. A kernel is
+compiled, or loaded from numba's cache, for one dtype when it is first asked for.
 
 Where new values replace the old ones, plain stores hit the lines that were just read. Elsewhere results are stored past
 the cache, because a plain store reads each line before it overwrites it. Such stores need whole, aligned cache lines.
@@ -6,14 +7,14 @@ the cache, because a plain store reads each line before it overwrites it. Such s
 
 import math
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from zlib import crc32
 
-from numba import float32, float64, literally, njit, types
+from numba import float64, from_dtype, literally, njit, types
 
-from optim_engine.fused_cache import KernelCache
+from optim_engine.fused_cache import KernelCache, NotKept
 from optim_engine.fused_loops import LINE, LINES, address, fence, moved, row_sums, stack, update
-from optim_engine.fused_rules import EQUATIONS
 from optim_engine.sums import FEWER, LANES, ROW, TILE, TRUSTED
 
 SQUARES = ROW + LANES
@@ -66,17 +67,25 @@ _CHUNK = types.Array(types.int64, 1, "C"), types.boolean, types.Array(float64, 2
 """The types of the last arguments: the end of each sum's elements, whether the tensors are small, and the sums."""
 
 
-def _signature(number: Any) -> Any:
+def _signature(name: str, number: Any) -> Any:
+    if name == "squares":
+        return types.boolean(_read(number), *_CHUNK)
     old, new = types.UniTuple(_read(number), 5), types.UniTuple(_written(number), 4)
-    return types.boolean(old, new, types.UniTuple(number, NUMBERS), types.UniTuple(types.boolean, 5), *_CHUNK)
+    return types.boolean(old, new, types.UniTuple(float64, NUMBERS), types.UniTuple(types.boolean, 5), *_CHUNK)
 
 
-def _compiled(function: Any, *signatures: Any) -> Any:
-    """Return the function compiled for the signatures, or as it was kept."""
+def _compiled(function: Any, signature: Any, name: str, *, compiles: bool = True) -> Any:
+    """Return the function compiled for the signature, or as it was kept; None if it would have to be compiled and must
+    not be."""
     kernel = njit(nogil=True, error_model="numpy")(function)
     kernel._cache = KernelCache(function)
-    for signature in signatures:
+    try:
         kernel.compile(signature)
+    except NotKept:
+        if not compiles:
+            return None
+        with kernel._cache.compiling(name):
+            kernel.compile(signature)
     kernel.disable_compile()
     return kernel
 
@@ -187,7 +196,7 @@ def _blocks(rule, old, new, numbers, flags, ends, sums):
     squares = moved(room, first), moved(room, first + APART), moved(room, first + 2 * APART)
     lanes = stack(float64, LANES), stack(float64, LANES), stack(float64, LANES)
     total, exact = stack(float64, LANES), stack(float64, LANES)
-    bound = g.dtype.type(LARGE if watched else math.inf)
+    bound = LARGE if watched else math.inf
     of = old, new, squares, exact, (*numbers, bound), (_goes_past_cache(old, new), *flags)
     for k in range(ends.size):
         _clear((*lanes, total, exact))
@@ -257,5 +266,27 @@ _LOOPS = "fused_loops.py", "fused_rules.py", "sums.py"
 _SOURCES = crc32(b"".join(Path(__file__).with_name(name).read_bytes() for name in _LOOPS))
 """A number for the content of the other files that the kernels are compiled from. Numba finds a kernel in its cache by
 the kernel's own file and the values of the outer variables that it reads, so the kernels read this one."""
-UPDATES = {rule: _compiled(_updating(rule, _SOURCES), *map(_signature, (float32, float64))) for rule in EQUATIONS}
-SQUARE_SUMS = _compiled(_squares(_SOURCES), *[types.boolean(_read(number), *_CHUNK) for number in (float32, float64)])
+_LOADED: dict[tuple[str, Any], Any] = {}
+_LOADING = Lock()
+
+
+def load(name: str, dtype: Any, *, compiles: bool = True) -> Any:
+    """Return the kernel of that name for float32 or float64; None if it must not be compiled but would have to be."""
+    with _LOADING:
+        if (name, dtype) not in _LOADED:
+            signature = _signature(name, from_dtype(dtype))
+            kernel = _compiled(function_of(name), signature, f"{name}-{dtype}", compiles=compiles)
+            if kernel is None:
+                return None
+            _LOADED[name, dtype] = kernel
+        return _LOADED[name, dtype]
+
+
+def kernel_of(name: str, dtype: Any) -> Any:
+    """Return the kernel of that name for float32 or float64, loaded or compiled at the first call."""
+    return _LOADED.get((name, dtype)) or load(name, dtype)
+
+
+def function_of(name: str) -> Any:
+    """Return the function that the kernel of that name is compiled from."""
+    return _squares(_SOURCES) if name == "squares" else _updating(name, _SOURCES)

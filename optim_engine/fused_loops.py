@@ -1,5 +1,5 @@
 """The inner loops of the fused kernel as LLVM instructions on vectors of sixteen elements, for processors of any
-width, in an order that no compiler changes. Imported by `fused.py` alone.
+width, in an order that no compiler changes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -135,12 +135,18 @@ def update(typing: Any, rule: Any, mode: Any, of: Any, start: Any, end: Any, zer
             return [made(context, builder, array).data for array in cgutils.unpack_tuple(builder, arrays)]
 
         vectors = _Vectors(data(olds, of[0]), data(news, of[1]), places, exact)
+        numbers = [_rounded(builder, number, places[0].type.pointee) for number in numbers]
         stop = cgutils.alloca_once_value(builder, last), cgutils.alloca_once_value(builder, cgutils.false_bit)
         loop = _Loop(builder, rule.literal_value, mode.literal_value, vectors, numbers, flags, zero, *stop)
         loop.update(first, last)
         return builder.load(loop.reached)
 
     return types.intp(rule, mode, of, types.intp, types.intp, types.intp), generate
+
+
+def _rounded(builder: Any, number: Any, kind: Any) -> Any:
+    """Return the float64 number in the type of the elements: rounded once, to nearest even."""
+    return number if number.type == kind else builder.fptrunc(number, kind)
 
 
 def _both(builder: Any, flag: Any) -> Iterator[bool]:

@@ -1,5 +1,4 @@
-"""The equations of the fused kernel's rules as LLVM instructions, in the order of the rules' own files. Imported by
-`fused_loops.py` alone.
+"""The equations of the fused kernel's rules as LLVM instructions, in the order of the rules' own files.
 
 Each function gets the builder, the gradient and the old values, the coefficients and the flags of
 `fused_forms.py`. It returns the new parameter and the new slots. Values are numbers or vectors of them.

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from optim_engine import walk
 from optim_engine.arrays import CHUNK, Array
+from optim_engine.fused_forms import Loop
 from optim_engine.sums import Chunk, squares
 from optim_engine.walk import Update, Vectors
 
@@ -42,12 +43,17 @@ def installed() -> str:
 
 @cache
 def fused() -> Kernel:
-    """Return the fused kernel, compiled. Raises `ImportError` if numba cannot be imported.
+    """Return the fused kernel, which takes half a second and 150 MB. Raises `ImportError` if numba cannot be imported.
 
-    The first call takes half a second and 150 MB; some seconds more if numba's cache does not have the kernel.
+    It loads each of its loops when a step needs it, which takes some seconds if numba's cache does not have the loop.
     """
     module = import_module("optim_engine.fused")
     return Kernel("numba", module.update_blocks, module.squares)
+
+
+def load(loop: Loop, *, compiles: bool = True) -> bool:
+    """Load a loop of the fused kernel from numba's cache, or compile it. Return False if neither may be."""
+    return import_module("optim_engine.fused_kernels").load(*loop, compiles=compiles) is not None
 
 
 def fastest() -> Kernel:

@@ -58,10 +58,14 @@ class Run:
 
     def read(self, memory: Array) -> dict[str, Array]:
         """Return the tensors' values in a state's memory, as one vector to read for each slot."""
+        if not self._scattered:
+            return {slot: memory[place].view(dtype) for slot, place, dtype in self._places}
         return {slot: spans.read(memory) for slot, spans in self.spans.items()}
 
     def targets(self, memory: Array) -> dict[str, Array]:
         """Return a vector to fill for each slot; pass them to `write` when they are filled."""
+        if not self._scattered:
+            return self.read(memory)
         return {slot: spans.target(memory) for slot, spans in self.spans.items()}
 
     def write(self, memory: Array, targets: Arrays) -> None:
@@ -71,7 +75,12 @@ class Run:
 
     @cached_property
     def _scattered(self) -> list[tuple[str, Spans]]:
-        return [(slot, spans) for slot, spans in self.spans.items() if len(spans.ranges) > 1]
+        return [(slot, spans) for slot, spans in self.spans.items() if len(spans.ranges) != 1]
+
+    @cached_property
+    def _places(self) -> list[tuple[str, slice, np.dtype[Any]]]:
+        """The bytes and the dtype of each slot, where none is scattered."""
+        return [(slot, slice(*spans.ranges[0]), spans.dtype) for slot, spans in self.spans.items()]
 
     @property
     def chunks(self) -> list[Chunk]:

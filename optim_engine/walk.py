@@ -150,7 +150,8 @@ def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
         return _update_tensor(update, run, chunk)
     run = run.apart() if chunk.place.start and run.numbers else run
     memory = _memory(update, run, chunk.room)
-    return np.concatenate([_update_block(update, run, part, memory) for part in chunk.parts])
+    totals = [_update_block(update, run, part, memory) for part in chunk.parts]
+    return totals[0] if len(totals) == 1 else np.concatenate(totals)
 
 
 def reapply(update: Update, run: Vectors, chunk: Chunk) -> None:

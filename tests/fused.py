@@ -11,5 +11,5 @@ from optim_engine.machine import fastest
 def fused_at_once() -> Iterator[None]:
     """Let services within the tests' own process compute every step with the fused kernel."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.compute.NUMPY", fastest())
+        patch.setattr("app.kernels.NUMPY", fastest())
         yield

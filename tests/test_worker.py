@@ -5,12 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+import psutil
+import pytest
 from optim_client import Client
 
 from app.compute import FUSED_FROM
@@ -57,6 +60,22 @@ def test_a_process_loads_numba_at_its_first_large_step(with_numba: None) -> None
         lines = map(json.loads, server.stderr)
         assert next(line for line in lines if line["event"].startswith("loaded the kernel"))["kernel"] == "numba"
         assert "llvmlite" in maps.read_text()
+
+
+def test_a_stop_does_not_wait_until_a_kernel_is_compiled(
+    tmp_path: Path, with_numba: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    with served("--store=memory:") as (server, (host, port)), Client(f"http://{host}:{port}", timeout=60) as client:
+        large = np.ones(FUSED_FROM // 4, np.float32)
+        client.sessions.create("adamw").step({"w": large}, {"w": large})
+        while not [*tmp_path.rglob("adam-float32.lock")]:
+            time.sleep(0.05)
+        [compiler] = psutil.Process(server.pid).children()
+        server.terminate()
+        server.communicate(timeout=30)
+        assert (server.returncode, compiler.is_running()) == (0, False)
+    assert not [*tmp_path.rglob("*.nbc")]
 
 
 def test_a_request_cancelled_by_a_stop_logs_no_error() -> None:

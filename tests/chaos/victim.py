@@ -15,7 +15,7 @@ from tests.chaos.faulty_store import Fault, faulty_store
 from tests.chaos.works import Asked, service_on
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([__name__, "optim_engine.fused"])
+CONTEXT.set_forkserver_preload([__name__, "tests.chaos.loaded"])
 
 
 async def is_killed(url: str, session: str, asked: Asked, at: int) -> bool:

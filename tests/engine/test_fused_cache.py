@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ def double(x):
 
 kernel = njit(double)
 kernel._cache = KernelCache(double)
-kernel.compile((float64,))
+with kernel._cache.compiling("double"):
+    kernel.compile((float64,))
 """
 PROGRAM = "from kernel import kernel; print(kernel(1.5), sum(kernel.stats.cache_hits.values()))"
 
@@ -66,3 +68,9 @@ def test_a_kernel_of_another_source_is_compiled_anew(folder: Path) -> None:
     run(folder)
     (folder / "kernel.py").write_text(KERNEL.replace("x + x", "x * x"))
     assert run(folder, NOWHERE="1") == "2.25 0"
+
+
+def test_one_of_several_processes_compiles_a_kernel(folder: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        said = list(pool.map(run, [folder] * 2))
+    assert sorted(said) == ["3.0 0", "3.0 1"]

@@ -166,7 +166,7 @@ from numba import float64
 from numba.core.caching import CacheImpl
 from optim_engine.fused_kernels import _compiled
 CacheImpl._locator_classes = []
-print(_compiled(lambda x: x / 2, float64(float64))(3.0))
+print(_compiled(lambda x: x / 2, float64(float64), "half")(3.0))
 """
 
 

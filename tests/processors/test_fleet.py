@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from itertools import product
@@ -41,8 +39,6 @@ SCHEDULES: tuple[Mapping[str, Any], ...] = (
     {"kind": "exponential", "gamma": 0.9997},
     {"kind": "inverse_sqrt", "warmup_steps": 3},
 )
-COMPILE = "from optim_engine.machine import fastest; fastest()"
-"""Compiles the kernel, which can take longer than a server may take to start."""
 STEPS = 7
 """The steps of each session: more than 1,000 in all."""
 
@@ -90,7 +86,6 @@ def fleet(
     others = {name: environment(name, PYTHONPATH=path) for name in ENVIRONMENTS}
     started = []
     for name, variables in {"as-it-is": as_it_is, **others}.items():
-        subprocess.run([sys.executable, "-c", COMPILE], check=True, env=variables)
         started.append(ServerProcess(redis_server.url, folder / f"{name}.log", environment=variables))
     try:
         for server in started:
