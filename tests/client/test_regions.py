@@ -93,13 +93,19 @@ def test_a_region_is_used_again_once_nobody_views_it(connect: Connect, url: str)
     assert len(set(places)) <= 3
 
 
-def test_gradients_in_a_region_are_not_copied(connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = connect(url)
-    session = held(client)
-    grads = client.empty({"w": SIZE})
+@pytest.fixture
+def copied(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return a list of the copies into regions from now on."""
     copied: list[object] = []
     copy = _regions._copy
     monkeypatch.setattr(_regions, "_copy", lambda *args: (copied.append(args), copy(*args)))
+    return copied
+
+
+def test_gradients_in_a_region_are_not_copied(connect: Connect, url: str, copied: list[object]) -> None:
+    client = connect(url)
+    session = held(client)
+    grads = client.empty({"w": SIZE})
     before = metric(url, LEASED)
     params = []
     for number in range(1, 5):
@@ -109,6 +115,44 @@ def test_gradients_in_a_region_are_not_copied(connect: Connect, url: str, monkey
     assert 1 <= metric(url, LEASED) - before <= 2  # the room for the answers
     session.step(grads={"w": gradients(5)})
     assert len(copied) == 1
+
+
+SHAPES = [
+    {"a": SIZE, "b": 9},
+    {"a": 9, "b": SIZE},
+    {"a": 7, "b": SIZE, "c": 9, "d": 5, "e": SIZE, "f": 3, "g": 1},
+]
+
+
+@pytest.mark.parametrize("shapes", SHAPES)
+def test_small_arrays_beside_large_ones_copy_none(
+    connect: Connect, url: str, copied: list[object], shapes: dict[str, int]
+) -> None:
+    client = connect(url)
+    session = client.sessions.create("sgd", lr=1.0, hold_params=True)
+    session.put_params({name: np.zeros(size, np.float32) for name, size in shapes.items()})
+    grads = client.empty(shapes)
+    for name, size in shapes.items():
+        grads[name][:] = gradients(size, size)
+    params = session.step(grads=grads)
+    assert copied == []
+    assert all(np.array_equal(params[name], -gradients(size, size)) for name, size in shapes.items())
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_other_gradients_beside_made_ones_are_copied(
+    connect: Connect, url: str, copied: list[object], name: str
+) -> None:
+    client = connect(url)
+    session = client.sessions.create("sgd", lr=1.0, hold_params=True)
+    session.put_params({"a": np.zeros(9, np.float32), "b": np.zeros(SIZE, np.float32)})
+    grads = client.empty({"a": 9, "b": SIZE})
+    grads["a"][:], grads["b"][:] = 1, 1
+    other = np.full_like(grads[name], 2)
+    params = session.step(grads={**grads, name: other})
+    assert len(copied) == 1
+    assert set(params[name].tolist()) == {-2}
+    assert set(grads[name].tolist()) == {1}
 
 
 def test_a_part_of_the_made_gradients_keeps_the_rest(connect: Connect, url: str) -> None:
