@@ -1,5 +1,6 @@
 """Both clients with regions: the same results as without, arrays that stay, and every way back to the socket."""
 
+import logging
 import socket
 import threading
 import time
@@ -11,7 +12,7 @@ import httpx2
 import numpy as np
 import pytest
 from optim_client import APIConnectionError, Client, _regions
-from optim_client._lane import Lane
+from optim_client._lane import CONNECTIONS, Lane
 from optim_client._protocol import Request
 from optim_client._request_ids import RequestIds
 
@@ -202,7 +203,7 @@ def test_after_a_lost_step_made_gradients_are_private(tmp_path: Path) -> None:
         server = threading.Thread(target=lose_the_step)
         server.start()
         lane = Lane(httpx2.URL("http://localhost"), {}, RequestIds(), str(tmp_path / "socket"))
-        grads = lane.empty(1 << 21, 4096)
+        grads = lane.empty(1 << 21, 4096, httpx2.Timeout(10))
         grads[:] = 1
         request = Request("POST", "/v1/sessions/s/steps", body=[b"head" * 2, grads.data])
         outcome = lane.exchange(request, httpx2.Timeout(10))
@@ -214,6 +215,46 @@ def test_after_a_lost_step_made_gradients_are_private(tmp_path: Path) -> None:
     grads[:] = 2
     assert memory[4096] == 1
     assert set(grads.tolist()) == {2}
+
+
+def test_a_silent_service_delays_made_gradients_by_the_timeout(
+    connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "optim_client")
+    given_up: list[bytes] = []
+
+    def wait_for_the_end() -> None:
+        link, _ = listener.accept()
+        with link:
+            link.settimeout(20)
+            read_head(link)
+            given_up.append(link.recv(1))
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        server = threading.Thread(target=wait_for_the_end)
+        server.start()
+        grads = connect(f"unix://{tmp_path}/socket", timeout=0.2).empty({"w": SIZE})
+        server.join()
+    assert given_up == [b""]
+    assert grads["w"].shape == (SIZE,)
+    assert f"will be copied: POST /v1/regions at unix://{tmp_path}/socket: no answer in time" in caplog.text
+
+
+def test_made_gradients_wait_for_a_connection_as_long_as_a_call(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "optim_client")
+    lane = Lane(httpx2.URL("http://localhost"), {}, RequestIds(), str(tmp_path / "socket"))
+    for _ in range(CONNECTIONS):
+        lane._places.acquire()
+    made: list[Any] = []
+    thread = threading.Thread(target=lambda: made.append(lane.empty(1 << 21, 0, httpx2.Timeout(0.1))), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert [len(memory) for memory in made] == [1 << 21]
+    assert "will be copied: 100 calls are under way" in caplog.text
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 20, 6 << 20])

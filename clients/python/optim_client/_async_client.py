@@ -124,7 +124,7 @@ class AsyncClient(Options):
             params = await session.step(params, grads)
         """
         plan = Plan(shapes, dtype)
-        return plan.of(await self._transport.empty(plan.nbytes, plan.before))
+        return plan.of(await self._transport.empty(plan.nbytes, plan.before, self.timeout))
 
     async def close(self) -> None:
         """Close the connections. A later call raises `RuntimeError`.

@@ -75,7 +75,7 @@ class AsyncHttpx:
         except httpx2.RequestError as error:
             return _http.connection_error(error)
 
-    async def empty(self, nbytes: int, before: int) -> Memory:
+    async def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory of this process, which HTTPX copies."""
         return np.empty(nbytes, np.uint8)
 

@@ -124,7 +124,7 @@ class Client(Options):
             params = session.step(params, grads)
         """
         plan = Plan(shapes, dtype)
-        return plan.of(self._transport.empty(plan.nbytes, plan.before))
+        return plan.of(self._transport.empty(plan.nbytes, plan.before, self.timeout))
 
     def close(self) -> None:
         """Close the connections. A later call raises `RuntimeError`.

@@ -73,7 +73,7 @@ class Httpx:
         except httpx2.RequestError as error:
             return _http.connection_error(error)
 
-    def empty(self, nbytes: int, before: int) -> Memory:
+    def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory of this process, which HTTPX copies."""
         return np.empty(nbytes, np.uint8)
 

@@ -18,13 +18,14 @@ import numpy as np
 
 from optim_client import _fork, _http, _http1, _regions, _request_ids, _sockets
 from optim_client._buffers import Buffers
-from optim_client._protocol import Buffer, Outcome, Request, Response
+from optim_client._protocol import Buffer, Outcome, Request, Response, log
 from optim_client._regions import Memory, Regions
 from optim_client._request_ids import RequestIds
 from optim_client._transport import CLOSED
 
 CONNECTIONS = 100
 """The largest number of open connections, as in HTTPX."""
+TOO_MANY = f"{CONNECTIONS} calls are under way"
 IDLE_SECONDS = 60.0
 """Shorter than the service's keep-alive, so that a connection is rarely closed while a request is on its way."""
 
@@ -81,22 +82,33 @@ class Lane:
         finally:
             places.release()
 
-    def empty(self, nbytes: int, before: int) -> Memory:
+    def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory for arrays: in a region of the next connection, with room for a header, if there is one."""
-        memory = None
+        memory: Memory | str = "memory is shared over a Unix socket, on Linux, from 1 MiB on"
         if self._service.may_have_regions and nbytes >= _regions.SMALLEST_BYTES:
-            with self._places:
-                connection = self.take()
-                try:
-                    memory = connection.empty(nbytes, before)
-                finally:
-                    self.give_back(connection)
-        return np.empty(nbytes, np.uint8) if memory is None else memory
+            memory = self._empty(nbytes, before, timeout)
+        if isinstance(memory, str):
+            log.debug("gradients of %d bytes will be copied: %s", nbytes, memory)
+            return np.empty(nbytes, np.uint8)
+        return memory
+
+    def _empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory | str:
+        places = self._places
+        if not places.acquire(timeout=timeout.pool):
+            return TOO_MANY
+        try:
+            connection = self.take()
+            try:
+                return connection.empty(nbytes, before, timeout)
+            finally:
+                self.give_back(connection)
+        finally:
+            places.release()
 
     def no_place(self, request: Request) -> Outcome:
         """Return the error of a request that waited too long for a connection."""
         where = self._service.where(request)
-        return _http.no_answer(where, TimeoutError(f"{CONNECTIONS} calls are under way"), sent=False)
+        return _http.no_answer(where, TimeoutError(TOO_MANY), sent=False)
 
     def take(self) -> "Connection":
         """Return the connection that was used last and is still open, or one that is yet to be opened."""
@@ -216,17 +228,18 @@ class Connection:
             if not self._whole:
                 placed.let_go()
 
-    def empty(self, nbytes: int, before: int) -> Memory | None:
-        """Return memory in a region, with room for a header before it; `None` where there is no region."""
+    def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory | str:
+        """Return memory in a region, with room for a header before it; or the reason why there is none."""
         assert self._regions is not None
+        self._timeout = timeout
         try:
             if self._socket is None:
-                self._connect(self._timeout.connect)
+                self._connect(timeout.connect)
             loan = self._regions.take(before + nbytes, self._ask, before)
-        except (OSError, _http1.BadAnswer):
+        except (OSError, _http1.BadAnswer) as error:
             self._whole = False
-            return None
-        return None if loan is None else np.asarray(loan)[:nbytes]
+            return str(error) or type(error).__name__
+        return "the service gave no region" if loan is None else np.asarray(loan)[:nbytes]
 
     def _exchange(self, link: socket.socket, request: Request, timeout: httpx2.Timeout) -> Outcome:
         self._whole = False

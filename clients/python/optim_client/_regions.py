@@ -124,13 +124,13 @@ class Regions:
             return None
         first, *rest = buffers
         parts = list(zip(accumulate(map(len, rest), initial=0), rest, strict=False))
+        copies = [(offset, part) for offset, part in parts if isinstance(part, bytes)]
         views = [(offset, part) for offset, part in parts if len(part) and not isinstance(part, bytes)]
         begins = {_address(np.frombuffer(part, np.uint8)) - offset for offset, part in views}
         for region in list(self._rooms):
             if begins == {region.address + region.start} and len(first) <= region.start and region.is_shared:
-                made = region.memory[region.start :].data
-                copies = [(offset, part) for offset, part in parts if isinstance(part, bytes)]
-                return region if all(made[offset : offset + len(part)] == part for offset, part in copies) else None
+                made = region.memory[region.start :]
+                return region if all(made[at : at + len(part)].tobytes() == part for at, part in copies) else None
         return None
 
     def _fitting(self, nbytes: int) -> Region | None:
