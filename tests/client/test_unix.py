@@ -64,7 +64,7 @@ def test_a_proxy_of_the_environment_is_not_asked(
 
 
 def test_an_absent_server_is_a_connection_error_with_the_path(connect: Connect, tmp_path: Path) -> None:
-    with pytest.raises(APIConnectionError, match=f"GET unix://{tmp_path}/none:/v1/sessions/s-1: no connection"):
+    with pytest.raises(APIConnectionError, match=f"GET /v1/sessions/s-1 at unix://{tmp_path}/none: no connection"):
         connect(f"unix://{tmp_path}/none", max_retries=0).sessions.get("s-1")
 
 

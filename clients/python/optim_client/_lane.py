@@ -148,7 +148,7 @@ class _Service:
         self.ids = ids
         self._path = path
         self.may_have_regions = bool(path) and sys.platform == "linux"
-        self._origin = f"unix://{path}:" if path else f"{url.scheme}://{url.netloc.decode('ascii')}"
+        self._origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
         self._prefix = url.raw_path.decode("ascii").rstrip("/")
         self._headers = {"host": url.netloc.decode("ascii"), "accept-encoding": "identity", **headers}
         self._host = url.raw_host.decode("ascii").strip("[]")
@@ -158,7 +158,8 @@ class _Service:
 
     def where(self, request: Request) -> str:
         """Return the method and the address, without a password."""
-        return f"{request.method} {self._origin}{self._prefix}{request.path}"
+        before, after = ("", f" at unix://{self._path}") if self._path else (self._origin, "")
+        return f"{request.method} {before}{self._prefix}{request.path}{after}"
 
     def bytes_of(self, request: Request, request_id: str) -> Sequence[Buffer]:
         """Return the request as buffers to send."""
