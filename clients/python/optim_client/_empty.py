@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from optim_client._tensors import CODES, DTYPES, Arrays
+from optim_client._tensors import CODES, DTYPES, Arrays, in_order
 
 PAGE_BYTES = 1 << 12
 """The room for a header without tensors; each tensor adds to it."""
@@ -39,9 +39,10 @@ class Plan:
 
     def of(self, memory: NDArray[np.uint8]) -> Arrays:
         """Return the arrays in the memory, in the order of the shapes."""
-        order = sorted(self._specs, key=lambda name: (-self._specs[name][1].itemsize, f"grads/{name}"))
+        names = list(self._specs)
+        order = in_order([f"grads/{name}" for name in names], [kind for _, kind in self._specs.values()])
         arrays, end = Arrays(), 0
-        for name in order:
+        for name in [names[i] for i in order]:
             shape, kind = self._specs[name]
             start, end = end, end + math.prod(shape) * kind.itemsize
             arrays[name] = memory[start:end].view(kind).reshape(shape)
