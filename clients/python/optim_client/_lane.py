@@ -1,7 +1,8 @@
 """The lane: a zero-copy transport over HTTP/1.1. Buffers are sent in place; a large answer stays where it arrives.
 
 HTTPX copies both several times, and its bookkeeping costs more than a small step. The lane speaks http and https to the
-service itself; the rest (a transport of the user's, a proxy, a password in the URL, cookies, files) goes through HTTPX.
+service itself, also over a Unix socket; the rest (a transport of the user's, a proxy, a password in the URL, cookies,
+files) goes through HTTPX.
 """
 
 import os
