@@ -6,7 +6,7 @@ from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
 from app.routes.once import headers_of, read_once
 from app.routes.query import StrictRoute
-from app.routes.region_bodies import placed, places_of
+from app.routes.region_bodies import places_of, write_into_room
 from app.service import Has, Writer
 from app.wire.codecs import codec_accepted, codec_of
 
@@ -32,7 +32,7 @@ async def take_step(http: Request, session_id: str, service: Has, caller: Writer
     answer_codec = codec_accepted(http.headers.get("accept"), codec)
     once = read_once(http)
     places = places_of(http, codec)
-    async with tensors_body(http, service, caller.tenant, session_id, placed=places and places.body) as body:
+    async with tensors_body(http, service, caller.tenant, session_id, region_body=places and places.body) as body:
         request = await service.compute.run(
             lambda: codec.read_step(body, service.limits, once.with_body(body)), len(body)
         )
@@ -42,7 +42,7 @@ async def take_step(http: Request, session_id: str, service: Has, caller: Writer
         buffers = await service.compute.run(lambda: answer_codec.write_answer(answer, request.forms), len(body))
         headers = headers_of(answer)
         if places is not None:
-            buffers, where = await placed(service.compute, buffers, places.room)
+            buffers, where = await write_into_room(service.compute, buffers, places.room)
             headers = {**headers, **where}
     service.metrics.count_step(answer.outcome)
     return BuffersResponse(buffers, answer_codec.media_type, headers)

@@ -25,7 +25,7 @@ from weakref import WeakSet
 
 from app.errors import BodyTooLarge, MalformedHeader, Overloaded
 
-EXTENSION = "optim.regions"
+REGIONS_EXTENSION = "optim.regions"
 """The key of a connection's `Regions` in the ASGI scope's extensions."""
 HEADER = "x-optim-regions"
 """The request's header: the places of its body and of its answer. The answer's: the answer's bytes."""
