@@ -3,7 +3,6 @@
 import logging
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from tests.client.conftest import Connect
 from tests.client.raw import read_head
 from tests.client.test_fork import assert_right
 from tests.region_client import metric
-from tests.unix_service import unix_process, unix_service
+from tests.unix_service import unix_service
 
 SIZE = 300_000
 """Elements of float32: more than a body that is sent may have."""
@@ -285,39 +284,6 @@ def test_a_server_that_comes_back_gives_new_regions(connect: Connect, tmp_path: 
             kept.append(session.step(grads=grads)["w"])
         assert metric(url, LEASED) >= 2
     assert [array.tobytes() for array in kept] == sent()
-
-
-@pytest.mark.usefixtures("_short_waits")
-def test_steps_are_taken_once_while_the_server_is_killed(connect: Connect, tmp_path: Path) -> None:
-    store = f"--store=lmdb:{tmp_path}/store"
-    ends = threading.Event()
-    draw = np.random.default_rng(0)
-    lives = 0
-
-    def live() -> None:
-        nonlocal lives
-        while not ends.is_set():
-            with unix_process(tmp_path, store) as process:
-                lives += 1
-                ends.wait(draw.uniform(0.1, 0.4) if lives < 4 else 60)
-                process.kill()
-
-    expected = sent(steps=40)
-    server = threading.Thread(target=live)
-    server.start()
-    try:
-        client = connect(f"unix://{tmp_path}/socket")
-        session = held(client)
-        grads = client.empty({"w": SIZE})
-        for number in range(1, 41):
-            grads["w"][:] = gradients(number)
-            params = session.step(grads=grads if number % 2 else {"w": gradients(number)})["w"]
-            assert params.tobytes() == expected[number - 1], number
-            time.sleep(0.02)
-    finally:
-        ends.set()
-        server.join()
-    assert lives > 2
 
 
 def test_a_fork_shares_no_array_of_a_region(url: str) -> None:
