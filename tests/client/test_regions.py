@@ -241,9 +241,7 @@ def test_a_silent_service_delays_made_gradients_by_the_timeout(
     assert f"will be copied: POST /v1/regions at unix://{tmp_path}/socket: no answer in time" in caplog.text
 
 
-def test_made_gradients_wait_for_a_connection_as_long_as_a_call(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_made_gradients_wait_for_a_connection_like_any_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "optim_client")
     lane = Lane(httpx2.URL("http://localhost"), {}, RequestIds(), str(tmp_path / "socket"))
     for _ in range(CONNECTIONS):
