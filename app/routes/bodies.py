@@ -1,7 +1,7 @@
 """Bodies in and out: one kept buffer in, a list of buffers out; nothing is joined."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import NamedTuple
 
 from fastapi import Request
@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from app.errors import BodyTooLarge, MalformedHeader, Overloaded
 from app.service import Service
 from app.session import Session
-from app.web.body import BULK_BYTES, EXTENSION, Body
+from app.web.body import BODY_EXTENSION, BULK_BYTES, Body
 from app.wire.codec import Buffer
 from app.wire.codecs import JSON, SAFETENSORS, codec_of
 from optim_engine.buffers import BUFFERS
@@ -47,31 +47,27 @@ async def tensors_body(
     check: Callable[[Session], None] = lambda session: None,
     *,
     beside: int = 0,
-    placed: memoryview | None = None,
+    region_body: memoryview | None = None,
 ) -> AsyncIterator[memoryview]:
     """Read the body of a request that brings tensors to a session, and hold a place until its work is done.
 
     `session_id` is `None` where it makes the session; `beside` are bytes by which it may be longer than others;
-    `placed` is the body where it lies in a region.
+    `region_body` is the body where it lies in a region.
     Raises `Overloaded`, and, before a large body is read, `BodyTooLarge` where its length is announced, what `check`
     raises of the session, and `SessionNotFound`.
     """
     limit = longest_body(request, service, beside)
-    if placed is not None:
-        if session_id is not None:
-            check(await service.records.known(tenant, session_id))
-        check_length(len(placed), limit)
-        async with service.admission.place(tenant):
-            yield placed
-        return
-    if not _is_large(request, limit):
+    if region_body is None and not _is_large(request, limit):
         body = await _read_chunks(request, limit)
         async with service.admission.place(tenant):
             yield body
         return
     if session_id is not None:
         check(await service.records.known(tenant, session_id))
-    async with whole_body(request, service, tenant, limit) as body, service.admission.place(tenant):
+    if region_body is not None:
+        check_length(len(region_body), limit)
+    arriving = whole_body(request, service, tenant, limit) if region_body is None else nullcontext(region_body)
+    async with arriving as body, service.admission.place(tenant):
         yield body
 
 
@@ -135,7 +131,7 @@ def _announced(request: Request, limit: Longest) -> int | None:
 
 def _body(request: Request) -> Body | None:
     """Return what the bulk lane knows of it; nothing where the service runs without."""
-    body: Body | None = request.scope.get("extensions", {}).get(EXTENSION)
+    body: Body | None = request.scope.get("extensions", {}).get(BODY_EXTENSION)
     return body
 
 

@@ -9,7 +9,7 @@ from fastapi import Request
 
 from app.compute import Compute
 from app.errors import MalformedHeader, UnsupportedMediaType
-from app.web.regions import EXTENSION, HEADER, Places, Regions
+from app.web.regions import HEADER, REGIONS_EXTENSION, Places, Regions
 from app.wire.codec import Buffer, Codec
 from app.wire.codecs import SAFETENSORS
 
@@ -25,7 +25,7 @@ def places_of(request: Request, codec: Codec) -> Places | None:
     header = request.headers.get(HEADER)
     if header is None:
         return None
-    regions: Regions | None = request.scope.get("extensions", {}).get(EXTENSION)
+    regions: Regions | None = request.scope.get("extensions", {}).get(REGIONS_EXTENSION)
     if regions is None:
         raise MalformedHeader("X-Optim-Regions is for connections that may have regions: send the body")
     if request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers:
@@ -35,7 +35,9 @@ def places_of(request: Request, codec: Codec) -> Places | None:
     return regions.places(header)
 
 
-async def placed(compute: Compute, buffers: list[Buffer], room: memoryview) -> tuple[list[Buffer], Mapping[str, str]]:
+async def write_into_room(
+    compute: Compute, buffers: list[Buffer], room: memoryview
+) -> tuple[list[Buffer], Mapping[str, str]]:
     """Write an answer into its room. Return what is left to send, and the header that has the number of bytes written.
 
     An answer that is longer than its room is sent.

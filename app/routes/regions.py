@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.errors import RouteNotFound, ServiceError
 from app.routes.query import StrictRoute
 from app.service import Has, Writer
-from app.web.regions import EXTENSION, Regions
+from app.web.regions import REGIONS_EXTENSION, Regions
 
 router = APIRouter(include_in_schema=False, route_class=StrictRoute)
 
@@ -21,7 +21,7 @@ async def lease(
     free: Annotated[list[int], Query(default_factory=list)],
 ) -> Response:
     """Give back the regions `free`, then make one of `nbytes` bytes: its descriptor comes with an interim answer."""
-    regions: Regions | None = http.scope.get("extensions", {}).get(EXTENSION)
+    regions: Regions | None = http.scope.get("extensions", {}).get(REGIONS_EXTENSION)
     has_interim_answers = http.scope["http_version"] != "1.0"
     if regions is None or not service.regions.limit or not has_interim_answers:
         raise RouteNotFound("regions are for connections through a Unix socket, on Linux, where the service offers any")

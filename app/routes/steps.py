@@ -13,7 +13,7 @@ from app.routes.bodies import BuffersResponse, tensors_body
 from app.routes.once import headers_of, read_once
 from app.routes.prefer import applied, prefers_minimal
 from app.routes.query import StrictRoute
-from app.routes.region_bodies import placed, places_of
+from app.routes.region_bodies import places_of, write_into_room
 from app.service import Has, Service, Writer
 from app.step import StepAnswer, StepRequest
 from app.wire.codecs import codec_accepted, codec_of
@@ -86,7 +86,7 @@ async def _answer(
     answer_codec = codec_accepted(http.headers.get("accept"), codec)
     once, minimal = read_conditions(http), prefers_minimal(http)
     places = places_of(http, codec)
-    async with tensors_body(http, service, caller.tenant, session_id, placed=places and places.body) as body:
+    async with tensors_body(http, service, caller.tenant, session_id, region_body=places and places.body) as body:
         request = await service.compute.run(
             lambda: codec.read_step(body, service.limits, once.with_body(body)), len(body)
         )
@@ -99,6 +99,6 @@ async def _answer(
         buffers = await service.compute.run(lambda: answer_codec.write_answer(written, request.forms), len(body))
         headers = headers_of(answer) | applied(minimal=minimal)
         if places is not None:
-            buffers, where = await placed(service.compute, buffers, places.room)
+            buffers, where = await write_into_room(service.compute, buffers, places.room)
             headers = {**headers, **where}
     return answer, BuffersResponse(buffers, answer_codec.media_type, headers)

@@ -7,7 +7,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.web.lane import Lane
 
-EXTENSION = "optim.body"
+BODY_EXTENSION = "optim.body"
 """The key of the `Body` in the ASGI scope's extensions."""
 BULK_BYTES = 1 << 16
 """The shortest body for the lane. uvicorn reads shorter ones as cheaply, and so much it reads ahead in any case."""

@@ -12,14 +12,13 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from app.errors import MalformedBody, MalformedHeader, ServiceError
-from app.web.body import EXTENSION, Body
+from app.web.body import BODY_EXTENSION, Body
 from app.web.deadlines import Deadlines, Timeouts
 from app.web.lane import Lane
 from app.web.one_write import OneWrite
 from app.web.pacing import Pacing
 from app.web.refusals import close_late, reason, refuse, reset_late
-from app.web.regions import EXTENSION as REGIONS
-from app.web.regions import Regions, offered
+from app.web.regions import REGIONS_EXTENSION, Regions, offered
 from app.web.request_head import check_version, origin_form, without_upgrade
 from app.web.starting import Starting
 
@@ -107,7 +106,8 @@ class Http(Starting):
         super().on_headers_complete()
         if self.scope["method"] != "HEAD":  # whose answer has no body to wait for
             self.cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
-        self.scope["extensions"] = {EXTENSION: Body(self._lane, self.cycle), REGIONS: self._regions}  # type: ignore[dict-item]
+        found: dict[str, Any] = {BODY_EXTENSION: Body(self._lane, self.cycle), REGIONS_EXTENSION: self._regions}
+        self.scope["extensions"] = found
 
     def on_body(self, body: bytes) -> None:
         self._count_body(len(body))

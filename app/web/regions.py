@@ -1,10 +1,10 @@
-"""Regions: memory that the service shares with one client on its own machine. Knows no route and no setting's name.
+"""Regions: memory that the service shares with one client on its own machine. Knows no route.
 
 A large body and its answer then pass no socket. A region is asked for over a connection of a Unix socket, belongs to
 it, and is gone with it. For one trust domain: a client may write into a region at any time, also while it is read. So:
 
 Rule 1: the service makes the memory, and seals its size: a shrunk file would kill the process that reads its end.
-Rule 2: nothing in a region is read as text or as a length but from a copy (see `_split` in the codec).
+Rule 2: nothing in a region is read as text or as a length but from a copy (see `app/wire/safetensors_tensors.py`).
 Rule 3: arrays of a region are read as numbers alone, as often as need be: a client that changes them meanwhile spoils
     its own step.
 Rule 4: views keep the memory: a connection that is lost in the middle of a step takes nothing from under it. Until the
@@ -25,7 +25,7 @@ from weakref import WeakSet
 
 from app.errors import BodyTooLarge, MalformedHeader, Overloaded
 
-EXTENSION = "optim.regions"
+REGIONS_EXTENSION = "optim.regions"
 """The key of a connection's `Regions` in the ASGI scope's extensions."""
 HEADER = "x-optim-regions"
 """The request's header: the places of its body and of its answer. The answer's: the answer's bytes."""

@@ -44,14 +44,41 @@ def test_gradients_may_be_made_by_any_client(client: Any) -> None:
     assert {name: array.tolist() for name, array in after.items()} == {"w": [4.0, 3.0], "b": [[2.0]]}
 
 
-def test_what_no_request_can_have_is_refused(connect: Connect) -> None:
-    client = connect("http://127.0.0.1:1")
-    for dtype in ("int64", "complex64", "bool"):
-        with pytest.raises(TypeError, match=r"'w' would have dtype .* expected one of float64, float32"):
-            client.empty({"w": 2}, dtype)
-    with pytest.raises(ValueError, match="expected lengths from 0 on"):
-        client.empty({"w": (2, -1)})
-    with pytest.raises(TypeError, match="integer"):
-        client.empty({"w": (2.5,)})
-    with pytest.raises(TypeError, match="shapes must be a dict"):
-        client.empty([2])
+@pytest.mark.parametrize("dtype", ["int64", "complex64", "bool", "float33", [1, 2]])
+def test_a_dtype_that_no_request_can_have_is_refused(connect: Connect, dtype: Any) -> None:
+    with pytest.raises(TypeError, match=r"'w' would have dtype .* expected one of float64, float32"):
+        connect("http://127.0.0.1:1").empty({"w": 2}, dtype)
+
+
+NO_SHAPE = "'w': a shape is an integer or a list of integers, .* name a tree's arrays by their paths, such as 'a/b'"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "error", "words"),
+    [
+        ({"w": {"kernel": (2, 3)}}, TypeError, NO_SHAPE),
+        ({"w": {1: 2}}, TypeError, NO_SHAPE),
+        ({"w": [(2,), (3,)]}, TypeError, NO_SHAPE),
+        ({"w": (2.5,)}, TypeError, NO_SHAPE),
+        ({"w": None}, TypeError, NO_SHAPE),
+        ({"w": "23"}, TypeError, NO_SHAPE),
+        ({1: (2,)}, TypeError, "an array's name must be a string, not 1"),
+        ({"w": (2, -1)}, ValueError, r"'w': a shape of \(2, -1\); expected lengths from 0 on"),
+        ([2], TypeError, "shapes must be a dict"),
+    ],
+)
+def test_a_shape_that_no_array_can_have_is_refused(
+    connect: Connect, shapes: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        connect("http://127.0.0.1:1").empty(shapes)
+
+
+def test_an_array_without_a_dtype_is_refused(connect: Connect) -> None:
+    with pytest.raises(ValueError, match="'w' has no dtype: give one for each array, or one for all"):
+        connect("http://127.0.0.1:1").empty({"w": 2, "b": 1}, {"b": "float32"})
+
+
+def test_a_shape_may_be_made_of_numpy_integers() -> None:
+    arrays = Plan({"w": np.int64(3), "b": np.array([2, 1])}, "float32").of(np.zeros(20, np.uint8))  # type: ignore[dict-item]
+    assert {name: array.shape for name, array in arrays.items()} == {"w": (3,), "b": (2, 1)}

@@ -1,8 +1,8 @@
 """Both clients with regions: the same results as without, arrays that stay, and every way back to the socket."""
 
+import logging
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import httpx2
 import numpy as np
 import pytest
 from optim_client import APIConnectionError, Client, _regions
-from optim_client._lane import Lane
+from optim_client._lane import CONNECTIONS, Lane
 from optim_client._protocol import Request
 from optim_client._request_ids import RequestIds
 
@@ -20,7 +20,7 @@ from tests.client.conftest import Connect
 from tests.client.raw import read_head
 from tests.client.test_fork import assert_right
 from tests.region_client import metric
-from tests.unix_service import unix_process, unix_service
+from tests.unix_service import unix_service
 
 SIZE = 300_000
 """Elements of float32: more than a body that is sent may have."""
@@ -93,13 +93,19 @@ def test_a_region_is_used_again_once_nobody_views_it(connect: Connect, url: str)
     assert len(set(places)) <= 3
 
 
-def test_gradients_in_a_region_are_not_copied(connect: Connect, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = connect(url)
-    session = held(client)
-    grads = client.empty({"w": SIZE})
+@pytest.fixture
+def copied(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return a list of the copies into regions from now on."""
     copied: list[object] = []
     copy = _regions._copy
     monkeypatch.setattr(_regions, "_copy", lambda *args: (copied.append(args), copy(*args)))
+    return copied
+
+
+def test_gradients_in_a_region_are_not_copied(connect: Connect, url: str, copied: list[object]) -> None:
+    client = connect(url)
+    session = held(client)
+    grads = client.empty({"w": SIZE})
     before = metric(url, LEASED)
     params = []
     for number in range(1, 5):
@@ -109,6 +115,44 @@ def test_gradients_in_a_region_are_not_copied(connect: Connect, url: str, monkey
     assert 1 <= metric(url, LEASED) - before <= 2  # the room for the answers
     session.step(grads={"w": gradients(5)})
     assert len(copied) == 1
+
+
+SHAPES = [
+    {"a": SIZE, "b": 9},
+    {"a": 9, "b": SIZE},
+    {"a": 7, "b": SIZE, "c": 9, "d": 5, "e": SIZE, "f": 3, "g": 1},
+]
+
+
+@pytest.mark.parametrize("shapes", SHAPES)
+def test_small_arrays_beside_large_ones_copy_none(
+    connect: Connect, url: str, copied: list[object], shapes: dict[str, int]
+) -> None:
+    client = connect(url)
+    session = client.sessions.create("sgd", lr=1.0, hold_params=True)
+    session.put_params({name: np.zeros(size, np.float32) for name, size in shapes.items()})
+    grads = client.empty(shapes)
+    for name, size in shapes.items():
+        grads[name][:] = gradients(size, size)
+    params = session.step(grads=grads)
+    assert copied == []
+    assert all(np.array_equal(params[name], -gradients(size, size)) for name, size in shapes.items())
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_other_gradients_beside_made_ones_are_copied(
+    connect: Connect, url: str, copied: list[object], name: str
+) -> None:
+    client = connect(url)
+    session = client.sessions.create("sgd", lr=1.0, hold_params=True)
+    session.put_params({"a": np.zeros(9, np.float32), "b": np.zeros(SIZE, np.float32)})
+    grads = client.empty({"a": 9, "b": SIZE})
+    grads["a"][:], grads["b"][:] = 1, 1
+    other = np.full_like(grads[name], 2)
+    params = session.step(grads={**grads, name: other})
+    assert len(copied) == 1
+    assert set(params[name].tolist()) == {-2}
+    assert set(grads[name].tolist()) == {1}
 
 
 def test_a_part_of_the_made_gradients_keeps_the_rest(connect: Connect, url: str) -> None:
@@ -158,7 +202,7 @@ def test_after_a_lost_step_made_gradients_are_private(tmp_path: Path) -> None:
         server = threading.Thread(target=lose_the_step)
         server.start()
         lane = Lane(httpx2.URL("http://localhost"), {}, RequestIds(), str(tmp_path / "socket"))
-        grads = lane.empty(1 << 21, 4096)
+        grads = lane.empty(1 << 21, 4096, httpx2.Timeout(10))
         grads[:] = 1
         request = Request("POST", "/v1/sessions/s/steps", body=[b"head" * 2, grads.data])
         outcome = lane.exchange(request, httpx2.Timeout(10))
@@ -170,6 +214,44 @@ def test_after_a_lost_step_made_gradients_are_private(tmp_path: Path) -> None:
     grads[:] = 2
     assert memory[4096] == 1
     assert set(grads.tolist()) == {2}
+
+
+def test_a_silent_service_delays_made_gradients_by_the_timeout(
+    connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "optim_client")
+    given_up: list[bytes] = []
+
+    def wait_for_the_end() -> None:
+        link, _ = listener.accept()
+        with link:
+            link.settimeout(20)
+            read_head(link)
+            given_up.append(link.recv(1))
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        server = threading.Thread(target=wait_for_the_end)
+        server.start()
+        grads = connect(f"unix://{tmp_path}/socket", timeout=0.2).empty({"w": SIZE})
+        server.join()
+    assert given_up == [b""]
+    assert grads["w"].shape == (SIZE,)
+    assert f"will be copied: POST /v1/regions at unix://{tmp_path}/socket: no answer in time" in caplog.text
+
+
+def test_made_gradients_wait_for_a_connection_like_any_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "optim_client")
+    lane = Lane(httpx2.URL("http://localhost"), {}, RequestIds(), str(tmp_path / "socket"))
+    for _ in range(CONNECTIONS):
+        lane._places.acquire()
+    made: list[Any] = []
+    thread = threading.Thread(target=lambda: made.append(lane.empty(1 << 21, 0, httpx2.Timeout(0.1))), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert [len(memory) for memory in made] == [1 << 21]
+    assert "will be copied: 100 calls are under way" in caplog.text
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 20, 6 << 20])
@@ -200,39 +282,6 @@ def test_a_server_that_comes_back_gives_new_regions(connect: Connect, tmp_path: 
             kept.append(session.step(grads=grads)["w"])
         assert metric(url, LEASED) >= 2
     assert [array.tobytes() for array in kept] == sent()
-
-
-@pytest.mark.usefixtures("_short_waits")
-def test_steps_are_taken_once_while_the_server_is_killed(connect: Connect, tmp_path: Path) -> None:
-    store = f"--store=lmdb:{tmp_path}/store"
-    ends = threading.Event()
-    draw = np.random.default_rng(0)
-    lives = 0
-
-    def live() -> None:
-        nonlocal lives
-        while not ends.is_set():
-            with unix_process(tmp_path, store) as process:
-                lives += 1
-                ends.wait(draw.uniform(0.1, 0.4) if lives < 4 else 60)
-                process.kill()
-
-    expected = sent(steps=40)
-    server = threading.Thread(target=live)
-    server.start()
-    try:
-        client = connect(f"unix://{tmp_path}/socket")
-        session = held(client)
-        grads = client.empty({"w": SIZE})
-        for number in range(1, 41):
-            grads["w"][:] = gradients(number)
-            params = session.step(grads=grads if number % 2 else {"w": gradients(number)})["w"]
-            assert params.tobytes() == expected[number - 1], number
-            time.sleep(0.02)
-    finally:
-        ends.set()
-        server.join()
-    assert lives > 2
 
 
 def test_a_fork_shares_no_array_of_a_region(url: str) -> None:

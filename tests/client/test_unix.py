@@ -64,8 +64,15 @@ def test_a_proxy_of_the_environment_is_not_asked(
 
 
 def test_an_absent_server_is_a_connection_error_with_the_path(connect: Connect, tmp_path: Path) -> None:
-    with pytest.raises(APIConnectionError, match=f"GET unix://{tmp_path}/none:/v1/sessions/s-1: no connection"):
+    with pytest.raises(APIConnectionError, match=f"GET /v1/sessions/s-1 at unix://{tmp_path}/none: no connection"):
         connect(f"unix://{tmp_path}/none", max_retries=0).sessions.get("s-1")
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # HTTPX leaves the one that found no server
+def test_an_absent_server_of_a_file_is_named_too(connect: Connect, tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(b"state")
+    with pytest.raises(APIConnectionError, match=f"POST /v1/sessions at unix://{tmp_path}/none: no connection"):
+        connect(f"unix://{tmp_path}/none", max_retries=0).sessions.create_from_state(tmp_path / "state")
 
 
 def test_keys_are_needed_as_over_tcp(connect: Connect, tmp_path: Path) -> None:

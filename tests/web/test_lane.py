@@ -8,7 +8,7 @@ import trustme
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.web.body import EXTENSION
+from app.web.body import BODY_EXTENSION
 from optim_engine.buffers import BUFFERS
 from tests.web.echo import LARGE, digest, echo
 from tests.web.sockets import Wire, listening, post
@@ -20,7 +20,7 @@ def test_a_large_body_bypasses_the_parser() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             buffer = memoryview(bytearray(len(LARGE)))
-            taken = scope["extensions"][EXTENSION].receive_into(buffer, counted.append)
+            taken = scope["extensions"][BODY_EXTENSION].receive_into(buffer, counted.append)
             seen.append((taken, await receive(), bytes(buffer)))
             await Response()(scope, receive, send)
 

@@ -67,15 +67,15 @@ class AsyncHttpx:
                 timeout=timeout,
             ) as response:
                 if other := self._ids.foreign(request_id, response.status_code, response.headers):
-                    return _http.foreign_answer(_http.where(response.request), request_id, other)
+                    return _http.foreign_answer(_http.where(response.request, self._path), request_id, other)
                 if request.into is None or not response.is_success:
                     return _http.answer(response, await response.aread())
                 await _write(request.into, response)
                 return _http.answer(response, b"")
         except httpx2.RequestError as error:
-            return _http.connection_error(error)
+            return _http.connection_error(error, self._path)
 
-    async def empty(self, nbytes: int, before: int) -> Memory:
+    async def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory of this process, which HTTPX copies."""
         return np.empty(nbytes, np.uint8)
 

@@ -54,9 +54,9 @@ class AsyncLane:
         finally:
             places.release()
 
-    async def empty(self, nbytes: int, before: int) -> Memory:
+    async def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory for arrays: in a region, with room for a header, if there is one."""
-        return await asyncio.wrap_future(self._threads.submit(self._lane.empty, nbytes, before))
+        return await asyncio.wrap_future(self._threads.submit(self._lane.empty, nbytes, before, timeout))
 
     async def close(self) -> None:
         """Close the idle connections; those in use are closed when their calls end."""

@@ -37,9 +37,9 @@ class AsyncDirect:
             return await self._httpx.exchange(request, timeout)
         return await self._lane.exchange(request, timeout)
 
-    async def empty(self, nbytes: int, before: int) -> Memory:
+    async def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory for a request's arrays, in a region where the lane has one."""
-        return await self._lane.empty(nbytes, before)
+        return await self._lane.empty(nbytes, before, timeout)
 
     async def close(self) -> None:
         """Close the connections of this process."""

@@ -104,27 +104,31 @@ class Client(Options):
     def empty(self, shapes: Shapes, dtype: DTypes = "float32") -> Arrays:
         """Return arrays for gradients, with arbitrary values: `step` sends them without a copy where it can.
 
-        Over a Unix socket, on Linux, they lie in memory that the service shares. Give all of them to a step, and
-        nothing else: other gradients are copied. Write into them anew for each step, but not while one is under way.
+        Over a Unix socket, on Linux, they lie in memory that the service shares. In a session with `hold_params` and no
+        `wire_dtype`, a step by all of these gradients copies only those below 4 KiB; any other step copies all once.
+        Write into them anew for each step, but not while one is under way.
 
         Args:
             shapes: The shape of each, by name.
             dtype: The dtype of all, or of each by name.
 
         Returns:
-            The arrays by name. Elsewhere they are as NumPy makes them.
+            The arrays by name. Where no memory is shared they are as NumPy makes them, and the logger `optim_client`
+            says at debug why.
 
         Raises:
-            TypeError: A dtype is unknown, or a length is no integer.
-            ValueError: A length is below 0.
+            TypeError: A name is no string, a dtype is unknown, or a shape is no integer or list of integers.
+            ValueError: A length is below 0, or an array has no dtype.
 
         Example:
+            held = client.sessions.create("adamw", hold_params=True)
+            held.put_params(params)
             grads = client.empty({"w": 2, "b": 1})
             grads["w"][:], grads["b"][:] = 0.5, 1
-            params = session.step(params, grads)
+            params = held.step(grads=grads)
         """
         plan = Plan(shapes, dtype)
-        return plan.of(self._transport.empty(plan.nbytes, plan.before))
+        return plan.of(self._transport.empty(plan.nbytes, plan.before, self.timeout))
 
     def close(self) -> None:
         """Close the connections. A later call raises `RuntimeError`.

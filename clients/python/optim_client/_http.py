@@ -54,15 +54,17 @@ def answer(response: httpx2.Response, body: bytes) -> Response:
     return Response(response.status_code, dict(response.headers), body)
 
 
-def where(request: httpx2.Request) -> str:
-    """Return the method and the address, without a password."""
+def where(request: httpx2.Request, path: str = "") -> str:
+    """Return the method and the address, without a password; `path` is that of a Unix socket."""
+    if path:
+        return f"{request.method} {request.url.path} at unix://{path}"
     return f"{request.method} {request.url.scheme}://{request.url.netloc.decode()}{request.url.path}"
 
 
-def connection_error(error: httpx2.RequestError) -> APIConnectionError:
-    """Return an error of HTTPX as this library's."""
+def connection_error(error: httpx2.RequestError, path: str = "") -> APIConnectionError:
+    """Return an error of HTTPX as this library's; `path` is that of a Unix socket."""
     sent = not isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
-    return no_answer(where(error.request), error, sent=sent)
+    return no_answer(where(error.request, path), error, sent=sent)
 
 
 def no_answer(where: str, error: Exception, *, sent: bool) -> APIConnectionError:

@@ -65,15 +65,15 @@ class Httpx:
                 timeout=timeout,
             ) as response:
                 if other := self._ids.foreign(request_id, response.status_code, response.headers):
-                    return _http.foreign_answer(_http.where(response.request), request_id, other)
+                    return _http.foreign_answer(_http.where(response.request, self._path), request_id, other)
                 if request.into is None or not response.is_success:
                     return _http.answer(response, response.read())
                 _write(request.into, response)
                 return _http.answer(response, b"")
         except httpx2.RequestError as error:
-            return _http.connection_error(error)
+            return _http.connection_error(error, self._path)
 
-    def empty(self, nbytes: int, before: int) -> Memory:
+    def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory of this process, which HTTPX copies."""
         return np.empty(nbytes, np.uint8)
 

@@ -1,7 +1,8 @@
 """The lane: a zero-copy transport over HTTP/1.1. Buffers are sent in place; a large answer stays where it arrives.
 
 HTTPX copies both several times, and its bookkeeping costs more than a small step. The lane speaks http and https to the
-service itself; the rest (a transport of the user's, a proxy, a password in the URL, cookies, files) goes through HTTPX.
+service itself, also over a Unix socket; the rest (a transport of the user's, a proxy, a password in the URL, cookies,
+files) goes through HTTPX.
 """
 
 import os
@@ -18,13 +19,14 @@ import numpy as np
 
 from optim_client import _fork, _http, _http1, _regions, _request_ids, _sockets
 from optim_client._buffers import Buffers
-from optim_client._protocol import Buffer, Outcome, Request, Response
+from optim_client._protocol import Buffer, Outcome, Request, Response, log
 from optim_client._regions import Memory, Regions
 from optim_client._request_ids import RequestIds
 from optim_client._transport import CLOSED
 
 CONNECTIONS = 100
 """The largest number of open connections, as in HTTPX."""
+TOO_MANY = f"{CONNECTIONS} calls are under way"
 IDLE_SECONDS = 60.0
 """Shorter than the service's keep-alive, so that a connection is rarely closed while a request is on its way."""
 
@@ -81,22 +83,33 @@ class Lane:
         finally:
             places.release()
 
-    def empty(self, nbytes: int, before: int) -> Memory:
+    def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory for arrays: in a region of the next connection, with room for a header, if there is one."""
-        memory = None
+        memory: Memory | str = "memory is shared over a Unix socket, on Linux, from 1 MiB on"
         if self._service.may_have_regions and nbytes >= _regions.SMALLEST_BYTES:
-            with self._places:
-                connection = self.take()
-                try:
-                    memory = connection.empty(nbytes, before)
-                finally:
-                    self.give_back(connection)
-        return np.empty(nbytes, np.uint8) if memory is None else memory
+            memory = self._empty(nbytes, before, timeout)
+        if isinstance(memory, str):
+            log.debug("gradients of %d bytes will be copied: %s", nbytes, memory)
+            return np.empty(nbytes, np.uint8)
+        return memory
+
+    def _empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory | str:
+        places = self._places
+        if not places.acquire(timeout=timeout.pool):
+            return TOO_MANY
+        try:
+            connection = self.take()
+            try:
+                return connection.empty(nbytes, before, timeout)
+            finally:
+                self.give_back(connection)
+        finally:
+            places.release()
 
     def no_place(self, request: Request) -> Outcome:
         """Return the error of a request that waited too long for a connection."""
         where = self._service.where(request)
-        return _http.no_answer(where, TimeoutError(f"{CONNECTIONS} calls are under way"), sent=False)
+        return _http.no_answer(where, TimeoutError(TOO_MANY), sent=False)
 
     def take(self) -> "Connection":
         """Return the connection that was used last and is still open, or one that is yet to be opened."""
@@ -136,7 +149,7 @@ class _Service:
         self.ids = ids
         self._path = path
         self.may_have_regions = bool(path) and sys.platform == "linux"
-        self._origin = f"unix://{path}:" if path else f"{url.scheme}://{url.netloc.decode('ascii')}"
+        self._origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
         self._prefix = url.raw_path.decode("ascii").rstrip("/")
         self._headers = {"host": url.netloc.decode("ascii"), "accept-encoding": "identity", **headers}
         self._host = url.raw_host.decode("ascii").strip("[]")
@@ -146,7 +159,8 @@ class _Service:
 
     def where(self, request: Request) -> str:
         """Return the method and the address, without a password."""
-        return f"{request.method} {self._origin}{self._prefix}{request.path}"
+        before, after = ("", f" at unix://{self._path}") if self._path else (self._origin, "")
+        return f"{request.method} {before}{self._prefix}{request.path}{after}"
 
     def bytes_of(self, request: Request, request_id: str) -> Sequence[Buffer]:
         """Return the request as buffers to send."""
@@ -216,17 +230,18 @@ class Connection:
             if not self._whole:
                 placed.let_go()
 
-    def empty(self, nbytes: int, before: int) -> Memory | None:
-        """Return memory in a region, with room for a header before it; `None` where there is no region."""
+    def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory | str:
+        """Return memory in a region, with room for a header before it; or the reason why there is none."""
         assert self._regions is not None
+        self._timeout = timeout
         try:
             if self._socket is None:
-                self._connect(self._timeout.connect)
+                self._connect(timeout.connect)
             loan = self._regions.take(before + nbytes, self._ask, before)
-        except (OSError, _http1.BadAnswer):
+        except (OSError, _http1.BadAnswer) as error:
             self._whole = False
-            return None
-        return None if loan is None else np.asarray(loan)[:nbytes]
+            return str(error) or type(error).__name__
+        return "the service gave no region" if loan is None else np.asarray(loan)[:nbytes]
 
     def _exchange(self, link: socket.socket, request: Request, timeout: httpx2.Timeout) -> Outcome:
         self._whole = False

@@ -39,7 +39,7 @@ class Local:
         """Send one try of a request; return its answer, or the error that came instead of one."""
         return self._service.exchange(request, timeout).result()
 
-    def empty(self, nbytes: int, before: int) -> Memory:
+    def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory of this process."""
         return np.empty(nbytes, np.uint8)
 
@@ -58,7 +58,7 @@ class AsyncLocal:
         """Send one try of a request; return its answer, or the error that came instead of one."""
         return await asyncio.wrap_future(self._service.exchange(request, timeout))
 
-    async def empty(self, nbytes: int, before: int) -> Memory:
+    async def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory of this process."""
         return np.empty(nbytes, np.uint8)
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -115,21 +116,21 @@ class Regions:
         self._idle.clear()
 
     def room_of(self, buffers: Sequence[Buffer]) -> Region | None:
-        """Return the region in which the buffers after the first lie, in a row from its start on."""
+        """Return the region that has the buffers after the first in a row from its start on.
+
+        Small arrays come as a copy, in `bytes`, which has no place in a region: the region must have the same bytes.
+        """
         if not self._rooms:
             return None
         first, *rest = buffers
-        begin = end = 0
-        for buffer in rest:
-            if not buffer:
-                continue
-            address = _address(np.frombuffer(buffer, np.uint8))
-            if end and address != end:
-                return None
-            begin, end = begin or address, address + len(buffer)
+        parts = list(zip(accumulate(map(len, rest), initial=0), rest, strict=False))
+        copies = [(offset, part) for offset, part in parts if isinstance(part, bytes)]
+        views = [(offset, part) for offset, part in parts if len(part) and not isinstance(part, bytes)]
+        begins = {_address(np.frombuffer(part, np.uint8)) - offset for offset, part in views}
         for region in list(self._rooms):
-            if begin == region.address + region.start and len(first) <= region.start and region.is_shared:
-                return region
+            if begins == {region.address + region.start} and len(first) <= region.start and region.is_shared:
+                made = region.memory[region.start :]
+                return region if all(made[at : at + len(part)].tobytes() == part for at, part in copies) else None
         return None
 
     def _fitting(self, nbytes: int) -> Region | None:

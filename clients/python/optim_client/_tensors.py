@@ -82,7 +82,7 @@ def _written(
 ) -> _Written:
     """Write the header of arrays, which a training loop sends again and again. Each of `kinds` is a kind and names."""
     names = [f"{kind}/{name}" for kind, *below in kinds for name in below]
-    order = sorted(range(len(names)), key=lambda i: (-dtypes[i].itemsize, names[i]))
+    order = in_order(names, dtypes)
     entries, end = dict[str, Any](), 0
     for i in order:
         start, end = end, end + math.prod(shapes[i]) * dtypes[i].itemsize
@@ -90,6 +90,11 @@ def _written(
         entries[names[i]] = {"dtype": code, "shape": shapes[i], "data_offsets": (start, end)}
     text = _text_of(entries)
     return _Written(("," * (len(entries) > 0) + text[1:]).encode(), order)
+
+
+def in_order(names: Sequence[str], dtypes: Sequence[np.dtype[Any]]) -> list[int]:
+    """Return the numbers of the arrays in the order of their bytes in a body: wide dtypes first, then by name."""
+    return sorted(range(len(names)), key=lambda i: (-dtypes[i].itemsize, names[i]))
 
 
 def _text_of(value: Any) -> str:

@@ -1,7 +1,7 @@
-"""The seam between a client and its connections: one method, which answers one try of a request.
+"""The seam between a client and its connections: a try of a request, memory for gradients, and the end.
 
-To add a transport: a class for each of these two protocols, a row in
-`_transports.py` and in `_async_transports.py`, and the form of its address in `_address.py`.
+To add a transport: a class for each of these two protocols, a row in `_transports.py` and in `_async_transports.py`,
+and the form of its address in `_address.py`.
 
 Both kinds share these rules. A client and its `with_options` share one transport. A forked process never uses an
 inherited connection: the transport opens its own ones there, or raises `RuntimeError`. After `close`, `exchange` raises
@@ -24,7 +24,7 @@ class Transport(Protocol):
     def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
 
-    def empty(self, nbytes: int, before: int) -> Memory:
+    def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory for a request's arrays, and `before` it room for a header if it is shared with the service."""
 
     def close(self) -> None:
@@ -37,7 +37,7 @@ class AsyncTransport(Protocol):
     async def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
 
-    async def empty(self, nbytes: int, before: int) -> Memory:
+    async def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory for a request's arrays, and `before` it room for a header if it is shared with the service."""
 
     async def close(self) -> None:

@@ -32,9 +32,9 @@ class Direct:
             return self._httpx.exchange(request, timeout)
         return self._lane.exchange(request, timeout)
 
-    def empty(self, nbytes: int, before: int) -> Memory:
+    def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory for a request's arrays, in a region where the lane has one."""
-        return self._lane.empty(nbytes, before)
+        return self._lane.empty(nbytes, before, timeout)
 
     def close(self) -> None:
         """Close the connections of this process."""
