@@ -1,58 +1,71 @@
-"""The sessions of a service: created, listed, found, and followed page by page."""
+"""The clients with a real service: in one process, and in two. The bits are the same everywhere."""
 
-import json
 from typing import Any
-from uuid import uuid4
 
-from tests.client.conftest import Connect
-from tests.client.documents import SESSION
-from tests.client.scripted import Answer, ScriptedServer
-from tests.client.training import some_params, train
+import numpy as np
+import pytest
+from optim_client import InvalidSession, NonFinite, SessionNotFound, TensorMismatch
 
-
-def test_pages_are_followed_to_the_last(connect: Connect) -> None:
-    def page(ids: list[str], cursor: str | None) -> Answer:
-        sessions = [{**SESSION, "id": one} for one in ids]
-        return Answer(body=json.dumps({"sessions": sessions, "next_cursor": cursor}).encode())
-
-    with ScriptedServer(page(["c", "b"], "x/y"), page([], "z"), page(["a"], None), page(["c"], "b")) as server:
-        client = connect(server.url)
-        assert [session.id for session in client.sessions] == ["c", "b", "a"]
-        first = client.sessions.list(limit=1)
-    assert ([session.id for session in first.sessions], first.next_cursor) == (["c"], "b")
-    assert [seen.path.partition("?")[2] for seen in server.seen] == ["", "cursor=x%2Fy", "cursor=z", "limit=1"]
+from tests.client.training import bits, some_params, train
 
 
-def test_sessions_are_listed_page_by_page_newest_first(client: Any) -> None:
-    made = [client.sessions.create("sgd", lr=0.1).id for _ in range(3)]
-    page = client.sessions.list(limit=2)
-    assert [session.id for session in page.sessions] == made[:0:-1]
-    older = client.sessions.list(limit=1, cursor=page.next_cursor)
-    assert [session.id for session in older.sessions] == made[:1]
-    assert [session.id for session in client.sessions][:3] == made[::-1]
-    client.sessions.delete(made[0])
-    assert made[0] not in [session.id for session in client.sessions]
+def test_parameters_have_the_engines_bits_everywhere(client: Any, unbroken: dict[str, Any]) -> None:
+    session = client.sessions.create("adamw", lr=0.01)
+    params = train(session, some_params(), range(1, 11))
+    assert bits(params) == unbroken
+    assert session.info.step == session.get().step == 10
 
 
-def test_sessions_are_found_by_label_and_optimizer(client: Any) -> None:
-    labels = {"run": f"at 12:30 & later {uuid4()}", "team": str(uuid4())}
-    made = [client.sessions.create(name, lr=0.1, labels=labels).id for name in ("sgd", "adamw")]
-    client.sessions.create("sgd", lr=0.1, labels={"run": "at 12"})
-    assert [session.id for session in client.sessions.find(labels=labels)] == made[::-1]
-    assert [session.id for session in client.sessions.find(labels={"team": labels["team"]}, optimizer="sgd")] == made[
-        :1
+def test_a_session_lives_from_its_creation_to_its_deletion(client: Any) -> None:
+    session = client.sessions.create("adamw", lr=0.01, labels={"run": "1"}, ttl_seconds=600, clip={"global_norm": 1.0})
+    assert (session.info.hyperparameters["lr"], session.info.labels, session.info.step) == (0.01, {"run": "1"}, 0)
+    train(session, some_params(), range(1, 4))
+    assert session.metrics.lr == 0.01
+    assert session.metrics.grad_norm > session.metrics.clip_scale > 0
+
+    again = client.sessions.get(session.id)
+    assert again.info == session.get()
+    assert again.digest == session.digest
+    assert again.info.tensors["encoder/0/weight"].shape == (3, 5)
+    assert again.info.tensors["scale"].shape == ()
+    assert [row.step for row in session.history()] == [1, 2, 3]
+    assert [row.step for row in session.history(last=2)] == [2, 3]
+    assert [(row.step, row.loss, row.grad_norm) for row in session.history(after=2, limit=1)] == [
+        (3, 1 / 3, session.metrics.grad_norm)
     ]
-    page = client.sessions.list(labels={"run": labels["run"]}, optimizer="adamw", limit=1)
-    assert [session.id for session in page.sessions] == made[1:]
-    assert list(client.sessions.find(labels={"run": "none"})) == []
+
+    assert session.update(lr=0.5, labels={"run": None}).hyperparameters["lr"] == 0.5
+    assert client.sessions.update(session.id, clip=None).info.clip is None
+    assert session.get().labels == {}
+
+    session.delete()
+    with pytest.raises(SessionNotFound, match=session.id) as raised:
+        session.get()
+    assert raised.value.request_id
 
 
-def test_a_listed_session_has_its_size_and_get_its_tensors(client: Any) -> None:
-    labels = {"run": str(uuid4())}
-    session = client.sessions.create("adamw", lr=0.01, labels=labels)
-    train(session, some_params(), range(1, 2))
-    (listed,) = client.sessions.find(labels=labels)
-    assert (dict(listed.info.tensors), listed.info.tensor_count) == ({}, len(some_params()))
-    assert listed.info.state_bytes > 0
-    read = listed.get()
-    assert (len(read.tensors), read.tensor_count, read.state_bytes) == (len(some_params()), len(some_params()), None)
+def test_a_wrong_setting_or_tensor_is_named(client: Any) -> None:
+    with pytest.raises(InvalidSession, match="momentun"):
+        client.sessions.create("sgd", lr=0.1, momentun=0.9)
+    session = client.sessions.create("sgd", lr=0.1)
+    w = {"w": np.float32([1, 2])}
+    session.step(w, w)
+    with pytest.raises(TensorMismatch) as mismatch:
+        session.step({"w": np.float32([1, 2, 3])}, {"w": np.float32([1, 2, 3])})
+    assert (mismatch.value.tensor, mismatch.value.expected) == ("w", "float32 [2]")
+    assert mismatch.value.got == "float32 [3]"
+    with pytest.raises(NonFinite) as non_finite:
+        session.step(w, {"w": np.float32([1, np.nan])})
+    assert (non_finite.value.tensor, non_finite.value.index) == ("w", [1])
+    assert session.get().step == session.info.step == 1
+
+
+def test_parameters_that_are_not_finite_come_as_they_are(client: Any) -> None:
+    session = client.sessions.create("sgd", lr=1e30, hold_params=True)
+    large = {"w": np.float32([1e30, -1e30, 0])}
+    params = session.step(large, large)
+    assert params["w"].tolist() == [-np.inf, np.inf, 0]
+    assert bits(session.params()) == bits(params)
+    assert (session.metrics.param_norm, session.metrics.update_norm) == (np.inf, np.inf)
+    session.put_params({"w": np.float32([np.nan, -0.0, 1e-45])})
+    assert bits(session.params()) == bits({"w": np.float32([np.nan, -0.0, 1e-45])})

@@ -19,8 +19,10 @@ from optim_client import (
     Sessions,
     _async_client,
     _async_session,
+    _async_sessions,
     _client,
     _session,
+    _sessions,
 )
 
 TWINS: list[tuple[Any, Any]] = [(Client, AsyncClient), (Sessions, AsyncSessions), (Session, AsyncSession)]
@@ -101,7 +103,9 @@ def test_both_clients_have_the_same_docstrings(sync: Any, other: Any) -> None:
         assert inspect.getdoc(member) == as_sync(inspect.getdoc(public(other)[name]) or ""), name
 
 
-@pytest.mark.parametrize(("sync", "other"), [(_client, _async_client), (_session, _async_session)])
+@pytest.mark.parametrize(
+    ("sync", "other"), [(_client, _async_client), (_session, _async_session), (_sessions, _async_sessions)]
+)
 def test_both_clients_have_the_same_code_up_to_await(sync: Any, other: Any) -> None:
     ours, theirs = functions(sync), functions(other)
     assert list(ours) == list(theirs)

@@ -7,8 +7,10 @@ with Client() as client:
         params = session.step(params, grads, loss=loss)
 """
 
-from optim_client._async_client import AsyncClient, AsyncSession, AsyncSessions
-from optim_client._client import Client, Session, Sessions
+from optim_client._async_client import AsyncClient
+from optim_client._async_sessions import AsyncSession, AsyncSessions
+from optim_client._client import Client
+from optim_client._sessions import Session, Sessions
 from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, Preview, SessionInfo, TensorInfo
 from optim_client.errors import (
     APIConnectionError,

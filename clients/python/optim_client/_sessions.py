@@ -1,0 +1,222 @@
+"""The sessions of a client, each with its verbs; `_async_sessions.py` is the same with `await`."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from optim_client import _calls
+from optim_client._protocol import Call
+from optim_client._session import SessionSteps
+from optim_client.documents import Page, SessionInfo
+from optim_client.settings import Changes, ForkSettings, Optimizer, Settings
+
+if TYPE_CHECKING:
+    from optim_client._client import Client
+
+
+class SessionList:
+    """The sessions of a service, newest first: by pages, by labels, or all of them."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+
+    def list(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        optimizer: Optimizer | None = None,
+    ) -> Page["Session"]:
+        """Return a page of sessions, newest first; `find` follows the pages.
+
+        Args:
+            limit: The largest number of sessions in the page.
+            cursor: The `next_cursor` of the page before.
+            labels: Only sessions that have all of these.
+            optimizer: Only sessions of this one.
+
+        Returns:
+            The page, which may be empty and have a `next_cursor`.
+
+        Raises:
+            MalformedQuery: An argument is unknown or out of range.
+            TypeError: `labels` is no dict. Nothing was sent.
+
+        Example:
+            page = client.sessions.list(limit=10, optimizer="adamw")
+        """
+        page = self._client._run(_calls.list_sessions(limit, cursor, labels, optimizer))
+        return Page([Session(self._client, info) for info in page.sessions], page.next_cursor, page.unreadable)
+
+    def find(
+        self, *, labels: Mapping[str, str] | None = None, optimizer: Optimizer | None = None
+    ) -> Iterator["Session"]:
+        """Return sessions, newest first, a page at a time as they are asked for.
+
+        Args:
+            labels: Only sessions that have all of these.
+            optimizer: Only sessions of this one.
+
+        Returns:
+            An iterator over the sessions.
+
+        Raises:
+            MalformedQuery: An argument is unknown.
+            TypeError: `labels` is no dict. Nothing was sent.
+
+        Example:
+            steps = [each.info.step for each in client.sessions.find(labels={"run": "mnist-3"})]
+        """
+        page = self.list(labels=labels, optimizer=optimizer)
+        yield from page.sessions
+        while page.next_cursor is not None:
+            page = self.list(cursor=page.next_cursor, labels=labels, optimizer=optimizer)
+            yield from page.sessions
+
+    def __iter__(self) -> Iterator["Session"]:
+        return self.find()
+
+
+class Sessions(SessionList):
+    """The sessions of a service: `client.sessions`. Iterate over it for all of them, newest first."""
+
+    def create(self, optimizer: Optimizer, **settings: Unpack[Settings]) -> "Session":
+        """Create a session.
+
+        Args:
+            optimizer: The name of the update rule.
+            settings: Hyperparameters (`lr`, `weight_decay`, …) and the session's other settings (`schedule`, `clip`,
+                `groups`, `labels`, `hold_params`, …), by name; the service has the defaults.
+
+        Returns:
+            The session, at step 0.
+
+        Raises:
+            InvalidSession: A setting is unknown, of the wrong type, or out of range.
+            QuotaExceeded: The tenant has reached its limit of sessions.
+            TypeError: JSON lacks a setting's type. Nothing was sent.
+            ValueError: A setting is NaN or infinite. Nothing was sent.
+
+        Example:
+            session = client.sessions.create("adamw", lr=1e-3, labels={"run": "mnist-3"})
+        """
+        return self._session(_calls.create(optimizer, settings))
+
+    def create_from_state(self, path: str | os.PathLike[str]) -> "Session":
+        """Create a session from a saved state, with its settings, counts and labels.
+
+        Args:
+            path: A file of `save_state`.
+
+        Returns:
+            A new session, at the step of the file.
+
+        Raises:
+            InvalidState: The file is not what its digest says.
+            BadRequest: The file cannot be read as a state.
+            OSError: The file cannot be read.
+
+        Example:
+            session.save_state(path)
+            copy = client.sessions.create_from_state(path)
+        """
+        with Path(path).open("rb") as file:
+            return self._session(_calls.create_from_state(file))
+
+    def get(self, session_id: str, *, step: int | None = None) -> "Session":
+        """Return a session as it is now.
+
+        Args:
+            session_id: Its id.
+            step: The step that it must be at.
+
+        Returns:
+            The session.
+
+        Raises:
+            SessionNotFound: The session was deleted, has expired, never existed, or is another tenant's.
+            StepMismatch: The session is at another step than `step`.
+
+        Example:
+            session = client.sessions.get(session.id, step=1)
+        """
+        return self._session(_calls.get(session_id, step))
+
+    def update(self, session_id: str, **changes: Unpack[Changes]) -> "Session":
+        """Change settings from the next step on, even if other clients have changed the session.
+
+        Args:
+            session_id: Its id.
+            changes: Settings by name. `None` puts a default back; labels are merged key by key.
+
+        Returns:
+            The session with the new settings.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+            InvalidSession: A setting is unknown, of the wrong type, or out of range.
+            TypeError: JSON lacks a setting's type, or the optimizer would change. Nothing was sent.
+            ValueError: A setting is NaN or infinite. Nothing was sent.
+
+        Example:
+            client.sessions.update(session.id, lr=1e-4)
+        """
+        return self._session(_calls.update(session_id, changes))
+
+    def delete(self, session_id: str) -> None:
+        """Delete a session, with its state and its history.
+
+        Args:
+            session_id: Its id.
+
+        Raises:
+            SessionNotFound: The session does not exist.
+
+        Example:
+            client.sessions.delete(session.id)
+        """
+        self._client._run(_calls.delete(session_id))
+
+    def _session(self, call: Call[SessionInfo]) -> "Session":
+        """Make a call that answers a session; return that, with its ETag."""
+        info, etag = self._client._run(_calls.tagged(call))
+        return Session(self._client, info, etag)
+
+
+class Session(SessionSteps):
+    """One training run's optimizer, made by `client.sessions`. For one step at a time, from one place at a time."""
+
+    _client: "Client"
+
+    def __init__(self, client: "Client", info: SessionInfo, etag: str | None = None) -> None:
+        super().__init__(client, info, etag)
+
+    @property
+    def client(self) -> "Client":
+        """Return the session's client. A session from a pickle has a client of its own, which must be closed."""
+        return self._client
+
+    def fork(self, **settings: Unpack[ForkSettings]) -> "Session":
+        """Make a session in the same state, if this one is still as this client knows it. Neither changes the other.
+
+        Args:
+            settings: `labels` and `ttl_seconds`; those that are left out are this session's.
+
+        Returns:
+            The new session, at the same step and with the same digest. Its history is empty.
+
+        Raises:
+            PreconditionFailed: Another client has changed the session.
+            QuotaExceeded: The tenant has reached its limit of sessions or of state.
+            InvalidSession: A setting is unknown, of the wrong type, or out of range.
+            TypeError: JSON lacks a setting's type. Nothing was sent.
+            ValueError: A setting is NaN or infinite. Nothing was sent.
+
+        Example:
+            trial = session.fork(labels={"lr": "0.01"})
+            trial.update(lr=0.01)
+        """
+        info, etag = self._client._run(_calls.tagged(self._conditional(_calls.fork(self.id, settings))))
+        return Session(self._client, info, etag)
