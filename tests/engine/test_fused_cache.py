@@ -31,7 +31,7 @@ PROGRAM = "from kernel import kernel; print(kernel(1.5), sum(kernel.stats.cache_
 def folder(tmp_path: Path, with_numba: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder of a program with one kernel."""
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}{os.pathsep}{os.environ['PYTHONPATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
     (tmp_path / "kernel.py").write_text(KERNEL)
     return tmp_path
 

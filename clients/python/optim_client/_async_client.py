@@ -109,8 +109,8 @@ class AsyncClient(Options):
             dtype: The dtype of all, or of each by name.
 
         Returns:
-            The arrays by name. Where no memory is shared they are as NumPy makes them, and the logger `optim_client`
-            says at debug why.
+            The arrays by name. Where no memory is shared they are as NumPy makes them; over a Unix socket the logger
+            `optim_client` says at debug why.
 
         Raises:
             TypeError: A name is no string, a dtype is unknown, or a shape is no integer or list of integers.
