@@ -120,15 +120,13 @@ def _remove_stale(path: Path) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise OSError("a file that is no socket has this name: remove it, or choose another name")
-    with socket.socket(socket.AF_UNIX) as probe:
+    with socket.socket(socket.AF_UNIX) as probe, suppress(TimeoutError, BlockingIOError):  # somebody's queue is full
         probe.settimeout(LIVING_SECONDS)
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
             return
-        except (TimeoutError, BlockingIOError):
-            pass  # its queue is full, so somebody listens
     raise OSError("another server answers there: stop that one, or choose another name")
 
 
