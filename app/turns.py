@@ -33,7 +33,7 @@ class Turns:
         self._turns: dict[str, Turn] = {}
 
     def is_taken(self, session_id: str) -> bool:
-        """Return true while something in this process changes the session."""
+        """Return whether something in this process changes the session."""
         return session_id in self._turns
 
     async def take(self, session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -41,19 +41,18 @@ class Turns:
         turn = self._turns.get(session_id)
         if turn is None:
             turn = self._turns[session_id] = Turn()
+
+        async def alone() -> T:
+            async with turn.lock:
+                return await attempt()
+
         turn.users += 1
         try:
-            for _ in range(TRIES):
-                try:
-                    async with turn.lock:
-                        return await attempt()
-                except VersionConflict:
-                    continue
+            return await retried(session_id, alone)
         finally:
             turn.users -= 1
             if not turn.users:
                 del self._turns[session_id]
-        raise _busy(session_id)
 
 
 async def retried(session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -63,7 +62,7 @@ async def retried(session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
             return await attempt()
         except VersionConflict:
             continue
-    raise _busy(session_id)
+    raise SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")
 
 
 async def finished(change: Awaitable[T]) -> T:
@@ -76,7 +75,3 @@ async def finished(change: Awaitable[T]) -> T:
 def _read_error(task: asyncio.Future[T]) -> None:
     if not task.cancelled():
         task.exception()
-
-
-def _busy(session_id: str) -> SessionBusy:
-    return SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")
