@@ -17,8 +17,9 @@ from app.pieces import Pieces
 from app.room import Room
 from app.session import Loaded, Session, digest_of, write_config, write_document
 from app.step import KeptAnswer, StepAnswer, StepRequest
-from app.store.base import Head, HistoryRow, Piece, Save, Saving, new_token
+from app.store.base import Head, HistoryRow, Save, Saving, new_token
 from app.store.keys import UsedKey
+from app.store.piece import Piece
 from optim_engine import Config, Edits, Filled, Outcome, State, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded

@@ -10,8 +10,9 @@ from typing import Self
 import orjson
 
 from app.errors import PreconditionFailed, StateDamaged
-from app.store.base import Head, checksum_of
+from app.store.base import Head
 from app.store.keys import UsedKey, key_digest
+from app.store.piece import checksum_of
 
 NO_BODY = checksum_of(b"")
 ANY = "*"

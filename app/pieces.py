@@ -6,7 +6,8 @@ piece is in the processor's cache. Knows no store's insides, and no session.
 
 import threading
 
-from app.store.base import PIECE_BYTES, Head, Piece, Saving, checksum_of, cut, new_token
+from app.store.base import Head, Saving, new_token
+from app.store.piece import PIECE_BYTES, Piece, checksum_of, cut
 from optim_engine.arrays import Array
 
 

@@ -20,8 +20,9 @@ from app.compute import TENSOR_BYTES
 from app.errors import InvalidSession, StateDamaged
 from app.once import Done
 from app.step import KeptAnswer
-from app.store.base import Head, IncompatibleStore, Piece
+from app.store.base import Head, IncompatibleStore
 from app.store.formats import expect_format
+from app.store.piece import Piece
 from optim_engine import Config, EngineError, Entry, InvalidConfig, Layout, Spec, State
 from optim_engine.arrays import COMPUTE_DTYPES
 from optim_engine.fields import custom, named, setting, settings_of

@@ -18,7 +18,8 @@ from app.replay import earlier_answer
 from app.room import Room
 from app.session import Loaded
 from app.step import KeptAnswer, StepAnswer, StepRequest
-from app.store.base import PIECE_BYTES, KeyUsed, Saving, new_token
+from app.store.base import KeyUsed, Saving, new_token
+from app.store.piece import PIECE_BYTES
 from app.turns import Turns, finished, retried
 from optim_engine import EngineError, is_refused_early
 

@@ -6,22 +6,18 @@ it does not know the meaning of the bytes.
 """
 
 import asyncio
-import math
 import secrets
 import time
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import ClassVar, NamedTuple, Self, TypeAlias
+from typing import ClassVar, NamedTuple, Self
 
-import xxhash
-
-from app.errors import ServiceError, StateDamaged, StoreUnavailable
+from app.errors import ServiceError, StoreUnavailable
 from app.store.keys import Claim, KeyMemory, UsedKey
 from app.store.lazy import Lazy
-
-PIECE_BYTES = 1 << 20
+from app.store.piece import Part, Piece
 
 
 class VersionConflict(Exception):
@@ -42,31 +38,6 @@ class Stamp(NamedTuple):
 
     version: int
     token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One part of a session's state, by reference. `name` is unique for ever: a new piece never replaces another."""
-
-    name: str
-    size: int
-    checksum: str
-
-    def verify(self, session_id: str, data: memoryview | bytes | None) -> None:
-        """Raise `StateDamaged` unless `data` are the bytes that were written under this name."""
-        if data is None:
-            found = "nothing"
-        elif len(data) != self.size:
-            found = f"{len(data)} bytes"
-        elif (checksum := checksum_of(data)) != self.checksum:
-            found = f"{len(data)} bytes with checksum {checksum}"
-        else:
-            return
-        raise StateDamaged(
-            f"session {session_id}: piece {self.name} should be {self.size} bytes with checksum {self.checksum}, "
-            f"the store holds {found}; restore the store from a backup or upload a saved state",
-            piece=self.name,
-        )
 
 
 @dataclass(frozen=True)
@@ -123,10 +94,6 @@ class HistoryRow:
 
     step: int
     body: Lazy = Lazy()
-
-
-Part: TypeAlias = tuple[Piece, memoryview]
-"""A piece and its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,13 +305,3 @@ class IncompatibleStore(StoreUnavailable):
 def new_token() -> str:
     """Return a token that no other save has."""
     return secrets.token_hex(6)
-
-
-def checksum_of(data: memoryview | bytes) -> str:
-    """Return the checksum: XXH3 with 128 bits, as 32 hexadecimal digits."""
-    return xxhash.xxh3_128_hexdigest(data)
-
-
-def cut(data: memoryview) -> list[memoryview]:
-    """Cut a state's bytes into pieces of `PIECE_BYTES`; the last may be shorter."""
-    return [data[i * PIECE_BYTES : (i + 1) * PIECE_BYTES] for i in range(math.ceil(len(data) / PIECE_BYTES))]

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, NoReturn
 import orjson
 
 from app.errors import StateDamaged
-from app.store.base import Head, IncompatibleStore, Piece, Stamp, Unreadable, checksum_of
+from app.store.base import Head, IncompatibleStore, Stamp, Unreadable
 from app.store.formats import expect_format
+from app.store.piece import Piece, checksum_of
 
 HEAD_FORMAT = 2
 """The format number of a head."""

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from app.errors import StoreUnavailable
 from app.store import lmdb_claims, lmdb_history, lmdb_keys
-from app.store.base import Part, Save
+from app.store.base import Save
 from app.store.envelope import encode
 from app.store.keys import KeyMemory
 from app.store.lmdb_rows import Transaction, ascending, digest
 from app.store.lmdb_tables import Tables
+from app.store.piece import Part
 
 STAGED_SECONDS = 3600.0
 """The time that a large save may take; what is older was left by a process that died."""

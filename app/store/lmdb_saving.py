@@ -11,9 +11,10 @@ import lmdb
 
 from app.errors import ServiceError, StoreUnavailable
 from app.store import lmdb_file, lmdb_save
-from app.store.base import Part, Save, Saving, Store
+from app.store.base import Save, Saving, Store
 from app.store.lmdb_file import LmdbFile, translated
 from app.store.lmdb_rows import Transaction
+from app.store.piece import Part
 
 Jobs: TypeAlias = dict[str, "Future[None]"]
 """The writes of pieces, by the pieces' names."""

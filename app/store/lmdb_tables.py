@@ -19,9 +19,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from app.errors import StateDamaged
-from app.store.base import Head, IncompatibleStore, Part, Stamp, Unreadable, VersionConflict
+from app.store.base import Head, IncompatibleStore, Stamp, Unreadable, VersionConflict
 from app.store.envelope import decode, has_expired, listed, peek
 from app.store.lmdb_rows import Table, Transaction, ascending, descending, digest, drop
+from app.store.piece import Part
 
 ABOVE_ALL = b"\xff"
 """Sorts above every session, tenant and step in a key: UTF-8 never has this byte, and no step is so great."""

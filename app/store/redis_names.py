@@ -15,7 +15,7 @@ optim:ready                      string       nothing; written to see that it ca
 
 from collections.abc import Iterable
 
-from app.store.base import Piece
+from app.store.piece import Piece
 
 TENANTS = "optim:tenants"
 FORMAT_KEY = "optim:format"

@@ -6,19 +6,9 @@ from contextlib import suppress
 from typing import Any
 
 from app.errors import StateDamaged, StoreUnavailable
-from app.store.base import (
-    AlreadyCreated,
-    Head,
-    KeyUsed,
-    Part,
-    Piece,
-    Save,
-    Saving,
-    Stamp,
-    Store,
-    VersionConflict,
-)
+from app.store.base import AlreadyCreated, Head, KeyUsed, Save, Saving, Stamp, Store, VersionConflict
 from app.store.envelope import LABEL_BYTES, decode, has_expired, peek
+from app.store.piece import Part, Piece
 from app.store.redis_client import Client, Command, Refused, Upload
 from app.store.redis_leftovers import Leftovers
 from app.store.redis_names import TENANTS, head_key, piece_keys, tenant_key

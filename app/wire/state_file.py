@@ -17,8 +17,8 @@ import orjson
 from app import advice
 from app.errors import InvalidState
 from app.session import DTYPES, Session, digest_of
-from app.store.base import Piece, checksum_of, cut
 from app.store.formats import newer_format
+from app.store.piece import Piece, checksum_of, cut
 from app.wire.codec import Buffer, Limits, checked_shape
 from app.wire.json_text import read_text
 from app.wire.safetensors_tensors import read_file, write_file

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from app.session import digest_of
-from app.store.base import Piece, checksum_of
+from app.store.piece import Piece, checksum_of
 from optim_engine import Config, State, step
 
 Values: TypeAlias = tuple[float, ...]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from app.pieces import Pieces
-from app.store.base import PIECE_BYTES, Head, Part, Saving, checksum_of
+from app.store.base import Head, Saving
 from app.store.memory import MemoryStore
+from app.store.piece import PIECE_BYTES, Part, checksum_of
 from optim_engine.arrays import Array
 
 

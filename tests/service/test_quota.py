@@ -13,8 +13,9 @@ from httpx2 import Client
 
 from app.main import create_app
 from app.settings import Settings
-from app.store.base import PIECE_BYTES, Head, Save, Saving
+from app.store.base import Head, Save, Saving
 from app.store.memory import MemoryStore
+from app.store.piece import PIECE_BYTES
 from tests.service.calls import SAFETENSORS, W, binary_step, create, problem, serving, step, stepped
 
 SGD: dict[str, Any] = {"optimizer": "sgd"}

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.store.base import Head, HistoryRow, Piece, Save, Store, checksum_of, new_token
+from app.store.base import Head, HistoryRow, Save, Store, new_token
 from app.store.keys import UsedKey, key_digest
+from app.store.piece import Piece, checksum_of
 
 DAY = 86_400.0
 

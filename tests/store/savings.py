@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.errors import StoreUnavailable
-from app.store.base import Head, Part, Save, Saving, Store
+from app.store.base import Head, Save, Saving, Store
+from app.store.piece import Part
 from tests.store.changes import change_of, row, state_of
 from tests.store.places import Place
 

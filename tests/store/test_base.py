@@ -1,11 +1,10 @@
-"""The values of the interface: stamps, pieces and saves, without a store."""
+"""The values of the interface: stamps and saves, without a store."""
 
 from dataclasses import replace
 
 import pytest
 
-from app.errors import StateDamaged
-from app.store.base import PIECE_BYTES, Piece, Save, Stamp, VersionConflict, checksum_of, cut, new_token
+from app.store.base import Save, Stamp, VersionConflict, new_token
 from tests.store.changes import change_of
 
 
@@ -49,16 +48,3 @@ def test_heads_of_one_version_have_different_etags(first: Save) -> None:
     assert other.version == first.head.version
     assert other.etag != first.head.etag
     assert first.head.etag == f'"1-{first.head.token}"'
-
-
-@pytest.mark.parametrize("data", [None, b"", b"abd", b"abcd"])
-def test_a_piece_refuses_other_bytes(data: bytes | None) -> None:
-    piece = Piece("p", 3, checksum_of(b"abc"))
-    piece.verify("session-1", b"abc")
-    with pytest.raises(StateDamaged, match="session-1: piece p should be 3 bytes"):
-        piece.verify("session-1", data)
-
-
-@pytest.mark.parametrize(("size", "sizes"), [(0, []), (1, [1]), (PIECE_BYTES, [PIECE_BYTES]), (PIECE_BYTES + 1, None)])
-def test_a_state_is_cut_into_pieces_of_one_size(size: int, sizes: list[int] | None) -> None:
-    assert [len(piece) for piece in cut(memoryview(bytes(size)))] == (sizes or [PIECE_BYTES, 1] if size else [])

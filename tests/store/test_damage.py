@@ -3,8 +3,9 @@
 import pytest
 
 from app.errors import StateDamaged
-from app.store.base import IncompatibleStore, Store, Unreadable, checksum_of
+from app.store.base import IncompatibleStore, Store, Unreadable
 from app.store.envelope import HEAD_FORMAT, encode
+from app.store.piece import checksum_of
 from tests.store.changes import change_of, row, saved, state_of
 from tests.store.places import Place
 

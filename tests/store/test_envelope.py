@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import StateDamaged
-from app.store.base import Head, Piece, Stamp, checksum_of
+from app.store.base import Head, Stamp
 from app.store.envelope import HEAD_FORMAT, LABEL_BYTES, decode, encode, has_expired, peek
+from app.store.piece import Piece, checksum_of
 
 texts = st.text(max_size=40)
 pieces = st.builds(Piece, name=texts, size=st.integers(0, 1 << 40), checksum=texts)

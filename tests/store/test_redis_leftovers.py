@@ -11,7 +11,8 @@ from redis import Redis
 from app.errors import StoreUnavailable
 from app.settings import Settings
 from app.store import open_store, redis_leftovers
-from app.store.base import Head, Piece, Save, Store, VersionConflict
+from app.store.base import Head, Save, Store, VersionConflict
+from app.store.piece import Piece
 from app.store.redis_leftovers import AHEAD, LEFT_BYTES, left
 from app.store.redis_names import piece_key
 from tests.chaos.fault_proxy import FaultProxy

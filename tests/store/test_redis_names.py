@@ -1,7 +1,7 @@
 """The names of keys in Redis, as earlier versions wrote them."""
 
 from app.store import redis_names
-from app.store.base import Piece
+from app.store.piece import Piece
 
 
 def test_a_sessions_keys_share_one_cluster_slot() -> None:

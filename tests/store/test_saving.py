@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.store.base import PIECE_BYTES, Save, Stamp, Store, VersionConflict, cut, new_token
+from app.store.base import Save, Stamp, Store, VersionConflict, new_token
+from app.store.piece import PIECE_BYTES, cut
 from tests.store.changes import DAY, change_of, row, saved, state_of
 from tests.store.places import Place, second_store
 

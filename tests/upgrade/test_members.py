@@ -9,8 +9,8 @@ import orjson
 import pytest
 from httpx2 import Client
 
-from app.store.base import checksum_of
 from app.store.memory import MemoryStore
+from app.store.piece import checksum_of
 from tests.service.calls import W, binary_step, create, problem, serving, step, stepped
 
 GRADS = {"grads": W["grads"]}

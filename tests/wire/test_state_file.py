@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.errors import MalformedBody
 from app.session import Session, digest_of
-from app.store.base import Piece, checksum_of, cut
+from app.store.piece import Piece, checksum_of, cut
 from app.wire.codec import Limits
 from app.wire.session_json import view
 from app.wire.state_file import StateFile, write_state

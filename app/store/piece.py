@@ -1,0 +1,50 @@
+"""The pieces of a state: its bytes, cut every MiB, each known by a name, a size and a checksum."""
+
+import math
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import xxhash
+
+from app.errors import StateDamaged
+
+PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One part of a session's state, by reference. `name` is unique for ever: a new piece never replaces another."""
+
+    name: str
+    size: int
+    checksum: str
+
+    def verify(self, session_id: str, data: memoryview | bytes | None) -> None:
+        """Raise `StateDamaged` unless `data` are the bytes that were written under this name."""
+        if data is None:
+            found = "nothing"
+        elif len(data) != self.size:
+            found = f"{len(data)} bytes"
+        elif (checksum := checksum_of(data)) != self.checksum:
+            found = f"{len(data)} bytes with checksum {checksum}"
+        else:
+            return
+        raise StateDamaged(
+            f"session {session_id}: piece {self.name} should be {self.size} bytes with checksum {self.checksum}, "
+            f"the store holds {found}; restore the store from a backup or upload a saved state",
+            piece=self.name,
+        )
+
+
+Part: TypeAlias = tuple[Piece, memoryview]
+"""A piece and its bytes."""
+
+
+def checksum_of(data: memoryview | bytes) -> str:
+    """Return the checksum: XXH3 with 128 bits, as 32 hexadecimal digits."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def cut(data: memoryview) -> list[memoryview]:
+    """Cut a state's bytes into pieces of `PIECE_BYTES`; the last may be shorter."""
+    return [data[i * PIECE_BYTES : (i + 1) * PIECE_BYTES] for i in range(math.ceil(len(data) / PIECE_BYTES))]
