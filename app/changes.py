@@ -20,7 +20,7 @@ from app.step import KeptAnswer, StepAnswer, StepRequest
 from app.store.base import Head, HistoryRow, Save, Saving, new_token
 from app.store.keys import UsedKey
 from app.store.piece import Piece
-from optim_engine import Config, Edits, Filled, Outcome, State, reapply
+from optim_engine import Config, Edits, Filled, Outcome, State, TensorMismatch, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded
 from optim_engine.fields import LARGEST_INTEGER
@@ -156,7 +156,7 @@ def step(
     after = after.with_answer(kept, skipped=outcome.skipped)
     room.check(session, after)
     head = _head(after, cutting.version, cutting.token, pieces)
-    answer = StepAnswer(kept, outcome.params, head.etag, outcome.skipped)
+    answer = StepAnswer(kept, outcome.params, head.etag, outcome.skipped, rows=request.rows)
     used = _used(session, request.once, Done(request.once.request, after.step, outcome.skipped))
     row = _history_row(after, answer, request, started)
     save = Save(head, old.head, state.memory.data, row, used=used)
@@ -170,6 +170,8 @@ def preview(old: Loaded, request: StepRequest, machine: Machine, room: Room) -> 
 
 
 def _computed(old: Loaded, request: StepRequest, machine: Machine, filled: Filled | None, *, in_place: bool) -> Outcome:
+    if request.rows:
+        raise TensorMismatch(min(request.rows), "has rows: send the gradient of the whole tensor")
     return engine_step(
         old.session.config,
         old.state,
@@ -233,7 +235,8 @@ def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
             expected=past.params_digest,
             got=digest,
         )
-    return StepAnswer(replace(past, params_digest=digest), params, now.head.etag, skipped, replayed=True)
+    kept = replace(past, params_digest=digest)
+    return StepAnswer(kept, params, now.head.etag, skipped, replayed=True, rows=request.rows)
 
 
 def _used(old: Session, once: Once, done: Done) -> tuple[UsedKey, ...]:

@@ -21,6 +21,7 @@ def nbytes_of(arrays: Arrays) -> int:
 class StepRequest:
     """The request of one step, with the conditions of doing it once.
 
+    `rows` has the indices of a tensor's rows, strictly increasing int64, where its gradient is of these rows alone.
     `overrides` has hyperparameters as JSON has them. Gradients are to be divided by `grad_scale`. `forms` has the form
     in which each tensor was written, if the media type has several. `may_change` says that the client shares the memory
     of the arrays, and could write to it at any time.
@@ -34,13 +35,14 @@ class StepRequest:
     overrides: Mapping[str, Any] | None = None
     grad_scale: float = 1.0
     loss: float | None = None
+    rows: Arrays = field(default_factory=dict)
     forms: Mapping[str, str] = field(default_factory=dict)
     may_change: bool = False
 
     @cached_property
     def nbytes(self) -> int:
         """Return how many bytes its arrays have."""
-        return nbytes_of(self.grads) + nbytes_of(self.params)
+        return nbytes_of(self.grads) + nbytes_of(self.params) + nbytes_of(self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ class KeptAnswer:
 class StepAnswer:
     """The answer of a step; the same, array for array, when it is replayed. `etag` is the session's now.
 
-    Without `params` the request preferred an answer that has none. A `preview` is the answer that a step would get;
-    nothing was saved.
+    `rows` are the request's: of those tensors `params` has these rows alone. Without `params` the request preferred an
+    answer that has none. A `preview` is the answer that a step would get; nothing was saved.
     """
 
     kept: KeptAnswer
@@ -77,10 +79,11 @@ class StepAnswer:
     skipped: bool = False
     replayed: bool = False
     preview: bool = False
+    rows: Arrays = field(default_factory=dict)
 
     def without_params(self) -> Self:
         """Return the answer without its parameters; the rest is the same."""
-        return replace(self, params={})
+        return replace(self, params={}, rows={})
 
     @property
     def outcome(self) -> str:

@@ -31,7 +31,7 @@ async def get_params(request: Request, session_id: str, service: Has, caller: Re
 
     def write() -> list[Buffer]:
         params = loaded.state.held()
-        codec.check_answer(params, service.limits)
+        codec.check_answer(params.values(), service.limits)
         return codec.write_params(params)
 
     buffers = await service.compute.run(write, loaded.head.state_bytes + loaded.session.breadth)

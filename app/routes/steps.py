@@ -93,7 +93,7 @@ async def _answer(
         if places is not None:
             request = replace(request, may_change=True)
         if answer_codec is not codec and not minimal:
-            answer_codec.check_answer(request.grads, service.limits)
+            answer_codec.check_answer([*request.grads.values(), *request.rows.values()], service.limits)
         answer = await verb(caller.tenant, session_id, request)
         written = answer.without_params() if minimal else answer
         buffers = await service.compute.run(lambda: answer_codec.write_answer(written, request.forms), len(body))

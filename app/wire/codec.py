@@ -83,8 +83,8 @@ class Codec(ABC):
     def write_answer(self, answer: StepAnswer, forms: Mapping[str, str]) -> list[Buffer]:
         """Write the answer; `forms` are those of its request. An answer without parameters has no place for them."""
 
-    def check_answer(self, params: Arrays, limits: Limits) -> None:  # noqa: B027 - most forms have no limit
-        """Raise `NotAcceptable` where parameters like these would be too long an answer."""
+    def check_answer(self, arrays: Iterable[Array], limits: Limits) -> None:  # noqa: B027 - most forms have no limit
+        """Raise `NotAcceptable` where arrays like these would be too long an answer."""
 
     @abstractmethod
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]: ...

@@ -7,7 +7,8 @@ answered in base64, never as `null`.
 import math
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from app.session import DTYPES
 from app.step import StepAnswer, StepRequest
 from app.wire.codec import (
     MAX_DIMENSIONS,
+    MAX_ELEMENTS,
     Buffer,
     Codec,
     Limits,
@@ -31,10 +33,14 @@ from app.wire.codec import (
 from app.wire.json_elements import FINITE, NoElements, at, elements
 from app.wire.json_numbers import Cut, NumberText, read_numbers
 from app.wire.json_text import loads, read_text
+from app.wire.rows import checked_rows
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import named
 
 LIST, DATA, BASE64 = "list", "data", "base64"
+NESTED = "nested"
+"""A list that names its dtype, as only a tensor with rows may."""
+ROWS = "rows"
 LARGE = 1 << 16
 """Bytes of a body whose lists are not read whole."""
 LONGEST_SHAPE = 1 << 12
@@ -56,6 +62,7 @@ class JsonTensors(Codec):
         return StepRequest(
             grads=grads,
             once=once,
+            rows=checked_rows(_read_rows(document), grads),
             params=params,
             step=checked_step(document.get("step")),
             lr=checked_lr(_number(document, "lr")),
@@ -76,7 +83,7 @@ class JsonTensors(Codec):
         }
         if answer.preview:
             rest["preview"] = True
-        params = [b'"params":', *_members(answer.params, forms), b","] if answer.params else []
+        params = [b'"params":', *_members(answer.params, forms, answer.rows), b","] if answer.params else []
         return joined([b'{"step":%d,' % kept.step, *params, _dumps(rest)[1:]])
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
@@ -86,10 +93,10 @@ class JsonTensors(Codec):
         return _read_tensors(document, "params", limits)[0]
 
     def write_params(self, params: Arrays) -> list[Buffer]:
-        return joined([b'{"params":', *_members(params, {}), b"}"])
+        return joined([b'{"params":', *_members(params, {}, {}), b"}"])
 
-    def check_answer(self, params: Arrays, limits: Limits) -> None:
-        nbytes = sum(array.size * ELEMENT_BYTES[array.dtype.itemsize] for array in params.values())
+    def check_answer(self, arrays: Iterable[Array], limits: Limits) -> None:
+        nbytes = sum(array.size * ELEMENT_BYTES[array.dtype.itemsize] for array in arrays)
         if nbytes > limits.max_json_bytes:
             raise NotAcceptable(
                 f"as JSON the parameters may have {nbytes} bytes, the limit is {limits.max_json_bytes}: send `Accept: "
@@ -153,21 +160,22 @@ def _read_tensors(document: dict[str, Any], section: str, limits: Limits) -> tup
 def _read_tensor(name: str, value: Any, *, special: bool) -> tuple[Array, str]:
     if not isinstance(value, dict):
         return _from_numbers(name, value, DTYPES["float32"], special), LIST
+    if special and ROWS in value:
+        value = {member: value[member] for member in value if member != ROWS}
+        if not value:
+            raise MalformedBody(f"tensor {name!r:.80} has rows and no data", tensor=name)
+        if value.keys() == {DATA} or value.keys() == {"dtype", DATA}:
+            form = NESTED if "dtype" in value else LIST
+            return _from_numbers(name, value[DATA], _read_dtype(name, value.get("dtype", "float32")), special), form
     if value.keys() not in ({"dtype", "shape", DATA}, {"dtype", "shape", BASE64}):
         raise MalformedBody(f"tensor {name!r:.80} {_wrong_members(name, value)}", tensor=name)
-    dtype = _plain(value["dtype"])
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise MalformedBody(
-            f"tensor {name!r:.80} has the dtype {named(dtype)}: convert it to float32; expected one of "
-            f"{', '.join(DTYPES)}",
-            tensor=name,
-        )
+    dtype = _read_dtype(name, value["dtype"])
     shape = checked_shape(name, _plain(value["shape"]))
     form = DATA if "data" in value else BASE64
     if form == DATA:
-        flat = _from_numbers(name, value[DATA], DTYPES[dtype], special)
+        flat = _from_numbers(name, value[DATA], dtype, special)
     else:
-        flat = _from_base64(name, value[BASE64], DTYPES[dtype])
+        flat = _from_base64(name, value[BASE64], dtype)
     if flat.ndim != 1:
         raise MalformedBody(f"tensor {name!r:.80}: its data must be one flat list of numbers", tensor=name)
     if flat.size != math.prod(shape):
@@ -175,6 +183,32 @@ def _read_tensor(name: str, value: Any, *, special: bool) -> tuple[Array, str]:
             f"tensor {name!r:.80}: {flat.size} elements do not make the shape {list(shape)}", tensor=name
         )
     return flat.reshape(shape), form
+
+
+def _read_dtype(name: str, written: Any) -> np.dtype[Any]:
+    dtype = _plain(written)
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise MalformedBody(
+            f"tensor {name!r:.80} has the dtype {named(dtype)}: convert it to float32; expected one of "
+            f"{', '.join(DTYPES)}",
+            tensor=name,
+        )
+    return DTYPES[dtype]
+
+
+def _read_rows(document: dict[str, Any]) -> dict[str, Array]:
+    """Return the indices of the rows of each gradient that names some."""
+    gradients = document.get("grads", {}).items()
+    return {name: _indices(f"rows/{name}", g[ROWS]) for name, g in gradients if isinstance(g, dict) and ROWS in g}
+
+
+def _indices(name: str, value: Any) -> Array:
+    read = read_numbers if isinstance(value, NumberText) else elements
+    with suppress(NoElements):
+        numbers = read(value, DTYPES["float64"], special=False)
+        if ((numbers == np.floor(numbers)) & (np.abs(numbers) < MAX_ELEMENTS)).all():
+            return numbers.astype(np.int64)
+    raise MalformedBody(f"tensor {name!r:.80} must be one flat list of whole numbers, the indices of rows", tensor=name)
 
 
 def _wrong_members(name: str, members: Collection[str]) -> str:
@@ -239,22 +273,33 @@ def _write_tensor(array: Array, form: str | None) -> Any:
     return _numbers(array)
 
 
-def _members(params: Arrays, forms: Mapping[str, str]) -> Iterator[bytes]:
-    """Yield the parts of an object of tensors."""
+def _write_rows(rows: Array, array: Array, form: str | None) -> dict[str, Any]:
+    """Return rows of a tensor in that form, or as `_write_tensor` chooses; lists say their dtype, if not float32."""
+    if form in (DATA, BASE64) or 0 in array.shape[:-1] or not _is_finite(array):
+        return {ROWS: rows, **_write_tensor(array, BASE64 if form == BASE64 else DATA)}
+    dtype = {} if form != NESTED and array.dtype == np.float32 else {"dtype": array.dtype.name}
+    return {ROWS: rows, **dtype, DATA: _numbers(array)}
+
+
+def _members(params: Arrays, forms: Mapping[str, str], rows: Arrays) -> Iterator[bytes]:
+    """Yield the parts of an object of tensors, some of which are of those rows alone."""
     before = b"{"
     for name, array in params.items():
         yield before + _dumps(name) + b":"
-        yield from _text_of(_write_tensor(array, forms.get(name)))
+        form = forms.get(name)
+        yield from _text_of(_write_rows(rows[name], array, form) if name in rows else _write_tensor(array, form))
         before = b","
     yield b"}" if params else b"{}"
 
 
 def _text_of(tensor: Any) -> Iterator[bytes]:
     """Yield the text of a written tensor in parts, because writing JSON blocks all other threads."""
-    if isinstance(tensor, dict) and "data" in tensor:
-        *about, (_, data) = tensor.items()
-        yield _dumps(dict(about))[:-1] + b',"data":'
-        yield from _text_of(data)
+    if isinstance(tensor, dict):
+        before = b"{"
+        for member, value in tensor.items():
+            yield before + _dumps(member) + b":"
+            yield from _text_of(value)
+            before = b","
         yield b"}"
     elif isinstance(tensor, np.ndarray) and tensor.size > LARGEST_PART:
         rows = max(1, LARGEST_PART * len(tensor) // tensor.size)

@@ -7,13 +7,8 @@ Format: https://huggingface.co/docs/safetensors, "Format".
 """
 
 import math
-import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
-from functools import lru_cache
-from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,7 +16,6 @@ import orjson
 
 from app.errors import MalformedBody
 from app.once import Once
-from app.session import DTYPES
 from app.step import StepAnswer, StepRequest
 from app.wire.codec import (
     Buffer,
@@ -29,59 +23,21 @@ from app.wire.codec import (
     Limits,
     checked_grad_scale,
     checked_lr,
-    checked_shape,
     checked_step,
     joined,
     number_of,
 )
-from app.wire.json_text import loads, read_text
+from app.wire.json_text import read_text
+from app.wire.rows import checked_rows
+from app.wire.safetensors_header import NAMES, read_header
 from optim_engine.arrays import Array, Arrays
-from optim_engine.fields import named
 from optim_engine.views import Places, Views
 
-T = TypeVar("T")
 Sections: TypeAlias = dict[str, dict[str, Array]]
 
-NAMES = {dtype: name.replace("float", "F").upper() for name, dtype in DTYPES.items()}
-"""The format's name of each dtype: F64, F32, F16, BF16."""
-DTYPE_OF = {name: dtype for dtype, name in NAMES.items()}
 STEP_METADATA = ("step", "lr", "overrides", "grad_scale", "loss")
 """The members of a step's metadata, besides `format`."""
-MEMBERS = ("dtype", "shape", "data_offsets")
 MAX_HEADER_BYTES = 100_000_000
-METADATA_FIRST = re.compile(rb'\{"__metadata__":(\{[^{}\\]*\}),(?=")')
-"""The start of a header that has its metadata first, and no escape in it."""
-LONGEST_KEPT = 1 << 18
-"""Bytes of the longest header that is kept as read: about 2,000 tensors."""
-MOST_KEPT = 16
-
-
-class Place(NamedTuple):
-    """The place of a tensor in the data, from byte `start` to `end`."""
-
-    section: str
-    tensor: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    start: int
-    end: int
-
-
-class Run(NamedTuple):
-    """Tensors of one dtype that lie side by side, from byte `start` to `end`: their sections, names, elements and
-    shapes."""
-
-    dtype: np.dtype[Any]
-    start: int
-    end: int
-    tensors: tuple[tuple[str, str, slice, tuple[int, ...]], ...]
-
-
-class Header(NamedTuple):
-    """A header as read. Do not change its metadata: it may be kept."""
-
-    metadata: Mapping[str, str] | None
-    runs: tuple[Run, ...]
 
 
 class Written(NamedTuple):
@@ -100,13 +56,14 @@ class SafetensorsTensors(Codec):
     also = ("application/octet-stream",)
 
     def read_step(self, body: Buffer, limits: Limits, once: Once) -> StepRequest:
-        metadata, sections = read_file(body, ("params", "grads"), limits)
+        metadata, sections = read_file(body, ("params", "grads", "rows"), limits)
         if unknown := metadata.keys() - {*STEP_METADATA, "format"}:
             expected = ", ".join(STEP_METADATA)
             raise MalformedBody(f"unknown member {min(unknown)!r:.80} of __metadata__; expected one of {expected}")
         return StepRequest(
             grads=sections["grads"],
             once=once,
+            rows=checked_rows(sections["rows"], sections["grads"]),
             params=sections["params"],
             step=checked_step(number_of(metadata, "step", int)),
             lr=checked_lr(number_of(metadata, "lr", float)),
@@ -127,9 +84,12 @@ class SafetensorsTensors(Codec):
         }
         if answer.preview:
             metadata["preview"] = "true"
-        if isinstance(answer.params, Views):
+        if isinstance(answer.params, Views) and not answer.rows:
             return _write_views(metadata, answer.params)
-        return write_file(metadata, ((f"params/{name}", array) for name, array in answer.params.items()))
+        rows = {f"rows/{name}": array for name, array in answer.rows.items()}  # first, where 8 bytes are aligned
+        return write_file(
+            metadata, [*rows.items(), *((f"params/{name}", array) for name, array in answer.params.items())]
+        )
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
         return read_file(body, ("params",), limits)[1]["params"]
@@ -144,7 +104,7 @@ def read_file(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[
     Raises `MalformedBody`, also for a tensor of another section.
     """
     text, data = _split(memoryview(body))
-    header = _read_header(text, len(data), tuple(sections), limits)
+    header = read_header(text, len(data), tuple(sections), limits)
     found: Sections = {section: {} for section in sections}
     everything = np.frombuffer(data, np.uint8)
     for run in header.runs:
@@ -170,123 +130,6 @@ def _split(body: memoryview) -> tuple[bytes, memoryview]:
 
 def _hint(body: memoryview) -> str:
     return "; if this is JSON, send `Content-Type: application/json`" if bytes(body[:8]).lstrip()[:1] == b"{" else ""
-
-
-def _read_header(text: bytes, nbytes: int, sections: tuple[str, ...], limits: Limits) -> Header:
-    """Read a header. From step to step at most its metadata changes, so the rest of a short one is kept as read."""
-    if len(text) > LONGEST_KEPT:
-        return _read_text(text, nbytes, sections, limits)
-    first = METADATA_FIRST.match(text)
-    if first is None:
-        return _kept(text, nbytes, sections, limits)
-    try:
-        metadata = _read_metadata(first[1])
-        rest = _kept(b"{" + text[first.end() :].rstrip(b" "), nbytes, sections, limits)
-    except MalformedBody:
-        return _read_text(text, nbytes, sections, limits)  # to say it of the whole
-    if rest.metadata is not None:
-        return _read_text(text, nbytes, sections, limits)
-    return Header(metadata, rest.runs)
-
-
-def _read_text(text: bytes, nbytes: int, sections: tuple[str, ...], limits: Limits) -> Header:
-    """Read the header of `nbytes` bytes of data."""
-    header = read_text(text, "the safetensors header")
-    if not isinstance(header, dict):
-        raise MalformedBody("the safetensors header is not a JSON object")
-    metadata = _checked_metadata(header.pop("__metadata__")) if "__metadata__" in header else None
-    names = _checked_names(header, sections, limits)
-    return Header(metadata, tuple(_runs_of(_read_places(header, names, nbytes, limits))))
-
-
-_kept = lru_cache(MOST_KEPT)(_read_text)
-
-
-def _read_metadata(text: bytes) -> Mapping[str, str]:
-    """Read metadata without an escape: if all is strings, each member has four quotes, and one that stands twice shows.
-
-    Reading any text with the same care takes ten times as long.
-    """
-    with suppress(orjson.JSONDecodeError):
-        metadata = loads(text)
-        if text.count(b'"') == 4 * len(metadata):
-            return _checked_metadata(metadata)
-    return _checked_metadata(read_text(text, "the safetensors header"))
-
-
-def _checked_metadata(metadata: Any) -> Mapping[str, str]:
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise MalformedBody("__metadata__ must be an object of strings")
-    return metadata
-
-
-def _checked_names(names: Iterable[str], sections: Collection[str], limits: Limits) -> dict[str, tuple[str, str]]:
-    """Return section and tensor of each name, all within the limits."""
-    places = {}
-    for name in names:
-        section, slash, tensor = name.partition("/")
-        if not slash or section not in sections:
-            expected = " or ".join(f"{section}/<name>" for section in sections)
-            raise MalformedBody(f"tensor {named(name)} must be named {expected}")
-        limits.check_name(tensor)
-        places[name] = section, tensor
-    for count in Counter(section for section, _ in places.values()).values():
-        limits.check_count(count)
-    return places
-
-
-def _read_places(
-    header: dict[str, Any], names: Mapping[str, tuple[str, str]], nbytes: int, limits: Limits
-) -> Iterable[Place]:
-    """Yield the tensors, which must cover the data without a gap or an overlap, so no name can hide another's bytes."""
-    entries = sorted(((name, *_read_entry(name, entry)) for name, entry in header.items()), key=lambda entry: entry[3:])
-    position = 0
-    for name, dtype, shape, start, end in entries:
-        if start != position or end - start != math.prod(shape) * dtype.itemsize or end > nbytes:
-            raise MalformedBody(
-                f"tensor {name!r:.80}: bytes {start} to {end} do not hold {dtype.name} {list(shape)} right after byte "
-                f"{position} of {nbytes}",
-                tensor=name,
-            )
-        position = end
-        limits.check_dimensions(name, len(shape))
-        yield Place(*names[name], dtype, shape, start, end)
-    if position != nbytes:
-        raise MalformedBody(f"{nbytes - position} bytes after the last tensor belong to none")
-
-
-def _runs_of(places: Iterable[Place]) -> Iterator[Run]:
-    """Yield the runs of tensors that follow each other without a gap."""
-    for dtype, alike in groupby(places, lambda place: place.dtype):
-        run = list(alike)
-        first, size = run[0].start, dtype.itemsize
-        tensors = [
-            (section, tensor, slice((start - first) // size, (end - first) // size), shape)
-            for section, tensor, _, shape, start, end in run
-        ]
-        yield Run(dtype, first, run[-1].end, tuple(tensors))
-
-
-def _read_entry(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
-    if not isinstance(entry, dict):
-        words = f"must be an object with dtype, shape and data_offsets, not {named(entry)}"
-        raise MalformedBody(f"tensor {name!r:.80} {words}", tensor=name)
-    if missing := [member for member in MEMBERS if member not in entry]:
-        raise MalformedBody(f"tensor {name!r:.80} needs {' and '.join(missing)}", tensor=name)
-    if others := [member for member in entry if member not in MEMBERS]:
-        words = f"has the unknown member {named(others[0])}; expected dtype, shape and data_offsets"
-        raise MalformedBody(f"tensor {name!r:.80} {words}", tensor=name)
-    dtype = DTYPE_OF.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
-    if dtype is None:
-        raise MalformedBody(
-            f"tensor {name!r:.80} has the dtype {named(entry['dtype'])}: convert it to float32; expected one of "
-            f"{', '.join(DTYPE_OF)}",
-            tensor=name,
-        )
-    offsets = entry["data_offsets"]
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(n) is int and n >= 0 for n in offsets):
-        raise MalformedBody(f"tensor {name!r:.80}: its data_offsets are not two whole numbers", tensor=name)
-    return dtype, checked_shape(name, entry["shape"]), offsets[0], offsets[1]
 
 
 def write_file(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Array]]) -> list[Buffer]:

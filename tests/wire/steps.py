@@ -9,7 +9,10 @@ from optim_engine.arrays import Arrays
 ONCE = Once("POST …/steps")
 
 
-def answer_of(params: Arrays, *, step: int = 1, skipped: bool = False, **kept: Any) -> StepAnswer:
+def answer_of(
+    params: Arrays, *, rows: Arrays | None = None, step: int = 1, skipped: bool = False, **kept: Any
+) -> StepAnswer:
     """Return the answer of a step that led to these parameters."""
     about = {"metrics": {}, "digest": "d", "params_digest": "p"} | kept
-    return StepAnswer(KeptAnswer(step=step, key=None, body="", lr=None, **about), params, '"1-a"', skipped)
+    kept_answer = KeptAnswer(step=step, key=None, body="", lr=None, **about)
+    return StepAnswer(kept_answer, params, '"1-a"', skipped, rows=rows or {})

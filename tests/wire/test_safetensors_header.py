@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import MalformedBody
 from app.session import DTYPES
-from app.wire import safetensors_tensors
+from app.wire import safetensors_header
 from app.wire.codecs import SAFETENSORS
 from app.wire.safetensors_tensors import read_file
 from optim_engine.views import Place, Places, Views
@@ -49,7 +49,7 @@ def test_a_kept_header_is_read_as_a_new_one(header: bytes, monkeypatch: pytest.M
 
     body = file(header.replace(b"%b", W), bytes(8))
     kept = outcome(), outcome()
-    monkeypatch.setattr(safetensors_tensors, "LONGEST_KEPT", 0)
+    monkeypatch.setattr(safetensors_header, "LONGEST_KEPT", 0)
     assert kept == (outcome(), outcome())
 
 
