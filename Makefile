@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test watch check serve backup restore peers bench big chaos lock audit clean
+.PHONY: help demo test campaign watch check serve backup restore peers bench big chaos lock audit clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -20,6 +20,9 @@ demo: $(VENV)/.installed  ## watch a network learn through the service, whose se
 
 test: $(VENV)/.installed  ## run every test, on the embedded store and on a real Redis
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+campaign: $(VENV)/.installed  ## run the tests that multiply or repeat in full: products of rules, dtypes and kernels, many examples
+	CHAOS=whole $(BIN)/python -m pytest -n 3 --dist worksteal -m "campaign or hypothesis"
 
 watch: $(VENV)/.installed  ## run the tests of what changed since the last commit, again at each save; at most 10 s a run
 	$(BIN)/python -m tests.watch

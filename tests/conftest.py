@@ -8,11 +8,13 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.chaos.trial import WHOLE, Trial
+from tests.amounts import WHOLE
+from tests.chaos.trial import Trial
+from tests.examples import examples
 from tests.servers import RedisServer
 from tests.stores import STORES
 
-hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.register_profile("unhurried", examples(quick=30, whole=500))
 hypothesis.settings.load_profile("unhurried")
 
 FAILED = pytest.StashKey[bool]()

@@ -12,9 +12,10 @@ import pytest
 from optim_client._protocol import Request
 
 from app.compute import FUSED_FROM
+from tests.amounts import WHOLE
 from tests.chaos.bounds import BINARY, JSON_BYTES, MANY, PATTERNS, Heavy, json_requests, list_of, names_of, step_of
 from tests.chaos.bounds import wide_requests as wide
-from tests.chaos.trial import WHOLE, Trial
+from tests.chaos.trial import Trial
 from tests.durability.processes import ServerProcess
 from tests.durability.wire import JSON, Wire
 

@@ -11,8 +11,9 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
+from tests.amounts import WHOLE
 from tests.chaos.fault_proxy import FaultProxy
-from tests.chaos.trial import WHOLE, Trial
+from tests.chaos.trial import Trial
 from tests.durability.load import Load
 from tests.durability.processes import ServerProcess, servers
 from tests.durability.twin import Twin

@@ -8,9 +8,10 @@ from optim_client import _protocol
 
 from app.main import create_app
 from app.settings import Settings
+from tests.amounts import WHOLE
 from tests.chaos.assault import Answer, Assault, directly
 from tests.chaos.mutation import Request
-from tests.chaos.trial import WHOLE, Trial
+from tests.chaos.trial import Trial
 from tests.durability.processes import servers
 from tests.durability.wire import Wire
 

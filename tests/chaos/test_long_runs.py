@@ -8,10 +8,11 @@ from threading import Event, Thread
 
 import pytest
 
+from tests.amounts import WHOLE
 from tests.chaos.footprint import Footprint, Look, lmdb_look, looked, redis_look, thirds
 from tests.chaos.lifetimes import CLIENTS, Lifetimes
 from tests.chaos.shifted_clock import NAME, jump
-from tests.chaos.trial import WHOLE, Trial
+from tests.chaos.trial import Trial
 from tests.durability.processes import ServerProcess
 from tests.durability.twin import Twin
 from tests.durability.wire import Wire, assert_replay

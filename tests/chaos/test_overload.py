@@ -12,7 +12,8 @@ import psutil
 import pytest
 from optim_client._protocol import Request
 
-from tests.chaos.trial import WHOLE, Trial
+from tests.amounts import WHOLE
+from tests.chaos.trial import Trial
 from tests.durability.processes import ServerProcess
 from tests.durability.wire import JSON, Wire, bytes_of
 from tests.reaper import tied

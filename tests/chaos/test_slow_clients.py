@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.amounts import WHOLE
 from tests.chaos.slow_clients import Client, Crowd, dripping, not_taking, silent
-from tests.chaos.trial import WHOLE, Trial
+from tests.chaos.trial import Trial
 from tests.durability.processes import ServerProcess
 from tests.durability.twin import Twin
 from tests.durability.wire import Wire, bytes_of

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.amounts import WHOLE, times
+
 RESULTS = Path(__file__).parent / "results"
-WHOLE = os.environ.get("CHAOS") == "whole"
-"""True in `make chaos`, which does all of docs/reliability.md. Else the checks are quick, as part of `make test`."""
 
 
 class Trial:
@@ -36,7 +36,7 @@ class Trial:
 
     def times(self, *, quick: int, whole: int) -> int:
         """Return the number of tries for a quick or a whole run."""
-        return whole if WHOLE else quick
+        return times(quick=quick, whole=whole)
 
     def end(self) -> None:
         """Print the findings of a check that passed, and after a whole run save them for docs/reliability.md."""

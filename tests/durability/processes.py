@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.chaos.trial import WHOLE
+from tests.amounts import WHOLE
 from tests.fork_server import Forked
 from tests.reaper import tied
 from tests.servers import free_port

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.trial import WHOLE, Trial
+from tests.amounts import WHOLE
+from tests.chaos.trial import Trial
 from tests.durability.load import Load
 from tests.durability.processes import ServerProcess, servers
 from tests.servers import RedisServer

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from optim_client._protocol import Response
 
-from tests.chaos.trial import WHOLE, Trial
+from tests.amounts import WHOLE
+from tests.chaos.trial import Trial
 from tests.durability.load import Load
 from tests.durability.processes import ServerProcess, servers
 from tests.durability.twin import Twin

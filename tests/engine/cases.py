@@ -1,8 +1,9 @@
 """The good configurations, listed once: every test that is about all rules runs over all of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
 from typing import Any
 
 import ml_dtypes
@@ -13,6 +14,7 @@ from optim_engine import OPTIMIZERS, Config
 from optim_engine.arrays import Array
 from optim_engine.fused_forms import has_loop
 from optim_engine.machine import NUMPY, Machine, fastest
+from tests.amounts import WHOLE as WHOLE_RUN
 from tests.oracle_defaults import DEFAULTS
 
 DTYPES: Mapping[str, type[Any]] = {
@@ -195,18 +197,36 @@ ALL = [*RULES, *WHOLE]
 MACHINES = [Machine(kernel) for kernel in (NUMPY, fastest())]
 
 each_machine = pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: machine.kernel.name)
-each_case_and_machine = pytest.mark.parametrize(
-    ("case", "machine"),
-    [
-        pytest.param(case, machine, id=f"{case.name}-{machine.kernel.name}")
-        for machine in MACHINES
-        for case in ALL
-        if machine.kernel is NUMPY or has_loop(case.config.hyperparameters)
-    ],
-)
-"""Every rule on each kernel that computes it."""
 each_case = pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=list(DTYPES))
+
+STRIDE = 5
+"""A case takes the fifth cell after that of the case before it. So both of two choices change from case to case, and a
+rule with several cases meets each choice."""
+
+
+def one_cell_each(names: str, cases: Iterable[Case], *choices: Mapping[str, Any]) -> pytest.MarkDecorator:
+    """Parametrize a test with each case in one cell of the product of the choices; in a whole run, in every cell."""
+    return pytest.mark.parametrize(names, [row for n, case in enumerate(cases) for row in _rows(n, case, choices)])
+
+
+def _rows(number: int, case: Case, choices: Iterable[Mapping[str, Any]]) -> Iterator[Any]:
+    cells = [cell for cell in product(*(choice.items() for choice in choices)) if _computes(case, cell)]
+    for cell in cells if WHOLE_RUN else [cells[number * STRIDE % len(cells)]]:
+        names, values = zip(*cell, strict=True)
+        yield pytest.param(case, *values, id="-".join([case.name, *names]), marks=pytest.mark.campaign)
+
+
+def _computes(case: Case, cell: Iterable[tuple[str, Any]]) -> bool:
+    """Return whether the cell's kernel, if it names one, computes the case itself; NumPy does all."""
+    kernels = [value.kernel for _, value in cell if isinstance(value, Machine)]
+    return kernels in ([], [NUMPY]) or has_loop(case.config.hyperparameters)
+
+
+KERNELS = {machine.kernel.name: machine for machine in MACHINES}
+HOLD = {"sent": False, "held": True}
+each_case_and_dtype = one_cell_each("case, dtype", ALL, DTYPES)
+each_case_and_machine = one_cell_each("case, machine", ALL, KERNELS)
 
 
 def tensors(seed: int, dtype: type[Any], shapes: Mapping[str, tuple[int, ...]] = SHAPES) -> dict[str, Array]:

@@ -5,7 +5,7 @@ import pytest
 
 from optim_engine import Config, Edits, State, TensorMismatch, step
 from optim_engine.arrays import Array, Arrays
-from tests.engine.cases import RULES, Case
+from tests.engine.cases import HOLD, RULES, Case, one_cell_each
 
 SIZES = {"a": (3, 2), "b": (3, 2), "c": (5,), "d": ()}
 
@@ -36,8 +36,7 @@ def kept(state: State) -> dict[str, tuple[int, dict[str, bytes]]]:
     return found
 
 
-@pytest.mark.parametrize("hold", [False, True])
-@pytest.mark.parametrize("case", RULES, ids=lambda case: case.name)
+@one_cell_each("case, hold", RULES, HOLD)
 def test_renamed_tensors_go_on_as_they_would_have(case: Case, hold: bool) -> None:
     config = Config.parse(case.optimizer, hyperparameters=case.hyperparameters, hold_params=hold)
     old = trained(config, hold)

@@ -12,7 +12,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from optim_engine import (
@@ -33,13 +33,14 @@ from optim_engine.walk import Update, Vectors
 from tests import oracle
 from tests.engine.cases import ALL, DTYPES, RULES, Case, each_machine, same_bits
 from tests.engine.test_machine import FUSED, SIZES, same, vector
+from tests.examples import examples
 
 
 def test_numba_is_installed_where_the_tests_run() -> None:
     assert (NUMPY.name, FUSED.kernel.name) == ("numpy", "numba")
 
 
-@settings(deadline=None, max_examples=250)
+@examples(quick=60, whole=2000)
 @given(
     st.sampled_from(ALL),
     st.sampled_from([np.float32, np.float64]),
@@ -102,7 +103,7 @@ def vectors(case: Case, sizes: list[int], dtype: type[Any], place: int, seed: in
     return Vectors(made(rng.standard_normal(size), dtype), old, new)
 
 
-@settings(deadline=None, max_examples=150)
+@examples(quick=40, whole=1500)
 @given(
     st.sampled_from([case for case in RULES if has_loop(case.config.hyperparameters)]),
     st.sampled_from([np.float32, np.float64, *DTYPES.values()]),

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from optim_engine import Config, NonFinite, Outcome, State, arrays, step
 from optim_engine.arrays import Array
 from tests.engine.cases import ALL, DTYPES, SHAPES, Case
 from tests.engine.told import Told
+from tests.examples import examples
 
 FLOATS = {f"{name}.{dtype}": (shape, dtype) for name, shape in SHAPES.items() for dtype in DTYPES}
 FLOATS |= {"big.weight": ((9, 23), "float32"), "empty": ((0, 4), "float64")}
@@ -29,7 +30,7 @@ def held(config: Config, params: Mapping[str, Array], state: State) -> dict[str,
     return {n: θ for n, θ in params.items() if not (config.hold_params and n in state.entries)}
 
 
-@settings(deadline=None, max_examples=150)
+@examples(quick=40, whole=2000)
 @given(
     st.sampled_from(ALL),
     st.booleans(),

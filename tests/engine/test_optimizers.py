@@ -1,5 +1,5 @@
-"""Every rule, with each of its flags, in every dtype, for 200 steps against the oracle on plain floats; fewer where an
-emulated processor computes them (`ORACLE_STEPS`)."""
+"""Every rule, with each of its flags, in every dtype, against the oracle on plain floats. An emulated processor takes
+fewer steps (`ORACLE_STEPS`)."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -14,10 +14,11 @@ from optim_engine import OPTIMIZERS, Outcome, State, step
 from optim_engine.arrays import Array
 from optim_engine.machine import ALONE, Machine
 from tests import oracle, oracle_rules, oracle_tensors
-from tests.engine.cases import ALL, RULES, Case, each_case, each_case_and_machine, same_bits
+from tests.amounts import times
+from tests.engine.cases import ALL, RULES, Case, each_case_and_machine, one_cell_each, same_bits
 from tests.oracle_defaults import DEFAULTS
 
-STEPS = int(os.environ.get("ORACLE_STEPS", "200"))
+STEPS = int(os.environ.get("ORACLE_STEPS") or times(quick=64, whole=200))
 
 
 def test_every_optimizer_has_cases_and_an_oracle() -> None:
@@ -107,8 +108,7 @@ def _check_param(
         assert _units(x, y, before, before - least) <= 4, t
 
 
-@each_case
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["float16", "bfloat16"])
+@one_cell_each("case, dtype", ALL, {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16})
 def test_half_precision_is_the_float32_step_rounded_once(case: Case, dtype: type[Any]) -> None:
     state = State.empty()
     for _, params, grads, outcome in _steps(case, dtype):

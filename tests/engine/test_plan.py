@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from optim_engine import Config, State, arrays, plan, step
-from tests.engine.cases import Case, each_case, each_dtype, tensors
+from tests.engine.cases import Case, each_case, each_case_and_dtype, tensors
 from tests.engine.packs import SHAPES, run, same
 
 
-@each_case
-@each_dtype
+@each_case_and_dtype
 def test_packed_tensors_come_out_as_unpacked_ones(
     case: Case, dtype: type[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -28,8 +27,7 @@ def test_packs_of_any_size_come_out_alike(case: Case, monkeypatch: pytest.Monkey
     assert same(whole, run(case, np.float64))
 
 
-@each_case
-@each_dtype
+@each_case_and_dtype
 def test_the_order_of_names_changes_no_bit_clipped_or_not(case: Case, dtype: type[Any]) -> None:
     forwards, backwards = run(case, dtype), run(case, dtype, backwards=True)
     assert same(forwards, backwards)

@@ -7,11 +7,10 @@ import pytest
 
 from optim_engine import OPTIMIZERS, State, step
 from optim_engine.layout import SLOTS
-from tests.engine.cases import Case, each_case, each_dtype
+from tests.engine.cases import Case, each_case_and_dtype
 
 
-@each_case
-@each_dtype
+@each_case_and_dtype
 def test_a_state_keeps_the_slots_of_its_rule(case: Case, dtype: type[Any]) -> None:
     state = step(case.config, State.empty(), case.tensors(0, dtype), case.tensors(1, dtype)).state
     wide = np.float64 if dtype is np.float64 else np.float32

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from optim_engine import Config, State, step, sums
@@ -13,6 +13,7 @@ from optim_engine.machine import Machine
 from optim_engine.norms import square_sum
 from tests import oracle
 from tests.engine.cases import each_machine
+from tests.examples import examples
 
 SMALL = [0, 1, 2, 8, 9, 10, 17, 127, 128, 129, 256, 385, 1000, 32_767]
 LARGE = [32_768, 32_769, 33_792, 49_151, 65_536, BLOCK - 1, BLOCK, BLOCK + 1025]
@@ -61,7 +62,7 @@ def test_squares_beyond_float32_are_summed_in_float64(machine: Machine, scale: f
 
 
 @each_machine
-@settings(deadline=None, max_examples=60)
+@examples(quick=20, whole=1000)
 @given(st.lists(st.sampled_from(SMALL + LARGE[:2]), min_size=1, max_size=8), st.data())
 def test_tensors_are_added_in_the_order_of_their_names(machine: Machine, sizes: list[int], data: st.DataObject) -> None:
     names = data.draw(st.lists(st.text("aéz\U0001f600￿", min_size=1), min_size=9, max_size=9, unique=True))

@@ -10,7 +10,18 @@ from optim_engine import Config, InvalidConfig, NonFinite, State, is_refused_ear
 from optim_engine.arrays import Arrays
 from optim_engine.machine import Machine
 from optim_engine.unscaled import unscaled
-from tests.engine.cases import DTYPES, SHAPES, Case, each_case_and_machine, each_dtype, each_machine, same_bits, tensors
+from tests.engine.cases import (
+    ALL,
+    DTYPES,
+    KERNELS,
+    SHAPES,
+    Case,
+    each_dtype,
+    each_machine,
+    one_cell_each,
+    same_bits,
+    tensors,
+)
 
 HALVES = ("float16", "bfloat16")
 LARGE = {**SHAPES, "large": (300, 1000)}
@@ -21,8 +32,7 @@ def times(grads: Arrays, scale: float) -> dict[str, Any]:
         return {name: (g * scale).astype(g.dtype) for name, g in grads.items()}
 
 
-@each_case_and_machine
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@one_cell_each("case, dtype, machine", ALL, {"float32": np.float32, "float64": np.float64}, KERNELS)
 def test_a_power_of_two_is_as_divided_by_the_client(case: Case, machine: Machine, dtype: type[Any]) -> None:
     params, state, same = case.tensors(0, dtype), State.empty(), State.empty()
     for t in range(1, 4):

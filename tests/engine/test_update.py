@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from optim_engine import NonFinite, State, reapply, step
-from tests.engine.cases import SHAPES, Case, each_case, each_dtype, tensors
+from tests.engine.cases import SHAPES, Case, each_case, each_case_and_dtype, tensors
 
 
 def frozen(state: State) -> State:
@@ -16,8 +16,7 @@ def frozen(state: State) -> State:
     return replace(state, memory=memory)
 
 
-@each_case
-@each_dtype
+@each_case_and_dtype
 def test_read_only_arrays_and_a_read_only_state_are_enough(case: Case, dtype: type[Any]) -> None:
     params, state = case.tensors(0, dtype), frozen(State.empty())
     for t in range(1, 4):

@@ -6,13 +6,12 @@ from typing import Any
 import numpy as np
 
 from optim_engine import Config, State, step
-from tests.engine.cases import SHAPES, Case, each_case, each_dtype, same_bits, tensors
+from tests.engine.cases import SHAPES, Case, each_case_and_dtype, each_dtype, same_bits, tensors
 
 HOLDING = Config.parse("adamw", hold_params=True)
 
 
-@each_case
-@each_dtype
+@each_case_and_dtype
 def test_held_parameters_equal_those_sent_with_every_step(case: Case, dtype: type[Any]) -> None:
     holding = replace(case.config, hold_params=True)
     params, sent, held = case.tensors(0, dtype), State.empty(), State.empty()

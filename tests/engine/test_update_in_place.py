@@ -11,7 +11,7 @@ from optim_engine import Config, NonFinite, State, TensorMismatch, step
 from optim_engine.arrays import Array
 from optim_engine.buffers import is_sole
 from optim_engine.machine import Machine
-from tests.engine.cases import Case, each_case, each_dtype, each_machine, same_bits, tensors
+from tests.engine.cases import ALL, DTYPES, HOLD, KERNELS, Case, each_machine, one_cell_each, same_bits, tensors
 from tests.engine.packs import SHAPES, same
 
 LARGE = 1 << 15
@@ -25,9 +25,7 @@ def own(state: State) -> State:
     return replace(state, memory=memory)
 
 
-@each_case
-@each_dtype
-@pytest.mark.parametrize("hold", [True, False])
+@one_cell_each("case, dtype, hold", ALL, DTYPES, HOLD)
 def test_a_step_in_place_has_the_bits_of_one_apart(case: Case, dtype: type[Any], hold: bool) -> None:
     config = replace(case.config, hold_params=hold)
     params: Mapping[str, Array] = case.tensors(0, dtype, SHAPES)
@@ -49,8 +47,7 @@ def test_a_step_in_place_has_the_bits_of_one_apart(case: Case, dtype: type[Any],
         params, state = {**params, **apart.params}, apart.state
 
 
-@each_case
-@each_machine
+@one_cell_each("case, machine", ALL, KERNELS)
 def test_a_large_step_in_place_has_the_same_bits(case: Case, machine: Machine) -> None:
     config = replace(case.config, hold_params=True)
     shapes = {"w": (64, LARGE // 64), "bias": (300,)}

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 
 from optim_engine import Config, InvalidConfig, State, arrays, plan, reapply, step
-from tests.engine.cases import SHAPES, Case, each_case, each_dtype, same_bits, tensors
+from tests.engine.cases import ALL, DTYPES, SHAPES, Case, each_dtype, one_cell_each, same_bits, tensors
 
 
-@each_case
-@each_dtype
-@pytest.mark.parametrize("lr", [None, 0.3], ids=["", "own_lr"])
+@one_cell_each("case, dtype, lr", ALL, DTYPES, {"lr": None, "own_lr": 0.3})
 def test_reapply_gives_the_bits_of_the_step(case: Case, dtype: type[Any], lr: float | None) -> None:
     params, state = case.tensors(0, dtype), State.empty()
     for t in range(1, 6):

@@ -7,15 +7,14 @@ import pytest
 from optim_engine import Config, Outcome, State, reapply, step
 from optim_engine.arrays import compute_dtype
 from optim_engine.machine import NUMPY, Machine, fastest
-from tests.engine.cases import DTYPES, Case, each_case, same_bits
+from tests.engine.cases import ALL, DTYPES, Case, one_cell_each, same_bits
 from tests.engine.specials import BITS, mixed, special_step
 
 NAN = {"float16": 0x7E00, "bfloat16": 0x7FC0, "float32": 0x7FC00000, "float64": 0x7FF8000000000000}
 KERNELS = {NUMPY, fastest()}
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@each_case
+@one_cell_each("case, dtype", ALL, {dtype: dtype for dtype in DTYPES})
 def test_special_values_have_the_same_bits_by_every_kernel(case: Case, dtype: str) -> None:
     state, params, grads = special_step(case, dtype)
     outcomes = [step(case.config, state, params, grads, machine=Machine(kernel)) for kernel in KERNELS]

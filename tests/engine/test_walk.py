@@ -9,12 +9,11 @@ from optim_engine import Config, State, arrays, step
 from optim_engine.arrays import CHUNK
 from optim_engine.sums import chunks_of
 from optim_engine.walk import Update, Vectors, update_blocks
-from tests.engine.cases import RULES, Case, each_case, each_dtype, tensors
+from tests.engine.cases import RULES, Case, each_case_and_dtype, tensors
 from tests.engine.packs import run, same
 
 
-@each_case
-@each_dtype
+@each_case_and_dtype
 def test_blocks_of_any_size_give_the_same_bits(case: Case, dtype: type[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(case, dtype, steps=3)
     monkeypatch.setattr(arrays, "BLOCK", 25)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -15,7 +15,8 @@ from optim_engine import Config, NonFinite, State, TensorMismatch, step
 from optim_engine.arrays import CHUNK, Array, Arrays
 from optim_engine.machine import Machine
 from optim_engine.plan import PACK_BELOW
-from tests.engine.cases import DTYPES, RULES, Case, each_case_and_machine, each_machine, same_bits, tensors
+from tests.engine.cases import ALL, DTYPES, KERNELS, RULES, Case, each_machine, one_cell_each, same_bits, tensors
+from tests.examples import examples
 
 WIRE = ("bfloat16", "float16")
 each_wire_dtype = pytest.mark.parametrize("wire", WIRE)
@@ -42,8 +43,7 @@ def cast(arrays: Arrays, dtype: str, names: Iterable[str] | None = None) -> dict
         return {name: x.astype(DTYPES[dtype]) if name in chosen else x for name, x in arrays.items()}
 
 
-@each_case_and_machine
-@each_wire_dtype
+@one_cell_each("case, wire, machine", ALL, {wire: wire for wire in WIRE}, KERNELS)
 def test_a_step_widens_gradients_and_rounds_its_answer_once(case: Case, machine: Machine, wire: str) -> None:
     wired, plain = configs(case, wire)
     state = same = State.empty()
@@ -72,7 +72,7 @@ def runs(draw: st.DrawFn) -> tuple[dict[str, Array], list[tuple[dict[str, Array]
     return params, steps
 
 
-@settings(deadline=None, max_examples=150)
+@examples(quick=40, whole=2000)
 @given(st.sampled_from(RULES), st.sampled_from(WIRE), st.sampled_from([None, 0.5]), runs())
 def test_some_tensors_may_come_in_halves_and_others_not(
     case: Case, wire: str, clip: float | None, run: tuple[dict[str, Array], list[tuple[dict[str, Array], set[str]]]]

@@ -6,9 +6,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 from httpx2 import Client
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.service.calls import binary_step, create
 from tests.service.narrow import own_state_is_taken
 
@@ -105,7 +106,7 @@ ACTS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@examples(quick=15, whole=500)
 @given(optimizer=st.sampled_from(OPTIMIZERS), about=SESSIONS, held=HELD, acts=st.lists(ACTS, max_size=6))
 def test_any_session_s_own_state_is_taken(
     narrow: Client, optimizer: tuple[str, dict[str, Any]], about: Any, held: Any, acts: list[Act]

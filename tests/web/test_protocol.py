@@ -4,12 +4,13 @@ import asyncio
 import inspect
 from hashlib import sha256
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http import httptools_impl
 
 from app.web.body import BULK_BYTES
+from tests.examples import examples
 from tests.web.echo import LARGE, digest, echo
 from tests.web.sockets import Wire, listening, post, post_chunked
 
@@ -29,7 +30,7 @@ def conversations(draw: st.DrawFn) -> tuple[list[tuple[bytes, bytes]], list[int]
 
 
 @given(conversations())
-@settings(max_examples=60, deadline=None)
+@examples(quick=15, whole=500)
 def test_pipelined_requests_cut_anywhere_are_answered_in_order(
     address: tuple[str, int], conversation: tuple[list[tuple[bytes, bytes]], list[int]]
 ) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.web.at_once import AT_ONCE
+from tests.examples import examples
 from tests.web.echo import LARGE, digest, echo
 from tests.web.sockets import Wire, listening, post, wait_until
 from tests.web.test_protocol import conversations
@@ -55,7 +56,7 @@ def address(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
 
 
 @given(conversations())
-@settings(max_examples=60, deadline=None)
+@examples(quick=15, whole=500)
 def test_pipelined_requests_are_answered_in_order_with_and_without_tasks(
     address: tuple[str, int], conversation: tuple[list[tuple[bytes, bytes]], list[int]]
 ) -> None:

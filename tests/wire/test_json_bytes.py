@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import orjson
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.errors import MalformedBody
@@ -13,7 +13,6 @@ from app.wire.codec import MAX_DIMENSIONS, Limits
 from app.wire.codecs import JSON
 from tests.wire.steps import ONCE
 
-unhurried = settings(deadline=None)
 LIMITS = Limits(max_tensors=3, max_name_length=8)
 
 
@@ -65,13 +64,11 @@ VALID = orjson.dumps(
 INSERTIONS = [b"[", b"]", b"{", b'"', b"null", b"9" * 30, b"1e999", b'"\\ud800"']
 
 
-@unhurried
 @given(STEPS | JSON_VALUES)
 def test_any_json_is_a_step_or_is_refused(document: Any) -> None:
     read_step(json.dumps(document).encode("utf-8", "surrogatepass"))
 
 
-@unhurried
 @given(st.data())
 def test_a_step_with_changed_bytes_is_taken_or_refused(data: st.DataObject) -> None:
     body = bytearray(VALID)
@@ -89,7 +86,6 @@ def test_a_step_with_changed_bytes_is_taken_or_refused(data: st.DataObject) -> N
     read_step(bytes(body))
 
 
-@unhurried
 @given(st.binary(max_size=100))
 @example(b"")
 @example(b"\xef\xbb\xbf{}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.errors import MalformedBody
@@ -16,10 +16,10 @@ from app.wire.codec import Limits
 from app.wire.codecs import JSON
 from app.wire.json_numbers import Cut, NumberText, read_numbers
 from app.wire.json_text import read_text
+from tests.examples import examples
 from tests.service.calls import bits
 from tests.wire.steps import ONCE
 
-unhurried = settings(deadline=None)
 FLOAT64 = np.dtype(np.float64)
 LIMITS = Limits(max_tensors=100, max_name_length=8)
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
@@ -78,7 +78,6 @@ def is_tensor(value: Any) -> bool:
     return {int, float}.issuperset(map(type, leaves))
 
 
-@unhurried
 @given(LISTS, SEPARATORS, WINDOWS)
 @example([[0], 1, []], (",", ":"), 64)
 @example([[]], (",", ":"), 1)
@@ -93,7 +92,6 @@ def test_a_list_of_numbers_reads_as_numpy_reads_it(value: Any, separators: tuple
             read(text, window)
 
 
-@unhurried
 @given(st.dictionaries(NAMES, LISTS | st.dictionaries(NAMES, REGULAR) | OTHERS), SEPARATORS, WINDOWS)
 def test_what_is_cut_out_is_what_stood_there(document: Any, separators: tuple[str, str], window: int) -> None:
     text = json.dumps(document, separators=separators).encode()
@@ -116,7 +114,7 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
-@settings(max_examples=250, deadline=None)
+@examples(quick=60, whole=5000)
 @given(st.dictionaries(NAMES, LISTS, max_size=3), st.data(), WINDOWS)
 def test_what_is_no_json_is_not_read(document: Any, data: st.DataObject, window: int) -> None:
     text = bytearray(json.dumps(document).encode())

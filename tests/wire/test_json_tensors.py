@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -21,7 +21,6 @@ from app.wire.codecs import JSON
 from tests.service.calls import bits
 from tests.wire.steps import ONCE, answer_of
 
-unhurried = settings(deadline=None)
 LIMITS = Limits(max_tensors=3, max_name_length=8)
 FLOATS: dict[str, tuple[Any, Any]] = {
     "float64": (np.float64, 64),
@@ -51,7 +50,6 @@ def read(tensor: Any) -> np.ndarray[Any, Any]:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("form", ["data", "base64"])
-@unhurried
 @given(data=st.data())
 def test_what_is_written_reads_back_to_the_bit(dtype: str, form: str, data: st.DataObject) -> None:
     array = data.draw(arrays(dtype))
@@ -62,14 +60,12 @@ def test_what_is_written_reads_back_to_the_bit(dtype: str, form: str, data: st.D
     assert bits({"w": read(tensor)}) == bits({"w": array})
 
 
-@unhurried
 @given(hnp.arrays(np.float32, st.integers(0, 50), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)))
 @example(np.array([3.4028235e38, 1e-45, 1.1754944e-38, 16777216, 9007199254740992, -0.0, 0.1], np.float32))
 def test_a_list_of_float32_reads_back_to_the_bit(array: np.ndarray[Any, Any]) -> None:
     assert bits({"w": read(written(array, "list"))}) == bits({"w": array})
 
 
-@unhurried
 @given(st.data())
 def test_written_parameters_read_back_to_the_bit(data: st.DataObject) -> None:
     params = {dtype: data.draw(arrays(dtype)) for dtype in list(DTYPES)[:3]}

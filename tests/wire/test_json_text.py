@@ -5,13 +5,14 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import MalformedBody
 from app.wire.codec import Limits
 from app.wire.codecs import JSON
 from app.wire.json_text import read_text
+from tests.examples import examples
 from tests.wire.steps import ONCE
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(':"\\u003a'))
@@ -28,7 +29,7 @@ def test_what_has_each_name_once_is_read(value: Any, ascii_alone: bool) -> None:
     assert read_text(text, "it") == orjson.loads(text)
 
 
-@settings(deadline=None, max_examples=50)
+@examples(quick=25, whole=2000)
 @given(st.dictionaries(TEXTS, VALUES, min_size=1, max_size=4), st.data())
 def test_a_name_that_stands_twice_is_refused(members: dict[str, Any], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(list(members)))

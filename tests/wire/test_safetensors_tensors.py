@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from optim_client._tensors import decode
@@ -25,7 +25,6 @@ from tests.service.calls import bits
 from tests.wire import package
 from tests.wire.steps import ONCE, answer_of
 
-unhurried = settings(deadline=None)
 LIMITS = Limits(max_tensors=100, max_name_length=64)
 UNSIGNED = {"float64": np.uint64, "float32": np.uint32, "float16": np.uint16, "bfloat16": np.uint16}
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
@@ -58,7 +57,6 @@ def joined(buffers: list[bytes | memoryview]) -> bytes:
     return b"".join(buffers)
 
 
-@unhurried
 @given(st.dictionaries(NAMES, arrays(), max_size=5), st.dictionaries(NAMES, NAMES, max_size=3))
 def test_what_we_write_the_package_reads(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     named = {f"params/{name}": array for name, array in tensors.items()}
@@ -69,7 +67,6 @@ def test_what_we_write_the_package_reads(tensors: Mapping[str, Any], metadata: M
     assert int.from_bytes(body[:8], "little") % 8 == 0
 
 
-@unhurried
 @given(st.dictionaries(NAMES, arrays(), max_size=5), st.none() | st.dictionaries(NAMES, NAMES, min_size=1, max_size=3))
 def test_what_the_package_writes_we_read(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None) -> None:
     body = package.save({f"params/{name}": array for name, array in tensors.items()}, metadata)
@@ -78,7 +75,6 @@ def test_what_the_package_writes_we_read(tensors: Mapping[str, Any], metadata: M
     assert found == (metadata or {})
 
 
-@unhurried
 @given(st.dictionaries(NAMES, arrays(), max_size=5))
 def test_the_client_and_the_service_read_each_other(tensors: Mapping[str, Any]) -> None:
     body = encode({"params": tensors}, {"step": "1"})
@@ -287,7 +283,6 @@ VALID = encode(
 HEADER_END = 8 + int.from_bytes(VALID[:8], "little")
 
 
-@unhurried
 @given(st.data())
 def test_a_step_with_changed_bytes_is_taken_or_refused(data: st.DataObject) -> None:
     body = bytearray(VALID)
@@ -320,14 +315,12 @@ ENTRIES = (
 SECTIONED = st.tuples(st.sampled_from(["params/", "grads/", "", "m/"]), st.text(max_size=4)).map("".join)
 
 
-@unhurried
 @given(st.dictionaries(SECTIONED | st.just("__metadata__"), ENTRIES, max_size=4), st.binary(max_size=32))
 @example({"grads/w": entry(2), "params/w": entry(2, start=8, end=16)}, bytes(16))
 def test_any_header_is_a_step_or_is_refused(header: Any, data: bytes) -> None:
     read_or_refuse(file(json.dumps(header).encode("utf-8", "surrogatepass"), data))
 
 
-@unhurried
 @given(st.integers(0, 2**64 - 1) | st.integers(0, 40), st.binary(max_size=40))
 def test_any_bytes_are_a_step_or_are_refused(length: int, rest: bytes) -> None:
     read_or_refuse(struct.pack("<Q", length) + rest)

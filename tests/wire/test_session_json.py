@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.errors import InvalidSession, InvalidState, MalformedBody
@@ -14,7 +14,6 @@ from app.store.base import Head
 from app.wire.session_json import CREATION, read_changes, read_creation, read_fork, view
 from optim_engine import EngineError, InvalidConfig
 
-unhurried = settings(deadline=None)
 SCALARS = (
     st.none()
     | st.booleans()
@@ -69,7 +68,6 @@ def assert_kept(session: Session) -> None:
     assert write_document(read_document(Head("id", "tenant", 1, "t", document))) == document
 
 
-@unhurried
 @given(DOCUMENTS | VALUES)
 def test_any_json_makes_a_session_or_is_refused(document: Any) -> None:
     session = taken_or_refused(lambda: session_of(document))
@@ -81,7 +79,6 @@ def test_any_json_makes_a_session_or_is_refused(document: Any) -> None:
     assert_kept(session)
 
 
-@unhurried
 @given(DOCUMENTS | VALUES)
 @example({"schedule": {"total_steps": 7}})
 @example({"schedule": {"kind": None}})

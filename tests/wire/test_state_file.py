@@ -18,7 +18,7 @@ from app.wire.state_file import StateFile, write_state
 from optim_engine import State
 from optim_engine import step as engine_step
 from tests.wire import package
-from tests.wire.test_session_json import DOCUMENTS, VALUES, session_of, taken_or_refused, unhurried
+from tests.wire.test_session_json import DOCUMENTS, VALUES, session_of, taken_or_refused
 
 LIMITS = Limits(max_tensors=10, max_name_length=20)
 
@@ -63,7 +63,6 @@ def test_the_file_itself_is_taken() -> None:
     taken.fitted(session)
 
 
-@unhurried
 @given(st.data())
 def test_a_file_with_changed_bytes_is_refused_in_words(data: st.DataObject) -> None:
     file = bytearray(FILE)
@@ -73,7 +72,6 @@ def test_a_file_with_changed_bytes_is_refused_in_words(data: st.DataObject) -> N
     take(bytes(file[: data.draw(st.none() | st.integers(0, len(file)))]))
 
 
-@unhurried
 @given(st.sampled_from(PATHS), VALUES | DOCUMENTS)
 def test_a_file_with_any_session_is_refused_in_words(path: tuple[str, ...], value: Any) -> None:
     document = json.loads(orjson.dumps(DOCUMENT))
