@@ -7,7 +7,8 @@ piece is in the processor's cache. Knows no store's insides, and no session.
 import threading
 
 from app.store.base import Head, Saving, new_token
-from app.store.piece import PIECE_BYTES, Piece, checksum_of, cut
+from app.store.block_sums import Changing, blocks_of, sum_of
+from app.store.piece import PIECE_BYTES, Piece, checksum_of, cut, have_sums
 from optim_engine.arrays import Array
 
 
@@ -15,17 +16,29 @@ class Pieces:
     """The pieces that follow those of `previous`.
 
     A piece whose bytes have not changed stays; the others go to `saving`, if there is one. With `keep` false all are
-    written, which mends damaged pieces.
+    written, which mends damaged pieces. With `summed`, their checksums are sums (`block_sums`).
     """
 
-    def __init__(self, previous: Head, saving: Saving | None = None, *, keep: bool = True) -> None:
+    def __init__(
+        self, previous: Head, saving: Saving | None = None, *, keep: bool = True, summed: bool = False
+    ) -> None:
         self.version = previous.version + 1
         self.token = saving.token if saving else new_token()
         self._saving = saving
         self._old = previous.pieces if keep else ()
+        self._checksum = sum_of if summed else checksum_of
         self._lock = threading.Lock()
         self._missing: dict[int, int] = {}
         self._found: dict[int, Piece] = {}
+        self._changing: Changing | None = None
+
+    def touching(self, memory: Array, ranges: Array) -> None:
+        """Note that only these ranges (start, end) of the state's bytes will change. `memory` has those before.
+
+        Where the old checksums are sums, `of` then reads no others.
+        """
+        if self._checksum is sum_of and have_sums(self._old):
+            self._changing = Changing(memory.data, blocks_of(ranges))
 
     def filled(self, memory: Array, start: int, end: int) -> None:
         """Note that these bytes have their final values; the engine calls it from any thread."""
@@ -39,14 +52,26 @@ class Pieces:
 
     def of(self, memory: Array) -> tuple[Piece, ...]:
         """Return all pieces of the state; those that were not filled before are cut now."""
+        if self._changing is not None:
+            return self._changed(self._changing, memory.data)
         parts = cut(memory.data)
         for i, data in enumerate(parts):
             if i not in self._found:
                 self._add(i, data)
         return tuple(self._found[i] for i in range(len(parts)))
 
-    def _add(self, i: int, data: memoryview) -> None:
-        piece = Piece(f"{self.version}-{self.token}-{i}", len(data), checksum_of(data))
+    def _changed(self, changing: Changing, data: memoryview) -> tuple[Piece, ...]:
+        """Return the old pieces, and new ones in place of those that have changed."""
+        sums = changing.after(data, [self._old[i].checksum for i in changing.pieces])
+        for i, checksum in zip(changing.pieces, sums, strict=True):
+            self._add(i, data[i * PIECE_BYTES : (i + 1) * PIECE_BYTES], checksum)
+        pieces = [*self._old]
+        for i, piece in self._found.items():
+            pieces[i] = piece
+        return tuple(pieces)
+
+    def _add(self, i: int, data: memoryview, checksum: str | None = None) -> None:
+        piece = Piece(f"{self.version}-{self.token}-{i}", len(data), checksum or self._checksum(data))
         old = self._old[i] if i < len(self._old) else None
         if old is not None and (old.size, old.checksum) == (piece.size, piece.checksum):
             self._found[i] = old

@@ -18,10 +18,12 @@ import orjson
 from app.errors import StateDamaged
 from app.store.base import Head, IncompatibleStore, Stamp, Unreadable
 from app.store.formats import expect_format
-from app.store.piece import Piece, checksum_of
+from app.store.piece import Piece, checksum_of, have_sums
 
-HEAD_FORMAT = 2
-"""The format number of a head."""
+HEAD_FORMAT = 3
+"""The greatest format number of a head: that of one whose pieces have sums as checksums (`block_sums`)."""
+WITHOUT_SUMS = 2
+"""The format number of all other heads."""
 LABEL_BYTES = 256
 """The longest first line."""
 
@@ -47,8 +49,9 @@ def encode(head: Head) -> bytes:
     expires = "-" if head.expires_at is None else repr(head.expires_at)
     label = f"{head.version} {head.token} {expires}"
     body = b"\n".join((label.encode(), orjson.dumps(about), head.document))
-    checksum = checksum_of(b"%d %s" % (HEAD_FORMAT, body))
-    return b"%d %s %s" % (HEAD_FORMAT, checksum.encode(), body)
+    number = HEAD_FORMAT if have_sums(head.pieces) else WITHOUT_SUMS
+    checksum = checksum_of(b"%d %s" % (number, body))
+    return b"%d %s %s" % (number, checksum.encode(), body)
 
 
 def decode(session_id: str, data: bytes) -> Head:

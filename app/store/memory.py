@@ -15,10 +15,10 @@ from typing import NamedTuple, Self
 
 from app.settings import Settings
 from app.store.base import AlreadyCreated, Head, HistoryRow, KeyUsed, Save, Stamp, Store, Unreadable, VersionConflict
-from app.store.envelope import decode, listed
+from app.store.envelope import listed
 from app.store.keys import TRIMMED, Claim, UsedKey
 from app.store.memory_heads import Heads
-from app.store.memory_views import MemoryViews
+from app.store.memory_views import MemoryViews, StateViews
 
 
 class Row(NamedTuple):
@@ -67,7 +67,7 @@ class MemoryStore(Store):
         self._heads = Heads()
         self._tenants: dict[str, str] = {}
         self._views = MemoryViews(self._heads)
-        self._pieces = self._views.pieces
+        self._states = self._views.states
         self._rows: dict[str, Rows] = {}
         self._keys: dict[str, OrderedDict[str, tuple[float, bytes]]] = {}
         """The time and the row of each key that a session used, oldest first."""
@@ -91,7 +91,7 @@ class MemoryStore(Store):
         pass
 
     async def load(self, session_id: str) -> Head | None:
-        return decode(session_id, self._heads.written(session_id)) if self._held(session_id) else None
+        return self._heads.read(session_id) if self._held(session_id) else None
 
     async def read(self, head: Head, into: memoryview) -> None:
         await self._views.until_held(head.session_id)
@@ -118,7 +118,7 @@ class MemoryStore(Store):
         self._heads[session_id] = save.head
         self._tenants[session_id] = save.head.tenant
         if save.state is not None or save.previous is None:
-            self._pieces[session_id] = {piece.name: data for piece, data in save.parts}
+            self._states[session_id] = StateViews(Save(save.head, None, save.state))
         rows = self._rows.setdefault(session_id, Rows())
         if save.forget_after is not None:
             rows.forget_after(save.forget_after)
@@ -184,7 +184,7 @@ class MemoryStore(Store):
         return None if label is None or label.expired else label.stamp
 
     def _remove(self, session_id: str) -> None:
-        for table in (self._heads, self._tenants, self._pieces, self._rows, self._keys):
+        for table in (self._heads, self._tenants, self._states, self._rows, self._keys):
             table.pop(session_id, None)
 
     async def is_listed(self, tenant: str, session_id: str) -> bool:

@@ -1,11 +1,11 @@
 """The heads of the sessions in memory: many are saved, and few are read as bytes."""
 
 from app.store.base import Head
-from app.store.envelope import Label, encode, has_expired, peek
+from app.store.envelope import Label, decode, encode, has_expired, peek
 
 
 class Heads(dict[str, Head | bytes]):
-    """Each session's head: as it was saved, or its bytes, once somebody has read them."""
+    """Each session's head: as it was saved, or its bytes, once somebody has read those."""
 
     def written(self, session_id: str) -> bytes:
         """Return the bytes of a head."""
@@ -13,6 +13,11 @@ class Heads(dict[str, Head | bytes]):
         if isinstance(head, Head):
             head = self[session_id] = encode(head)
         return head
+
+    def read(self, session_id: str) -> Head:
+        """Return a head. Raises `StateDamaged`, and `IncompatibleStore` for a newer version's."""
+        head = self[session_id]
+        return head if isinstance(head, Head) else decode(session_id, head)
 
     def label(self, session_id: str) -> Head | Label | None:
         """Return what has the stamp and the expiry of a head, if there is one. Raises `StateDamaged`."""

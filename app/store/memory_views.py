@@ -3,17 +3,30 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 from app.store.base import Head, Save
 from app.store.memory_heads import Heads
 
 
+class StateViews:
+    """The views of the state of a save, made when somebody reads them: a save takes no time for each piece."""
+
+    def __init__(self, save: Save | None = None) -> None:
+        self._save = save
+
+    @cached_property
+    def by_name(self) -> dict[str, memoryview]:
+        """Return each piece's bytes by its name."""
+        return {piece.name: data for piece, data in self._save.parts} if self._save else {}
+
+
 class MemoryViews:
-    """The views by session and piece. `heads` are the store's own."""
+    """The views by session. `heads` are the store's own."""
 
     def __init__(self, heads: Heads) -> None:
         self._heads = heads
-        self.pieces: dict[str, dict[str, memoryview]] = {}
+        self.states: dict[str, StateViews] = {}
         self._written_over: dict[str, asyncio.Event] = {}
         """The sessions whose state is written over, each with the end of that."""
 
@@ -24,13 +37,13 @@ class MemoryViews:
         if session_id in self._written_over or not self._names(head):
             yield
             return
-        self.pieces[session_id] = {}
+        self.states[session_id] = StateViews()
         ended = self._written_over[session_id] = asyncio.Event()
         try:
             yield
         finally:
             if self._names(head):
-                self.pieces[session_id] = {piece.name: data for piece, data in Save(head, None, state).parts}
+                self.states[session_id] = StateViews(Save(head, None, state))
             del self._written_over[session_id]
             ended.set()
 
@@ -46,7 +59,7 @@ class MemoryViews:
 
     async def fill(self, head: Head, into: memoryview) -> None:
         """Copy the pieces of a head, each checked."""
-        held = dict(self.pieces[head.session_id])
+        held = dict(self.states[head.session_id].by_name)
         offset = 0
         for piece in head.pieces:
             data = held.get(piece.name)

@@ -1,14 +1,15 @@
 """The pieces of a state: its bytes, cut every MiB, each known by a name, a size and a checksum."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import xxhash
 
 from app.errors import StateDamaged
+from app.store.block_sums import BLOCK_BYTES, PIECE_BLOCKS, is_sum, sum_of
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = PIECE_BLOCKS * BLOCK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Piece:
             found = "nothing"
         elif len(data) != self.size:
             found = f"{len(data)} bytes"
-        elif (checksum := checksum_of(data)) != self.checksum:
+        elif (checksum := (sum_of if is_sum(self.checksum) else checksum_of)(data)) != self.checksum:
             found = f"{len(data)} bytes with checksum {checksum}"
         else:
             return
@@ -40,6 +41,11 @@ Part: TypeAlias = tuple[Piece, memoryview]
 """A piece and its bytes."""
 
 
+def have_sums(pieces: Sequence[Piece]) -> bool:
+    """Return whether the checksums of a state's pieces are sums (`block_sums`): those of all are, or those of none."""
+    return bool(pieces) and is_sum(pieces[0].checksum)
+
+
 def checksum_of(data: memoryview | bytes) -> str:
     """Return the checksum: XXH3 with 128 bits, as 32 hexadecimal digits."""
     return xxhash.xxh3_128_hexdigest(data)
@@ -47,4 +53,4 @@ def checksum_of(data: memoryview | bytes) -> str:
 
 def cut(data: memoryview) -> list[memoryview]:
     """Cut a state's bytes into pieces of `PIECE_BYTES`; the last may be shorter."""
-    return [data[i * PIECE_BYTES : (i + 1) * PIECE_BYTES] for i in range(math.ceil(len(data) / PIECE_BYTES))]
+    return [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]

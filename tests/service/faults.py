@@ -33,9 +33,9 @@ class DamagedStore(MemoryStore):
 
     async def save(self, save: Save) -> None:
         await super().save(save)
-        for pieces in self._pieces.values():
-            for name, data in pieces.items():
-                pieces[name] = bytes(len(data))
+        for views in self._states.values():
+            for name, data in views.by_name.items():
+                views.by_name[name] = bytes(len(data))
 
 
 class ForgedStore(MemoryStore):

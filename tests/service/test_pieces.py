@@ -11,8 +11,9 @@ import pytest
 
 from app.pieces import Pieces
 from app.store.base import Head, Saving
+from app.store.block_sums import sum_of
 from app.store.memory import MemoryStore
-from app.store.piece import PIECE_BYTES, Part, checksum_of
+from app.store.piece import PIECE_BYTES, Part, checksum_of, cut
 from optim_engine.arrays import Array
 
 
@@ -39,8 +40,8 @@ def seen() -> Seen:
     return Seen()
 
 
-def head_of(memory: Array) -> Head:
-    pieces = Pieces(Head("session", "tenant", 0, "", b"")).of(memory)
+def head_of(memory: Array, *, summed: bool = False) -> Head:
+    pieces = Pieces(Head("session", "tenant", 0, "", b""), summed=summed).of(memory)
     return Head("session", "tenant", 1, "first", b"", pieces)
 
 
@@ -123,3 +124,28 @@ def test_a_grown_or_shrunk_state_gets_its_own_pieces(memory: Array, seen: Seen) 
 
 def test_a_state_of_nothing_has_no_pieces(seen: Seen) -> None:
     assert Pieces(head_of(np.empty(0, np.uint8)), seen).of(np.empty(0, np.uint8)) == ()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_touched_pieces_equal_those_that_are_cut_anew(memory: Array, seen: Seen, seed: int) -> None:
+    old = head_of(memory, summed=True)
+    changed = memory.copy()
+    touched = np.array(ranges(memory, seed)[:2])
+    pieces = Pieces(old, seen, summed=True)
+    pieces.touching(changed, touched)
+    for start, end in touched.tolist():
+        changed[start:end] ^= 1
+    found = pieces.of(changed)
+    anew = head_of(changed, summed=True).pieces
+    assert [piece.checksum for piece in found] == [piece.checksum for piece in anew]
+    fresh = [piece for piece, before in zip(found, old.pieces, strict=True) if piece is not before]
+    assert {piece.name for piece in fresh} == seen.parts.keys()
+    for piece, data in zip(found, cut(changed.data), strict=True):
+        assert seen.parts.get(piece.name, bytes(data)) == bytes(data)
+
+
+def test_pieces_without_sums_are_cut_anew(memory: Array, seen: Seen) -> None:
+    pieces = Pieces(head_of(memory), seen, summed=True)
+    pieces.touching(memory, np.array([[0, 1]]))
+    assert [piece.checksum for piece in pieces.of(memory)] == [sum_of(data) for data in cut(memory.data)]
+    assert len(seen.parts) == 4

@@ -16,9 +16,9 @@ class DamagedStore(MemoryStore):
     """A store whose pieces can be overwritten."""
 
     def damage(self) -> None:
-        for pieces in self._pieces.values():
-            for name, data in pieces.items():
-                pieces[name] = bytes([data[0] ^ 1]) + data[1:]
+        for views in self._states.values():
+            for name, data in views.by_name.items():
+                views.by_name[name] = bytes([data[0] ^ 1]) + data[1:]
 
 
 def test_a_damaged_state_is_refused_until_it_is_replaced() -> None:

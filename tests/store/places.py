@@ -44,10 +44,10 @@ class MemoryPlace(Place):
     store: MemoryStore
 
     async def pieces(self, session_id: str) -> dict[str, bytes]:
-        return dict(self.store._pieces.get(session_id, {}))
+        return dict(self.store._states[session_id].by_name) if session_id in self.store._states else {}
 
     async def put_piece(self, session_id: str, name: str, data: bytes | None) -> None:
-        pieces = self.store._pieces[session_id]
+        pieces = self.store._states[session_id].by_name
         del pieces[name]
         if data is not None:
             pieces[name] = data

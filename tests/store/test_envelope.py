@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from app.errors import StateDamaged
 from app.store.base import Head, Stamp
-from app.store.envelope import HEAD_FORMAT, LABEL_BYTES, decode, encode, has_expired, peek
+from app.store.block_sums import sum_of
+from app.store.envelope import HEAD_FORMAT, LABEL_BYTES, WITHOUT_SUMS, decode, encode, has_expired, peek
 from app.store.piece import Piece, checksum_of
 
 texts = st.text(max_size=40)
@@ -39,7 +40,7 @@ GOLDEN_1 = b"1 8b626011afcfa4f6c37f3c1b61415c96" + BODY
 
 
 def test_a_heads_bytes_are_those_of_earlier_versions() -> None:
-    """Guards the format: if this fails, raise `HEAD_FORMAT`, and still read the old format."""
+    """Guards the format: if this fails, raise `WITHOUT_SUMS`, and still read the old format."""
     assert encode(GOLDEN_HEAD) == GOLDEN
     assert decode("0198b3c5", GOLDEN) == decode("0198b3c5", GOLDEN_1) == GOLDEN_HEAD
 
@@ -54,8 +55,16 @@ def test_additions_of_a_later_version_to_heads_are_ignored() -> None:
     label, about, document = GOLDEN.partition(b" ")[2].partition(b" ")[2].split(b"\n", 2)
     more = about.replace(b'"c0ffee"', b'"c0ffee",7').replace(b"{", b'{"later":{},', 1)
     body = b"\n".join([label + b" later", more, document])
-    checksum = checksum_of(b"%d %s" % (HEAD_FORMAT, body)).encode()
-    assert decode("0198b3c5", b"%d %s %s" % (HEAD_FORMAT, checksum, body)) == GOLDEN_HEAD
+    checksum = checksum_of(b"%d %s" % (WITHOUT_SUMS, body)).encode()
+    assert decode("0198b3c5", b"%d %s %s" % (WITHOUT_SUMS, checksum, body)) == GOLDEN_HEAD
+
+
+def test_versions_that_know_no_sums_refuse_a_head_with_them() -> None:
+    head = replace(GOLDEN_HEAD, pieces=(Piece("42-0123456789ab-0", 3, sum_of(b"abc")),))
+    data = encode(head)
+    assert data.startswith(b"%d " % HEAD_FORMAT)
+    assert HEAD_FORMAT > WITHOUT_SUMS
+    assert decode("0198b3c5", data) == head
 
 
 @given(heads)

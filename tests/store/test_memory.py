@@ -13,7 +13,7 @@ async def test_memory_keeps_views_of_the_newest_state_alone() -> None:
     memory = bytearray(b"staysnew")
     await store.save(replace(change, state=memoryview(memory)))
     assert change.head.pieces[0] == first.pieces[0]
-    kept = store._pieces["session-1"]
+    kept = store._states["session-1"].by_name
     assert {name: bytes(view) for name, view in kept.items()} == {
         first.pieces[0].name: b"stays",
         change.head.pieces[1].name: b"new",
@@ -24,7 +24,7 @@ async def test_memory_keeps_views_of_the_newest_state_alone() -> None:
 async def test_a_change_of_settings_keeps_the_views_that_are_there() -> None:
     store = MemoryStore(10)
     first = await saved(store)
-    before = dict(store._pieces["session-1"])
+    before = dict(store._states["session-1"].by_name)
     change = change_of(first)
     await store.save(replace(change, state=None))
-    assert store._pieces["session-1"] == before
+    assert store._states["session-1"].by_name == before

@@ -15,10 +15,10 @@ async def test_no_view_is_held_while_a_state_is_written_over() -> None:
     memory = bytearray(b"old")
     change = change_of(await saved(store), [bytes(memory)])
     await store.save(replace(change, state=memoryview(memory)))
-    before = {name: bytes(view) for name, view in store._pieces["session-1"].items()}
+    before = {name: bytes(view) for name, view in store._states["session-1"].by_name.items()}
     with store.written_over(change.head, memoryview(memory)):
-        assert store._pieces["session-1"] == {}
-    assert {name: bytes(view) for name, view in store._pieces["session-1"].items()} == before
+        assert store._states["session-1"].by_name == {}
+    assert {name: bytes(view) for name, view in store._states["session-1"].by_name.items()} == before
 
 
 async def test_readers_and_changes_of_settings_wait_for_the_end() -> None:
@@ -47,4 +47,4 @@ async def test_views_of_another_head_are_kept() -> None:
     behind = await saved(store, None, [b"old"])
     await store.save(change_of(behind, [b"new"]))
     with store.written_over(behind, memoryview(b"old")):
-        assert [bytes(view) for view in store._pieces["session-1"].values()] == [b"new"]
+        assert [bytes(view) for view in store._states["session-1"].by_name.values()] == [b"new"]

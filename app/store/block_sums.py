@@ -1,0 +1,84 @@
+"""Sums of block checksums: checksums of pieces that a change of few bytes updates without a look at the others.
+
+    s = Σᵢ xxh3_128(block i of the piece, seed i)      each half modulo 2⁶⁴
+
+A change of some blocks adds the difference of their checksums. The seed is the block's place in its piece, so blocks
+that have changed places are noticed too. A sum is written with `PREFIX`, other checksums of pieces without.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from optim_engine.arrays import Array
+
+BLOCK_BYTES = 1 << 10
+"""Bytes of a block. Smaller ones take longer where a range of bytes is wide, larger ones where ranges are narrow."""
+PIECE_BLOCKS = 1 << 10
+"""The blocks of a whole piece."""
+PREFIX = "sum:"
+
+Halves: TypeAlias = npt.NDArray[np.uint64]
+"""Checksums of 128 bits: [n, 2]."""
+
+
+def is_sum(checksum: str) -> bool:
+    """Return whether a piece's checksum is a sum."""
+    return checksum.startswith(PREFIX)
+
+
+def sum_of(data: memoryview | bytes) -> str:
+    """Return the sum of a whole piece."""
+    blocks = np.arange(-(-len(data) // BLOCK_BYTES))
+    return _written(_checksums(memoryview(data), blocks).sum(axis=0, keepdims=True))[0]
+
+
+def blocks_of(ranges: Array) -> Array:
+    """Return the indices of the blocks of a state in which the ranges (start, end) of bytes lie, in their order."""
+    starts, ends = ranges[ranges[:, 0] < ranges[:, 1]].T
+    first, after = starts // BLOCK_BYTES, -(-ends // BLOCK_BYTES)
+    counts = after - first
+    passed = np.cumsum(counts) - counts
+    return np.unique(np.repeat(first - passed, counts) + np.arange(counts.sum()))
+
+
+class Changing:
+    """The sums of a state's pieces while some of its blocks change; made before they do, of the state's memory."""
+
+    def __init__(self, memory: memoryview, blocks: Array) -> None:
+        self._blocks = blocks
+        self._before = _checksums(memory, blocks)
+        pieces, self._starts = np.unique(blocks // PIECE_BLOCKS, return_index=True)
+        self.pieces: Sequence[int] = pieces.tolist()
+        """The indices of the pieces that have one of the blocks, in their order."""
+
+    def after(self, memory: memoryview, sums: Sequence[str]) -> list[str]:
+        """Return the sums of `pieces` after the change. `sums` are those before it."""
+        if not sums:
+            return []
+        change = np.add.reduceat(_checksums(memory, self._blocks) - self._before, self._starts, axis=0)
+        return _written(_read(sums) + change)
+
+
+def _checksums(memory: memoryview, blocks: Array) -> Halves:
+    """Return the checksum of each block."""
+    starts, seeds = (blocks * BLOCK_BYTES).tolist(), (blocks % PIECE_BLOCKS).tolist()
+    checksum = xxhash.xxh3_128_digest
+    found = [checksum(memory[at : at + BLOCK_BYTES], seed) for at, seed in zip(starts, seeds, strict=True)]
+    return _halves(b"".join(found))
+
+
+def _halves(checksums: bytes) -> Halves:
+    return np.frombuffer(checksums, ">u8").reshape(-1, 2).astype(np.uint64)
+
+
+def _read(sums: Sequence[str]) -> Halves:
+    return _halves(bytes.fromhex("".join(checksum.removeprefix(PREFIX) for checksum in sums)))
+
+
+def _written(sums: Halves) -> list[str]:
+    digits = sums.astype(">u8").tobytes().hex()
+    return [PREFIX + digits[at : at + 32] for at in range(0, len(digits), 32)]
