@@ -12,12 +12,14 @@ from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, Self, TypeAlias, get_args
 
+from optim_engine.averaging import Averaging
 from optim_engine.clipping import Clip
 from optim_engine.errors import InvalidConfig
 from optim_engine.fields import (
     choice,
     custom,
     flag,
+    nested,
     number,
     plain,
     read_fields,
@@ -65,11 +67,10 @@ class Config:
         changeable=True,
         later=True,
     )
+    average: Averaging | None = setting("The decay of an average of the parameters.", nested(Averaging), later=True)
 
     def __post_init__(self) -> None:
-        if self.wire_dtype and not self.hold_params:
-            words = f"{self.wire_dtype} needs `hold_params` true: otherwise nobody has the parameters as float32"
-            raise InvalidConfig("wire_dtype", words)
+        _check_holding(self)
 
     @classmethod
     def parse(
@@ -128,7 +129,8 @@ class Config:
         moments = self.rule.slots(self.hyperparameters_of(group), shape) if begun else ()
         if not self.hold_params:
             return moments
-        return (*(slot for slot in moments if slot not in self.rule.only_replay), "params")
+        average = ("average",) if self.average and begun else ()
+        return (*(slot for slot in moments if slot not in self.rule.only_replay), *average, "params")
 
     @cached_property
     def pattern_length(self) -> int:
@@ -180,7 +182,7 @@ class Config:
             "schedule": self.schedule and self.schedule.to_dict(),
             "clip": self.clip and self.clip.to_dict(),
         }
-        return composite | {name: getattr(self, name) for name, row in SETTINGS.items() if row.read}
+        return composite | plain({name: getattr(self, name) for name, row in SETTINGS.items() if row.read})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the effective values in the form that `parse` takes, without `later` settings at their default."""
@@ -191,6 +193,16 @@ class Config:
 
 SETTINGS = settings_of(Config)
 """The table: each setting's row by its name."""
+
+
+def _check_holding(config: Config) -> None:
+    """Raise `InvalidConfig` for a setting that needs `hold_params`."""
+    if config.wire_dtype and not config.hold_params:
+        words = f"{config.wire_dtype} needs `hold_params` true: otherwise nobody has the parameters as float32"
+        raise InvalidConfig("wire_dtype", words)
+    if config.average and not config.hold_params:
+        words = "needs `hold_params` true: it is of the parameters that the session holds"
+        raise InvalidConfig("average", words)
 
 
 def with_hyperparameters(config: Config, h: Hyperparameters, groups: Sequence[Group]) -> Config:

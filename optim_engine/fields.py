@@ -218,10 +218,23 @@ def read_settings(table: Mapping[str, Setting], given: Mapping[str, object]) -> 
     return {name: read(name, given[name]) if name in given else table[name].default for name, read in readers.items()}
 
 
+def nested(kind: type[C]) -> Any:
+    """Return a field for an object of the settings of `kind`, or `None`, which is the default."""
+
+    def read(where: str, value: object) -> C | None:
+        return None if value is None else read_fields(where, kind, value)
+
+    return custom(None, read, {"anyOf": [field_schema(kind), {"type": "null"}]})
+
+
 def plain(settings: Checked | Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings by name, as JSON has them."""
     values = dict(settings) if isinstance(settings, Mapping) else dataclasses.asdict(settings)  # type: ignore[call-overload]
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    return plain(value) if isinstance(value, Checked) else list(value) if isinstance(value, tuple) else value
 
 
 def written(settings: Checked) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from optim_engine.arrays import Array, convert
+from optim_engine.averaging import Averaging
 from optim_engine.machine import Machine
 from optim_engine.plan import Plan
 from optim_engine.run import Run
@@ -37,6 +38,7 @@ class Job(NamedTuple):
     update: Update
     vectors: Vectors
     answer: Array
+    averaging: Averaging | None = None
 
 
 def run(jobs: Sequence[Job], plan: Plan, memory: Array, machine: Machine, filled: Filled | None) -> Totals:
@@ -47,8 +49,10 @@ def run(jobs: Sequence[Job], plan: Plan, memory: Array, machine: Machine, filled
 
     def work(part: tuple[Job, Chunk]) -> Array:
         job, chunk = part
-        place = chunk.place
-        sums = machine.kernel.update(job.update, job.vectors.of(chunk), chunk)
+        place, vectors = chunk.place, job.vectors.of(chunk)
+        sums = machine.kernel.update(job.update, vectors, chunk)
+        if job.averaging:
+            job.averaging.follow(vectors.old["average"], vectors.new["params"], vectors.new["average"])
         if job.answer is not job.vectors.new["params"]:
             convert(job.vectors.new["params"][place], job.answer[place])
         job.run.write(memory, job.vectors.new)

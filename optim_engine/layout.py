@@ -19,9 +19,11 @@ from optim_engine.spans import Spans
 
 SLOTS: Mapping[str, Slot] = {
     **{slot.name: slot for rule in OPTIMIZERS.values() for slot in rule.keeps},
+    "average": Slot("average"),
     "params": Slot("params"),
 }
-"""All slots in the order of the memory: those of the rules, then the parameter itself, for sessions that hold it."""
+"""All slots in the order of the memory: those of the rules, then, for sessions that hold the parameter, its average
+(`averaging.py`) and the parameter itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ def _stepped(
     θs = [None] * len(plan.runs) if config.hold_params else plan.gathered(params)
     out = None if config.hold_params else out
     todo = [
-        _job(run, _update(config, run, new, rates, scale), _vectors(run, g, θ, old, new, out), dtype)
+        _job(config, run, _update(config, run, new, rates, scale), _vectors(run, g, θ, old, new, out), dtype)
         for run, g, θ, dtype in zip(plan.runs, gradients, θs, dtypes, strict=True)
     ]
     sums = jobs.run(todo, plan, new.memory, machine, filled)
@@ -226,10 +226,10 @@ def _dtype_of(config: Config, run: Run, grads: Arrays) -> np.dtype[Any]:
     return came.pop() if len(came) == 1 else run.dtype
 
 
-def _job(run: Run, update: Update, vectors: Vectors, dtype: np.dtype[Any]) -> Job:
+def _job(config: Config, run: Run, update: Update, vectors: Vectors, dtype: np.dtype[Any]) -> Job:
     """Return the job of a run, whose new parameters are answered in the dtype in which its gradients came."""
     θ = vectors.new["params"]
-    return Job(run, update, vectors, θ if dtype == θ.dtype else run.vector(dtype))
+    return Job(run, update, vectors, θ if dtype == θ.dtype else run.vector(dtype), config.average)
 
 
 def _update(config: Config, run: Run, new: State, rates: Rates, scale: float) -> Update:

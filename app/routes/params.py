@@ -1,7 +1,10 @@
 """The parameters of a session that holds them."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
 
+from fastapi import APIRouter, Query, Request, Response
+
+from app.errors import InvalidSession
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
 from app.routes.once import headers_of, read_once
@@ -10,6 +13,8 @@ from app.service import Has, Reader, Writer
 from app.session import Session
 from app.wire.codec import Buffer
 from app.wire.codecs import JSON, codec_accepted, codec_of
+from optim_engine.arrays import Arrays
+from optim_engine.held_views import View, viewed, views_of
 
 router = APIRouter(tags=["params"], route_class=StrictRoute)
 
@@ -23,14 +28,22 @@ router = APIRouter(tags=["params"], route_class=StrictRoute)
         "state_damaged",
     ),
 )  # fmt: skip
-async def get_params(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
+async def get_params(
+    request: Request,
+    session_id: str,
+    service: Has,
+    caller: Reader,
+    view: Annotated[View | None, Query(description="Another view than the parameters that steps answer.")] = None,
+) -> Response:
     """All that the session holds; JSON, or safetensors by `Accept`."""
     codec = codec_accepted(request.headers.get("accept"), JSON)
     loaded = await service.records.load(caller.tenant, session_id)
     loaded.session.check_holds()
+    if view is not None:
+        _check_view(loaded.session, view)
 
     def write() -> list[Buffer]:
-        params = loaded.state.held()
+        params: Arrays = viewed(loaded.session.config, loaded.state, view) if view else loaded.state.held()
         codec.check_answer(params.values(), service.limits)
         return codec.write_params(params)
 
@@ -60,3 +73,10 @@ async def put_params(request: Request, session_id: str, service: Has, caller: Wr
         )
         written = await service.sessions.hold(caller.tenant, session_id, params, once)
     return Response(status_code=204, headers=headers_of(written))
+
+
+def _check_view(session: Session, view: View) -> None:
+    """Raise `InvalidSession` unless the session has that view."""
+    if view not in (views := views_of(session.config)):
+        there = f"it has {', '.join(views)}" if views else "it has none but the parameters that steps answer"
+        raise InvalidSession(f"the session has no view {view!r}; {there}", where="view")

@@ -75,6 +75,7 @@ def _session() -> Document:
         "groups": _list(ref("Group")),
         "schedule": {"type": ["object", "null"]},
         "clip": {"type": ["object", "null"]},
+        "average": {"type": ["object", "null"]},
         "labels": {"type": "object", "additionalProperties": TEXT},
     }
     return {

@@ -93,6 +93,9 @@ class StateFile:
         if ours.hold_params != theirs.hold_params:
             held, holds = named(theirs.hold_params), named(ours.hold_params)
             raise InvalidState(f"hold_params is {held} in the file, {holds} in the session")
+        if ours.average != theirs.average:
+            kept, keeps = (repr(config.average and config.average.decay) for config in (theirs, ours))
+            raise InvalidState(f"the decay of `average` is {kept} in the file, {keeps} in the session")
         for name, entry in session.layout.entries.items():
             self._check_known(name, entry)
         self._check_slots(ours, "the session needs")

@@ -60,6 +60,16 @@ def test_a_wrong_setting_or_tensor_is_named(client: Any) -> None:
     assert session.get().step == session.info.step == 1
 
 
+def test_an_average_comes_in_the_structure_that_is_asked_for(client: Any) -> None:
+    session = client.sessions.create("sgd", lr=1.0, hold_params=True, average={"decay": 0.5})
+    assert session.info.average == {"decay": 0.5}
+    for params in ({"w": [np.float32([8, 4])]}, None):
+        session.step(params, {"w": [np.float32([1, 2])]})
+    w = session.params(view="average")["w/0"]
+    np.testing.assert_allclose(w, np.float32([7 + 2 * 6, 2]) / 3, rtol=1e-6)
+    assert np.array_equal(session.params({"w": [w]}, view="average")["w"][0], w)
+
+
 def test_parameters_that_are_not_finite_come_as_they_are(client: Any) -> None:
     session = client.sessions.create("sgd", lr=1e30, hold_params=True)
     large = {"w": np.float32([1e30, -1e30, 0])}

@@ -178,3 +178,65 @@ def test_gradients_are_no_parameters(client: Client) -> None:
     session = create(client, hold_params=True)
     body = encode({"grads": {"w": [1.0]}}, {})
     problem(client.put(f"{session}/params", content=body, headers=BINARY), 400, "malformed_body")
+
+
+AVERAGED = {"hold_params": True, "on_non_finite": "skip", "average": {"decay": 0.5}}
+
+
+def average(client: Client, session: str) -> dict[str, Any]:
+    return read_binary(client.get(f"{session}/params?view=average", headers={"accept": SAFETENSORS}))[0]
+
+
+def test_an_average_is_of_the_parameters_after_each_step(client: Client) -> None:
+    session = create(client, "sgd", **AVERAGED)
+    put(client, session, {"w": np.float32([1, 2]), "later": np.float32([3])})
+    first, second = (stepped(client, session, grads={"w": [100.0, -50.0]})["params"]["w"] for _ in range(2))
+    expected = (np.float32(first) + 2 * np.float32(second)) / 3
+    np.testing.assert_allclose(average(client, session)["w"], expected, rtol=1e-6)
+    assert average(client, session)["later"] == 3
+    answer = client.get(f"{session}/params?view=average")
+    assert np.array_equal(np.float32(answer.json()["params"]["w"]), average(client, session)["w"])
+    assert client.get(f"{session}/params").json()["params"]["w"] == second
+
+
+def test_a_put_and_a_skipped_step_leave_the_average(client: Client) -> None:
+    session = create(client, "sgd", **AVERAGED)
+    put(client, session, some_params())
+    binary_step(client, session, some_grads(1))
+    before = bits(average(client, session))
+    put(client, session, {"w": np.zeros((3, 2), np.float32)})
+    assert read_binary(binary_step(client, session, {"scale": np.float32(np.inf)}))[1]["skipped"] == "true"
+    assert bits(average(client, session)) == before
+
+
+def test_an_average_goes_on_in_a_fork_and_a_file(client: Client) -> None:
+    session = create(client, "adamw", **AVERAGED)
+    put(client, session, some_params())
+    binary_step(client, session, some_grads(1))
+    file = client.get(f"{session}/state").content
+    made = client.post(f"{session}/fork", json={}), client.post("/v1/sessions", content=file, headers=BINARY)
+    sessions = [session, *(f"/v1/sessions/{answer.json()['id']}" for answer in made)]
+    for one in sessions:
+        binary_step(client, one, some_grads(2))
+    assert len({client.get(one).json()["digest"] for one in sessions}) == 1
+    assert bits(average(client, sessions[1])) == bits(average(client, session)) == bits(average(client, sessions[2]))
+
+
+@pytest.mark.parametrize("other", [None, {"decay": 0.75}])
+def test_a_state_file_with_another_average_is_refused(client: Client, other: Any) -> None:
+    session, into = create(client, **AVERAGED), create(client, **{**AVERAGED, "average": other})
+    put(client, session, some_params())
+    binary_step(client, session, some_grads(1))
+    answer = client.put(f"{into}/state", content=client.get(f"{session}/state").content, headers=BINARY)
+    decay = other and other["decay"]
+    refused = problem(answer, 422, "invalid_state")["detail"]
+    assert refused == f"the decay of `average` is 0.5 in the file, {decay} in the session"
+
+
+def test_a_view_that_the_session_lacks_names_those_it_has(client: Client) -> None:
+    plain, averaged = create(client, hold_params=True), create(client, **AVERAGED)
+    refused = problem(client.get(f"{plain}/params?view=average"), 422, "invalid_session")
+    assert refused["detail"].endswith("no view 'average'; it has none but the parameters that steps answer")
+    refused = problem(client.get(f"{averaged}/params?view=eval"), 422, "invalid_session")
+    assert refused["detail"].endswith("no view 'eval'; it has average")
+    problem(client.get(f"{averaged}/params?view=other"), 400, "malformed_query")

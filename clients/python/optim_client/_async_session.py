@@ -13,7 +13,7 @@ from optim_client._state import SessionState
 from optim_client._tensors import Arrays, ArraysLike, GradsLike
 from optim_client._trees import Tree, TreeT
 from optim_client.documents import HistoryRow, Preview, SessionInfo
-from optim_client.settings import Changes, StepOptions
+from optim_client.settings import Changes, StepOptions, View
 
 T = TypeVar("T")
 
@@ -152,27 +152,28 @@ class AsyncSessionParams(AsyncSessionStorage):
     """The verbs for the parameters of a session that holds them."""
 
     @overload
-    async def params(self) -> Arrays: ...
+    async def params(self, *, view: View | None = None) -> Arrays: ...
 
     @overload
-    async def params(self, like: TreeT) -> TreeT: ...
+    async def params(self, like: TreeT, *, view: View | None = None) -> TreeT: ...
 
-    async def params(self, like: Tree | None = None) -> Any:
+    async def params(self, like: Tree | None = None, *, view: View | None = None) -> Any:
         """Return the parameters of a session that holds them.
 
         Args:
             like: A tree that gives the answer its structure; without it, names to arrays.
+            view: "average" for the average that the session keeps; without it, the parameters that steps answer.
 
         Returns:
             The parameters, in the shapes and dtypes that the session holds them in.
 
         Raises:
-            InvalidSession: The session does not hold its parameters.
+            InvalidSession: The session does not hold its parameters, or has no such view.
 
         Example:
             params = await held.params()
         """
-        return await self._client._run(self._params(like))
+        return await self._client._run(self._params(like, view))
 
     async def put_params(self, params: Tree) -> None:
         """Give its parameters to a session that holds them, if it is still as this client knows it.

@@ -12,7 +12,7 @@ from optim_client._protocol import Call, Request, Response
 from optim_client._tensors import Arrays, ArraysLike, decode, encode
 from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, SessionInfo
 from optim_client.errors import StepMismatch
-from optim_client.settings import Changes, ForkSettings, Overrides, Settings, StepOptions, document
+from optim_client.settings import Changes, ForkSettings, Overrides, Settings, StepOptions, View, document
 
 JSON = "application/json"
 SAFETENSORS = "application/vnd.safetensors"
@@ -136,9 +136,10 @@ def preview(
     return replace(taken, request=replace(taken.request, path=_path(session_id, "preview"), headers=headers))
 
 
-def params(session_id: str) -> Call[Arrays]:
-    """Return the call that reads the held parameters."""
-    return Call(Request("GET", _path(session_id, "params"), headers=_accepts(SAFETENSORS)), _params)
+def params(session_id: str, view: View | None = None) -> Call[Arrays]:
+    """Return the call that reads the held parameters, or another view of them."""
+    query = {} if view is None else {"view": view}
+    return Call(Request("GET", _path(session_id, "params"), query, headers=_accepts(SAFETENSORS)), _params)
 
 
 def put_params(session_id: str, params: ArraysLike) -> Call[None]:

@@ -11,7 +11,7 @@ from optim_client._protocol import Call
 from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
 from optim_client._trees import Tree, flattened, rebuilt
 from optim_client.documents import Metrics, Preview, SessionInfo
-from optim_client.settings import StepOptions
+from optim_client.settings import StepOptions, View
 
 CONDITIONAL = frozenset({"PUT", "PATCH", "DELETE"})
 STEP = re.compile(r"^step \d+: ")
@@ -154,8 +154,8 @@ class SessionState:
         given = {name: value for name, value in flattened("params", params).items() if value is not None}
         return self._tied(_calls.put_params(self.id, given))
 
-    def _params(self, like: Tree | None) -> Call[Any]:
-        held = self._tied(_calls.params(self.id))
+    def _params(self, like: Tree | None, view: View | None) -> Call[Any]:
+        held = self._tied(_calls.params(self.id, view))
         return held if like is None else held.then(lambda params: rebuilt(like, params.get))
 
     def _log(self, warnings: list[str]) -> None:

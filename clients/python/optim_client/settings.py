@@ -157,6 +157,10 @@ Schedule = (
 """The factor on the learning rate at each step."""
 
 
+View = Literal["eval", "average"]
+"""The views of held parameters, beside those that steps answer."""
+
+
 class Hyperparameters(TypedDict, total=False):
     """The settings of the optimizers; each has some of them. `None` puts a default back."""
 
@@ -210,6 +214,7 @@ class Settings(Changes, total=False):
     on_non_finite: Literal["reject", "skip"]
     hold_params: bool
     wire_dtype: Literal["bfloat16", "float16"] | None
+    average: Mapping[str, float] | None
 
 
 class ForkSettings(TypedDict, total=False):
@@ -251,6 +256,7 @@ class EffectiveSettings:
     hold_params: bool
     wire_dtype: str | None = None
     on_other_params: str = "accept"
+    average: Mapping[str, float] | None = None
     ttl_seconds: float | None
     labels: Mapping[str, str]
 
