@@ -22,6 +22,8 @@ class StepRequest:
     """The request of one step, with the conditions of doing it once.
 
     `rows` has the indices of a tensor's rows, strictly increasing int64, where its gradient is of these rows alone.
+    Gradients with `at` (the same of single elements) or `scale` (of int8) are compressed, until `expansion` makes them
+    dense.
     `overrides` has hyperparameters as JSON has them. Gradients are to be divided by `grad_scale`. `forms` has the form
     in which each tensor was written, if the media type has several. `may_change` says that the client shares the memory
     of the arrays, and could write to it at any time.
@@ -36,8 +38,15 @@ class StepRequest:
     grad_scale: float = 1.0
     loss: float | None = None
     rows: Arrays = field(default_factory=dict)
+    at: Arrays = field(default_factory=dict)
+    scale: Arrays = field(default_factory=dict)
     forms: Mapping[str, str] = field(default_factory=dict)
     may_change: bool = False
+
+    @property
+    def is_compressed(self) -> bool:
+        """Return whether a gradient is not dense yet."""
+        return bool(self.at or self.scale)
 
     @cached_property
     def nbytes(self) -> int:

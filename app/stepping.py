@@ -12,6 +12,7 @@ from typing import TypeVar
 from app import changes
 from app.compute import INLINE_BELOW, TENSOR_BYTES, Compute
 from app.errors import ServiceError, StoreUnavailable
+from app.expansion import expanded, expanded_nbytes
 from app.once import Once
 from app.records import Records
 from app.replay import earlier_answer
@@ -51,7 +52,7 @@ class Stepping:
             old = self._from_memory(tenant, session_id, request)
             if old is not None:
                 try:
-                    return await self._take(old, request)
+                    return await self._take(old, await self._expanded(old, request))
                 except StoreUnavailable:
                     raise
                 except (EngineError, ServiceError, KeyUsed):
@@ -60,9 +61,10 @@ class Stepping:
 
         async def by_store(known: Once) -> StepAnswer:
             old, past = await self._from_store(tenant, session_id, replace(request, once=known))
+            dense = await self._expanded(old, request)
             if past is not None:
-                return await self._compute.run(partial(changes.replay, old, past, request), _work(old, request))
-            return await self._take(old, request)
+                return await self._compute.run(partial(changes.replay, old, past, dense), _work(old, dense))
+            return await self._take(old, dense)
 
         return await self._turns.take(session_id, attempt)
 
@@ -74,12 +76,13 @@ class Stepping:
 
         async def attempt() -> StepAnswer:
             old, past = await self._from_store(tenant, session_id, request)
+            dense = await self._expanded(old, request)
             if past is not None:
-                answer = await self._compute.run(partial(changes.replay, old, past, request), _work(old, request))
+                answer = await self._compute.run(partial(changes.replay, old, past, dense), _work(old, dense))
                 return replace(answer, preview=True)
-            machine = self._compute.machine(_nbytes(old, request), old.session.config.hyperparameters)
-            work = partial(changes.preview, old, request, machine, self._room)
-            change, answer = await self._compute.run(work, _work(old, request))
+            machine = self._compute.machine(_nbytes(old, dense), old.session.config.hyperparameters)
+            work = partial(changes.preview, old, dense, machine, self._room)
+            change, answer = await self._compute.run(work, _work(old, dense))
             async with self._records.quota.room(change.save):  # or refused, as the save would be
                 return answer
 
@@ -112,6 +115,12 @@ class Stepping:
         if past is None:
             request.once.check(head)
         return Loaded(head, session, await self._records.state(head, session)), past
+
+    async def _expanded(self, old: Loaded, request: StepRequest) -> StepRequest:
+        """Return the request with dense gradients."""
+        if not request.is_compressed:
+            return request
+        return await self._compute.run(partial(expanded, request, old.session.layout), _work(old, request))
 
     async def _take(self, old: Loaded, request: StepRequest) -> StepAnswer:
         """Compute the step and save it.
@@ -155,7 +164,7 @@ async def _within(lent: ExitStack, taken: Awaitable[T]) -> T:
 
 
 def _nbytes(old: Loaded, request: StepRequest) -> int:
-    return int(old.state.memory.nbytes) + request.nbytes
+    return int(old.state.memory.nbytes) + expanded_nbytes(request, old.session.layout)
 
 
 def _work(old: Loaded, request: StepRequest) -> int:

@@ -1,5 +1,6 @@
 """Bodies in and out: one kept buffer in, a list of buffers out; nothing is joined."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from app.errors import BodyTooLarge, MalformedHeader, Overloaded
 from app.service import Service
 from app.session import Session
 from app.web.body import BODY_EXTENSION, BULK_BYTES, Body
+from app.web.body_memory import Arrival
 from app.wire.codec import Buffer
 from app.wire.codecs import JSON, SAFETENSORS, codec_of
 from optim_engine.buffers import BUFFERS
@@ -79,6 +81,34 @@ async def whole_body(request: Request, service: Service, tenant: str, limit: Lon
         return
     with service.bodies.arrival(tenant) as arrival:
         yield await arrival.read(read_body(request, limit, arrival.grow))
+
+
+@asynccontextmanager
+async def expansion_room(
+    request: Request, service: Service, tenant: str, body: memoryview, nbytes: int
+) -> AsyncIterator[None]:
+    """Count the memory of a step whose gradients expand to so many bytes, as a body of that size would be.
+
+    Raises `BodyTooLarge` and `Overloaded`.
+    """
+    limit = longest_body(request, service)
+    longest = min(limit.nbytes, service.settings.max_waiting_bytes - len(body))
+    if nbytes > longest:
+        raise BodyTooLarge(
+            f"expanded, the body has {nbytes} bytes, the limit is {longest}: {limit.advice}", limit=longest
+        )
+    if nbytes < BULK_BYTES:
+        yield
+        return
+    await asyncio.sleep(0)  # the deadline of `Arrival.read` needs a task (`app/web/at_once.py`)
+    with service.bodies.arrival(tenant) as arrival:
+        await arrival.read(_grown(arrival, nbytes))
+        yield
+
+
+async def _grown(arrival: Arrival, nbytes: int) -> None:
+    arrival.grow(nbytes)
+    await asyncio.sleep(0)  # so that it can be dropped
 
 
 async def read_body(request: Request, limit: Longest, count: Callable[[int], None] = lambda nbytes: None) -> memoryview:

@@ -1,21 +1,23 @@
 """The main job: one optimizer step, and its preview."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
 from app.auth import Caller
 from app.errors import MalformedHeader
+from app.expansion import outline
 from app.once import Once
 from app.routes import openapi as schema
-from app.routes.bodies import BuffersResponse, tensors_body
+from app.routes.bodies import BuffersResponse, expansion_room, tensors_body
 from app.routes.once import headers_of, read_once
 from app.routes.prefer import applied, prefers_minimal
 from app.routes.query import StrictRoute
 from app.routes.region_bodies import places_of, write_into_room
 from app.service import Has, Service, Writer
-from app.step import StepAnswer, StepRequest
+from app.step import StepAnswer, StepRequest, nbytes_of
 from app.wire.codecs import codec_accepted, codec_of
 
 router = APIRouter(tags=["steps"], route_class=StrictRoute)
@@ -92,9 +94,15 @@ async def _answer(
         )
         if places is not None:
             request = replace(request, may_change=True)
+        dense = request.grads
+        room: AbstractAsyncContextManager[None] = nullcontext()
+        if request.is_compressed:
+            dense = outline(request, (await service.records.known(caller.tenant, session_id)).layout)
+            room = expansion_room(http, service, caller.tenant, body, nbytes_of(dense) + nbytes_of(request.params))
         if answer_codec is not codec and not minimal:
-            answer_codec.check_answer([*request.grads.values(), *request.rows.values()], service.limits)
-        answer = await verb(caller.tenant, session_id, request)
+            answer_codec.check_answer([*dense.values(), *request.rows.values()], service.limits)
+        async with room:
+            answer = await verb(caller.tenant, session_id, request)
         written = answer.without_params() if minimal else answer
         buffers = await service.compute.run(lambda: answer_codec.write_answer(written, request.forms), len(body))
         headers = headers_of(answer) | applied(minimal=minimal)

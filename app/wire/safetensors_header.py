@@ -23,7 +23,13 @@ from optim_engine.fields import named
 
 FLOATS = {name.replace("float", "F").upper(): dtype for name, dtype in DTYPES.items()}
 """The dtypes of tensors, by the format's names: F64, F32, F16, BF16."""
-SPECIAL: Mapping[str, Mapping[str, np.dtype[Any]]] = {"rows": {"I64": np.dtype(np.int64)}}
+INT8, INT64 = np.dtype(np.int8), np.dtype(np.int64)
+SPECIAL: Mapping[str, Mapping[str, np.dtype[Any]]] = {
+    "grads": {**FLOATS, "I8": INT8},
+    "rows": {"I64": INT64},
+    "at": {"I64": INT64},
+    "scale": {"F32": DTYPES["float32"]},
+}
 """The dtypes of the sections that have others."""
 NAMES = {dtype: name for dtypes in (FLOATS, *SPECIAL.values()) for name, dtype in dtypes.items()}
 """The format's name of each dtype."""
@@ -61,6 +67,10 @@ class Header(NamedTuple):
 
     metadata: Mapping[str, str] | None
     runs: tuple[Run, ...]
+
+    def names_of(self, dtype: np.dtype[Any]) -> list[str]:
+        """Return the names of the tensors of that dtype."""
+        return [tensor for run in self.runs if run.dtype == dtype for _, tensor, _, _ in run.tensors]
 
 
 def read_header(text: bytes, nbytes: int, sections: tuple[str, ...], limits: Limits) -> Header:
@@ -181,7 +191,7 @@ def _read_dtype(name: str, section: str, written: Any) -> np.dtype[Any]:
     known = SPECIAL.get(section, FLOATS)
     dtype = known.get(written) if isinstance(written, str) else None
     if dtype is None:
-        convert = "" if section in SPECIAL else ": convert it to float32"
+        convert = ": convert it to float32" if "F64" in known else ""
         raise MalformedBody(
             f"tensor {name!r:.80} has the dtype {named(written)}{convert}; expected one of {', '.join(known)}",
             tensor=name,

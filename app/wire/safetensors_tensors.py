@@ -27,14 +27,16 @@ from app.wire.codec import (
     joined,
     number_of,
 )
+from app.wire.compressed import checked_at, checked_scale
 from app.wire.json_text import read_text
 from app.wire.rows import checked_rows
-from app.wire.safetensors_header import NAMES, read_header
+from app.wire.safetensors_header import INT8, NAMES, Header, read_header
 from optim_engine.arrays import Array, Arrays
 from optim_engine.views import Places, Views
 
 Sections: TypeAlias = dict[str, dict[str, Array]]
 
+STEP_SECTIONS = ("params", "grads", "rows", "at", "scale")
 STEP_METADATA = ("step", "lr", "overrides", "grad_scale", "loss")
 """The members of a step's metadata, besides `format`."""
 MAX_HEADER_BYTES = 100_000_000
@@ -56,14 +58,18 @@ class SafetensorsTensors(Codec):
     also = ("application/octet-stream",)
 
     def read_step(self, body: Buffer, limits: Limits, once: Once) -> StepRequest:
-        metadata, sections = read_file(body, ("params", "grads", "rows"), limits)
+        header, sections = _read(body, STEP_SECTIONS, limits)
+        metadata = header.metadata or {}
         if unknown := metadata.keys() - {*STEP_METADATA, "format"}:
             expected = ", ".join(STEP_METADATA)
             raise MalformedBody(f"unknown member {min(unknown)!r:.80} of __metadata__; expected one of {expected}")
+        grads, rows = sections["grads"], checked_rows(sections["rows"], sections["grads"])
         return StepRequest(
-            grads=sections["grads"],
+            grads=grads,
             once=once,
-            rows=checked_rows(sections["rows"], sections["grads"]),
+            rows=rows,
+            at=checked_at(sections["at"], grads, rows),
+            scale=checked_scale(sections["scale"], grads, header.names_of(INT8)),
             params=sections["params"],
             step=checked_step(number_of(metadata, "step", int)),
             lr=checked_lr(number_of(metadata, "lr", float)),
@@ -103,6 +109,11 @@ def read_file(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[
 
     Raises `MalformedBody`, also for a tensor of another section.
     """
+    header, found = _read(body, sections, limits)
+    return header.metadata or {}, found
+
+
+def _read(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[Header, Sections]:
     text, data = _split(memoryview(body))
     header = read_header(text, len(data), tuple(sections), limits)
     found: Sections = {section: {} for section in sections}
@@ -113,7 +124,7 @@ def read_file(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[
             vector = vector.copy()
         for section, tensor, part, shape in run.tensors:
             found[section][tensor] = vector[part] if len(shape) == 1 else vector[part].reshape(shape)
-    return header.metadata or {}, found
+    return header, found
 
 
 def _split(body: memoryview) -> tuple[bytes, memoryview]:
