@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 from optim_client import AsyncClient, Client
 
-STEPS = 100
+STEPS = 30
 HANG_SECONDS = 60
 
 
@@ -133,8 +133,8 @@ def threads_under_way(url: str) -> None:
         thread.start()
     session = client.sessions.create("sgd", lr=0.1)
     for _ in range(5):
-        joined(forked(lambda: stay(client.sessions.create("sgd", lr=0.1), 9, steps=20)))
-        stay(session, 8, steps=20)
+        joined(forked(lambda: stay(client.sessions.create("sgd", lr=0.1), 9, steps=10)))
+        stay(session, 8, steps=10)
     over.set()
     for thread in threads:
         thread.join()
@@ -149,7 +149,7 @@ def files(url: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
 
         def save(name: str) -> None:
-            for _ in range(20):
+            for _ in range(10):
                 session.save_state(Path(folder, name))
 
         save("before")

@@ -22,6 +22,8 @@ from tests.durability.processes import ServerProcess
 GRADS = [{"w": np.random.default_rng(n).standard_normal(40_000, np.float32)} for n in range(400)]
 """The gradients of each step, so that it can be taken again."""
 SESSIONS = 4
+PAUSE_SECONDS = 0.02
+"""The pause of each session after a step: the backup needs the processor, too."""
 
 Run = Callable[[str], "subprocess.CompletedProcess[str]"]
 
@@ -58,6 +60,7 @@ class Steps:
         counts = {session_id: len(digests) + more for session_id, digests in self.digests.items()}
         while any(len(self.digests[session_id]) < count for session_id, count in counts.items()):
             assert all(thread.is_alive() for thread in self._threads)
+            self._end.wait(PAUSE_SECONDS)
 
     def _step(self, session_id: str) -> None:
         with Client(self._url) as client:
@@ -65,6 +68,7 @@ class Steps:
             while not self._end.is_set():
                 session.step(grads=GRADS[len(self.digests[session_id]) - 1])
                 self.digests[session_id].append(session.digest)
+                self._end.wait(PAUSE_SECONDS)
 
     def remember(self, client: Client) -> None:
         """Keep each session as it is now; the restored ones will be behind."""

@@ -47,6 +47,7 @@ def test_a_run_that_was_killed_goes_on(url: str) -> None:
             session.info.step > 20 for session in client.sessions if "resume" in session.info.labels.values()
         ):
             assert killed.poll() is None
+            time.sleep(0.01)
         killed.kill()
     resumed = run("resume.py", url)
     assert re.match(r"goes on after step [2-9]\d", resumed)

@@ -1,4 +1,7 @@
-"""Servers that act as different processors, over one Redis: a step that one has taken, another replays."""
+"""Servers that act as different processors, over one Redis: a step that one has taken, another replays.
+
+A quick run has the server as it is, with the fused kernel, and the processor that lacks most, without it.
+"""
 
 import json
 import os
@@ -13,6 +16,7 @@ import numpy as np
 import pytest
 
 from app.compute import FUSED_FROM
+from tests.amounts import WHOLE, times
 from tests.bodies import encode
 from tests.durability.processes import ServerProcess
 from tests.engine.cases import DTYPES
@@ -40,7 +44,9 @@ SCHEDULES: tuple[Mapping[str, Any], ...] = (
     {"kind": "inverse_sqrt", "warmup_steps": 3},
 )
 STEPS = 7
-"""The steps of each session: more than 1,000 in all."""
+"""The steps of each session: more than 1,000 in all of a whole run."""
+
+pytestmark = pytest.mark.campaign
 
 
 def cases() -> list[tuple[str, Mapping[str, Any] | None, str, str]]:
@@ -83,7 +89,8 @@ def fleet(
     """Start a server as it is and one for each other processor, and yield their clients."""
     folder, path = tmp_path_factory.mktemp("fleet"), without_numba
     as_it_is = {**os.environ, "PYTHONPATH": path}
-    others = {name: environment(name, PYTHONPATH=path) for name in ENVIRONMENTS}
+    lacking = {name: environment(name, PYTHONPATH=path) for name in ENVIRONMENTS}
+    others = lacking if WHOLE else {"baseline": environment("baseline")}
     started = []
     for name, variables in {"as-it-is": as_it_is, **others}.items():
         started.append(ServerProcess(redis_server.url, folder / f"{name}.log", environment=variables))
@@ -93,7 +100,7 @@ def fleet(
         for server in started:
             server.wait_until_ready()
         clients = [httpx2.Client(base_url=server.url, timeout=60) for server in started]
-        for client, server in zip(clients, started, strict=True):
+        for client, server in list(zip(clients, started, strict=True))[: times(quick=1, whole=len(started))]:
             load_kernel(client, server)
         yield clients
         for client in clients:
@@ -117,7 +124,7 @@ def load_kernel(client: httpx2.Client, server: ServerProcess) -> None:
 def test_a_fleet_of_processors_replays_each_step_alike(fleet: list[httpx2.Client]) -> None:
     """Each step is taken by another server than the one before, and answered again by the next."""
     taken = 0
-    for n, (optimizer, clip, dtype, form) in enumerate(cases()):
+    for n, (optimizer, clip, dtype, form) in enumerate(cases()[:: times(quick=7, whole=1)]):
         settings = {
             "optimizer": optimizer,
             "hyperparameters": OPTIMIZERS[optimizer],
@@ -128,7 +135,7 @@ def test_a_fleet_of_processors_replays_each_step_alike(fleet: list[httpx2.Client
         for number in range(1, STEPS + 1):
             take_and_replay(fleet, session, number, *body(number, dtype, form))
             taken += 1
-    assert taken >= 1000
+    assert taken >= times(quick=150, whole=1000)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -160,8 +167,8 @@ def take_and_replay(fleet: list[httpx2.Client], session: str, number: int, conte
 
 
 def test_servers_on_other_processors_step_alike(fleet: list[httpx2.Client]) -> None:
-    """Each takes a third of the runs alone: the same answers, digests and metrics among them."""
-    for n, (optimizer, clip, dtype, form) in enumerate(cases()[::3]):
+    """Each takes some of the runs alone: the same answers, digests and metrics among them."""
+    for n, (optimizer, clip, dtype, form) in enumerate(cases()[:: times(quick=11, whole=3)]):
         settings = {
             "optimizer": optimizer,
             "hyperparameters": OPTIMIZERS[optimizer],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.amounts import WHOLE
 from tests.processors.environments import CACHE, ENVIRONMENTS, environment
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,8 @@ ARM_PACKAGES = (
     "truststore prometheus_client typer click shellingham rich markdown-it-py mdurl"
 )
 """The packages that the golden tests import, each in the version that is installed here."""
+QUICK = {"CHAOS": ""}
+"""The amounts of these tests: every rule, each in one of the cells that this machine computes."""
 OURS = ("optim-service", "optim-client")
 
 
@@ -50,13 +53,18 @@ def run(command: list[str], environ: dict[str, str]) -> None:
     assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
 
 
-@pytest.mark.parametrize("name", [*ENVIRONMENTS, *([ARM] if ARM_PYTHON else [])])
-def test_another_processor_gives_the_same_bits(name: str, tmp_path: Path, with_numba: None) -> None:
+ALL = [*ENVIRONMENTS, *([ARM] if ARM_PYTHON else [])]
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", ALL if WHOLE else ["baseline"])
+def test_another_processor_gives_the_same_bits(name: str, tmp_path: Path) -> None:
+    """A quick run takes the processor that lacks most, and hides numba, which compiles for half a minute."""
     options = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'tests'}"]
     if name == ARM:
         run([*_arm_python(), *options, "-p", "pytest_asyncio.plugin", *ARM_SUITE], _arm_environment(tmp_path))
     else:
-        run([sys.executable, *options, *SUITE], environment(name))
+        run([sys.executable, *options, *SUITE], environment(name, **QUICK))
 
 
 def _arm_python() -> list[str]:
@@ -70,7 +78,7 @@ def _arm_environment(folder: Path) -> dict[str, str]:
     _copy_metadata(folder / "metadata")
     path = [str(folder / "metadata"), str(ROOT), str(ROOT / "clients/python")]
     own = {"PYTHONPATH": os.pathsep.join(path), "NUMBA_CACHE_DIR": str(CACHE / ARM), "ORACLE_STEPS": "30"}
-    return {**os.environ, **own, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return {**os.environ, **QUICK, **own, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
 
 def _copy_metadata(folder: Path) -> None:

@@ -85,7 +85,7 @@ class TestExample:
         assert list(answer.json()["tensors"]) == ["head.w"]
         assert shape_of(answer.json()).keys() == shape_of(answer_of("editTensors")).keys()
 
-    def test_of_the_optimizers_equals_the_answer(self, client: Client) -> None:
+    def test_of_the_optimizers_is_part_of_the_answer(self, client: Client) -> None:
         documented = answer_of("listOptimizers")["optimizers"]
         assert documented.items() <= client.get("/v1/optimizers").json()["optimizers"].items()
 

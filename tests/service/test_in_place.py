@@ -224,7 +224,7 @@ async def test_a_save_that_was_made_and_not_acknowledged_is_read(place: Place, m
     assert (await process.stepping.step("tenant", known, held(3))).replayed
 
 
-async def test_of_two_processes_the_slower_reads_anew(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_slower_of_two_processes_reads_anew(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = Process(place.store), Process(place.store)
     known = await stepped(one)
     await other.records.load("tenant", known)

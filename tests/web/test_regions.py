@@ -42,7 +42,7 @@ def test_bytes_count_until_the_last_view_is_gone() -> None:
     os.close(of.make(500, 0)[1])
 
 
-def test_one_connection_may_have_half() -> None:
+def test_a_connection_gets_at_most_half_the_memory() -> None:
     of = RegionMemory(1000)
     with pytest.raises(BodyTooLarge, match=r"may have 500 bytes, this one has 200 and asks for 301"):
         of.make(301, 200)
