@@ -11,8 +11,10 @@ import numpy as np
 
 from app.last_params import halves_of, unmoved
 from app.session import Listed, Session
+from app.step import StepRequest
 from optim_engine import Config, Layout, Outcome
 from optim_engine.arrays import Array, Arrays
+from optim_engine.overrides import overridden
 
 SMALLEST_NORMAL_HALF = 2.0**-14
 CONFIGS_KEPT = 8
@@ -119,7 +121,7 @@ def lines(session: Session, found: Mapping[str, str]) -> dict[str, str]:
 
 
 def of_outcome(
-    session: Session, outcome: Outcome, grads: Arrays, before: Mapping[str, int], after: Mapping[str, int]
+    session: Session, outcome: Outcome, request: StepRequest, before: Mapping[str, int], after: Mapping[str, int]
 ) -> dict[str, str]:
     """Return the warnings of what a step has led to. `session` is the one before it.
 
@@ -127,10 +129,10 @@ def of_outcome(
     """
     if outcome.skipped:
         return {}
-    still = unmoved(halves_of(outcome.state.layout), before, after)
+    grads, still = request.grads, unmoved(halves_of(outcome.state.layout), before, after)
     return {
         **_unknown_names(session, outcome.state.layout, grads),
-        **_rounded_away(session.config, outcome, grads, still),
+        **_rounded_away(session.config, outcome, request, still),
         **_underflow(outcome, grads),
     }
 
@@ -145,11 +147,11 @@ def _unknown_names(session: Session, layout: Layout, grads: Arrays) -> dict[str,
     }
 
 
-def _rounded_away(config: Config, outcome: Outcome, grads: Arrays, still: Collection[str]) -> dict[str, str]:
+def _rounded_away(config: Config, outcome: Outcome, request: StepRequest, still: Collection[str]) -> dict[str, str]:
     """Return the warning of parameters that rounding kept in place, not a zero gradient or a zero learning rate."""
     if not still or not outcome.metrics.update_norm:
         return {}
-    rates = config.learning_rates(outcome.state.t, outcome.metrics.lr)
+    rates, grads = overridden(config, request.overrides, request.lr).learning_rates(outcome.state.t), request.grads
     groups = config.groups_of(outcome.state.entries, limited=False)
     names = [name for name in still if rates[groups[name]] and _any_number(grads[name])]
     if not names:

@@ -23,6 +23,7 @@ from app.store.piece import Piece
 from optim_engine import Config, Edits, Filled, Outcome, State, TensorMismatch, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded
+from optim_engine.checks import refusal_of
 from optim_engine.fields import LARGEST_INTEGER
 from optim_engine.machine import Machine
 
@@ -68,7 +69,7 @@ def _created(session: Session, state: State | None, room: Room, *, claimed: bool
 
 def settings(head: Head, old: Session, new: Session, once: Once) -> Change:
     """Change the settings, not the state. An earlier step is still replayed with the settings that it used."""
-    _check_moments(old, new.config)
+    _check_fit(new.config, old, old.config.optimizers_of(old.layout.entries))
     applied = old.applied and replace(old.applied, config=old.applied.config or write_config(old.config))
     notes = dict(new.notes)
     if new.config.schedule != old.config.schedule:
@@ -116,9 +117,11 @@ def replacement(
 
 def edited(old: Loaded, edits: Edits, once: Once, room: Room) -> Change:
     """Edit the session's tensors. Raises `TensorMismatch`, and `InvalidSession` if a tensor's new name puts it into a
-    group whose settings need other moments."""
+    group that needs other moments."""
     session, state = old.session, edits.apply(old.state)
-    _check_moments(_at(session, state), session.config)
+    rules = session.config.optimizers_of(session.layout.entries)
+    renamed = {new: rules[old] for old, new in edits.names(rules).items()}
+    _check_fit(session.config, _at(session, state), renamed)
     answered = {new: session.answered[name] for name, new in edits.names(session.answered).items()}
     notes = {kind: note for kind, note in session.notes.items() if kind != advice.UNKNOWN_NAMES}
     new = replace(session, notes=notes)
@@ -142,7 +145,7 @@ def step(
     pieces = cutting.of(state.memory)
     checksums = came if outcome.skipped and came else checksums_of(outcome.params)
     before = came or session.answered
-    found = advice.of_params(session, others) | advice.of_outcome(session, outcome, request.grads, before, checksums)
+    found = advice.of_params(session, others) | advice.of_outcome(session, outcome, request, before, checksums)
     found = advice.lines(session, found)
     after = session.after(
         **_of_state(session.config, state, pieces),
@@ -280,15 +283,22 @@ def _write_row(step: int, loss: float | None, metrics: Mapping[str, Any], skippe
     return orjson.dumps(row)
 
 
-def _check_moments(session: Session, config: Config) -> None:
-    """Raise `InvalidSession` if a tensor would need other moments than it has."""
-    groups = config.groups_of(session.layout.entries)
-    for tensor, entry in session.layout.entries.items():
-        needed = config.slots_of(groups[tensor], entry.spec.shape)
-        if session.counts[tensor] and set(entry.slots) != set(needed):
-            moments = (slot for slot in needed if slot != "params")
-            raise InvalidSession(
-                f"tensor {tensor!r} has the moments ({', '.join(entry.moments)}), but the new settings need "
-                f"({', '.join(moments)}): reset it first (PATCH …/tensors), and its moments begin anew",
-                tensor=tensor,
-            )
+def _check_fit(config: Config, session: Session, rules: Mapping[str, str]) -> None:
+    """Raise `InvalidSession` if a tensor's moments are others than the settings need, or of another rule than in
+    `rules`, and `TensorMismatch` if its rule cannot update it."""
+    entries, groups = session.layout.entries, config.groups_of(session.layout.entries)
+    for tensor, entry in entries.items():
+        if refusal := refusal_of(config, groups[tensor], tensor, entry.spec.shape):
+            raise TensorMismatch(tensor, refusal)
+        if not session.counts[tensor]:
+            continue
+        needed, rule = config.slots_of(groups[tensor], entry.spec.shape), config.optimizer_of(groups[tensor])
+        if rule == rules[tensor] and set(entry.slots) == set(needed):
+            continue
+        old, new = ("" if rule == rules[tensor] else f" of {name}" for name in (rules[tensor], rule))
+        moments = (slot for slot in needed if slot != "params")
+        raise InvalidSession(
+            f"tensor {tensor!r} has the moments ({', '.join(entry.moments)}){old}, but the new settings need "
+            f"({', '.join(moments)}){new}: reset it first (PATCH …/tensors), and its moments begin anew",
+            tensor=tensor,
+        )

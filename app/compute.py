@@ -7,9 +7,9 @@ from os import cpu_count
 from typing import TypeVar
 
 from app.kernels import Kernels
+from optim_engine import Config
 from optim_engine.fused_forms import has_loop
 from optim_engine.machine import Machine
-from optim_engine.rule import Hyperparameters
 
 T = TypeVar("T")
 
@@ -44,9 +44,13 @@ class Compute:
         """Return the name of the kernel for large steps."""
         return self._kernels.name
 
-    def machine(self, nbytes: int, h: Hyperparameters) -> Machine:
-        """Return the machine for a step of so many bytes of arrays and state, by the rule of these hyperparameters."""
-        return self._large if nbytes >= FUSED_FROM and has_loop(h) else self._small
+    def machine(self, nbytes: int, config: Config) -> Machine:
+        """Return the machine for a step of so many bytes of arrays and state, by the rules of these settings."""
+        return (
+            self._large
+            if nbytes >= FUSED_FROM and any(has_loop(kind.hyperparameters) for kind in config.kinds.values())
+            else self._small
+        )
 
     async def run(self, work: Callable[[], T], nbytes: int) -> T:
         """Return what `work` returns. `nbytes` is about the bytes it goes through, `TENSOR_BYTES` for each tensor."""

@@ -25,7 +25,7 @@ from app.store.keys import Claim, key_digest
 from app.turns import Turns, retried
 from optim_engine import Config, Edits, State
 from optim_engine.arrays import Arrays
-from optim_engine.checks import check_shape
+from optim_engine.checks import check_shapes
 
 
 class Creating:
@@ -157,8 +157,7 @@ class Sessions(Creating):
             state = await self._records.state(head, old)
 
             def work() -> Change:
-                for name, array in params.items():
-                    check_shape(old.config, name, array.shape)
+                check_shapes(old.config, state, params)
                 held = state.with_params(params, old.config.wire_dtype)
                 return changes.replacement(head, old, old, held, once, self._room, keep=True)
 

@@ -80,7 +80,7 @@ class Stepping:
             if past is not None:
                 answer = await self._compute.run(partial(changes.replay, old, past, dense), _work(old, dense))
                 return replace(answer, preview=True)
-            machine = self._compute.machine(_nbytes(old, dense), old.session.config.hyperparameters)
+            machine = self._compute.machine(_nbytes(old, dense), old.session.config)
             work = partial(changes.preview, old, dense, machine, self._room)
             change, answer = await self._compute.run(work, _work(old, dense))
             async with self._records.quota.room(change.save):  # or refused, as the save would be
@@ -151,7 +151,7 @@ class Stepping:
     async def _compute_and_save(
         self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None = None, *, in_place: bool = False
     ) -> StepAnswer:
-        machine = self._compute.machine(nbytes, old.session.config.hyperparameters)
+        machine = self._compute.machine(nbytes, old.session.config)
         work = partial(changes.step, old, request, machine, self._room, saving, in_place)
         change, answer = await self._compute.run(work, _work(old, request))
         await self._records.save(change, saving)

@@ -1,19 +1,26 @@
 """Checks of tensors before anything is computed. A refusal names the tensor, what was expected and what came."""
 
+import json
+
 import numpy as np
 
 from optim_engine.arrays import Array, Arrays
 from optim_engine.config import Config
 from optim_engine.errors import TensorMismatch
+from optim_engine.globs import literal
 from optim_engine.layout import Spec, check_dtype
 from optim_engine.rule import Shape
 from optim_engine.state import State
+
+OTHER_RULE = "adamw"
+"""The rule that a refusal names for the tensor, because it takes any shape."""
 
 
 def check(config: Config, state: State, params: Arrays, grads: Arrays) -> None:
     """Raise `TensorMismatch` unless each gradient has a parameter like it, and both match the state."""
     if not grads:
         raise TensorMismatch("", "a step needs at least one gradient")
+    check_shapes(config, state, grads)
     for tensor, g in grads.items():
         _check_gradient(config, state, tensor, g)
         _check_param(config, state, tensor, params.get(tensor), g)
@@ -22,14 +29,25 @@ def check(config: Config, state: State, params: Arrays, grads: Arrays) -> None:
             raise TensorMismatch(tensor, "has a parameter and no gradient: omit it, or send its gradient")
 
 
-def check_shape(config: Config, tensor: str, shape: Shape) -> None:
-    """Raise `TensorMismatch` if the configuration's optimizer cannot update a tensor of that shape."""
-    if refusal := config.rule.refusal(shape):
-        raise TensorMismatch(tensor, refusal)
+def check_shapes(config: Config, state: State, arrays: Arrays) -> None:
+    """Raise `TensorMismatch` if a tensor's rule cannot update a tensor of that shape; `arrays` may have new tensors."""
+    groups = config.groups_of({**state.entries, **arrays})
+    for tensor, array in arrays.items():
+        if refusal := refusal_of(config, groups[tensor], tensor, array.shape):
+            raise TensorMismatch(tensor, refusal)
+
+
+def refusal_of(config: Config, group: int | None, tensor: str, shape: Shape) -> str:
+    """Return why the tensor's rule cannot update it, and the group to write; or an empty string if it can."""
+    refusal = config.rule_of(group).refusal(shape)
+    if not refusal:
+        return ""
+    mending = {"match": [literal(tensor)], "optimizer": OTHER_RULE}
+    before = "" if group is None else f" before groups[{group}], which it is in"
+    return f"{refusal}: write a group for it{before}, such as {json.dumps(mending, ensure_ascii=False)}"
 
 
 def _check_gradient(config: Config, state: State, tensor: str, g: Array) -> None:
-    check_shape(config, tensor, g.shape)
     entry = state.entries.get(tensor)
     if entry is not None:
         entry.spec.check(tensor, g, "the gradient", config.wire_dtype)

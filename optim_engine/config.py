@@ -6,11 +6,10 @@ reference, with one exception: without groups, tensors named `*bias` get no weig
 never dropped.
 """
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from optim_engine.averaging import Averaging
 from optim_engine.clipping import Clip
@@ -20,7 +19,6 @@ from optim_engine.fields import (
     custom,
     flag,
     nested,
-    number,
     plain,
     read_fields,
     read_settings,
@@ -36,6 +34,13 @@ from optim_engine.schedules import Schedule, read_schedule
 OnNonFinite: TypeAlias = Literal["reject", "skip"]
 OnOtherParams: TypeAlias = Literal["warn", "accept", "reject"]
 WireDtype: TypeAlias = Literal["bfloat16", "float16"]
+
+
+class Kind(NamedTuple):
+    """The update that some tensors get: the name of its rule, and the rule's hyperparameters."""
+
+    optimizer: str
+    hyperparameters: Hyperparameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +104,9 @@ class Config:
         )
 
     @property
-    def rule(self) -> Rule[Any]:
-        return OPTIMIZERS[self.optimizer]
-
-    @property
     def groups(self) -> tuple[Group, ...]:
         if self.given_groups is None:
-            return () if self.rule.decays_biases else DEFAULT_GROUPS
+            return () if OPTIMIZERS[self.optimizer].decays_biases else DEFAULT_GROUPS
         return self.given_groups
 
     def groups_of(self, tensors: Collection[str], *, limited: bool = True) -> dict[str, int | None]:
@@ -120,17 +121,30 @@ class Config:
         """Return the index of one tensor's group."""
         return self.groups_of([tensor])[tensor]
 
+    def optimizer_of(self, group: int | None) -> str:
+        """Return the name of the rule of the tensors in that group."""
+        return self.kinds[group].optimizer
+
+    def optimizers_of(self, tensors: Collection[str]) -> dict[str, str]:
+        """Return the name of each tensor's rule. Raises `InvalidConfig` as `groups_of` does."""
+        return {tensor: self.optimizer_of(group) for tensor, group in self.groups_of(tensors).items()}
+
+    def rule_of(self, group: int | None) -> Rule[Any]:
+        """Return the rule of the tensors in that group."""
+        return OPTIMIZERS[self.optimizer_of(group)]
+
     def hyperparameters_of(self, group: int | None) -> Hyperparameters:
         """Return the effective hyperparameters of the tensors in that group."""
-        return self.hyperparameters if group is None else self._of_groups[group]
+        return self.kinds[group].hyperparameters
 
     def slots_of(self, group: int | None, shape: Shape, *, begun: bool = True) -> tuple[str, ...]:
         """Return the slots of a tensor of that shape in that group; it has no moments before its first update."""
-        moments = self.rule.slots(self.hyperparameters_of(group), shape) if begun else ()
+        rule = self.rule_of(group)
+        moments = rule.slots(self.hyperparameters_of(group), shape) if begun else ()
         if not self.hold_params:
             return moments
         average = ("average",) if self.average and begun else ()
-        return (*(slot for slot in moments if slot not in self.rule.only_replay), *average, "params")
+        return (*(slot for slot in moments if slot not in rule.only_replay), *average, "params")
 
     @cached_property
     def pattern_length(self) -> int:
@@ -142,8 +156,11 @@ class Config:
         return Grouping(self.groups)
 
     @cached_property
-    def _of_groups(self) -> tuple[Hyperparameters, ...]:
-        return tuple(replace(self.hyperparameters, **group.overrides) for group in self.groups)
+    def kinds(self) -> Mapping[int | None, Kind]:
+        """Return the optimizer and the effective hyperparameters of each group; `None` stands for no group."""
+        h, rest = self.hyperparameters, self.optimizer
+        kinds = [Kind(group.optimizer or rest, group.hyperparameters(h)) for group in self.groups]
+        return {None: Kind(rest, h), **dict(enumerate(kinds))}
 
     def unmatched(self, tensors: Collection[str]) -> list[str]:
         """Return the patterns of given groups that match no tensor; none before the first tensor."""
@@ -156,22 +173,6 @@ class Config:
     def _hash(self) -> int:
         """Return the hash, computed once: each step looks up its plan by it, and there may be hundreds of patterns."""
         return hash(tuple(getattr(self, field.name) for field in fields(self)))
-
-    def learning_rates(self, step: int, given: float | None = None) -> Mapping[int | None, float]:
-        """Return the learning rate of each group (`None` is no group) at the step of that number.
-
-        One given for the step replaces the scheduled one, but not in groups with an lr of their own. Raises
-        `InvalidConfig` if one leaves the range of a float.
-        """
-        factor = self.schedule.at(step) if self.schedule else 1.0
-        rates: dict[int | None, float] = {None: self.hyperparameters.lr * factor if given is None else read_lr(given)}
-        for i, group in enumerate(self.groups):
-            rates[i] = self.hyperparameters_of(i).lr * factor if "lr" in group.overrides else rates[None]
-        if bad := [rate for rate in rates.values() if not math.isfinite(rate)]:
-            raise InvalidConfig(
-                "schedule", f"makes the learning rate {bad[0]} at step {step}; change the schedule or lr"
-            )
-        return rates
 
     def effective(self) -> dict[str, Any]:
         """Return every setting with its effective value, as in an answer."""
@@ -213,11 +214,3 @@ def with_hyperparameters(config: Config, h: Hyperparameters, groups: Sequence[Gr
     changed = replace(config, hyperparameters=h, given_groups=config.given_groups if same else (*groups,))
     changed.__dict__["_grouping"] = config._grouping  # which knows the names already
     return changed
-
-
-def read_lr(lr: object, where: str = "lr") -> float:
-    """Return a learning rate given for one step. Raises `InvalidConfig`."""
-    return float(_LR["read"](where, lr))
-
-
-_LR = number(at_least=0).metadata

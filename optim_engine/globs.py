@@ -44,6 +44,11 @@ ANY = CharacterSet((), negated=True)
 """The token `?`."""
 
 
+def literal(name: str) -> str:
+    """Return the pattern that matches that name alone."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
+
+
 class Globs:
     """A matcher for several patterns, which are numbered in the given order."""
 

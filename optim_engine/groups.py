@@ -1,15 +1,17 @@
-"""Groups of tensors, selected by name, with hyperparameters of their own."""
+"""Groups of tensors, selected by name, with hyperparameters and an optimizer of their own."""
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 from typing import Any
 
 from optim_engine.errors import InvalidConfig
-from optim_engine.fields import named, plain, read_fields
+from optim_engine.fields import check_known, named, plain, read_fields
 from optim_engine.globs import Globs, TooMuchWork
+from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.rule import Hyperparameters
 
 MOST_PATTERNS = 256
@@ -18,21 +20,42 @@ LONGEST_PATTERN = 1024
 """The most characters of a pattern."""
 MOST_WORK = 600_000_000
 """The most steps of `Globs.match` for a session: a few seconds. Ordinary patterns take a thousandth of it."""
+LONGEST_NAME = 64
+"""The most characters of a group's name."""
 
 
 @dataclass(frozen=True)
 class Group:
     """A group: glob patterns in `match`, and the hyperparameters that its tensors have instead of the session's.
 
-    A pattern must match the whole name, so `bias` is not `*bias`. Matching is case-sensitive.
+    A pattern must match the whole name, so `bias` is not `*bias`. Matching is case-sensitive. A group with an
+    `optimizer` has that rule's defaults where it overrides nothing, and none of the session's hyperparameters.
     """
 
     match: tuple[str, ...]
     overrides: Mapping[str, Any] = field(hash=False)
+    optimizer: str | None = None
+    name: str | None = None
+    """A label, by which a step's overrides may name the group."""
+
+    def base(self, session: Hyperparameters) -> Hyperparameters:
+        """Return the hyperparameters that the group overrides."""
+        return OPTIMIZERS[self.optimizer].settings() if self.optimizer else session
+
+    def hyperparameters(self, session: Hyperparameters) -> Hyperparameters:
+        """Return the effective hyperparameters."""
+        return replace(self.base(session), **self.overrides)
+
+    @property
+    def has_own_lr(self) -> bool:
+        """Return whether a learning rate that is given for the session's tensors leaves this group's as it is."""
+        return self.optimizer is not None or "lr" in self.overrides
 
     def to_dict(self) -> dict[str, Any]:
         """Return the group in the form that a configuration is parsed from."""
-        return {"match": list(self.match), **plain(self.overrides)}
+        named = {"optimizer": self.optimizer, "name": self.name}
+        given = {key: value for key, value in named.items() if value is not None}
+        return {"match": list(self.match), **given, **plain(self.overrides)}
 
 
 class Grouping:
@@ -81,6 +104,9 @@ class Grouping:
         return known
 
 
+BESIDE = ("match", "optimizer", "name")
+"""The members of a group that are no hyperparameters."""
+
 DEFAULT_GROUPS = (Group(("*bias",), {"weight_decay": 0.0}),)
 """The groups of a session that was given none."""
 
@@ -95,16 +121,48 @@ def read_groups(groups: object, hyperparameters: Hyperparameters) -> tuple[Group
     read = tuple(_read_group(f"groups[{i}]", group, hyperparameters) for i, group in enumerate(groups))
     if (patterns := sum(len(group.match) for group in read)) > MOST_PATTERNS:
         raise InvalidConfig("groups", f"{patterns} patterns in all groups; the limit is {MOST_PATTERNS}")
+    _check_names(read)
     return read
+
+
+def _check_names(groups: Sequence[Group]) -> None:
+    first: dict[str, int] = {}
+    for i, group in enumerate(groups):
+        if group.name is not None and first.setdefault(group.name, i) != i:
+            words = f"{group.name!r} is the name of groups[{first[group.name]}] too; names must differ"
+            raise InvalidConfig(f"groups[{i}].name", words)
 
 
 def _read_group(where: str, group: object, hyperparameters: Hyperparameters) -> Group:
     if not isinstance(group, Mapping):
         raise InvalidConfig(where, f"must be an object with `match` and hyperparameters, not {named(group)}")
-    match = _read_match(f"{where}.match", group)
-    overrides = {name: value for name, value in group.items() if name != "match"}
-    effective = read_fields(where, type(hyperparameters), overrides, base=hyperparameters)
-    return Group(match, {name: getattr(effective, name) for name in overrides})
+    read = Group(
+        match=_read_match(f"{where}.match", group),
+        overrides={name: value for name, value in group.items() if name not in BESIDE},
+        optimizer=_read_optimizer(f"{where}.optimizer", group.get("optimizer")),
+        name=_read_name(f"{where}.name", group.get("name")),
+    )
+    base = read.base(hyperparameters)
+    effective = read_fields(where, type(base), read.overrides, base=base)
+    return replace(read, overrides={name: getattr(effective, name) for name in read.overrides})
+
+
+def _read_optimizer(where: str, optimizer: object) -> str | None:
+    if optimizer is None:
+        return None
+    check_known(where, optimizer, OPTIMIZERS)
+    return str(optimizer)
+
+
+def _read_name(where: str, name: object) -> str | None:
+    if name is None:
+        return None
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
+        got = f"{len(name)} characters" if isinstance(name, str) else named(name)
+        raise InvalidConfig(where, f"must be a text of 1 to {LONGEST_NAME} characters, not {got}")
+    if re.fullmatch(r"[+-]?\d+", name):
+        raise InvalidConfig(where, f"{name!r} looks like the index of a group; give it a letter")
+    return name
 
 
 def _read_match(where: str, group: Mapping[str, Any]) -> tuple[str, ...]:

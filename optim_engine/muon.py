@@ -53,7 +53,7 @@ class MuonRule(Rule[Muon]):
     def refusal(self, shape: Shape) -> str:
         if len(shape) == 2:
             return ""
-        return f"has the shape {list(shape)}; muon updates matrices only: use a session with another optimizer for it"
+        return f"has the shape {list(shape)}; muon updates matrices only"
 
     def advance(self, at: At[Muon], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
         accumulate(old["m"], g, at.h.momentum, out=new["m"], scratch=room)

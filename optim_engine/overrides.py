@@ -9,10 +9,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from optim_engine.config import Config, read_lr, with_hyperparameters
+from optim_engine.config import Config, with_hyperparameters
 from optim_engine.errors import InvalidConfig
 from optim_engine.fields import named, read_fields
 from optim_engine.groups import Group
+from optim_engine.rates import Rates, learning_rates, read_lr
 from optim_engine.rule import Hyperparameters, Rule
 
 WHERE = "overrides"
@@ -25,11 +26,11 @@ class Overridden(NamedTuple):
 
     config: Config
     lr: float | None
-    of_groups: Mapping[int | None, float]
+    of_groups: Rates
 
-    def learning_rates(self, step: int) -> Mapping[int | None, float]:
-        """Return the learning rate of each group at the step of that number, as `Config.learning_rates` does."""
-        rates = self.config.learning_rates(step, self.lr)
+    def learning_rates(self, step: int) -> Rates:
+        """Return the learning rate of each group at the step of that number. Raises `InvalidConfig`."""
+        rates = learning_rates(self.config, step, self.lr)
         return {**rates, **self.of_groups} if self.of_groups else rates
 
 
@@ -48,10 +49,10 @@ def overridden(config: Config, overrides: object, lr: float | None) -> Overridde
     top = _Given(WHERE, {name: value for name, value in overrides.items() if name != "groups"})
     h = top.read(config.hyperparameters, {})
     groups = [
-        _with(group, of_groups.get(i, _Given(WHERE, {})), h, config.hyperparameters_of(i), config.rule)
+        _with(group, of_groups.get(i, _Given(WHERE, {})), h, config.hyperparameters_of(i), config.rule_of(i))
         for i, group in enumerate(config.groups)
     ]
-    top.check_moments(config.rule, config.hyperparameters, h)
+    top.check_moments(config.rule_of(None), config.hyperparameters, h)
     rates: dict[int | None, float] = {i: given.lr for i, given in of_groups.items() if given.lr is not None}
     return Overridden(with_hyperparameters(config, h, groups), lr if top.lr is None else top.lr, rates)
 
@@ -92,8 +93,8 @@ def _differ(rule: Rule[Any], old: Hyperparameters, new: Hyperparameters) -> bool
 
 
 def _with(group: Group, given: _Given, h: Hyperparameters, old: Hyperparameters, rule: Rule[Any]) -> Group:
-    """Return the group with what was given for it, on the hyperparameters h of the session."""
-    new = given.read(h, group.overrides)
+    """Return the group with what was given for it, on the hyperparameters h of the session (or its own optimizer's)."""
+    new = given.read(group.base(h), group.overrides)
     if given.values:
         given.check_moments(rule, old, new)
         return replace(group, overrides={**group.overrides, **{name: getattr(new, name) for name in given.values}})
@@ -101,17 +102,24 @@ def _with(group: Group, given: _Given, h: Hyperparameters, old: Hyperparameters,
 
 
 def _read_groups(config: Config, groups: object) -> Mapping[int, _Given]:
-    """Return what was given for groups by their index, which JSON writes as a text."""
+    """Return what was given for groups, by index. A group is named by its index, which JSON writes as a text, or by its
+    name."""
     where = f"{WHERE}.groups"
     if groups is None:
         return {}
     if not isinstance(groups, Mapping):
         raise InvalidConfig(
-            where, f'must be an object with hyperparameters by index, as {{"0": …}}, not {named(groups)}'
+            where, f'must be an object with hyperparameters by index or name, as {{"0": …}}, not {named(groups)}'
         )
     known = {str(i): i for i in range(len(config.groups))}
-    for name in groups:
+    known |= {group.name: i for i, group in enumerate(config.groups) if group.name is not None}
+    read: dict[int, _Given] = {}
+    for name, values in groups.items():
+        place = f"{where}.{str(name)[:80]}"
         if name not in known:
             there = f"expected one of {', '.join(known)}" if known else "the session has no groups"
-            raise InvalidConfig(f"{where}.{str(name)[:80]}", f"unknown group; {there}")
-    return {known[name]: _Given(f"{where}.{name}", values) for name, values in groups.items()}
+            raise InvalidConfig(place, f"unknown group; {there}")
+        if known[name] in read:
+            raise InvalidConfig(place, f"is the same group as {read[known[name]].where}: name it once")
+        read[known[name]] = _Given(place, values)
+    return read

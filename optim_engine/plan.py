@@ -152,7 +152,7 @@ def _plan(config: Config, state: State, grads: Arrays) -> tuple[Layout, Plan]:
     layout, counts = state.layout, {tensor: state.counts.get(tensor, 0) for tensor in grads}
     specs = {name: layout.entries[name].spec if name in layout.entries else Spec.of(g) for name, g in grads.items()}
     groups = config.groups_of({**layout.entries, **specs})
-    units = {group: config.rule.unit_of(config.hyperparameters_of(group)) for group in set(groups.values())}
+    units = {group: config.rule_of(group).unit_of(config.hyperparameters_of(group)) for group in set(groups.values())}
     packs = _packs(units, specs, counts, groups)
     stepped: dict[str, Entry] = {}
     for group, tensors in packs:
@@ -190,5 +190,5 @@ def _run(config: Config, layout: Layout, group: int | None, tensors: list[str]) 
     """Return the run of those tensors, which have the same slots."""
     specs = [layout.entries[tensor].spec for tensor in tensors]
     spans = {slot: layout.spans(tensors, slot) for slot in layout.entries[tensors[0]].slots}
-    h, shapes = config.hyperparameters_of(group), tuple(spec.shape for spec in specs)
-    return Run(tuple(tensors), shapes, specs[0].dtype, group, h, config.rule.unit_of(h), spans)
+    rule, h, shapes = config.rule_of(group), config.hyperparameters_of(group), tuple(spec.shape for spec in specs)
+    return Run(tuple(tensors), shapes, specs[0].dtype, group, rule, h, rule.unit_of(h), spans)

@@ -13,7 +13,7 @@ import numpy as np
 from optim_engine.arrays import Array, Arrays, flat
 from optim_engine.buffers import BUFFERS
 from optim_engine.layout import SLOTS
-from optim_engine.rule import Hyperparameters, Shape, Unit, elements
+from optim_engine.rule import Hyperparameters, Rule, Shape, Unit, elements
 from optim_engine.spans import Spans
 from optim_engine.sums import Chunk, chunks_of, whole_chunk
 
@@ -30,6 +30,7 @@ class Run:
     shapes: tuple[Shape, ...]
     dtype: np.dtype[Any]
     group: int | None
+    rule: Rule[Any]
     h: Hyperparameters
     unit: Unit
     spans: Mapping[str, Spans]

@@ -7,7 +7,7 @@ and held parameters over the old ones. Its results are the same to the bit.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -23,14 +23,12 @@ from optim_engine.machine import ALONE, Machine
 from optim_engine.norms import by_name, first_non_finite, is_finite, norm
 from optim_engine.overrides import overridden
 from optim_engine.plan import Plan, plan_of, plan_step, specs_of
+from optim_engine.rates import Rates
 from optim_engine.run import Run
 from optim_engine.state import State
 from optim_engine.unscaled import unscaled
 from optim_engine.views import Views
 from optim_engine.walk import NUMBERS, Update, Vectors
-
-Rates: TypeAlias = Mapping[int | None, float]
-"""The learning rate of each group; `None` stands for no group."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +232,7 @@ def _job(config: Config, run: Run, update: Update, vectors: Vectors, dtype: np.d
 
 def _update(config: Config, run: Run, new: State, rates: Rates, scale: float) -> Update:
     bound = config.clip.value if config.clip else None
-    return Update(config.rule, run.h, new.counts[run.tensors[0]], rates[run.group], scale, bound, run.shapes[0])
+    return Update(run.rule, run.h, new.counts[run.tensors[0]], rates[run.group], scale, bound, run.shapes[0])
 
 
 def _vectors(run: Run, g: Array, θ: Array | None, old: State, new: State, out: Arrays | None) -> Vectors:

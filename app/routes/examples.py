@@ -13,7 +13,7 @@ _SESSION: dict[str, Any] = {
     "step": 41,
     "skipped_steps": 0,
     "digest": "6f1c0d3a5be94c7782d0a1f4e3b2c596",
-    "tensors": {"w": {"shape": [1, 2], "dtype": "float32", "step": 41, "group": None}},
+    "tensors": {"w": {"shape": [1, 2], "dtype": "float32", "step": 41, "group": None, "optimizer": "adamw"}},
     "warnings": [],
     **{name: row.default for name, row in BESIDE.items()},
     "created_at": "2026-11-20T12:00:00.000Z",

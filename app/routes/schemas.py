@@ -10,6 +10,7 @@ from app.session import DTYPES
 from app.wire.session_json import CHANGEABLE, CREATION, FORKED
 from optim_engine.clipping import Clip
 from optim_engine.fields import Setting, field_schema
+from optim_engine.groups import LONGEST_NAME
 from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.schedules import SCHEDULES
 
@@ -115,7 +116,11 @@ def _requests() -> dict[str, Document]:
         ),
         "Group": {
             "type": "object",
-            "properties": {"match": {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}},
+            "properties": {
+                "match": {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+                "optimizer": {"enum": [*OPTIMIZERS, None], "description": "Their own optimizer, with its defaults."},
+                "name": {"type": ["string", "null"], "maxLength": LONGEST_NAME, "description": "For `overrides`."},
+            },
             "required": ["match"],
             "description": "Patterns for tensors' names, and the hyperparameters of the tensors that match.",
         },
@@ -135,6 +140,7 @@ def _sessions() -> dict[str, Document]:
                 "dtype": TEXT,
                 "step": WHOLE,
                 "group": {"type": ["integer", "null"]},
+                "optimizer": TEXT,
             }
         ),
         "SessionList": _object(
@@ -180,7 +186,7 @@ def _step() -> Document:
     scale = {"type": ["number", "null"], "exclusiveMinimum": 0, "default": 1}
     scale["description"] = "The gradients are divided by it before they are checked."
     overrides = {"type": ["object", "null"], "properties": {"groups": {"type": ["object", "null"]}}}
-    overrides["description"] = "Hyperparameters of this step alone; in `groups`, by the index of a group."
+    overrides["description"] = "Hyperparameters of this step alone; in `groups`, by the index or name of a group."
     return {
         "step": number,
         "params": _PARAMS,

@@ -28,10 +28,16 @@ def read_creation(document: Any) -> dict[str, Any]:
     if "optimizer" not in document:
         raise InvalidConfig("optimizer", f"is required; expected one of {', '.join(OPTIMIZERS)}")
     config = Config.parse(**{name: document[name] for name in SETTINGS if name in document})
-    if config.rule.bits == "machine" and not config.hold_params:
-        words = f"{config.optimizer} needs `hold_params: true`, because other machines compute other bits"
-        raise InvalidConfig("hold_params", words)
+    _check_replays(config)
     return {"config": config, **read_settings(BESIDE, {name: document[name] for name in BESIDE if name in document})}
+
+
+def _check_replays(config: Config) -> None:
+    """Raise `InvalidConfig` if a replay of a step would have to compute bits that depend on the machine."""
+    for kind in () if config.hold_params else config.kinds.values():
+        if OPTIMIZERS[kind.optimizer].bits == "machine":
+            words = f"{kind.optimizer} needs `hold_params: true`, because other machines compute other bits"
+            raise InvalidConfig("hold_params", words)
 
 
 def read_changes(document: Any) -> Callable[[Session], Session]:
@@ -47,7 +53,9 @@ def read_changes(document: Any) -> Callable[[Session], Session]:
         new = {name: MERGES[name](old[name], value) if name in MERGES else value for name, value in document.items()}
         whole = {name: value for name, value in (old | new).items() if value is not None}
         beside = read_settings(BESIDE, {name: whole.pop(name) for name in BESIDE if name in whole})
-        return replace(session, config=Config.parse(**whole), **beside)
+        config = Config.parse(**whole)
+        _check_replays(config)
+        return replace(session, config=config, **beside)
 
     return change
 
@@ -87,6 +95,7 @@ def view(session: Session) -> dict[str, Any]:
             "dtype": entry.spec.dtype.name,
             "step": session.counts[name],
             "group": groups[name],
+            "optimizer": config.optimizer_of(groups[name]),
         }
         for name, entry in session.layout.entries.items()
     }

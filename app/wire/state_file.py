@@ -25,6 +25,7 @@ from app.wire.safetensors_tensors import read_file, write_file
 from app.wire.session_json import CREATION, read_creation, view
 from optim_engine import Config, EngineError, Entry, Layout, Spec, State
 from optim_engine.arrays import Array
+from optim_engine.checks import refusal_of
 from optim_engine.config import SETTINGS
 from optim_engine.fields import LARGEST_INTEGER, named
 from optim_engine.layout import SLOTS
@@ -99,6 +100,7 @@ class StateFile:
         for name, entry in session.layout.entries.items():
             self._check_known(name, entry)
         self._check_slots(ours, "the session needs")
+        self._check_rules(ours)
         notes = advice.of_schedule(ours, self.state.t, theirs)
         return replace(session, skipped_steps=self._document["skipped_steps"], notes=notes)
 
@@ -124,7 +126,7 @@ class StateFile:
         except EngineError as error:
             raise InvalidState(str(error)) from None
         for name, entry in self._entries.items():
-            if refusal := config.rule.refusal(entry.spec.shape):
+            if refusal := refusal_of(config, groups[name], name, entry.spec.shape):
                 raise InvalidState(f"tensor {name!r} {refusal}", tensor=name)
             needed = config.slots_of(groups[name], entry.spec.shape, begun=self._counts[name] > 0)
             if set(entry.slots) != set(needed):
@@ -133,6 +135,19 @@ class StateFile:
                     f"tensor {name!r} has ({', '.join(entry.slots)}) in the file, {who_needs} "
                     f"({', '.join(slot for slot in SLOTS if slot in needed)}): {' and '.join(way_out)}",
                     tensor=name,
+                )
+
+    def _check_rules(self, config: Config) -> None:
+        """Raise `InvalidState` if a tensor's moments are of another rule than those settings have for it."""
+        ours, theirs = (settings.optimizers_of(self._entries) for settings in (config, self._config))
+        for name, count in self._counts.items():
+            if count and ours[name] != theirs[name]:
+                raise InvalidState(
+                    f"tensor {name!r} is of {theirs[name]} in the file, of {ours[name]} in the session: change "
+                    "`groups` of one of the two",
+                    tensor=name,
+                    expected=ours[name],
+                    got=theirs[name],
                 )
 
     def _check_nothing_is_left_over(self) -> None:

@@ -27,7 +27,7 @@ SESSION: dict[str, Any] = {
     "step": 41,
     "skipped_steps": 0,
     "digest": "d41",
-    "tensors": {"w": {"shape": [1, 2], "dtype": "float32", "step": 41, "group": None}},
+    "tensors": {"w": {"shape": [1, 2], "dtype": "float32", "step": 41, "group": None, "optimizer": "adamw"}},
     "warnings": [],
     "ttl_seconds": 604800,
     "labels": {},

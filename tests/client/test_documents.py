@@ -13,7 +13,7 @@ from tests.client.documents import ROW, SESSION
 
 def test_a_session_is_read_whole() -> None:
     info = SessionInfo.read({**SESSION, "member_of_tomorrow": 1})
-    assert info.tensors == {"w": TensorInfo((1, 2), "float32", 41, None)}
+    assert info.tensors == {"w": TensorInfo((1, 2), "float32", 41, None, "adamw")}
     assert info.created_at == datetime(2026, 11, 20, 12, tzinfo=UTC)
     assert replace(info, expires_at=None) == SessionInfo.read({**SESSION, "expires_at": None})
 

@@ -1,5 +1,6 @@
 """Checks: a tensor that does not fit is refused, with its name, what was expected and what came."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -133,6 +134,25 @@ def test_what_a_tensor_is_stays_known_while_it_is_away() -> None:
     state = step(config, state, {"b": B}, {"b": B}).state
     with pytest.raises(TensorMismatch, match=r"tensor 'a': the gradient is float64 \[2, 3\], the session has it as"):
         step(config, state, {"a": A.astype(np.float64)}, {"a": A.astype(np.float64)})
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "groups", "before", "pattern"),
+    [
+        ("muon", None, "", "b"),
+        ("muon", None, "", "layers[0].b*"),
+        ("adamw", [{"match": ["*"], "optimizer": "muon"}], " before groups[0], which it is in", "b"),
+    ],
+)
+def test_a_refused_tensor_is_told_the_group_to_write(optimizer: str, groups: Any, before: str, pattern: str) -> None:
+    tensors, escaped = {"a": A, pattern: B}, pattern.replace("*", "[*]").replace("[0", "[[]0")
+    group = {"match": [escaped], "optimizer": "adamw"}
+    with pytest.raises(TensorMismatch) as refusal:
+        step(Config.parse(optimizer, groups=groups), State.empty(), tensors, tensors)
+    words = f"has the shape [4]; muon updates matrices only: write a group for it{before}, such as {json.dumps(group)}"
+    assert (refusal.value.tensor, str(refusal.value)) == (pattern, f"tensor {pattern!r} {words}")
+    mended = Config.parse(optimizer, groups=[group, *(groups or [])])
+    assert step(mended, State.empty(), tensors, tensors).state.t == 1
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["sent", "held"])

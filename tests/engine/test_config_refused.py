@@ -205,6 +205,31 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "groups[1].lr: -1 is out of range: finite, at least 0",
     ),
     (
+        {"groups": [{"match": ["*"], "optimizer": "adamx"}]},
+        f"groups[0].optimizer: 'adamx' is unknown; expected one of {', '.join(OPTIMIZERS)}",
+    ),
+    (
+        {"groups": [{"match": ["*"], "name": ""}]},
+        "groups[0].name: must be a text of 1 to 64 characters, not 0 characters",
+    ),
+    (
+        {"groups": [{"match": ["*"], "name": "a" * 65}]},
+        "groups[0].name: must be a text of 1 to 64 characters, not 65 characters",
+    ),
+    ({"groups": [{"match": ["*"], "name": 1}]}, "groups[0].name: must be a text of 1 to 64 characters, not 1"),
+    (
+        {"groups": [{"match": ["*"], "name": "-1"}]},
+        "groups[0].name: '-1' looks like the index of a group; give it a letter",
+    ),
+    (
+        {"groups": [{"match": ["a"], "name": "x"}, {"match": ["b"]}, {"match": ["c"], "name": "x"}]},
+        "groups[2].name: 'x' is the name of groups[0] too; names must differ",
+    ),
+    (
+        {"groups": [{"match": ["*"], "optimizer": "muon", "betas": [0.9, 0.95]}]},
+        f"groups[0].betas: unknown setting 'betas'; expected one of {', '.join(DEFAULTS['muon'])}",
+    ),
+    (
         {"groups": [{"match": ["*"], "momentum": 0.9}]},
         f"groups[0].momentum: unknown setting 'momentum'; expected one of {ADAMW}",
     ),
@@ -323,9 +348,3 @@ def test_a_refusal_shows_only_the_beginning_of_a_text() -> None:
     with pytest.raises(InvalidConfig) as refused:
         Config.parse("adamw", hyperparameters={"lr": "9" * 10_000})
     assert len(str(refused.value)) < 200
-
-
-@pytest.mark.parametrize("lr", [lr for lr in NUMBERS if lr is not None], ids=shown)
-def test_a_learning_rate_given_for_a_step_is_checked(lr: Any) -> None:
-    with pytest.raises(InvalidConfig, match=r"^lr: "):
-        Config.parse("sgd").learning_rates(1, lr)

@@ -118,7 +118,7 @@ def test_in_place_and_out_of_place_give_numpys_bits(
 ) -> None:
     """Also where sums leave their range: a part of the parameters is scaled, or all of them."""
     place, config = place // 8 * 8 if dtype is np.float64 else place, case.config
-    update = Update(config.rule, config.hyperparameters, t, 0.01, 0.5, 1.5, (sum(sizes),))
+    update = Update(config.rule_of(None), config.hyperparameters, t, 0.01, 0.5, 1.5, (sum(sizes),))
     found = []
     for kernel, in_place in product((NUMPY, FUSED.kernel), (False, True)):
         run = vectors(case, sizes, dtype, place, seed, in_place)

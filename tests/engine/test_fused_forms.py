@@ -12,7 +12,7 @@ from tests.engine.cases import RULES, Case
 
 
 def update(case: Case, t: int = 1) -> Update:
-    return Update(case.config.rule, case.config.hyperparameters, t, 0.01, 1.0, None, (1,))
+    return Update(case.config.rule_of(None), case.config.hyperparameters, t, 0.01, 1.0, None, (1,))
 
 
 def test_the_rules_with_a_loop_are_these() -> None:
@@ -23,7 +23,9 @@ def test_the_rules_with_a_loop_are_these() -> None:
 @pytest.mark.parametrize("case", [case for case in RULES if has_loop(case.config.hyperparameters)])
 def test_a_form_has_the_slots_of_its_rule(case: Case) -> None:
     form = form_of(update(case))
-    assert {slot for slot in form.slots if slot} == set(case.config.rule.slots(case.config.hyperparameters, (1,)))
+    assert {slot for slot in form.slots if slot} == set(
+        case.config.rule_of(None).slots(case.config.hyperparameters, (1,))
+    )
 
 
 def test_the_first_momentum_is_the_gradient_itself() -> None:
@@ -36,7 +38,7 @@ def test_a_rule_without_a_loop_has_no_form() -> None:
     config = Config.parse("nadam")
     assert not has_loop(config.hyperparameters)
     with pytest.raises(KeyError):
-        form_of(Update(config.rule, config.hyperparameters, 1, 0.01, 1.0, None, (1,)))
+        form_of(Update(config.rule_of(None), config.hyperparameters, 1, 0.01, 1.0, None, (1,)))
 
 
 def test_the_table_is_read_without_numba() -> None:

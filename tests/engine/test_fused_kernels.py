@@ -22,7 +22,7 @@ def run(old: Array, g: Array, *, in_place: bool) -> Vectors:
 def test_the_sum_of_the_change_in_place_equals_numpy(at: int, size: float) -> None:
     """One gradient of that size among others, which are all zero or not."""
     config = Config.parse("sgd", hyperparameters={"momentum": 0.9})
-    update = Update(config.rule, config.hyperparameters, 2, 0.1, 1.0, None, (SIZE,))
+    update = Update(config.rule_of(None), config.hyperparameters, 2, 0.1, 1.0, None, (SIZE,))
     for others in (0.0, 1.0):
         g = (np.random.default_rng(0).standard_normal(SIZE) * others).astype(np.float32)
         g[at] = size

@@ -19,7 +19,7 @@ EDGES = [0.0, -0.0, 1e-40, -1e-20, 0.1, -3.0, 1e18, -1e30, np.inf, np.nan]
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("t", [1, 2])
 def test_every_value_beside_every_other_has_the_bits_of_numpy(case: Case, dtype: Any, t: int) -> None:
-    h, rule = case.config.hyperparameters, case.config.rule
+    h, rule = case.config.hyperparameters, case.config.rule_of(None)
     g, θ, first, second = (x.ravel() for x in np.meshgrid(EDGES[:8], EDGES, EDGES, np.abs(EDGES[:8])))
     chosen = {"params": θ, "m": first, "v": second, "v_max": second[::-1].copy(), "b": first[::-1].copy()}
     old = {slot: chosen[slot].astype(dtype) for slot in ("params", *rule.slots(h, (1,)))}

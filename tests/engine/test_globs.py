@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optim_engine import Config, InvalidConfig
-from optim_engine.globs import Globs, TooMuchWork
+from optim_engine.globs import Globs, TooMuchWork, literal
 from optim_engine.groups import LONGEST_PATTERN, MOST_PATTERNS
 
 texts = st.text("ab-!]*?[^\\&~|é\n", max_size=10)
@@ -26,6 +26,11 @@ def test_patterns_match_as_fnmatchcase_says(patterns: list[str], names: list[str
 @given(st.text(), st.text())
 def test_any_text_matches_as_fnmatchcase_says(pattern: str, name: str) -> None:
     assert Globs([pattern]).match([name])[0][name] == fnmatchcase(name, pattern)
+
+
+@given(texts, texts)
+def test_a_literal_matches_its_name_alone(name: str, other: str) -> None:
+    assert Globs([literal(name)]).match([name, other])[0] == {name: 1, other: int(name == other)}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,21 @@ def test_a_group_is_written_as_it_is_read() -> None:
     assert Config.parse("adam", groups=groups).to_dict()["groups"] == groups
 
 
+def test_a_group_with_an_optimizer_has_that_rules_defaults() -> None:
+    groups = [
+        {"match": ["*.weight"], "optimizer": "muon", "name": "matrices", "lr": 0.02},
+        {"match": ["emb*"], "optimizer": "adamw"},
+        {"match": ["head*"], "eps": 0.5},
+    ]
+    config = Config.parse("adamw", hyperparameters={"lr": 0.5, "weight_decay": 0.5, "eps": 0.1}, groups=groups)
+    assert config.to_dict()["groups"] == groups
+    names = ["a.weight", "emb.0", "head", "gain"]
+    assert config.optimizers_of(names) == dict(zip(names, ("muon", "adamw", "adamw", "adamw"), strict=True))
+    found = [config.hyperparameters_of(config.group_of(name)) for name in names]
+    assert [(h.lr, h.weight_decay) for h in found] == [(0.02, 0.1), (0.001, 0.01), (0.5, 0.5), (0.5, 0.5)]
+    assert [h.eps for h in found] == [1e-7, 1e-8, 0.5, 0.1]  # type: ignore[attr-defined]
+
+
 def test_an_empty_list_of_groups_decays_everything() -> None:
     config = Config.parse("adamw", groups=[])
     assert {config.group_of(name) for name in NAMES} == {None}
@@ -55,14 +70,3 @@ def test_a_pattern_that_matches_no_tensor_is_reported() -> None:
     assert config.unmatched({}) == []
     assert config.unmatched({"layer.bias": None, "w": None}) == ["*norm*", "head.*"]
     assert Config.parse("adamw").unmatched({"w": None}) == []
-
-
-def test_a_step_learning_rate_replaces_all_but_groups_own() -> None:
-    config = Config.parse(
-        "sgd",
-        hyperparameters={"lr": 1},
-        groups=[{"match": ["a"], "lr": 2}, {"match": ["b"], "weight_decay": 0.1}],
-        schedule={"kind": "linear_warmup", "warmup_steps": 4},
-    )
-    assert config.learning_rates(1) == {None: 0.25, 0: 0.5, 1: 0.25}
-    assert config.learning_rates(1, 7.0) == {None: 7.0, 0: 0.5, 1: 7.0}

@@ -42,6 +42,42 @@ def test_a_group_keeps_what_is_its_own() -> None:
     assert [h.eps for h in found] == [1e-8, 1e-8, 1e-3]  # type: ignore[attr-defined]
 
 
+MIXED = Config.parse(
+    "adamw",
+    groups=[
+        {"match": ["*.weight"], "optimizer": "muon", "lr": 0.5, "name": "matrices"},
+        {"match": ["gain"], "optimizer": "adamw"},
+    ],
+    schedule=HALVED,
+)
+
+
+def test_a_group_with_an_optimizer_takes_only_its_own_overrides() -> None:
+    overrides = {"lr": 3, "weight_decay": 0.25, "groups": {"matrices": {"momentum": 0.5, "lr": 7}}}
+    given = overridden(MIXED, overrides, None)
+    found = [given.config.hyperparameters_of(group) for group in (None, 0, 1)]
+    assert [h.weight_decay for h in found] == [0.25, 0.1, 0.01]
+    assert found[1].momentum == 0.5  # type: ignore[attr-defined]
+    assert given.learning_rates(2) == {None: 3.0, 0: 7.0, 1: 0.0005}
+    assert overridden(MIXED, {"groups": {"0": {"momentum": 0.5}}}, 3.0).learning_rates(2)[0] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("groups", "where", "words"),
+    [
+        ({"others": {}}, "overrides.groups.others", "unknown group; expected one of 0, 1, matrices"),
+        ({"matrices": {}, "0": {}}, "overrides.groups.0", "is the same group as overrides.groups.matrices: name it"),
+        ({"matrices": {"betas": [0, 0]}}, "overrides.groups.matrices.betas", "unknown setting 'betas'; expected one"),
+        ({"1": {"amsgrad": True}}, "overrides.groups.1.amsgrad", "needs the moments (m, v, v_max)"),
+    ],
+)
+def test_what_a_groups_rule_does_not_take_is_refused(groups: Any, where: str, words: str) -> None:
+    with pytest.raises(InvalidConfig) as raised:
+        overridden(MIXED, {"groups": groups}, None)
+    assert raised.value.where == where
+    assert words in raised.value.message
+
+
 def test_the_default_group_can_be_overridden() -> None:
     config = Config.parse("adamw")
     given = overridden(config, {"groups": {"0": {"weight_decay": 0.5}}}, None)

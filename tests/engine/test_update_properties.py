@@ -17,7 +17,7 @@ from tests.oracle_defaults import DEFAULTS
 History = tuple[Array, list[Array]]
 
 elementwise = st.sampled_from(
-    [case for case in RULES if case.config.rule.unit_of(case.config.hyperparameters) is Unit.BLOCK]
+    [case for case in RULES if case.config.rule_of(None).unit_of(case.config.hyperparameters) is Unit.BLOCK]
 )
 climbing = st.sampled_from([case for case in RULES if "maximize" in DEFAULTS[case.optimizer]])
 adaptive = st.sampled_from(["adam", "adamw", "rmsprop"])

@@ -23,7 +23,7 @@ def test_blocks_of_any_size_give_the_same_bits(case: Case, dtype: type[Any], mon
 def test_only_the_first_chunk_fills_the_product_of_its_tensor() -> None:
     """The others would fill it once more when it may be on its way to a store."""
     config, size = Config.parse("nadam"), CHUNK + 5
-    update = Update(config.rule, config.hyperparameters, 1, 0.1, 1.0, None, (size,))
+    update = Update(config.rule_of(None), config.hyperparameters, 1, 0.1, 1.0, None, (size,))
     x = np.ones(size, np.float32)
     old = {"m": x, "v": x, "params": x, "mu_product": np.zeros(1)}
     new = {"m": x.copy(), "v": x.copy(), "params": x.copy(), "mu_product": np.full(1, 7.0)}

@@ -10,7 +10,7 @@ from optim_client._tensors import decode
 
 from app import changes
 from app.compute import FUSED_FROM, INLINE_BELOW, Compute
-from optim_engine import OPTIMIZERS
+from optim_engine import Config
 from optim_engine.machine import NUMPY
 from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, bits, path_of, serving
@@ -45,23 +45,21 @@ def test_a_small_step_of_a_large_session_spares_the_loop(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "nbytes", "large"),
+    ("config", "nbytes", "large"),
     [
-        ("adam", FUSED_FROM - 1, False),
-        ("adam", FUSED_FROM, True),
-        ("sgd", FUSED_FROM, True),
-        ("nadam", FUSED_FROM, False),
+        (Config.parse("adam"), FUSED_FROM - 1, False),
+        (Config.parse("adam"), FUSED_FROM, True),
+        (Config.parse("sgd"), FUSED_FROM, True),
+        (Config.parse("nadam"), FUSED_FROM, False),
+        (Config.parse("nadam", groups=[{"match": ["*"], "optimizer": "adamw"}]), FUSED_FROM, True),
     ],
 )
 def test_only_large_steps_of_fused_rules_load_loops(
-    monkeypatch: pytest.MonkeyPatch, optimizer: str, nbytes: int, large: bool
+    monkeypatch: pytest.MonkeyPatch, config: Config, nbytes: int, large: bool
 ) -> None:
     monkeypatch.setattr("app.kernels.NUMPY", NUMPY)
     compute = Compute(1)
-    machine, other = (
-        compute.machine(n, OPTIMIZERS[name].settings()) for n, name in ((nbytes, optimizer), (FUSED_FROM, "adam"))
-    )
-    assert (machine is other) is large
+    assert (compute.machine(nbytes, config) is compute.machine(FUSED_FROM, Config.parse("adam"))) is large
     compute.close()
 
 

@@ -98,7 +98,13 @@ def test_held_parameters_follow_their_tensors(client: Client) -> None:
 def test_a_reset_tensor_begins_anew(client: Client, hold: bool) -> None:
     session = trained(client, hold_params=hold)
     document = edit(client, session, reset=["a"])
-    assert document["tensors"]["a"] == {"shape": [3], "dtype": "float32", "step": 0, "group": None}
+    assert document["tensors"]["a"] == {
+        "shape": [3],
+        "dtype": "float32",
+        "step": 0,
+        "group": None,
+        "optimizer": "adamw",
+    }
     assert {name.partition("/")[0] for name in package.load(download(client, session)) if name.endswith("/a")} == (
         {"params"} if hold else set()
     )

@@ -14,17 +14,22 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """A tensor that the session has seen. `step` counts its updates, `group` is the index of its group."""
+    """A tensor that the session has seen. `step` counts its updates, `group` is the index of its group.
+
+    `optimizer` is the rule that updates it; empty if the service is older and does not say.
+    """
 
     shape: tuple[int, ...]
     dtype: str
     step: int
     group: int | None
+    optimizer: str = ""
 
     @classmethod
     def read(cls, document: Document) -> Self:
         """Return the document as an object. Raises `KeyError`, `TypeError` and `ValueError`."""
-        return cls(tuple(document["shape"]), document["dtype"], document["step"], document["group"])
+        shape, optimizer = tuple(document["shape"]), document.get("optimizer", "")
+        return cls(shape, document["dtype"], document["step"], document["group"], optimizer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

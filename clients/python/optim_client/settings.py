@@ -197,10 +197,21 @@ class Hyperparameters(TypedDict, total=False):
     max_lr: float | None
 
 
+class Group(Hyperparameters, total=False):
+    """Settings for the tensors whose names match one of the patterns `match`.
+
+    A group with an `optimizer` has that rule's defaults. `name` is for a step's overrides.
+    """
+
+    match: Required[Sequence[str]]
+    optimizer: Optimizer | None
+    name: str | None
+
+
 class Changes(Hyperparameters, total=False):
     """The settings that may change between two steps. `None` puts a default back; labels are merged key by key."""
 
-    groups: Sequence[Mapping[str, Any]] | None
+    groups: Sequence[Group] | None
     schedule: Schedule | None
     clip: Mapping[str, Any] | None
     on_other_params: Literal["warn", "accept", "reject"] | None
@@ -225,7 +236,7 @@ class ForkSettings(TypedDict, total=False):
 
 
 class Overrides(Hyperparameters, total=False):
-    """Hyperparameters for one step; in `groups` those of a group, by its index."""
+    """Hyperparameters for one step; in `groups` those of a group, by its index or name."""
 
     groups: Mapping[str, Hyperparameters] | Mapping[int, Hyperparameters]
 
