@@ -51,6 +51,8 @@ class Kernels:
         return Kernel(self.name, partial(self._update, large), partial(self._squares, large))
 
     def _update(self, large: bool, update: Update, run: Vectors, chunk: Chunk) -> Array:
+        if not large and not self._loaded:
+            return NUMPY.update(update, run, chunk)
         return self._of(loop_of(update.h, run.old["params"].dtype), large).update(update, run, chunk)
 
     def _squares(self, large: bool, x: Array, chunk: Chunk) -> Array:

@@ -6,6 +6,7 @@ Until `configure_logs` is called only warnings are seen, so that a service insid
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -31,7 +32,7 @@ CHATTER = (
 REQUEST = "request"
 """The event of the line that each request has. Below a warning, these lines wait for each other."""
 JSON = json.JSONEncoder(default=repr)
-QUOTED = frozenset(" \t=\r\n\"'")
+QUOTED = re.compile("[ \t=\r\n\"']")
 """The characters that put a text into quotes."""
 RESET, BRIGHT, DIM, NAME, VALUE = "\33[0m", "\33[1m", "\33[2m", "\33[36m", "\33[35m"
 LEVELS = {"debug": "\33[32m", "info": "\33[32m", "warning": "\33[33m", "error": "\33[31m", "critical": "\33[31m"}
@@ -194,4 +195,4 @@ def _painted(text: object, colour: str) -> str:
 
 
 def _shown(value: object) -> str:
-    return value if isinstance(value, str) and QUOTED.isdisjoint(value) else repr(value)
+    return value if isinstance(value, str) and not QUOTED.search(value) else repr(value)

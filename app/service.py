@@ -54,21 +54,21 @@ async def service_of(request: Request) -> Service:
 
 async def reader(request: Request) -> Caller:
     """Return the caller, who may read."""
-    return await _caller(request, Role.read)
+    return caller_of(request, await service_of(request), Role.read)
 
 
 async def writer(request: Request) -> Caller:
     """Return the caller, who may change sessions."""
-    return await _caller(request, Role.write)
+    return caller_of(request, await service_of(request), Role.write)
 
 
 async def admin(request: Request) -> Caller:
     """Return the caller, who may see the service itself. The rate limit is for a tenant's work, not for monitoring."""
-    return await _caller(request, Role.admin, limited=False)
+    return caller_of(request, await service_of(request), Role.admin, limited=False)
 
 
-async def _caller(request: Request, needed: Role, limited: bool = True) -> Caller:
-    service = await service_of(request)
+def caller_of(request: Request, service: Service, needed: Role, *, limited: bool = True) -> Caller:
+    """Return the caller of a request. Raises `Unauthenticated`, `Forbidden` and `RateLimited`."""
     caller = service.keys.caller(request.headers.get("authorization"))
     request.scope[TENANT] = caller.tenant
     caller.check_may(needed)

@@ -5,7 +5,8 @@ The lock per session saves wasted work; correctness comes from the compare-and-s
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, TypeVar
 
 from app.errors import SessionBusy
 from app.store.base import VersionConflict
@@ -42,26 +43,29 @@ class Turns:
         if turn is None:
             turn = self._turns[session_id] = Turn()
 
-        async def alone() -> T:
-            async with turn.lock:
-                return await attempt()
-
         turn.users += 1
         try:
-            return await retried(session_id, alone)
+            return await retried(session_id, attempt, turn.lock)
         finally:
             turn.users -= 1
             if not turn.users:
                 del self._turns[session_id]
 
 
-async def retried(session_id: str, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return what `attempt` returns, retried if another writer was quicker. Raises `SessionBusy`."""
+async def retried(
+    session_id: str, attempt: Callable[[], Awaitable[T]], alone: AbstractAsyncContextManager[Any] | None = None
+) -> T:
+    """Return what `attempt` returns, retried if another writer was quicker. Each try holds `alone`.
+
+    Raises `SessionBusy`.
+    """
+    alone = alone or nullcontext()
     for _ in range(TRIES):
-        try:
-            return await attempt()
-        except VersionConflict:
-            continue
+        async with alone:
+            try:
+                return await attempt()
+            except VersionConflict:
+                continue
     raise SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")
 
 

@@ -103,7 +103,7 @@ class Config:
             **read,
         )
 
-    @property
+    @cached_property
     def groups(self) -> tuple[Group, ...]:
         if self.given_groups is None:
             return () if OPTIMIZERS[self.optimizer].decays_biases else DEFAULT_GROUPS

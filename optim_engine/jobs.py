@@ -48,22 +48,27 @@ def run(jobs: Sequence[Job], plan: Plan, memory: Array, machine: Machine, filled
     """
 
     def work(part: tuple[Job, Chunk]) -> Array:
-        job, chunk = part
-        place, vectors = chunk.place, job.vectors.of(chunk)
-        sums = machine.kernel.update(job.update, vectors, chunk)
-        if job.averaging:
-            job.averaging.follow(vectors.old["average"], vectors.new["params"], vectors.new["average"])
-        if job.answer is not job.vectors.new["params"]:
-            convert(job.vectors.new["params"][place], job.answer[place])
-        job.run.write(memory, job.vectors.new)
-        if filled:
-            for start, end in job.run.ranges_of(place):
-                filled(memory, start, end)
-        return sums
+        return _run(*part, memory, machine, filled)
 
     blocks = 1 if filled else machine.blocks(plan.size)
     todo = [(job, chunk) for job in jobs for chunk in job.run.chunks_of(blocks)]
-    return Totals(*_total(machine.map(work, todo, plan.size), plan, blocks))
+    sums = machine.map(work, todo, plan.size) if len(todo) > 1 else [_run(*todo[0], memory, machine, filled)]
+    return Totals(*_total(sums, plan, blocks))
+
+
+def _run(job: Job, chunk: Chunk, memory: Array, machine: Machine, filled: Filled | None) -> Array:
+    """Run a chunk of a job; return its sums of squares."""
+    run, place, vectors = job.run, chunk.place, job.vectors.of(chunk)
+    sums = machine.kernel.update(job.update, vectors, chunk)
+    if job.averaging:
+        job.averaging.follow(vectors.old["average"], vectors.new["params"], vectors.new["average"])
+    if job.answer is not job.vectors.new["params"]:
+        convert(job.vectors.new["params"][place], job.answer[place])
+    run.write(memory, job.vectors.new)
+    if filled:
+        for start, end in run.ranges_of(place):
+            filled(memory, start, end)
+    return sums
 
 
 def square_sum(gradients: Sequence[Array], plan: Plan, machine: Machine) -> float:

@@ -145,7 +145,7 @@ def plans_of(layout: Layout) -> list[Plan]:
 
 def names_kept(layout: Layout) -> int:
     """Return the number of tensor names in all plans of a layout."""
-    return sum(len(run.tensors) for plan in plans_of(layout) for run in plan.runs)
+    return sum([len(plan.tensors) for plan in _PLANS.get(layout, _NONE).values()])
 
 
 def _plan(config: Config, state: State, grads: Arrays) -> tuple[Layout, Plan]:

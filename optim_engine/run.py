@@ -75,6 +75,11 @@ class Run:
             spans.write(memory, targets[slot])
 
     @cached_property
+    def numbers(self) -> list[str]:
+        """The slots with one value for each tensor, instead of one for each element."""
+        return [slot for slot in self.spans if SLOTS[slot].shape_of is not elements]
+
+    @cached_property
     def _scattered(self) -> list[tuple[str, Spans]]:
         return [(slot, spans) for slot, spans in self.spans.items() if len(spans.ranges) != 1]
 

@@ -191,7 +191,7 @@ def in_order(sums: Array) -> Array:
 
 def settled(totals: Array, dtype: np.dtype[Any]) -> bool:
     """Return whether all sums of squares are finite, and in float32 also large enough to have lost nothing."""
-    least = TRUSTED if dtype == np.float32 else 0.0
+    least = TRUSTED if dtype.itemsize == 4 else 0.0
     if len(totals) == 1:
         return all(least <= total < inf for total in totals[0].tolist())
     return bool(totals.min(initial=inf) >= least and totals.max(initial=0) < inf)

@@ -13,7 +13,6 @@ from optim_engine.fields import number
 _SCALE = number(above=0).metadata
 
 
-@np.errstate(all="ignore")
 def unscaled(grads: Arrays, scale: float) -> Arrays:
     """Return the gradients divided by the scale, in the compute dtype; as they came if it is 1.
 
@@ -25,6 +24,7 @@ def unscaled(grads: Arrays, scale: float) -> Arrays:
     return {tensor: _divided(g, divisor) for tensor, g in grads.items()}
 
 
+@np.errstate(all="ignore")
 def _divided(g: Array, scale: float) -> Array:
     wide = np.empty(g.shape, compute_dtype(g.dtype))
     convert(g, wide)

@@ -28,7 +28,7 @@ from optim_engine.run import Run
 from optim_engine.state import State
 from optim_engine.unscaled import unscaled
 from optim_engine.views import Views
-from optim_engine.walk import NUMBERS, Update, Vectors
+from optim_engine.walk import Update, Vectors
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,9 @@ def _gathered(plan: Plan, grads: Arrays, dtypes: Sequence[np.dtype[Any]] | None)
 
 def _dtype_of(config: Config, run: Run, grads: Arrays) -> np.dtype[Any]:
     """Return the dtype of all gradients of a run; the run's own if only some came in the wire dtype."""
-    came = {grads[tensor].dtype for tensor in run.tensors} if config.wire_dtype else set()
+    if not config.wire_dtype:
+        return run.dtype
+    came = {grads[tensor].dtype for tensor in run.tensors}
     return came.pop() if len(came) == 1 else run.dtype
 
 
@@ -237,7 +239,7 @@ def _update(config: Config, run: Run, new: State, rates: Rates, scale: float) ->
 
 def _vectors(run: Run, g: Array, θ: Array | None, old: State, new: State, out: Arrays | None) -> Vectors:
     before, after = run.read(old.memory), run.targets(new.memory)
-    for slot in NUMBERS & before.keys():  # the first block fills them, and the others still read the old ones
+    for slot in run.numbers:  # the first block fills them, and the others still read the old ones
         before[slot] = before[slot].copy()
     if θ is not None:  # the state does not hold it
         before["params"], after["params"] = θ, run.fresh(out)

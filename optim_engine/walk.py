@@ -148,10 +148,12 @@ def update_blocks(update: Update, run: Vectors, chunk: Chunk) -> Array:
     parameters before rounding, for each tensor or block: [sums, 3]."""
     if update.unit is Unit.TENSOR:
         return _update_tensor(update, run, chunk)
-    run = run.apart() if chunk.place.start and run.numbers else run
+    if chunk.place.start and run.numbers:
+        run = run.apart()
     memory = _memory(update, run, chunk.room)
-    totals = [_update_block(update, run, part, memory) for part in chunk.parts]
-    return totals[0] if len(totals) == 1 else np.concatenate(totals)
+    if len(chunk.parts) == 1:
+        return _update_block(update, run, chunk.parts[0], memory)
+    return np.concatenate([_update_block(update, run, part, memory) for part in chunk.parts])
 
 
 def reapply(update: Update, run: Vectors, chunk: Chunk) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import NamedTuple
 
 from fastapi import Request
@@ -13,8 +13,10 @@ from starlette.types import Receive, Scope, Send
 from app.errors import BodyTooLarge, MalformedHeader, Overloaded
 from app.service import Service
 from app.session import Session
+from app.web.admission import Admission
 from app.web.body import BODY_EXTENSION, BULK_BYTES, Body
 from app.web.body_memory import Arrival
+from app.web.one_write import LARGEST_JOINED, WHOLE_BODY
 from app.wire.codec import Buffer
 from app.wire.codecs import JSON, SAFETENSORS, codec_of
 from optim_engine.buffers import BUFFERS
@@ -40,8 +42,7 @@ def longest_body(request: Request, service: Service, beside: int = 0) -> Longest
     return Longest(nbytes, f"send fewer tensors at once, or raise {name}")
 
 
-@asynccontextmanager
-async def tensors_body(
+def tensors_body(
     request: Request,
     service: Service,
     tenant: str,
@@ -50,7 +51,7 @@ async def tensors_body(
     *,
     beside: int = 0,
     region_body: memoryview | None = None,
-) -> AsyncIterator[memoryview]:
+) -> AbstractAsyncContextManager[memoryview]:
     """Read the body of a request that brings tensors to a session, and hold a place until its work is done.
 
     `session_id` is `None` where it makes the session; `beside` are bytes by which it may be longer than others;
@@ -60,10 +61,40 @@ async def tensors_body(
     """
     limit = longest_body(request, service, beside)
     if region_body is None and not _is_large(request, limit):
-        body = await _read_chunks(request, limit)
-        async with service.admission.place(tenant):
-            yield body
-        return
+        return SmallBody(request, limit, service.admission, tenant)
+    return _large_body(request, service, tenant, session_id, check, limit, region_body)
+
+
+class SmallBody:
+    """A small body and a place, held by `async with`; a class, because a generator takes longer."""
+
+    __slots__ = ("_admission", "_limit", "_request", "_tenant")
+
+    def __init__(self, request: Request, limit: Longest, admission: Admission, tenant: str) -> None:
+        self._request = request
+        self._limit = limit
+        self._admission = admission
+        self._tenant = tenant
+
+    async def __aenter__(self) -> memoryview:
+        body = await _read_chunks(self._request, self._limit)
+        await self._admission.enter(self._tenant)
+        return body
+
+    async def __aexit__(self, *_: object) -> None:
+        self._admission.leave(self._tenant)
+
+
+@asynccontextmanager
+async def _large_body(
+    request: Request,
+    service: Service,
+    tenant: str,
+    session_id: str | None,
+    check: Callable[[Session], None],
+    limit: Longest,
+    region_body: memoryview | None,
+) -> AsyncIterator[memoryview]:
     if session_id is not None:
         check(await service.records.known(tenant, session_id))
     if region_body is not None:
@@ -198,13 +229,18 @@ class BuffersResponse(Response):
 
     def __init__(self, buffers: Sequence[Buffer], media_type: str, headers: Mapping[str, str] | None = None) -> None:
         length = sum(map(len, buffers))
+        self._is_short = length <= LARGEST_JOINED
         self._buffers = buffers if length > LARGEST_WRITE or len(buffers) == 1 else [b"".join(buffers)]
         self.status_code, self.media_type, self.background = 200, media_type, None
         fields = {**(headers or {}), "content-length": str(length), "content-type": media_type}
         self.raw_headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in fields.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        if self._is_short and WHOLE_BODY in scope.get("extensions", ()):
+            await send({**start, WHOLE_BODY: self._buffers[0]})
+            return
+        await send(start)
         *parts, last = _parts(self._buffers)
         for part in parts:
             await send({"type": "http.response.body", "body": part, "more_body": True})

@@ -10,9 +10,10 @@ from fastapi import Request, Response
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
+from app.roles import Role
 from app.routes import steps
 from app.routes.failures import FAILURES, problem_of
-from app.service import Service, service_of, writer
+from app.service import Service, caller_of, service_of
 from app.web.body import BULK_BYTES
 
 ROUTE = next(route for route in steps.router.routes if getattr(route, "name", "") == "take_step")
@@ -53,11 +54,13 @@ class Fields(Headers):
 class RoadRequest(Request):
     """The request of a step."""
 
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        super().__init__(scope, receive)
+        self._fields = Fields(scope)
+
     @property
     def headers(self) -> Headers:
-        if not hasattr(self, "_headers"):
-            self._headers = Fields(self.scope)
-        return self._headers
+        return self._fields
 
 
 def _session_id(scope: Scope) -> str:
@@ -66,7 +69,8 @@ def _session_id(scope: Scope) -> str:
 
 async def _answer(request: Request, session_id: str) -> Response:
     try:
-        return await steps.take_step(request, session_id, await service_of(request), await writer(request))
+        service = await service_of(request)
+        return await steps.take_step(request, session_id, service, caller_of(request, service, Role.write))
     except FAILURES as error:
         return problem_of(error)
 

@@ -74,6 +74,11 @@ class Head:
         return self.expires_at is not None and self.expires_at <= time.time()
 
     @property
+    def is_unwritten(self) -> bool:
+        """Return whether the document was given as a function, which writes it when it is read."""
+        return callable(self.__dict__["document"])
+
+    @property
     def state_bytes(self) -> int:
         return sum(piece.size for piece in self.pieces)
 
@@ -131,6 +136,8 @@ class Save:
         """Return the pieces of `head` with their bytes; none without `state`."""
         if self.state is None:
             return []
+        if len(self.head.pieces) == 1:
+            return [(self.head.pieces[0], self.state)]
         bounds = pairwise(accumulate((piece.size for piece in self.head.pieces), initial=0))
         return [(piece, self.state[start:end]) for piece, (start, end) in zip(self.head.pieces, bounds, strict=True)]
 

@@ -41,7 +41,11 @@ class Rows:
 
     def add(self, row: HistoryRow, version: int, limit: int) -> None:
         """Keep a row, and of all rows the latest `limit`."""
-        bisect.insort(self._rows, Row(row.step, version, row))
+        place = Row(row.step, version, row)
+        if self._rows and place < self._rows[-1]:
+            bisect.insort(self._rows, place)
+        else:
+            self._rows.append(place)
         del self._rows[:-limit]
 
     def after(self, step: int, limit: int) -> list[bytes]:
@@ -119,7 +123,9 @@ class MemoryStore(Store):
         self._tenants[session_id] = save.head.tenant
         if save.state is not None or save.previous is None:
             self._states[session_id] = StateViews(Save(save.head, None, save.state))
-        rows = self._rows.setdefault(session_id, Rows())
+        rows = self._rows.get(session_id)
+        if rows is None:
+            rows = self._rows[session_id] = Rows()
         if save.forget_after is not None:
             rows.forget_after(save.forget_after)
         if save.row:
@@ -127,13 +133,17 @@ class MemoryStore(Store):
 
     def _use_keys(self, session_id: str, used: Sequence[UsedKey]) -> None:
         """Remember the keys of a save, and forget old ones. Raises `KeyUsed` before any change."""
-        keys = self._keys.setdefault(session_id, OrderedDict())
-        for key in used:
-            if key.digest in keys:
-                raise KeyUsed(f"session {session_id}: the key was used before")
+        if not used:
+            return
+        keys = self._keys.get(session_id)
+        if keys is None:
+            keys = self._keys[session_id] = OrderedDict()
+        if not keys.keys().isdisjoint(key.digest for key in used):
+            raise KeyUsed(f"session {session_id}: the key was used before")
         now = time.time()
-        keys.update((key.digest, (now, key.row)) for key in used)
-        for _ in used and range(TRIMMED):
+        for key in used:
+            keys[key.digest] = now, key.row
+        for _ in range(TRIMMED):
             oldest, (used_at, _) = next(iter(keys.items()))
             if not self.key_memory.may_forget(len(keys) - 1, used_at):
                 break

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 from uvicorn import Config
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from app.web.at_once import AT_ONCE, AtOnce, start
 from app.web.body import BULK_BYTES
+from app.web.one_write import with_whole_answers
 from app.web.pacing import Pacing
 
 
@@ -64,7 +65,8 @@ class Starting(HttpToolsProtocol):
             self._start(cycle, app)
             return
         self.flow.resume_reading()
-        if (task := start(cycle.run_asgi(app), self.loop)) is not None:
+        answering: Any = with_whole_answers(cast(ASGIApp, app), cycle, self.transport)
+        if (task := start(cycle.run_asgi(answering), self.loop)) is not None:
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
 
