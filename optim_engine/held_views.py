@@ -1,5 +1,6 @@
 """The views of the parameters that a state holds, beside the parameters that steps answer."""
 
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -13,7 +14,14 @@ View: TypeAlias = Literal["eval", "average"]
 
 def views_of(config: Config) -> tuple[View, ...]:
     """Return the views that a session with that configuration has."""
-    return ("average",) if config.average else ()
+    return tuple(_views(config))
+
+
+def _views(config: Config) -> Iterator[View]:
+    if any(config.rule_of(group).evaluates for group in config.kinds):
+        yield "eval"
+    if config.average:
+        yield "average"
 
 
 @np.errstate(all="ignore")
@@ -22,10 +30,22 @@ def viewed(config: Config, state: State, view: View) -> dict[str, Array]:
 
     A tensor that no step has updated answers its parameter.
     """
-    return {name: _viewed(config, state, view, name, θ) for name, θ in state.held().items()}
+    of = {"eval": _evaluated, "average": _averaged}[view]
+    return {
+        tensor: rounded(of(config, state, tensor), θ.dtype) if state.counts[tensor] else θ
+        for tensor, θ in state.held().items()
+    }
 
 
-def _viewed(config: Config, state: State, view: View, tensor: str, θ: Array) -> Array:
-    if config.average is None or not state.counts[tensor]:
-        return θ
-    return rounded(config.average.value(state.array(tensor, view), state.counts[tensor]), θ.dtype)
+def _evaluated(config: Config, state: State, tensor: str) -> Array:
+    entry = state.entries[tensor]
+    slots = {slot: state.array(tensor, slot) for slot in entry.moments}
+    θ = state.array(tensor, "params").astype(entry.spec.compute_dtype)
+    group = config.group_of(tensor)
+    x: Array = config.rule_of(group).evaluated(config.hyperparameters_of(group), θ, slots)
+    return x
+
+
+def _averaged(config: Config, state: State, tensor: str) -> Array:
+    assert config.average
+    return config.average.value(state.array(tensor, "average"), state.counts[tensor])

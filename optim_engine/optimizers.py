@@ -25,6 +25,7 @@ from optim_engine.radam import RAdamRule
 from optim_engine.rmsprop import RMSpropRule
 from optim_engine.rprop import RpropRule
 from optim_engine.rule import Rule
+from optim_engine.schedule_free import ScheduleFreeAdamWRule, ScheduleFreeSGDRule
 from optim_engine.sgd import SGDRule
 from optim_engine.stable_adamw import StableAdamWRule
 from optim_engine.yogi import YogiRule
@@ -51,6 +52,8 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "lamb": LAMBRule(),
     "lars": LARSRule(),
     "stable_adamw": StableAdamWRule(),
+    "schedule_free_adamw": ScheduleFreeAdamWRule(),
+    "schedule_free_sgd": ScheduleFreeSGDRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""
 

@@ -129,6 +129,8 @@ class Rule(ABC, Generic[H]):
     """True if `advance` expects g² in `room`."""
     decays_biases: bool = False
     """True if tensors named `*bias` decay like all others when no groups are given."""
+    evaluates: bool = False
+    """True if the parameters to evaluate with are not those that steps answer: `evaluated` returns them."""
 
     @cached_property
     def only_replay(self) -> tuple[str, ...]:
@@ -158,11 +160,17 @@ class Rule(ABC, Generic[H]):
 
     @abstractmethod
     def advance(self, at: At[H], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
-        """Fill the slots `new` from the slots `old` and the gradient g; `room` is scratch memory like g."""
+        """Fill the slots `new` from the slots `old` and the gradient g; `room` is scratch memory like g.
+
+        `old` has the parameter too, as `params`."""
 
     @abstractmethod
     def apply(self, at: At[H], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
         """Fill `out` with what is subtracted from θ, by the advanced slots. The walk adds decoupled decay."""
+
+    def evaluated(self, h: H, θ: Array, slots: Arrays) -> Array:
+        """Return the parameters to evaluate with, from the ones that steps answer and the slots."""
+        return θ
 
     def follow(self, at: At[H], θ: Array, old: Arrays, new: Arrays) -> None:
         """Fill the slots of `new` that follow the new parameter θ before its rounding. A replay needs none."""

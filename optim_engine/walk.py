@@ -249,11 +249,14 @@ def _made(update: Update, sizes: Sequence[int], g: Array, old: Arrays, new: Arra
     at = At(update.h, update.t, update.γ, sizes)
     params, target = old["params"], new["params"]
     wide_θ, spare, result, tmp, *rest = room
+    θ = widened(params, wide_θ)
+    if θ is not params:
+        old = {**old, "params": θ}
     if rest:
         new = {**dict(zip(update.rule.only_replay, rest, strict=True)), **new}
     if target.dtype == tmp.dtype and not np.may_share_memory(params, target):
-        return Block(at, widened(params, wide_θ), widened(g, spare), spare, target, tmp, old, new, None)
-    return Block(at, widened(params, wide_θ), widened(g, spare), spare, result, tmp, old, new, target)
+        return Block(at, θ, widened(g, spare), spare, target, tmp, old, new, None)
+    return Block(at, θ, widened(g, spare), spare, result, tmp, old, new, target)
 
 
 def _cut(vectors: Arrays, place: slice, tensors: slice) -> dict[str, Array]:

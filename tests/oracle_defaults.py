@@ -175,4 +175,21 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "decouple_lr": False,
         "max_lr": None,
     },
+    "schedule_free_adamw": {
+        "lr": 0.0025,
+        "betas": (0.9, 0.999),
+        "eps": 1e-08,
+        "weight_decay": 0.0,
+        "warmup_steps": 0,
+        "r": 0.0,
+        "weight_lr_power": 2.0,
+    },
+    "schedule_free_sgd": {
+        "lr": 1.0,
+        "momentum": 0.9,
+        "weight_decay": 0.0,
+        "warmup_steps": 0,
+        "r": 0.0,
+        "weight_lr_power": 2.0,
+    },
 }

@@ -31,10 +31,14 @@ def gradient(
     return g if decoupled(optimizer, h) else g + float(h["weight_decay"]) * θ
 
 
+DECOUPLED = (
+    "adamw", "adafactor", "muon", "ademamix", "adan", "lion", "lamb", "stable_adamw", "schedule_free_adamw"
+)  # fmt: skip
+"""The rules whose decay is never L2."""
+
+
 def decoupled(optimizer: str, h: Settings) -> bool:
-    return optimizer in ("adamw", "adafactor", "muon", "ademamix", "adan", "lion", "lamb", "stable_adamw") or bool(
-        h.get("decoupled_weight_decay")
-    )
+    return optimizer in DECOUPLED or bool(h.get("decoupled_weight_decay"))
 
 
 def two_moments(h: Settings, t: int, g: float, s: Moments) -> Moments:
@@ -273,5 +277,5 @@ RULES: Mapping[str, Rule] = {
 }
 """The rules of which no element knows another."""
 
-SCALARS = ("mu_product",)
+SCALARS = ("mu_product", "weight_sum", "lr_max")
 """Moments that are one number for the whole tensor."""

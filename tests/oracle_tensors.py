@@ -232,11 +232,45 @@ def stable_adamw_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s:
     return [x - decay * x - lr * m / (sqrt(v) + h["eps"]) for x, m, v in rows]
 
 
+def schedule_free_direction(h: Settings, t: int, θ: Tensor, g: Tensor, s: Slots) -> list[float]:
+    """Return u: of SGD the gradient, which has the decay in it."""
+    if "momentum" in h:
+        return g.values
+    root = [sqrt(v / (1 - h["betas"][1] ** t)) + h["eps"] for v in s["v"]]
+    return [y / r + h["weight_decay"] * x for x, y, r in zip(θ.values, g.values, root, strict=True)]
+
+
+def schedule_free_advance(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
+    new = {} if "momentum" in h else {"v": of_each(oracle_rules.two_moments, h, t, g, s)["v"]}
+    rate = lr * min(1.0, t / h["warmup_steps"]) if h["warmup_steps"] else lr
+    largest = max([rate, *s.get("lr_max", [])]) if t > 1 else rate
+    weight = t ** h["r"] * largest ** h["weight_lr_power"]
+    u = schedule_free_direction(h, t, θ, g, new)
+    z = [x - rate * y for x, y in zip(s["z"] if t > 1 else θ.values, u, strict=True)]
+    total = (s["weight_sum"][0] if t > 1 else 0.0) + weight
+    return {**new, "z": z, "weight_sum": [total], "lr_max": [largest]}
+
+
+def schedule_free_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+    """Find the old x from y and the old z, take the mean, and interpolate anew."""
+    β = h["momentum"] if "momentum" in h else h["betas"][0]
+    rate = lr * min(1.0, t / h["warmup_steps"]) if h["warmup_steps"] else lr
+    weight = t ** h["r"] * s["lr_max"][0] ** h["weight_lr_power"]
+    c = weight / s["weight_sum"][0] if s["weight_sum"][0] else 0.0
+    values = []
+    for y, z, u in zip(θ.values, s["z"], schedule_free_direction(h, t, θ, g, s), strict=True):
+        x = (y - (1 - β) * (z + rate * u)) / β
+        values.append((1 - β) * z + β * ((1 - c) * x + c * z))
+    return values
+
+
 TENSOR_RULES: Mapping[str, TensorRule] = {
     "adafactor": TensorRule(adafactor_advance, adafactor_apply),
     "muon": TensorRule(muon_advance, muon_apply),
     "lamb": TensorRule(lamb_advance, lamb_apply),
     "lars": TensorRule(lars_advance, lars_apply),
     "stable_adamw": TensorRule(stable_adamw_advance, stable_adamw_apply),
+    "schedule_free_adamw": TensorRule(schedule_free_advance, schedule_free_apply),
+    "schedule_free_sgd": TensorRule(schedule_free_advance, schedule_free_apply),
 }
-"""The rules that want a whole tensor."""
+"""The rules that want a whole tensor, or its parameters in `advance`."""

@@ -166,6 +166,26 @@ RULES = [
         "stable_adamw",
         {"decouple_lr": True, "max_lr": 0.1, "lr": 0.01, "weight_decay": 1e-4},
     ),
+    Case("schedule_free_adamw", "schedule_free_adamw"),
+    Case("schedule_free_adamw_decay", "schedule_free_adamw", {"weight_decay": 0.1, "lr": 0.02, "eps": 1e-3}),
+    Case(
+        "schedule_free_adamw_weights",
+        "schedule_free_adamw",
+        {"warmup_steps": 20, "r": 0.5, "weight_lr_power": 1.5, "betas": [0.8, 0.9]},
+    ),
+    Case("schedule_free_sgd", "schedule_free_sgd", {"lr": 0.1}),
+    Case(
+        "schedule_free_sgd_all",
+        "schedule_free_sgd",
+        {
+            "weight_decay": 0.1,
+            "lr": 0.02,
+            "warmup_steps": 20,
+            "r": 1.5,
+            "weight_lr_power": 0,
+            "momentum": 0.7,
+        },
+    ),
 ]
 """Every rule with each of its flags."""
 

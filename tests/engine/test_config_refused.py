@@ -179,6 +179,18 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.max_lr: 0 is out of range: finite, above 0",
     ),
     (
+        {"optimizer": "schedule_free_adamw", "hyperparameters": {"betas": [0, 0.9]}},
+        "hyperparameters.betas[0]: 0 is out of range: finite, above 0, below 1",
+    ),
+    (
+        {"optimizer": "schedule_free_sgd", "hyperparameters": {"momentum": 1}},
+        "hyperparameters.momentum: 1 is out of range: finite, above 0, below 1",
+    ),
+    (
+        {"optimizer": "schedule_free_sgd", "hyperparameters": {"r": 11}},
+        "hyperparameters.r: 11 is out of range: finite, at least 0, at most 10",
+    ),
+    (
         {"wire_dtype": "float8", "hold_params": True},
         "wire_dtype: 'float8' is unknown; expected one of bfloat16, float16",
     ),

@@ -26,6 +26,7 @@ SETTINGS: list[tuple[str, dict[str, Any], set[str]]] = [
     ("asgd", {}, {"ax"}),
     ("adan", {}, {"m", "v", "g_last", "n"}),
     ("adafactor", {"hold_params": True}, {"v", "v_row", "v_col", "params"}),
+    ("schedule_free_adamw", {"hold_params": True}, {"v", "z", "weight_sum", "lr_max", "params"}),
 ]
 
 

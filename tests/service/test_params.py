@@ -240,3 +240,27 @@ def test_a_view_that_the_session_lacks_names_those_it_has(client: Client) -> Non
     refused = problem(client.get(f"{averaged}/params?view=eval"), 422, "invalid_session")
     assert refused["detail"].endswith("no view 'eval'; it has average")
     problem(client.get(f"{averaged}/params?view=other"), 400, "malformed_query")
+
+
+def test_a_state_file_gives_the_same_parameters_to_evaluate_with(client: Client) -> None:
+    session = create(client, "schedule_free_adamw", hold_params=True)
+    put(client, session, some_params())
+    for number in (1, 2):
+        binary_step(client, session, some_grads(number))
+    file = client.get(f"{session}/state").content
+    resumed = f"/v1/sessions/{client.post('/v1/sessions', content=file, headers=BINARY).json()['id']}"
+    for number in (3, 4):
+        before = bits(held(client, session))
+        x = [evaluated(client, one) for one in (session, resumed)]
+        assert bits(x[0]) == bits(x[1]) != before
+        for one in (session, resumed):
+            binary_step(client, one, some_grads(number))
+    y = some_params()
+    put(client, session, y)
+    assert bits(held(client, session)) == bits(y)
+    w = client.get(f"{session}/params?view=eval").json()["params"]["w"]
+    assert np.array_equal(np.float32(w), evaluated(client, session)["w"])
+
+
+def evaluated(client: Client, session: str) -> dict[str, Any]:
+    return read_binary(client.get(f"{session}/params?view=eval", headers={"accept": SAFETENSORS}))[0]

@@ -165,6 +165,8 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("lamb", {"hyperparameters": {"weight_decay": 0.1}}),
     ("lars", {"hyperparameters": {"nesterov": True, "weight_decay": 0.1}}),
     ("stable_adamw", {"hyperparameters": {"weight_decay": 0.1}}),
+    ("schedule_free_adamw", {"hyperparameters": {"weight_decay": 0.1, "warmup_steps": 2}}),
+    ("schedule_free_sgd", {"hyperparameters": {"weight_decay": 0.1}}),
     ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
 ]
 

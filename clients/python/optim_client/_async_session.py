@@ -162,7 +162,8 @@ class AsyncSessionParams(AsyncSessionStorage):
 
         Args:
             like: A tree that gives the answer its structure; without it, names to arrays.
-            view: "average" for the average that the session keeps; without it, the parameters that steps answer.
+            view: "average" for the average that the session keeps; "eval" for the parameters to evaluate with, where
+                the rule has some; without it, the parameters that steps answer.
 
         Returns:
             The parameters, in the shapes and dtypes that the session holds them in.

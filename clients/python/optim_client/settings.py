@@ -29,6 +29,8 @@ Optimizer = Literal[
     "radam",
     "rmsprop",
     "rprop",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
     "sgd",
     "stable_adamw",
     "yogi",
@@ -195,6 +197,9 @@ class Hyperparameters(TypedDict, total=False):
     trust_coefficient: float | None
     decouple_lr: bool | None
     max_lr: float | None
+    warmup_steps: int | None
+    r: float | None
+    weight_lr_power: float | None
 
 
 class Group(Hyperparameters, total=False):
