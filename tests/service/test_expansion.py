@@ -130,7 +130,7 @@ def test_a_compressed_gradient_makes_the_dense_step(client: Client, form: str, h
     problem(post(client, f"{ours}/steps", beside | dense(form), "a"), 422, "idempotency_mismatch")
 
 
-def test_a_large_compressed_step_writes_over_the_state_as_a_dense_one(client: Client) -> None:
+def test_a_large_compressed_step_writes_over_the_state_too(client: Client) -> None:
     ours, theirs = (create(client, hold_params=True) for _ in range(2))
     w = np.linspace(-1, 1, (1 << 20) + 3, dtype=np.float32)
     g, at = np.zeros_like(w), np.arange(5, len(w), 7)
@@ -145,9 +145,9 @@ def test_a_large_compressed_step_writes_over_the_state_as_a_dense_one(client: Cl
 
 
 @pytest.mark.parametrize("skips", [True, False])
-def test_a_scale_that_is_not_finite_is_found_in_the_gradient(client: Client, skips: bool) -> None:
+def test_an_infinite_scale_is_found_in_the_gradient(client: Client, skips: bool) -> None:
     (session,) = sessions(client, 1, hold=True, on_non_finite="skip" if skips else "reject")
-    scale = np.float32([1.0, np.nan])
+    scale = np.float32([1.0, np.inf])
     q = np.ones(300, np.int8)
     put = {"params/v": np.zeros(300, np.float32), "grads/v": q, "scale/v": scale}
     answer = post(client, f"{session}/steps", put)
@@ -192,7 +192,7 @@ def test_an_answered_step_is_known_though_its_tensor_is_gone(client: Client) -> 
     problem(post(client, f"{session}/steps", TOP, "a"), 409, "step_conflict")
 
 
-def test_the_expanded_size_is_held_against_the_limits_of_a_body() -> None:
+def test_the_expanded_size_counts_against_the_limits() -> None:
     with serving(max_body_bytes=1024) as client:
         session = create(client, "sgd", hold_params=True)
         assert post(client, f"{session}/steps", {"params/w": W[0], "grads/w": W[0]}).status_code == 200

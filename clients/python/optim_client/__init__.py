@@ -10,6 +10,7 @@ with Client() as client:
 from optim_client._async_client import AsyncClient
 from optim_client._async_sessions import AsyncSession, AsyncSessions
 from optim_client._client import Client
+from optim_client._gradients import Int8, Rows, TopK
 from optim_client._sessions import Session, Sessions
 from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, Preview, SessionInfo, TensorInfo
 from optim_client.errors import (
@@ -64,6 +65,7 @@ __all__ = [
     "ForeignAnswer",
     "HistoryRow",
     "IdempotencyMismatch",
+    "Int8",
     "InternalServerError",
     "InvalidAnswer",
     "InvalidSession",
@@ -84,6 +86,7 @@ __all__ = [
     "QuotaExceeded",
     "RateLimited",
     "ReplayDiffers",
+    "Rows",
     "ServiceUnavailable",
     "Session",
     "SessionBusy",
@@ -96,5 +99,6 @@ __all__ = [
     "StoreUnavailable",
     "TensorInfo",
     "TensorMismatch",
+    "TopK",
     "UnprocessableEntity",
 ]

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from optim_client import _arguments
 from optim_client._protocol import Call, Request, Response
-from optim_client._tensors import Arrays, ArraysLike, decode, encode
+from optim_client._tensors import NOTHING, Arrays, ArraysLike, decode, encode
 from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, SessionInfo
 from optim_client.errors import StepMismatch
 from optim_client.settings import Changes, ForkSettings, Overrides, Settings, StepOptions, View, document
@@ -114,24 +114,30 @@ def step(
     overrides: Overrides | None = None,
     grad_scale: SupportsFloat | None = None,
     return_params: bool = True,
+    others: Mapping[str, Arrays] = NOTHING,
 ) -> Call[Stepped]:
-    """Return the call of step `number`. Raises `TypeError` and `ValueError`."""
+    """Return the call of step `number`; `others` are as for `encode`. Raises `TypeError` and `ValueError`."""
     tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}
     scalars = _given(loss=loss, lr=lr, grad_scale=grad_scale)
     written = {name: repr(_arguments.number(name, value)) for name, value in scalars.items()}
     if overrides is not None:
         written["overrides"] = _json(_arguments.as_json("overrides", overrides)).decode()
-    body = encode(tensors, {"step": str(number), **written})
+    body = encode(tensors, {"step": str(number), **written}, others)
     headers = {**_writes(SAFETENSORS), **_accepts(SAFETENSORS), **({} if return_params else MINIMAL)}
     call = Call(Request("POST", _path(session_id, "steps"), headers=headers, body=body), _stepped)
     return call.then(lambda answer: _of_step(number, answer))
 
 
 def preview(
-    session_id: str, number: int, params: ArraysLike | None, grads: ArraysLike, **options: Unpack[StepOptions]
+    session_id: str,
+    number: int,
+    params: ArraysLike | None,
+    grads: ArraysLike,
+    others: Mapping[str, Arrays] = NOTHING,
+    **options: Unpack[StepOptions],
 ) -> Call[Stepped]:
     """Return the call that asks for the answer of step `number`. It has no key. Raises `TypeError` and `ValueError`."""
-    taken = step(session_id, number, params, grads, **options)
+    taken = step(session_id, number, params, grads, others=others, **options)
     headers = {name: value for name, value in taken.request.headers.items() if name != "idempotency-key"}
     return replace(taken, request=replace(taken.request, path=_path(session_id, "preview"), headers=headers))
 

@@ -238,15 +238,15 @@ class SessionSteps(SessionParams):
         Args:
             params: Names to arrays of any shape, in float64, float32, float16 or bfloat16; or a tree of them, whose
                 names are their paths (`a/b/0`). Left out where the session holds its parameters.
-            grads: The gradients, each in the shape and dtype of its parameter. A parameter whose gradient is `None` or
-                left out is not stepped. A session with a `wire_dtype` rounds float32 gradients to it.
+            grads: The gradients, each in the shape and dtype of its parameter, or as `Rows`, `TopK` or `Int8`. Those
+                that are `None` or left out are not stepped. A session with a `wire_dtype` rounds float32 to it.
             return_params: False for an answer without parameters, from a session that holds them.
             options: For this step alone: `loss`, for the history; `lr`, or other hyperparameters in `overrides`;
                 `grad_scale`, by which the service divides the gradients before it checks them.
 
         Returns:
             The new parameters, in the structure, shapes and dtypes of the old; float32 with a `wire_dtype`, too.
-            `None` without `return_params`.
+            `Rows` come back as `Rows`. `None` without `return_params`.
 
         Raises:
             StepConflict: Another client stepped the session, or this one is stale.

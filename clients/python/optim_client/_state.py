@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar, Unpack
 
 from optim_client import _calls
+from optim_client._gradients import Parts, of_rows, parts_of
 from optim_client._halves import Loss
 from optim_client._protocol import Call
 from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
@@ -89,22 +90,25 @@ class SessionState:
         sent, beside, whole = self._sent("step", params, grads)
         if not (return_params or self.info.hold_params):
             raise ValueError("return_params=False needs a session with hold_params: the new parameters would be lost")
-        number, narrow = self.info.step + 1, self._narrowed(sent)
-        call = _calls.step(self.id, number, beside, narrow, return_params=return_params, **options)
+        number, parts = self.info.step + 1, parts_of(sent)
+        narrow, others = self._narrowed(parts.floats), parts.others
+        call = _calls.step(self.id, number, beside, narrow, others=others, return_params=return_params, **options)
         taken = self._tied(call.then(lambda answer: self._stepped(answer, list(sent) if return_params else [])))
         if not return_params:
             return taken.then(lambda _: None)
-        return taken.then(lambda after: self._rebuilt(whole, after, sent))
+        return taken.then(lambda after: self._rebuilt(whole, after, parts))
 
     def _preview(self, params: Tree | None, grads: Tree | None, **options: Unpack[StepOptions]) -> Call[Preview]:
         """Return the call of a preview, which sends what the step would."""
         sent, beside, whole = self._sent("preview", params, grads)
-        call = _calls.preview(self.id, self.info.step + 1, beside, self._narrowed(sent), **options)
+        parts = parts_of(sent)
+        number, narrow = self.info.step + 1, self._narrowed(parts.floats)
+        call = _calls.preview(self.id, number, beside, narrow, parts.others, **options)
 
         def previewed(answer: _calls.Stepped) -> Preview:
             after = {name: answer.params[name] for name in sent}
             about = {each.name: getattr(answer, each.name) for each in fields(Preview) if each.name != "params"}
-            return Preview(params=self._rebuilt(whole, after, sent), **about)
+            return Preview(params=self._rebuilt(whole, after, parts), **about)
 
         return call.then(previewed)
 
@@ -121,8 +125,9 @@ class SessionState:
         beside = None if params is None else {name: given[name] for name in sent if given.get(name) is not None}
         return sent, beside, grads if params is None or not sent.keys() <= given.keys() else params
 
-    def _rebuilt(self, whole: Tree, after: Arrays, sent: ArraysLike) -> Any:
-        return rebuilt(whole, (widened(after, sent) if self.info.wire_dtype else after).get)
+    def _rebuilt(self, whole: Tree, after: Arrays, sent: Parts) -> Any:
+        wide = widened(after, sent.floats) if self.info.wire_dtype else after
+        return rebuilt(whole, of_rows(wide, sent.rows).get)
 
     def _narrowed(self, grads: ArraysLike) -> ArraysLike:
         """Return gradients in the session's `wire_dtype`. The first loss is logged, and later ones are not counted."""

@@ -32,7 +32,11 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     **BFLOAT16,
 }
-CODE_OF = {dtype: code for code, dtype in DTYPES.items()}
+INTEGERS: Mapping[str, np.dtype[Any]] = {"I64": np.dtype("<i8"), "I8": np.dtype("i1")}
+"""The dtypes of indices, and of gradients that have scales."""
+READ = {**DTYPES, **INTEGERS}
+CODE_OF = {dtype: code for code, dtype in READ.items()}
+FLOATS = frozenset(DTYPES.values())
 CODES: Mapping[str, str] = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
 NATIVE = frozenset({np.dtype("f8"), np.dtype("f4"), np.dtype("f2")})
@@ -52,16 +56,21 @@ _EXTRA = "pip install ml_dtypes"
 Arrays = dict[str, NDArray[Any]]
 ArraysLike = Mapping[str, ArrayLike]
 GradsLike = Mapping[str, ArrayLike | None]
+NOTHING: Mapping[str, Arrays] = {}
 
 
-def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> list[Buffer]:
+def encode(
+    tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str], others: Mapping[str, Arrays] = NOTHING
+) -> list[Buffer]:
     """Return named tensors by kind (`{"params": {…}, "grads": {…}}`) as buffers: the same bytes for the same content.
 
-    Wide dtypes come first, so that every tensor is aligned. Contiguous arrays are not copied, except small ones: the
-    buffers are views of them, and change with them. Raises `TypeError`.
+    `others` has contiguous arrays by kind, which may be of int64 and int8. Wide dtypes come first, so that every tensor
+    is aligned. Contiguous arrays are not copied, except small ones: the buffers are views of them, and change with
+    them. Raises `TypeError`.
     """
-    arrays = [_array(kind, name, value) for kind in tensors for name, value in tensors[kind].items()]
-    names = tuple([(kind, *tensors[kind]) for kind in tensors])
+    arrays = [as_array(kind, name, value) for kind in tensors for name, value in tensors[kind].items()]
+    arrays += [array for kind in others for array in others[kind].values()]
+    names = (*[(kind, *tensors[kind]) for kind in tensors], *[(kind, *others[kind]) for kind in others])
     header = _written(names, tuple([x.dtype for x in arrays]), tuple([x.shape for x in arrays]))
     before = f'{{"__metadata__":{_text_of(dict(metadata))}'.encode()
     text = before + header.rest
@@ -118,7 +127,7 @@ def narrowed(grads: ArraysLike, wire_dtype: str, lost: dict[str, Loss] | None = 
     dtype = DTYPES.get(CODES[wire_dtype])
     if dtype is None:
         raise ImportError(f"the session's wire_dtype is {wire_dtype}, which needs ml_dtypes: {_EXTRA}")
-    arrays = {name: _array("grads", name, value) for name, value in grads.items()}
+    arrays = {name: as_array("grads", name, value) for name, value in grads.items()}
     for name, array in arrays.items():
         if _is_float32(array):
             loss = None if lost is None else Loss()
@@ -132,7 +141,7 @@ def narrowed(grads: ArraysLike, wire_dtype: str, lost: dict[str, Loss] | None = 
 def widened(params: Arrays, grads: ArraysLike) -> Arrays:
     """Return the parameters, as float32 where the gradient is float32, which is exact."""
     return {
-        name: _cast(array, DTYPES["F32"]) if _is_float32(np.asarray(grads[name])) else array
+        name: _cast(array, DTYPES["F32"]) if name in grads and _is_float32(np.asarray(grads[name])) else array
         for name, array in params.items()
     }
 
@@ -264,19 +273,19 @@ def _placed(name: str, tensor: Any) -> _Placed:
         ):
             if code == "BF16" and code not in DTYPES:
                 raise ImportError(f"{name} is bfloat16, which needs ml_dtypes: {_EXTRA}")
-            if code not in DTYPES:
-                raise ValueError(f"unknown dtype {code!r} of {name}; expected one of {', '.join(DTYPES)}")
-            if start < 0 or end - start != math.prod(shape) * DTYPES[code].itemsize:
+            if code not in READ:
+                raise ValueError(f"unknown dtype {code!r} of {name}; expected one of {', '.join(READ)}")
+            if start < 0 or end - start != math.prod(shape) * READ[code].itemsize:
                 raise ValueError(f"{name} has {end - start} bytes, which do not fit {code} {shape}")
-            return _Placed(name, DTYPES[code], tuple(shape), (start, end))
+            return _Placed(name, READ[code], tuple(shape), (start, end))
     raise ValueError(f"malformed entry {name!r} in the header: {tensor!r:.120}")
 
 
-def _array(kind: str, name: str, value: ArrayLike) -> NDArray[Any]:
+def as_array(kind: str, name: str, value: ArrayLike) -> NDArray[Any]:
     """Return a contiguous, little-endian array of the same shape. `ascontiguousarray` would make a scalar a vector."""
     if not isinstance(name, str):
         raise TypeError(f"a tensor's name must be a string, not {name!r}")
-    if type(value) is np.ndarray and value.dtype in CODE_OF and value.flags.c_contiguous:
+    if type(value) is np.ndarray and value.dtype in FLOATS and value.flags.c_contiguous:
         return value
     if getattr(value, "requires_grad", False) is True:
         raise TypeError(
