@@ -267,7 +267,7 @@ def values(names: list[str], drawn: int) -> Arrays:
 @pytest.mark.requirement("R6")
 def test_the_service_agrees_with_numpy_on_every_store(redis_url: str, tmp_path: Path, trial: Trial) -> None:
     examples = settings(
-        max_examples=trial.times(quick=10, whole=200),
+        max_examples=trial.times(quick=6, whole=200),
         stateful_step_count=20,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -65,7 +65,7 @@ def train_through_failovers(trial: Trial, proxy: FaultProxy, server: ServerProce
     slowest = 0.0
     primary, replica = pair
     with Load(server.port) as load:
-        for _ in range(trial.times(quick=2, whole=20)):
+        for _ in range(trial.times(quick=1, whole=20)):
             follow(replica, primary)
             load.wait_for_a_moment(trial.random)
             fail_over(primary, replica)

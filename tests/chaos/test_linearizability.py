@@ -125,7 +125,7 @@ def explains(order: Sequence[Seen]) -> bool:
 @pytest.mark.requirement("R5")
 def test_sessions_are_linearizable(trial: Trial, pair: list[ServerProcess]) -> None:
     with Clients([server.port for server in pair]) as clients, Wire(pair[0].port) as wire:
-        for i in range(trial.times(quick=20, whole=1000)):
+        for i in range(trial.times(quick=12, whole=1000)):
             session = Session(wire, hold_params=i % 2 == 1, chance=trial.random)
             history = clients.history(session, 50)
             busy = [seen for seen in history if seen.answer == (409, BUSY)]  # nothing was done

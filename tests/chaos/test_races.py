@@ -20,7 +20,7 @@ def test_a_race_has_one_winner(trial: Trial, pair: list[ServerProcess]) -> None:
     with Race(ports * (CLIENTS // 2)) as race, Wire(ports[0]) as wire:
         for i in range(trial.times(quick=2, whole=100)):
             twin = Twin(wire, hold_params=i % 2 == 1, rows=1)
-            for _ in range(trial.times(quick=25, whole=100)):
+            for _ in range(trial.times(quick=12, whole=100)):
                 race_for_a_step(race, twin, trial)
                 if trial.random.random() < 0.1:
                     race_of_one_request(race, twin, trial)

@@ -59,7 +59,7 @@ def test_a_slow_reader_sees_one_state(trial: Trial, server: ServerProcess) -> No
         for _ in range(trial.times(quick=1, whole=2)):
             twin = Twin(wire, hold_params=True, rows=ROWS)
             twin.take(wire.send(twin.request()))
-            for _ in range(trial.times(quick=6, whole=40)):
+            for _ in range(trial.times(quick=4, whole=40)):
                 read_beside_steps(trial, server.port, wire, twin)
             twin.check(wire)
             trial.tried["sessions that end equal to a local replay"] += 1

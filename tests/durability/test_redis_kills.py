@@ -29,7 +29,7 @@ def server(redis: RedisServer, folder: Path) -> Iterator[ServerProcess]:
 def test_kills_of_redis_lose_no_step(trial: Trial, server: ServerProcess, redis: RedisServer) -> None:
     slowest_recovery = 0.0
     with Load(server.port) as load:
-        for _ in range(trial.times(quick=2, whole=20)):
+        for _ in range(trial.times(quick=1, whole=20)):
             load.wait_for_a_moment(trial.random)
             redis.kill()
             trial.tried["kills"] += 1

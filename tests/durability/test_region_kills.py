@@ -121,7 +121,7 @@ def test_kills_of_the_server_lose_no_step_in_shared_memory(
     trial: Trial, connect: Callable[[str, ExitStack], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_protocol, "FIRST_WAIT_SECONDS", 0.01)
-    killer = Killer(trial, tmp_path, trial.times(quick=2, whole=25))
+    killer = Killer(trial, tmp_path, trial.times(quick=1, whole=25))
     with killer.running(), ExitStack() as stack, Client("memory:") as twin:
         client = stack.enter_context(closing(connect(f"unix://{tmp_path}/socket", stack)))
         killer.loop = loop = Loop(client, twin)

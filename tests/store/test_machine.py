@@ -201,7 +201,7 @@ def test_all_stores_do_as_a_dictionary_does(redis_url: str, trial: Trial) -> Non
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=trial.times(quick=20, whole=1500),
+            max_examples=trial.times(quick=12, whole=1500),
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
