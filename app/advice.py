@@ -95,6 +95,14 @@ def of_schedule(config: Config, step: int, saved: Config | None = None) -> dict[
     }
 
 
+def of_undone(before: Session, now: Session) -> dict[str, str]:
+    """Return the notes of a session that goes back to what it was `before` a step, and keeps its settings of `now`."""
+    notes = {kind: note for kind, note in before.notes.items() if kind != SCHEDULE_OVER}
+    if now.config.on_other_params == "accept":
+        notes.pop(OTHER_PARAMS, None)
+    return notes | {kind: note for kind, note in now.notes.items() if kind == SCHEDULE_OVER}
+
+
 def of_params(session: Session, others: Collection[str]) -> dict[str, str]:
     """Return the warning of a step whose parameters for those tensors are not the ones that were answered."""
     if not others:

@@ -114,9 +114,8 @@ class StateCache:
 def _without_document(head: Head) -> Head:
     if head.is_unwritten:  # its document is a function of the session, which is here too
         return head
-    return Head(
-        head.session_id, head.tenant, head.version, head.token, b"", head.pieces, head.expires_at, head.leftovers
-    )
+    names = head.session_id, head.tenant, head.version, head.token
+    return Head(*names, b"", head.pieces, head.expires_at, head.leftovers, head.earlier)
 
 
 def _reads_alike(before: Session, after: Session) -> bool:

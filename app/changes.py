@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import orjson
-
-from app import advice, last_params, plain
+from app import advice, generations, history, last_params, plain
 from app.checksums import checksums_of, params_digest
 from app.compute import INLINE_BELOW
 from app.errors import InvalidSession, ReplayDiffers
@@ -17,7 +15,7 @@ from app.pieces import Pieces
 from app.room import Room
 from app.session import Loaded, Session, digest_of, write_config, write_document
 from app.step import KeptAnswer, StepAnswer, StepRequest
-from app.store.base import Head, HistoryRow, Save, Saving, new_token
+from app.store.base import Head, Save, Saving, new_token
 from app.store.keys import UsedKey
 from app.store.piece import Piece
 from optim_engine import Config, Edits, Filled, Outcome, State, TensorMismatch, reapply
@@ -26,6 +24,8 @@ from optim_engine.arrays import Arrays, rounded
 from optim_engine.checks import refusal_of
 from optim_engine.fields import LARGEST_INTEGER
 from optim_engine.machine import Machine
+
+RESET = "reset it first (PATCH …/tensors), and its moments begin anew"
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,8 @@ def fork(source: Loaded, session_id: str, beside: Mapping[str, Any], room: Room,
     """
     old, now = source.session, time.time()
     applied = old.applied and replace(old.applied, key=None, body="")
-    session = old.after(
-        id=session_id, created_at=now, updated_at=now, applied=applied, skipped=None, old_keys={}, **beside
-    )
+    own = {"id": session_id, "created_at": now, "updated_at": now, "undo": 0, "rewinds": 0}
+    session = old.after(**own, applied=applied, skipped=None, old_keys={}, **beside)
     return _created(session, source.state, room, claimed=claimed)
 
 
@@ -70,7 +69,7 @@ def _created(session: Session, state: State | None, room: Room, *, claimed: bool
 def settings(head: Head, old: Session, new: Session, once: Once) -> Change:
     """Change the settings, not the state. An earlier step is still replayed with the settings that it used."""
     _check_fit(new.config, old, old.config.optimizers_of(old.layout.entries))
-    applied = old.applied and replace(old.applied, config=old.applied.config or write_config(old.config))
+    applied = old.applied and _pinned(old.applied, old.config)
     notes = dict(new.notes)
     if new.config.schedule != old.config.schedule:
         notes.pop(advice.SCHEDULE_OVER, None)
@@ -78,8 +77,13 @@ def settings(head: Head, old: Session, new: Session, once: Once) -> Change:
     if new.config.on_other_params == "accept":
         notes.pop(advice.OTHER_PARAMS, None)
     new = replace(new, updated_at=time.time(), applied=applied, old_keys={}, notes=notes).with_digest(head.pieces)
-    saved = _head(new, head.version + 1, new_token(), head.pieces)
+    saved = replace(_head(new, head.version + 1, new_token(), head.pieces), earlier=head.earlier)
     return Change(Save(saved, head, used=_used(old, once, Done(once.request))), new)
+
+
+def _pinned(answer: KeptAnswer, config: Config) -> KeptAnswer:
+    """Return the answer with the settings that its step used."""
+    return replace(answer, config=answer.config or write_config(config))
 
 
 def replacement(
@@ -128,6 +132,46 @@ def edited(old: Loaded, edits: Edits, once: Once, room: Room) -> Change:
     return replacement(old.head, session, new, state, once, room, keep=True, answered=answered)
 
 
+def undo(now: Loaded, then: Loaded, row: bytes, once: Once, room: Room) -> Change:
+    """Go back to `then`, the session before its last step: all that steps change is as it was, and settings stay.
+
+    `row` is the step's row of the history. Raises `InvalidSession` if the settings need other moments by now.
+    """
+    old, before, state = now.session, then.session, then.state
+    rules = before.config.optimizers_of(before.layout.entries)
+    _check_fit(old.config, before, rules, "put the settings of that step back first (PATCH)")
+    applied = before.applied
+    if applied is not None and before.config != old.config:
+        applied = _pinned(applied, before.config)
+    new = old.after(
+        **_of_state(old.config, state, then.head.pieces),
+        updated_at=time.time(),
+        rewinds=old.rewinds + 1,
+        applied=applied,
+        skipped=before.skipped,
+        answered=before.answered,
+        notes=advice.of_undone(before, old),
+    )
+    room.check(old, new)
+    head = _head(new, now.head.version + 1, new_token(), then.head.pieces)
+    key = _undone_key(old.applied)
+    save = Save(
+        replace(head, earlier=now.head.earlier[1:]),
+        now.head,
+        state.memory.data,
+        used=_used(old, once, Done(once.request)),
+        undone=generations.undone(old, now.head, row, key),
+    )
+    return Change(save, new, state)
+
+
+def _undone_key(answer: KeptAnswer | None) -> UsedKey | None:
+    """Return the key of a step that is undone, with what is known of it from then on."""
+    if answer is None or answer.key is None:
+        return None
+    return Done(answer.body, answer.step, undone=True).used(answer.key)
+
+
 def step(
     old: Loaded, request: StepRequest, machine: Machine, room: Room, saving: Saving | None, in_place: bool = False
 ) -> tuple[Change, StepAnswer]:
@@ -161,8 +205,10 @@ def step(
     head = _head(after, cutting.version, cutting.token, pieces)
     answer = StepAnswer(kept, outcome.params, head.etag, outcome.skipped, rows=request.rows)
     used = _used(session, request.once, Done(request.once.request, after.step, outcome.skipped))
-    row = _history_row(after, answer, request, started)
+    row = history.row_of(after, answer, request, started)
     save = Save(head, old.head, state.memory.data, row, used=used)
+    if session.undo:
+        save = generations.keep(save, session, skipped=outcome.skipped)
     return Change(save, after, state), answer
 
 
@@ -264,26 +310,7 @@ def _of_state(config: Config, state: State, pieces: Sequence[Piece]) -> dict[str
     return {"step": state.t, "layout": state.layout, "counts": state.counts, "digest": digest}
 
 
-def _history_row(session: Session, answer: StepAnswer, request: StepRequest, started: float) -> HistoryRow:
-    ms = round(1000 * (time.perf_counter() - started), 3)
-    kept = answer.kept
-    written = partial(_write_row, kept.step, request.loss, kept.metrics, answer.skipped, ms, session.updated_at)
-    return HistoryRow(session.step, written)
-
-
-def _write_row(step: int, loss: float | None, metrics: Mapping[str, Any], skipped: bool, ms: float, at: float) -> bytes:
-    row = {
-        "step": step,
-        "loss": plain.number(loss),
-        **metrics,
-        "skipped": skipped,
-        "duration_ms": ms,
-        "time": plain.instant(at),
-    }
-    return orjson.dumps(row)
-
-
-def _check_fit(config: Config, session: Session, rules: Mapping[str, str]) -> None:
+def _check_fit(config: Config, session: Session, rules: Mapping[str, str], way_out: str = RESET) -> None:
     """Raise `InvalidSession` if a tensor's moments are others than the settings need, or of another rule than in
     `rules`, and `TensorMismatch` if its rule cannot update it."""
     entries, groups = session.layout.entries, config.groups_of(session.layout.entries)
@@ -299,6 +326,6 @@ def _check_fit(config: Config, session: Session, rules: Mapping[str, str]) -> No
         moments = (slot for slot in needed if slot != "params")
         raise InvalidSession(
             f"tensor {tensor!r} has the moments ({', '.join(entry.moments)}){old}, but the new settings need "
-            f"({', '.join(moments)}){new}: reset it first (PATCH …/tensors), and its moments begin anew",
+            f"({', '.join(moments)}){new}: {way_out}",
             tensor=tensor,
         )

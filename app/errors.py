@@ -123,6 +123,12 @@ class ParamsConflict(ServiceError):
     status, code, title, should_retry = 409, "params_conflict", "Not the parameters that were answered", False
 
 
+class UndoUnavailable(ServiceError):
+    """A step that cannot be undone, because the session keeps no state from before it."""
+
+    status, code, title, should_retry = 409, "undo_unavailable", "The step cannot be undone", False
+
+
 class SessionBusy(ServiceError):
     """A session that other writers changed at every try; the same request can be sent again."""
 

@@ -58,11 +58,12 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The record of a request with a key: its digest, and for a step its number and outcome."""
+    """The record of a request with a key: its digest, and for a step its number and what became of it."""
 
     request: str
     step: int | None = None
     skipped: bool = False
+    undone: bool = False
 
     def used(self, key: str) -> UsedKey:
         """Return the record as a store keeps it."""
@@ -71,6 +72,8 @@ class Done:
             document["step"] = self.step
         if self.skipped:
             document["skipped"] = True
+        if self.undone:
+            document["undone"] = True
         row = bytes(memoryview(orjson.dumps(document)))  # a copy: orjson's own bytes keep the memory of 4,000
         return UsedKey(key_digest(key), row)
 
@@ -79,6 +82,7 @@ class Done:
         """Read a record from a store's row; ignore unknown members. Raises `StateDamaged`."""
         try:
             document = orjson.loads(row)
-            return cls(document["request"], document.get("step"), document.get("skipped", False))
+            outcome = document.get("skipped", False), document.get("undone", False)
+            return cls(document["request"], document.get("step"), *outcome)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StateDamaged(f"the store's record of this key cannot be read ({error!r}); use a new key") from error

@@ -28,13 +28,13 @@ class Quota:
         """Return whether the save may go beyond a quota."""
         if save.previous is None:
             return self._sessions is not None or self._state_bytes is not None
-        return self._state_bytes is not None and save.head.state_bytes > save.previous.state_bytes
+        return self._state_bytes is not None and save.head.kept_bytes > save.previous.kept_bytes
 
     @asynccontextmanager
     async def room(self, save: Save) -> AsyncIterator[None]:
         """Keep the room while the save is made. Raises `QuotaExceeded`."""
         added = save.previous is None
-        grown = save.head.state_bytes - (save.previous.state_bytes if save.previous else 0)
+        grown = save.head.kept_bytes - (save.previous.kept_bytes if save.previous else 0)
         if not (added and self._sessions) and not (grown > 0 and self._state_bytes):
             yield
             return
@@ -58,10 +58,10 @@ class Quota:
             )
 
     async def _kept(self, tenant: str) -> tuple[int, int]:
-        """Return the number of sessions, and the bytes of their states."""
+        """Return the number of sessions, and the bytes of their states, also of those that can be gone back to."""
         count, nbytes, last = 0, 0, None
         while page := await self._store.list(tenant, PAGE, last):
             count += len(page)
-            nbytes += sum(head.state_bytes for head in page)
+            nbytes += sum(head.kept_bytes for head in page)
             last = page[-1].session_id
         return count, nbytes

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeVar
 
+from app import generations
 from app.cache import StateCache
 from app.changes import Change
 from app.compute import Compute
@@ -73,15 +74,15 @@ class Records:
         cached = self._cache.get(head)
         if cached is not None:
             return cached.state
-        if head.state_bytes != session.layout.nbytes:
-            raise StateDamaged(
-                f"session {session.id}: its pieces are {head.state_bytes} bytes, its tensors need "
-                f"{session.layout.nbytes}; restore the store from a backup or upload a saved state"
-            )
-        state = State.allocate(session.step, session.layout, session.counts)
-        await self.store.read(head, state.memory.data)
+        state = await _read_state(self.store, head, session)
         self._cache.put(Loaded(head, session, state))
         return state.shared()
+
+    async def before(self, head: Head) -> tuple[Loaded, bytes]:
+        """Return the session from before its last step, and the row of that step in the history."""
+        then, row = generations.read(head, await _read_bytes(self.store, generations.written(head)))
+        session = await self._compute.run(partial(read_document, then), len(then.document))
+        return Loaded(then, session, await _read_state(self.store, then, session)), row
 
     async def load(self, tenant: str, session_id: str) -> Loaded:
         """Return the session with its state, both of one moment."""
@@ -185,6 +186,24 @@ class Records:
         """Remove what has expired, here and in the store; say how many things went from there."""
         await self._cache.drop_expired()
         return await self.store.sweep()
+
+
+async def _read_bytes(store: Store, head: Head) -> bytes:
+    written = bytearray(head.state_bytes)
+    await store.read(head, memoryview(written))
+    return bytes(written)
+
+
+async def _read_state(store: Store, head: Head, session: Session) -> State:
+    """Return the state of the head's pieces. Raises `StateDamaged`."""
+    if head.state_bytes != session.layout.nbytes:
+        raise StateDamaged(
+            f"session {session.id}: its pieces are {head.state_bytes} bytes, its tensors need "
+            f"{session.layout.nbytes}; restore the store from a backup or upload a saved state"
+        )
+    state = State.allocate(session.step, session.layout, session.counts)
+    await store.read(head, state.memory.data)
+    return state
 
 
 async def _known(store: Store, session_id: str, once: Once) -> Once:

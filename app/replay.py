@@ -3,7 +3,8 @@
 Pure functions of a session, a request and what the store knows of its key: no I/O, no clock. The decisions for a step:
 
     the key of the last applied or skipped step     same request → its answer again    another one → refused
-    an older key                                    refused: it became step n, or belongs to another request
+    an older key                                    refused: it became step n, which may be undone since, or belongs to
+                                                    another request
     the number of the last applied or skipped step  same request → its answer again
     a number that is not the next one               refused: the session is at step t
 
@@ -60,12 +61,20 @@ def _refuse_older_key(session: Session, once: Once, done: Done | None) -> None:
     if not once.is_step_of(done.request):
         raise mismatch(once, done)
     what = "was skipped after" if done.skipped else "became"
+    since = ", which was undone since" if done.undone else ""
     raise StepConflict(
-        f"this request {what} step {done.step}; the session is at step {session.step} now and can no longer "
+        f"this request {what} step {done.step}{since}; the session is at step {session.step} now and can no longer "
         "give its answer: read the session",
         current_step=session.step,
-        **({"skipped": True} if done.skipped else {"applied_as_step": done.step}),
+        **_fate(done),
     )
+
+
+def _fate(done: Done) -> dict[str, object]:
+    """Return the members of a conflict that tell what became of the request."""
+    if done.skipped:
+        return {"skipped": True}
+    return {"applied_as_step": done.step, **({"undone": True} if done.undone else {})}
 
 
 def mismatch(once: Once, done: Done | None) -> IdempotencyMismatch:

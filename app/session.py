@@ -25,17 +25,20 @@ from app.store.formats import expect_format
 from app.store.piece import Piece
 from optim_engine import Config, EngineError, Entry, InvalidConfig, Layout, Spec, State
 from optim_engine.arrays import COMPUTE_DTYPES
-from optim_engine.fields import custom, named, setting, settings_of
+from optim_engine.fields import custom, integer, named, setting, settings_of
 
 DTYPES: Mapping[str, np.dtype[Any]] = {name: np.dtype(name) for name in COMPUTE_DTYPES}
 """Every dtype that a tensor may have, by its name."""
 
-DOCUMENT_FORMAT = 2
-"""The format number of a session's document."""
+DOCUMENT_FORMAT = 3
+"""The format number of the document of a session that can undo steps, which a version without undo would forget."""
+PLAIN_DOCUMENT_FORMAT = 2
+"""The format number of all other documents."""
 PATTERN_BYTES = 32
 """The work for a character of a group's pattern, in the same measure as `TENSOR_BYTES`."""
 LONGEST_TTL = 10 * 365 * 86400
 MOST_LABELS = 64
+MOST_UNDO = 16
 LONGEST_LABEL = 256
 
 
@@ -77,6 +80,7 @@ class Session:
     config: Config
     created_at: float
     updated_at: float
+    undo: int = setting("The number of steps that can be undone.", integer(0, at_least=0, at_most=MOST_UNDO))
     ttl_seconds: float | None = setting(
         "Seconds after its last change until the session expires.",
         custom(None, _read_ttl, {"type": ["number", "null"], "exclusiveMinimum": 0}),
@@ -89,6 +93,8 @@ class Session:
     )
     step: int = 0
     skipped_steps: int = 0
+    rewinds: int = 0
+    """The number of undone steps."""
     layout: Layout = field(default_factory=lambda: Layout({}))
     counts: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
@@ -173,12 +179,15 @@ def digest_of(config: Config, step: int, layout: Layout, counts: Mapping[str, in
 
 def write_document(session: Session) -> bytes:
     """Return the session as the store keeps it."""
+    beside = session.beside()
+    undo = {"undo": beside.pop("undo"), "rewinds": session.rewinds}
     document = {
-        "format": DOCUMENT_FORMAT,
+        "format": DOCUMENT_FORMAT if session.undo else PLAIN_DOCUMENT_FORMAT,
         "config": _written(session.config).config,
         "created_at": session.created_at,
         "updated_at": session.updated_at,
-        **session.beside(),
+        **beside,
+        **(undo if session.undo else {}),
         "step": session.step,
         "skipped_steps": session.skipped_steps,
         "tensors": _written_tensors(session.layout, session.counts),
@@ -228,6 +237,7 @@ def _read_session(head: Head, document: Any, layout: Layout, counts: Mapping[str
         **{name: document.get(name, row.default) for name, row in BESIDE.items()},
         step=document["step"],
         skipped_steps=document["skipped_steps"],
+        rewinds=document.get("rewinds", 0),
         layout=layout,
         counts=counts,
         digest=document["digest"],

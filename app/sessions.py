@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from app import changes
+from app import changes, generations
 from app.changes import Change
 from app.compute import TENSOR_BYTES, Compute
 from app.errors import StateDamaged
@@ -173,6 +173,18 @@ class Sessions(Creating):
             loaded = Loaded(head, old, await self._records.state(head, old))
             work = partial(changes.edited, loaded, edits, once, self._room)
             return await self._compute.run(work, head.state_bytes + 2 * old.breadth)
+
+        return await self._write(tenant, session_id, once, make)
+
+    async def undo(self, tenant: str, session_id: str, step: int, once: Once) -> Written:
+        """Undo the session's last step, which must have that number. Raises `StepConflict` and `UndoUnavailable`."""
+
+        async def make(head: Head, old: Session) -> Change:
+            generations.newest(old, head, step)
+            then, row = await self._records.before(head)
+            now = Loaded(head, old, then.state)
+            work = partial(changes.undo, now, then, row, once, self._room)
+            return await self._compute.run(work, then.session.breadth)
 
         return await self._write(tenant, session_id, once, make)
 

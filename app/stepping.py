@@ -132,7 +132,7 @@ class Stepping:
             return await self._compute_and_save(old, request, nbytes)
         store = self._records.store
         async with store.saving(old.session.id, new_token(), old.head) as saving:
-            if store.keeps_views and not await self._may_write_over_all(old, request):
+            if store.keeps_views and (old.session.undo or not await self._may_write_over_all(old, request)):
                 return await self._compute_and_save(old, request, nbytes, saving)
             with ExitStack() as lent:
                 in_place = lent.enter_context(self._records.in_place(old))

@@ -7,7 +7,7 @@ from typing import Any
 from app.errors import ERRORS
 from app.routes.examples import EXAMPLES
 from app.session import DTYPES
-from app.wire.session_json import CHANGEABLE, CREATION, FORKED
+from app.wire.session_json import CHANGEABLE, CREATION, FORKED, Undo
 from optim_engine.clipping import Clip
 from optim_engine.fields import Setting, field_schema
 from optim_engine.groups import LONGEST_NAME
@@ -19,6 +19,7 @@ Document = dict[str, Any]
 METRICS = tuple(EXAMPLES["StepAnswer"]["metrics"])
 TEXT: Document = {"type": "string"}
 WHOLE: Document = {"type": "integer"}
+UNDONE = "The session's own step, which is undone."
 FLAG: Document = {"type": "boolean"}
 _NOT_FINITE: Document = {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}
 _SPECIAL_NUMBER: Document = {"anyOf": [{"type": "number"}, {"type": "null"}, _NOT_FINITE]}
@@ -84,6 +85,7 @@ def _session() -> Document:
         **{name: composite.get(name) or {"type": row.schema["type"]} for name, row in CREATION.items()},
         "step": WHOLE,
         "skipped_steps": WHOLE,
+        "rewinds": {**WHOLE, "description": "How many steps were undone."},
         "warnings": _list(TEXT),
         "expires_at": {"type": ["string", "null"]},
     }
@@ -106,6 +108,7 @@ def _requests() -> dict[str, Document]:
         "CreateSession": _object(_create(), required=["optimizer"]),
         "UpdateSession": _object(_update(), required=[]),
         "ForkSession": _object(_fork(), required=[]),
+        "Undo": _object({"step": {**field_schema(Undo)["properties"]["step"], "description": UNDONE}}),
         "TensorEdits": _object(
             {
                 "rename": {"type": "object", "additionalProperties": TEXT, "description": "New names by old ones."},
@@ -175,7 +178,9 @@ def _steps() -> dict[str, Document]:
                 "skipped": FLAG,
                 "duration_ms": {"type": "number"},
                 "time": TEXT,
-            }
+                "undone": {"const": True, "description": "The step was undone. Absent from other rows."},
+            },
+            required=["step", "loss", *METRICS, "skipped", "duration_ms", "time"],
         ),
     }
 

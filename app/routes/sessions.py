@@ -15,7 +15,7 @@ from app.routes.state_files import state_file
 from app.service import Has, Reader, Writer
 from app.web.telemetry import SESSION
 from app.wire.codecs import SAFETENSORS, codec_of
-from app.wire.session_json import read_changes, read_creation, read_fork, summary
+from app.wire.session_json import read_changes, read_creation, read_fork, read_undo, summary
 from optim_engine import OPTIMIZERS
 
 router = APIRouter(tags=["sessions"], route_class=StrictRoute)
@@ -159,6 +159,26 @@ async def fork_session(request: Request, session_id: str, service: Has, caller: 
     request.scope[SESSION] = written.session.id
     location = {"Location": f"../{written.session.id}"}
     return await session_answer(service, written.session, 201, location | headers_of(written))
+
+
+@router.post(
+    "/v1/sessions/{session_id}/undo",
+    operation_id="undoStep",
+    summary="Undo the last step",
+    openapi_extra=schema.json_body("Undo") | schema.ONCE,
+    responses=schema.written(
+        200, "Session", "malformed_body", "session_not_found", "step_conflict", "undo_unavailable", "session_busy",
+        "body_too_large", "unsupported_media_type", "invalid_session", "state_damaged", "overloaded",
+    ),
+)  # fmt: skip
+async def undo_step(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
+    """Go back to the state before the session's last step, to the bit: `step` must be its number. Settings stay. A
+    session can undo as many steps as its `undo` says, until a state, parameters or tensors were put or edited.
+    """
+    step, once = await read_document(request, service, caller.tenant, read_undo)
+    async with service.admission.place(caller.tenant):
+        written = await service.sessions.undo(caller.tenant, session_id, step, once)
+    return await session_answer(service, written.session, 200, headers_of(written))
 
 
 @router.get(

@@ -1,8 +1,8 @@
 """The interface of a store: few verbs, by value, with the same promises from all stores.
 
 A stored session is a *head* (a small document, and the list of its pieces), its *pieces* (the state's bytes, cut every
-1 MiB) and its *history* (one small row a step). The store compares versions, checks checksums and lets things expire;
-it does not know the meaning of the bytes.
+1 MiB, and those of earlier generations) and its *history* (one small row a step). The store compares versions, checks
+checksums and lets things expire; it does not know the meaning of the bytes.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from itertools import accumulate, pairwise
 from typing import ClassVar, NamedTuple, Self
 
 from app.errors import ServiceError, StoreUnavailable
+from app.store.generation import Generation, Undone
 from app.store.keys import Claim, KeyMemory, UsedKey
 from app.store.lazy import Lazy
 from app.store.piece import Part, Piece
@@ -47,7 +48,7 @@ class Head:
     `version` counts the saves from 1. `token` (see `new_token`) names the save that wrote the head: so a save that is
     sent twice differs from another writer's. `expires_at` is in Unix seconds; `None` never expires. The session and all
     that belongs to it vanish together. `leftovers` is a store's own note: the names of the replaced pieces that it may
-    still hold.
+    still hold. `earlier` are the generations to which the session can go back, the newest first.
     """
 
     session_id: str
@@ -58,6 +59,7 @@ class Head:
     pieces: tuple[Piece, ...] = ()
     expires_at: float | None = None
     leftovers: tuple[str, ...] = field(default=(), compare=False)
+    earlier: tuple[Generation, ...] = ()
 
     @property
     def stamp(self) -> Stamp:
@@ -82,6 +84,26 @@ class Head:
     def state_bytes(self) -> int:
         return sum(piece.size for piece in self.pieces)
 
+    @property
+    def kept(self) -> tuple[Piece, ...]:
+        """Return all pieces that belong to the session: those of its state first, then what else generations have."""
+        if not self.earlier:
+            return self.pieces
+        found = {piece.name: piece for piece in self.pieces}
+        for generation in self.earlier:
+            found |= {piece.name: piece for piece in generation.all_pieces}
+        return tuple(found.values())
+
+    @property
+    def kept_bytes(self) -> int:
+        """Return the bytes of the state and of earlier ones, without their documents; a shared piece counts once."""
+        documents = {generation.document.name for generation in self.earlier}
+        return sum(piece.size for piece in self.kept if piece.name not in documents)
+
+    def with_pieces(self, pieces: tuple[Piece, ...], document: bytes = b"") -> "Head":
+        """Return the same head with other pieces that belong to the session, for `Store.read`."""
+        return Head(self.session_id, self.tenant, self.version, self.token, document, pieces, self.expires_at)
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
@@ -91,6 +113,7 @@ class Unreadable:
     error: ServiceError
     state_bytes: ClassVar[int] = 0
     """Zero in a sum over a list, because the size is unknown."""
+    kept_bytes: ClassVar[int] = 0
 
 
 @dataclass(frozen=True)
@@ -108,7 +131,8 @@ class Save:
     `previous` is the head that the change was made from, `None` for a new session. `state` are the bytes of all pieces
     of `head`, one after the other; `None` if `previous` has all of them. Rows of the history after step `forget_after`
     are removed. The keys of `used` are known from then on. `claimed` says that the new session has the id of a claim:
-    it is created once, even if it is deleted later.
+    it is created once, even if it is deleted later. `beside` are pieces that `head` keeps in addition to its state's
+    and that `previous` does not have; `undone` are the traces of a step that the save undoes.
     """
 
     head: Head
@@ -118,6 +142,8 @@ class Save:
     forget_after: int | None = None
     used: tuple[UsedKey, ...] = ()
     claimed: bool = False
+    beside: tuple[Part, ...] = ()
+    undone: Undone | None = None
 
     def is_done(self, held: Stamp | None) -> bool:
         """Return whether the store, which holds `held`, has this change already.
@@ -144,14 +170,14 @@ class Save:
     @property
     def fresh(self) -> list[Part]:
         """Return the parts whose pieces `previous` does not have."""
-        kept = {piece.name for piece in self.previous.pieces} if self.previous else set()
-        return [(piece, data) for piece, data in self.parts if piece.name not in kept]
+        kept = {piece.name for piece in self.previous.kept} if self.previous else set()
+        return [(piece, data) for piece, data in (*self.parts, *self.beside) if piece.name not in kept]
 
     @property
     def obsolete(self) -> list[Piece]:
         """Return the pieces of `previous` that `head` does not have."""
-        kept = {piece.name for piece in self.head.pieces}
-        return [piece for piece in (self.previous.pieces if self.previous else ()) if piece.name not in kept]
+        kept = {piece.name for piece in self.head.kept}
+        return [piece for piece in (self.previous.kept if self.previous else ()) if piece.name not in kept]
 
 
 class Saving:

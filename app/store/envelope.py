@@ -1,13 +1,15 @@
 """The envelope of a head: its bytes, the same in every store.
 
     <format> <checksum> <version> <token> <expires_at, or ->
-    {"session_id": …, "tenant": …, "pieces": [[name, size, checksum], …], "leftovers": [name, …]}
+    {"session_id": …, "tenant": …, "pieces": [[name, size, checksum], …], "leftovers": [name, …],
+     "earlier": [[version, [name, size, checksum], [[name, size, checksum], null, …]], …]}
     <document>
 
-Without leftovers, the second line has no such member. The first line is plain text: the Redis script, a sweep and a
-person can read it without the rest. The checksum covers all but itself. The places of format and checksum never change,
-so that a later format differs from damage. Additional words of the first line, members of the second and values of a
-piece are ignored: a later version of the same format may add them.
+The second line is one line. It has no such member without leftovers, or without earlier generations. Each of these has
+its document's piece and its state's; `null` is the piece that the generation after it has at that place. The first line
+is plain text: the Redis script, a sweep and a person can read it without the rest. The checksum covers all but itself.
+The places of format and checksum never change, so that a later format differs from damage. Additional words of the
+first line, members of the second and values of a piece are ignored: a later version of the same format may add them.
 """
 
 import time
@@ -18,11 +20,13 @@ import orjson
 from app.errors import StateDamaged
 from app.store.base import Head, IncompatibleStore, Stamp, Unreadable
 from app.store.formats import expect_format
-from app.store.piece import Piece, checksum_of, have_sums
+from app.store.generation import read_generations, read_pieces, written_generations, written_pieces
+from app.store.piece import checksum_of, have_sums
 
 HEAD_FORMAT = 3
-"""The greatest format number of a head: that of one whose pieces have sums as checksums (`block_sums`)."""
-WITHOUT_SUMS = 2
+"""The greatest format number of a head: that of one with earlier generations, or whose pieces have sums as checksums
+(`block_sums`). Versions that know only format 2 would forget the former, and take the latter for damage."""
+PLAIN_HEAD_FORMAT = 2
 """The format number of all other heads."""
 LABEL_BYTES = 256
 """The longest first line."""
@@ -42,14 +46,16 @@ class Label(NamedTuple):
 
 def encode(head: Head) -> bytes:
     """Return the bytes to store."""
-    pieces = [[piece.name, piece.size, piece.checksum] for piece in head.pieces]
+    pieces = written_pieces(head.pieces)
     about: dict[str, Any] = {"session_id": head.session_id, "tenant": head.tenant, "pieces": pieces}
     if head.leftovers:
         about["leftovers"] = head.leftovers
+    if head.earlier:
+        about["earlier"] = written_generations(head.earlier, head.pieces)
     expires = "-" if head.expires_at is None else repr(head.expires_at)
     label = f"{head.version} {head.token} {expires}"
     body = b"\n".join((label.encode(), orjson.dumps(about), head.document))
-    number = HEAD_FORMAT if have_sums(head.pieces) else WITHOUT_SUMS
+    number = HEAD_FORMAT if head.earlier or have_sums(head.pieces) else PLAIN_HEAD_FORMAT
     checksum = checksum_of(b"%d %s" % (number, body))
     return b"%d %s %s" % (number, checksum.encode(), body)
 
@@ -66,9 +72,10 @@ def decode(session_id: str, data: bytes) -> Head:
     if known["session_id"] != session_id:
         _refuse(session_id, f"is the head of session {known['session_id']}")
     (version, token), expires_at = peek(session_id, data)
-    pieces = tuple(Piece(*piece[:3]) for piece in known["pieces"])
+    pieces = read_pieces(known["pieces"])
     leftovers = tuple(known.get("leftovers", ()))
-    return Head(session_id, known["tenant"], version, token, document, pieces, expires_at, leftovers)
+    earlier = read_generations(known.get("earlier", ()), pieces)
+    return Head(session_id, known["tenant"], version, token, document, pieces, expires_at, leftovers, earlier)
 
 
 def listed(tenant: str, session_id: str, data: bytes | memoryview | None) -> list[Head | Unreadable]:

@@ -172,7 +172,7 @@ class _Sessions:
         if data is None:
             return None
         try:
-            for piece in decode(session_id, bytes(data)).pieces:
+            for piece in decode(session_id, bytes(data)).kept:
                 piece.verify(session_id, transaction.get(session + piece.name.encode(), db=self.pieces))
         except ServiceError:
             return False

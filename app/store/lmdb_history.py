@@ -31,11 +31,15 @@ def latest_rows(transaction: Transaction, tables: Tables, session_id: str, count
 
 
 def record(transaction: Transaction, tables: Tables, save: Save, limit: int) -> None:
-    """Forget, append and trim rows as the save asks; keep the newest `limit`."""
+    """Forget, mark, append and trim rows as the save asks; keep the newest `limit`."""
     session = digest(save.head.session_id)
     count = int.from_bytes(transaction.get(session, b"", db=tables.rows), "big")
     if save.forget_after is not None:
         count -= drop(transaction, tables.rows, session, number(save.forget_after + 1))
+    if (undone := save.undone) is not None:
+        key = session + number(undone.step) + number(undone.version)
+        if transaction.get(key, db=tables.rows) is not None:
+            transaction.put(key, undone.marked, db=tables.rows)
     if save.row:
         key = session + number(save.row.step) + number(save.head.version)
         transaction.put(key, save.row.body, db=tables.rows)

@@ -8,7 +8,7 @@ import struct
 import time
 
 from app.store.base import KeyUsed, Save
-from app.store.keys import TRIMMED, KeyMemory
+from app.store.keys import TRIMMED, KeyMemory, UsedKey
 from app.store.lmdb_rows import Transaction, digest, number
 from app.store.lmdb_tables import Tables
 
@@ -36,10 +36,12 @@ def check(transaction: Transaction, tables: Tables, save: Save) -> None:
 
 
 def remember(transaction: Transaction, tables: Tables, save: Save, memory: KeyMemory) -> None:
-    """Write the keys of a save; forget old ones."""
+    """Write the keys of a save, mark an undone one, and forget old ones."""
+    session, now = digest(save.head.session_id), time.time()
+    if save.undone is not None and save.undone.key is not None:
+        _mark(transaction, tables, session, save.undone.key)
     if not save.used:
         return
-    session, now = digest(save.head.session_id), time.time()
     last = _last_number(transaction, tables, session)
     for used in save.used:
         last += 1
@@ -47,6 +49,13 @@ def remember(transaction: Transaction, tables: Tables, save: Save, memory: KeyMe
         transaction.put(session + b"n" + number(last), TIME.pack(now) + bytes.fromhex(used.digest), db=tables.keys)
     if last > min(memory.count, memory.most):
         _trim(transaction, tables, session, last, memory)
+
+
+def _mark(transaction: Transaction, tables: Tables, session: bytes, undone: UsedKey) -> None:
+    """Replace the row of an undone step's key, if it is still known."""
+    key = _row_key(session, undone.digest)
+    if transaction.get(key, db=tables.keys) is not None:
+        transaction.put(key, undone.row, db=tables.keys)
 
 
 def _last_number(transaction: Transaction, tables: Tables, session: bytes) -> int:

@@ -94,7 +94,7 @@ def unstage(transaction: Transaction, tables: Tables, key: bytes) -> int:
         return 0
     _, session_id, *names = bytes(note).decode().split("\n")
     head = tables.head(transaction, session_id)
-    named = {piece.name for piece in head.pieces} if head else set()
+    named = {piece.name for piece in head.kept} if head else set()
     transaction.delete(key, db=tables.staging)
     return tables.delete_pieces(transaction, session_id, [name for name in names if name not in named])
 

@@ -1,6 +1,6 @@
 """Sessions in this process's memory: for tests and notebooks. Nothing outlives the process.
 
-It keeps views of the last saved state and copies nothing. All pieces of a session are views of one state, also those
+It keeps views of the last saved state and copies nothing. All pieces of a state are views of one memory, also those
 that a save takes over: otherwise one piece would keep a whole old state in memory. Between two awaits nobody else runs:
 a save needs no lock. Values change only while a step writes over them: whoever wants to read them waits for its end
 (`memory_views`).
@@ -16,9 +16,10 @@ from typing import NamedTuple, Self
 from app.settings import Settings
 from app.store.base import AlreadyCreated, Head, HistoryRow, KeyUsed, Save, Stamp, Store, Unreadable, VersionConflict
 from app.store.envelope import listed
-from app.store.keys import TRIMMED, Claim, UsedKey
+from app.store.generation import Undone
+from app.store.keys import TRIMMED, Claim, KeyMemory, UsedKey
 from app.store.memory_heads import Heads
-from app.store.memory_views import MemoryViews, StateViews
+from app.store.memory_views import MemoryViews
 
 
 class Row(NamedTuple):
@@ -34,6 +35,21 @@ class Rows:
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
+
+    def take(self, save: Save, limit: int) -> None:
+        """Forget, mark and add rows as the save asks."""
+        if save.forget_after is not None:
+            self.forget_after(save.forget_after)
+        if save.undone is not None:
+            self.replace(save.undone)
+        if save.row:
+            self.add(save.row, save.head.version, limit)
+
+    def replace(self, undone: Undone) -> None:
+        """Mark the row of a step that is undone, if it is kept."""
+        i = bisect.bisect_left(self._rows, (undone.step, undone.version))
+        if i < len(self._rows) and self._rows[i][:2] == (undone.step, undone.version):
+            self._rows[i] = Row(undone.step, undone.version, HistoryRow(undone.step, undone.marked))
 
     def forget_after(self, step: int) -> None:
         """Remove the rows of later steps."""
@@ -61,6 +77,34 @@ class Rows:
         return [row.given.body for row in self._rows[max(0, len(self._rows) - count) :]]
 
 
+class UsedKeys(OrderedDict[str, tuple[float, bytes]]):
+    """The keys that one session has used: the time and the row of each, oldest first."""
+
+    def row(self, digest: str) -> bytes | None:
+        """Return the row of a key, if it is known."""
+        known = self.get(digest)
+        return known[1] if known else None
+
+    def use(self, used: Sequence[UsedKey], memory: KeyMemory) -> bool:
+        """Remember keys, and forget old ones; return false, and do nothing, if one of them is known."""
+        if not self.keys().isdisjoint(key.digest for key in used):
+            return False
+        now = time.time()
+        for key in used:
+            self[key.digest] = now, key.row
+        for _ in range(TRIMMED):
+            oldest, (used_at, _) = next(iter(self.items()))
+            if not memory.may_forget(len(self) - 1, used_at):
+                break
+            del self[oldest]
+        return True
+
+    def replace(self, key: UsedKey) -> None:
+        """Replace the row of a key, if it is known."""
+        if key.digest in self:
+            self[key.digest] = self[key.digest][0], key.row
+
+
 class MemoryStore(Store):
     """The store in one object: pass the object on to share it."""
 
@@ -73,8 +117,7 @@ class MemoryStore(Store):
         self._views = MemoryViews(self._heads)
         self._states = self._views.states
         self._rows: dict[str, Rows] = {}
-        self._keys: dict[str, OrderedDict[str, tuple[float, bytes]]] = {}
-        """The time and the row of each key that a session used, oldest first."""
+        self._keys: dict[str, UsedKeys] = {}
         self._claims: dict[tuple[str, str], Claim] = {}
         self._created: dict[str, float] = {}
         """The times at which the sessions of claims were created."""
@@ -116,38 +159,30 @@ class MemoryStore(Store):
             raise AlreadyCreated(f"session {session_id} was created before")
         if save.previous is None:
             self._remove(session_id)
-        self._use_keys(session_id, save.used)
+        self._use_keys(save)
         if save.claimed:
             self._created[session_id] = time.time()
         self._heads[session_id] = save.head
         self._tenants[session_id] = save.head.tenant
         if save.state is not None or save.previous is None:
-            self._states[session_id] = StateViews(Save(save.head, None, save.state))
+            self._views.keep(save)
         rows = self._rows.get(session_id)
         if rows is None:
             rows = self._rows[session_id] = Rows()
-        if save.forget_after is not None:
-            rows.forget_after(save.forget_after)
-        if save.row:
-            rows.add(save.row, save.head.version, self.history_limit)
+        rows.take(save, self.history_limit)
 
-    def _use_keys(self, session_id: str, used: Sequence[UsedKey]) -> None:
-        """Remember the keys of a save, and forget old ones. Raises `KeyUsed` before any change."""
-        if not used:
+    def _use_keys(self, save: Save) -> None:
+        """Remember the keys of a save. Raises `KeyUsed` before any change."""
+        if not save.used and save.undone is None:
             return
+        session_id, undone = save.head.session_id, save.undone and save.undone.key
         keys = self._keys.get(session_id)
         if keys is None:
-            keys = self._keys[session_id] = OrderedDict()
-        if not keys.keys().isdisjoint(key.digest for key in used):
+            keys = self._keys[session_id] = UsedKeys()
+        if save.used and not keys.use(save.used, self.key_memory):
             raise KeyUsed(f"session {session_id}: the key was used before")
-        now = time.time()
-        for key in used:
-            keys[key.digest] = now, key.row
-        for _ in range(TRIMMED):
-            oldest, (used_at, _) = next(iter(keys.items()))
-            if not self.key_memory.may_forget(len(keys) - 1, used_at):
-                break
-            del keys[oldest]
+        if undone is not None:
+            keys.replace(undone)
 
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
         is_there = session_id in self._heads and not self._heads.has_expired(session_id)
@@ -158,8 +193,7 @@ class MemoryStore(Store):
 
     async def used(self, session_id: str, digest: str) -> bytes | None:
         keys = self._keys.get(session_id)
-        known = keys and keys.get(digest)
-        return known[1] if known else None
+        return keys.row(digest) if keys else None
 
     async def claim(self, claim: Claim) -> Claim:
         place = claim.tenant, claim.key

@@ -1,7 +1,7 @@
 """The pieces of the sessions in memory: views of states, which a step may write over meanwhile."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 
@@ -10,15 +10,20 @@ from app.store.memory_heads import Heads
 
 
 class StateViews:
-    """The views of the state of a save, made when somebody reads them: a save takes no time for each piece."""
+    """The views of the state of a save, made when somebody reads them: a save takes no time for each piece.
 
-    def __init__(self, save: Save | None = None) -> None:
+    `earlier` are those of earlier generations.
+    """
+
+    def __init__(self, save: Save | None = None, earlier: Mapping[str, memoryview] | None = None) -> None:
         self._save = save
+        self._earlier = earlier or {}
 
     @cached_property
     def by_name(self) -> dict[str, memoryview]:
         """Return each piece's bytes by its name."""
-        return {piece.name: data for piece, data in self._save.parts} if self._save else {}
+        own = self._save.parts if self._save else ()
+        return {piece.name: data for piece, data in own} | {**self._earlier}
 
 
 class MemoryViews:
@@ -46,6 +51,25 @@ class MemoryViews:
                 self.states[session_id] = StateViews(Save(head, None, state))
             del self._written_over[session_id]
             ended.set()
+
+    def keep(self, save: Save) -> None:
+        """View the state of a save, and what its head keeps of earlier ones."""
+        earlier = self._earlier(save) if save.head.earlier else {}
+        self.states[save.head.session_id] = StateViews(Save(save.head, None, save.state), earlier)
+
+    def _earlier(self, save: Save) -> dict[str, memoryview]:
+        """Return the bytes of the pieces that the head of a save has besides those of its state.
+
+        What the save replaces is copied if other pieces of the same state live on: a view of it would keep the whole
+        state in memory.
+        """
+        held = self.states[save.head.session_id].by_name
+        replaced = {piece.name for piece in (save.previous.pieces if save.previous else ())}
+        own = {piece.name for piece in save.head.pieces}
+        copied = replaced - own if replaced & own else set()
+        fresh = {piece.name: data for piece, data in save.beside}
+        names = [piece.name for piece in save.head.kept if piece.name in held and piece.name not in own]
+        return fresh | {name: memoryview(bytes(held[name])) if name in copied else held[name] for name in names}
 
     def _names(self, head: Head) -> bool:
         """Return whether this is the session's head, though it may have expired."""

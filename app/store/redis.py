@@ -137,7 +137,7 @@ class RedisStore(Store):
             try:
                 head = decode(session_id, data)
                 keys = [make(session_id) for make in (head_key, history_key, keys_key)]
-                keys += piece_keys(session_id, head.pieces)
+                keys += piece_keys(session_id, head.kept)
                 keys += (piece_key(session_id, name) for name in head.leftovers)
             except (StateDamaged, IncompatibleStore):
                 head, keys = None, await self._scan(session_id)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from app.store.base import Save
 from app.store.envelope import encode
+from app.store.generation import Undone
 from app.store.keys import KeyMemory
 from app.store.redis_client import Command
 from app.store.redis_leftovers import LEFT_MS, left
@@ -16,7 +17,7 @@ def saved_keys(save: Save) -> list[str]:
     """Return the names of the keys that the script touches."""
     session_id = save.head.session_id
     own = (head_key, history_key, keys_key, created_key)
-    return [*(make(session_id) for make in own), *piece_keys(session_id, (*save.head.pieces, *save.obsolete))]
+    return [*(make(session_id) for make in own), *piece_keys(session_id, (*save.head.kept, *save.obsolete))]
 
 
 def saved_values(save: Save, history_limit: int, memory: KeyMemory) -> Command:
@@ -26,11 +27,11 @@ def saved_values(save: Save, history_limit: int, memory: KeyMemory) -> Command:
         head.token,
         *(save.previous.stamp if save.previous else ("", "")),
         encode(head if head.leftovers == leftovers else replace(head, leftovers=leftovers)),
-        len(head.pieces),
+        len(head.kept),
         lifetime,
         "" if save.forget_after is None else save.forget_after,
         "" if row is None else row.step,
-        "" if row is None else b"%016d%016d" % (row.step, head.version) + row.body,
+        "" if row is None else _member(row.step, head.version, row.body),
         history_limit,
         math.ceil(memory.seconds * 1000) if save.claimed else "",
         *_key_values(save, memory, _left_ms(lifetime) if leftovers else ""),
@@ -45,7 +46,20 @@ def _left_ms(lifetime: str | int) -> int:
 def _key_values(save: Save, memory: KeyMemory, left_ms: str | int) -> Command:
     now = time.time()
     keys = (value for used in save.used for value in used)
-    return (f"{now:.3f}", f"{now - memory.seconds:.3f}", memory.count, memory.most, left_ms, *keys)
+    limits = (f"{now:.3f}", f"{now - memory.seconds:.3f}", memory.count, memory.most, left_ms)
+    return (*limits, *_undone_values(save.undone), *keys)
+
+
+def _undone_values(undone: Undone | None) -> Command:
+    if undone is None:
+        return ("", "", "", "", "")
+    members = (_member(undone.step, undone.version, body) for body in (undone.row, undone.marked))
+    return (undone.step, *members, *(undone.key or ("", "")))
+
+
+def _member(step: int, version: int, body: bytes) -> bytes:
+    """Return the member of a row in the sorted set of the history."""
+    return b"%016d%016d" % (step, version) + body
 
 
 def _lifetime(save: Save) -> str | int:

@@ -85,8 +85,8 @@ class RedisSaving(Saving):
             kind, message = CONFLICTS[outcome]
             raise kind(f"session {head.session_id}{message}")
         if outcome != b"done":
-            lost = head.pieces[outcome]
-            if save.previous and lost in save.previous.pieces:
+            lost = head.kept[outcome]
+            if save.previous and lost in save.previous.kept:
                 lost.verify(head.session_id, None)
             raise StoreUnavailable(f"session {head.session_id}: piece {lost.name} expired before the save was done")
 
@@ -109,7 +109,7 @@ class RedisSaving(Saving):
             unlinked = False
             while not unlinked:
                 (data,) = await self._redis.ask(("GET", head_key(session_id)))
-                named = decode(session_id, data).pieces if data else ()
+                named = decode(session_id, data).kept if data else ()
                 leftover = [piece for piece, _ in save.fresh if piece not in named]
                 unlinked = await unlink(self._redis, session_id, data, piece_keys(session_id, leftover))
 

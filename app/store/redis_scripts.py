@@ -23,20 +23,21 @@ class Script:
 
 SAVE = Script(
     """
--- KEYS: head, history, used keys, the mark that a claim's session was created, the pieces of the new head, the obsolete
---       pieces
+-- KEYS: head, history, used keys, the mark that a claim's session was created, the pieces that the new head keeps, the
+--       obsolete pieces
 -- ARGV: 1 token of the save  2 version and 3 token that the store must hold, or two empty strings  4 head
---       5 number of the new head's pieces  6 ms to live; or empty: for ever; or -: for ever, and it was so before
+--       5 number of the pieces that it keeps  6 ms to live; or empty: for ever; or -: for ever, and it was so before
 --       7 forget after this step, or empty  8 step and 9 member of the history's row, or two empty strings
 --       10 rows to keep  11 ms for the mark, or empty  12 now  13 keys used up to then may go  14 keys to keep
 --       15 the most keys  16 ms to leave the obsolete pieces, or empty: none
---       17… the digest and the row of each key that is used up
+--       17 step, 18 member and 19 new member of an undone step's row, 20 digest and 21 new row of its key; or empty
+--       22… the digest and the row of each key that is used up
 local version, token = string.match(redis.call('GETRANGE', KEYS[1], 0, 255), '^%S+ %S+ (%S+) (%S+)')
 if token == ARGV[1] then return 'done' end
 if (version or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then return 'conflict' end
 if ARGV[11] ~= '' and redis.call('EXISTS', KEYS[4]) == 1 then return 'created' end
 local numbers
-for i = 17, #ARGV, 2 do
+for i = 22, #ARGV, 2 do
   local found = redis.call('HMGET', KEYS[3], ARGV[i], 'numbers')
   if found[1] then return 'used' end
   numbers = found[2]
@@ -48,11 +49,15 @@ end
 redis.call('SET', KEYS[1], ARGV[4])
 if ARGV[7] ~= '' then redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. ARGV[7], '+inf') end
 if ARGV[8] ~= '' then redis.call('ZADD', KEYS[2], ARGV[8], ARGV[9]) end
+if ARGV[17] ~= '' and redis.call('ZREM', KEYS[2], ARGV[18]) == 1 then
+  redis.call('ZADD', KEYS[2], ARGV[17], ARGV[19])
+end
+if ARGV[20] ~= '' and redis.call('HGET', KEYS[3], ARGV[20]) then redis.call('HSET', KEYS[3], ARGV[20], ARGV[21]) end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[10]))
 if ARGV[11] ~= '' then redis.call('SET', KEYS[4], ARGV[12], 'PX', ARGV[11]) end
-if #ARGV > 16 then
+if #ARGV > 21 then
   local first, newest = string.match(numbers or '1 0', '^(%d+) (%d+)')
-  for i = 17, #ARGV, 2 do
+  for i = 22, #ARGV, 2 do
     newest = newest + 1
     redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1], newest, ARGV[12] .. ' ' .. ARGV[i],
                'numbers', first .. ' ' .. newest)

@@ -4,7 +4,7 @@ The tables of settings (`optim_engine.config.SETTINGS`, `app.session.BESIDE`) sa
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from app import advice, plain
@@ -12,11 +12,19 @@ from app.errors import InvalidSession
 from app.session import BESIDE, Listed, Session, write_config
 from optim_engine import OPTIMIZERS, Config, InvalidConfig
 from optim_engine.config import SETTINGS
-from optim_engine.fields import named, read_settings
+from optim_engine.fields import Checked, integer, named, read_settings
 
 CREATION = SETTINGS | BESIDE
 HYPERPARAMETERS = frozenset(field.name for rule in OPTIMIZERS.values() for field in fields(rule.settings))
 CHANGEABLE = {name: row for name, row in CREATION.items() if row.changeable}
+
+
+@dataclass(frozen=True)
+class Undo(Checked):
+    """The request of an undo."""
+
+    step: int = integer(at_least=1)
+
 
 FORKED = {name: BESIDE[name] for name in ("ttl_seconds", "labels")}
 """The settings that a fork may have of its own."""
@@ -58,6 +66,14 @@ def read_changes(document: Any) -> Callable[[Session], Session]:
         return replace(session, config=config, **beside)
 
     return change
+
+
+def read_undo(document: Any) -> int:
+    """Return the number of the step that is to be undone. Raises `InvalidConfig` and `InvalidSession`."""
+    _check_keys(document, {"step": Undo}, "is no part of an undo")
+    if "step" not in document:
+        raise InvalidConfig("step", "is required: the session's own step, which is to be undone")
+    return Undo(**document).step
 
 
 def read_fork(document: Any) -> dict[str, Any]:
@@ -114,6 +130,7 @@ def _written(session: Session, tensors: Mapping[str, Any], warnings: Sequence[st
         **session.config.effective(),
         "step": session.step,
         "skipped_steps": session.skipped_steps,
+        "rewinds": session.rewinds,
         "digest": session.digest,
         **tensors,
         "warnings": warnings,

@@ -28,6 +28,7 @@ def test_whatever_changes_something_carries_a_key_of_its_own() -> None:
     writes = [
         _calls.create("sgd", {}), _calls.update("s", {}), _calls.delete("s"), _calls.put_params("s", W),
         _calls.put_state("s", io.BytesIO()), _calls.step("s", 1, None, W, None, None), _calls.fork("s", {}),
+        _calls.undo("s", 1),
     ]  # fmt: skip
     keys = [call.request.headers["idempotency-key"] for call in writes]
     assert all(re.fullmatch('"[0-9a-f]{32}"', key) for key in keys)

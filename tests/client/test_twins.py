@@ -141,7 +141,7 @@ def values(tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(("kind", "name"), [verb for verb in VERBS if verb[0] in (Client, Sessions, Session)])
 def test_an_example_runs(kind: Any, name: str, values: dict[str, Any]) -> None:
     with Client("memory:") as client:
-        session = client.sessions.create("adamw")
+        session = client.sessions.create("adamw", undo=1)
         held = client.sessions.create("adamw", hold_params=True)
         session.step(values["params"], values["grads"])
         held.put_params(values["params"])
@@ -151,7 +151,7 @@ def test_an_example_runs(kind: Any, name: str, values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("kind", "name"), [verb for verb in VERBS if verb[0] not in (Client, Sessions, Session)])
 async def test_an_async_example_runs(kind: Any, name: str, values: dict[str, Any]) -> None:
     async with AsyncClient("memory:") as client:
-        session = await client.sessions.create("adamw")
+        session = await client.sessions.create("adamw", undo=1)
         held = await client.sessions.create("adamw", hold_params=True)
         await session.step(values["params"], values["grads"])
         await held.put_params(values["params"])

@@ -17,6 +17,7 @@ from tests.service.connection import Connection
         ("POST", ""),
         ("PATCH", "/{}"),
         ("POST", "/{}/fork"),
+        ("POST", "/{}/undo"),
         ("POST", "/{}/steps"),
         ("POST", "/{}/preview"),
         ("PUT", "/{}/params"),

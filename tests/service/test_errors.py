@@ -113,6 +113,7 @@ WAYS: dict[str, Callable[[Path], httpx2.Response]] = {
     "params_conflict": on_session(
         lambda c, s: (c.patch(s, json={"on_other_params": "reject"}), step(c, s, **MARKED))[1]
     ),
+    "undo_unavailable": on_session(lambda c, s: c.post(f"{s}/undo", json={"step": 1})),
     "session_busy": on_session(lambda c, s: step(c, s, **MARKED), BusyStore),
     "precondition_failed": on_session(
         lambda c, s: c.post(f"{s}/steps", json=MARKED, headers={"if-match": '"1-0123456789ab"'})

@@ -29,6 +29,7 @@ CONTRACT = {
     "updateSession": ("PATCH", "/v1/sessions/{session_id}"),
     "deleteSession": ("DELETE", "/v1/sessions/{session_id}"),
     "forkSession": ("POST", "/v1/sessions/{session_id}/fork"),
+    "undoStep": ("POST", "/v1/sessions/{session_id}/undo"),
     "takeStep": ("POST", "/v1/sessions/{session_id}/steps"),
     "previewStep": ("POST", "/v1/sessions/{session_id}/preview"),
     "getParams": ("GET", "/v1/sessions/{session_id}/params"),

@@ -20,7 +20,7 @@ SCHEMAS = components()
 OTHER: dict[str, Any] = {
     "hyperparameters": {"lr": 0.5}, "groups": [{"match": ["w"], "lr": 0.1}], "clip": {"value": 1.0},
     "schedule": {"kind": "constant"}, "on_non_finite": "skip", "ttl_seconds": 60.5, "labels": {"run": "1"},
-    "on_other_params": "accept", "wire_dtype": "bfloat16", "hold_params": True, "optimizer": "sgd",
+    "on_other_params": "accept", "wire_dtype": "bfloat16", "hold_params": True, "optimizer": "sgd", "undo": 2,
     "average": {"decay": 0.5},
 }  # fmt: skip
 """A value of each setting that is not its default."""

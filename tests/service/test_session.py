@@ -10,7 +10,7 @@ import pytest
 from httpx2 import Client
 
 from app.errors import StateDamaged
-from app.session import Session, read_document, read_listed, write_document
+from app.session import DOCUMENT_FORMAT, Session, read_document, read_listed, write_document
 from app.store.base import Head, IncompatibleStore
 from optim_engine import Config, State
 from optim_engine import step as engine_step
@@ -72,7 +72,7 @@ def test_an_unknown_member_is_ignored() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda document: document.update(format=document["format"] + 1),
+        lambda document: document.update(format=DOCUMENT_FORMAT + 1),
         lambda document: document["config"].update(of_tomorrow=1),
         lambda document: document["config"].update(optimizer="of_tomorrow"),
     ],

@@ -70,6 +70,7 @@ EXPECTED: dict[tuple[str, str], dict[str, int]] = {
     ("patch", "/v1/sessions/{session_id}"): statuses(200, 200, 403, 404, 403, 404),
     ("delete", "/v1/sessions/{session_id}"): statuses(204, 204, 403, 404, 403, 404),
     ("post", "/v1/sessions/{session_id}/fork"): statuses(201, 201, 403, 404, 403, 404),
+    ("post", "/v1/sessions/{session_id}/undo"): statuses(409, 409, 403, 404, 403, 404),
     ("post", "/v1/sessions/{session_id}/steps"): statuses(200, 200, 403, 404, 403, 404),
     ("post", "/v1/sessions/{session_id}/preview"): statuses(200, 200, 403, 404, 403, 404),
     ("get", "/v1/sessions/{session_id}/params"): statuses(200, 200, 200, 404, 404, 404),
@@ -94,6 +95,8 @@ def body(client: Client, method: str, path: str, session: str) -> dict[str, Any]
             return {"json": {"optimizer": "sgd"}}
         case "post", "fork":
             return {"json": {"labels": {"run": "2"}}}
+        case "post", "undo":
+            return {"json": {"step": 1}}
         case "post", "steps" | "preview":
             return {"json": {"grads": W["grads"]}}
         case "patch", "tensors":

@@ -1,9 +1,11 @@
 """Saves as the service makes them: an unchanged part of the state keeps its piece."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from app.store.base import Head, HistoryRow, Save, Store, new_token
+from app.store.generation import Generation, Undone
 from app.store.keys import UsedKey, key_digest
 from app.store.piece import Piece, checksum_of
 
@@ -22,7 +24,9 @@ def change_of(
     forget_after: int | None = None,
     used: Sequence[UsedKey] = (),
     claimed: bool = False,
+    undo: int = 0,
 ) -> Save:
+    """Return a save; with `undo`, of a step that keeps so many earlier generations."""
     token = new_token()
     version = previous.version + 1 if previous else 1
     pieces: list[Piece] = []
@@ -37,7 +41,25 @@ def change_of(
         session_id, tenant = previous.session_id, previous.tenant
     head = Head(session_id, tenant, version, token, document, tuple(pieces), expires_at)
     state = memoryview(b"".join(parts))
-    return Save(head, previous, state, row, forget_after, used=tuple(used), claimed=claimed)
+    save = Save(head, previous, state, row, forget_after, used=tuple(used), claimed=claimed)
+    return kept(save, undo) if undo and previous else save
+
+
+def kept(save: Save, undo: int) -> Save:
+    """Return the save of a step, whose head keeps so many earlier generations."""
+    head, previous = save.head, save.previous
+    assert previous
+    data = b"before %d" % head.version
+    document = Piece(f"{head.version}-{head.token}-before", len(data), checksum_of(data))
+    earlier = (Generation(head.version, document, previous.pieces), *previous.earlier)[:undo]
+    return replace(save, head=replace(head, earlier=earlier), beside=((document, memoryview(data)),))
+
+
+def undoing(previous: Head, state: bytes, undone: Undone, **others: Any) -> Save:
+    """Return the save that goes back to the newest generation, of that state."""
+    head = replace(previous, version=previous.version + 1, token=new_token(), document=b"{}")
+    head = replace(head, pieces=previous.earlier[0].pieces, earlier=previous.earlier[1:], leftovers=())
+    return Save(head, previous, memoryview(state), undone=undone, **others)
 
 
 async def saved(store: Store, previous: Head | None = None, *args: Any, **kwargs: Any) -> Head:

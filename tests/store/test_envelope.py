@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 from app.errors import StateDamaged
 from app.store.base import Head, Stamp
 from app.store.block_sums import sum_of
-from app.store.envelope import HEAD_FORMAT, LABEL_BYTES, WITHOUT_SUMS, decode, encode, has_expired, peek
+from app.store.envelope import HEAD_FORMAT, LABEL_BYTES, PLAIN_HEAD_FORMAT, decode, encode, has_expired, peek
+from app.store.generation import Generation
 from app.store.piece import Piece, checksum_of
 
 texts = st.text(max_size=40)
 pieces = st.builds(Piece, name=texts, size=st.integers(0, 1 << 40), checksum=texts)
+generations = st.builds(
+    Generation, version=st.integers(1, 1 << 60), document=pieces, pieces=st.lists(pieces, max_size=3).map(tuple)
+)
 heads = st.builds(
     Head,
     session_id=texts,
@@ -25,6 +29,7 @@ heads = st.builds(
     pieces=st.lists(pieces, max_size=5).map(tuple),
     expires_at=st.none() | st.floats(0, 1e11),
     leftovers=st.lists(texts, max_size=5).map(tuple),
+    earlier=st.lists(generations, max_size=3).map(tuple),
 )
 
 GOLDEN_HEAD = Head(
@@ -40,7 +45,7 @@ GOLDEN_1 = b"1 8b626011afcfa4f6c37f3c1b61415c96" + BODY
 
 
 def test_a_heads_bytes_are_those_of_earlier_versions() -> None:
-    """Guards the format: if this fails, raise `WITHOUT_SUMS`, and still read the old format."""
+    """Guards the format: if this fails, raise `PLAIN_HEAD_FORMAT`, and still read the old format."""
     assert encode(GOLDEN_HEAD) == GOLDEN
     assert decode("0198b3c5", GOLDEN) == decode("0198b3c5", GOLDEN_1) == GOLDEN_HEAD
 
@@ -55,15 +60,29 @@ def test_additions_of_a_later_version_to_heads_are_ignored() -> None:
     label, about, document = GOLDEN.partition(b" ")[2].partition(b" ")[2].split(b"\n", 2)
     more = about.replace(b'"c0ffee"', b'"c0ffee",7').replace(b"{", b'{"later":{},', 1)
     body = b"\n".join([label + b" later", more, document])
-    checksum = checksum_of(b"%d %s" % (WITHOUT_SUMS, body)).encode()
-    assert decode("0198b3c5", b"%d %s %s" % (WITHOUT_SUMS, checksum, body)) == GOLDEN_HEAD
+    checksum = checksum_of(b"%d %s" % (PLAIN_HEAD_FORMAT, body)).encode()
+    assert decode("0198b3c5", b"%d %s %s" % (PLAIN_HEAD_FORMAT, checksum, body)) == GOLDEN_HEAD
 
 
 def test_versions_that_know_no_sums_refuse_a_head_with_them() -> None:
     head = replace(GOLDEN_HEAD, pieces=(Piece("42-0123456789ab-0", 3, sum_of(b"abc")),))
     data = encode(head)
     assert data.startswith(b"%d " % HEAD_FORMAT)
-    assert HEAD_FORMAT > WITHOUT_SUMS
+    assert HEAD_FORMAT > PLAIN_HEAD_FORMAT
+    assert decode("0198b3c5", data) == head
+
+
+def test_a_version_without_undo_refuses_a_head_with_generations() -> None:
+    pieces = (*GOLDEN_HEAD.pieces, Piece("42-0123456789ab-1", 2, "beef"))
+    document = Piece("42-0123456789ab-before", 4, "feed")
+    older = Generation(41, document, (pieces[0], Piece("40-0123456789ab-1", 2, "cafe")))
+    head = replace(GOLDEN_HEAD, pieces=pieces, earlier=(Generation(42, document, pieces[:1]), older))
+    data = encode(head)
+    assert data.startswith(b"%d " % HEAD_FORMAT)
+    assert (
+        b',"earlier":[[42,["42-0123456789ab-before",4,"feed"],[null]],'
+        b'[41,["42-0123456789ab-before",4,"feed"],[null,["40-0123456789ab-1",2,"cafe"]]]]}\n'
+    ) in data
     assert decode("0198b3c5", data) == head
 
 

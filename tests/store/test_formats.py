@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.session import DOCUMENT_FORMAT
+from app.session import DOCUMENT_FORMAT, PLAIN_DOCUMENT_FORMAT
 from app.store.base import IncompatibleStore
-from app.store.envelope import WITHOUT_SUMS
+from app.store.envelope import HEAD_FORMAT, PLAIN_HEAD_FORMAT
 from app.store.formats import STORE_FORMAT, expect_format, newer_format
 
 
@@ -23,6 +23,7 @@ def test_a_later_format_is_refused_with_the_way_out() -> None:
     )
 
 
-def test_all_formats_but_that_of_sums_are_still_number_two() -> None:
+def test_only_sums_and_undo_are_written_in_format_three() -> None:
     """Guards the numbers by which earlier versions refuse: a higher one needs files in `tests/upgrade`."""
-    assert (STORE_FORMAT, WITHOUT_SUMS, DOCUMENT_FORMAT) == (2, 2, 2)
+    assert (STORE_FORMAT, PLAIN_HEAD_FORMAT, PLAIN_DOCUMENT_FORMAT) == (2, 2, 2)
+    assert (HEAD_FORMAT, DOCUMENT_FORMAT) == (3, 3)

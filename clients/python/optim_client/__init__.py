@@ -47,6 +47,7 @@ from optim_client.errors import (
     StepMismatch,
     StoreUnavailable,
     TensorMismatch,
+    UndoUnavailable,
     UnprocessableEntity,
 )
 
@@ -100,5 +101,6 @@ __all__ = [
     "TensorInfo",
     "TensorMismatch",
     "TopK",
+    "UndoUnavailable",
     "UnprocessableEntity",
 ]

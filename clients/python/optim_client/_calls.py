@@ -98,6 +98,12 @@ def fork(session_id: str, settings: ForkSettings) -> Call[SessionInfo]:
     return Call(Request("POST", _path(session_id, "fork"), headers=_writes(JSON), body=body), _session)
 
 
+def undo(session_id: str, step: int) -> Call[SessionInfo]:
+    """Return the call that undoes the session's last step, of that number. Raises `TypeError`."""
+    body = _json({"step": _arguments.as_json("step", step)})
+    return Call(Request("POST", _path(session_id, "undo"), headers=_writes(JSON), body=body), _session)
+
+
 def delete(session_id: str) -> Call[None]:
     """Return the call that deletes a session."""
     return Call(Request("DELETE", _path(session_id), headers=_key()), _done)

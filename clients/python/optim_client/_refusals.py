@@ -16,6 +16,7 @@ BY_CODE: Mapping[str, type[APIStatusError]] = {
     "session_not_found": errors.SessionNotFound,
     "step_conflict": errors.StepConflict,
     "params_conflict": errors.ParamsConflict,
+    "undo_unavailable": errors.UndoUnavailable,
     "session_busy": errors.SessionBusy,
     "invalid_session": errors.InvalidSession,
     "tensor_mismatch": errors.TensorMismatch,

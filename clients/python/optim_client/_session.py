@@ -140,6 +140,26 @@ class SessionStorage(SessionState):
             self._client._run(self._tied(_calls.put_state(self.id, file, digest)))
         return self.get()
 
+    def undo(self, step: int | None = None) -> SessionInfo:
+        """Undo the session's last step, if the session is still as this client knows it: go back to the state before.
+
+        Args:
+            step: The number of that step; without it, the last one that this client knows of.
+
+        Returns:
+            The session at the step before. Go on from the parameters of that step; settings stay as they are.
+
+        Raises:
+            UndoUnavailable: Nothing is left: `undo`, given at creation, says how many steps can be undone.
+            StepConflict: Another client stepped the session, or this one is stale.
+            PreconditionFailed: Another client has changed the session.
+
+        Example:
+            session.step(params, grads)  # of client.sessions.create("adamw", undo=1)
+            session.undo()
+        """
+        return self._learned(self._client._run(self._undo(step)))
+
     def _see(self) -> None:
         """Read the current ETag, for a call that is right whatever other clients have changed."""
         if self._etag is not None:

@@ -159,6 +159,11 @@ class SessionState:
         given = {name: value for name, value in flattened("params", params).items() if value is not None}
         return self._tied(_calls.put_params(self.id, given))
 
+    def _undo(self, step: int | None) -> Call[SessionInfo]:
+        """Return the call of an undo. It has an `If-Match`, because a late first try may find another such step."""
+        call = _calls.undo(self.id, self.info.step if step is None else step)
+        return self._tied(self._conditional(call))
+
     def _params(self, like: Tree | None, view: View | None) -> Call[Any]:
         held = self._tied(_calls.params(self.id, view))
         return held if like is None else held.then(lambda params: rebuilt(like, params.get))

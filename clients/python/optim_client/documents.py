@@ -36,8 +36,9 @@ class TensorInfo:
 class SessionInfo(EffectiveSettings):
     """A session, with every effective setting.
 
-    `step` is the number of the last step. `digest` names the whole state: sessions with one digest step alike. In a
-    list of sessions `tensors` is empty: `get()` has them. Only a list has `state_bytes`.
+    `step` is the number of the last step, and `rewinds` counts the undone ones. `digest` names the whole state:
+    sessions with one digest step alike. In a list of sessions `tensors` is empty: `get()` has them. Only a list has
+    `state_bytes`.
     """
 
     id: str
@@ -49,6 +50,7 @@ class SessionInfo(EffectiveSettings):
     created_at: datetime
     updated_at: datetime
     expires_at: datetime | None
+    rewinds: int = 0
     tensor_count: int = 0
     state_bytes: int | None = None
 
@@ -60,6 +62,7 @@ class SessionInfo(EffectiveSettings):
         return cls(
             **{each.name: document[each.name] for each in fields(EffectiveSettings) if each.name in document},
             **{name: document[name] for name in ("id", "step", "skipped_steps", "digest", "warnings")},
+            rewinds=document.get("rewinds", 0),
             tensors=tensors,
             tensor_count=document.get("tensor_count", len(tensors)),
             state_bytes=document.get("state_bytes"),
@@ -136,13 +139,14 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow(Metrics):
-    """A past step. A skipped one has the number of the step before it."""
+    """A past step. A skipped one has the number of the step before it; an `undone` one is no part of the state."""
 
     step: int
     loss: float | None
     skipped: bool
     duration_ms: float
     time: datetime
+    undone: bool = False
 
     @classmethod
     def read(cls, document: Document) -> Self:
@@ -154,6 +158,7 @@ class HistoryRow(Metrics):
             skipped=document["skipped"],
             duration_ms=document["duration_ms"],
             time=datetime.fromisoformat(document["time"]),
+            undone=document.get("undone", False),
         )
 
 

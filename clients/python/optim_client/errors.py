@@ -144,7 +144,8 @@ class Conflict(APIStatusError):
 class StepConflict(Conflict):
     """The step is not the session's next one: another client stepped it, or this one is stale.
 
-    `applied_as_step` is set where this call was applied earlier, and later steps have followed.
+    `applied_as_step` is set where this call was applied earlier, and later steps have followed. `undone` says that the
+    step was undone since.
     """
 
     hint = "; session.get() reads the session's step, then go on from the parameters that belong to it"
@@ -158,6 +159,25 @@ class StepConflict(Conflict):
     def applied_as_step(self) -> int | None:
         """Return the number of the step that this call was applied as."""
         return self.fields.get("applied_as_step")
+
+    @property
+    def undone(self) -> bool:
+        """Return whether that step was undone since."""
+        return bool(self.fields.get("undone"))
+
+
+class UndoUnavailable(Conflict):
+    """The session keeps no state from before the step, so that cannot be undone.
+
+    `undo`, given when a session is created, says how many steps can be; what was put or edited since, too, cannot.
+    """
+
+    hint = "; session.load_state(path) puts a saved state back"
+
+    @property
+    def current_step(self) -> int | None:
+        """Return the session's step."""
+        return self.fields.get("current_step")
 
 
 class ParamsConflict(Conflict):

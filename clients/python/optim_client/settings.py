@@ -231,6 +231,7 @@ class Settings(Changes, total=False):
     hold_params: bool
     wire_dtype: Literal["bfloat16", "float16"] | None
     average: Mapping[str, float] | None
+    undo: int
 
 
 class ForkSettings(TypedDict, total=False):
@@ -273,6 +274,7 @@ class EffectiveSettings:
     wire_dtype: str | None = None
     on_other_params: str = "accept"
     average: Mapping[str, float] | None = None
+    undo: int = 0
     ttl_seconds: float | None
     labels: Mapping[str, str]
 

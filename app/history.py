@@ -1,0 +1,38 @@
+"""The rows of a session's history: one for each step, as JSON."""
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import orjson
+
+from app import plain
+from app.session import Session
+from app.step import StepAnswer, StepRequest
+from app.store.base import HistoryRow
+
+
+def row_of(session: Session, answer: StepAnswer, request: StepRequest, started: float) -> HistoryRow:
+    """Return the row of a step that began at `started`; `session` is the one after it."""
+    ms = round(1000 * (time.perf_counter() - started), 3)
+    kept = answer.kept
+    written = partial(_write, kept.step, request.loss, kept.metrics, answer.skipped, ms, session.updated_at)
+    return HistoryRow(session.step, written)
+
+
+def marked(row: bytes) -> bytes:
+    """Return the row of a step that was undone."""
+    return row.removesuffix(b"}") + b',"undone":true}'
+
+
+def _write(step: int, loss: float | None, metrics: Mapping[str, Any], skipped: bool, ms: float, at: float) -> bytes:
+    row = {
+        "step": step,
+        "loss": plain.number(loss),
+        **metrics,
+        "skipped": skipped,
+        "duration_ms": ms,
+        "time": plain.instant(at),
+    }
+    return orjson.dumps(row)
