@@ -5,11 +5,13 @@ from dataclasses import replace
 
 from optim_client import _tensors
 from optim_client._protocol import Request
-from optim_client._tensors import ArraysLike
+from optim_client._tensors import NOTHING, Arrays, ArraysLike
 
 
-def encode(tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str]) -> bytes:
-    return b"".join(_tensors.encode(tensors, metadata))
+def encode(
+    tensors: Mapping[str, ArraysLike], metadata: Mapping[str, str], others: Mapping[str, Arrays] = NOTHING
+) -> bytes:
+    return b"".join(_tensors.encode(tensors, metadata, others))
 
 
 def in_one(request: Request) -> Request:

@@ -56,6 +56,10 @@ WRITTEN = REPLAYED | ETAG
 PREFERENCE_APPLIED = {"Preference-Applied": "`return=minimal` where the answer has no parameters because of it."}
 
 _BINARY: Document = {"type": "string", "format": "binary"}
+_STEP_SECTIONS = (
+    "`params/<name>` and `grads/<name>`; beside a gradient `rows/<name>` or `at/<name>` (int64) where it is of some "
+    "rows or elements alone, `scale/<name>` (float32) where it is int8. The rest is in `__metadata__`."
+)
 _BINARY_FORMS: Document = {name: {"schema": _BINARY} for name in (SAFETENSORS.media_type, *SAFETENSORS.also)}
 ALWAYS = ("malformed_query", "internal_error")
 KEYED = ("unauthenticated", "forbidden", "misdirected", "rate_limited", "store_unavailable")
@@ -67,6 +71,13 @@ def json_body(name: str) -> Document:
 
 def tensor_body(name: str) -> Document:
     return {"requestBody": {"required": True, "content": _tensor_content(name) | _BINARY_FORMS}}
+
+
+def step_body() -> Document:
+    """Return the schema of a step, whose gradients may be compressed in its binary form."""
+    binary = {"schema": {**_BINARY, "description": _STEP_SECTIONS}}
+    content = _tensor_content("Step") | dict.fromkeys(_BINARY_FORMS, binary)
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def json_or_file_body(name: str) -> Document:

@@ -164,7 +164,9 @@ def _sessions() -> dict[str, Document]:
 def _steps() -> dict[str, Document]:
     return {
         "Tensor": _tensor({"type": "number"}),
-        "Gradient": _tensor(_SPECIAL_NUMBER) | {"description": "`null` as a whole: left out, with its parameter."},
+        "Gradient": _tensor(_SPECIAL_NUMBER, rows=True)
+        | {"description": "`null` as a whole: left out, with its parameter."},
+        "AnsweredTensor": _tensor({"type": "number"}, rows=True),
         "Step": _object(_step(), required=["grads"]),
         "StepAnswer": _answer(_step_answer()),
         "Preview": _answer({**_step_answer(), "preview": {"const": True}}),
@@ -212,7 +214,11 @@ def _step_answer() -> Document:
     digest = {"type": "string", "description": "The digest of these parameters: compare it, do not compute it."}
     return {
         "step": WHOLE,
-        "params": {**_PARAMS, "description": "Absent if the request preferred `return=minimal`."},
+        "params": {
+            "type": "object",
+            "additionalProperties": ref("AnsweredTensor"),
+            "description": "Absent if the request preferred `return=minimal`.",
+        },
         "skipped": FLAG,
         "digest": TEXT,
         "params_digest": digest,
@@ -252,19 +258,21 @@ def _service() -> dict[str, Document]:
     }
 
 
-def _tensor(number: Document) -> Document:
-    typed = {
+def _tensor(number: Document, *, rows: bool = False) -> Document:
+    """Return the schema of a tensor, which may be of some `rows` alone."""
+    typed: Document = {
         "dtype": {"type": "string", "enum": [*DTYPES]},
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
     }
-    return {
-        "anyOf": [
-            number,
-            {"type": "array", "description": "A nested list, float32.", "items": {}},
-            _object({**typed, "data": {"type": "array", "items": number}}),
-            _object({**typed, "base64": {"type": "string", "description": "Little-endian."}}),
-        ]
-    }
+    forms: list[Document] = [
+        {**typed, "data": {"type": "array", "items": number}},
+        {**typed, "base64": {"type": "string", "description": "Little-endian."}},
+    ]
+    nested = {"type": "array", "description": "A nested list, float32.", "items": {}}
+    some = {"rows": {**typed["shape"], "description": "Strictly increasing."}}
+    lists: list[Document] = [{"data": nested}, {"dtype": typed["dtype"], "data": {"type": "array"}}]
+    of_rows = [{**some, **form} for form in (*lists, *forms)]
+    return {"anyOf": [number, nested, *map(_object, forms), *map(_object, of_rows if rows else [])]}
 
 
 def _optimizers() -> list[Document]:

@@ -36,7 +36,7 @@ REFUSED = (
     "/v1/sessions/{session_id}/steps",
     operation_id="takeStep",
     summary="Take one optimizer step",
-    openapi_extra=schema.tensor_body("Step") | schema.STEPS_ONCE,
+    openapi_extra=schema.step_body() | schema.STEPS_ONCE,
     responses=schema.tensor_answers(
         "StepAnswer", *schema.WRITES, *REFUSED,
         headers=schema.WRITTEN | schema.PREFERENCE_APPLIED,
@@ -53,7 +53,7 @@ async def take_step(http: Request, session_id: str, service: Has, caller: Writer
     "/v1/sessions/{session_id}/preview",
     operation_id="previewStep",
     summary="Preview one optimizer step",
-    openapi_extra=schema.tensor_body("Step") | {"parameters": [schema.IF_MATCH, schema.PREFER]},
+    openapi_extra=schema.step_body() | {"parameters": [schema.IF_MATCH, schema.PREFER]},
     responses=schema.tensor_answers(
         "Preview", "malformed_header", "precondition_failed", *REFUSED,
         headers=schema.WRITTEN | schema.PREFERENCE_APPLIED,

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from optim_client import Int8, Rows, TopK
+from optim_client._gradients import parts_of
 from optim_client._tensors import ArraysLike
 
 from tests.bodies import encode
@@ -68,12 +70,17 @@ def corpus(state: bytes) -> list[Request]:
     steps = [{"params": tensors, "grads": tensors, "lr": 0.1, "loss": 0.5} for tensors in (LISTS, data, base64)]
     arrays: ArraysLike = {name: np.float32(tensor) for name, tensor in LISTS.items()}
     binary = encode({"params": arrays, "grads": arrays}, {"loss": "0.5", "lr": "0.1"})
+    compressed = parts_of({"w": TopK([0, 3], np.float32([0.5, -1])), "bias": Int8(np.int8([-7]), [0.5])})
+    rows = parts_of({"w": Rows([1], np.float32([[0.5, -1]])), "bias": arrays["bias"]})
+    rows_json = {"grads": {"w": {"rows": [1], "data": [[0.5, -1]]}, "bias": LISTS["bias"]}}
     return [
         Request("POST", "/v1/sessions", JSON, json.dumps(create).encode()),
         Request("PATCH", "{held}", JSON, json.dumps(patch).encode()),
         *(Request("POST", "{plain}/steps", JSON, json.dumps(step).encode()) for step in steps),
         Request("POST", "{plain}/steps", SAFETENSORS, binary),
         Request("POST", "{held}/steps", SAFETENSORS, encode({"grads": arrays}, {"loss": "0.5"})),
+        *(Request("POST", "{held}/steps", SAFETENSORS, encode({"grads": g}, {}, o)) for g, o in (compressed, rows)),
+        Request("POST", "{held}/steps", JSON, json.dumps(rows_json).encode()),
         Request("PUT", "{held}/params", JSON, json.dumps({"params": LISTS}).encode()),
         Request("PUT", "{held}/params", SAFETENSORS, encode({"params": arrays}, {})),
         Request("PUT", "{held}/state", SAFETENSORS, state),

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx2
 import numpy as np
+from optim_client import Int8, TopK
+from optim_client._gradients import parts_of
 
 from app.main import create_app
 from app.settings import Settings
@@ -44,6 +46,12 @@ def a_step(number: int, size: int, *, held: bool) -> Asked:
     tensors = {"grads": drawn(size, number)} | ({} if held else {"params": drawn(size, -number % 99)})
     headers = BINARY | {"idempotency-key": f'"step {number}"'}
     return Asked("POST", "/steps", encode(tensors, {"step": str(number)}), headers)
+
+
+def a_compressed_step(number: int) -> Asked:
+    grads, others = parts_of({"w": TopK([1, 4], Int8(np.int8([number, -7]), 0.5))})
+    headers = BINARY | {"idempotency-key": f'"step {number}"'}
+    return Asked("POST", "/steps", encode({"grads": grads}, {"step": str(number)}, others), headers)
 
 
 def hold(size: int) -> Asked:
@@ -85,6 +93,7 @@ async def works(client: httpx2.AsyncClient) -> list[Work]:
     return [
         Work("a step", a_step(2, SMALL, held=False)),
         Work("a step of held parameters", a_step(2, SMALL, held=True), held=True),
+        Work("a step of few elements", a_compressed_step(2), held=True),
         Work("a large step", a_step(2, LARGE, held=True), LARGE, held=True),
         Work("other settings", keyed(settings)),
         Work("other parameters", keyed(hold(SMALL)), held=True),

@@ -6,6 +6,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from optim_client import Int8, TopK
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -86,6 +87,10 @@ _OVERRIDES = {"lr": 0.125, "betas": [0.5, 0.75], "groups": {"0": {"lr": 0.25, "w
 _WARNED: Arrays = {"w": np.array([1, -2], np.float32), "bf": np.array([1, 0.5], ml_dtypes.bfloat16)}
 _RENAMED: Arrays = {f"module.{name}": array for name, array in _WARNED.items()}
 
+_LARGE: Arrays = {"w": np.linspace(-1, 1, 300, dtype=np.float32).reshape(3, 100), "b": np.array([0.5, -2], np.float32)}
+_ONE = TopK([1], np.array([0.5], np.float32))
+_Q = np.array([-128, 127, 3, 0, -1] * 60, np.int8).reshape(3, 100)
+
 CASES: Mapping[str, Case] = {
     "adamw": Case({"optimizer": "adamw"}, _params(np.float32), _steps(np.float32)),
     "adamw-held": Case({"optimizer": "adamw", "hold_params": True}, _params(np.float32), _steps(np.float32)),
@@ -133,6 +138,15 @@ CASES: Mapping[str, Case] = {
             Step({"w": [[1, 1]], "bias": [1]}, 3, lr=0.25, overrides={"lr": 0.5}),
         ),
         binary=False,
+    ),
+    "compressed": Case(
+        {"optimizer": "adamw", "clip": {"global_norm": 1.0}},
+        _LARGE,
+        (
+            Step({"w": TopK([0, 7, 299], np.array([0.5, -1, 2], np.float32)), "b": np.array([0.25, 1], np.float32)}, 1),
+            Step({"w": Int8(_Q, [0.1, -3e-5]), "b": Int8(np.array([100, -1], np.int8), 0.01)}, 2),
+            Step({"w": TopK([3, 5], Int8(np.array([7, -7], np.int8), 0.3)), "b": _ONE}, 3, grad_scale=2.0),
+        ),
     ),
     "sgd-momentum-float64": Case(
         {"optimizer": "sgd", "hyperparameters": {"lr": 0.1, "momentum": 0.9, "nesterov": True}},

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from optim_client._gradients import parts_of
 from optim_client._tensors import decode
 
 from tests.bodies import encode
@@ -52,8 +53,9 @@ def _binary(step: Step, params: Any) -> bytes:
     texts = {name: repr(value) for name, value in numbers.items() if value is not None}
     if step.overrides is not None:
         texts["overrides"] = json.dumps(step.overrides, separators=(",", ":"))
-    tensors = {"grads": step.grads} if params is None else {"params": params, "grads": step.grads}
-    return encode(tensors, {"step": str(step.number), **texts})
+    grads, others = parts_of(step.grads)
+    tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}
+    return encode(tensors, {"step": str(step.number), **texts}, others)
 
 
 def _json(step: Step, params: Any) -> bytes:
