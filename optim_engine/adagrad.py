@@ -35,10 +35,18 @@ class AdagradRule(Rule[Adagrad]):
     wants_squares = True
 
     def advance(self, at: At[Adagrad], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
-        np.add(room, old["v"] if at.t > 1 else at.h.initial_accumulator_value, out=new["v"])
+        v, v0 = old["v"], at.h.initial_accumulator_value
+        if at.counts:
+            (start,) = at.each(lambda t: (v0 if t == 1 else 0.0,), v.dtype)
+            v = np.add(v, start, out=new["v"])
+        np.add(room, v if at.t > 1 else v0, out=new["v"])
 
     def apply(self, at: At[Adagrad], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
         np.sqrt(new["v"], out=out)
         np.add(out, at.h.eps, out=out)
         np.divide(g, out, out=out)
-        np.multiply(out, at.γ / (1 + (at.t - 1) * at.h.lr_decay), out=out)
+        (γ,) = at.each(lambda t: (at.γ / (1 + (t - 1) * at.h.lr_decay),), out.dtype)
+        np.multiply(out, γ, out=out)
+
+    def refuses_rows(self, h: Adagrad) -> str:
+        return ""

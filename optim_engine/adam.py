@@ -88,8 +88,15 @@ class AdamRule(Rule[Either]):
             maximum(old["v_max"], new["v"], out=new["v_max"])
 
     def apply(self, at: At[Either], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
-        bias1, bias2 = corrections(at.h, at.t)
+        def coefficients(t: int) -> tuple[float, float]:
+            bias1, bias2 = corrections(at.h, t)
+            return at.h.eps * bias2, at.γ * bias2 / bias1
+
+        ε, γ = at.each(coefficients, out.dtype)
         np.sqrt(new["v_max" if at.h.amsgrad else "v"], out=out)
-        np.add(out, at.h.eps * bias2, out=out)
+        np.add(out, ε, out=out)
         np.divide(new["m"], out, out=out)
-        np.multiply(out, at.γ * bias2 / bias1, out=out)
+        np.multiply(out, γ, out=out)
+
+    def refuses_rows(self, h: Either) -> str:
+        return ""

@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
+from optim_engine import lazy
 from optim_engine.averaging import Averaging
 from optim_engine.clipping import Clip
 from optim_engine.errors import InvalidConfig
@@ -143,8 +144,12 @@ class Config:
         moments = rule.slots(self.hyperparameters_of(group), shape) if begun else ()
         if not self.hold_params:
             return moments
-        average = ("average",) if self.average and begun else ()
-        return (*(slot for slot in moments if slot not in rule.only_replay), *average, "params")
+        beside = _slots_beside(self, group) if begun else ()
+        return (*(slot for slot in moments if slot not in rule.only_replay), *beside, "params")
+
+    @cached_property
+    def lazy_groups(self) -> frozenset[int | None]:
+        return frozenset(i for i, group in enumerate(self.groups) if group.sparse == "lazy")
 
     @cached_property
     def pattern_length(self) -> int:
@@ -196,14 +201,32 @@ SETTINGS = settings_of(Config)
 """The table: each setting's row by its name."""
 
 
+def _slots_beside(config: Config, group: int | None) -> tuple[str, ...]:
+    """Return the slots of a held tensor that are not its rule's: of lazy rows, and the average."""
+    rows = lazy.slots_of(config.rule_of(group)) if group in config.lazy_groups else ()
+    return (*rows, "average") if config.average else rows
+
+
 def _check_holding(config: Config) -> None:
-    """Raise `InvalidConfig` for a setting that needs `hold_params`."""
+    """Raise `InvalidConfig` for a setting that needs `hold_params`, and for a group that cannot be lazy."""
     if config.wire_dtype and not config.hold_params:
         words = f"{config.wire_dtype} needs `hold_params` true: otherwise nobody has the parameters as float32"
         raise InvalidConfig("wire_dtype", words)
     if config.average and not config.hold_params:
         words = "needs `hold_params` true: it is of the parameters that the session holds"
         raise InvalidConfig("average", words)
+    for i in config.lazy_groups:
+        if refusal := _refusal_of_lazy(config, i):
+            raise InvalidConfig(f"groups[{i}].sparse", refusal)
+
+
+def _refusal_of_lazy(config: Config, group: int | None) -> str:
+    """Return why the rows of a group cannot be lazy, or an empty string."""
+    if not config.hold_params:
+        return "`lazy` needs `hold_params` true, because rows that are not sent must be kept"
+    if config.average:
+        return "`lazy` has no `average`, which is of all rows: leave one of the two out"
+    return lazy.refusal_of(config.rule_of(group), config.hyperparameters_of(group))
 
 
 def with_hyperparameters(config: Config, h: Hyperparameters, groups: Sequence[Group]) -> Config:

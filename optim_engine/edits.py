@@ -35,7 +35,8 @@ class Edits:
             counts[new] = 0 if old in reset else state.counts[old]
         edited = State.allocate(state.t, Layout(entries), counts)
         for slot, tensor, array in edited.arrays():
-            array[...] = state.array(old_names[tensor], slot)
+            old = old_names[tensor]
+            array[...] = state.settled(old) if slot == "params" and old in reset else state.array(old, slot)
         return edited
 
     def names(self, tensors: Mapping[str, object]) -> dict[str, str]:

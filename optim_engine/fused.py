@@ -1,8 +1,8 @@
 """The fused kernel: a rule's update in one pass over memory. Imported only where numba is installed.
 
 Moments, parameters and sums equal those of `walk.py` to the bit: the same IEEE 754 operations in the same order, with
-coefficients rounded once. The compiler may change none of it. NumPy's walk does rules without a form and half
-precision; NumPy also widens gradients that travelled as halves.
+coefficients rounded once. The compiler may change none of it. NumPy's walk does rules without a form, half precision
+and rows whose counts differ; NumPy also widens gradients that travelled as halves.
 """
 
 import math
@@ -23,8 +23,8 @@ from optim_engine.walk import Update, Vectors
 def update_blocks(change: Update, run: Vectors, chunk: Chunk) -> Array:
     """Update a chunk of a run, and return the same sums of squares as `walk.update_blocks`."""
     θ, result = run.old["params"], run.new["params"]
-    loop = loop_of(change.h, θ.dtype)
-    if loop is None:
+    loop = loop_of(change.h, result.dtype)
+    if loop is None or change.counts:
         return walk.update_blocks(change, run, chunk)
     in_place = np.may_share_memory(θ, result)
     if in_place and (chunk.small or θ.ctypes.data != result.ctypes.data):

@@ -6,11 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, get_args
 
 from optim_engine.errors import InvalidConfig
-from optim_engine.fields import check_known, named, plain, read_fields
+from optim_engine.fields import check_known, choice, named, plain, read_fields
 from optim_engine.globs import Globs, TooMuchWork
+from optim_engine.lazy import Sparse
 from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.rule import Hyperparameters
 
@@ -37,6 +38,8 @@ class Group:
     optimizer: str | None = None
     name: str | None = None
     """A label, by which a step's overrides may name the group."""
+    sparse: Sparse = "dense"
+    """The meaning of a gradient of some rows (`lazy.py`)."""
 
     def base(self, session: Hyperparameters) -> Hyperparameters:
         """Return the hyperparameters that the group overrides."""
@@ -52,8 +55,9 @@ class Group:
         return self.optimizer is not None or "lr" in self.overrides
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the group in the form that a configuration is parsed from."""
-        named = {"optimizer": self.optimizer, "name": self.name}
+        """Return the group in the form that a configuration is parsed from, without what is at its default."""
+        sparse = None if self.sparse == "dense" else self.sparse
+        named = {"optimizer": self.optimizer, "name": self.name, "sparse": sparse}
         given = {key: value for key, value in named.items() if value is not None}
         return {"match": list(self.match), **given, **plain(self.overrides)}
 
@@ -104,7 +108,7 @@ class Grouping:
         return known
 
 
-BESIDE = ("match", "optimizer", "name")
+BESIDE = ("match", "optimizer", "name", "sparse")
 """The members of a group that are no hyperparameters."""
 
 DEFAULT_GROUPS = (Group(("*bias",), {"weight_decay": 0.0}),)
@@ -141,10 +145,14 @@ def _read_group(where: str, group: object, hyperparameters: Hyperparameters) -> 
         overrides={name: value for name, value in group.items() if name not in BESIDE},
         optimizer=_read_optimizer(f"{where}.optimizer", group.get("optimizer")),
         name=_read_name(f"{where}.name", group.get("name")),
+        sparse=_SPARSE["read"](f"{where}.sparse", group.get("sparse") or "dense"),
     )
     base = read.base(hyperparameters)
     effective = read_fields(where, type(base), read.overrides, base=base)
     return replace(read, overrides={name: getattr(effective, name) for name in read.overrides})
+
+
+_SPARSE = choice(*get_args(Sparse)).metadata
 
 
 def _read_optimizer(where: str, optimizer: object) -> str | None:

@@ -1,7 +1,7 @@
 """The jobs of a step, divided into chunks. Each chunk is updated, written into the state and reported as filled."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,12 +9,10 @@ from optim_engine.arrays import Array, convert
 from optim_engine.averaging import Averaging
 from optim_engine.machine import Machine
 from optim_engine.plan import Plan
+from optim_engine.reports import Filled
 from optim_engine.run import Run
 from optim_engine.sums import Chunk, in_order
 from optim_engine.walk import Update, Vectors
-
-Filled: TypeAlias = Callable[[Array, int, int], None]
-"""A callback `filled(memory, start, end)`: those bytes of the next state's memory have their final values."""
 
 
 class Totals(NamedTuple):

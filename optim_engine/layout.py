@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from optim_engine import lazy
 from optim_engine.arrays import COMPUTE_DTYPES, Array, compute_dtype
 from optim_engine.errors import TensorMismatch
 from optim_engine.optimizers import OPTIMIZERS
@@ -19,11 +20,12 @@ from optim_engine.spans import Spans
 
 SLOTS: Mapping[str, Slot] = {
     **{slot.name: slot for rule in OPTIMIZERS.values() for slot in rule.keeps},
+    **{slot.name: slot for slot in lazy.SLOTS},
     "average": Slot("average"),
     "params": Slot("params"),
 }
-"""All slots in the order of the memory: those of the rules, then, for sessions that hold the parameter, its average
-(`averaging.py`) and the parameter itself."""
+"""All slots in the order of the memory: those of the rules, of lazy rows, then, for sessions that hold the parameter,
+its average (`averaging.py`) and the parameter itself."""
 
 
 @dataclass(frozen=True, slots=True)

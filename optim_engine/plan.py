@@ -17,6 +17,7 @@ import numpy as np
 from optim_engine.arrays import Array, Arrays
 from optim_engine.config import Config
 from optim_engine.layout import Entry, Layout, Spec
+from optim_engine.reports import Reports, Touched
 from optim_engine.rule import Shape, Unit
 from optim_engine.run import Run
 from optim_engine.spans import rest
@@ -70,6 +71,24 @@ class Plan:
     def gathered(self, params: Arrays) -> Sequence[Array]:
         """Return the parameters of each run as one vector."""
         return params.vectors if self.answered(params) else [run.gather(params) for run in self.runs]
+
+    def begin(self, memory: Array, reports: Reports) -> Sequence[Touched]:
+        """Report what the step leaves as it is, before it writes; return what it has reported as touched."""
+        if reports.filled:
+            for start, end in self.untouched:
+                reports.filled(memory, start, end)
+        return ()
+
+    def finish(self, memory: Array, new: Sequence[Arrays], reports: Reports) -> None:
+        """Write what the runs' new vectors, which are filled, leave to be written."""
+
+    def held(self, state: State, tensor: str) -> Array:
+        """Return the parameter that a step without updates answers."""
+        return state.array(tensor, "params")
+
+    def index(self, tensor: str, index: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the index in the tensor of an element of its gradient."""
+        return index
 
     @cached_property
     def size(self) -> int:

@@ -55,6 +55,9 @@ class RMSpropRule(Rule[RMSprop]):
         d = new["b"] if at.h.momentum else _scaled(at.h, g, new, out)
         np.multiply(d, at.γ, out=out)
 
+    def refuses_rows(self, h: RMSprop) -> str:
+        return ""
+
 
 def _scaled(h: RMSprop, g: Array, new: Arrays, out: Array) -> Array:
     """Fill `out` with g / (√v + ε), or if centered, with g / (√(v − m²) + ε)."""

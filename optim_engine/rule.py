@@ -93,6 +93,13 @@ class Slot:
     answers a replay from them, and a step gets scratch memory for the slot."""
 
 
+class Counts(NamedTuple):
+    """Counts of updates that differ from row to row: the different ones, and the index among them for each element."""
+
+    distinct: tuple[int, ...]
+    of_elements: Array
+
+
 class At(NamedTuple, Generic[H]):
     """The numbers of one update: the settings h, the tensors' count of updates t (from 1), and the learning rate γ."""
 
@@ -103,6 +110,15 @@ class At(NamedTuple, Generic[H]):
     """The number of elements of each tensor in the block, in order."""
     measured: float = 0.0
     """The number that `measure` returned."""
+    counts: Counts | None = None
+    """The rows' own counts, where they differ; t is then the largest."""
+
+    def each(self, numbers: Callable[[int], tuple[float, ...]], dtype: np.dtype[Any]) -> tuple[Any, ...]:
+        """Return `numbers(t)`; where rows differ, those of each element's own count, rounded once to `dtype`."""
+        if self.counts is None:
+            return numbers(self.t)
+        table = np.array([numbers(t) for t in self.counts.distinct]).astype(dtype)
+        return tuple(column.take(self.counts.of_elements) for column in table.T)
 
     def spread(self, numbers: Array, dtype: np.dtype[Any]) -> Any:
         """Return `numbers`, one for each tensor, repeated for the tensor's elements and rounded once to `dtype`."""
@@ -148,6 +164,10 @@ class Rule(ABC, Generic[H]):
     def refusal(self, shape: Shape) -> str:
         """Return why the rule cannot update a tensor of that shape, or an empty string if it can."""
         return ""
+
+    def refuses_rows(self, h: H) -> str:
+        """Return why a gradient of some rows cannot update a tensor, with the way out; an empty string if it can."""
+        return "takes whole gradients alone: send zeros for the other rows, or take adamw"
 
     def shrink(self, at: At[H]) -> float:
         """Return the share of θ that is taken before what `apply` takes: that of decoupled weight decay."""

@@ -41,6 +41,10 @@ class Run:
         """Return the number of elements."""
         return sum(prod(shape) for shape in self.shapes)
 
+    def count(self, counts: Mapping[str, int]) -> tuple[int, tuple[int, ...]]:
+        """Return the tensors' count of updates among those after the step, and those of their rows if they differ."""
+        return counts[self.tensors[0]], ()
+
     def gather(self, arrays: Arrays, dtype: np.dtype[Any] | None = None) -> Array:
         """Return the tensors' arrays as one vector in their order.
 

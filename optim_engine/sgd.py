@@ -61,3 +61,8 @@ class SGDRule(Rule[SGD]):
             np.multiply(d, at.h.momentum, out=out)
             d = np.add(g, out, out=out)
         np.multiply(d, at.γ, out=out)
+
+    def refuses_rows(self, h: SGD) -> str:
+        return "takes rows without momentum alone: set momentum to 0, or send zeros for the other rows" * bool(
+            h.momentum
+        )

@@ -1,10 +1,11 @@
 """The state of an optimizer: the step count, and each tensor's count and slots, in one block of memory."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from optim_engine.arrays import Array, convert
+from optim_engine.arrays import Array, convert, rounded
 from optim_engine.buffers import BUFFERS
+from optim_engine.decay import caught_up
 from optim_engine.layout import Entry, Layout, Spec, check_dtype
 
 
@@ -61,11 +62,20 @@ class State:
         """Return the parameters that the state holds, by tensor, as views of its memory."""
         return {name: self.array(name, "params") for name, entry in self.entries.items() if "params" in entry.slots}
 
+    def settled(self, tensor: str, part: Callable[[Array], Array] = lambda table: table) -> Array:
+        """Return a tensor's parameter with the decay of its rows caught up, or only the part of a table that `part`
+        returns. Raises `KeyError`."""
+        θ = part(self.array(tensor, "params"))
+        if "row_decay" not in self.entries[tensor].slots:
+            return θ
+        sums = part(self.array(tensor, "row_decay")).reshape(-1, 2)
+        return rounded(caught_up(θ.reshape(-1), self.array(tensor, "decay"), sums).reshape(θ.shape), θ.dtype)
+
     def with_params(self, params: Mapping[str, Array], wire_dtype: str | None = None) -> "State":
         """Return a state that holds these parameters, as float32 if they came in the wire dtype.
 
-        New tensors get no moments yet. Raises `TensorMismatch` for an unsupported dtype, or if a tensor has another
-        shape or dtype than before.
+        New tensors get no moments yet. New values have no decay to catch up with. Raises `TensorMismatch` for an
+        unsupported dtype, or if a tensor has another shape or dtype than before.
         """
         entries = dict(self.entries)
         for name, array in params.items():
@@ -77,10 +87,15 @@ class State:
         new = replace(self.moved(layout), counts={name: self.counts.get(name, 0) for name in entries})
         for name, array in params.items():
             convert(array, new.array(name, "params"))
+            if "row_decay" in new.entries[name].slots:
+                new.array(name, "row_decay")[...] = new.array(name, "decay")
         return new
 
     def moved(self, layout: Layout) -> "State":
-        """Return a copy in that layout: with zeros for new slots, and without those that the layout lacks."""
+        """Return a copy in that layout: with zeros for new slots, and without those that the layout lacks.
+
+        Decay that lazy rows would have caught up with later is not lost with their slots.
+        """
         if layout is self.layout:
             memory = BUFFERS.take(layout.nbytes)
             memory[:] = self.memory
@@ -88,4 +103,7 @@ class State:
         new = State(self.t, layout, self.counts, BUFFERS.take_zeros(layout.nbytes))
         for tensor, slot in layout.offsets.keys() & self.layout.offsets.keys():
             new.array(tensor, slot)[...] = self.array(tensor, slot)
+        for tensor, slot in self.layout.offsets.keys() - layout.offsets.keys():
+            if slot == "row_decay" and (tensor, "params") in layout.offsets:
+                new.array(tensor, "params")[...] = self.settled(tensor)
         return new

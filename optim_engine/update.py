@@ -6,7 +6,7 @@ and held parameters over the old ones. Its results are the same to the bit.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -17,18 +17,22 @@ from optim_engine.buffers import BUFFERS
 from optim_engine.checks import check
 from optim_engine.config import Config
 from optim_engine.errors import NonFinite
-from optim_engine.jobs import Filled, Job
+from optim_engine.jobs import Job
 from optim_engine.layout import Layout
 from optim_engine.machine import ALONE, Machine
 from optim_engine.norms import by_name, first_non_finite, is_finite, norm
-from optim_engine.overrides import overridden
+from optim_engine.overrides import Overridden, overridden
 from optim_engine.plan import Plan, plan_of, plan_step, specs_of
 from optim_engine.rates import Rates
+from optim_engine.reports import Filled, Reports, Touched, Touching
+from optim_engine.row_plan import Planned, answered, plan_rows
 from optim_engine.run import Run
 from optim_engine.state import State
 from optim_engine.unscaled import unscaled
 from optim_engine.views import Views
 from optim_engine.walk import Update, Vectors
+
+_NO_ROWS: Arrays = {}
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Outcome:
     params: Arrays
     metrics: Metrics
     skipped: bool = False
+    touched: Sequence[Touched] = ()
+    """The bytes of the state's memory that `touching` was told, if it was called."""
 
 
 class Sent(NamedTuple):
@@ -83,72 +89,70 @@ def step(
     filled: Filled | None = None,
     machine: Machine = ALONE,
     in_place: bool = False,
+    rows: Arrays = _NO_ROWS,
+    touching: Touching | None = None,
 ) -> Outcome:
     """Return the next state, and the new parameters of the tensors in `grads`.
 
-    `params` has their parameters, with the same names, shapes and dtypes (float64, float32, float16 or bfloat16), but
-    none that the state holds (`config.hold_params`). Tensors that are held as float32 may come in `config.wire_dtype`.
-    `lr` replaces the scheduled learning rate for this step, except in groups with an lr of their own, and
-    `overrides` other hyperparameters too (`overridden`). Gradients are divided by `grad_scale` before their values are
-    checked (`unscaled`). `out` may give contiguous arrays for the new parameters, if the state does not hold them.
-    `machine` selects the kernel and threads.
+    `params` has their parameters, with the same names, shapes and dtypes, but none that the state holds
+    (`config.hold_params`). Tensors that are held as float32 may come in `config.wire_dtype`. `lr` and `overrides` are
+    for this step alone (`overridden`). Gradients are divided by `grad_scale` before their values are checked. `rows`
+    has the indices of the rows that some gradients are of (`row_plan.py`). `out` may give contiguous arrays for the new
+    parameters, if the state does not hold them. `machine` selects the kernel and threads.
 
-    `filled` is called once for every byte of the next state's memory, in ranges of about 1 MiB in any order, possibly
-    from several threads at once. A skipped step does not call it. If `step` raises, its calls and `out` are void.
-
-    With `in_place` the next state may take the memory of the given one, which is void afterwards, also if `step`
-    raises. Nobody else may read it (`buffers.is_sole`).
+    `filled` and `touching` are told of the next state's bytes (`reports.py`); void, like `out`, if `step` raises. With
+    `in_place` the next state may take the memory of the given one, which nobody else may read (`buffers.is_sole`), and
+    which is void afterwards, also if `step` raises.
 
     Raises `TensorMismatch`, `NonFinite` (for a gradient, if `config.on_non_finite` is "reject") and `InvalidConfig`
     (if the learning rate leaves the range of a float, or `overrides` or `grad_scale` is out of range).
     """
-    given, once = state, overridden(config, overrides, lr)
-    config = once.config
-    state, layout, plan = _planned(config, state, params, grads)
-    in_place = in_place or state is not given
-    rates = once.learning_rates(state.t + 1)
-    sent = Sent(params, grads, unscaled(grads, grad_scale))
-    return _stepped(config, state, layout, plan, sent, rates, out, filled, machine, in_place)
+    once = overridden(config, overrides, lr)
+    planned = _planned(once, state, params, grads, rows)
+    sent = Sent(params, planned.grads, unscaled(planned.grads, grad_scale))
+    reports = Reports(filled, touching if planned.layout is state.layout else None)
+    outcome = _stepped(once, planned, sent, out, reports, machine, in_place or planned.state is not state)
+    return replace(outcome, params=answered(planned.plan, outcome.params, rows)) if rows else outcome
 
 
 def _stepped(
-    config: Config,
-    state: State,
-    layout: Layout,
-    plan: Plan,
+    once: Overridden,
+    planned: Planned,
     sent: Sent,
-    rates: Rates,
     out: Arrays | None,
-    filled: Filled | None,
+    reports: Reports,
     machine: Machine,
     in_place: bool,
 ) -> Outcome:
     """Return the outcome of a step whose tensors were checked."""
-    params, came, grads = sent
+    config, (params, came, grads), (state, layout, plan, _) = once.config, sent, planned
+    rates = once.learning_rates(state.t + 1)
     dtypes = [_dtype_of(config, run, came) for run in plan.runs]
     gradients = _gathered(plan, grads, dtypes if grads is came else None)
     norm_first = _norm_comes_first(config)
     grad_norm = norm(by_name(grads), jobs.square_sum(gradients, plan, machine)) if norm_first else 0.0
     if bad := _first_bad(grads, grad_norm):
         if config.on_non_finite == "reject":
-            _refuse(grads, *bad)
-        return _skipped(config, state, sent, rates[None], grad_norm)
+            _refuse(plan, grads, *bad)
+        return _skipped(config, state, plan, sent, rates[None], grad_norm)
     scale = config.clip.scale(grad_norm) if config.clip else 1.0
-    old, new = _next(state, layout, plan, filled, in_place)
+    old, new = _next(state, layout, plan, in_place)
+    touched = plan.begin(new.memory, reports)
     θs = [None] * len(plan.runs) if config.hold_params else plan.gathered(params)
     out = None if config.hold_params else out
     todo = [
         _job(config, run, _update(config, run, new, rates, scale), _vectors(run, g, θ, old, new, out), dtype)
         for run, g, θ, dtype in zip(plan.runs, gradients, θs, dtypes, strict=True)
     ]
-    sums = jobs.run(todo, plan, new.memory, machine, filled)
+    sums = jobs.run(todo, plan, new.memory, machine, reports.filled)
+    plan.finish(new.memory, [job.vectors.new for job in todo], reports)
     if not norm_first:
         grad_norm = norm(by_name(grads), sums.gradients)
         if bad := _first_bad(grads, grad_norm):
-            _refuse(grads, *bad)
+            _refuse(plan, grads, *bad)
     after = _named(plan, [job.answer for job in todo], out)
     metrics = Metrics(rates[None], grad_norm, math.sqrt(sums.change), math.sqrt(sums.params), scale)
-    return Outcome(new, _answered(config, after, came), metrics)
+    return Outcome(new, _answered(config, after, came), metrics, touched=touched)
 
 
 def is_refused_early(config: Config, grads: Arrays, grad_scale: float = 1.0) -> bool:
@@ -187,20 +191,20 @@ def reapply(
     return Views(plan.places, after)
 
 
-def _planned(config: Config, state: State, params: Arrays, grads: Arrays) -> tuple[State, Layout, Plan]:
-    """Return the state with the parameters that it is to hold, the layout of the next one, and the plan of the step.
-
-    Raises `TensorMismatch` unless all tensors fit.
-    """
+def _planned(once: Overridden, state: State, params: Arrays, grads: Arrays, rows: Arrays) -> Planned:
+    """Return the plan of the step. Raises `TensorMismatch` unless all tensors fit."""
+    config = once.config
+    if rows or config.lazy_groups:
+        return plan_rows(config, state, params, grads, rows, once.learning_rates(state.t + 1))
     plan = plan_of(config, state, grads)
     if plan and plan.fits(params, grads, hold_params=config.hold_params):
-        return state, state.layout, plan
+        return Planned(state, state.layout, plan, grads)
     check(config, state, params, grads)
     if config.hold_params and params:
         state = state.with_params(params, config.wire_dtype)
     layout, plan = plan_step(config, state, grads)
     plan.came = specs_of(grads.values())
-    return state, layout, plan
+    return Planned(state, layout, plan, grads)
 
 
 def _norm_comes_first(config: Config) -> bool:
@@ -234,7 +238,8 @@ def _job(config: Config, run: Run, update: Update, vectors: Vectors, dtype: np.d
 
 def _update(config: Config, run: Run, new: State, rates: Rates, scale: float) -> Update:
     bound = config.clip.value if config.clip else None
-    return Update(run.rule, run.h, new.counts[run.tensors[0]], rates[run.group], scale, bound, run.shapes[0])
+    t, counts = run.count(new.counts)
+    return Update(run.rule, run.h, t, rates[run.group], scale, bound, run.shapes[0], counts)
 
 
 def _vectors(run: Run, g: Array, θ: Array | None, old: State, new: State, out: Arrays | None) -> Vectors:
@@ -246,16 +251,13 @@ def _vectors(run: Run, g: Array, θ: Array | None, old: State, new: State, out: 
     return Vectors(g, before, after)
 
 
-def _next(state: State, layout: Layout, plan: Plan, filled: Filled | None, in_place: bool) -> tuple[State, State]:
+def _next(state: State, layout: Layout, plan: Plan, in_place: bool) -> tuple[State, State]:
     """Return the state to read, and the next one to fill, which already has all that the step does not change."""
     if layout is not state.layout:
         state, in_place = state.moved(layout), True
     memory = state.memory if in_place else BUFFERS.take(len(state.memory))
-    for start, end in plan.untouched:
-        if not in_place:
-            memory[start:end] = state.memory[start:end]
-        if filled:
-            filled(memory, start, end)
+    for start, end in () if in_place else plan.untouched:
+        memory[start:end] = state.memory[start:end]
     return state, State(state.t + 1, layout, _counted(state, plan), memory)
 
 
@@ -277,14 +279,14 @@ def _first_bad(grads: Arrays, grad_norm: float) -> tuple[str, tuple[int, ...]] |
     return None
 
 
-def _refuse(grads: Arrays, tensor: str, index: tuple[int, ...]) -> NoReturn:
-    raise NonFinite(tensor, index, float(grads[tensor][index]))
+def _refuse(plan: Plan, grads: Arrays, tensor: str, index: tuple[int, ...]) -> NoReturn:
+    raise NonFinite(tensor, plan.index(tensor, index), float(grads[tensor][index]))
 
 
-def _skipped(config: Config, state: State, sent: Sent, lr: float, grad_norm: float) -> Outcome:
+def _skipped(config: Config, state: State, plan: Plan, sent: Sent, lr: float, grad_norm: float) -> Outcome:
     """Return the outcome of a skipped step: parameters as they came, which a session that holds them has taken."""
     params, grads, _ = sent
-    kept = {tensor: state.array(tensor, "params") if config.hold_params else params[tensor] for tensor in grads}
+    kept = {tensor: plan.held(state, tensor) if config.hold_params else params[tensor] for tensor in grads}
     metrics = Metrics(lr, grad_norm, 0.0, norm(by_name(kept)), 1.0)
     return Outcome(state, _answered(config, kept, grads), metrics, skipped=True)
 

@@ -18,7 +18,7 @@ from optim_engine.arrays import Array, Arrays, compute_dtype, convert, flat, uni
 from optim_engine.buffers import scratch
 from optim_engine.cautious import hold_back
 from optim_engine.layout import SLOTS
-from optim_engine.rule import At, Hyperparameters, Rule, Shape, Unit, elements
+from optim_engine.rule import At, Counts, Hyperparameters, Rule, Shape, Unit, elements
 from optim_engine.sums import Chunk, Part, settle, settled, squares
 
 NUMBERS = frozenset(name for name, slot in SLOTS.items() if slot.shape_of is not elements)
@@ -40,6 +40,8 @@ class Update:
     clip_value: float | None
     shape: Shape
     """The shape of the run's first tensor, which is the only one if the rule wants it whole."""
+    counts: tuple[int, ...] = ()
+    """The counts of rows where they differ; the vector `t` has the index of each element's."""
 
     @property
     def unit(self) -> Unit:
@@ -246,7 +248,8 @@ def _whole(update: Update, run: Vectors) -> Block:
 
 def _made(update: Update, sizes: Sequence[int], g: Array, old: Arrays, new: Arrays, room: Sequence[Array]) -> Block:
     """Return a block of those arrays and scratch rows. Its result is the output itself if that is possible."""
-    at = At(update.h, update.t, update.γ, sizes)
+    counts = Counts(update.counts, old["t"]) if update.counts else None
+    at = At(update.h, update.t, update.γ, sizes, counts=counts)
     params, target = old["params"], new["params"]
     wide_θ, spare, result, tmp, *rest = room
     θ = widened(params, wide_θ)

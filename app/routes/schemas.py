@@ -123,6 +123,10 @@ def _requests() -> dict[str, Document]:
                 "match": {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
                 "optimizer": {"enum": [*OPTIMIZERS, None], "description": "Their own optimizer, with its defaults."},
                 "name": {"type": ["string", "null"], "maxLength": LONGEST_NAME, "description": "For `overrides`."},
+                "sparse": {
+                    "enum": ["dense", "lazy", None],
+                    "description": "What a gradient of rows does to the others.",
+                },
             },
             "required": ["match"],
             "description": "Patterns for tensors' names, and the hyperparameters of the tensors that match.",

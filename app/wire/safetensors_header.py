@@ -29,6 +29,7 @@ SPECIAL: Mapping[str, Mapping[str, np.dtype[Any]]] = {
     "rows": {"I64": INT64},
     "at": {"I64": INT64},
     "scale": {"F32": DTYPES["float32"]},
+    "row_steps": {"I64": INT64},
 }
 """The dtypes of the sections that have others."""
 NAMES = {dtype: name for dtypes in (FLOATS, *SPECIAL.values()) for name, dtype in dtypes.items()}

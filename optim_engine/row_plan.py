@@ -1,0 +1,154 @@
+"""The plan of a step that names rows, or a tensor whose rows are lazy.
+
+A tensor whose rows are dense is updated like any other, by a gradient with zeros in the other rows. Lazy ones are
+updated row by row, and only their rows are read and written.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from optim_engine import lazy
+from optim_engine.arrays import Array, Arrays
+from optim_engine.checks import check
+from optim_engine.config import Config
+from optim_engine.errors import InvalidConfig, TensorMismatch
+from optim_engine.layout import Entry, Layout
+from optim_engine.plan import Plan, plan_step
+from optim_engine.rates import Rates
+from optim_engine.reports import Reports, Touched
+from optim_engine.row_runs import RowRun
+from optim_engine.rows import Rows, check_rows, check_values, spread
+from optim_engine.rule import Shape
+from optim_engine.state import State
+
+
+@dataclass
+class RowPlan(Plan):
+    """A plan in which some runs are of rows; its `untouched` ranges include the tensors of those."""
+
+    rates: Rates = field(default_factory=dict)
+
+    def begin(self, memory: Array, reports: Reports) -> Sequence[Touched]:
+        if not reports.touching:
+            return ()
+        touched = [part for run in self._row_runs for part in run.touched()]
+        reports.touching(memory, touched)
+        return touched
+
+    def finish(self, memory: Array, new: Sequence[Arrays], reports: Reports) -> None:
+        for run, vectors in zip(self.runs, new, strict=True):
+            if isinstance(run, RowRun):
+                run.finish(memory, vectors, self.rates[run.group])
+        if not reports.touching:
+            super().begin(memory, reports)
+
+    def held(self, state: State, tensor: str) -> Array:
+        for run in self._row_runs:
+            if tensor in run.tensors:
+                whole = run.shapes[0] == state.entries[tensor].spec.shape
+                return state.settled(tensor) if whole else state.settled(tensor, run.rows.of_table)
+        return super().held(state, tensor)
+
+    def index(self, tensor: str, index: tuple[int, ...]) -> tuple[int, ...]:
+        runs = [run for run in self._row_runs if tensor in run.tensors]
+        return (runs[0].rows.index(index[0]), *index[1:]) if runs and index else index
+
+    @property
+    def _row_runs(self) -> Iterator[RowRun]:
+        return (run for run in self.runs if isinstance(run, RowRun))
+
+
+class Planned(NamedTuple):
+    """A step whose tensors were checked: the state with the parameters that it is to hold, the layout of the next one,
+    the plan, and the gradients, those of dense rows with zeros in the others."""
+
+    state: State
+    layout: Layout
+    plan: Plan
+    grads: Arrays
+
+
+def plan_rows(config: Config, state: State, params: Arrays, grads: Arrays, rows: Arrays, rates: Rates) -> Planned:
+    """Return the plan of a step; `rows` has the indices of the rows that some gradients are of.
+
+    Raises `TensorMismatch` unless all tensors fit and their rules take rows, and `InvalidConfig` if the decay of lazy
+    rows at those learning rates cannot be caught up.
+    """
+    shapes = _checked(config, state, params, grads, rows)
+    if config.hold_params and params:
+        state = state.with_params(params, config.wire_dtype)
+    groups = config.groups_of({**state.entries, **grads})
+    lazily = [tensor for tensor in grads if groups[tensor] in config.lazy_groups]
+    whole = {tensor: g for tensor, g in grads.items() if tensor not in lazily}
+    whole |= {tensor: spread(grads[tensor], rows[tensor], shapes[tensor]) for tensor in rows if tensor in whole}
+    grads = {**grads, **whole}
+    state = _begun(config, state, lazily, groups)
+    layout, plan = plan_step(config, state, whole)
+    if not lazily:
+        return Planned(state, layout, plan, grads)
+    runs = [
+        RowRun.of(config, state, layout, tensor, Rows.of(rows[tensor]) if tensor in rows else None)
+        for tensor in sorted(lazily)
+    ]
+    for run in runs:
+        if refusal := lazy.refusal_of_rate(run.h, rates[run.group]):
+            raise InvalidConfig("lr", refusal)
+    return Planned(state, layout, RowPlan(tuple(grads), False, (*plan.runs, *runs), plan.untouched, rates=rates), grads)
+
+
+def answered(plan: Plan, params: Arrays, rows: Arrays) -> Arrays:
+    """Return the parameters of a step with only the named rows of each tensor."""
+    whole = {tensor for run in plan.runs if not isinstance(run, RowRun) for tensor in run.tensors}
+    return {
+        tensor: Rows.of(rows[tensor]).of_table(array) if tensor in rows and tensor in whole else array
+        for tensor, array in params.items()
+    }
+
+
+def _checked(config: Config, state: State, params: Arrays, grads: Arrays, rows: Arrays) -> Mapping[str, Shape]:
+    """Return the shapes of the tensors in `rows`; check all tensors."""
+    whole = dict(grads)
+    for tensor, indices in rows.items():
+        if tensor not in grads:
+            raise TensorMismatch(tensor, "has rows and no gradient: send the gradient of these rows")
+        shape = _shape_of(config, state, params, tensor)
+        check_rows(tensor, indices, shape)
+        check_values(tensor, grads[tensor], indices, shape)
+        whole[tensor] = np.broadcast_to(np.zeros((), grads[tensor].dtype), shape)
+    check(config, state, params, whole)
+    groups = config.groups_of({**state.entries, **whole})
+    for tensor in rows:
+        group = groups[tensor]
+        if refusal := config.rule_of(group).refuses_rows(config.hyperparameters_of(group)):
+            raise TensorMismatch(tensor, f"is updated by {config.optimizer_of(group)}, which {refusal}")
+    return {tensor: whole[tensor].shape for tensor in rows}
+
+
+def _shape_of(config: Config, state: State, params: Arrays, tensor: str) -> Shape:
+    if not config.hold_params:
+        words = "has rows, and the session does not hold its parameter: create one with `hold_params`, or send all rows"
+        raise TensorMismatch(tensor, words)
+    if tensor in params:
+        return params[tensor].shape
+    if tensor not in state.entries:
+        raise TensorMismatch(tensor, "has rows and is not known: send its whole parameter too, or PUT …/params first")
+    return state.entries[tensor].spec.shape
+
+
+def _begun(config: Config, state: State, tensors: Collection[str], groups: Mapping[str, int | None]) -> State:
+    """Return the state with the slots of these tensors, whose rows are lazy. Rows that had no count of their own get
+    the tensor's."""
+    entries = {
+        tensor: Entry(state.entries[tensor].spec, config.slots_of(groups[tensor], state.entries[tensor].spec.shape))
+        for tensor in tensors
+    }
+    if entries.items() <= state.entries.items():
+        return state
+    new = state.moved(Layout({**state.entries, **entries}))
+    for tensor in tensors:
+        if lazy.STEPS.name not in state.entries[tensor].slots:
+            new.array(tensor, lazy.STEPS.name)[...] = state.counts[tensor]
+    return new
