@@ -13,17 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from app.errors import MalformedBody
+from app.errors import TensorMismatch as ServiceMismatch
 from app.expansion import expanded, expanded_nbytes, outline
 from app.main import create_app
 from app.settings import Settings
 from app.step import StepRequest
-from optim_engine import Layout
+from app.wire.codec import Limits
+from app.wire.codecs import SAFETENSORS as SAFETENSORS_CODEC
+from optim_engine import Layout, TensorMismatch
 from optim_engine.arrays import Array
 from tests.service.calls import SAFETENSORS, create, problem, read_binary, running, serving
 from tests.wire import package
 from tests.wire.steps import ONCE
 
 NOTHING = Layout({})
+LIMITS = Limits(max_tensors=9, max_name_length=9)
 W = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
 DENSE = np.zeros(12, np.float32)
 DENSE[[1, 4, 11]] = -0.5, 2.0, 0.25
@@ -102,6 +107,27 @@ def test_int8_and_its_indices_are_those_of_a_twin(parts: tuple[Array, Array, Arr
     (shape,) = outline(request, NOTHING).values()
     assert (shape.dtype, shape.shape) == (g.dtype, g.shape)
     assert expanded_nbytes(request, NOTHING) == g.nbytes + 4 * size
+
+
+SMALL = st.lists(st.integers(-1, 13), max_size=4)
+
+
+@given(SMALL, st.integers(0, 4), st.sampled_from([None, 0, 1, 2]), st.booleans())
+def test_a_body_is_expanded_or_refused_as_a_twin_does(at: list[int], k: int, scales: int | None, has_at: bool) -> None:
+    q = np.arange(k, dtype=np.float32 if scales is None else np.int8)
+    parts = {"params/w": W, "grads/w": q} | ({"at/w": np.int64(at)} if has_at else {})
+    if scales is not None:
+        parts["scale/w"] = np.full(scales, 0.5, np.float32)
+    is_sorted = at == sorted(set(at)) and all(0 <= i < W.size for i in at)
+    fits = (not has_at or (is_sorted and len(at) == k)) and (scales in (None, 1) or (scales == 0 and k == 0))
+    try:
+        g = expanded(SAFETENSORS_CODEC.read_step(package.save(parts), LIMITS, ONCE), NOTHING).grads["w"]
+    except (MalformedBody, ServiceMismatch, TensorMismatch):
+        assert not fits
+        return
+    assert fits
+    expected = twin(q.tolist(), [1.0 if scales is None else 0.5], at if has_at else None, W.size)
+    assert g.reshape(-1).tolist() == expected
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, ml_dtypes.bfloat16])
