@@ -119,6 +119,8 @@ def lines(session: Session, found: Mapping[str, str]) -> dict[str, str]:
 
     `session` is the one before the step. Which halves stand still differs from step to step: the first ones are named.
     """
+    if not found:
+        return {}
     first, notes = f" (first at step {session.step + 1})", session.notes
     return {
         kind: notes[kind]
@@ -137,9 +139,12 @@ def of_outcome(
     """
     if outcome.skipped:
         return {}
-    grads, still = request.grads, unmoved(halves_of(outcome.state.layout), before, after)
+    grads, layout, halves = request.grads, outcome.state.layout, halves_of(outcome.state.layout)
+    if not halves and layout is session.layout and outcome.metrics.grad_norm >= SMALLEST_NORMAL_HALF:
+        return {}  # known tensors, with enough digits
+    still = unmoved(halves, before, after)
     return {
-        **_unknown_names(session, outcome.state.layout, grads),
+        **_unknown_names(session, layout, grads),
         **_rounded_away(session.config, outcome, request, still),
         **_underflow(outcome, grads),
     }

@@ -75,10 +75,10 @@ class StateCache:
         text = self._text(entry)
         self.drop(session_id)
         cost = _cost(entry, text)
-        kept = _shared(Loaded(_without_document(entry.head), entry.session, entry.state))
-        self._entries[session_id] = kept, cost, text
+        self._entries[session_id] = _shared(_without_document(entry)), cost, text
         self.nbytes += cost
-        self._make_room()
+        if self.nbytes > self._limit:
+            self._make_room()
 
     def _text(self, entry: Loaded) -> int:
         """Return about how many bytes the document has; it is not written for that if it is like the one before."""
@@ -111,11 +111,13 @@ class StateCache:
             self.nbytes -= entry[1]
 
 
-def _without_document(head: Head) -> Head:
-    if head.is_unwritten:  # its document is a function of the session, which is here too
-        return head
+def _without_document(entry: Loaded) -> Loaded:
+    head = entry.head
+    if head.is_unwritten:  # the document is a function of the session, which is kept, too
+        return entry
     names = head.session_id, head.tenant, head.version, head.token
-    return Head(*names, b"", head.pieces, head.expires_at, head.leftovers, head.earlier)
+    bare = Head(*names, b"", head.pieces, head.expires_at, head.leftovers, head.earlier)
+    return Loaded(bare, entry.session, entry.state)
 
 
 def _reads_alike(before: Session, after: Session) -> bool:
@@ -129,8 +131,9 @@ def _reads_alike(before: Session, after: Session) -> bool:
 
 def _shared(entry: Loaded) -> Loaded:
     """Return the entry with an array of its own on the state's memory."""
-    state = entry.state.shared()
-    return entry if state is entry.state else Loaded(entry.head, entry.session, state)
+    if entry.state.memory.base is None:
+        return entry
+    return Loaded(entry.head, entry.session, entry.state.shared())
 
 
 def _cost(entry: Loaded, text: int) -> int:

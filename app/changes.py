@@ -243,7 +243,7 @@ def _kept(
         key=request.once.key,
         body=request.once.request,
         lr=request.lr,
-        metrics={name: plain.number(value) for name, value in vars(outcome.metrics).items()},
+        metrics=plain.numbers(vars(outcome.metrics)),
         digest=after.digest,
         params_digest=params_digest(outcome.params, checksums, None if outcome.skipped else after.layout),
         warnings=warnings,

@@ -38,7 +38,7 @@ _HEADERS: WeakKeyDictionary[Layout, dict[tuple[Any, ...], Header]] = WeakKeyDict
 
 def checksums_of(arrays: Arrays) -> dict[str, int]:
     """Return the checksum of each array's bytes."""
-    return dict(zip(arrays, map(_checksum, arrays.values()), strict=True))
+    return {name: _checksum(x) for name, x in arrays.items()}
 
 
 def number_checksums_of(arrays: Arrays) -> dict[str, int]:

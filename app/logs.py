@@ -32,6 +32,8 @@ CHATTER = (
 REQUEST = "request"
 """The event of the line that each request has. Below a warning, these lines wait for each other."""
 JSON = json.JSONEncoder(default=repr)
+PLAIN_TYPES = frozenset((str, int, float))
+"""The types of values that are shown as they are."""
 QUOTED = re.compile("[ \t=\r\n\"']")
 """The characters that put a text into quotes."""
 RESET, BRIGHT, DIM, NAME, VALUE = "\33[0m", "\33[1m", "\33[2m", "\33[36m", "\33[35m"
@@ -159,11 +161,22 @@ class _Formatter(logging.Formatter):
         return _rendered(self._render, record.created, record.levelno, parts, REQUEST_ID.get(), exception)
 
 
+class Look(NamedTuple):
+    """The look of a line for people: of its start (time, the level's colour, level, event) and of a field."""
+
+    start: str
+    field: str
+
+
+PLAIN = Look("%s [%.0s%-9s] %s", "%s=%s")
+PAINTED = Look(f"{DIM}%s{RESET} [%s{BRIGHT}%-9s{RESET}] {BRIGHT}%s{RESET}", f"{NAME}%s{RESET}={VALUE}%s{RESET}")
+
+
 def _render(form: str) -> Render:
     if form == "json":
         return _as_json
     has_colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    return partial(_as_text, _painted if has_colours else _plain)
+    return partial(_as_text, PAINTED if has_colours else PLAIN)
 
 
 def _as_json(created: float, parts: dict[str, object]) -> str:
@@ -172,12 +185,12 @@ def _as_json(created: float, parts: dict[str, object]) -> str:
     return JSON.encode({**parts, "timestamp": when.replace("+00:00", "Z")})
 
 
-def _as_text(paint: Callable[[object, str], str], created: float, parts: dict[str, object]) -> str:
+def _as_text(look: Look, created: float, parts: dict[str, object]) -> str:
     """Return a line for people."""
     event, level, exception = parts.pop("event"), str(parts.pop("level")), parts.pop("exception", None)
-    shown_level = paint(f"{level:9}", LEVELS.get(level, "") + BRIGHT)
-    words = [paint(_second(int(created)), DIM), f"[{shown_level}]", paint(event, BRIGHT)]
-    words += [f"{paint(name, NAME)}={paint(_shown(value), VALUE)}" for name, value in parts.items()]
+    words = [look.start % (_second(int(created)), LEVELS.get(level, ""), level, event)]
+    shown = parts if _are_plain(parts) else {name: _shown(value) for name, value in parts.items()}
+    words += [look.field % pair for pair in shown.items()]
     return " ".join(words) + (f"\n{exception}" if exception else "")
 
 
@@ -186,12 +199,10 @@ def _second(created: int) -> str:
     return datetime.fromtimestamp(created, UTC).isoformat(" ").replace("+00:00", "Z")
 
 
-def _plain(text: object, _: str) -> str:
-    return str(text)
-
-
-def _painted(text: object, colour: str) -> str:
-    return f"{colour}{text}{RESET}"
+def _are_plain(parts: Mapping[str, object]) -> bool:
+    """Return whether all values are numbers, or texts that need no quotes: those of most requests."""
+    values = parts.values()
+    return PLAIN_TYPES.issuperset(map(type, values)) and not QUOTED.search("".join(map(str, values)))
 
 
 def _shown(value: object) -> str:

@@ -58,7 +58,7 @@ class Pieces:
         for i, data in enumerate(parts):
             if i not in self._found:
                 self._add(i, data)
-        return tuple(self._found[i] for i in range(len(parts)))
+        return tuple([self._found[i] for i in range(len(parts))])
 
     def _changed(self, changing: Changing, data: memoryview) -> tuple[Piece, ...]:
         """Return the old pieces, and new ones in place of those that have changed."""

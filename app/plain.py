@@ -1,6 +1,7 @@
 """Plain values: numbers and times as JSON can write them."""
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 
@@ -9,6 +10,13 @@ def number(x: float | None) -> float | str | None:
     if x is None or math.isfinite(x):
         return x
     return "NaN" if math.isnan(x) else "Infinity" if x > 0 else "-Infinity"
+
+
+def numbers(values: Mapping[str, float]) -> dict[str, float | str | None]:
+    """Return the values by name, each as `number` does."""
+    if math.isfinite(sum(values.values())):  # then each is
+        return dict(values)
+    return {name: number(value) for name, value in values.items()}
 
 
 def instant(seconds: float | None) -> str | None:

@@ -4,7 +4,7 @@ The dependencies are coroutines although they wait for nothing: FastAPI runs oth
 """
 
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated
 
 from fastapi import Depends, Request
 
@@ -49,7 +49,8 @@ class Service:
 
 async def service_of(request: Request) -> Service:
     """Return the service that a request came to."""
-    return cast(Service, request.app.state.service)
+    service: Service = request.scope["app"].state.service
+    return service
 
 
 async def reader(request: Request) -> Caller:

@@ -14,7 +14,7 @@ from optim_engine.arrays import Arrays
 
 def nbytes_of(arrays: Arrays) -> int:
     """Return how many bytes the arrays have."""
-    return sum(array.nbytes for array in arrays.values())
+    return sum([array.nbytes for array in arrays.values()]) if arrays else 0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ that is used here, `reduceat`, is checked before.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from math import inf
+from math import inf, isfinite
 from typing import Any, Protocol
 
 import numpy as np
@@ -193,7 +193,8 @@ def settled(totals: Array, dtype: np.dtype[Any]) -> bool:
     """Return whether all sums of squares are finite, and in float32 also large enough to have lost nothing."""
     least = TRUSTED if dtype.itemsize == 4 else 0.0
     if len(totals) == 1:
-        return all(least <= total < inf for total in totals[0].tolist())
+        row = totals[0].tolist()
+        return isfinite(sum(row)) and bool(min(row) >= least)
     return bool(totals.min(initial=inf) >= least and totals.max(initial=0) < inf)
 
 

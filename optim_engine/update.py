@@ -131,7 +131,7 @@ def _stepped(
     gradients = _gathered(plan, grads, dtypes if grads is came else None)
     norm_first = _norm_comes_first(config)
     grad_norm = norm(by_name(grads), jobs.square_sum(gradients, plan, machine)) if norm_first else 0.0
-    if bad := _first_bad(grads, grad_norm):
+    if not math.isfinite(grad_norm) and (bad := _first_bad(grads)):
         if config.on_non_finite == "reject":
             _refuse(plan, grads, *bad)
         return _skipped(config, state, plan, sent, rates[None], grad_norm)
@@ -148,7 +148,7 @@ def _stepped(
     plan.finish(new.memory, [job.vectors.new for job in todo], reports)
     if not norm_first:
         grad_norm = norm(by_name(grads), sums.gradients)
-        if bad := _first_bad(grads, grad_norm):
+        if not math.isfinite(grad_norm) and (bad := _first_bad(grads)):
             _refuse(plan, grads, *bad)
     after = _named(plan, [job.answer for job in todo], out)
     metrics = Metrics(rates[None], grad_norm, math.sqrt(sums.change), math.sqrt(sums.params), scale)
@@ -269,10 +269,8 @@ def _counted(state: State, plan: Plan) -> Mapping[str, int]:
     return {**counts, **{tensor: counts.get(tensor, 0) + 1 for tensor in plan.tensors}}
 
 
-def _first_bad(grads: Arrays, grad_norm: float) -> tuple[str, tuple[int, ...]] | None:
-    """Return the tensor and index of the first element that is not finite; with a finite norm there is none."""
-    if math.isfinite(grad_norm):
-        return None
+def _first_bad(grads: Arrays) -> tuple[str, tuple[int, ...]] | None:
+    """Return the tensor and index of the first element that is not finite, if there is one."""
     for tensor, g in sorted(grads.items()):
         if (index := first_non_finite(g)) is not None:
             return tensor, index

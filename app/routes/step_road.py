@@ -18,18 +18,25 @@ from app.web.body import BULK_BYTES
 
 ROUTE = next(route for route in steps.router.routes if getattr(route, "name", "") == "take_step")
 PATH = re.compile(r"/v1/sessions/([^/]+)/steps")
+STEP = "optim.step"
+"""The key in the scope of a step's request of the session's id."""
 
 
 def is_step(scope: Scope) -> bool:
     """Return true for the request of a step without a query."""
+    if STEP in scope:
+        return True
     if scope["type"] != "http" or scope["method"] != "POST" or scope["query_string"] or scope.get("root_path"):
         return False
-    return PATH.fullmatch(scope["path"]) is not None
+    match = PATH.fullmatch(scope["path"])
+    if match:
+        scope[STEP] = match[1]
+    return match is not None
 
 
 async def step_road(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer `POST /v1/sessions/{session_id}/steps`."""
-    session_id = _session_id(scope)
+    session_id = scope[STEP]
     scope["route"], scope["path_params"] = ROUTE, {"session_id": session_id}
     response = await _answer(RoadRequest(scope, receive), session_id)
     await response(scope, receive, send)
@@ -39,14 +46,16 @@ class Fields(Headers):
     """The header fields of a request, found by name in a dictionary."""
 
     def __init__(self, scope: Scope) -> None:
-        super().__init__(scope=scope)
-        self._by_name = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(self.raw)}
+        fields = scope["headers"]
+        super().__init__(raw=fields)
+        self._by_name = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(fields)}
+        self._has_repeated = len(self._by_name) < len(fields)
 
     def get(self, key: str, default: str | None = None) -> str | None:  # type: ignore[override]
         return self._by_name.get(key, default)
 
     def getlist(self, key: str) -> list[str]:
-        if len(self._by_name) < len(self.raw):
+        if self._has_repeated:
             return super().getlist(key)
         return [self._by_name[key]] if key in self._by_name else []
 
@@ -54,17 +63,12 @@ class Fields(Headers):
 class RoadRequest(Request):
     """The request of a step."""
 
+    headers: Headers = Headers()
+    """Not a property: a step looks at it ten times."""
+
     def __init__(self, scope: Scope, receive: Receive) -> None:
         super().__init__(scope, receive)
-        self._fields = Fields(scope)
-
-    @property
-    def headers(self) -> Headers:
-        return self._fields
-
-
-def _session_id(scope: Scope) -> str:
-    return str(scope["path"]).split("/")[3]
+        self.headers = Fields(scope)
 
 
 async def _answer(request: Request, session_id: str) -> Response:
@@ -86,7 +90,7 @@ class StepsAtOnce:
 
     def is_free(self, scope: Scope) -> bool:
         service = self._service
-        return service.admission.is_open and service.stepping.is_quick(_session_id(scope), _length(scope))
+        return service.admission.is_open and service.stepping.is_quick(scope[STEP], _length(scope))
 
 
 def _length(scope: Scope) -> int:

@@ -90,7 +90,8 @@ class Http(Starting):
             data = data[parsed:]
 
     def on_message_begin(self) -> None:
-        self._deadlines.expect_head()
+        if not self._deadlines.has_incoming:
+            self._deadlines.expect_head()
         if not self.flow.write_paused:
             self._deadlines.end_outgoing()  # the client has the answer before
         super().on_message_begin()
@@ -106,7 +107,9 @@ class Http(Starting):
         super().on_headers_complete()
         if self.scope["method"] != "HEAD":  # whose answer has no body to wait for
             self.cycle.transport = OneWrite(self.transport, self.loop)  # type: ignore[assignment]
-        found: dict[str, Any] = {BODY_EXTENSION: Body(self._lane, self.cycle), REGIONS_EXTENSION: self._regions}
+        found: dict[str, Any] = {REGIONS_EXTENSION: self._regions}
+        if self._held is None:  # the lane is for large bodies
+            found[BODY_EXTENSION] = Body(self._lane, self.cycle)
         self.scope["extensions"] = found
 
     def on_body(self, body: bytes) -> None:

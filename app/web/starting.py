@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
-from starlette.types import ASGIApp, Scope
+from starlette.types import Scope
 from uvicorn import Config
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -37,7 +37,7 @@ class Starting(HttpToolsProtocol):
         self._at_once: AtOnce | None = app_state.get(AT_ONCE)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        scope = cast(Scope, cycle.scope)
+        scope: Scope = cycle.scope  # type: ignore[assignment]
         if self._at_once is None or cycle.waiting_for_100_continue or not self._at_once.may_take(scope):
             self._begin(cycle, partial(self._start, cycle, app))
         elif cycle.more_body:
@@ -61,11 +61,12 @@ class Starting(HttpToolsProtocol):
     def _start_at_once(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Start a request that may be answered at once: without a task if its body is whole and nothing has to wait."""
         is_whole = cycle.keep_alive and not cycle.more_body
-        if not is_whole or self._at_once is None or not self._at_once.is_free(cast(Scope, cycle.scope)):
+        scope: Scope = cycle.scope  # type: ignore[assignment]
+        if not is_whole or self._at_once is None or not self._at_once.is_free(scope):
             self._start(cycle, app)
             return
         self.flow.resume_reading()
-        answering: Any = with_whole_answers(cast(ASGIApp, app), cycle, self.transport)
+        answering: Any = with_whole_answers(app, cycle, self.transport)  # type: ignore[arg-type]
         if (task := start(cycle.run_asgi(answering), self.loop)) is not None:
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)

@@ -110,8 +110,9 @@ class Telemetry:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                added = {"x-request-id": request_id, **scope.get(HEADERS, {})}
-                message["headers"] = [*message["headers"], *((k.encode(), v.encode()) for k, v in added.items())]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if HEADERS in scope:
+                    message["headers"] += [(name.encode(), value.encode()) for name, value in scope[HEADERS].items()]
             await send(message)
 
         token = REQUEST_ID.set(request_id)

@@ -59,10 +59,7 @@ class SafetensorsTensors(Codec):
 
     def read_step(self, body: Buffer, limits: Limits, once: Once) -> StepRequest:
         header, sections = _read(body, STEP_SECTIONS, limits)
-        metadata = header.metadata or {}
-        if unknown := metadata.keys() - {*STEP_METADATA, "format"}:
-            expected = ", ".join(STEP_METADATA)
-            raise MalformedBody(f"unknown member {min(unknown)!r:.80} of __metadata__; expected one of {expected}")
+        given = _read_metadata(header.metadata, limits) if header.metadata else {}
         grads, rows = sections["grads"], checked_rows(sections["rows"], sections["grads"])
         return StepRequest(
             grads=grads,
@@ -71,11 +68,7 @@ class SafetensorsTensors(Codec):
             at=checked_at(sections["at"], grads, rows),
             scale=checked_scale(sections["scale"], grads, header.names_of(INT8)),
             params=sections["params"],
-            step=checked_step(number_of(metadata, "step", int)),
-            lr=checked_lr(number_of(metadata, "lr", float)),
-            overrides=_from_json(metadata, "overrides", limits),
-            grad_scale=checked_grad_scale(number_of(metadata, "grad_scale", float)),
-            loss=number_of(metadata, "loss", float),
+            **given,
         )
 
     def write_answer(self, answer: StepAnswer, forms: Mapping[str, str]) -> list[Buffer]:
@@ -189,6 +182,20 @@ def _head(metadata: Mapping[str, str], entries: bytes) -> bytes:
         entries = b'{"__metadata__":%b%b%b' % (orjson.dumps(metadata), b"," * (entries != b"{}"), entries[1:])
     padding = -len(entries) % 8
     return b"%b%b%b" % ((len(entries) + padding).to_bytes(8, "little"), entries, b" " * padding)
+
+
+def _read_metadata(metadata: Mapping[str, str], limits: Limits) -> dict[str, Any]:
+    """Return the members of a step that its metadata has. Raises `MalformedBody`."""
+    if unknown := metadata.keys() - {*STEP_METADATA, "format"}:
+        expected = ", ".join(STEP_METADATA)
+        raise MalformedBody(f"unknown member {min(unknown)!r:.80} of __metadata__; expected one of {expected}")
+    return {
+        "step": checked_step(number_of(metadata, "step", int)),
+        "lr": checked_lr(number_of(metadata, "lr", float)),
+        "overrides": _from_json(metadata, "overrides", limits),
+        "grad_scale": checked_grad_scale(number_of(metadata, "grad_scale", float)),
+        "loss": number_of(metadata, "loss", float),
+    }
 
 
 def _from_json(metadata: Mapping[str, str], name: str, limits: Limits) -> Any:

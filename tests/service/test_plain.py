@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from app.plain import instant, number
+from app.plain import instant, number, numbers
 
 
 @pytest.mark.parametrize("x", [None, 0.0, -0.0, 5e-324, -1.7976931348623157e308])
@@ -32,3 +32,10 @@ def test_a_number_that_is_not_finite_becomes_text(x: float, text: str) -> None:
 )
 def test_a_time_is_written_in_utc_to_the_millisecond(seconds: float | None, text: str | None) -> None:
     assert instant(seconds) == text
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"a": 1.0, "b": 1e308, "c": 1e308}, {"a": math.inf, "b": -math.inf, "c": math.nan}]
+)
+def test_numbers_are_written_each_as_one_number_is(values: dict[str, float]) -> None:
+    assert numbers(values) == {name: number(value) for name, value in values.items()}
