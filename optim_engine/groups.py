@@ -145,14 +145,11 @@ def _read_group(where: str, group: object, hyperparameters: Hyperparameters) -> 
         overrides={name: value for name, value in group.items() if name not in BESIDE},
         optimizer=_read_optimizer(f"{where}.optimizer", group.get("optimizer")),
         name=_read_name(f"{where}.name", group.get("name")),
-        sparse=_SPARSE["read"](f"{where}.sparse", group.get("sparse") or "dense"),
+        sparse=_read_sparse(f"{where}.sparse", group.get("sparse")),
     )
     base = read.base(hyperparameters)
     effective = read_fields(where, type(base), read.overrides, base=base)
     return replace(read, overrides={name: getattr(effective, name) for name in read.overrides})
-
-
-_SPARSE = choice(*get_args(Sparse)).metadata
 
 
 def _read_optimizer(where: str, optimizer: object) -> str | None:
@@ -160,6 +157,14 @@ def _read_optimizer(where: str, optimizer: object) -> str | None:
         return None
     check_known(where, optimizer, OPTIMIZERS)
     return str(optimizer)
+
+
+def _read_sparse(where: str, sparse: object) -> Sparse:
+    read: Sparse = _SPARSE["read"](where, "dense" if sparse is None else sparse)
+    return read
+
+
+_SPARSE = choice(*get_args(Sparse)).metadata
 
 
 def _read_name(where: str, name: object) -> str | None:

@@ -30,22 +30,21 @@ def viewed(config: Config, state: State, view: View) -> dict[str, Array]:
 
     A tensor that no step has updated answers its parameter.
     """
-    of = {"eval": _evaluated, "average": _averaged}[view]
+    of, groups = {"eval": _evaluated, "average": _averaged}[view], config.groups_of(state.entries, limited=False)
     return {
-        tensor: rounded(of(config, state, tensor), θ.dtype) if state.counts[tensor] else θ
+        tensor: rounded(of(config, state, tensor, groups[tensor]), θ.dtype) if state.counts[tensor] else θ
         for tensor, θ in state.held().items()
     }
 
 
-def _evaluated(config: Config, state: State, tensor: str) -> Array:
+def _evaluated(config: Config, state: State, tensor: str, group: int | None) -> Array:
     entry = state.entries[tensor]
     slots = {slot: state.array(tensor, slot) for slot in entry.moments}
     θ = state.array(tensor, "params").astype(entry.spec.compute_dtype)
-    group = config.group_of(tensor)
     x: Array = config.rule_of(group).evaluated(config.hyperparameters_of(group), θ, slots)
     return x
 
 
-def _averaged(config: Config, state: State, tensor: str) -> Array:
+def _averaged(config: Config, state: State, tensor: str, group: int | None) -> Array:
     assert config.average
     return config.average.value(state.array(tensor, "average"), state.counts[tensor])

@@ -10,11 +10,12 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 from optim_client import _calls, settings
-from optim_client.settings import Changes, EffectiveSettings, Hyperparameters, Settings
+from optim_client.settings import Changes, EffectiveSettings, Group, Hyperparameters, Settings
 
 from app.session import Session
 from app.wire.session_json import CHANGEABLE, CREATION
 from optim_engine import OPTIMIZERS, Config
+from optim_engine.groups import BESIDE
 from tests import contract
 
 RULES = [get_type_hints(rule.settings) for rule in OPTIMIZERS.values()]
@@ -107,6 +108,10 @@ def test_a_change_takes_every_setting_that_may_change() -> None:
 
 def test_a_session_has_every_setting() -> None:
     assert {field.name for field in fields(EffectiveSettings)} == CREATION.keys()
+
+
+def test_a_group_takes_what_stands_beside_its_hyperparameters() -> None:
+    assert Group.__annotations__.keys() - Hyperparameters.__annotations__ == set(BESIDE)
 
 
 @pytest.mark.parametrize("name", PLAIN)

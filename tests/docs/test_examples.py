@@ -83,6 +83,12 @@ def test_every_optimizer_finds_the_valley() -> None:
     assert all(float(height) < 0.05 for height in heights)
 
 
+def test_muon_beside_adamw_needs_fewer_steps(url: str) -> None:
+    found = re.search(r"^muon and adamw: (\S+) steps, adamw alone: (\S+) steps$", run("muon.py", url), re.MULTILINE)
+    assert found
+    assert float(found[1]) < float(found[2]) < 60
+
+
 def test_git_ignores_what_an_example_leaves() -> None:
     [folder] = re.findall(r'else "(\w+)"\)', read("examples/checkpoints.py"))
     assert f"/{folder}/" in read(".gitignore").splitlines()

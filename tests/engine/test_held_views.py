@@ -40,7 +40,7 @@ def test_evaluated_parameters_are_rounded_once() -> None:
     assert found["b"] == 1
 
 
-def test_a_tensor_of_a_rule_without_such_a_view_answers_its_parameter() -> None:
+def test_a_tensor_without_such_a_view_answers_its_parameter() -> None:
     groups = [{"match": ["a"], "optimizer": "schedule_free_sgd"}]
     config = Config.parse("sgd", groups=groups, hold_params=True)
     assert views_of(config) == ("eval",)

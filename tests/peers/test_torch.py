@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from optim_engine import State, step
+from optim_engine import Config, State, step
 from optim_engine.arrays import Array
 from tests.engine.cases import RULES, Case
 from tests.peers.runs import assert_near, engine, gradients, initial
@@ -119,6 +119,30 @@ def test_parameters_and_moments_agree_after_1000_steps(case: Case, dtype: type[n
         torch.set_default_dtype(torch.float32)
     assert_near(params, theirs, 1e-2 if case.optimizer == "muon" else None)  # torch's iterates in bfloat16
     assert_near(moments_of(state), moments)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+def test_muon_beside_adamw_agrees_after_1000_steps(dtype: type[np.floating]) -> None:
+    groups = [{"match": ["dense.weight"], "optimizer": "muon", "lr": 0.02}, {"match": ["*bias"], "weight_decay": 0.0}]
+    config = Config.parse("adamw", hyperparameters={"lr": 0.01}, groups=groups, clip={"global_norm": 3.0})
+    after, _, _ = engine(config, dtype)
+    ours = dict(after)
+    params = {name: torch.nn.Parameter(torch.from_numpy(array.copy())) for name, array in initial(dtype).items()}
+    bias, rest = [params["dense.bias"]], [params["conv"], params["gain"]]
+    peers = [
+        torch.optim.Muon([params["dense.weight"]], lr=0.02),
+        torch.optim.AdamW([{"params": rest}, {"params": bias, "weight_decay": 0.0}], lr=0.01),
+    ]
+    for grads in gradients(dtype):
+        for name, grad in grads.items():
+            params[name].grad = torch.from_numpy(grad.copy())
+        torch.nn.utils.clip_grad_norm_(list(params.values()), 3.0)
+        for peer in peers:
+            peer.step()
+    theirs = {name: param.detach().numpy() for name, param in params.items()}
+    matrix = {"dense.weight": theirs.pop("dense.weight")}
+    assert_near({"dense.weight": ours.pop("dense.weight")}, matrix, 1e-2)  # torch's iterates in bfloat16
+    assert_near(ours, theirs)
 
 
 def test_this_is_the_torch_that_the_defaults_are_taken_from() -> None:

@@ -3,11 +3,13 @@
 import json
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from httpx2 import Client
 
 from app.store.memory import MemoryStore
+from tests.service import gathered
 from tests.service.calls import SAFETENSORS, binary_step, create, patched, problem, read_binary, serving, step, stepped
 from tests.service.state_files import download, session_of, upload
 
@@ -56,6 +58,24 @@ def test_a_mixed_step_is_repeated_and_resumed_to_the_bit(hold: bool) -> None:
         assert {client.get(other).json()["digest"] for other in others} == {second["digest"]}
         third = [{**stepped(client, path, **sent), "warnings": []} for path in (session, *others)]
         assert third[0] == third[1] == third[2]
+
+
+async def test_two_services_step_and_preview_a_mixed_session_alike() -> None:
+    groups, store = (
+        [{"match": ["a.*"], "optimizer": "lion"}, {"match": ["gain"], "optimizer": "adadelta"}],
+        MemoryStore(9),
+    )
+    async with gathered.service(store) as one, gathered.service(store) as other, gathered.service() as single:
+        both, alone = [await gathered.created(client, groups=groups) for client in (one, single)]
+        for number in range(1, 6):
+            near, far = (one, other) if number % 2 else (other, one)
+            body = {"step": number, **ALL}
+            preview = await far.post(f"{both}/preview", json=body)
+            answer = await near.post(f"{both}/steps", json=body)
+            again = await far.post(f"{both}/steps", json=body)
+            expected = await single.post(f"{alone}/steps", json=body)
+            assert answer.content == again.content == expected.content
+            assert preview.json() == {**answer.json(), "preview": True}
 
 
 def test_both_forms_take_a_group_by_name(client: Client) -> None:
@@ -136,3 +156,12 @@ def test_a_file_whose_tensor_has_another_rule_is_refused(client: Client) -> None
     assert session_of(file)["tensors"]["w"]["optimizer"] == "adamw"
     patched(client, other, groups=[{"match": ["w"], "optimizer": "adamw"}])
     assert upload(client, other, file).status_code == 204
+
+
+@pytest.mark.parametrize(("own", "given", "count"), [(0, 1e-5, 1), (1e-5, 0, 0)])
+def test_a_warning_knows_a_groups_rate_of_the_step(client: Client, own: float, given: float, count: int) -> None:
+    session = create(client, groups=[{"match": ["w"], "optimizer": "adam", "lr": own, "name": "still"}])
+    tensors = {"w": np.ones(2, ml_dtypes.bfloat16), "moves": np.ones(2, np.float32)}
+    overrides = json.dumps({"groups": {"still": {"lr": given}}})
+    _, metadata = read_binary(binary_step(client, session, tensors, tensors, overrides=overrides))
+    assert metadata["warnings"].count("the parameter of 'w' has not moved") == count

@@ -205,12 +205,14 @@ class Hyperparameters(TypedDict, total=False):
 class Group(Hyperparameters, total=False):
     """Settings for the tensors whose names match one of the patterns `match`.
 
-    A group with an `optimizer` has that rule's defaults. `name` is for a step's overrides.
+    A group with an `optimizer` has that rule's defaults. `name` is for a step's overrides. `sparse` says what a
+    gradient of some rows does to the others.
     """
 
     match: Required[Sequence[str]]
     optimizer: Optimizer | None
     name: str | None
+    sparse: Literal["dense", "lazy"] | None
 
 
 class Changes(Hyperparameters, total=False):
