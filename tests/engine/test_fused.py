@@ -40,7 +40,7 @@ def test_numba_is_installed_where_the_tests_run() -> None:
     assert (NUMPY.name, FUSED.kernel.name) == ("numpy", "numba")
 
 
-@examples(quick=60, whole=2000)
+@examples(quick=60, whole=1000)
 @given(
     st.sampled_from(ALL),
     st.sampled_from([np.float32, np.float64]),
@@ -103,7 +103,7 @@ def vectors(case: Case, sizes: list[int], dtype: type[Any], place: int, seed: in
     return Vectors(made(rng.standard_normal(size), dtype), old, new)
 
 
-@examples(quick=40, whole=1500)
+@examples(quick=40, whole=600)
 @given(
     st.sampled_from([case for case in RULES if has_loop(case.config.hyperparameters)]),
     st.sampled_from([np.float32, np.float64, *DTYPES.values()]),

@@ -13,7 +13,7 @@ import pytest
 from optim_engine import Config, NonFinite, Outcome, State, step
 from optim_engine.arrays import CHUNK, Array
 from optim_engine.machine import ALONE, NUMPY, Machine, fastest
-from tests.engine.cases import Case, each_case, each_machine, same_bits
+from tests.engine.cases import ALL, Case, each_machine, one_cell_each, same_bits
 from tests.engine.told import Told
 
 FUSED = Machine(fastest())
@@ -37,18 +37,17 @@ def same(left: Outcome, right: Outcome) -> bool:
     return memory and same_bits(left.params, right.params) and left.metrics == right.metrics
 
 
-@each_case
-def test_any_number_of_threads_gives_the_same_bits(case: Case) -> None:
+@one_cell_each("case, threads", ALL, {"2 threads": 2, "5 threads": 5})
+def test_any_number_of_threads_gives_the_same_bits(case: Case, threads: int) -> None:
     sizes = {"w": (2 * CHUNK + 12_345,), "b.bias": (100,), "u": (CHUNK,)}
     params, grads = case.tensors(0, np.float32, sizes), case.tensors(1, np.float32, sizes)
     alone = step(case.config, State.empty(), params, grads)
     with ThreadPoolExecutor(5) as pool:
-        for threads in (2, 5):
-            told = Told()
-            machine = Machine(NUMPY, threads, pool)
-            together = step(case.config, State.empty(), params, grads, machine=machine, filled=told)
-            assert same(alone, together)
-            told.check(together.state.memory)
+        told = Told()
+        machine = Machine(NUMPY, threads, pool)
+        together = step(case.config, State.empty(), params, grads, machine=machine, filled=told)
+        assert same(alone, together)
+        told.check(together.state.memory)
 
 
 def test_threads_share_the_parts_and_results_keep_their_order() -> None:

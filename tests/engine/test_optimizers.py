@@ -18,7 +18,7 @@ from tests.amounts import times
 from tests.engine.cases import ALL, RULES, Case, each_case_and_machine, one_cell_each, same_bits
 from tests.oracle_defaults import DEFAULTS
 
-STEPS = int(os.environ.get("ORACLE_STEPS") or times(quick=64, whole=200))
+STEPS = int(os.environ.get("ORACLE_STEPS") or times(quick=40, whole=200))
 
 
 def test_every_optimizer_has_cases_and_an_oracle() -> None:

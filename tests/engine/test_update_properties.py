@@ -63,7 +63,7 @@ def test_every_optimizer_is_among_the_cases() -> None:
     assert {case.optimizer for case in RULES} == set(OPTIMIZERS)
 
 
-@examples(quick=40, whole=1000)
+@examples(quick=40, whole=500)
 @given(elementwise, histories(), st.randoms(use_true_random=False))
 def test_elements_do_not_know_their_neighbours(case: Case, history: History, random: Any) -> None:
     params, grads = history
@@ -72,7 +72,7 @@ def test_elements_do_not_know_their_neighbours(case: Case, history: History, ran
     np.testing.assert_array_equal(shuffled, result(case, history)[order])
 
 
-@examples(quick=40, whole=1000)
+@examples(quick=40, whole=500)
 @given(elementwise, histories(), st.integers(0, 6))
 def test_a_tensor_split_in_two_has_the_same_elements(case: Case, history: History, at: int) -> None:
     params, grads = history
@@ -80,7 +80,7 @@ def test_a_tensor_split_in_two_has_the_same_elements(case: Case, history: Histor
     np.testing.assert_array_equal(np.concatenate([parts["a"], parts["b"]]), result(case, history))
 
 
-@examples(quick=40, whole=1000)
+@examples(quick=40, whole=500)
 @given(climbing, histories())
 def test_to_maximize_is_to_minimize_the_negative(case: Case, history: History) -> None:
     params, grads = history
@@ -88,7 +88,7 @@ def test_to_maximize_is_to_minimize_the_negative(case: Case, history: History) -
     np.testing.assert_array_equal(turned, result(case, history))
 
 
-@examples(quick=40, whole=1000)
+@examples(quick=40, whole=500)
 @given(all_but("yogi"), histories())
 def test_mirrored_inputs_have_mirrored_results(case: Case, history: History) -> None:
     """Not of Yogi: its first moment does not start at 0."""
@@ -96,14 +96,14 @@ def test_mirrored_inputs_have_mirrored_results(case: Case, history: History) -> 
     np.testing.assert_array_equal(result(case, (-params, [-g for g in grads])), -result(case, history))
 
 
-@examples(quick=40, whole=1000)
+@examples(quick=40, whole=500)
 @given(all_but("rprop", "lion_decoupled_decay"), histories())
 def test_a_learning_rate_of_zero_moves_nothing(case: Case, history: History) -> None:
     """Not of Rprop, whose steps have a lower bound; Lion's decay apart from lr needs one."""
     np.testing.assert_array_equal(result(case, history, lr=0), history[0])
 
 
-@examples(quick=40, whole=1000)
+@examples(quick=40, whole=500)
 @given(all_but("yogi", "asgd"), histories())
 def test_gradients_of_zero_move_nothing_where_nothing_decays(case: Case, history: History) -> None:
     """Not of Yogi, whose first moment does not start at 0, nor of ASGD, which has a decay of its own."""
@@ -111,14 +111,14 @@ def test_gradients_of_zero_move_nothing_where_nothing_decays(case: Case, history
     np.testing.assert_array_equal(result(case, (params, [0 * g for g in grads]), weight_decay=0), params)
 
 
-@examples(quick=40, whole=1000)
+@examples(quick=40, whole=500)
 @given(adaptive, histories(), st.integers(-8, 8))
 def test_adaptive_rules_do_not_see_the_size_of_gradients(optimizer: str, history: History, exponent: int) -> None:
     case = Case("", optimizer, {"eps": 0})
     np.testing.assert_array_equal(result(case, scaled(history, 2 * exponent)), result(case, history))
 
 
-@examples(quick=40, whole=1000)
+@examples(quick=40, whole=500)
 @given(histories(), st.integers(-8, 8), st.sampled_from([0.0, 0.5, 0.9]))
 def test_sgd_is_linear_in_its_gradients(history: History, exponent: int, momentum: float) -> None:
     case = Case("", "sgd", {"momentum": momentum})
@@ -126,14 +126,14 @@ def test_sgd_is_linear_in_its_gradients(history: History, exponent: int, momentu
     np.testing.assert_array_equal(steeper, result(case, history, lr=2.0**exponent))
 
 
-@examples(quick=40, whole=1000)
+@examples(quick=40, whole=500)
 @given(st.sampled_from(["adam", "adamw"]), hnp.arrays(np.float64, 5, elements=st.floats(1e-3, 1e3)), st.floats(1e-4, 1))
 def test_the_first_update_of_adam_is_the_learning_rate(optimizer: str, g: Array, lr: float) -> None:
     case = Case("", optimizer, {"lr": lr, "eps": 0, "weight_decay": 0})
     np.testing.assert_allclose(result(case, (np.zeros(5), [g])), np.full(5, -lr), rtol=1e-12)
 
 
-@examples(quick=40, whole=1000)
+@examples(quick=40, whole=500)
 @given(histories(), st.floats(0.01, 100))
 def test_clipped_gradients_have_at_most_the_norm_given(history: History, largest: float) -> None:
     params, grads = history

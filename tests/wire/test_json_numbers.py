@@ -114,7 +114,7 @@ def _depth(value: Any) -> int:
     return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
-@examples(quick=60, whole=5000)
+@examples(quick=60, whole=2000)
 @given(st.dictionaries(NAMES, LISTS, max_size=3), st.data(), WINDOWS)
 def test_what_is_no_json_is_not_read(document: Any, data: st.DataObject, window: int) -> None:
     text = bytearray(json.dumps(document).encode())
