@@ -145,7 +145,7 @@ sys.modules["numba"] = None
 import numpy as np
 from app.compute import FUSED_FROM, Compute
 from optim_engine import Config, State, step
-machine, kernel = Compute(2).machine(FUSED_FROM, Config.parse("adamw").hyperparameters), Compute(2).kernel
+machine, kernel = Compute(2).machine(FUSED_FROM, Config.parse("adamw")), Compute(2).kernel
 x = {"x": np.ones(3, np.float32)}
 print(kernel, machine.kernel.name, step(Config.parse("adamw"), State.empty(), x, x, machine=machine).state.t)
 """
