@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optim_engine import Config, State, reapply, step
+from optim_engine import OPTIMIZERS, Config, State, reapply, step
 from optim_engine.arrays import Array
 from optim_engine.machine import Machine
 from tests.engine.cases import each_dtype, each_machine, same_bits, tensors
@@ -116,3 +116,19 @@ def test_overrides_by_name_are_those_of_the_groups_rule() -> None:
     assert same_bits(outcome.params, step(like, State.empty(), params, grads).params)
     again = reapply(config, outcome.state, params, grads, clip_scale=1.0, overrides=overrides)
     assert same_bits(again, outcome.params)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_rule_in_a_group_has_the_bits_of_its_session(optimizer: str) -> None:
+    shapes = {"w": (6, 5), "other": (7,)}
+    mixed = Config.parse("sgd", groups=[{"match": ["w"], "optimizer": optimizer}])
+    alone = Config.parse(optimizer, groups=[])
+    params, state, lonely = tensors(0, np.float32, shapes), State.empty(), State.empty()
+    for t in range(1, 5):
+        grads = tensors(t, np.float32, shapes)
+        outcome = step(mixed, state, params, grads)
+        one = step(alone, lonely, of(["w"], params), of(["w"], grads))
+        assert same_bits(of(["w"], dict(outcome.params)), dict(one.params))
+        assert same_bits(reapply(mixed, outcome.state, params, grads, clip_scale=1.0), outcome.params)
+        assert outcome.state.entries["w"] == one.state.entries["w"]
+        params, state, lonely = dict(outcome.params), outcome.state, one.state

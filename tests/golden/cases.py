@@ -139,6 +139,29 @@ CASES: Mapping[str, Case] = {
         ),
         binary=False,
     ),
+    "groups": Case(
+        {
+            "optimizer": "sgd",
+            "hyperparameters": {"momentum": 0.9},
+            "groups": [
+                {"match": ["layer/*"], "optimizer": "lion", "name": "lions", "lr": 0.01},
+                {"match": ["größe"], "optimizer": "adadelta"},
+            ],
+        },
+        _params(np.float32),
+        (
+            Step(_grads(np.float32, 1), 1),
+            Step(
+                _grads(np.float32, -2), 2, overrides={"lr": 0.5, "groups": {"lions": {"lr": 0.25, "betas": [0.5, 0.6]}}}
+            ),
+        ),
+    ),
+    "groups-vector-json": Case(
+        {"optimizer": "adamw", "groups": [{"match": ["*"], "optimizer": "muon"}], "hold_params": True},
+        {"w": [[0.1, 0.2]], "bias": [0.5]},
+        (Step({"w": [[0.01, -0.3]], "bias": [1]}, 1),),
+        binary=False,
+    ),
     "compressed": Case(
         {"optimizer": "adamw", "clip": {"global_norm": 1.0}},
         _LARGE,
