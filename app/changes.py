@@ -18,7 +18,7 @@ from app.step import KeptAnswer, StepAnswer, StepRequest
 from app.store.base import Head, Save, Saving, new_token
 from app.store.keys import UsedKey
 from app.store.piece import Piece
-from optim_engine import Config, Edits, Filled, Outcome, State, TensorMismatch, reapply
+from optim_engine import Config, Edits, Outcome, State, TensorMismatch, reapply, settled
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded
 from optim_engine.checks import refusal_of
@@ -58,7 +58,7 @@ def fork(source: Loaded, session_id: str, beside: Mapping[str, Any], room: Room,
 
 
 def _created(session: Session, state: State | None, room: Room, *, claimed: bool) -> Change:
-    cutting = Pieces(Head(session.id, session.tenant, 0, "", b""))
+    cutting = Pieces(Head(session.id, session.tenant, 0, "", b""), summed=bool(session.config.lazy_groups))
     pieces = cutting.of(state.memory) if state else ()
     session = session.with_digest(pieces)
     room.check(None, session)
@@ -66,8 +66,11 @@ def _created(session: Session, state: State | None, room: Room, *, claimed: bool
     return Change(Save(head, None, state.memory.data if state else None, claimed=claimed), session, state)
 
 
-def settings(head: Head, old: Session, new: Session, once: Once) -> Change:
-    """Change the settings, not the state. An earlier step is still replayed with the settings that it used."""
+def settings(head: Head, old: Session, new: Session, once: Once, state: State | None = None) -> Change:
+    """Change the settings, not the state. An earlier step is still replayed with the settings that it used.
+
+    `state` is needed where `needs_state` says so.
+    """
     _check_fit(new.config, old, old.config.optimizers_of(old.layout.entries))
     applied = old.applied and _pinned(old.applied, old.config)
     notes = dict(new.notes)
@@ -76,9 +79,17 @@ def settings(head: Head, old: Session, new: Session, once: Once) -> Change:
         notes |= advice.of_schedule(new.config, new.step)
     if new.config.on_other_params == "accept":
         notes.pop(advice.OTHER_PARAMS, None)
-    new = replace(new, updated_at=time.time(), applied=applied, old_keys={}, notes=notes).with_digest(head.pieces)
-    saved = replace(_head(new, head.version + 1, new_token(), head.pieces), earlier=head.earlier)
-    return Change(Save(saved, head, used=_used(old, once, Done(once.request))), new)
+    cutting = Pieces(head, summed=bool(new.config.lazy_groups))
+    pieces = cutting.of(state.memory) if state else head.pieces
+    new = replace(new, updated_at=time.time(), applied=applied, old_keys={}, notes=notes).with_digest(pieces)
+    saved = replace(_head(new, cutting.version, cutting.token, pieces), earlier=head.earlier)
+    memory = state.memory.data if state else None
+    return Change(Save(saved, head, memory, used=_used(old, once, Done(once.request))), new, state)
+
+
+def needs_state(head: Head, old: Session, new: Session) -> bool:
+    """Return whether a change of settings needs the state, because its pieces get checksums of another form."""
+    return bool(head.pieces) and bool(old.config.lazy_groups) != bool(new.config.lazy_groups)
 
 
 def _pinned(answer: KeptAnswer, config: Config) -> KeptAnswer:
@@ -101,7 +112,7 @@ def replacement(
 
     `answered` has the checksums of the last answered parameters that remain known.
     """
-    cutting = Pieces(head, keep=keep)
+    cutting = Pieces(head, keep=keep, summed=bool(new.config.lazy_groups))
     pieces = cutting.of(state.memory)
     new = replace(
         new,
@@ -183,20 +194,21 @@ def step(
     room.check_names(session.layout, request.grads)
     came = {} if session.config.hold_params else checksums_of(request.params)
     others = last_params.others(session, request.params, came)
-    cutting = Pieces(old.head, saving)
-    outcome = _computed(old, request, machine, cutting.filled if saving else None, in_place=in_place)
+    cutting = Pieces(old.head, saving, summed=bool(session.config.lazy_groups))
+    outcome = _computed(old, request, machine, cutting, in_place=in_place)
     state = outcome.state
-    pieces = cutting.of(state.memory)
+    pieces = old.head.pieces if state is old.state else cutting.of(state.memory)
     checksums = came if outcome.skipped and came else checksums_of(outcome.params)
+    whole = {name: checksum for name, checksum in checksums.items() if name not in request.rows}
     before = came or session.answered
-    found = advice.of_params(session, others) | advice.of_outcome(session, outcome, request, before, checksums)
+    found = advice.of_params(session, others) | advice.of_outcome(session, outcome, request, before, whole)
     found = advice.lines(session, found)
     after = session.after(
         **_of_state(session.config, state, pieces),
         updated_at=time.time(),
         skipped_steps=session.skipped_steps + outcome.skipped,
         old_keys={},
-        answered=last_params.after_step(session, outcome, checksums),
+        answered=last_params.after_step(session, outcome, whole),
         notes={**session.notes, **found},
     )
     kept = _kept(request, outcome, after, checksums, advice.of_answer(session, after, found))
@@ -218,9 +230,7 @@ def preview(old: Loaded, request: StepRequest, machine: Machine, room: Room) -> 
     return change, replace(answer, etag=old.head.etag, preview=True)
 
 
-def _computed(old: Loaded, request: StepRequest, machine: Machine, filled: Filled | None, *, in_place: bool) -> Outcome:
-    if request.rows:
-        raise TensorMismatch(min(request.rows), "has rows: send the gradient of the whole tensor")
+def _computed(old: Loaded, request: StepRequest, machine: Machine, cutting: Pieces, *, in_place: bool) -> Outcome:
     return engine_step(
         old.session.config,
         old.state,
@@ -229,7 +239,9 @@ def _computed(old: Loaded, request: StepRequest, machine: Machine, filled: Fille
         lr=request.lr,
         overrides=request.overrides,
         grad_scale=request.grad_scale,
-        filled=filled,
+        rows=request.rows,
+        filled=cutting.filled if cutting.is_told else None,
+        touching=cutting.touching if cutting.is_told else None,
         machine=machine,
         in_place=in_place and old.session.step < LARGEST_INTEGER,  # beyond that `room` refuses the computed step
     )
@@ -245,7 +257,9 @@ def _kept(
         lr=request.lr,
         metrics=plain.numbers(vars(outcome.metrics)),
         digest=after.digest,
-        params_digest=params_digest(outcome.params, checksums, None if outcome.skipped else after.layout),
+        params_digest=params_digest(
+            outcome.params, checksums, None if outcome.skipped or request.rows else after.layout
+        ),
         warnings=warnings,
     )
 
@@ -259,7 +273,8 @@ def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
     skipped = past is session.skipped
     params: Arrays
     if session.config.hold_params:
-        params = {name: rounded(state.array(name, "params"), g.dtype) for name, g in request.grads.items()}
+        held = settled(state, {name: request.rows.get(name) for name in request.grads})
+        params = {name: rounded(held[name], g.dtype) for name, g in request.grads.items()}
     elif skipped:
         params = {name: request.params[name] for name in request.grads}
     else:
@@ -275,7 +290,7 @@ def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
             overrides=request.overrides,  # the body is the same, so these are the step's too
             grad_scale=request.grad_scale,
         )
-    digest = params_digest(params, checksums_of(params), None if skipped else state.layout)
+    digest = params_digest(params, checksums_of(params), None if skipped or request.rows else state.layout)
     if past.params_digest not in {None, digest}:
         raise ReplayDiffers(
             f"step {past.step} was answered with parameters of digest {past.params_digest}; the replay has {digest}: "

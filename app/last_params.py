@@ -57,11 +57,15 @@ def _fits(session: Session, name: str, θ: Array) -> bool:
 
 
 def after_step(session: Session, outcome: Outcome, checksums: Mapping[str, int]) -> dict[str, int]:
-    """Return what the session has answered last once it has answered the outcome, whose parameters have `checksums`."""
+    """Return what the session has answered last once it has answered the outcome.
+
+    `checksums` are those of its parameters, except of tensors of which some rows are answered: they become unknown.
+    """
     params, layout = outcome.params, outcome.state.layout
     if session.config.hold_params:
         halves = halves_of(layout)
-        return {**session.answered, **{name: checksums[name] for name in halves if name in checksums}} if halves else {}
+        others = {name: checksum for name, checksum in session.answered.items() if name not in params}
+        return {**others, **{name: checksums[name] for name in halves if name in checksums}} if halves else {}
     special = with_negative_zeros(params) if isfinite(outcome.metrics.param_norm) else params.keys()
     numbers = number_checksums_of({name: params[name] for name in special}) if special else {}
     answered = {**session.answered, **checksums, **numbers}

@@ -5,10 +5,11 @@ piece is in the processor's cache. Knows no store's insides, and no session.
 """
 
 import threading
+from collections.abc import Iterable
 
 from app.store.base import Head, Saving, new_token
 from app.store.block_sums import Changing, blocks_of, sum_of
-from app.store.piece import PIECE_BYTES, Piece, checksum_of, cut, have_sums
+from app.store.piece import PIECE_BYTES, Piece, checksum_of, have_sums
 from optim_engine.arrays import Array
 
 
@@ -26,18 +27,25 @@ class Pieces:
         self.token = saving.token if saving else new_token()
         self._saving = saving
         self._old = previous.pieces if keep else ()
+        self._summed = summed
         self._checksum = sum_of if summed else checksum_of
         self._lock = threading.Lock()
         self._missing: dict[int, int] = {}
         self._found: dict[int, Piece] = {}
         self._changing: Changing | None = None
 
-    def touching(self, memory: Array, ranges: Array) -> None:
-        """Note that only these ranges (start, end) of the state's bytes will change. `memory` has those before.
+    @property
+    def is_told(self) -> bool:
+        """Return whether to tell which bytes are filled, and touched, or nothing is gained by it."""
+        return self._summed or self._saving is not None
+
+    def touching(self, memory: Array, ranges: Iterable[tuple[Array, int]]) -> None:
+        """Note that of the state's bytes only those ranges will change (their starts and length), and those that are
+        `filled`. `memory` has them as they were.
 
         Where the old checksums are sums, `of` then reads no others.
         """
-        if self._checksum is sum_of and have_sums(self._old):
+        if self._summed and have_sums(self._old):
             self._changing = Changing(memory.data, blocks_of(ranges))
 
     def filled(self, memory: Array, start: int, end: int) -> None:
@@ -54,21 +62,27 @@ class Pieces:
         """Return all pieces of the state; those that were not filled before are cut now."""
         if self._changing is not None:
             return self._changed(self._changing, memory.data)
-        parts = cut(memory.data)
-        for i, data in enumerate(parts):
-            if i not in self._found:
-                self._add(i, data)
-        return tuple([self._found[i] for i in range(len(parts))])
+        for i in range(-(-len(memory) // PIECE_BYTES)):
+            self._cut(i, memory.data)
+        return tuple([self._found[i] for i in range(len(self._found))])
 
-    def _changed(self, changing: Changing, data: memoryview) -> tuple[Piece, ...]:
+    def _changed(self, changing: Changing, state: memoryview) -> tuple[Piece, ...]:
         """Return the old pieces, and new ones in place of those that have changed."""
-        sums = changing.after(data, [self._old[i].checksum for i in changing.pieces])
+        sums = changing.after(state, [self._old[i].checksum for i in changing.pieces])
         for i, checksum in zip(changing.pieces, sums, strict=True):
-            self._add(i, data[i * PIECE_BYTES : (i + 1) * PIECE_BYTES], checksum)
+            if i not in self._missing:
+                self._cut(i, state, checksum)
+        for i in self._missing:
+            self._cut(i, state)
         pieces = [*self._old]
         for i, piece in self._found.items():
             pieces[i] = piece
         return tuple(pieces)
+
+    def _cut(self, i: int, state: memoryview, checksum: str | None = None) -> None:
+        """Add the piece with that index, unless it was added before."""
+        if i not in self._found:
+            self._add(i, state[i * PIECE_BYTES : (i + 1) * PIECE_BYTES], checksum)
 
     def _add(self, i: int, data: memoryview, checksum: str | None = None) -> None:
         piece = Piece(f"{self.version}-{self.token}-{i}", len(data), checksum or self._checksum(data))

@@ -33,6 +33,9 @@ class Quota:
     @asynccontextmanager
     async def room(self, save: Save) -> AsyncIterator[None]:
         """Keep the room while the save is made. Raises `QuotaExceeded`."""
+        if not self._sessions and not self._state_bytes:
+            yield
+            return
         added = save.previous is None
         grown = save.head.kept_bytes - (save.previous.kept_bytes if save.previous else 0)
         if not (added and self._sessions) and not (grown > 0 and self._state_bytes):

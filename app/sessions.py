@@ -106,7 +106,9 @@ class Sessions(Creating):
         """Change settings from the next step on. An earlier step is still replayed with the old ones."""
 
         async def make(head: Head, old: Session) -> Change:
-            return await self._compute.run_apart(lambda: changes.settings(head, old, new_settings(old), once))
+            new = await self._compute.run_apart(lambda: new_settings(old))
+            state = await self._records.state(head, old) if changes.needs_state(head, old, new) else None
+            return await self._compute.run_apart(lambda: changes.settings(head, old, new, once, state))
 
         return await self._write(tenant, session_id, once, make)
 

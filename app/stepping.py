@@ -4,7 +4,7 @@ One path: load, from memory or the store → look for an earlier answer → comp
 """
 
 from collections.abc import Awaitable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -25,6 +25,9 @@ from app.turns import Turns, finished, retried
 from optim_engine import EngineError, is_refused_early
 
 T = TypeVar("T")
+
+LOOKED_AT = 8
+"""Bytes whose numbers are checked in the time in which the engine updates one."""
 
 LARGE = 4 * PIECE_BYTES
 """Bytes of a step's arrays and state from which on a step is large: a look into the store then costs little compared
@@ -131,7 +134,9 @@ class Stepping:
         if nbytes < LARGE:
             return await self._compute_and_save(old, request, nbytes)
         store = self._records.store
-        async with store.saving(old.session.id, new_token(), old.head) as saving:
+        few = store.is_instant and request.rows  # so few bytes change that none need to leave early
+        lent_saving = nullcontext() if few else store.saving(old.session.id, new_token(), old.head)
+        async with lent_saving as saving:
             if store.keeps_views and (old.session.undo or not await self._may_write_over_all(old, request)):
                 return await self._compute_and_save(old, request, nbytes, saving)
             with ExitStack() as lent:
@@ -146,7 +151,7 @@ class Stepping:
         if request.may_change:
             return False
         asked = partial(is_refused_early, old.session.config, request.grads, request.grad_scale)
-        return await self._compute.run(asked, request.nbytes)
+        return await self._compute.run(asked, request.nbytes // LOOKED_AT)
 
     async def _compute_and_save(
         self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None = None, *, in_place: bool = False

@@ -61,6 +61,8 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     "StepAnswer": _ANSWER,
     "Preview": {**_ANSWER, "preview": True},
     "Params": {"params": _PARAMS},
+    "Rows": {"rows": {"w": [0]}},
+    "RowsOfParams": {"params": {"w": {"rows": [0], "data": [[0.1, 0.2]]}}},
     "History": {
         "history": [
             {

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from app.errors import InvalidSession
+from app.errors import InvalidSession, UnsupportedMediaType
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
 from app.routes.once import headers_of, read_once
@@ -13,6 +13,8 @@ from app.service import Has, Reader, Writer
 from app.session import Session
 from app.wire.codec import Buffer
 from app.wire.codecs import JSON, codec_accepted, codec_of
+from app.wire.named_rows import read_rows
+from optim_engine import State, settled
 from optim_engine.arrays import Arrays
 from optim_engine.held_views import View, viewed, views_of
 
@@ -43,7 +45,7 @@ async def get_params(
         _check_view(loaded.session, view)
 
     def write() -> list[Buffer]:
-        params: Arrays = viewed(loaded.session.config, loaded.state, view) if view else loaded.state.held()
+        params: Arrays = viewed(loaded.session.config, loaded.state, view) if view else _held(loaded.state)
         codec.check_answer(params.values(), service.limits)
         return codec.write_params(params)
 
@@ -73,6 +75,43 @@ async def put_params(request: Request, session_id: str, service: Has, caller: Wr
         )
         written = await service.sessions.hold(caller.tenant, session_id, params, once)
     return Response(status_code=204, headers=headers_of(written))
+
+
+@router.post(
+    "/v1/sessions/{session_id}/params/rows",
+    operation_id="getRows",
+    summary="Read rows of held parameters",
+    openapi_extra=schema.json_body("Rows"),
+    responses=schema.tensor_answers(
+        "RowsOfParams", "malformed_body", "session_not_found", "not_acceptable", "session_busy", "body_too_large",
+        "unsupported_media_type", "invalid_session", "tensor_mismatch", "state_damaged", "overloaded",
+    ),
+)  # fmt: skip
+async def get_rows(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
+    """Read those rows as the next step will find them, with the decay of lazy rows caught up. Nothing is changed.
+
+    JSON, or safetensors by `Accept`, in the form of a step's answer.
+    """
+    codec = codec_accepted(request.headers.get("accept"), JSON)
+    content_type = request.headers.get("content-type")
+    if codec_of(content_type, request.headers.get("content-encoding")) is not JSON:
+        raise UnsupportedMediaType(f"rows are named in {JSON.media_type}, not {content_type!r:.80}")
+    async with tensors_body(request, service, caller.tenant, session_id, Session.check_holds) as body:
+        rows = await service.compute.run(lambda: read_rows(body, service.limits), len(body))
+        loaded = await service.records.load(caller.tenant, session_id)
+        loaded.session.check_holds()
+
+        def write() -> list[Buffer]:
+            params = settled(loaded.state, rows)
+            codec.check_answer([*params.values(), *rows.values()], service.limits)
+            return codec.write_params(params, rows)
+
+        buffers = await service.compute.run(write, 16 * len(body))
+    return BuffersResponse(buffers, codec.media_type)
+
+
+def _held(state: State) -> Arrays:
+    return settled(state, dict.fromkeys(state.held()))
 
 
 def _check_view(session: Session, view: View) -> None:

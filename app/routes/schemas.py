@@ -31,6 +31,7 @@ def ref(name: str) -> Document:
 
 
 _PARAMS: Document = {"type": "object", "additionalProperties": ref("Tensor")}
+_ROWS: Document = {"type": "array", "items": {"type": "integer", "minimum": 0}, "description": "Strictly increasing."}
 
 
 def components() -> dict[str, Document]:
@@ -175,6 +176,8 @@ def _steps() -> dict[str, Document]:
         "StepAnswer": _answer(_step_answer()),
         "Preview": _answer({**_step_answer(), "preview": {"const": True}}),
         "Params": _object({"params": _PARAMS}),
+        "Rows": _object({"rows": {"type": "object", "additionalProperties": _ROWS}}),
+        "RowsOfParams": _object({"params": {"type": "object", "additionalProperties": _rows_of_tensor()}}),
         "History": _object({"history": _list(ref("HistoryRow"))}),
         "HistoryRow": _object(
             {
@@ -277,6 +280,17 @@ def _tensor(number: Document, *, rows: bool = False) -> Document:
     lists: list[Document] = [{"data": nested}, {"dtype": typed["dtype"], "data": {"type": "array"}}]
     of_rows = [{**some, **form} for form in (*lists, *forms)]
     return {"anyOf": [number, nested, *map(_object, forms), *map(_object, of_rows if rows else [])]}
+
+
+def _rows_of_tensor() -> Document:
+    forms = _tensor({"type": "number"})["anyOf"][2:]
+    nested = {"dtype": {"type": "string", "enum": [*DTYPES]}, "data": {"type": "array", "items": {}}}
+    return {
+        "anyOf": [
+            _object({"rows": _ROWS, **nested}, required=["rows", "data"]),
+            *(_object({"rows": _ROWS, **form["properties"]}) for form in forms),
+        ]
+    }
 
 
 def _optimizers() -> list[Document]:

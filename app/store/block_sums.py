@@ -6,7 +6,7 @@ A change of some blocks adds the difference of their checksums. The seed is the 
 that have changed places are noticed too. A sum is written with `PREFIX`, other checksums of pieces without.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -15,9 +15,9 @@ import xxhash
 
 from optim_engine.arrays import Array
 
-BLOCK_BYTES = 1 << 10
+BLOCK_BYTES = 1 << 11
 """Bytes of a block. Smaller ones take longer where a range of bytes is wide, larger ones where ranges are narrow."""
-PIECE_BLOCKS = 1 << 10
+PIECE_BLOCKS = 1 << 9
 """The blocks of a whole piece."""
 PREFIX = "sum:"
 
@@ -36,13 +36,21 @@ def sum_of(data: memoryview | bytes) -> str:
     return _written(_checksums(memoryview(data), blocks).sum(axis=0, keepdims=True))[0]
 
 
-def blocks_of(ranges: Array) -> Array:
-    """Return the indices of the blocks of a state in which the ranges (start, end) of bytes lie, in their order."""
-    starts, ends = ranges[ranges[:, 0] < ranges[:, 1]].T
-    first, after = starts // BLOCK_BYTES, -(-ends // BLOCK_BYTES)
-    counts = after - first
-    passed = np.cumsum(counts) - counts
-    return np.unique(np.repeat(first - passed, counts) + np.arange(counts.sum()))
+def blocks_of(ranges: Iterable[tuple[Array, int]]) -> Array:
+    """Return the indices, in order, of the blocks of a state in which ranges of bytes lie: their starts and length."""
+    blocks = np.concatenate([np.empty(0, np.int64), *(_within(starts, length) for starts, length in ranges if length)])
+    if (blocks[1:] < blocks[:-1]).any():
+        blocks.sort()
+    is_new = np.ones(len(blocks), np.bool_)
+    np.not_equal(blocks[1:], blocks[:-1], out=is_new[1:])
+    return blocks[is_new]
+
+
+def _within(starts: Array, length: int) -> Array:
+    """Return the blocks of the ranges, one range after the other; a block may stand there twice."""
+    first, last = starts[:, None] // BLOCK_BYTES, (starts[:, None] + length - 1) // BLOCK_BYTES
+    blocks: Array = np.minimum(first + np.arange((length - 1) // BLOCK_BYTES + 2), last).reshape(-1)
+    return blocks
 
 
 class Changing:

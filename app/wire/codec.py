@@ -27,6 +27,7 @@ LARGEST_COPIED = 1 << 16
 MAX_DIMENSIONS = 32
 """The dimensions that NumPy's broadcasting has long had; a tensor of more is refused."""
 MAX_ELEMENTS = 1 << 48
+NO_ROWS: Arrays = {}
 NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
 """The characters of a number; also `nan` and `Infinity`."""
 
@@ -90,7 +91,8 @@ class Codec(ABC):
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]: ...
 
     @abstractmethod
-    def write_params(self, params: Arrays) -> list[Buffer]: ...
+    def write_params(self, params: Arrays, rows: Arrays = NO_ROWS) -> list[Buffer]:
+        """Write parameters; of a tensor in `rows`, those rows alone."""
 
 
 def joined(buffers: Iterable[Buffer]) -> list[Buffer]:

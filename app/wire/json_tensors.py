@@ -21,6 +21,7 @@ from app.step import StepAnswer, StepRequest
 from app.wire.codec import (
     MAX_DIMENSIONS,
     MAX_ELEMENTS,
+    NO_ROWS,
     Buffer,
     Codec,
     Limits,
@@ -92,8 +93,8 @@ class JsonTensors(Codec):
             raise MalformedBody("`params` is needed: an object with a tensor for each name")
         return _read_tensors(document, "params", limits)[0]
 
-    def write_params(self, params: Arrays) -> list[Buffer]:
-        return joined([b'{"params":', *_members(params, {}, {}), b"}"])
+    def write_params(self, params: Arrays, rows: Arrays = NO_ROWS) -> list[Buffer]:
+        return joined([b'{"params":', *_members(params, {}, rows), b"}"])
 
     def check_answer(self, arrays: Iterable[Array], limits: Limits) -> None:
         nbytes = sum(array.size * ELEMENT_BYTES[array.dtype.itemsize] for array in arrays)

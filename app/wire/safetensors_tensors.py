@@ -7,7 +7,7 @@ Format: https://huggingface.co/docs/safetensors, "Format".
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -18,6 +18,7 @@ from app.errors import MalformedBody
 from app.once import Once
 from app.step import StepAnswer, StepRequest
 from app.wire.codec import (
+    NO_ROWS,
     Buffer,
     Codec,
     Limits,
@@ -85,16 +86,19 @@ class SafetensorsTensors(Codec):
             metadata["preview"] = "true"
         if isinstance(answer.params, Views) and not answer.rows:
             return _write_views(metadata, answer.params)
-        rows = {f"rows/{name}": array for name, array in answer.rows.items()}  # first, where 8 bytes are aligned
-        return write_file(
-            metadata, [*rows.items(), *((f"params/{name}", array) for name, array in answer.params.items())]
-        )
+        return write_file(metadata, _with_rows(answer.params, answer.rows))
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
         return read_file(body, ("params",), limits)[1]["params"]
 
-    def write_params(self, params: Arrays) -> list[Buffer]:
-        return write_file({}, ((f"params/{name}", array) for name, array in params.items()))
+    def write_params(self, params: Arrays, rows: Arrays = NO_ROWS) -> list[Buffer]:
+        return write_file({}, _with_rows(params, rows))
+
+
+def _with_rows(params: Arrays, rows: Arrays) -> Iterator[tuple[str, Array]]:
+    """Yield the rows, which come first, where 8 bytes are aligned, and then the parameters."""
+    yield from ((f"rows/{name}", array) for name, array in rows.items())
+    yield from ((f"params/{name}", array) for name, array in params.items())
 
 
 def read_file(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[Mapping[str, str], Sections]:

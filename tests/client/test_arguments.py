@@ -62,6 +62,10 @@ REFUSED: Mapping[str, tuple[Verb, str]] = {
         lambda _, session: session.edit_tensors(remove="w"),
         "remove must be a list of names, such as ['w'], not 'w'",
     ),
+    "rows": (
+        lambda _, session: session.rows({"w": [0.5]}),
+        "rows['w'] must be a list of whole numbers, such as [3, 17], not [0.5]",
+    ),
     "reset": (
         lambda _, session: session.edit_tensors(reset=5),
         "reset must be a list of names, such as ['w'], not 5",

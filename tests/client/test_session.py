@@ -55,6 +55,16 @@ def test_held_parameters_are_given_once_and_stepped_with_grads_alone(client: Any
     assert bits(params) == bits(session.params()) == unbroken
 
 
+def test_rows_of_held_parameters_are_read(client: Any) -> None:
+    session = client.sessions.create("adamw", hold_params=True)
+    w = np.arange(8, dtype=np.float32).reshape(4, 2)
+    session.put_params({"w": w, "b": w[0]})
+    rows = session.rows({"w": np.array([0, 3]), "b": []})
+    assert bits(rows) == bits({"w": w[[0, 3]], "b": w[0][:0]})
+    with pytest.raises(TensorMismatch, match="row 4 is out of range"):
+        session.rows({"w": [4]})
+
+
 def test_tensors_are_renamed_removed_and_reset(client: Any) -> None:
     session = client.sessions.create("adamw", lr=0.01, hold_params=True)
     w = np.float32([1, 2])

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,16 @@ from tests.docs.blocks import DOCUMENTS, ROOT, blocks, name_of, read, rows
 from tests.reaper import tied
 
 
-def run(program: str, url: str, path: str = os.environ["PATH"]) -> str:
+def run(program: str, url: str, path: str = os.environ["PATH"], arguments: Sequence[str] = ()) -> str:
     command = ["sh"] if program.endswith(".sh") else [sys.executable]
     environment = os.environ | {"OPTIM_BASE_URL": url, "PATH": path}
     result = subprocess.run(
-        [*command, f"examples/{program}"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [*command, f"examples/{program}", *arguments],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout
@@ -34,6 +39,11 @@ def test_the_line_is_found(url: str) -> None:
     assert found
     assert float(found[1]) == pytest.approx(2, abs=0.05)
     assert float(found[2]) == pytest.approx(-1, abs=0.05)
+
+
+def test_the_embedding_table_learns_the_kinds_of_items(url: str) -> None:
+    known = [int(share) for share in re.findall(r"rows   (\d+)% of", run("embedding.py", url, arguments=["20000"]))]
+    assert known[-1] > 80 > 40 > known[0]
 
 
 def test_a_run_that_was_killed_goes_on(url: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optim_client import Client
+from optim_client import Client, Rows
 
 from optim_engine import OPTIMIZERS
 from optim_engine.layout import SLOTS
@@ -49,6 +49,17 @@ def test_the_digests_recipe_is_true_of_every_rule(
     session.put_params(case.tensors(0, np.float32) | narrow | wide)
     for seed in (3, 4):
         session.step(grads=case.tensors(seed, np.float32) | narrow | wide)
+    session.save_state(tmp_path / "saved")
+    assert digest_of((tmp_path / "saved").read_bytes()) == session.digest
+
+
+def test_the_digests_recipe_is_true_of_lazy_rows(
+    client: Client, digest_of: Callable[[bytes], str], tmp_path: Path
+) -> None:
+    session = client.sessions.create("adamw", hold_params=True, groups=[{"match": ["emb"], "sparse": "lazy"}])
+    session.put_params({"emb": np.ones((3000, 40), np.float32)})
+    for indices in ([3, 17], [5, 2999]):
+        session.step(grads={"emb": Rows(indices, np.ones((2, 40), np.float32))})
     session.save_state(tmp_path / "saved")
     assert digest_of((tmp_path / "saved").read_bytes()) == session.digest
 

@@ -111,7 +111,17 @@ def requests(method: str) -> Iterator[dict[str, Any]]:
                 yield {"content": content, "headers": {"content-type": media_type, **headers}}
 
 
-HOLDING = ("forkSession", "takeStep", "previewStep", "getParams", "putParams", "getState", "putState", "editTensors")
+HOLDING = (
+    "forkSession",
+    "takeStep",
+    "previewStep",
+    "getParams",
+    "getRows",
+    "putParams",
+    "getState",
+    "putState",
+    "editTensors",
+)
 
 
 @pytest.mark.parametrize(("name", "hold"), [(name, False) for name in CONTRACT] + [(name, True) for name in HOLDING])

@@ -77,6 +77,8 @@ class TestExample:
         session = create(client, hold_params=True)
         assert client.put(f"{session}/params", json=example_of("putParams")).status_code == 204
         assert client.get(f"{session}/params").json() == answer_of("getParams")
+        rows = client.post(f"{session}/params/rows", json=example_of("getRows"))
+        assert rows.json() == answer_of("getRows")
 
     def test_of_editing_tensors_works(self, client: Client) -> None:
         session = session_at_step_41(client)

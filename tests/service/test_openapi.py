@@ -33,6 +33,7 @@ CONTRACT = {
     "takeStep": ("POST", "/v1/sessions/{session_id}/steps"),
     "previewStep": ("POST", "/v1/sessions/{session_id}/preview"),
     "getParams": ("GET", "/v1/sessions/{session_id}/params"),
+    "getRows": ("POST", "/v1/sessions/{session_id}/params/rows"),
     "putParams": ("PUT", "/v1/sessions/{session_id}/params"),
     "getState": ("GET", "/v1/sessions/{session_id}/state"),
     "putState": ("PUT", "/v1/sessions/{session_id}/state"),

@@ -264,3 +264,55 @@ def test_a_state_file_gives_the_same_parameters_to_evaluate_with(client: Client)
 
 def evaluated(client: Client, session: str) -> dict[str, Any]:
     return read_binary(client.get(f"{session}/params?view=eval", headers={"accept": SAFETENSORS}))[0]
+
+
+def rows_of(client: Client, session: str, rows: dict[str, Any], **headers: str) -> Any:
+    return client.post(f"{session}/params/rows", json={"rows": rows}, headers=headers)
+
+
+def test_rows_are_read_in_both_forms(client: Client) -> None:
+    session = create(client, hold_params=True)
+    put(client, session, some_params())
+    answer = rows_of(client, session, {"w": [0, 2], "half": [1]})
+    w, half = answer.json()["params"].values()
+    assert (w["rows"], half["rows"], half["dtype"]) == ([0, 2], [1], "float16")
+    assert np.float32(w["data"]).tolist() == some_params()["w"][[0, 2]].tolist()
+    assert np.float16(half["data"]).tolist() == some_params()["half"][[1]].tolist()
+    answer = rows_of(client, session, {"w": [0, 2]}, accept=SAFETENSORS)
+    assert bits(read_binary(answer)[0]) == bits({"w": some_params()["w"][[0, 2]]})
+    assert read_binary(answer, "rows")[0]["w"].tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("rows", "status", "code", "words"),
+    [
+        ({"w": [3]}, 422, "tensor_mismatch", "row 3 is out of range: it has rows 0 to 2"),
+        ({"x": [0]}, 422, "tensor_mismatch", "'x' is not held"),
+        ({"scale": [0]}, 422, "tensor_mismatch", "has no rows"),
+        ({"w": [1, 0]}, 400, "malformed_body", "strictly increasing"),
+    ],
+)
+def test_rows_that_are_not_held_are_refused(
+    client: Client, rows: dict[str, Any], status: int, code: str, words: str
+) -> None:
+    session = create(client, hold_params=True)
+    put(client, session, some_params())
+    assert words in problem(rows_of(client, session, rows), status, code)["detail"]
+
+
+def test_rows_of_a_session_without_parameters_are_refused(client: Client) -> None:
+    session = create(client)
+    stepped(client, session, **W)
+    problem(rows_of(client, session, {"w": [0]}), 422, "invalid_session")
+
+
+def test_parameters_are_read_with_the_decay_of_lazy_rows(client: Client) -> None:
+    settings = {"hyperparameters": {"lr": 0.1, "weight_decay": 0.5}, "groups": [{"match": ["w"], "sparse": "lazy"}]}
+    session = create(client, hold_params=True, **settings)
+    put(client, session, {"w": np.ones((3, 1), np.float32)})
+    stepped(client, session, grads={"w": [[0.0], [0.0], [0.0]]})
+    stepped(client, session, grads={"w": {"rows": [1], "data": [[0.0]]}})
+    whole = held(client, session)["w"]
+    assert whole.tolist() == [[float(np.float32(0.9025))]] * 3
+    answer = rows_of(client, session, {"w": [0, 1]}, accept=SAFETENSORS)
+    assert bits(read_binary(answer)[0]) == bits({"w": whole[:2]})

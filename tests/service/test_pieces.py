@@ -126,26 +126,34 @@ def test_a_state_of_nothing_has_no_pieces(seen: Seen) -> None:
     assert Pieces(head_of(np.empty(0, np.uint8)), seen).of(np.empty(0, np.uint8)) == ()
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_touched_pieces_equal_those_that_are_cut_anew(memory: Array, seen: Seen, seed: int) -> None:
-    old = head_of(memory, summed=True)
-    changed = memory.copy()
-    touched = np.array(ranges(memory, seed)[:2])
+@pytest.mark.parametrize("filled", [[], [(PIECE_BYTES, PIECE_BYTES + 700), (PIECE_BYTES + 700, 3 * PIECE_BYTES - 300)]])
+def test_touched_pieces_equal_those_that_are_cut_anew(memory: Array, seen: Seen, filled: list[tuple[int, int]]) -> None:
+    old, changed = head_of(memory, summed=True), memory.copy()
+    starts, length = np.array([PIECE_BYTES - 400, 3 * PIECE_BYTES - 200, len(memory) - 256]), 256
     pieces = Pieces(old, seen, summed=True)
-    pieces.touching(changed, touched)
-    for start, end in touched.tolist():
+    pieces.touching(changed, [(starts, length)])
+    for start, end in filled:
         changed[start:end] ^= 1
+        pieces.filled(changed, start, end)
+    for start in starts:
+        changed[start : start + length] ^= 2
     found = pieces.of(changed)
-    anew = head_of(changed, summed=True).pieces
-    assert [piece.checksum for piece in found] == [piece.checksum for piece in anew]
-    fresh = [piece for piece, before in zip(found, old.pieces, strict=True) if piece is not before]
-    assert {piece.name for piece in fresh} == seen.parts.keys()
+    assert [piece.checksum for piece in found] == [piece.checksum for piece in head_of(changed, summed=True).pieces]
+    assert {piece.name for piece in found if piece not in old.pieces} == seen.parts.keys()
     for piece, data in zip(found, cut(changed.data), strict=True):
         assert seen.parts.get(piece.name, bytes(data)) == bytes(data)
 
 
+def test_a_touched_piece_that_stays_the_same_is_kept(memory: Array, seen: Seen) -> None:
+    old = head_of(memory, summed=True)
+    pieces = Pieces(old, seen, summed=True)
+    pieces.touching(memory, [(np.array([5]), 5)])
+    assert pieces.of(memory) == old.pieces
+    assert not seen.parts
+
+
 def test_pieces_without_sums_are_cut_anew(memory: Array, seen: Seen) -> None:
     pieces = Pieces(head_of(memory), seen, summed=True)
-    pieces.touching(memory, np.array([[0, 1]]))
+    pieces.touching(memory, [(np.array([0]), 1)])
     assert [piece.checksum for piece in pieces.of(memory)] == [sum_of(data) for data in cut(memory.data)]
     assert len(seen.parts) == 4

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, SupportsFloat, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 V = TypeVar("V")
 
@@ -29,6 +30,18 @@ def names(name: str, value: Collection[str]) -> list[str]:
     if not isinstance(value, Iterable) or isinstance(value, str | bytes):
         raise TypeError(f"{name} must be a list of names, such as ['w'], not {value!r:.80}")
     return list(value)
+
+
+def indices(name: str, value: ArrayLike) -> list[int]:
+    """Return a list of whole numbers. Raises `TypeError`."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # RuntimeError: torch, of a tensor on another device
+        array = np.empty(())
+    if array.ndim == 1 and (array.dtype.kind in "iu" or not array.size):
+        found: list[int] = array.tolist()
+        return found
+    raise TypeError(f"{name} must be a list of whole numbers, such as [3, 17], not {value!r:.80}")
 
 
 def as_json(name: str, value: object) -> Any:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, SupportsFloat, TypeVar, Unpack
 from urllib.parse import quote
 
+from numpy.typing import ArrayLike
+
 from optim_client import _arguments
 from optim_client._protocol import Call, Request, Response
 from optim_client._tensors import NOTHING, Arrays, ArraysLike, decode, encode
@@ -152,6 +154,15 @@ def params(session_id: str, view: View | None = None) -> Call[Arrays]:
     """Return the call that reads the held parameters, or another view of them."""
     query = {} if view is None else {"view": view}
     return Call(Request("GET", _path(session_id, "params"), query, headers=_accepts(SAFETENSORS)), _params)
+
+
+def rows(session_id: str, rows: Mapping[str, ArrayLike]) -> Call[Arrays]:
+    """Return the call that reads rows of held parameters. Raises `TypeError` and `ValueError`."""
+    wanted = _arguments.mapping("rows", rows, "{'emb': [3, 17]}")
+    indices = {name: _arguments.indices(f"rows[{name!r}]", given) for name, given in wanted.items()}
+    headers = {"content-type": JSON, **_accepts(SAFETENSORS)}
+    path = _path(session_id, "params", "rows")
+    return Call(Request("POST", path, headers=headers, body=_json({"rows": indices})), _params)
 
 
 def put_params(session_id: str, params: ArraysLike) -> Call[None]:

@@ -5,6 +5,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, Unpack, overload
 
+from numpy.typing import ArrayLike
+
 from optim_client import _calls
 from optim_client._files import replacing
 from optim_client._protocol import Call
@@ -193,6 +195,25 @@ class SessionParams(SessionStorage):
             params = held.params()
         """
         return self._client._run(self._params(like, view))
+
+    def rows(self, rows: Mapping[str, ArrayLike]) -> Arrays:
+        """Return some rows of the parameters of a session that holds them, as the next step will find them.
+
+        Args:
+            rows: The rows' numbers, strictly increasing, by the name of the tensor.
+
+        Returns:
+            The rows of each tensor, as an array with one row for each number.
+
+        Raises:
+            InvalidSession: The session does not hold its parameters.
+            TensorMismatch: A tensor is unknown, or has no such row.
+            TypeError: The rows are not lists of whole numbers. Nothing was sent.
+
+        Example:
+            some = held.rows({"w": [0, 1]})
+        """
+        return self._client._run(self._rows(rows))
 
     def put_params(self, params: Tree) -> None:
         """Give its parameters to a session that holds them, if it is still as this client knows it.

@@ -2,8 +2,11 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar, Unpack
+
+from numpy.typing import ArrayLike
 
 from optim_client import _calls
 from optim_client._gradients import Parts, of_rows, parts_of
@@ -167,6 +170,9 @@ class SessionState:
     def _params(self, like: Tree | None, view: View | None) -> Call[Any]:
         held = self._tied(_calls.params(self.id, view))
         return held if like is None else held.then(lambda params: rebuilt(like, params.get))
+
+    def _rows(self, rows: Mapping[str, ArrayLike]) -> Call[Arrays]:
+        return self._tied(_calls.rows(self.id, rows))
 
     def _log(self, warnings: list[str]) -> None:
         """Log each different warning once, without its step's number."""
