@@ -6,7 +6,7 @@ checksums and lets things expire; it does not know the meaning of the bytes.
 """
 
 import asyncio
-import secrets
+import os
 import time
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
@@ -337,4 +337,4 @@ class IncompatibleStore(StoreUnavailable):
 
 def new_token() -> str:
     """Return a token that no other save has."""
-    return secrets.token_hex(6)
+    return os.urandom(6).hex()

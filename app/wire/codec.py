@@ -32,9 +32,9 @@ NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
 """The characters of a number; also `nan` and `Infinity`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Limits:
-    """The limits of a body's content."""
+    """The limits of a body's content. They equal only themselves, which makes them a cheap key of a cache."""
 
     max_tensors: int
     max_name_length: int
