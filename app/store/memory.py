@@ -9,7 +9,6 @@ a save needs no lock. Values change only while a step writes over them: whoever 
 import bisect
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Self
 
@@ -17,7 +16,7 @@ from app.settings import Settings
 from app.store.base import AlreadyCreated, Head, HistoryRow, KeyUsed, Save, Stamp, Store, Unreadable, VersionConflict
 from app.store.envelope import listed
 from app.store.generation import Undone
-from app.store.keys import TRIMMED, Claim, KeyMemory, UsedKey
+from app.store.keys import TRIMMED, Claim, KeyMemory
 from app.store.memory_heads import Heads
 from app.store.memory_views import MemoryViews
 
@@ -85,24 +84,21 @@ class UsedKeys(OrderedDict[str, tuple[float, bytes]]):
         known = self.get(digest)
         return known[1] if known else None
 
-    def use(self, used: Sequence[UsedKey], memory: KeyMemory) -> bool:
-        """Remember keys, and forget old ones; return false, and do nothing, if one of them is known."""
+    def take(self, save: Save, memory: KeyMemory) -> None:
+        """Mark, add and forget keys as a save asks. Raises `KeyUsed` before any change."""
+        used, undone = save.used, save.undone and save.undone.key
         if not self.keys().isdisjoint(key.digest for key in used):
-            return False
+            raise KeyUsed(f"session {save.head.session_id}: the key was used before")
+        if undone is not None and undone.digest in self:
+            self[undone.digest] = self[undone.digest][0], undone.row
         now = time.time()
         for key in used:
             self[key.digest] = now, key.row
-        for _ in range(TRIMMED):
+        for _ in used and range(TRIMMED):
             oldest, (used_at, _) = next(iter(self.items()))
             if not memory.may_forget(len(self) - 1, used_at):
                 break
             del self[oldest]
-        return True
-
-    def replace(self, key: UsedKey) -> None:
-        """Replace the row of a key, if it is known."""
-        if key.digest in self:
-            self[key.digest] = self[key.digest][0], key.row
 
 
 class MemoryStore(Store):
@@ -159,7 +155,8 @@ class MemoryStore(Store):
             raise AlreadyCreated(f"session {session_id} was created before")
         if save.previous is None:
             self._remove(session_id)
-        self._use_keys(save)
+        if save.used or save.undone is not None:
+            self._keys.setdefault(session_id, UsedKeys()).take(save, self.key_memory)
         if save.claimed:
             self._created[session_id] = time.time()
         self._heads[session_id] = save.head
@@ -170,19 +167,6 @@ class MemoryStore(Store):
         if rows is None:
             rows = self._rows[session_id] = Rows()
         rows.take(save, self.history_limit)
-
-    def _use_keys(self, save: Save) -> None:
-        """Remember the keys of a save. Raises `KeyUsed` before any change."""
-        if not save.used and save.undone is None:
-            return
-        session_id, undone = save.head.session_id, save.undone and save.undone.key
-        keys = self._keys.get(session_id)
-        if keys is None:
-            keys = self._keys[session_id] = UsedKeys()
-        if save.used and not keys.use(save.used, self.key_memory):
-            raise KeyUsed(f"session {session_id}: the key was used before")
-        if undone is not None:
-            keys.replace(undone)
 
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
         is_there = session_id in self._heads and not self._heads.has_expired(session_id)

@@ -7,7 +7,7 @@ import http.client
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import Any, Self, TypeAlias
@@ -19,6 +19,7 @@ from optim_client._tensors import decode
 from tests.chaos.linearizability import Operation
 from tests.chaos.session_model import (
     LR,
+    UNDO,
     Answer,
     Call,
     Delete,
@@ -29,6 +30,7 @@ from tests.chaos.session_model import (
     PutParams,
     SessionModel,
     Step,
+    Undo,
     Values,
 )
 from tests.durability.wire import JSON, Wire
@@ -47,18 +49,18 @@ class Session:
         held = drawn(chance) if hold_params else None
         self.holds = hold_params
         self.model = SessionModel(held)
-        settings = {"optimizer": "adamw", "hyperparameters": {"lr": LR}, "hold_params": hold_params}
+        settings = {"optimizer": "adamw", "hyperparameters": {"lr": LR}, "hold_params": hold_params, "undo": UNDO}
         self.path = f"/v1/sessions/{wire.ask('POST', '/v1/sessions', settings, 201)['id']}"
         if held is not None:
             wire.send(self.request(PutParams(held)))
-        self.step = 0
+        self.step = self.undos = 0
         self.sent: list[Step] = []
 
     def next_call(self) -> Call:
         """Return a random call. Most are steps; most of those have a number, and one in seven is a repetition."""
         chance = self.chance
         calls: dict[Any, int] = {self._new_step: 60, self._old_step: 14, self._get: 18, GetHistory: 8}
-        calls |= {self._patch: 10, Delete: 1}
+        calls |= {self._patch: 10, self._undo: 10, Delete: 1}
         if self.holds:
             calls |= {GetParams: 8, self._put_params: 3}
         call: Call = chance.choices(list(calls), list(calls.values()))[0]()
@@ -84,6 +86,11 @@ class Session:
     def _patch(self) -> Patch:
         return Patch(LR * self.chance.randint(1, 4))
 
+    def _undo(self) -> Undo:
+        """Return an undo of the last step, or of the one before; some are sent twice, with one key."""
+        self.undos += self.chance.random() < 0.7
+        return Undo(max(1, self.step - (self.chance.random() < 0.1)), f"undo {self.undos}")
+
     def _put_params(self) -> PutParams:
         return PutParams(drawn(self.chance))
 
@@ -94,6 +101,8 @@ class Session:
                 body |= {} if number is None else {"step": number}
                 headers = JSON if key is None else JSON | {"idempotency-key": f'"{key}"'}
                 return Request("POST", f"{self.path}/steps", headers=headers, body=json.dumps(body).encode())
+            case Undo(number, key):
+                return self._json("POST", f"{self.path}/undo", {"step": number}, {"idempotency-key": f'"{key}"'})
             case Get(whole):
                 return Request("GET", f"{self.path}/state" if whole else self.path)
             case GetHistory():
@@ -108,8 +117,8 @@ class Session:
                 return self._json("PUT", f"{self.path}/params", {"params": {"w": params}})
 
     @staticmethod
-    def _json(method: str, path: str, document: object) -> Request:
-        return Request(method, path, headers=JSON, body=json.dumps(document).encode())
+    def _json(method: str, path: str, document: object, headers: Mapping[str, str] | None = None) -> Request:
+        return Request(method, path, headers=JSON | (headers or {}), body=json.dumps(document).encode())
 
 
 class Clients:
@@ -141,7 +150,7 @@ class Clients:
         response = wire.send(request)
         returned = time.perf_counter()
         answer = read(call, response)
-        if isinstance(call, Step) and answer[0] == 200:
+        if isinstance(call, Step | Undo) and answer[0] == 200:
             session.step = answer[1]
         return Operation(call, answer, called, returned)
 
@@ -161,7 +170,7 @@ def read(call: Call, response: Response) -> Answer:
     document = _document(response)
     if response.status >= 400:
         about = {
-            "step_conflict": ("current_step", "applied_as_step"),
+            "step_conflict": ("current_step", "applied_as_step", "undone"),
             "idempotency_mismatch": ("step",),
         }.get(document["code"], ())
         return (response.status, document["code"], *(document.get(name) for name in about))
@@ -169,8 +178,10 @@ def read(call: Call, response: Response) -> Answer:
         case Step():
             replayed = ("replayed",) if "idempotent-replayed" in response.headers else ()
             return (response.status, document["step"], document["digest"], _float32(document), *replayed)
-        case Get() | Patch():
-            return response.status, document["step"], document["hyperparameters"]["lr"], document["digest"]
+        case Get() | Patch() | Undo():
+            replayed = ("replayed",) if "idempotent-replayed" in response.headers else ()
+            seen = document["step"], document["hyperparameters"]["lr"], document["digest"]
+            return (response.status, *seen, *replayed)
         case GetHistory():
             return (response.status, *(row["step"] for row in document["history"]))
         case GetParams():

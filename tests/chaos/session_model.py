@@ -16,6 +16,8 @@ from optim_engine import Config, State, step
 Values: TypeAlias = tuple[float, ...]
 Answer: TypeAlias = tuple[Any, ...]
 LR = 0.125
+UNDO = 2
+"""The number of steps that a session can undo."""
 NOT_FOUND: Answer = (404, "session_not_found")
 
 
@@ -65,18 +67,33 @@ class PutParams:
     params: Values
 
 
-Call: TypeAlias = Step | Get | GetHistory | Patch | Delete | GetParams | PutParams
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """A request to undo the step of that number."""
+
+    number: int
+    key: str
+
+
+Call: TypeAlias = Undo | Step | Get | GetHistory | Patch | Delete | GetParams | PutParams
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A state of the session. `digest` identifies settings and state; `applied` is the last step with its answer."""
+    """A state of the session. `digest` identifies settings and state; `applied` is the last step with its answer.
+
+    `earlier` are the sessions that it can go back to, the newest first; `undos` are the undo requests with keys.
+    """
 
     digest: str
     lr: float
     step: int = 0
     applied: tuple[Step, Answer] | None = None
     keys: tuple[tuple[Step, int], ...] = ()
+    earlier: tuple["Session", ...] = ()
+    rows: tuple[int, ...] = ()
+    undone: frozenset[Step] = frozenset()
+    undos: frozenset[Undo] = frozenset()
 
 
 Known: TypeAlias = Session | None
@@ -103,7 +120,7 @@ class SessionModel:
             case Get():
                 return session, self._seen(session)
             case GetHistory():
-                return session, (200, *range(1, session.step + 1))
+                return session, (200, *sorted(session.rows))
             case Patch(lr):
                 patched = replace(session, lr=lr, digest=self._digest(self._states[session.digest], lr))
                 return patched, self._seen(patched)
@@ -113,7 +130,10 @@ class SessionModel:
                 return session, (200, _values(self._states[session.digest].array("w", "params")))
             case PutParams(params):
                 state = self._states[session.digest].with_params({"w": np.array(params, np.float32)})
-                return replace(session, digest=self._digest(state, session.lr), applied=None), (204,)
+                digest = self._digest(state, session.lr)
+                return replace(session, digest=digest, applied=None, earlier=()), (204,)
+            case Undo():
+                return self._undo(session, call)
 
     def _seen(self, session: Session) -> Answer:
         return 200, session.step, session.lr, session.digest
@@ -125,12 +145,12 @@ class SessionModel:
                 if call.body != used.body:
                     return session, (422, "idempotency_mismatch", number)
                 if used is not applied:
-                    return session, (409, "step_conflict", session.step, number)
+                    return session, (409, "step_conflict", session.step, number, used in session.undone or None)
                 return session, (*answer, "replayed")
         if applied and call.body == applied.body and call.number == session.step:
             return session, (*answer, "replayed")
         if call.number not in {None, session.step + 1}:
-            return session, (409, "step_conflict", session.step, None)
+            return session, (409, "step_conflict", session.step, None, None)
         return self._applied(session, call)
 
     def _applied(self, session: Session, call: Step) -> tuple[Session, Answer]:
@@ -140,7 +160,30 @@ class SessionModel:
         digest = self._digest(outcome.state, session.lr)
         answer = (200, outcome.state.t, digest, _values(outcome.params["w"]))
         keys = session.keys if call.key is None else (*session.keys, (call, outcome.state.t))
-        return Session(digest, session.lr, outcome.state.t, (call, answer), keys), answer
+        after = replace(session, digest=digest, step=outcome.state.t, applied=(call, answer), keys=keys)
+        earlier = (replace(session, earlier=(), keys=(), rows=()), *session.earlier)[:UNDO]
+        return replace(after, earlier=earlier, rows=(*session.rows, outcome.state.t)), answer
+
+    def _undo(self, session: Session, call: Undo) -> tuple[Session, Answer]:
+        for known in session.undos:
+            if call.key == known.key:
+                again = call.number == known.number
+                return session, (*self._seen(session), "replayed") if again else (422, "idempotency_mismatch", None)
+        if call.number != session.step:
+            return session, (409, "step_conflict", session.step, None, None)
+        if not session.earlier or session.applied is None:
+            return session, (409, "undo_unavailable")
+        before = session.earlier[0]
+        after = replace(
+            session,
+            digest=self._digest(self._states[before.digest], session.lr),
+            step=before.step,
+            applied=before.applied,
+            earlier=session.earlier[1:],
+            undone=session.undone | {session.applied[0]},
+            undos=session.undos | {call},
+        )
+        return after, self._seen(after)
 
     def _digest(self, state: State, lr: float) -> str:
         data = state.memory.data

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -93,7 +93,9 @@ async def expected(client: httpx2.AsyncClient, work: Work) -> Expected:
 
 async def next_answer(client: httpx2.AsyncClient, session: str, work: Work, number: int) -> bytes:
     """Take a step, which depends on the whole state; return its answer."""
-    return (await a_step(number, work.size, held=work.held).send(client, session)).content if number else b""
+    asked = a_step(number, work.size, held=work.held)
+    asked = replace(asked, headers={**(asked.headers or {}), "idempotency-key": '"the next step"'})
+    return (await asked.send(client, session)).content if number else b""
 
 
 async def check(store: FaultyStore, client: httpx2.AsyncClient, session: str, work: Work, ought: Expected) -> str:
@@ -123,7 +125,7 @@ async def check_leftovers(store: FaultyStore, session: str) -> None:
     await store.sweep()
     place = PLACES[store.url.partition(":")[0]](store.url, store)
     head = await store.load(session_id)
-    left = set(await place.pieces(session_id)) - {piece.name for piece in (head.pieces if head else ())}
+    left = set(await place.pieces(session_id)) - {piece.name for piece in (head.kept if head else ())}
     if isinstance(place, RedisPlace):
         left = {name for name in left if place.client.pttl(f"optim:{{{session_id}}}:piece:{name}") <= 0}
         place.client.close()

@@ -70,10 +70,12 @@ class Work:
     asked: Asked
     size: int = SMALL
     held: bool = False
+    undo: int = 0
 
     async def start(self, client: httpx2.AsyncClient) -> str:
         """Create a session in the start state; return its path. The start state is always the same."""
-        answer = await client.post("/v1/sessions", json={"optimizer": "adamw", "hold_params": self.held})
+        settings = {"optimizer": "adamw", "hold_params": self.held, "undo": self.undo}
+        answer = await client.post("/v1/sessions", json=settings)
         session = path_of(answer)
         if self.held:
             await hold(self.size).send(client, session)
@@ -90,6 +92,7 @@ async def works(client: httpx2.AsyncClient) -> list[Work]:
     state = (await client.get(f"{session}/state")).content
     json = {"content-type": "application/json"}
     settings = Asked("PATCH", "", b'{"hyperparameters":{"lr":0.5}}', json)
+    undo = Asked("POST", "/undo", b'{"step":1}', json)
     return [
         Work("a step", a_step(2, SMALL, held=False)),
         Work("a step of held parameters", a_step(2, SMALL, held=True), held=True),
@@ -102,6 +105,10 @@ async def works(client: httpx2.AsyncClient) -> list[Work]:
         Work("a large tensor renamed", keyed(Asked("PATCH", "/tensors", b'{"rename":{"w":"x"}}', json)), LARGE, True),
         Work("a state put back", keyed(Asked("PUT", "/state", state, BINARY)), held=True),
         Work("a deletion", keyed(Asked("DELETE"))),
+        Work("a step that can be undone", a_step(2, SMALL, held=True), held=True, undo=1),
+        Work("a large step that can be undone", a_step(2, LARGE, held=True), LARGE, held=True, undo=1),
+        Work("an undone step", keyed(undo), undo=1),
+        Work("a large undone step", keyed(undo), LARGE, held=True, undo=2),
     ]
 
 

@@ -5,7 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optim_client import InvalidSession, PreconditionFailed, StepConflict, StepMismatch, TensorMismatch
+from optim_client import (
+    InvalidSession,
+    PreconditionFailed,
+    StepConflict,
+    StepMismatch,
+    TensorMismatch,
+    UndoUnavailable,
+)
 
 from tests.client.conftest import Connect
 from tests.client.documents import ROW
@@ -166,6 +173,38 @@ def test_a_fork_is_of_the_session_that_the_client_knows(client: Any) -> None:
         stale.fork()
     stale.get()
     assert stale.fork().info.step == 1
+
+
+def test_an_undone_session_steps_on_to_the_same_bits(client: Any) -> None:
+    session = client.sessions.create("adamw", lr=0.01, undo=2)
+    first = session.step(some_params(), grads_for(some_params(), 1))
+    digest = session.digest
+    second = session.step(first, grads_for(first, 2))
+    session.update(labels={"run": "2"})
+    info = session.undo(2)
+    assert (info.step, info.rewinds, info.undo, info.digest, session.digest) == (1, 1, 2, digest, digest)
+    assert [row.undone for row in session.history()] == [False, True]
+    assert bits(session.step(first, grads_for(first, 2))) == bits(second)
+    assert session.undo().step == 1
+    assert session.undo().step == 0
+    session.step(some_params(), grads_for(some_params(), 1))
+
+
+def test_a_client_undoes_only_the_session_that_it_knows(client: Any) -> None:
+    w = {"w": np.float32([1, 2])}
+    session = client.sessions.create("sgd", lr=0.1, undo=1)
+    stale = client.sessions.get(session.id)
+    session.step(w, w)
+    session.step(w, w)
+    with pytest.raises(PreconditionFailed):
+        stale.undo(2)
+    with pytest.raises(StepConflict) as conflict:
+        session.undo(1)
+    assert (conflict.value.current_step, conflict.value.undone) == (2, False)
+    session.undo()
+    with pytest.raises(UndoUnavailable, match=r"load_state\(path\) puts a saved state back") as refusal:
+        session.undo()
+    assert refusal.value.current_step == 1
 
 
 def test_a_step_may_return_no_parameters(client: Any) -> None:

@@ -66,6 +66,7 @@ BODIES: list[tuple[str, bytes]] = [
 ] + [
     (JSON, json.dumps(document).encode())
     for document in (
+        {"step": 1},
         {"params": {"w": [1]}, "grads": {"w": [1]}, "step": 1},
         {"params": {"w": [1]}, "grads": {"w": [1]}, "step": 9},
         {"params": {"w": [1, 2]}, "grads": {"w": [1, 2]}},
@@ -130,7 +131,7 @@ def test_every_answer_of_a_call_is_in_its_schema(name: str, hold: bool, keys_fil
     store = Troubled(10)
     with serving(store, api_keys_file=keys_file, max_body_bytes=1024, state_cache_bytes=0) as client:
         client.headers["authorization"] = "Bearer write"
-        session = create(client, hold_params=hold)
+        session = create(client, hold_params=hold, undo=1)
         stepped(client, session, "first", params={"w": [1.0]}, grads={"w": [1.0]})
         session_id = session.rpartition("/")[2]
         here, nowhere = path.format(session_id=session_id), path.format(session_id="0" * 32)

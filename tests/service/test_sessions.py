@@ -39,8 +39,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 """The defaults in the documentation of torch 2.13."""
 EFFECTIVE = {
     "id", "optimizer", "hyperparameters", "groups", "schedule", "clip", "on_non_finite", "hold_params", "wire_dtype",
-    "on_other_params", "step", "skipped_steps", "digest", "tensors", "warnings", "ttl_seconds", "labels",
-    "created_at", "updated_at", "expires_at",
+    "on_other_params", "undo", "step", "skipped_steps", "rewinds", "digest", "tensors", "warnings", "ttl_seconds",
+    "labels", "created_at", "updated_at", "expires_at",
 }  # fmt: skip
 
 
@@ -55,6 +55,7 @@ def test_the_answer_to_an_optimizer_alone_has_every_effective_value(client: Clie
     assert session["groups"] == [{"match": ["*bias"], "weight_decay": 0.0}]
     assert (session["schedule"], session["clip"], session["on_non_finite"]) == (None, None, "reject")
     assert (session["hold_params"], session["step"], session["skipped_steps"]) == (False, 0, 0)
+    assert (session["undo"], session["rewinds"]) == (0, 0)
     assert (session["tensors"], session["warnings"], session["labels"]) == ({}, [], {})
     assert (session["ttl_seconds"], session["expires_at"]) == (None, None)
     assert session["created_at"] == session["updated_at"]

@@ -16,6 +16,14 @@ class Session:
     state: bytes
     rows: list[tuple[int, bytes]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    earlier: list[bytes] = field(default_factory=list)
+    """The states of the head's earlier generations."""
+    undone: set[str] = field(default_factory=set)
+    """The keys of undone steps."""
+
+    def row_of(self, key: str) -> bytes | None:
+        """Return the row of a key, if it is known."""
+        return None if key not in self.keys else used(key, "undone" if key in self.undone else "").row
 
 
 class Dictionary(dict[str, Session]):
@@ -32,10 +40,16 @@ class Dictionary(dict[str, Session]):
         name = change.head.session_id
         old = self[name] if change.previous else Session(change.head, b"")
         rows = [row for row in old.rows if change.forget_after is None or row[0] <= change.forget_after]
+        if change.undone:
+            marked = change.undone.step, change.undone.marked
+            rows = [marked if row == (change.undone.step, change.undone.row) else row for row in rows]
         rows += [(change.row.step, change.row.body)] if change.row else []
         rows.sort(key=lambda row: row[0])
         keys = old.keys + [key for key in self._keys if used(key) in change.used]
-        self[name] = Session(change.head, state, rows[-self._rows :], keys[-self._kept_keys :])
+        undone = old.undone | {key for key in self._keys if change.undone and change.undone.key == used(key, "undone")}
+        undone -= {key for key in self._keys if used(key) in change.used}
+        earlier = old.earlier[1:] if change.undone else [old.state, *old.earlier][: len(change.head.earlier)]
+        self[name] = Session(change.head, state, rows[-self._rows :], keys[-self._kept_keys :], earlier, undone)
         if change.head.expires_at is not None and change.head.expires_at < time.time():
             del self[name]
 

@@ -22,9 +22,10 @@ from hypothesis.stateful import (
 from app.settings import Settings
 from app.store import open_store
 from app.store.base import HistoryRow, Save, Store, VersionConflict
+from app.store.generation import Undone
 from app.store.keys import KeyMemory, key_digest
 from tests.chaos.trial import Trial
-from tests.store.changes import DAY, change_of, state_of, used
+from tests.store.changes import DAY, change_of, state_of, undoing, used
 from tests.store.dictionary import Dictionary
 from tests.stores import STORES
 
@@ -55,6 +56,8 @@ class Stores(RuleBasedStateMachine):
         self.stores: list[Store] = []
         self.sessions = Dictionary(KEPT_ROWS, KEYS, KEPT_KEYS)
         self.saves: list[Save] = []
+        self.steps: dict[tuple[int, str], tuple[HistoryRow | None, str | None]] = {}
+        """The row and the key of each save of a step that can be undone, by its stamp."""
         self.count = 0
 
     @initialize()
@@ -103,7 +106,16 @@ class Stores(RuleBasedStateMachine):
         self.save(change, b"".join(state), refused=name in self.sessions)
 
     @precondition(lambda self: self.sessions)
-    @rule(data=st.data(), state=states, step=maybe_rows, forget=maybe_rows, lifetime=lifetimes, key=maybe_keys)
+    @rule(
+        data=st.data(),
+        state=states,
+        step=maybe_rows,
+        forget=maybe_rows,
+        lifetime=lifetimes,
+        key=maybe_keys,
+        undo=st.integers(0, 2),
+        back=st.booleans(),
+    )
     def update(
         self,
         data: st.DataObject,
@@ -112,6 +124,8 @@ class Stores(RuleBasedStateMachine):
         forget: int | None,
         lifetime: float | None,
         key: str | None,
+        undo: int,
+        back: bool,
     ) -> None:
         held = self.sessions[data.draw(st.sampled_from(sorted(self.sessions)))]
         change = change_of(
@@ -121,8 +135,27 @@ class Stores(RuleBasedStateMachine):
             forget_after=forget,
             expires_at=_expiry(lifetime),
             used=[used(key)] if key else [],
+            undo=undo,
         )
-        self.save(change, b"".join(state), refused=key in held.keys)
+        if self.save(change, b"".join(state), refused=key in held.keys) and undo:
+            self.steps[change.head.stamp] = change.row, key
+            if back and held.head.session_id in self.sessions:
+                self.go_back(held.head.session_id, None)
+
+    @precondition(lambda self: any(held.earlier for held in self.sessions.values()))
+    @rule(data=st.data(), key=maybe_keys)
+    def undo(self, data: st.DataObject, key: str | None) -> None:
+        names = [name for name, held in self.sessions.items() if held.earlier]
+        self.go_back(data.draw(st.sampled_from(sorted(names))), key)
+
+    def go_back(self, name: str, key: str | None) -> None:
+        held = self.sessions[name]
+        generation = held.head.earlier[0]
+        row, undone = self.steps[generation.version, generation.document.name.split("-")[1]]
+        step, body = (row.step, row.body) if row else (0, b"no row")
+        trace = Undone(step, generation.version, body, b"undone " + body, used(undone, "undone") if undone else None)
+        change = undoing(held.head, held.earlier[0], trace, used=(used(key),) if key else ())
+        self.trial.tried["undone steps"] += self.save(change, held.earlier[0], refused=key in held.keys)
 
     @precondition(lambda self: self.saves)
     @rule(data=st.data())
@@ -174,17 +207,21 @@ class Stores(RuleBasedStateMachine):
             self.expect(held.head if held else None, lambda store, name=name: store.load(name))
             if held:
                 self.expect(held.state, lambda store, held=held: state_of(store, held.head))
+                for generation, state in zip(held.head.earlier, held.earlier, strict=True):
+                    then = held.head.with_pieces(generation.pieces)
+                    self.expect(state, lambda store, then=then: state_of(store, then))
                 rows = [body for _, body in held.rows]
                 self.expect(rows, lambda store, name=name: store.history(name, -1, KEPT_ROWS))
                 for key in KEYS:
-                    row = used(key).row if key in held.keys else None
+                    row = held.row_of(key)
                     self.expect(row, lambda store, name=name, key=key: store.used(name, key_digest(key)))
 
-    def save(self, change: Save, state: bytes, refused: bool) -> None:
+    def save(self, change: Save, state: bytes, refused: bool) -> bool:
         self.saves.append(change)
         self.expect(VersionConflict if refused else None, lambda store: store.save(change))
         if not refused:
             self.sessions.save(change, state)
+        return not refused
 
     def row(self, step: int | None) -> HistoryRow | None:
         self.count += 1
