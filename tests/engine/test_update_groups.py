@@ -119,7 +119,7 @@ def test_overrides_by_name_are_those_of_the_groups_rule() -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_rule_in_a_group_has_the_bits_of_its_session(optimizer: str) -> None:
+def test_a_rule_in_a_group_has_its_sessions_bits(optimizer: str) -> None:
     shapes = {"w": (6, 5), "other": (7,)}
     mixed = Config.parse("sgd", groups=[{"match": ["w"], "optimizer": optimizer}])
     alone = Config.parse(optimizer, groups=[])

@@ -36,6 +36,13 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
 LARGE: Mapping[str, tuple[int, ...]] = {"large": (2 * CHUNK + 4097,), "next": (CHUNK // 2 + 1,), "tiny": (3,)}
 """More than one chunk, so that threads share it."""
 LARGE_CASES = ("adamw", "adamw_clip_norm", "adam_all", "sgd_nesterov_all", "rmsprop_all", "nadam_all", "adafactor_all")
+GROUPS = [
+    {"match": ["large"], "optimizer": "lion"},
+    {"match": ["tiny*"], "optimizer": "nadam"},
+    {"match": ["next"], "optimizer": "sgd", "momentum": 0.9},
+]
+MIXED = Case("mixed", "adamw", {}, {"groups": GROUPS, "clip": {"global_norm": 0.7}})
+"""Several rules in one session, clipped together."""
 
 
 @cache
@@ -71,10 +78,9 @@ def runs() -> Iterator[tuple[str, Case, Mapping[str, tuple[int, ...]], str]]:
     for case in cases:
         for dtype in DTYPES:
             yield f"{case.name} {dtype}", case, SHAPES, dtype
-    for case in cases:
-        if case.name in LARGE_CASES:
-            for dtype in ("float32", "bfloat16"):
-                yield f"{case.name} {dtype} large", case, LARGE, dtype
+    for case in [*(case for case in cases if case.name in LARGE_CASES), MIXED]:
+        for dtype in ("float32", "bfloat16"):
+            yield f"{case.name} {dtype} large", case, LARGE, dtype
 
 
 def kernels() -> list[Kernel]:
