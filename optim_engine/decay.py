@@ -55,10 +55,13 @@ def caught_up(θ: Array, total: Array, settled: Array) -> Array:
         return θ
     wide = np.empty(θ.size, compute_dtype(θ.dtype))
     convert(θ, wide)
-    table, factor = wide.reshape(len(settled), -1), factors(total, settled[late])
-    rows = np.multiply(table[late], factor[:, None], dtype=np.float64).astype(wide.dtype)
-    unify_nans(rows.reshape(-1))
-    table[late] = rows
+    table, factor = wide.reshape(len(settled), -1), factors(total, settled[late])[:, None]
+    rows = table if len(late) == len(table) else table[late]
+    np.multiply(rows, factor, out=rows, dtype=np.float64, casting="same_kind")
+    if np.isnan(np.add.reduce(rows, axis=None)):
+        unify_nans(rows.reshape(-1))
+    if rows is not table:
+        table[late] = rows
     return wide
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Self
 
 import numpy as np
@@ -96,7 +97,7 @@ class RowRun(Run):
             if slot == "decay":
                 yield Touched(np.array([start]), 2 * dtype.itemsize)
             else:
-                yield self.rows.ranges(start, dtype.itemsize * int(np.prod(shape[1:])))
+                yield self.rows.ranges(start, dtype.itemsize * prod(shape[1:]))
 
     @property
     def _slots(self) -> list[str]:
@@ -118,4 +119,4 @@ def _counts(before: Array) -> tuple[tuple[int, ...], Array | None]:
     if not len(before) or (before == before[0]).all():
         return tuple((before[:1] + 1).tolist()), None
     distinct, index = np.unique(before, return_inverse=True)
-    return tuple((distinct + 1).tolist()), index.astype(np.int32)
+    return tuple((distinct + 1).tolist()), index.astype(np.intp)

@@ -1,7 +1,6 @@
 """Rows of a tensor: those that a gradient names, as places in a table with one row for each index of the first axis."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -33,7 +32,7 @@ class Rows:
         """Return all rows of a table of so many."""
         return cls(slice(0, count), count)
 
-    @cached_property
+    @property
     def adjacent(self) -> bool:
         """Return whether the rows of a table are a view of it."""
         return isinstance(self.at, slice)
@@ -64,9 +63,9 @@ def check_rows(tensor: str, indices: Array, shape: Shape) -> None:
         raise TensorMismatch(tensor, f": its rows are {got}: send one list of int64", expected="int64 [k]", got=got)
     if not shape:
         raise TensorMismatch(tensor, "is a single number, which has no rows: send its gradient without rows")
-    falling = np.flatnonzero(np.diff(indices) <= 0)
-    if len(falling):
-        i = int(falling[0])
+    rises = indices[1:] > indices[:-1]
+    if not rises.all():
+        i = int(rises.argmin())
         words = f": its rows must rise, and row {indices[i + 1]} follows {indices[i]} at {i + 1}: sort them, and add up"
         raise TensorMismatch(tensor, f"{words} the gradients of a row that stands twice")
     for i in (0, -1) if len(indices) else ():
