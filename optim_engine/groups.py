@@ -173,7 +173,7 @@ def _read_name(where: str, name: object) -> str | None:
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
         got = f"{len(name)} characters" if isinstance(name, str) else named(name)
         raise InvalidConfig(where, f"must be a text of 1 to {LONGEST_NAME} characters, not {got}")
-    if re.fullmatch(r"[+-]?\d+", name):
+    if re.fullmatch(r"\s*[+-]?\d+\s*", name):
         raise InvalidConfig(where, f"{name!r} looks like the index of a group; give it a letter")
     return name
 

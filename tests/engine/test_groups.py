@@ -111,6 +111,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "groups[0].name: '-1' looks like the index of a group; give it a letter",
     ),
     (
+        {"groups": [{"match": ["*"], "name": " 1"}]},
+        "groups[0].name: ' 1' looks like the index of a group; give it a letter",
+    ),
+    (
         {"groups": [{"match": ["a"], "name": "x"}, {"match": ["b"]}, {"match": ["c"], "name": "x"}]},
         "groups[2].name: 'x' is the name of groups[0] too; names must differ",
     ),
