@@ -32,8 +32,8 @@ REQUIREMENTS: dict[str, Requirement] = {
     ),
     "R5": Requirement(
         "A session is linearizable",
-        "concurrent step, get, patch and delete by 8 clients on 2 processes; Wing and Gong's algorithm checks each "
-        "history; slow readers of states, parameters and answers beside large steps",
+        "concurrent step, undo, get, patch and delete by 8 clients on 2 processes; Wing and Gong's algorithm checks "
+        "each history; slow readers of states, parameters and answers beside large steps",
     ),
     "R6": Requirement(
         "All stores behave like one model",

@@ -1,13 +1,19 @@
 """Undo: back to the state before the last step, to the bit, once, and no further than what was kept."""
 
+import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from httpx2 import Client, Response
 
+from app.errors import StepConflict
 from app.session import Session
+from app.settings import Settings
+from app.store import open_store
+from app.store.base import Store
 from app.store.memory import MemoryStore
 from optim_engine import Config
 from tests.bodies import encode
@@ -91,6 +97,20 @@ def test_a_large_step_is_undone_to_the_bit(client: Client, hold: bool) -> None:
         assert seen(client, session) == before
         assert binary_step(client, session, {"w": w * 3}, None if hold else params).content == first.content
         undone(client, session, 2)
+
+
+def test_a_step_of_rows_is_undone_to_the_bit(client: Client) -> None:
+    """A large table, of which generations share the pieces that no step has changed."""
+    session = create(client, "adam", hold_params=True, undo=2)
+    held = encode({"params": {"emb": np.ones((1 << 18, 4), np.float32)}}, {})
+    assert client.put(f"{session}/params", content=held, headers={"content-type": SAFETENSORS}).is_success
+    rows = {"rows": [3, 1 << 16], "data": [[1, 2, 3, 4], [5, 6, 7, 8]]}
+    stepped(client, session, grads={"emb": rows})
+    before = seen(client, session)
+    first = stepped(client, session, grads={"emb": {**rows, "rows": [3, 1 << 17]}})
+    undone(client, session, 2)
+    assert seen(client, session) == before
+    assert stepped(client, session, grads={"emb": {**rows, "rows": [3, 1 << 17]}}) == first
 
 
 def test_the_answer_of_the_step_before_can_be_repeated(client: Client) -> None:
@@ -251,7 +271,7 @@ def test_what_is_kept_counts_in_the_quota() -> None:
         )
 
 
-async def another(store: MemoryStore, **settings: Any) -> tuple[Process, Process, Session]:
+async def another(store: Store, **settings: Any) -> tuple[Process, Process, Session]:
     one, other = Process(store), Process(store)
     config = Config.parse("adamw", hold_params=True)
     return one, other, (await one.sessions.create("tenant", config, CREATION, undo=2, **settings))[1]
@@ -263,12 +283,38 @@ async def test_another_process_undoes_and_the_first_goes_on(size: int) -> None:
     await one.stepping.step("tenant", session.id, request(1, size=size))
     digests = []
     for number in (2, 3):
-        digests.append((await one.sessions._records.load("tenant", session.id)).session.digest)
-        held = request(number, float(number), size=size)
-        await one.stepping.step("tenant", session.id, held.__class__(held.grads, held.once, step=number))
+        digests.append((await one.records.load("tenant", session.id)).session.digest)
+        held = replace(request(number, float(number), size=size), params={})
+        await one.stepping.step("tenant", session.id, held)
     for number in (3, 2):
         written = await other.sessions.undo("tenant", session.id, number, CREATION)
         assert written.session.digest == digests.pop()
-    held = request(2, 2.0, size=size)
-    answer = await one.stepping.step("tenant", session.id, held.__class__(held.grads, held.once, step=2))
+    answer = await one.stepping.step("tenant", session.id, replace(request(2, 2.0, size=size), params={}))
     assert (answer.kept.step, answer.replayed) == (2, False)
+
+
+@pytest.mark.parametrize("size", [2, 1 << 20])
+async def test_of_undos_and_steps_at_once_one_wins(store_url: str, size: int) -> None:
+    async with open_store(Settings(store=store_url)) as store:
+        one, other, session = await another(store)
+        await one.stepping.step("tenant", session.id, request(1, size=size))
+        digests = {(await one.records.load("tenant", session.id)).session.digest}
+        for lap in range(6):
+            asked = replace(request(2, float(lap), size=size), params={})
+            digests.add((await one.stepping.step("tenant", session.id, asked)).kept.digest)
+            found = await asyncio.gather(
+                one.sessions.undo("tenant", session.id, 2, CREATION),
+                other.sessions.undo("tenant", session.id, 2, CREATION),
+                other.stepping.step("tenant", session.id, replace(request(3, size=size), params={})),
+                return_exceptions=True,
+            )
+            won = [not isinstance(answer, BaseException) for answer in found]
+            assert {type(answer) for answer in found if isinstance(answer, BaseException)} == {StepConflict}
+            assert sum(won[:2]) + won[2] == 1
+            now = (await Process(store).records.get("tenant", session.id))[1]
+            assert (now.step, now.rewinds) == ((3, session.rewinds) if won[2] else (1, session.rewinds + 1))
+            if won[2]:
+                for number in (3, 2):
+                    now = (await one.sessions.undo("tenant", session.id, number, CREATION)).session
+            assert now.digest in digests
+            session = now
