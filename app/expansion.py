@@ -6,6 +6,7 @@ the same bits. `docs/numerics.md` defines them.
 
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from optim_engine.arrays import Array, Arrays, flat
 
 SCALED = 256
 """The elements that one of several scales is for."""
+NOTHING = Layout({})
+"""The layout of a session that knows no tensor."""
 FLOAT32 = np.dtype(np.float32)
 
 
@@ -23,6 +26,7 @@ def scales_of(size: int) -> int:
     return -(-size // SCALED)
 
 
+@np.errstate(all="ignore")
 def expanded(request: StepRequest, layout: Layout) -> StepRequest:
     """Return the request with dense gradients. A shape is that of the parameter in the request, or the session's.
 
@@ -39,10 +43,13 @@ def outline(request: StepRequest, layout: Layout) -> Arrays:
 
     A gradient that cannot be expanded is left out.
     """
+    if not request.is_compressed:
+        return request.grads
     shapes = {name: _shape_of(name, request, layout) for name in request.grads}
-    dtypes = {name: FLOAT32 if name in request.scale else g.dtype for name, g in request.grads.items()}
     return {
-        name: np.broadcast_to(np.zeros((), dtypes[name]), shape) for name, shape in shapes.items() if shape is not None
+        name: np.broadcast_to(np.zeros((), _dtype_of(name, request)), shape)
+        for name, shape in shapes.items()
+        if shape is not None
     }
 
 
@@ -50,7 +57,14 @@ def expanded_nbytes(request: StepRequest, layout: Layout) -> int:
     """Return how many bytes the arrays of the expanded request will have."""
     if not request.is_compressed:
         return request.nbytes
-    return nbytes_of(outline(request, layout)) + nbytes_of(request.params) + nbytes_of(request.rows)
+    nbytes = sum(
+        prod(_shape_of(name, request, layout) or ()) * _dtype_of(name, request).itemsize for name in request.grads
+    )
+    return nbytes + nbytes_of(request.params) + nbytes_of(request.rows)
+
+
+def _dtype_of(name: str, request: StepRequest) -> np.dtype[Any]:
+    return FLOAT32 if name in request.scale else request.grads[name].dtype
 
 
 def _expanded(name: str, request: StepRequest, layout: Layout) -> Array:
@@ -87,14 +101,15 @@ def _shape_of(name: str, request: StepRequest, layout: Layout) -> tuple[int, ...
     return layout.entries[name].spec.shape if name in layout.entries else None
 
 
-@np.errstate(all="ignore")
 def _scaled(q: Array, scale: Array) -> Array:
     """Return q·scale in float32, rounded once: both factors are exact in it."""
     out, flat_q, scale = np.empty(q.shape, FLOAT32), flat(q), flat(scale)
     target = out.reshape(-1)
-    whole = q.size // SCALED * SCALED if scale.size > 1 else 0
+    if scale.size == 1:
+        np.multiply(flat_q, scale, out=target)
+        return out
+    whole = q.size // SCALED * SCALED
     blocks = flat_q[:whole].reshape(-1, SCALED)
     np.multiply(blocks, scale[: len(blocks), np.newaxis], out=target[:whole].reshape(-1, SCALED))
-    if whole < q.size:
-        np.multiply(flat_q[whole:], scale[-1:], out=target[whole:])
+    np.multiply(flat_q[whole:], scale[len(blocks) :], out=target[whole:])
     return out

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from app.auth import Caller
 from app.errors import MalformedHeader
-from app.expansion import outline
+from app.expansion import NOTHING, expanded_nbytes, outline
 from app.once import Once
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, expansion_room, tensors_body
@@ -17,7 +17,7 @@ from app.routes.prefer import applied, prefers_minimal
 from app.routes.query import StrictRoute
 from app.routes.region_bodies import places_of, write_into_room
 from app.service import Has, Service, Writer
-from app.step import StepAnswer, StepRequest, nbytes_of
+from app.step import StepAnswer, StepRequest
 from app.wire.codecs import codec_accepted, codec_of
 
 router = APIRouter(tags=["steps"], route_class=StrictRoute)
@@ -94,13 +94,13 @@ async def _answer(
         )
         if places is not None:
             request = replace(request, may_change=True)
-        dense = request.grads
+        layout = NOTHING
         room: AbstractAsyncContextManager[None] = nullcontext()
         if request.is_compressed:
-            dense = outline(request, (await service.records.known(caller.tenant, session_id)).layout)
-            room = expansion_room(http, service, caller.tenant, body, nbytes_of(dense) + nbytes_of(request.params))
+            layout = (await service.records.known(caller.tenant, session_id)).layout
+            room = expansion_room(http, service, caller.tenant, body, expanded_nbytes(request, layout))
         if answer_codec is not codec and not minimal:
-            answer_codec.check_answer([*dense.values(), *request.rows.values()], service.limits)
+            answer_codec.check_answer([*outline(request, layout).values(), *request.rows.values()], service.limits)
         async with room:
             answer = await verb(caller.tenant, session_id, request)
         written = answer.without_params() if minimal else answer

@@ -218,6 +218,8 @@ def _wrong_members(name: str, members: Collection[str]) -> str:
     if others and len(others) == len(members):
         path = f"{name.partition('/')[2]}/{others[0]}"
         return f"is an object with the member {named(others[0])}; names are flat: write {named(path)}"
+    if others and others[0] in ("at", "scale"):
+        return f"has the member {named(others[0])}: compressed gradients are read from safetensors alone"
     if others:
         return f"has the unknown member {named(others[0])}; expected dtype, shape, and either data or base64"
     if DATA in members and BASE64 in members:

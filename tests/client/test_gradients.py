@@ -52,6 +52,20 @@ def test_a_compressed_gradient_is_the_step_of_its_dense_one(connect: Connect, fo
     assert ours.digest == theirs.digest
 
 
+def test_rows_are_the_step_of_zeros_elsewhere(connect: Connect) -> None:
+    client, g = connect("memory:"), np.zeros_like(W)
+    g[[0, 2]] = W[1:]
+    ours, theirs = (client.sessions.create("adamw", hold_params=True) for _ in range(2))
+    for session in (ours, theirs):
+        session.step({"w": W}, {"w": W})
+    preview = ours.preview(grads={"w": Rows([0, 2], W[1:])}).params
+    after, dense = ours.step(grads={"w": Rows([0, 2], W[1:])}), theirs.step(grads={"w": g})
+    for answered in (preview, after):
+        assert bits({"w": answered["w"].values}) == bits({"w": dense["w"][[0, 2]]})
+    assert ours.digest == theirs.digest
+    ours.step(grads={"w": Rows([1], W[:1])}, return_params=False)
+
+
 def test_the_parts_of_a_gradient_are_sent_in_their_sections() -> None:
     grads = {"a": FORMS["top-k"][0], "b": Int8(Q, [0.5]), "c": Rows([3, 17], Int8(Q[:2], 2)), "d": W.T}
     assert bits(sent(grads)) == bits(

@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from optim_client import Int8, TopK
+from optim_client import Int8, Rows, TopK
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
@@ -88,6 +88,7 @@ _WARNED: Arrays = {"w": np.array([1, -2], np.float32), "bf": np.array([1, 0.5], 
 _RENAMED: Arrays = {f"module.{name}": array for name, array in _WARNED.items()}
 
 _LARGE: Arrays = {"w": np.linspace(-1, 1, 300, dtype=np.float32).reshape(3, 100), "b": np.array([0.5, -2], np.float32)}
+_TABLE: Arrays = {"emb": np.linspace(-1, 1, 10, dtype=np.float32).reshape(5, 2), "w": np.array([0.5], np.float32)}
 _ONE = TopK([1], np.array([0.5], np.float32))
 _Q = np.array([-128, 127, 3, 0, -1] * 60, np.int8).reshape(3, 100)
 
@@ -170,6 +171,32 @@ CASES: Mapping[str, Case] = {
             Step({"w": Int8(_Q, [0.1, -3e-5]), "b": Int8(np.array([100, -1], np.int8), 0.01)}, 2),
             Step({"w": TopK([3, 5], Int8(np.array([7, -7], np.int8), 0.3)), "b": _ONE}, 3, grad_scale=2.0),
         ),
+    ),
+    "rows": Case(
+        {"optimizer": "adamw", "hold_params": True},
+        _TABLE,
+        (
+            Step({name: np.ones_like(x) for name, x in _TABLE.items()}, 1),
+            Step({"emb": Rows([0, 3], np.array([[1, -2], [0.5, 0]], np.float32)), "w": np.array([1], np.float32)}, 2),
+            Step({"emb": Rows([2], Int8(np.array([[7, -7]], np.int8), 0.5))}, 3),
+            Step({"emb": Rows([], np.zeros((0, 2), np.float32))}, 4),
+        ),
+    ),
+    "rows-json": Case(
+        {"optimizer": "adamw", "hold_params": True},
+        {"emb": [[1, 2], [3, 4], [5, 6]], "d": {"dtype": "float64", "shape": [2, 1], "data": [1, 2]}},
+        (
+            Step({"emb": [[1, 2], [3, 4], [5, 6]], "d": {"dtype": "float64", "shape": [2, 1], "data": [1, 2]}}, 1),
+            Step(
+                {
+                    "emb": {"rows": [0, 2], "data": [[0.5, -1], [2, 0]]},
+                    "d": {"rows": [1], "dtype": "float64", "data": [[0.1]]},
+                },
+                2,
+            ),
+            Step({"emb": {"rows": [1], "dtype": "float32", "shape": [1, 2], "base64": "AACAPwAAgD8="}}, 3),
+        ),
+        binary=False,
     ),
     "sgd-momentum-float64": Case(
         {"optimizer": "sgd", "hyperparameters": {"lr": 0.1, "momentum": 0.9, "nesterov": True}},

@@ -183,8 +183,8 @@ REFUSED_JSON: dict[str, tuple[Any, str]] = {
         f"tensor 'grads/emb' has the dtype 'int8': convert it to float32; expected one of {', '.join(DTYPES)}",
     ),
     "a member too many": (
-        {"rows": [1], "data": [1], "at": [1]},
-        "tensor 'grads/emb' has the unknown member 'at'; expected dtype, shape, and either data or base64",
+        {"rows": [1], "data": [1], "row": [1]},
+        "tensor 'grads/emb' has the unknown member 'row'; expected dtype, shape, and either data or base64",
     ),
 }  # fmt: skip
 

@@ -90,7 +90,7 @@ class SessionState:
         self, params: Tree | None, grads: Tree | None, *, return_params: bool = True, **options: Unpack[StepOptions]
     ) -> Call[Any]:
         """Return the call of a step: tensors with a gradient are sent, the others stay as they were given."""
-        sent, beside, whole = self._sent("step", params, grads)
+        sent, beside, whole = _sent("step", params, grads)
         if not (return_params or self.info.hold_params):
             raise ValueError("return_params=False needs a session with hold_params: the new parameters would be lost")
         number, parts = self.info.step + 1, parts_of(sent)
@@ -103,7 +103,7 @@ class SessionState:
 
     def _preview(self, params: Tree | None, grads: Tree | None, **options: Unpack[StepOptions]) -> Call[Preview]:
         """Return the call of a preview, which sends what the step would."""
-        sent, beside, whole = self._sent("preview", params, grads)
+        sent, beside, whole = _sent("preview", params, grads)
         parts = parts_of(sent)
         number, narrow = self.info.step + 1, self._narrowed(parts.floats)
         call = _calls.preview(self.id, number, beside, narrow, parts.others, **options)
@@ -114,19 +114,6 @@ class SessionState:
             return Preview(params=self._rebuilt(whole, after, parts), **about)
 
         return call.then(previewed)
-
-    def _sent(self, verb: str, params: Tree | None, grads: Tree | None) -> tuple[ArraysLike, ArraysLike | None, Tree]:
-        """Return the gradients to send, their parameters, and the tree that gives the answer its structure."""
-        if grads is None:
-            raise TypeError(
-                f"{verb}() needs grads: {verb}(params, grads), or {verb}(grads=…) where the session holds params"
-            )
-        given = {} if params is None else flattened("params", params)
-        sent = {name: grad for name, grad in flattened("grads", grads).items() if grad is not None}
-        if not sent:
-            raise ValueError(f"{verb}() has no gradient: grads is empty, or holds nothing but None")
-        beside = None if params is None else {name: given[name] for name in sent if given.get(name) is not None}
-        return sent, beside, grads if params is None or not sent.keys() <= given.keys() else params
 
     def _rebuilt(self, whole: Tree, after: Arrays, sent: Parts) -> Any:
         wide = widened(after, sent.floats) if self.info.wire_dtype else after
@@ -181,3 +168,17 @@ class SessionState:
             if text not in self._logged and len(self._logged) < MOST_WARNINGS:
                 self._logged.add(text)
                 log.warning("session %s, step %d: %s", self.id, self.info.step, text)
+
+
+def _sent(verb: str, params: Tree | None, grads: Tree | None) -> tuple[ArraysLike, ArraysLike | None, Tree]:
+    """Return the gradients to send, their parameters, and the tree that gives the answer its structure."""
+    if grads is None:
+        raise TypeError(
+            f"{verb}() needs grads: {verb}(params, grads), or {verb}(grads=…) where the session holds params"
+        )
+    given = {} if params is None else flattened("params", params)
+    sent = {name: grad for name, grad in flattened("grads", grads).items() if grad is not None}
+    if not sent:
+        raise ValueError(f"{verb}() has no gradient: grads is empty, or holds nothing but None")
+    beside = None if params is None else {name: given[name] for name in sent if given.get(name) is not None}
+    return sent, beside, grads if params is None or not sent.keys() <= given.keys() else params
