@@ -5,7 +5,6 @@ Generations share the pieces that no step between them has changed.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from app.store.keys import UsedKey
@@ -45,8 +44,11 @@ class Undone(NamedTuple):
 
 def written_pieces(pieces: Sequence[Piece], later: Sequence[Piece] = ()) -> list[Any]:
     """Return pieces as JSON; `null` for one that is the piece of `later` at its place."""
-    pairs = zip_longest(pieces, later[: len(pieces)])
-    return [None if piece == same else [piece.name, piece.size, piece.checksum] for piece, same in pairs]
+    written: list[Any] = [[piece.name, piece.size, piece.checksum] for piece in pieces]
+    for i, (piece, same) in enumerate(zip(pieces, later, strict=False)):
+        if piece == same:
+            written[i] = None
+    return written
 
 
 def read_pieces(written: Iterable[Any], later: Sequence[Piece] = ()) -> tuple[Piece, ...]:

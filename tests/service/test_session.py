@@ -95,3 +95,15 @@ def test_a_document_of_a_newer_version_is_incompatible(read: Callable[[Head], An
 def test_a_malformed_document_is_damage(change: Any) -> None:
     with pytest.raises(StateDamaged, match="its document cannot be read"):
         read_document(changed(change))
+
+
+def test_only_a_session_with_undo_has_a_document_of_format_three() -> None:
+    """Guards the sessions without: versions that know no undo go on reading them, and refuse the others."""
+    plain = Session("id", "tenant", Config.parse("adam"), 1.0, 2.0)
+    assert b'"format":2' in write_document(plain)
+    assert not {b"undo", b"rewinds"} & set(write_document(plain).split(b'"'))
+    kept = replace(plain, undo=2, rewinds=3)
+    written = write_document(kept)
+    assert b'"format":3' in written
+    found = read_document(Head("id", "tenant", 1, "token", written))
+    assert (found.undo, found.rewinds) == (2, 3)

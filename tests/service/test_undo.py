@@ -13,7 +13,7 @@ from app.errors import StepConflict
 from app.session import Session
 from app.settings import Settings
 from app.store import open_store
-from app.store.base import Store
+from app.store.base import Head, Store
 from app.store.memory import MemoryStore
 from optim_engine import Config
 from tests.bodies import encode
@@ -200,6 +200,23 @@ def test_a_tensor_of_the_undone_step_is_forgotten(client: Client) -> None:
     undone(client, session, 2)
     assert seen(client, session) == before
     stepped(client, session, params={"x": [1.0, 2.0]}, grads={"x": [1.0, 2.0]})
+
+
+def test_a_damaged_generation_is_refused_and_the_session_goes_on() -> None:
+    store = MemoryStore(10)
+    with serving(store) as client:
+        session = create(client, undo=2)
+        for _ in range(3):
+            stepped(client, session, **W)
+        [head] = store._heads.values()
+        assert isinstance(head, Head)
+        pieces = store._states[head.session_id].by_name
+        pieces[head.earlier[0].pieces[0].name] = memoryview(bytes(72))
+        before = seen(client, session)
+        assert problem(undo(client, session, 3), 500, "state_damaged")["piece"] == head.earlier[0].pieces[0].name
+        assert seen(client, session) == before
+        stepped(client, session, **W)
+        undone(client, session, 4)
 
 
 @pytest.mark.parametrize("what", ["state", "params", "tensors", "fork", "none"])
