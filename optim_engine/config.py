@@ -19,6 +19,7 @@ from optim_engine.fields import (
     choice,
     custom,
     flag,
+    named,
     nested,
     plain,
     read_fields,
@@ -29,7 +30,7 @@ from optim_engine.fields import (
 )
 from optim_engine.groups import DEFAULT_GROUPS, Group, Grouping, read_groups
 from optim_engine.optimizers import OPTIMIZERS
-from optim_engine.rule import Hyperparameters, Rule, Shape
+from optim_engine.rule import Hyperparameters, Rule, Shape, SharingRule
 from optim_engine.schedules import Schedule, read_schedule
 
 OnNonFinite: TypeAlias = Literal["reject", "skip"]
@@ -76,7 +77,7 @@ class Config:
     average: Averaging | None = setting("The decay of an average of the parameters.", nested(Averaging), later=True)
 
     def __post_init__(self) -> None:
-        _check_holding(self)
+        _check(self)
 
     @classmethod
     def parse(
@@ -207,6 +208,12 @@ def _slots_beside(config: Config, group: int | None) -> tuple[str, ...]:
     return (*rows, "average") if config.average else rows
 
 
+def _check(config: Config) -> None:
+    """Raise `InvalidConfig` for settings that do not fit together."""
+    _check_holding(config)
+    _check_common(config)
+
+
 def _check_holding(config: Config) -> None:
     """Raise `InvalidConfig` for a setting that needs `hold_params`, and for a group that cannot be lazy."""
     if config.wire_dtype and not config.hold_params:
@@ -227,6 +234,17 @@ def _refusal_of_lazy(config: Config, group: int | None) -> str:
     if config.average:
         return "`lazy` has no `average`, which is of all rows: leave one of the two out"
     return lazy.refusal_of(config.rule_of(group), config.hyperparameters_of(group))
+
+
+def _check_common(config: Config) -> None:
+    """Raise `InvalidConfig` if a group has another value of a setting that all tensors of its rule have in common."""
+    first: dict[str, Hyperparameters] = {}
+    for group, (optimizer, h) in config.kinds.items():
+        rule = OPTIMIZERS[optimizer]
+        for name in rule.common if isinstance(rule, SharingRule) else ():
+            if getattr(h, name) != (other := getattr(first.setdefault(optimizer, h), name)):
+                words = f"must be {named(other)} as elsewhere: all tensors of {optimizer} share what follows from it"
+                raise InvalidConfig(f"groups[{group}].{name}", words)
 
 
 def with_hyperparameters(config: Config, h: Hyperparameters, groups: Sequence[Group]) -> Config:

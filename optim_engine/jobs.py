@@ -51,7 +51,7 @@ def run(jobs: Sequence[Job], plan: Plan, memory: Array, machine: Machine, filled
     blocks = 1 if filled else machine.blocks(plan.size)
     todo = [(job, chunk) for job in jobs for chunk in job.run.chunks_of(blocks)]
     sums = machine.map(work, todo, plan.size) if len(todo) > 1 else [_run(*todo[0], memory, machine, filled)]
-    return Totals(*_total(sums, plan, blocks))
+    return Totals(*total(sums, plan.runs, blocks, plan.by_name))
 
 
 def _run(job: Job, chunk: Chunk, memory: Array, machine: Machine, filled: Filled | None) -> Array:
@@ -75,20 +75,21 @@ def square_sum(gradients: Sequence[Array], plan: Plan, machine: Machine) -> floa
     todo = [
         (g[chunk.place], chunk) for run, g in zip(plan.runs, gradients, strict=True) for chunk in run.chunks_of(blocks)
     ]
-    (total,) = _total(machine.map(lambda part: machine.kernel.squares(*part), todo, plan.size), plan, blocks)
-    return total
+    sums = machine.map(lambda part: machine.kernel.squares(*part), todo, plan.size)
+    (squares,) = total(sums, plan.runs, blocks, plan.by_name)
+    return squares
 
 
-def _total(sums: Sequence[Array], plan: Plan, blocks: int) -> list[float]:
+def total(sums: Sequence[Array], runs: Sequence[Run], blocks: int, by_name: Array) -> list[float]:
     """Return the total of the chunks' sums: a tensor's blocks added in order, then the tensors in order of name."""
     if len(sums) == 1 and len(sums[0]) == 1:
         only: list[float] = sums[0][0].tolist()
         return only
     rest, tensors = iter(sums), []
-    for run in plan.runs:
+    for run in runs:
         chunks = run.chunks_of(blocks)
         of_run = [next(rest) for _ in chunks]
         tensors.append(of_run[0] if chunks[0].small else in_order(np.concatenate(of_run)))
     together = np.concatenate(tensors) if len(tensors) > 1 else tensors[0]
-    total: list[float] = in_order(together.take(plan.by_name, axis=0))[0].tolist()
-    return total
+    found: list[float] = in_order(together.take(by_name, axis=0))[0].tolist()
+    return found

@@ -21,6 +21,7 @@ from optim_engine.lars import LARSRule
 from optim_engine.lion import LionRule
 from optim_engine.muon import MuonRule
 from optim_engine.nadam import NAdamRule
+from optim_engine.prodigy import ProdigyRule
 from optim_engine.radam import RAdamRule
 from optim_engine.rmsprop import RMSpropRule
 from optim_engine.rprop import RpropRule
@@ -54,6 +55,7 @@ OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "stable_adamw": StableAdamWRule(),
     "schedule_free_adamw": ScheduleFreeAdamWRule(),
     "schedule_free_sgd": ScheduleFreeSGDRule(),
+    "prodigy": ProdigyRule(),
 }
 """Each optimizer's rule, by the name that a configuration uses."""
 

@@ -18,9 +18,9 @@ from optim_engine.arrays import Array, Arrays
 from optim_engine.config import Config
 from optim_engine.layout import Entry, Layout, Spec
 from optim_engine.reports import Reports, Touched
-from optim_engine.rule import Shape, Unit
+from optim_engine.rule import Shape, SharingRule, Unit
 from optim_engine.run import Run
-from optim_engine.spans import rest
+from optim_engine.spans import Spans, rest
 from optim_engine.state import State
 from optim_engine.sums import SMALL
 from optim_engine.views import Places, Views
@@ -51,6 +51,8 @@ class Plan:
     """True if all tensors have the same count of updates."""
     runs: tuple[Run, ...]
     untouched: tuple[tuple[int, int], ...]
+    shared: Mapping[str, Spans]
+    """The place of the numbers that a `SharingRule` of the step keeps for tensors that the step does not name."""
     came: Specs = ((), ())
     """The specs of the gradients that passed the checks last."""
 
@@ -104,8 +106,13 @@ class Plan:
     @cached_property
     def by_name(self) -> Array:
         """Return the indices of the tensors of all runs, in the order of their names by UTF-8 bytes."""
-        names = [tensor for run in self.runs for tensor in run.tensors]
-        return np.array(sorted(range(len(names)), key=names.__getitem__), np.intp)
+        return by_name(self.runs)
+
+
+def by_name(runs: Iterable[Run]) -> Array:
+    """Return the indices of the tensors of some runs, in the order of their names by UTF-8 bytes."""
+    names = [tensor for run in runs for tensor in run.tensors]
+    return np.array(sorted(range(len(names)), key=names.__getitem__), np.intp)
 
 
 Key: TypeAlias = tuple[Config, tuple[str, ...], tuple[int, ...]]
@@ -179,9 +186,17 @@ def _plan(config: Config, state: State, grads: Arrays) -> tuple[Layout, Plan]:
     entries = {tensor: entry for tensor, entry in layout.entries.items() if tensor not in stepped} | stepped
     after = layout if entries == layout.entries else Layout(entries)
     runs = tuple(_run(config, after, group, tensors) for group, tensors in packs)
-    touched = [part for run in runs for spans in run.spans.values() for part in spans.ranges]
-    untouched, together = tuple(rest(touched, after.nbytes)), len(set(counts.values())) == 1
-    return after, Plan(tuple(grads), together, runs, untouched)
+    shared = _shared(after, runs, specs)
+    filled = [*(spans for run in runs for spans in run.spans.values()), *shared.values()]
+    untouched = tuple(rest((part for spans in filled for part in spans.ranges), after.nbytes))
+    return after, Plan(tuple(grads), len(set(counts.values())) == 1, runs, untouched, shared)
+
+
+def _shared(layout: Layout, runs: Iterable[Run], named: Collection[str]) -> dict[str, Spans]:
+    slots = {slot for run in runs if isinstance(run.rule, SharingRule) for slot in run.rule.shared}
+    others = {slot: [name for name, entry in layout.entries.items() if slot in entry.slots] for slot in slots}
+    kept = {slot: [name for name in names if name not in named] for slot, names in others.items()}
+    return {slot: layout.spans(names, slot) for slot, names in kept.items() if names}
 
 
 def _packs(

@@ -25,7 +25,8 @@ Touching: TypeAlias = Callable[[Array, Sequence[Touched]], None]
 they have the values of the state before, so the caller may read them a last time.
 
 It is called once by a step that updates lazy rows and keeps the state's layout. `filled` is then called only for the
-bytes of other tensors in the step, and all other bytes are those of the state before.
+bytes of other tensors in the step and of numbers that their rules share (`sharing.py`); other bytes are those of the
+state before.
 """
 
 

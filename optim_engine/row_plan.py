@@ -96,7 +96,12 @@ def plan_rows(config: Config, state: State, params: Arrays, grads: Arrays, rows:
     for run in runs:
         if refusal := lazy.refusal_of_rate(run.h, rates[run.group]):
             raise InvalidConfig("lr", refusal)
-    return Planned(state, layout, RowPlan(tuple(grads), False, (*plan.runs, *runs), plan.untouched, rates=rates), grads)
+    return Planned(
+        state,
+        layout,
+        RowPlan(tuple(grads), False, (*plan.runs, *runs), plan.untouched, plan.shared, rates=rates),
+        grads,
+    )
 
 
 def answered(plan: Plan, params: Arrays, rows: Arrays) -> Arrays:

@@ -7,7 +7,7 @@ rest: clipping, `maximize`, weight decay, caution and rounding.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -110,6 +110,8 @@ class At(NamedTuple, Generic[H]):
     """The number of elements of each tensor in the block, in order."""
     measured: float = 0.0
     """The number that `measure` returned."""
+    shared: Mapping[str, float] = {}
+    """The numbers of a `SharingRule`: before the step in `terms`, after it in `advance`."""
     counts: Counts | None = None
     """The rows' own counts, where they differ; t is then the largest."""
 
@@ -194,3 +196,29 @@ class Rule(ABC, Generic[H]):
 
     def follow(self, at: At[H], θ: Array, old: Arrays, new: Arrays) -> None:
         """Fill the slots of `new` that follow the new parameter θ before its rounding. A replay needs none."""
+
+
+class SharingRule(Rule[H]):
+    """A rule by which all tensors of a session share some numbers, which need sums over all tensors of a step.
+
+    Each of its tensors keeps the numbers in slots. `apply` reads them there, because a replay has nothing else.
+    """
+
+    shared: tuple[str, ...] = ()
+    """The slots of the numbers, each `scalar` in float64."""
+    sums: int = 0
+    """The number of sums that it needs."""
+    common: tuple[str, ...] = ()
+    """The hyperparameters that must be the same for all its tensors."""
+
+    @abstractmethod
+    def initial(self, h: H) -> Mapping[str, float]:
+        """Return the numbers before the rule's first step in a session."""
+
+    @abstractmethod
+    def terms(self, at: At[H], θ: Array, g: Array, old: Arrays, out: Array) -> None:
+        """Fill each row of `out`, which is float64, with what is to be summed over all elements of all tensors."""
+
+    @abstractmethod
+    def share(self, h: H, before: Mapping[str, float], sums: Sequence[float]) -> Mapping[str, float]:
+        """Return the numbers after a step with these sums of the terms."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from optim_engine import jobs, walk
+from optim_engine import jobs, sharing, walk
 from optim_engine.arrays import Array, Arrays, compute_dtype, rounded
 from optim_engine.buffers import BUFFERS
 from optim_engine.checks import check
@@ -144,6 +144,7 @@ def _stepped(
         _job(config, run, _update(config, run, new, rates, scale), _vectors(run, g, θ, old, new, out), dtype)
         for run, g, θ, dtype in zip(plan.runs, gradients, θs, dtypes, strict=True)
     ]
+    todo = sharing.shared(todo, plan, old, new, machine, reports.filled)
     sums = jobs.run(todo, plan, new.memory, machine, reports.filled)
     plan.finish(new.memory, [job.vectors.new for job in todo], reports)
     if not norm_first:

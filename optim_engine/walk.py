@@ -8,8 +8,8 @@ Then come the rule's own equations, which say what is taken from θ. Where decay
 before. The new θ is rounded once to the parameter's dtype. A rule that wants whole tensors is handed one as one block.
 """
 
-from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from optim_engine.arrays import Array, Arrays, compute_dtype, convert, flat, uni
 from optim_engine.buffers import scratch
 from optim_engine.cautious import hold_back
 from optim_engine.layout import SLOTS
-from optim_engine.rule import At, Counts, Hyperparameters, Rule, Shape, Unit, elements
+from optim_engine.rule import At, Counts, Hyperparameters, Rule, Shape, SharingRule, Unit, elements
 from optim_engine.sums import Chunk, Part, settle, settled, squares
 
 NUMBERS = frozenset(name for name, slot in SLOTS.items() if slot.shape_of is not elements)
@@ -42,6 +42,8 @@ class Update:
     """The shape of the run's first tensor, which is the only one if the rule wants it whole."""
     counts: tuple[int, ...] = ()
     """The counts of rows where they differ; the vector `t` has the index of each element's."""
+    shared: Mapping[str, float] = field(default_factory=dict)
+    """The numbers of a `SharingRule`."""
 
     @property
     def unit(self) -> Unit:
@@ -167,6 +169,17 @@ def reapply(update: Update, run: Vectors, chunk: Chunk) -> None:
         block.write()
 
 
+def terms(update: Update, run: Vectors, chunk: Chunk) -> Array:
+    """Return the sums of a `SharingRule`'s terms for each tensor or block of a chunk: [sums, terms]."""
+    rule: SharingRule[Any] = update.rule  # type: ignore[assignment]
+    out, totals = scratch(rule.sums, chunk.room, np.dtype(np.float64)), []
+    for part, block in zip(chunk.parts, _blocks(update, run, chunk), strict=True):
+        g = update.gradient(block.g, block.θ, block.spare, block.tmp)
+        rule.terms(block.at, block.θ, g, block.old, out[:, : len(g)])
+        totals.append(part.totals([part.rows(row) for row in out]))
+    return np.concatenate(totals)
+
+
 def _update_block(update: Update, run: Vectors, part: Part, memory: Array) -> Array:
     """Update a block and sum its squares. The rule may use the gradient's squares too."""
     block = _block(update, run, part, memory)
@@ -249,7 +262,7 @@ def _whole(update: Update, run: Vectors) -> Block:
 def _made(update: Update, sizes: Sequence[int], g: Array, old: Arrays, new: Arrays, room: Sequence[Array]) -> Block:
     """Return a block of those arrays and scratch rows. Its result is the output itself if that is possible."""
     counts = Counts(update.counts, old["t"]) if update.counts else None
-    at = At(update.h, update.t, update.γ, sizes, counts=counts)
+    at = At(update.h, update.t, update.γ, sizes, counts=counts, shared=update.shared)
     params, target = old["params"], new["params"]
     wide_θ, spare, result, tmp, *rest = room
     θ = widened(params, wide_θ)

@@ -38,7 +38,7 @@ DECOUPLED = (
 
 
 def decoupled(optimizer: str, h: Settings) -> bool:
-    return optimizer in DECOUPLED or bool(h.get("decoupled_weight_decay"))
+    return optimizer in DECOUPLED or bool(h.get("decoupled_weight_decay") or h.get("decouple"))
 
 
 def two_moments(h: Settings, t: int, g: float, s: Moments) -> Moments:

@@ -264,6 +264,42 @@ def schedule_free_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s
     return values
 
 
+def prodigy_beta3(h: Settings) -> float:
+    return sqrt(h["betas"][1]) if h["beta3"] is None else float(h["beta3"])
+
+
+def prodigy_bias(h: Settings, t: int) -> float:
+    β1, β2 = h["betas"]
+    return sqrt(1 - β2**t) / (1 - β1**t) if h["use_bias_correction"] else 1.0
+
+
+def prodigy_sum(h: Settings, t: int, lr: float, d: float, g: Tensor, s: Slots) -> list[float]:
+    weight = d / h["d0"] * d * (1.0 if h["safeguard_warmup"] else lr * prodigy_bias(h, t))
+    old = s["s"] if t > 1 else [0.0] * len(g.values)
+    return [prodigy_beta3(h) * x + weight * y for x, y in zip(old, g.values, strict=True)]
+
+
+def prodigy_advance(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots) -> Slots:
+    """Return the slots after the step; `s` has the numbers of after it already."""
+    (β1, β2), d = h["betas"], s["d_last"][0]
+    zeros = [0.0] * len(g.values)
+    m, v = (s[slot] if t > 1 else zeros for slot in "mv")
+    return {
+        "m": [β1 * x + (1 - β1) * d * y for x, y in zip(m, g.values, strict=True)],
+        "v": [β2 * x + (1 - β2) * (d * y) ** 2 for x, y in zip(v, g.values, strict=True)],
+        "s": prodigy_sum(h, t, lr, d, g, s),
+        "p0": s["p0"] if t > 1 else θ.values,
+        **{slot: s[slot] for slot in ("d", "d_last", "d_max", "d_numerator")},
+    }
+
+
+def prodigy_apply(h: Settings, t: int, lr: float, θ: Tensor, g: Tensor, s: Slots, ε: float) -> list[float]:
+    rate = s["d_last"][0] * lr * prodigy_bias(h, t)
+    decay = rate * h["weight_decay"] if h["decouple"] else 0.0
+    rows = zip(θ.values, s["m"], s["v"], strict=True)
+    return [x - decay * x - rate * m / (sqrt(v) + s["d"][0] * h["eps"]) for x, m, v in rows]
+
+
 TENSOR_RULES: Mapping[str, TensorRule] = {
     "adafactor": TensorRule(adafactor_advance, adafactor_apply),
     "muon": TensorRule(muon_advance, muon_apply),
@@ -272,5 +308,6 @@ TENSOR_RULES: Mapping[str, TensorRule] = {
     "stable_adamw": TensorRule(stable_adamw_advance, stable_adamw_apply),
     "schedule_free_adamw": TensorRule(schedule_free_advance, schedule_free_apply),
     "schedule_free_sgd": TensorRule(schedule_free_advance, schedule_free_apply),
+    "prodigy": TensorRule(prodigy_advance, prodigy_apply),
 }
 """The rules that want a whole tensor, or its parameters in `advance`."""

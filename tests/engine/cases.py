@@ -174,6 +174,21 @@ RULES = [
         {"warmup_steps": 20, "r": 0.5, "weight_lr_power": 1.5, "betas": [0.8, 0.9]},
     ),
     Case("schedule_free_sgd", "schedule_free_sgd", {"lr": 0.1}),
+    Case("prodigy", "prodigy", {"lr": 0.1}),
+    Case("prodigy_decay", "prodigy", {"weight_decay": 0.1, "d_coef": 0.1, "d0": 1e-3, "growth_rate": 1.02}),
+    Case(
+        "prodigy_all",
+        "prodigy",
+        {
+            "decouple": False,
+            "weight_decay": 0.1,
+            "use_bias_correction": True,
+            "safeguard_warmup": True,
+            "betas": [0.8, 0.95],
+            "beta3": 0.9,
+            "eps": 1e-3,
+        },
+    ),
     Case(
         "schedule_free_sgd_all",
         "schedule_free_sgd",

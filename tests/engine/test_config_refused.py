@@ -186,6 +186,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "hyperparameters.momentum: 1 is out of range: finite, above 0, below 1",
     ),
     (
+        {"optimizer": "prodigy", "hyperparameters": {"d0": 0}},
+        "hyperparameters.d0: 0 is out of range: finite, above 0",
+    ),
+    (
+        {"optimizer": "prodigy", "groups": [{"match": ["w"], "d_coef": 2}]},
+        "groups[0].d_coef: must be 1.0 as elsewhere: all tensors of prodigy share what follows from it",
+    ),
+    (
         {"optimizer": "schedule_free_sgd", "hyperparameters": {"r": 11}},
         "hyperparameters.r: 11 is out of range: finite, at least 0, at most 10",
     ),

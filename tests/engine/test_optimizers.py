@@ -13,7 +13,7 @@ import pytest
 from optim_engine import OPTIMIZERS, Outcome, State, step
 from optim_engine.arrays import Array
 from optim_engine.machine import ALONE, Machine
-from tests import oracle, oracle_rules, oracle_tensors
+from tests import oracle, oracle_rules, oracle_shared, oracle_tensors
 from tests.amounts import times
 from tests.engine.cases import ALL, RULES, Case, each_case_and_machine, one_cell_each, same_bits
 from tests.oracle_defaults import DEFAULTS
@@ -38,10 +38,11 @@ def test_float64_stays_within_1e_12_of_the_oracle(case: Case, machine: Machine) 
     largest: dict[Any, float] = {}
     for t, _, grads, outcome in _steps(case, np.float64, machine):
         clipping = _clipping(case, grads)
+        numbers = _shared(case, t, θ, grads, s, clipping)
         for name, g in grads.items():
             h = case.settings_of(name)
             values, s[name] = oracle_tensors.step(
-                case.optimizer, h, t, _lr(case, h, t), θ[name], _tensor(g), s[name], **clipping
+                case.optimizer, h, t, _lr(case, h, t), θ[name], _tensor(g), {**s[name], **numbers}, **clipping
             )
             θ[name] = θ[name]._replace(values=values)
         engine = _elements({**_named("params", outcome.params), **_slots(outcome.state)})
@@ -73,8 +74,9 @@ def test_float32_is_within_4_units_in_the_last_place(case: Case, machine: Machin
             g = came._replace(values=[oracle_rules.gradient(case.optimizer, h, x, y, **clipping) for x, y in pairs])
             operands = came._replace(values=[max(abs(y), h["weight_decay"] * abs(x)) for x, y in pairs])
             new = _moments_of(outcome.state, name)
-            zeros = {slot: [0.0] * len(values) for slot, values in new.items()}
-            old = _moments_of(state, name) if name in state.entries else zeros
+            numbers = {slot: new[slot] for slot in oracle_shared.SLOTS if slot in new}
+            zeros = {slot: [0.0] * len(values) for slot, values in new.items()} | numbers
+            old = {**(_moments_of(state, name) if name in state.entries else zeros), **numbers}
             lr = _lr(case, h, t)
             alone = oracle_tensors.advance(case.optimizer, h, t, lr, θ, operands, zeros)
             for slot, expected in oracle_tensors.advance(case.optimizer, h, t, lr, θ, g, old).items():
@@ -130,6 +132,24 @@ def _steps(
         assert outcome.state.t == t
         yield t, params, grads, outcome
         params, state = outcome.params, outcome.state
+
+
+def _shared(
+    case: Case,
+    t: int,
+    θ: Mapping[str, oracle_tensors.Tensor],
+    grads: Mapping[str, Array],
+    s: Mapping[str, oracle_tensors.Slots],
+    clipping: Mapping[str, float],
+) -> oracle_tensors.Slots:
+    """Return the numbers that all tensors share after the step."""
+    tensors = {}
+    for name, came in grads.items():
+        h, g = case.settings_of(name), _tensor(came)
+        pairs = zip(θ[name].values, g.values, strict=True)
+        g = g._replace(values=[oracle_rules.gradient(case.optimizer, h, x, y, **clipping) for x, y in pairs])
+        tensors[name] = oracle_shared.Seen(h, t, _lr(case, h, t), θ[name], g, s[name])
+    return oracle_shared.shared(case.optimizer, tensors)
 
 
 def _tensor(array: Array) -> oracle_tensors.Tensor:

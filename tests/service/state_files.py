@@ -27,6 +27,7 @@ SETTINGS: list[tuple[str, dict[str, Any], set[str]]] = [
     ("adan", {}, {"m", "v", "g_last", "n"}),
     ("adafactor", {"hold_params": True}, {"v", "v_row", "v_col", "params"}),
     ("schedule_free_adamw", {"hold_params": True}, {"v", "z", "weight_sum", "lr_max", "params"}),
+    ("prodigy", {}, {"m", "v", "s", "p0", "d", "d_last", "d_max", "d_numerator"}),
 ]
 
 

@@ -167,6 +167,7 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("stable_adamw", {"hyperparameters": {"weight_decay": 0.1}}),
     ("schedule_free_adamw", {"hyperparameters": {"weight_decay": 0.1, "warmup_steps": 2}}),
     ("schedule_free_sgd", {"hyperparameters": {"weight_decay": 0.1}}),
+    ("prodigy", {"hyperparameters": {"weight_decay": 0.1, "d0": 0.01}}),
     ("adamw", {"schedule": {"kind": "inverse_sqrt", "warmup_steps": 2}, "groups": [{"match": ["w"], "lr": 0.5}]}),
 ]
 

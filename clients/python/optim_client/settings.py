@@ -26,6 +26,7 @@ Optimizer = Literal[
     "lion",
     "muon",
     "nadam",
+    "prodigy",
     "radam",
     "rmsprop",
     "rprop",
@@ -200,6 +201,13 @@ class Hyperparameters(TypedDict, total=False):
     warmup_steps: int | None
     r: float | None
     weight_lr_power: float | None
+    beta3: float | None
+    decouple: bool | None
+    use_bias_correction: bool | None
+    safeguard_warmup: bool | None
+    d0: float | None
+    d_coef: float | None
+    growth_rate: float | None
 
 
 class Group(Hyperparameters, total=False):
