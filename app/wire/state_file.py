@@ -171,6 +171,13 @@ class StateFile:
                 raise InvalidState(
                     f"tensor {name!r} has taken {count} steps in the file, its session {step}", tensor=name
                 )
+            rows = self._arrays["row_steps"].get(name)
+            if rows is not None and not ((rows >= 0) & (rows <= count)).all():
+                raise InvalidState(
+                    f"row_steps/{name:.80} is from {rows.min()} to {rows.max()} and should be from 0 to {count}, the "
+                    "tensor's step",
+                    tensor=name,
+                )
 
     def _check_digest(self, expected: str) -> None:
         state = self.state

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import MalformedBody
+from app.errors import InvalidState, MalformedBody
 from app.session import Session, digest_of
 from app.store.piece import Piece, checksum_of, cut
 from app.wire.codec import Limits
@@ -93,3 +93,17 @@ def test_the_number_of_listed_tensors_is_bounded_too() -> None:
     listed = {str(i): {"shape": [1], "dtype": "float32", "step": 0} for i in range(11)}
     with pytest.raises(MalformedBody):
         StateFile(package.save({}, {"session": orjson.dumps(DOCUMENT | {"tensors": listed}).decode()}), LIMITS)
+
+
+@pytest.mark.parametrize("count", [-1, 2])
+def test_a_row_with_an_impossible_count_is_refused(count: int) -> None:
+    groups = [{"match": ["w"], "sparse": "lazy"}]
+    config, params = session_of({"optimizer": "adamw", "hold_params": True, "groups": groups}).config, np.eye(2)
+    state = engine_step(config, State.empty(), {"w": params}, {"w": params}).state
+    session = Session("id", "tenant", config, 0, 0, step=1, layout=state.layout, counts=state.counts)
+    metadata = {"session": orjson.dumps({"format": 1, **view(session), "digest": None}).decode()}
+    arrays = {f"{slot}/{tensor}": array for slot, tensor, array in state.arrays()}
+    assert StateFile(package.save(arrays, metadata), LIMITS, digest_needed=False).state.t == 1
+    state.array("w", "row_steps")[1] = count
+    with pytest.raises(InvalidState, match=r"row_steps/w is from -?\d to \d and should be from 0 to 1"):
+        StateFile(package.save(arrays, metadata), LIMITS, digest_needed=False)
