@@ -20,9 +20,11 @@ from optim_client import (
     _async_client,
     _async_session,
     _async_sessions,
+    _async_storage,
     _client,
     _session,
     _sessions,
+    _storage,
 )
 
 TWINS: list[tuple[Any, Any]] = [(Client, AsyncClient), (Sessions, AsyncSessions), (Session, AsyncSession)]
@@ -104,7 +106,13 @@ def test_both_clients_have_the_same_docstrings(sync: Any, other: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sync", "other"), [(_client, _async_client), (_session, _async_session), (_sessions, _async_sessions)]
+    ("sync", "other"),
+    [
+        (_client, _async_client),
+        (_session, _async_session),
+        (_sessions, _async_sessions),
+        (_storage, _async_storage),
+    ],
 )
 def test_both_clients_have_the_same_code_up_to_await(sync: Any, other: Any) -> None:
     ours, theirs = functions(sync), functions(other)
