@@ -23,6 +23,7 @@ from benchmarks.peers.engine import Engine, engine, fused
 from benchmarks.peers.rig import Rig
 from benchmarks.peers.service import SAFETENSORS, Service, body_of
 from benchmarks.peers.session import Session
+from benchmarks.peers.table import NAMED, WHOLE, table_steps
 from benchmarks.peers.torch_adamw import FORMS, in_process
 from benchmarks.timing import FEWEST_ROUNDS, Spread, Timing, alone, in_turn
 from optim_engine.arrays import Array
@@ -122,6 +123,14 @@ def tensors(sizes: Sequence[int], hurry: int) -> Measured:
             "one tensor, fused": Engine(*one, Machine(fused())),
         }
         yield size, in_turn({name: engine.step for name, engine in engines.items()}, rounds(size, hurry))
+
+
+def table(sizes: Sequence[int], hurry: int) -> Measured:
+    """Measure steps of 1,000 rows of a table of a million, beside those of all rows and of as many elements."""
+    if (size := NAMED) in sizes:
+        with Rig(THREADS) as rig, table_steps(rig.memory) as works:
+            few = in_turn({name: work for name, work in works.items() if name != WHOLE}, rounds(size, hurry))
+            yield size, few | in_turn({WHOLE: works[WHOLE]}, FEWEST_ROUNDS, warm_up=1)
 
 
 def peak_memory(sizes: Sequence[int], hurry: int) -> Measured:
@@ -257,6 +266,7 @@ GROUPS = {
         },
         sizes=(100_000,),
     ).measure,
+    "table": table,
     "peak-memory": peak_memory,
 }
 """The groups by name. Sessions hold their parameters and requests are binary, except in `json`."""

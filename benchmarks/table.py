@@ -131,6 +131,14 @@ ROWS = (
         "step of 100 k in 1,000 tensors, `memory:`, Python client", "the same in one tensor",
         "client-tensors", 100 * K, "1,000 tensors", "one tensor", at_most=3.0,
     ),
+    Row(
+        "step of 1,000 rows next to each other, of a table of 1 M × 64, `memory:`", "a step of as many elements, dense",
+        "table", 1 * K, "rows next to each other", "as many elements, dense", at_most=1.5,
+    ),
+    Row(
+        "step of all rows of the same table", "a step of 1,000 rows anywhere",
+        "table", 1 * K, "the table, dense", "rows anywhere", at_least=100,
+    ),
     Row("step of 100 k as JSON, Redis", "plain FastAPI", "json", 100 * K, REDIS, "plain FastAPI", at_most=0.45),
     Row(
         "peak memory, step of 10 M, `memory:`", "3 × state + 2 × body",

@@ -45,14 +45,14 @@ class Service(ServerProcess):
     def steps(self, params: Array, grads: Array) -> Iterator[Step]:
         """Open a session that holds its parameters; step it with binary bodies on a bare socket."""
         self._load_kernel(params, grads)
-        with BareClient(self.port, params.nbytes + ROOM) as bare, self._held(bare, params) as path:
+        with BareClient(self.port, params.nbytes + ROOM) as bare, held(bare, params) as path:
             request = StepRequest(f"{path}/steps", SAFETENSORS, body_of(grads))
             yield Step(lambda: bare.ask(request.next()), only_array)
 
     @contextmanager
     def replays(self, params: Array, grads: Array) -> Iterator[Step]:
         """Open a session and repeat one step: each replay is read, checked and answered, but takes no step."""
-        with BareClient(self.port, params.nbytes + ROOM) as bare, self._held(bare, params) as path:
+        with BareClient(self.port, params.nbytes + ROOM) as bare, held(bare, params) as path:
             request = StepRequest(f"{path}/steps", SAFETENSORS, body_of(grads)).next()
             bare.ask(request)
             yield Step(lambda: bare.ask(request), only_array)
@@ -63,7 +63,7 @@ class Service(ServerProcess):
     def step_requests(self, count: int, params: Array, grads: Array) -> Iterator[list[StepRequest]]:
         """Open sessions that hold their parameters; yield a step of each. Its key is new each time it is sent."""
         with BareClient(self.port, params.nbytes + ROOM) as bare, ExitStack() as stack:
-            paths = [stack.enter_context(self._held(bare, params)) for _ in range(count)]
+            paths = [stack.enter_context(held(bare, params)) for _ in range(count)]
             yield [StepRequest(f"{path}/steps", SAFETENSORS, body_of(grads)) for path in paths]
 
     def check_steps(self, requests: Sequence[StepRequest], expected: Sequence[int]) -> None:
@@ -114,18 +114,20 @@ class Service(ServerProcess):
         if len(params) < size:
             return
         params, grads = params[:size], grads[:size]
-        with BareClient(self.port, params.nbytes + ROOM) as bare, self._held(bare, params) as path:
+        with BareClient(self.port, params.nbytes + ROOM) as bare, held(bare, params) as path:
             request = StepRequest(f"{path}/steps", SAFETENSORS, body_of(grads))
             for _ in range(2):
                 bare.ask(request.next())
         self.rest()
 
-    @contextmanager
-    def _held(self, bare: BareClient, params: Array) -> Iterator[str]:
-        path = _create(bare, {"optimizer": "adamw", "hold_params": True})
-        bare.send("PUT", f"{path}/params", SAFETENSORS, save({"params/w": params}))
-        yield path
-        bare.send("DELETE", path, JSON, b"")
+
+@contextmanager
+def held(bare: BareClient, params: Array, **settings: object) -> Iterator[str]:
+    """Create a session that holds the parameters; yield its path, and delete it."""
+    path = _create(bare, {"optimizer": "adamw", "hold_params": True, **settings})
+    bare.send("PUT", f"{path}/params", SAFETENSORS, save({"params/w": params}))
+    yield path
+    bare.send("DELETE", path, JSON, b"")
 
 
 def only_array(body: memoryview) -> Array:
