@@ -14,7 +14,7 @@ from math import sqrt
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, root
 from optim_engine.averages import accumulate, correction
 from optim_engine.fields import coefficients, flag, number
 from optim_engine.rule import At, Hyperparameters, Rule, Slot
@@ -52,7 +52,5 @@ class AdaBeliefRule(Rule[AdaBelief]):
             np.multiply(m, β1 * bias1 / correction(β1, at.t + 1), out=room)
             np.multiply(g, 1 - β1, out=out)
             m = np.add(room, out, out=room)
-        np.sqrt(new["v"], out=out)
-        np.add(out, at.h.eps * bias2, out=out)
-        np.divide(m, out, out=out)
+        np.divide(m, root(new["v"], at.h.eps * bias2, out=out), out=out)
         np.multiply(out, at.γ * bias2 / bias1, out=out)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, root
 from optim_engine.fields import flag, number
 from optim_engine.rule import At, Hyperparameters, Rule, Slot
 
@@ -42,9 +42,7 @@ class AdagradRule(Rule[Adagrad]):
         np.add(room, v if at.t > 1 else v0, out=new["v"])
 
     def apply(self, at: At[Adagrad], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
-        np.sqrt(new["v"], out=out)
-        np.add(out, at.h.eps, out=out)
-        np.divide(g, out, out=out)
+        np.divide(g, root(new["v"], at.h.eps, out=out), out=out)
         (γ,) = at.each(lambda t: (at.γ / (1 + (t - 1) * at.h.lr_decay),), out.dtype)
         np.multiply(out, γ, out=out)
 

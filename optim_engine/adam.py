@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays, maximum
+from optim_engine.arrays import Array, Arrays, maximum, root
 from optim_engine.averages import accumulate, correction
 from optim_engine.fields import coefficients, flag, number
 from optim_engine.rule import At, Hyperparameters, Rule, Shape, Slot
@@ -93,9 +93,7 @@ class AdamRule(Rule[Either]):
             return at.h.eps * bias2, at.γ * bias2 / bias1
 
         ε, γ = at.each(coefficients, out.dtype)
-        np.sqrt(new["v_max" if at.h.amsgrad else "v"], out=out)
-        np.add(out, ε, out=out)
-        np.divide(new["m"], out, out=out)
+        np.divide(new["m"], root(new["v_max" if at.h.amsgrad else "v"], ε, out=out), out=out)
         np.multiply(out, γ, out=out)
 
     def refuses_rows(self, h: Either) -> str:

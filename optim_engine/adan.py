@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, root
 from optim_engine.averages import accumulate, correction
 from optim_engine.fields import coefficients, number
 from optim_engine.rule import At, Hyperparameters, Rule, Slot
@@ -59,7 +59,5 @@ class AdanRule(Rule[Adan]):
         np.add(out, room, out=room)
         np.multiply(new["n"], 1 / bias3, out=out)
         np.add(out, at.h.eps_root, out=out)
-        np.sqrt(out, out=out)
-        np.add(out, at.h.eps, out=out)
-        np.divide(room, out, out=out)
+        np.divide(room, root(out, at.h.eps, out=out), out=out)
         np.multiply(out, at.γ, out=out)

@@ -15,7 +15,7 @@ from math import sqrt
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, root
 from optim_engine.averages import accumulate, correction
 from optim_engine.fields import coefficients, number
 from optim_engine.rule import At, Hyperparameters, Rule, Slot
@@ -56,7 +56,5 @@ class AdEMAMixRule(Rule[AdEMAMix]):
         np.multiply(new["m_slow"], at.h.alpha, out=out)
         np.add(room, out, out=room)
         np.add(new["v"], at.h.eps_root * bias2, out=out)
-        np.sqrt(out, out=out)
-        np.add(out, at.h.eps * sqrt(bias2), out=out)
-        np.divide(room, out, out=out)
+        np.divide(room, root(out, at.h.eps * sqrt(bias2), out=out), out=out)
         np.multiply(out, at.γ * sqrt(bias2), out=out)

@@ -95,6 +95,11 @@ def maximum(x: Array, y: Array | float, out: Array) -> None:
     np.add(out, 0.0, out=out)
 
 
+def root(x: Array, ε: Array | float, out: Array) -> Array:
+    """Return `out`, filled with √x + ε; it may be x."""
+    return np.add(np.sqrt(x, out=out), ε, out=out)
+
+
 def unify_nans(x: Array) -> None:
     """Give every NaN in a vector of float32 or float64 the same bits, because processors make different ones."""
     bits, nan = (np.uint32, 0x7FC00000) if x.dtype == np.float32 else (np.uint64, 0x7FF8000000000000)

@@ -13,7 +13,7 @@ from math import sqrt
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays, multiply
+from optim_engine.arrays import Array, Arrays, multiply, root
 from optim_engine.averages import accumulate, correction
 from optim_engine.fields import coefficients, number
 from optim_engine.norms import trust_ratio
@@ -53,9 +53,7 @@ class LAMBRule(Rule[LAMB]):
     def apply(self, at: At[LAMB], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
         bias1, bias2 = (correction(β, at.t) for β in at.h.betas)
         np.add(new["v"], at.h.eps_root * bias2, out=out)
-        np.sqrt(out, out=out)
-        np.add(out, at.h.eps * sqrt(bias2), out=out)
-        np.divide(new["m"], out, out=out)
+        np.divide(new["m"], root(out, at.h.eps * sqrt(bias2), out=out), out=out)
         np.multiply(out, sqrt(bias2) / bias1, out=out)
         if at.h.weight_decay:
             np.multiply(θ, at.h.weight_decay, out=room)

@@ -17,7 +17,7 @@ from math import sqrt
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, root
 from optim_engine.averages import accumulate, correction
 from optim_engine.fields import coefficients, flag, number
 from optim_engine.rule import At, Hyperparameters, Rule, Slot, scalar
@@ -61,9 +61,7 @@ class NAdamRule(Rule[NAdam]):
     def apply(self, at: At[NAdam], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
         product, μ, μ_next = new["mu_product"], at.h.momentum(at.t), at.h.momentum(at.t + 1)
         bias2 = sqrt(correction(at.h.betas[1], at.t))
-        np.sqrt(new["v"], out=out)
-        np.add(out, at.h.eps * bias2, out=out)
-        np.divide(new["m"], out, out=room)
+        np.divide(new["m"], root(new["v"], at.h.eps * bias2, out=out), out=room)
         np.divide(g, out, out=out)
         np.multiply(room, at.spread(at.γ * bias2 * μ_next / (1 - product * μ_next), room.dtype), out=room)
         np.multiply(out, at.spread(at.γ * bias2 * (1 - μ) / (1 - product), out.dtype), out=out)

@@ -26,7 +26,7 @@ from math import isnan, nan, sqrt
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, root
 from optim_engine.averages import accumulate, correction
 from optim_engine.fields import coefficients, flag, number, optional
 from optim_engine.rule import At, Hyperparameters, SharingRule, Slot, scalar
@@ -121,9 +121,7 @@ class ProdigyRule(SharingRule[Prodigy]):
 
     def apply(self, at: At[Prodigy], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
         h, γ = at.h, new["d_last"] * at.h.rate(at.t, at.γ)
-        np.sqrt(new["v"], out=out)
-        np.add(out, at.spread(new["d"] * h.eps, out.dtype), out=out)
-        np.divide(new["m"], out, out=out)
+        np.divide(new["m"], root(new["v"], at.spread(new["d"] * h.eps, out.dtype), out=out), out=out)
         np.multiply(out, at.spread(γ, out.dtype), out=out)
         if h.decouple and h.weight_decay:
             np.multiply(θ, at.spread(γ * h.weight_decay, room.dtype), out=room)

@@ -17,7 +17,7 @@ from math import sqrt
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, root
 from optim_engine.averages import accumulate, correction
 from optim_engine.fields import coefficients, flag, number
 from optim_engine.rule import At, Hyperparameters, Rule, Slot
@@ -63,7 +63,5 @@ class RAdamRule(Rule[RAdam]):
         if r is None:
             np.multiply(new["m"], γ, out=out)
             return
-        np.sqrt(new["v"], out=out)
-        np.add(out, at.h.eps, out=out)
-        np.divide(new["m"], out, out=out)
+        np.divide(new["m"], root(new["v"], at.h.eps, out=out), out=out)
         np.multiply(out, γ * r * sqrt(correction(β2, at.t)), out=out)

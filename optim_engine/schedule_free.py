@@ -24,7 +24,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, root
 from optim_engine.averages import accumulate, correction
 from optim_engine.fields import integer, number, several
 from optim_engine.rule import At, Hyperparameters, Rule, Slot, scalar
@@ -148,7 +148,5 @@ class ScheduleFreeAdamWRule(ScheduleFreeRule[ScheduleFreeAdamW]):
 
     def direction(self, at: At[ScheduleFreeAdamW], g: Array, new: Arrays, out: Array) -> Array:
         bias2 = sqrt(correction(at.h.betas[1], at.t))
-        np.sqrt(new["v"], out=out)
-        np.add(out, at.h.eps * bias2, out=out)
-        np.divide(g, out, out=out)
+        np.divide(g, root(new["v"], at.h.eps * bias2, out=out), out=out)
         return np.multiply(out, bias2, out=out)

@@ -14,7 +14,7 @@ from math import sqrt
 
 import numpy as np
 
-from optim_engine.arrays import Array, Arrays
+from optim_engine.arrays import Array, Arrays, root
 from optim_engine.averages import accumulate, correction
 from optim_engine.fields import coefficients, flag, number
 from optim_engine.rule import At, Hyperparameters, Rule, Slot
@@ -52,7 +52,5 @@ class YogiRule(Rule[Yogi]):
 
     def apply(self, at: At[Yogi], θ: Array, g: Array, new: Arrays, out: Array, room: Array) -> None:
         bias1, bias2 = (correction(β, at.t) if at.h.bias_correction else 1.0 for β in at.h.betas)
-        np.sqrt(new["v"], out=out)
-        np.add(out, at.h.eps * sqrt(bias2), out=out)
-        np.divide(new["m"], out, out=out)
+        np.divide(new["m"], root(new["v"], at.h.eps * sqrt(bias2), out=out), out=out)
         np.multiply(out, at.γ * sqrt(bias2) / bias1, out=out)
