@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from optim_engine import OPTIMIZERS, Config, State, step
+from optim_engine import OPTIMIZERS, Config, State, settled, step
 from optim_engine.arrays import CHUNK, Array
 from optim_engine.machine import NUMPY, Kernel, Machine, fastest
 from tests.engine.cases import ALL, DTYPES, Case
@@ -72,6 +72,32 @@ def digest(config: Config, shapes: Mapping[str, tuple[int, ...]], dtype: Any, ma
     return found.hexdigest()
 
 
+LAZY = Config.parse(
+    "adamw",
+    hyperparameters={"lr": 0.3, "weight_decay": 0.2},
+    groups=[{"match": ["*"], "sparse": "lazy"}],
+    schedule={"kind": "cosine", "total_steps": 9},
+    hold_params=True,
+)
+TABLE = (61, 13)
+
+
+def digest_of_rows(dtype: Any, machine: Machine) -> str:
+    """Return the digest of a run of lazy rows, whose counts differ and which have decay to catch up with."""
+    found = hashlib.blake2b(digest_size=8)
+    state = State.empty().with_params({"emb": numbers(0, TABLE, dtype)})
+    for t in range(6):
+        rows = np.arange(t, TABLE[0], 2 + t)
+        grads = {"emb": numbers(t + 1, TABLE, dtype)[rows]}
+        outcome = step(LAZY, state, {}, grads, rows={"emb": rows}, machine=machine)
+        state = outcome.state
+        found.update(outcome.params["emb"].tobytes())
+        found.update(settled(state, {"emb": None})["emb"].tobytes())
+        found.update(state.memory.tobytes())
+        found.update(struct.pack("<5d", *vars(outcome.metrics).values()))
+    return found.hexdigest()
+
+
 def runs() -> Iterator[tuple[str, Case, Mapping[str, tuple[int, ...]], str]]:
     """Yield the name, the case, the shapes and the dtype of each run: of the rules that promise bits everywhere."""
     cases = [case for case in ALL if OPTIMIZERS[case.optimizer].bits == "everywhere"]
@@ -96,7 +122,7 @@ def digests(kernel: Kernel) -> dict[str, str]:
             threads = range(1, THREADS + 1) if shapes is LARGE else [1]
             of = {digest(case.config, shapes, DTYPES[dtype], Machine(kernel, n, pool)) for n in threads}
             found[name] = " ".join(sorted(of))
-    return found
+    return found | {f"lazy rows {name}": digest_of_rows(dtype, Machine(kernel)) for name, dtype in DTYPES.items()}
 
 
 if __name__ == "__main__":
