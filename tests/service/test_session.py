@@ -97,7 +97,7 @@ def test_a_malformed_document_is_damage(change: Any) -> None:
         read_document(changed(change))
 
 
-def test_only_a_session_with_undo_has_a_document_of_format_three() -> None:
+def test_only_sessions_with_undo_have_documents_of_format_three() -> None:
     """Guards the sessions without: versions that know no undo go on reading them, and refuse the others."""
     plain = Session("id", "tenant", Config.parse("adam"), 1.0, 2.0)
     assert b'"format":2' in write_document(plain)

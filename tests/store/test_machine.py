@@ -43,8 +43,8 @@ maybe_keys = st.none() | st.sampled_from(KEYS)
 lifetimes = st.sampled_from([None, None, DAY, -1.0])
 
 
-class Stores(RuleBasedStateMachine):
-    """Each rule does the same to every store; they must all answer as the dictionary does."""
+class AllStores(RuleBasedStateMachine):
+    """Every store, and the dictionary that they are held against."""
 
     redis_url: str
     trial: Trial
@@ -89,6 +89,30 @@ class Stores(RuleBasedStateMachine):
     def expect(self, answer: object, call: Any) -> None:
         self.trial.tried["calls to all three"] += 1
         assert self.every(call) == [answer] * 3
+
+    def save(self, change: Save, state: bytes, refused: bool) -> bool:
+        self.saves.append(change)
+        self.expect(VersionConflict if refused else None, lambda store: store.save(change))
+        if not refused:
+            self.sessions.save(change, state)
+        return not refused
+
+    def row(self, step: int | None) -> HistoryRow | None:
+        self.count += 1
+        return None if step is None else HistoryRow(step, b"%d" % self.count)
+
+    def go_back(self, name: str, key: str | None) -> None:
+        held = self.sessions[name]
+        generation = held.head.earlier[0]
+        row, undone = self.steps[generation.version, generation.document.name.split("-")[1]]
+        step, body = (row.step, row.body) if row else (0, b"no row")
+        trace = Undone(step, generation.version, body, b"undone " + body, used(undone, "undone") if undone else None)
+        change = undoing(held.head, held.earlier[0], trace, used=(used(key),) if key else ())
+        self.trial.tried["undone steps"] += self.save(change, held.earlier[0], refused=key in held.keys)
+
+
+class Stores(AllStores):
+    """Each rule does the same to every store; they must all answer as the dictionary does."""
 
     @rule(name=names, tenant=tenants, state=states, step=maybe_rows, lifetime=lifetimes, key=maybe_keys)
     def create(
@@ -148,15 +172,6 @@ class Stores(RuleBasedStateMachine):
         names = [name for name, held in self.sessions.items() if held.earlier]
         self.go_back(data.draw(st.sampled_from(sorted(names))), key)
 
-    def go_back(self, name: str, key: str | None) -> None:
-        held = self.sessions[name]
-        generation = held.head.earlier[0]
-        row, undone = self.steps[generation.version, generation.document.name.split("-")[1]]
-        step, body = (row.step, row.body) if row else (0, b"no row")
-        trace = Undone(step, generation.version, body, b"undone " + body, used(undone, "undone") if undone else None)
-        change = undoing(held.head, held.earlier[0], trace, used=(used(key),) if key else ())
-        self.trial.tried["undone steps"] += self.save(change, held.earlier[0], refused=key in held.keys)
-
     @precondition(lambda self: self.saves)
     @rule(data=st.data())
     def save_again(self, data: st.DataObject) -> None:
@@ -215,17 +230,6 @@ class Stores(RuleBasedStateMachine):
                 for key in KEYS:
                     row = held.row_of(key)
                     self.expect(row, lambda store, name=name, key=key: store.used(name, key_digest(key)))
-
-    def save(self, change: Save, state: bytes, refused: bool) -> bool:
-        self.saves.append(change)
-        self.expect(VersionConflict if refused else None, lambda store: store.save(change))
-        if not refused:
-            self.sessions.save(change, state)
-        return not refused
-
-    def row(self, step: int | None) -> HistoryRow | None:
-        self.count += 1
-        return None if step is None else HistoryRow(step, b"%d" % self.count)
 
 
 def _expiry(lifetime: float | None) -> float | None:
