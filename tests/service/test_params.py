@@ -316,3 +316,14 @@ def test_parameters_are_read_with_the_decay_of_lazy_rows(client: Client) -> None
     assert whole.tolist() == [[float(np.float32(0.9025))]] * 3
     answer = rows_of(client, session, {"w": [0, 1]}, accept=SAFETENSORS)
     assert bits(read_binary(answer)[0]) == bits({"w": whole[:2]})
+
+
+def test_an_undone_step_takes_the_average_and_shared_numbers_back(client: Client) -> None:
+    session = create(client, "prodigy", **AVERAGED, undo=1, hyperparameters={"d0": 0.1})
+    put(client, session, some_params())
+    binary_step(client, session, some_grads(1))
+    before, digest = bits(average(client, session)), client.get(session).json()["digest"]
+    binary_step(client, session, {"w": some_grads(2)["w"]})
+    assert bits(average(client, session)) != before
+    assert client.post(f"{session}/undo", json={"step": 2}).status_code == 200
+    assert (bits(average(client, session)), client.get(session).json()["digest"]) == (before, digest)
