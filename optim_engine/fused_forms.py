@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from optim_engine.adam import Adam, AdamW, corrections
-from optim_engine.rmsprop import RMSprop
 from optim_engine.rule import Hyperparameters
-from optim_engine.sgd import SGD
+from optim_engine.rules.adam import Adam, AdamW, corrections
+from optim_engine.rules.rmsprop import RMSprop
+from optim_engine.rules.sgd import SGD
 from optim_engine.walk import Update
 
 

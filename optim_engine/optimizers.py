@@ -6,30 +6,30 @@ Add rows at the end: a state's memory follows the order in which the rules first
 from collections.abc import Mapping
 from typing import Any
 
-from optim_engine.adabelief import AdaBeliefRule
-from optim_engine.adadelta import AdadeltaRule
-from optim_engine.adafactor import AdafactorRule
-from optim_engine.adagrad import AdagradRule
-from optim_engine.adam import Adam, AdamRule, AdamW
-from optim_engine.adamax import AdamaxRule
-from optim_engine.adan import AdanRule
-from optim_engine.ademamix import AdEMAMixRule
-from optim_engine.asgd import ASGDRule
 from optim_engine.fields import field_schema
-from optim_engine.lamb import LAMBRule
-from optim_engine.lars import LARSRule
-from optim_engine.lion import LionRule
-from optim_engine.muon import MuonRule
-from optim_engine.nadam import NAdamRule
-from optim_engine.prodigy import ProdigyRule
-from optim_engine.radam import RAdamRule
-from optim_engine.rmsprop import RMSpropRule
-from optim_engine.rprop import RpropRule
 from optim_engine.rule import Rule
-from optim_engine.schedule_free import ScheduleFreeAdamWRule, ScheduleFreeSGDRule
-from optim_engine.sgd import SGDRule
-from optim_engine.stable_adamw import StableAdamWRule
-from optim_engine.yogi import YogiRule
+from optim_engine.rules.adabelief import AdaBeliefRule
+from optim_engine.rules.adadelta import AdadeltaRule
+from optim_engine.rules.adafactor import AdafactorRule
+from optim_engine.rules.adagrad import AdagradRule
+from optim_engine.rules.adam import Adam, AdamRule, AdamW
+from optim_engine.rules.adamax import AdamaxRule
+from optim_engine.rules.adan import AdanRule
+from optim_engine.rules.ademamix import AdEMAMixRule
+from optim_engine.rules.asgd import ASGDRule
+from optim_engine.rules.lamb import LAMBRule
+from optim_engine.rules.lars import LARSRule
+from optim_engine.rules.lion import LionRule
+from optim_engine.rules.muon import MuonRule
+from optim_engine.rules.nadam import NAdamRule
+from optim_engine.rules.prodigy import ProdigyRule
+from optim_engine.rules.radam import RAdamRule
+from optim_engine.rules.rmsprop import RMSpropRule
+from optim_engine.rules.rprop import RpropRule
+from optim_engine.rules.schedule_free import ScheduleFreeAdamWRule, ScheduleFreeSGDRule
+from optim_engine.rules.sgd import SGDRule
+from optim_engine.rules.stable_adamw import StableAdamWRule
+from optim_engine.rules.yogi import YogiRule
 
 OPTIMIZERS: Mapping[str, Rule[Any]] = {
     "adamw": AdamRule(AdamW),

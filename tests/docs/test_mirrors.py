@@ -12,6 +12,7 @@ MIRRORS = {
     "app/web": ("web",),
     "app/wire": ("wire",),
     "optim_engine": ("engine",),
+    "optim_engine/rules": ("engine/rules",),
     "clients/python/optim_client": ("client",),
 }
 """The folders of `tests` by the package that they mirror."""

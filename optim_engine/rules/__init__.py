@@ -1,0 +1,1 @@
+"""The update rules, one a file: equations, source and hyperparameters. The table `optimizers.py` has their names."""
