@@ -9,11 +9,13 @@ from typing import Any
 from app import advice, generations, history, last_params, plain
 from app.checksums import checksums_of, params_digest
 from app.compute import INLINE_BELOW
+from app.digest import digest_of, write_config
 from app.errors import InvalidSession, ReplayDiffers
 from app.once import Done, Once
 from app.pieces import Pieces
 from app.room import Room
-from app.session import Loaded, Session, digest_of, write_config, write_document
+from app.session import Loaded, Session
+from app.session_document import write_document
 from app.step import KeptAnswer, StepAnswer, StepRequest
 from app.store.base import Head, Save, Saving, new_token
 from app.store.keys import UsedKey

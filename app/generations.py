@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from app.errors import StepConflict, UndoUnavailable
 from app.history import marked
-from app.session import Session, write_document
+from app.session import Session
+from app.session_document import write_document
 from app.store.base import Head, Save
 from app.store.generation import Generation, Undone
 from app.store.keys import UsedKey

@@ -11,7 +11,8 @@ from functools import partial
 
 from app.compute import Compute
 from app.errors import StateDamaged
-from app.session import Listed, read_listed
+from app.session import Listed
+from app.session_document import read_listed
 from app.store.base import Head, IncompatibleStore, Store, Unreadable
 
 BATCH = 16

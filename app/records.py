@@ -13,7 +13,8 @@ from app.compute import Compute
 from app.errors import ServiceError, SessionNotFound, StateDamaged, StoreUnavailable
 from app.once import Done, Once
 from app.quota import Quota
-from app.session import Loaded, Session, read_document
+from app.session import Loaded, Session
+from app.session_document import read_document
 from app.store.base import Head, IncompatibleStore, KeyUsed, Saving, Stamp, Store, VersionConflict
 from app.store.keys import key_digest
 from app.turns import finished, retried

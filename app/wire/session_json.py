@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from app import advice, plain
+from app.digest import write_config
 from app.errors import InvalidSession
-from app.session import BESIDE, Listed, Session, write_config
+from app.session import BESIDE, Listed, Session
 from optim_engine import OPTIMIZERS, Config, InvalidConfig
 from optim_engine.config import SETTINGS
 from optim_engine.fields import Checked, integer, named, read_settings

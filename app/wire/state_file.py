@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 
 from app import advice
+from app.digest import digest_of
 from app.errors import InvalidState
-from app.session import DTYPES, Session, digest_of
+from app.session import DTYPES, Session
 from app.store.block_sums import sum_of
 from app.store.formats import newer_format
 from app.store.piece import Piece, checksum_of, cut

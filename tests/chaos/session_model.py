@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from app.session import digest_of
+from app.digest import digest_of
 from app.store.piece import Piece, checksum_of
 from optim_engine import Config, State, step
 

@@ -6,7 +6,8 @@ import pytest
 
 from app import generations
 from app.errors import StepConflict, UndoUnavailable
-from app.session import Session, read_document, write_document
+from app.session import Session
+from app.session_document import read_document, write_document
 from app.store.base import Save
 from optim_engine import Config
 from tests.store.changes import change_of, row

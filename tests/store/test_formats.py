@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.session import DOCUMENT_FORMAT, PLAIN_DOCUMENT_FORMAT
+from app.session_document import DOCUMENT_FORMAT, PLAIN_DOCUMENT_FORMAT
 from app.store.base import IncompatibleStore
 from app.store.envelope import HEAD_FORMAT, PLAIN_HEAD_FORMAT
 from app.store.formats import STORE_FORMAT, expect_format, newer_format

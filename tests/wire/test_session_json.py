@@ -9,7 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.errors import InvalidSession, InvalidState, MalformedBody
-from app.session import Session, read_document, write_document
+from app.session import Session
+from app.session_document import read_document, write_document
 from app.store.base import Head
 from app.wire.session_json import CREATION, read_changes, read_creation, read_fork, view
 from optim_engine import EngineError, InvalidConfig

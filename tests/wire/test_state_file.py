@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.digest import digest_of
 from app.errors import InvalidState, MalformedBody
-from app.session import Session, digest_of
+from app.session import Session
 from app.store.piece import Piece, checksum_of, cut
 from app.wire.codec import Limits
 from app.wire.session_json import view
