@@ -20,7 +20,7 @@ from app.step import KeptAnswer, StepAnswer, StepRequest
 from app.store.base import Head, Save, Saving, new_token
 from app.store.keys import UsedKey
 from app.store.piece import Piece
-from optim_engine import Config, Edits, Outcome, State, TensorMismatch, reapply, settled
+from optim_engine import Config, Edits, Outcome, State, TensorMismatch, held_params, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded
 from optim_engine.checks import refusal_of
@@ -60,8 +60,8 @@ def fork(source: Loaded, session_id: str, beside: Mapping[str, Any], room: Room,
 
 
 def _created(session: Session, state: State | None, room: Room, *, claimed: bool) -> Change:
-    cutting = Pieces(Head(session.id, session.tenant, 0, "", b""), summed=bool(session.config.lazy_groups))
-    pieces = cutting.of(state.memory) if state else ()
+    cutting = Pieces(Head(session.id, session.tenant, 0, "", b""), summed=session.sums_pieces)
+    pieces = cutting.finish(state.memory) if state else ()
     session = session.with_digest(pieces)
     room.check(None, session)
     head = _head(session, cutting.version, cutting.token, pieces)
@@ -81,8 +81,8 @@ def settings(head: Head, old: Session, new: Session, once: Once, state: State | 
         notes |= advice.of_schedule(new.config, new.step)
     if new.config.on_other_params == "accept":
         notes.pop(advice.OTHER_PARAMS, None)
-    cutting = Pieces(head, summed=bool(new.config.lazy_groups))
-    pieces = cutting.of(state.memory) if state else head.pieces
+    cutting = Pieces(head, summed=new.sums_pieces)
+    pieces = cutting.finish(state.memory) if state else head.pieces
     new = replace(new, updated_at=time.time(), applied=applied, old_keys={}, notes=notes).with_digest(pieces)
     saved = replace(_head(new, cutting.version, cutting.token, pieces), earlier=head.earlier)
     memory = state.memory.data if state else None
@@ -91,7 +91,7 @@ def settings(head: Head, old: Session, new: Session, once: Once, state: State | 
 
 def needs_state(head: Head, old: Session, new: Session) -> bool:
     """Return whether a change of settings needs the state, because its pieces get checksums of another form."""
-    return bool(head.pieces) and bool(old.config.lazy_groups) != bool(new.config.lazy_groups)
+    return bool(head.pieces) and old.sums_pieces != new.sums_pieces
 
 
 def _pinned(answer: KeptAnswer, config: Config) -> KeptAnswer:
@@ -114,8 +114,8 @@ def replacement(
 
     `answered` has the checksums of the last answered parameters that remain known.
     """
-    cutting = Pieces(head, keep=keep, summed=bool(new.config.lazy_groups))
-    pieces = cutting.of(state.memory)
+    cutting = Pieces(head, keep=keep, summed=new.sums_pieces)
+    pieces = cutting.finish(state.memory)
     new = replace(
         new,
         **_of_state(new.config, state, pieces),
@@ -196,10 +196,10 @@ def step(
     room.check_names(session.layout, request.grads)
     came = {} if session.config.hold_params else checksums_of(request.params)
     others = last_params.others(session, request.params, came)
-    cutting = Pieces(old.head, saving, summed=bool(session.config.lazy_groups))
+    cutting = Pieces(old.head, saving, summed=session.sums_pieces)
     outcome = _computed(old, request, machine, cutting, in_place=in_place)
     state = outcome.state
-    pieces = old.head.pieces if state is old.state else cutting.of(state.memory)
+    pieces = old.head.pieces if state is old.state else cutting.finish(state.memory)
     checksums = came if outcome.skipped and came else checksums_of(outcome.params)
     whole = {name: checksum for name, checksum in checksums.items() if name not in request.rows}
     before = came or session.answered
@@ -242,8 +242,8 @@ def _computed(old: Loaded, request: StepRequest, machine: Machine, cutting: Piec
         overrides=request.overrides,
         grad_scale=request.grad_scale,
         rows=request.rows,
-        filled=cutting.filled if cutting.is_told else None,
-        touching=cutting.touching if cutting.is_told else None,
+        filled=cutting.filled if cutting.listens else None,
+        touching=cutting.touching if cutting.listens else None,
         machine=machine,
         in_place=in_place and old.session.step < LARGEST_INTEGER,  # beyond that `room` refuses the computed step
     )
@@ -275,7 +275,7 @@ def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
     skipped = past is session.skipped
     params: Arrays
     if session.config.hold_params:
-        held = settled(state, {name: request.rows.get(name) for name in request.grads})
+        held = held_params(state, {name: request.rows.get(name) for name in request.grads})
         params = {name: rounded(held[name], g.dtype) for name, g in request.grads.items()}
     elif skipped:
         params = {name: request.params[name] for name in request.grads}

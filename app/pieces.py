@@ -35,15 +35,15 @@ class Pieces:
         self._changing: Changing | None = None
 
     @property
-    def is_told(self) -> bool:
-        """Return whether to tell which bytes are filled, and touched, or nothing is gained by it."""
+    def listens(self) -> bool:
+        """Return whether it gains by hearing which bytes are filled and touched."""
         return self._summed or self._saving is not None
 
     def touching(self, memory: Array, ranges: Iterable[tuple[Array, int]]) -> None:
         """Note that of the state's bytes only those ranges will change (their starts and length), and those that are
         `filled`. `memory` has them as they were.
 
-        Where the old checksums are sums, `of` then reads no others.
+        Where the old checksums are sums, `finish` then reads no others.
         """
         if self._summed and have_sums(self._old):
             self._changing = Changing(memory.data, blocks_of(ranges))
@@ -58,7 +58,7 @@ class Pieces:
             if not missing:
                 self._add(i, memory.data[first:last])
 
-    def of(self, memory: Array) -> tuple[Piece, ...]:
+    def finish(self, memory: Array) -> tuple[Piece, ...]:
         """Return all pieces of the state; those that were not filled before are cut now."""
         if self._changing is not None:
             return self._changed(self._changing, memory.data)

@@ -109,6 +109,11 @@ class Session:
         """Return the work to go through its tensors and patterns, as `Compute.run` counts it."""
         return TENSOR_BYTES * len(self.counts) + PATTERN_BYTES * self.config.pattern_length
 
+    @property
+    def sums_pieces(self) -> bool:
+        """Return whether its pieces have sums as checksums (`block_sums`), so that a step of lazy rows costs little."""
+        return bool(self.config.lazy_groups)
+
     def beside(self) -> dict[str, Any]:
         """Return the settings that are not in `config`."""
         return {name: getattr(self, name) for name in BESIDE}

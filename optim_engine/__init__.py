@@ -13,11 +13,11 @@ from optim_engine.averages import Average
 from optim_engine.config import Config
 from optim_engine.edits import Edits
 from optim_engine.errors import EngineError, InvalidConfig, NonFinite, TensorMismatch
+from optim_engine.held_params import held_params
 from optim_engine.layout import Entry, Layout, Spec
 from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.reports import Filled, Touched, Touching
 from optim_engine.schedules import SCHEDULES
-from optim_engine.settling import settled
 from optim_engine.state import State
 from optim_engine.update import Metrics, Outcome, is_refused_early, reapply, step
 
@@ -40,8 +40,8 @@ __all__ = [
     "TensorMismatch",
     "Touched",
     "Touching",
+    "held_params",
     "is_refused_early",
     "reapply",
-    "settled",
     "step",
 ]

@@ -39,23 +39,23 @@ def added(total: Array, share: float) -> Array:
     return np.array([result, lost - (result - both)])
 
 
-def factors(total: Array, caught_up: Array) -> Array:
+def factors(total: Array, sums: Array) -> Array:
     """Return exp(S − S') for each row of S', a matrix of pairs; 1 where there is nothing to catch up with."""
-    high, low = (total - caught_up).T
+    high, low = (total - sums).T
     return _exp(high, low)
 
 
-def caught_up(θ: Array, total: Array, settled: Array) -> Array:
-    """Return rows of a parameter, one after the other, with decay caught up; `settled` has their sums S'.
+def caught_up(θ: Array, total: Array, sums: Array) -> Array:
+    """Return rows of a parameter, one after the other, with decay caught up; `sums` has the S' of each.
 
     They are in the compute dtype, rounded to it once, unless no row has anything to catch up with.
     """
-    late = np.flatnonzero((settled != total).any(axis=1))
+    late = np.flatnonzero((sums != total).any(axis=1))
     if not len(late):
         return θ
     wide = np.empty(θ.size, compute_dtype(θ.dtype))
     convert(θ, wide)
-    table, factor = wide.reshape(len(settled), -1), factors(total, settled[late])[:, None]
+    table, factor = wide.reshape(len(sums), -1), factors(total, sums[late])[:, None]
     rows = table if len(late) == len(table) else table[late]
     np.multiply(rows, factor, out=rows, dtype=np.float64, casting="same_kind")
     if np.isnan(np.add.reduce(rows, axis=None)):

@@ -36,7 +36,7 @@ class Edits:
         edited = State.allocate(state.t, Layout(entries), counts)
         for slot, tensor, array in edited.arrays():
             old = old_names[tensor]
-            array[...] = state.settled(old) if slot == "params" and old in reset else state.array(old, slot)
+            array[...] = state.caught_up(old) if slot == "params" and old in reset else state.array(old, slot)
         return edited
 
     def names(self, tensors: Mapping[str, object]) -> dict[str, str]:

@@ -14,28 +14,28 @@ Sparse: TypeAlias = Literal["dense", "lazy"]
 """The meaning of a gradient of some rows: zeros in all others, or no update of them."""
 
 
-def of_rows(shape: Shape) -> Shape:
+def one_per_row(shape: Shape) -> Shape:
     """Return the shape of a slot with one number for each row; a single number has one row."""
     return shape[:1]
 
 
-def pairs_of_rows(shape: Shape) -> Shape:
+def two_per_row(shape: Shape) -> Shape:
     """Return the shape of a slot with two numbers for each row."""
     return (*(shape[:1] or (1,)), 2)
 
 
-def pair(shape: Shape) -> Shape:
+def two(shape: Shape) -> Shape:
     """Return the shape of a slot with two numbers for the tensor."""
     return (2,)
 
 
-STEPS = Slot("row_steps", of_rows, np.dtype(np.int64))
+ROW_STEPS = Slot("row_steps", one_per_row, np.dtype(np.int64))
 """Each row's count of updates."""
-SETTLED = Slot("row_decay", pairs_of_rows, np.dtype(np.float64))
+ROW_DECAY = Slot("row_decay", two_per_row, np.dtype(np.float64))
 """The sum S that each row has caught up with, as a number and its remainder."""
-DECAY = Slot("decay", pair, np.dtype(np.float64))
+DECAY = Slot("decay", two, np.dtype(np.float64))
 """The sum S over the steps that named the tensor, likewise."""
-SLOTS = STEPS, SETTLED, DECAY
+SLOTS = ROW_STEPS, ROW_DECAY, DECAY
 
 
 def slots_of(rule: Rule[Any]) -> tuple[str, ...]:

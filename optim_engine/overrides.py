@@ -26,12 +26,12 @@ class Overridden(NamedTuple):
 
     config: Config
     lr: float | None
-    of_groups: Rates
+    group_rates: Rates
 
     def learning_rates(self, step: int) -> Rates:
         """Return the learning rate of each group at the step of that number. Raises `InvalidConfig`."""
         rates = learning_rates(self.config, step, self.lr)
-        return {**rates, **self.of_groups} if self.of_groups else rates
+        return {**rates, **self.group_rates} if self.group_rates else rates
 
 
 def overridden(config: Config, overrides: object, lr: float | None) -> Overridden:

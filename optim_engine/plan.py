@@ -53,17 +53,17 @@ class Plan:
     untouched: tuple[tuple[int, int], ...]
     shared: Mapping[str, Spans]
     """The place of the numbers that a `SharingRule` of the step keeps for tensors that the step does not name."""
-    came: Specs = ((), ())
+    checked: Specs = ((), ())
     """The specs of the gradients that passed the checks last."""
 
     def fits(self, params: Arrays, grads: Arrays, *, hold_params: bool) -> bool:
         """Return whether a step with these names is like the one that passed the checks last."""
-        if not self.came[0] or not _are_like(grads.values(), self.came):
+        if not self.checked[0] or not _are_like(grads.values(), self.checked):
             return False
         if hold_params:
             return not params
         return self.answered(params) or (
-            params.keys() == grads.keys() and _are_like([params[tensor] for tensor in grads], self.came)
+            params.keys() == grads.keys() and _are_like([params[tensor] for tensor in grads], self.checked)
         )
 
     def answered(self, params: Arrays) -> TypeGuard[Views]:

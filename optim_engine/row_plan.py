@@ -49,7 +49,7 @@ class RowPlan(Plan):
         for run in self._row_runs:
             if tensor in run.tensors:
                 whole = run.shapes[0] == state.entries[tensor].spec.shape
-                return state.settled(tensor) if whole else state.settled(tensor, run.rows.of_table)
+                return state.caught_up(tensor) if whole else state.caught_up(tensor, run.rows.take)
         return super().held(state, tensor)
 
     def index(self, tensor: str, index: tuple[int, ...]) -> tuple[int, ...]:
@@ -108,7 +108,7 @@ def answered(plan: Plan, params: Arrays, rows: Arrays) -> Arrays:
     """Return the parameters of a step with only the named rows of each tensor."""
     whole = {tensor for run in plan.runs if not isinstance(run, RowRun) for tensor in run.tensors}
     return {
-        tensor: Rows.of(rows[tensor]).of_table(array) if tensor in rows and tensor in whole else array
+        tensor: Rows.of(rows[tensor]).take(array) if tensor in rows and tensor in whole else array
         for tensor, array in params.items()
     }
 
@@ -154,6 +154,6 @@ def _begun(config: Config, state: State, tensors: Collection[str], groups: Mappi
         return state
     new = state.moved(Layout({**state.entries, **entries}))
     for tensor in tensors:
-        if lazy.STEPS.name not in state.entries[tensor].slots:
-            new.array(tensor, lazy.STEPS.name)[...] = state.counts[tensor]
+        if lazy.ROW_STEPS.name not in state.entries[tensor].slots:
+            new.array(tensor, lazy.ROW_STEPS.name)[...] = state.counts[tensor]
     return new

@@ -46,7 +46,7 @@ class RowRun(Run):
         starts = {
             slot: (layout.offsets[tensor, slot], entry.dtype_of(slot), entry.shape_of(slot)) for slot in entry.slots
         }
-        counts, index = _counts(rows.of_table(state.array(tensor, "row_steps").reshape(-1)))
+        counts, index = _counts(rows.take(state.array(tensor, "row_steps").reshape(-1)))
         rule = config.rule_of(group)
         unit = rule.unit_of(h)
         return cls((tensor,), (shapes,), spec.dtype, group, rule, h, unit, {}, rows, starts, counts, index)
@@ -58,8 +58,8 @@ class RowRun(Run):
     def read(self, memory: Array) -> dict[str, Array]:
         vectors = {slot: self._rows(memory, slot).reshape(-1) for slot in self._slots}
         if "row_decay" in self.starts:
-            total, settled = self._table(memory, "decay").reshape(-1), self._rows(memory, "row_decay")
-            vectors["params"] = caught_up(vectors["params"], total, settled)
+            total, sums = self._table(memory, "decay").reshape(-1), self._rows(memory, "row_decay")
+            vectors["params"] = caught_up(vectors["params"], total, sums)
         if self.index is not None:
             vectors[INDEX] = np.repeat(self.index, self.size // max(self.rows.count, 1))
         return vectors
@@ -84,7 +84,7 @@ class RowRun(Run):
                 table = self._table(memory, slot)
                 self.rows.write(targets[slot].reshape(self.rows.count, table.shape[1]), table)
         steps = self._table(memory, "row_steps")
-        self.rows.write(self.rows.of_table(steps) + 1, steps)
+        self.rows.write(self.rows.take(steps) + 1, steps)
         if "row_decay" in self.starts:
             total = self._table(memory, "decay")
             if self.h.decoupled:
@@ -105,7 +105,7 @@ class RowRun(Run):
         return [slot for slot in self.starts if slot not in _LAZY]
 
     def _rows(self, memory: Array, slot: str) -> Array:
-        return self.rows.of_table(self._table(memory, slot))
+        return self.rows.take(self._table(memory, slot))
 
     def _table(self, memory: Array, slot: str) -> Array:
         return table_of(memory, *self.starts[slot])

@@ -41,7 +41,7 @@ class Rows:
         """Return the index in the table of the i-th row."""
         return self.at.start + i if isinstance(self.at, slice) else int(self.at[i])
 
-    def of_table(self, table: Array) -> Array:
+    def take(self, table: Array) -> Array:
         """Return the rows of a table: a view where they are adjacent, otherwise a copy."""
         return table[self.at] if isinstance(self.at, slice) else table.take(self.at, axis=0)
 

@@ -97,7 +97,7 @@ class Counts(NamedTuple):
     """Counts of updates that differ from row to row: the different ones, and the index among them for each element."""
 
     distinct: tuple[int, ...]
-    of_elements: Array
+    indices: Array
 
 
 class At(NamedTuple, Generic[H]):
@@ -120,7 +120,7 @@ class At(NamedTuple, Generic[H]):
         if self.counts is None:
             return numbers(self.t)
         table = np.array([numbers(t) for t in self.counts.distinct]).astype(dtype)
-        return tuple(column.take(self.counts.of_elements) for column in table.T)
+        return tuple(column.take(self.counts.indices) for column in table.T)
 
     def spread(self, numbers: Array, dtype: np.dtype[Any]) -> Any:
         """Return `numbers`, one for each tensor, repeated for the tensor's elements and rounded once to `dtype`."""

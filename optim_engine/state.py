@@ -62,7 +62,7 @@ class State:
         """Return the parameters that the state holds, by tensor, as views of its memory."""
         return {name: self.array(name, "params") for name, entry in self.entries.items() if "params" in entry.slots}
 
-    def settled(self, tensor: str, part: Callable[[Array], Array] = lambda table: table) -> Array:
+    def caught_up(self, tensor: str, part: Callable[[Array], Array] = lambda table: table) -> Array:
         """Return a tensor's parameter with the decay of its rows caught up, or only the part of a table that `part`
         returns. Raises `KeyError`."""
         θ = part(self.array(tensor, "params"))
@@ -105,5 +105,5 @@ class State:
             new.array(tensor, slot)[...] = self.array(tensor, slot)
         for tensor, slot in self.layout.offsets.keys() - layout.offsets.keys():
             if slot == "row_decay" and (tensor, "params") in layout.offsets:
-                new.array(tensor, "params")[...] = self.settled(tensor)
+                new.array(tensor, "params")[...] = self.caught_up(tensor)
         return new

@@ -204,7 +204,7 @@ def _planned(once: Overridden, state: State, params: Arrays, grads: Arrays, rows
     if config.hold_params and params:
         state = state.with_params(params, config.wire_dtype)
     layout, plan = plan_step(config, state, grads)
-    plan.came = specs_of(grads.values())
+    plan.checked = specs_of(grads.values())
     return Planned(state, layout, plan, grads)
 
 

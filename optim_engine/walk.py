@@ -248,7 +248,7 @@ def _blocks(update: Update, run: Vectors, chunk: Chunk) -> Iterator[Block]:
 def _block(update: Update, run: Vectors, part: Part, memory: Array) -> Block:
     """Return the block of that part."""
     g, old, new = run.block(part)
-    return _made(update, part.sizes, g, old, new, list(memory[:, : len(g)]))
+    return _assemble(update, part.sizes, g, old, new, list(memory[:, : len(g)]))
 
 
 def _whole(update: Update, run: Vectors) -> Block:
@@ -256,10 +256,10 @@ def _whole(update: Update, run: Vectors) -> Block:
     size, shape = len(run.g), update.shape
     old, new = ({slot: x.reshape(SLOTS[slot].shape_of(shape)) for slot, x in of.items()} for of in (run.old, run.new))
     room = [row.reshape(shape) for row in _memory(update, run, size)]
-    return _made(update, (size,), run.g.reshape(shape), old, new, room)
+    return _assemble(update, (size,), run.g.reshape(shape), old, new, room)
 
 
-def _made(update: Update, sizes: Sequence[int], g: Array, old: Arrays, new: Arrays, room: Sequence[Array]) -> Block:
+def _assemble(update: Update, sizes: Sequence[int], g: Array, old: Arrays, new: Arrays, room: Sequence[Array]) -> Block:
     """Return a block of those arrays and scratch rows. Its result is the output itself if that is possible."""
     counts = Counts(update.counts, old["t"]) if update.counts else None
     at = At(update.h, update.t, update.γ, sizes, counts=counts, shared=update.shared)

@@ -14,7 +14,7 @@ from app.session import Session
 from app.wire.codec import Buffer
 from app.wire.codecs import JSON, codec_accepted, codec_of
 from app.wire.named_rows import read_rows
-from optim_engine import State, settled
+from optim_engine import State, held_params
 from optim_engine.arrays import Arrays
 from optim_engine.held_views import View, viewed, views_of
 
@@ -102,7 +102,7 @@ async def get_rows(request: Request, session_id: str, service: Has, caller: Read
         loaded.session.check_holds()
 
         def write() -> list[Buffer]:
-            params = settled(loaded.state, rows)
+            params = held_params(loaded.state, rows)
             codec.check_answer([*params.values(), *rows.values()], service.limits)
             return codec.write_params(params, rows)
 
@@ -111,7 +111,7 @@ async def get_rows(request: Request, session_id: str, service: Has, caller: Read
 
 
 def _held(state: State) -> Arrays:
-    return settled(state, dict.fromkeys(state.held()))
+    return held_params(state, dict.fromkeys(state.held()))
 
 
 def _check_view(session: Session, view: View) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from optim_engine import Config, State, settled, step
+from optim_engine import Config, State, held_params, step
 from optim_engine.rates import learning_rates
 from tests.engine.cases import Case
 from tests.engine.row_cases import LAZY, SHAPE, config_of, drawn, slots, table
@@ -26,7 +26,7 @@ def test_lazy_rows_equal_the_oracles(case: Case) -> None:
             row.step(t, g[[*named].index(i)].tolist() if i in named else None)
         np.testing.assert_allclose(outcome.params["emb"], [oracle[i].values for i in named], rtol=1e-11, atol=1e-13)
         state, params = outcome.state, {}
-    np.testing.assert_allclose(settled(state, {"emb": None})["emb"], [row.settled() for row in oracle], rtol=1e-11)
+    np.testing.assert_allclose(held_params(state, {"emb": None})["emb"], [row.settled() for row in oracle], rtol=1e-11)
 
 
 def test_rows_that_are_not_named_keep_everything() -> None:
@@ -53,7 +53,7 @@ def test_a_row_catches_up_with_a_cosine_within_one_ulp() -> None:
         state = step(config, state, {}, {"emb": table(t)[:1]}, rows={"emb": row}, in_place=True).state
         factors *= 1 - np.longdouble(learning_rates(config, t)[0]) * np.longdouble(0.1)
     oracle = (start[1:] * factors).astype(np.float32)
-    found = settled(state, {"emb": np.arange(1, SHAPE[0])})["emb"]
+    found = held_params(state, {"emb": np.arange(1, SHAPE[0])})["emb"]
     assert (np.abs(found - oracle) <= np.spacing(np.abs(oracle))).all()
 
 

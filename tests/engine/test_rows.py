@@ -15,7 +15,7 @@ TABLE = np.arange(30).reshape(10, 3)
 @pytest.mark.parametrize("indices", [[0, 1, 2], [9], [], [1, 4, 7], [0, 9]])
 def test_rows_are_read_written_and_told_by_their_indices(indices: list[int]) -> None:
     rows, table = Rows.of(np.array(indices, np.int64)), TABLE.copy()
-    assert (rows.of_table(table) == TABLE[indices]).all()
+    assert (rows.take(table) == TABLE[indices]).all()
     assert [rows.index(i) for i in range(rows.count)] == indices
     starts, length = rows.ranges(100, 24)
     told = [byte for start in starts for byte in range(start, start + length)]
@@ -25,8 +25,8 @@ def test_rows_are_read_written_and_told_by_their_indices(indices: list[int]) -> 
 
 
 def test_adjacent_rows_are_a_view() -> None:
-    assert np.may_share_memory(Rows.of(np.array([3, 4, 5])).of_table(TABLE), TABLE)
-    assert not np.may_share_memory(Rows.of(np.array([3, 5])).of_table(TABLE), TABLE)
+    assert np.may_share_memory(Rows.of(np.array([3, 4, 5])).take(TABLE), TABLE)
+    assert not np.may_share_memory(Rows.of(np.array([3, 5])).take(TABLE), TABLE)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from optim_engine import OPTIMIZERS, Config, State, settled, step
+from optim_engine import OPTIMIZERS, Config, State, held_params, step
 from optim_engine.arrays import CHUNK, Array
 from optim_engine.machine import NUMPY, Kernel, Machine, fastest
 from tests.engine.cases import ALL, DTYPES, Case
@@ -92,7 +92,7 @@ def digest_of_rows(dtype: Any, machine: Machine) -> str:
         outcome = step(LAZY, state, {}, grads, rows={"emb": rows}, machine=machine)
         state = outcome.state
         found.update(outcome.params["emb"].tobytes())
-        found.update(settled(state, {"emb": None})["emb"].tobytes())
+        found.update(held_params(state, {"emb": None})["emb"].tobytes())
         found.update(state.memory.tobytes())
         found.update(struct.pack("<5d", *vars(outcome.metrics).values()))
     return found.hexdigest()

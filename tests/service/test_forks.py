@@ -221,5 +221,5 @@ async def test_a_fork_beside_steps_is_of_one_moment(store_url: str, size: int) -
         for fork in found:
             stored = await fresh.records.load("tenant", fork.id)
             cutting = Pieces(stored.head)
-            assert stored.session.with_digest(cutting.of(stored.state.memory)).digest == fork.digest
+            assert stored.session.with_digest(cutting.finish(stored.state.memory)).digest == fork.digest
             assert fork.digest == digests.get(fork.step, session.digest)

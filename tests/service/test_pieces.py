@@ -41,7 +41,7 @@ def seen() -> Seen:
 
 
 def head_of(memory: Array, *, summed: bool = False) -> Head:
-    pieces = Pieces(Head("session", "tenant", 0, "", b""), summed=summed).of(memory)
+    pieces = Pieces(Head("session", "tenant", 0, "", b""), summed=summed).finish(memory)
     return Head("session", "tenant", 1, "first", b"", pieces)
 
 
@@ -62,7 +62,7 @@ def test_each_piece_leaves_once_and_whole(memory: Array, seen: Seen, seed: int) 
         target[start:end] = memory[start:end]
         pieces.filled(target, start, end)
     assert len(seen.parts) == 4  # before anybody asked for them
-    found = pieces.of(target)
+    found = pieces.finish(target)
     assert [seen.parts[piece.name] for piece in found] == [
         memory[i : i + PIECE_BYTES].tobytes() for i in range(0, len(memory), PIECE_BYTES)
     ]
@@ -93,7 +93,7 @@ def test_several_threads_may_tell(memory: Array, seen: Seen) -> None:
     for thread in threads:
         thread.join()
     assert len(seen.parts) == 4
-    assert b"".join(seen.parts[piece.name] for piece in pieces.of(memory)) == memory.tobytes()
+    assert b"".join(seen.parts[piece.name] for piece in pieces.finish(memory)) == memory.tobytes()
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -104,26 +104,26 @@ def test_an_unchanged_piece_is_reused_and_a_changed_one_saved(memory: Array, see
     pieces = Pieces(old, seen)
     if told:
         pieces.filled(changed, 0, len(changed))
-    found = pieces.of(changed)
+    found = pieces.finish(changed)
     assert [a is b for a, b in zip(found, old.pieces, strict=True)] == [True, False, True, True]
     assert list(seen.parts) == [found[1].name]
 
 
 def test_damaged_pieces_are_mended_by_keeping_none(memory: Array, seen: Seen) -> None:
-    found = Pieces(head_of(memory), seen, keep=False).of(memory)
+    found = Pieces(head_of(memory), seen, keep=False).finish(memory)
     assert list(seen.parts) == [piece.name for piece in found]
 
 
 def test_a_grown_or_shrunk_state_gets_its_own_pieces(memory: Array, seen: Seen) -> None:
     old = head_of(memory[: PIECE_BYTES + 10])
-    grown = Pieces(old, seen).of(memory)
+    grown = Pieces(old, seen).finish(memory)
     assert [piece.size for piece in grown] == [PIECE_BYTES] * 3 + [1000]
     assert grown[0] is old.pieces[0]
-    assert Pieces(head_of(memory), seen).of(memory[:10])[0].size == 10
+    assert Pieces(head_of(memory), seen).finish(memory[:10])[0].size == 10
 
 
 def test_a_state_of_nothing_has_no_pieces(seen: Seen) -> None:
-    assert Pieces(head_of(np.empty(0, np.uint8)), seen).of(np.empty(0, np.uint8)) == ()
+    assert Pieces(head_of(np.empty(0, np.uint8)), seen).finish(np.empty(0, np.uint8)) == ()
 
 
 @pytest.mark.parametrize("filled", [[], [(PIECE_BYTES, PIECE_BYTES + 700), (PIECE_BYTES + 700, 3 * PIECE_BYTES - 300)]])
@@ -137,7 +137,7 @@ def test_touched_pieces_equal_those_that_are_cut_anew(memory: Array, seen: Seen,
         pieces.filled(changed, start, end)
     for start in starts:
         changed[start : start + length] ^= 2
-    found = pieces.of(changed)
+    found = pieces.finish(changed)
     assert [piece.checksum for piece in found] == [piece.checksum for piece in head_of(changed, summed=True).pieces]
     assert {piece.name for piece in found if piece not in old.pieces} == seen.parts.keys()
     for piece, data in zip(found, cut(changed.data), strict=True):
@@ -148,12 +148,12 @@ def test_a_touched_piece_that_stays_the_same_is_kept(memory: Array, seen: Seen) 
     old = head_of(memory, summed=True)
     pieces = Pieces(old, seen, summed=True)
     pieces.touching(memory, [(np.array([5]), 5)])
-    assert pieces.of(memory) == old.pieces
+    assert pieces.finish(memory) == old.pieces
     assert not seen.parts
 
 
 def test_pieces_without_sums_are_cut_anew(memory: Array, seen: Seen) -> None:
     pieces = Pieces(head_of(memory), seen, summed=True)
     pieces.touching(memory, [(np.array([0]), 1)])
-    assert [piece.checksum for piece in pieces.of(memory)] == [sum_of(data) for data in cut(memory.data)]
+    assert [piece.checksum for piece in pieces.finish(memory)] == [sum_of(data) for data in cut(memory.data)]
     assert len(seen.parts) == 4

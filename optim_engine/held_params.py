@@ -11,21 +11,21 @@ from optim_engine.state import State
 
 
 @np.errstate(all="ignore")
-def settled(state: State, rows: Mapping[str, Array | None]) -> dict[str, Array]:
+def held_params(state: State, rows: Mapping[str, Array | None]) -> dict[str, Array]:
     """Return rows of parameters that the state holds, as the next step would find them; `None` stands for a whole
     tensor.
 
     `rows` maps names to indices (int64, rising). The state keeps the decay of a lazy row until the row is updated, so
     reading it changes no later bit. Arrays may be views of the state's memory. Raises `TensorMismatch`.
     """
-    return {tensor: _settled(state, tensor, indices) for tensor, indices in rows.items()}
+    return {tensor: _held(state, tensor, indices) for tensor, indices in rows.items()}
 
 
-def _settled(state: State, tensor: str, indices: Array | None) -> Array:
+def _held(state: State, tensor: str, indices: Array | None) -> Array:
     entry = state.entries.get(tensor)
     if entry is None or "params" not in entry.slots:
         raise TensorMismatch(tensor, "is not held: send it with the first step, or PUT …/params")
     if indices is None:
-        return state.settled(tensor)
+        return state.caught_up(tensor)
     check_rows(tensor, indices, entry.spec.shape)
-    return state.settled(tensor, Rows.of(indices).of_table)
+    return state.caught_up(tensor, Rows.of(indices).take)
