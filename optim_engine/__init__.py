@@ -16,10 +16,11 @@ from optim_engine.errors import EngineError, InvalidConfig, NonFinite, TensorMis
 from optim_engine.held_params import held_params
 from optim_engine.layout import Entry, Layout, Spec
 from optim_engine.optimizers import OPTIMIZERS
+from optim_engine.outcome import Metrics, Outcome
 from optim_engine.reports import Filled, Touched, Touching
 from optim_engine.schedules import SCHEDULES
 from optim_engine.state import State
-from optim_engine.update import Metrics, Outcome, is_refused_early, reapply, step
+from optim_engine.update import is_refused_early, reapply, step
 
 __all__ = [
     "OPTIMIZERS",

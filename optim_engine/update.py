@@ -6,7 +6,7 @@ and held parameters over the old ones. Its results are the same to the bit.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -21,10 +21,11 @@ from optim_engine.jobs import Job
 from optim_engine.layout import Layout
 from optim_engine.machine import ALONE, Machine
 from optim_engine.norms import by_name, first_non_finite, is_finite, norm
+from optim_engine.outcome import Metrics, Outcome
 from optim_engine.overrides import Overridden, overridden
 from optim_engine.plan import Plan, plan_of, plan_step, specs_of
 from optim_engine.rates import Rates
-from optim_engine.reports import Filled, Reports, Touched, Touching
+from optim_engine.reports import Filled, Reports, Touching
 from optim_engine.row_plan import Planned, answered, plan_rows
 from optim_engine.run import Run
 from optim_engine.state import State
@@ -33,38 +34,6 @@ from optim_engine.views import Views
 from optim_engine.walk import Update, Vectors
 
 _NO_ROWS: Arrays = {}
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """The metrics of one step, all in float64.
-
-    `lr` is the session's learning rate; `grad_norm` the norm of the gradients as they came; `update_norm` and
-    `param_norm` the norms of the change and of the new parameters, over the tensors of the step, before rounding;
-    `clip_scale` the factor that clipping applied to the gradients, 1 without clipping by norm.
-    """
-
-    lr: float
-    grad_norm: float
-    update_norm: float
-    param_norm: float
-    clip_scale: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a step: the next state, the new parameters and the metrics.
-
-    `params` maps the tensors of the step to arrays, each in its gradient's shape and dtype. If `skipped` is true,
-    neither the parameters nor the state's step, counts and moments have changed.
-    """
-
-    state: State
-    params: Arrays
-    metrics: Metrics
-    skipped: bool = False
-    touched: Sequence[Touched] = ()
-    """The bytes of the state's memory that `touching` was told, if it was called."""
 
 
 class Sent(NamedTuple):
