@@ -1,18 +1,16 @@
 """Tensors as JSON. A tensor is a nested list (float32), or names its dtype and shape beside flat data or base64 bytes.
 
-The answer uses the form that the request used, tensor by tensor; one with a value that JSON cannot write (NaN, ±∞) is
-answered in base64, never as `null`.
+The answer uses the form that the request used, tensor by tensor, where that can say it (`json_forms`).
 """
 
 import math
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
-import orjson
 
 from app.errors import MalformedBody, NotAcceptable
 from app.once import Once
@@ -32,22 +30,17 @@ from app.wire.codec import (
     joined,
 )
 from app.wire.json_elements import FINITE, NoElements, at, elements
+from app.wire.json_forms import BASE64, DATA, LIST, NESTED, ROWS, dumps, is_finite, members
 from app.wire.json_numbers import Cut, NumberText, read_numbers
 from app.wire.json_text import loads, read_text
 from app.wire.rows import checked_rows
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import named
 
-LIST, DATA, BASE64 = "list", "data", "base64"
-NESTED = "nested"
-"""A list that names its dtype, as only a tensor with rows may."""
-ROWS = "rows"
 LARGE = 1 << 16
 """Bytes of a body whose lists are not read whole."""
 LONGEST_SHAPE = 1 << 12
 """Bytes."""
-LARGEST_PART = 1 << 15
-"""Elements that are written at a time."""
 ELEMENT_BYTES = {8: 25, 4: 16, 2: 16}
 """The most that an element takes as JSON, with its comma, by its own bytes."""
 
@@ -84,8 +77,8 @@ class JsonTensors(Codec):
         }
         if answer.preview:
             rest["preview"] = True
-        params = [b'"params":', *_members(answer.params, forms, answer.rows), b","] if answer.params else []
-        return joined([b'{"step":%d,' % kept.step, *params, _dumps(rest)[1:]])
+        params = [b'"params":', *members(answer.params, forms, answer.rows), b","] if answer.params else []
+        return joined([b'{"step":%d,' % kept.step, *params, dumps(rest)[1:]])
 
     def read_params(self, body: Buffer, limits: Limits) -> dict[str, Array]:
         document = read_object(body, {"params"}, limits)
@@ -94,7 +87,7 @@ class JsonTensors(Codec):
         return _read_tensors(document, "params", limits)[0]
 
     def write_params(self, params: Arrays, rows: Arrays = NO_ROWS) -> list[Buffer]:
-        return joined([b'{"params":', *_members(params, {}, rows), b"}"])
+        return joined([b'{"params":', *members(params, {}, rows), b"}"])
 
     def check_answer(self, arrays: Iterable[Array], limits: Limits) -> None:
         nbytes = sum(array.size * ELEMENT_BYTES[array.dtype.itemsize] for array in arrays)
@@ -240,7 +233,7 @@ def _from_numbers(name: str, value: Any, dtype: np.dtype[Any], special: bool) ->
         array = read(value, dtype, special=special)
     except NoElements as error:
         raise MalformedBody(f"tensor {name!r:.80} {error}", tensor=name) from None
-    if not special and not _is_finite(array):
+    if not special and not is_finite(array):
         place = at(int(np.isfinite(array.reshape(-1)).argmin()), array.shape)
         raise MalformedBody(
             f"tensor {name!r:.80} has a number out of the range of {dtype.name}{place}: {FINITE}", tensor=name
@@ -256,85 +249,6 @@ def _from_base64(name: str, value: Any, dtype: np.dtype[Any]) -> Array:
         raise MalformedBody(
             f"tensor {name!r:.80}: base64 must be text for a whole number of {dtype.name} elements", tensor=name
         ) from None
-
-
-def _write_tensor(array: Array, form: str | None) -> Any:
-    """Return a tensor in that form; without one, a list for float32 and flat data with its dtype for others.
-
-    A list is never of another dtype, even if the parameter came as a list and its gradient did not.
-
-    A list cannot say the shape of an array that has no rows, but has columns.
-    """
-    if form is None and 0 not in array.shape[:-1]:
-        form = LIST
-    if form is None or (form == LIST and array.dtype != np.float32):
-        form = DATA
-    if form == BASE64 or not _is_finite(array):
-        return {**_dtype_and_shape(array), "base64": b64encode(np.ascontiguousarray(array).tobytes()).decode()}
-    if form == DATA:
-        return {**_dtype_and_shape(array), "data": _numbers(array.reshape(-1))}
-    return _numbers(array)
-
-
-def _write_rows(rows: Array, array: Array, form: str | None) -> dict[str, Any]:
-    """Return rows of a tensor in that form, or as `_write_tensor` chooses; lists say their dtype, if not float32."""
-    if form in (DATA, BASE64) or 0 in array.shape[:-1] or not _is_finite(array):
-        return {ROWS: rows, **_write_tensor(array, BASE64 if form == BASE64 else DATA)}
-    dtype = {} if form != NESTED and array.dtype == np.float32 else {"dtype": array.dtype.name}
-    return {ROWS: rows, **dtype, DATA: _numbers(array)}
-
-
-def _members(params: Arrays, forms: Mapping[str, str], rows: Arrays) -> Iterator[bytes]:
-    """Yield the parts of an object of tensors, some of which are of those rows alone."""
-    before = b"{"
-    for name, array in params.items():
-        yield before + _dumps(name) + b":"
-        form = forms.get(name)
-        yield from _text_of(_write_rows(rows[name], array, form) if name in rows else _write_tensor(array, form))
-        before = b","
-    yield b"}" if params else b"{}"
-
-
-def _text_of(tensor: Any) -> Iterator[bytes]:
-    """Yield the text of a written tensor in parts, because writing JSON blocks all other threads."""
-    if isinstance(tensor, dict):
-        before = b"{"
-        for member, value in tensor.items():
-            yield before + _dumps(member) + b":"
-            yield from _text_of(value)
-            before = b","
-        yield b"}"
-    elif isinstance(tensor, np.ndarray) and tensor.size > LARGEST_PART:
-        rows = max(1, LARGEST_PART * len(tensor) // tensor.size)
-        for start in range(0, len(tensor), rows):
-            yield b"," if start else b"["
-            for text in _text_of(tensor[start] if rows == 1 else tensor[start : start + rows]):
-                yield text if rows == 1 else text[1:-1]
-        yield b"]"
-    else:
-        yield _dumps(tensor)
-
-
-def _is_finite(array: Array) -> bool:
-    with np.errstate(invalid="ignore"):  # for bfloat16's signalling NaN
-        return bool(np.isfinite(array).all())
-
-
-def _dtype_and_shape(array: Array) -> dict[str, Any]:
-    return {"dtype": array.dtype.name, "shape": array.shape}
-
-
-def _numbers(array: Array) -> Any:
-    """Return an array for orjson, which writes the fewest digits that read back as the same number."""
-    wide = array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
-    return np.ascontiguousarray(wide) if wide.ndim else wide[()]
-
-
-_NUMPY = orjson.OPT_SERIALIZE_NUMPY
-
-
-def _dumps(value: Any) -> bytes:
-    return orjson.dumps(value, option=_NUMPY)
 
 
 def _number(document: dict[str, Any], name: str) -> float | None:

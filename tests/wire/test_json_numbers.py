@@ -11,13 +11,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.errors import MalformedBody
-from app.wire import codec, json_numbers, json_tensors
+from app.wire import json_numbers
 from app.wire.codec import Limits
 from app.wire.codecs import JSON
 from app.wire.json_numbers import Cut, NumberText, read_numbers
 from app.wire.json_text import read_text
 from tests.examples import examples
-from tests.service.calls import bits
 from tests.wire.steps import ONCE
 
 FLOAT64 = np.dtype(np.float64)
@@ -32,7 +31,6 @@ REGULAR = st.lists(st.integers(0, 3), min_size=1, max_size=4).flatmap(
 LISTS = REGULAR | st.lists(st.recursive(NUMBERS | OTHERS, lambda inner: st.lists(inner, max_size=3), max_leaves=12))
 NAMES = st.text('ab[]{},:"\\', max_size=4)
 SEPARATORS = st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " :\t")])
-SHAPES = [(), (0,), (1,), (7,), (2, 3), (3, 1, 5), (1, 12), (12, 1), (2, 0), (0, 2), (2, 2, 2, 2)]
 INSERTIONS = [b"", *(bytes([byte]) for byte in b'[],{}:"\\0 1e-.')]
 WINDOWS = st.sampled_from([1, 2, 3, 5, 64, 1 << 17])
 
@@ -186,18 +184,3 @@ def test_a_long_shape_is_read() -> None:
     ones, data = b"1, " * 31, (b"0," * 100_000)[:-1]
     body = b'{"params":{"w":{"dtype":"float32","shape":[%b100000],"data":[%b]}}}' % (ones, data)
     assert JSON.read_params(body, LIMITS)["w"].shape == (1,) * 31 + (100_000,)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
-@pytest.mark.parametrize("part", [1, 2, 5, 1 << 15])
-def test_tensors_are_written_in_parts_as_they_are_whole(
-    shape: tuple[int, ...], dtype: Any, part: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    array = np.arange(np.prod(shape), dtype=dtype).reshape(shape)
-    whole = JSON.write_params({"w": array, "x": array})
-    monkeypatch.setattr(json_tensors, "LARGEST_PART", part)
-    monkeypatch.setattr(codec, "JOINED", part)
-    parts = JSON.write_params({"w": array, "x": array})
-    assert b"".join(parts) == b"".join(whole)
-    assert bits(JSON.read_params(b"".join(parts), LIMITS)) == bits({"w": array, "x": array})

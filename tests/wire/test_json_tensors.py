@@ -73,28 +73,6 @@ def test_written_parameters_read_back_to_the_bit(data: st.DataObject) -> None:
     assert bits(JSON.read_params(text, Limits(3, 8))) == bits(params)
 
 
-@pytest.mark.parametrize("view", ["transposed", "strided", "reversed", "broadcast"])
-@pytest.mark.parametrize("form", ["list", "data", "base64"])
-def test_a_non_contiguous_array_is_written_in_c_order(view: str, form: str) -> None:
-    base = np.arange(12, dtype=np.float32).reshape(3, 4)
-    views = {"transposed": base.T, "strided": base[:, ::2], "reversed": base[::-1]}
-    array = {**views, "broadcast": np.broadcast_to(base[0], (2, 4))}[view]
-    assert bits({"w": read(written(array, form))}) == bits({"w": array})
-
-
-def test_a_signalling_nan_is_no_reason_for_a_warning() -> None:
-    nan = np.array([0x7F81], np.uint16).view(ml_dtypes.bfloat16)
-    assert bits({"w": read(written(nan, "data"))}) == bits({"w": nan})
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("form", ["list", "data", "base64"])
-def test_a_value_that_json_lacks_is_written_in_base64(value: float, form: str) -> None:
-    tensor = written(np.array([value, 1], np.float32), form)
-    assert tensor.keys() == {"dtype", "shape", "base64"}
-    assert np.array_equal(read(tensor), np.array([value, 1], np.float32), equal_nan=True)
-
-
 NUMBER = [1, 2.5]
 REFUSED: dict[str, Any] = {
     "null": None,
