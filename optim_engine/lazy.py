@@ -47,7 +47,7 @@ def slots_of(rule: Rule[Any]) -> tuple[str, ...]:
 def refusal_of(rule: Rule[Any], h: Hyperparameters) -> str:
     """Return why rows cannot be lazy under these settings, with the way out; an empty string if they can."""
     if words := rule.refuses_rows(h):
-        return words
+        return f"cannot be `lazy`, because the group's optimizer {words}"
     if h.cautious:
         return "cannot be `lazy` with `cautious`, which counts the elements of a whole tensor: leave one of the two out"
     if h.weight_decay and not h.decoupled:

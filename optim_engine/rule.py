@@ -169,7 +169,7 @@ class Rule(ABC, Generic[H]):
 
     def refuses_rows(self, h: H) -> str:
         """Return why a gradient of some rows cannot update a tensor, with the way out; an empty string if it can."""
-        return "takes whole gradients alone: send zeros for the other rows, or take adamw"
+        return "takes only whole gradients: send zeros for the other rows, or take adamw"
 
     def shrink(self, at: At[H]) -> float:
         """Return the share of θ that is taken before what `apply` takes: that of decoupled weight decay."""

@@ -1,5 +1,6 @@
 """The parameters of a session that holds them."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -19,6 +20,11 @@ from optim_engine.arrays import Arrays
 from optim_engine.held_views import View, viewed, views_of
 
 router = APIRouter(tags=["params"], route_class=StrictRoute)
+
+_NEEDS: Mapping[View, str] = {
+    "eval": "create one by `schedule_free_adamw` or `schedule_free_sgd`",
+    "average": "create one with `average`",
+}
 
 
 @router.get(
@@ -118,4 +124,4 @@ def _check_view(session: Session, view: View) -> None:
     """Raise `InvalidSession` unless the session has that view."""
     if view not in (views := views_of(session.config)):
         there = f"it has {', '.join(views)}" if views else "it has none but the parameters that steps answer"
-        raise InvalidSession(f"the session has no view {view!r}; {there}", where="view")
+        raise InvalidSession(f"the session has no view {view!r}; {there}; {_NEEDS[view]}", where="view")

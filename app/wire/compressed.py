@@ -54,11 +54,11 @@ def _check_scale(name: str, scales: Array, g: Array | None) -> None:
     if g is None or g.dtype != np.int8:
         has = "no gradient" if g is None else f"a gradient of {g.dtype.name}"
         raise TensorMismatch(f"tensor {name!r:.80} has a scale and {has}: scales are for int8", tensor=name)
-    if scales.size not in (1, scales_of(g.size)):
+    if scales.size not in (1, blocks := scales_of(g.size)):
+        some = f", or {blocks}, each for a block of {SCALED} elements" if blocks > 1 else ""
         raise TensorMismatch(
-            f"tensor {name!r:.80} has {g.size} elements in int8 and {scales.size} scales: send one, or "
-            f"{scales_of(g.size)}, each for a block of {SCALED} elements",
+            f"tensor {name!r:.80} has {g.size} elements in int8 and {scales.size} scales: send one{some}",
             tensor=name,
-            expected=f"1 or {scales_of(g.size)}",
+            expected=f"1 or {blocks}" if blocks > 1 else "1",
             got=str(scales.size),
         )

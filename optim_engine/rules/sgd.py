@@ -63,6 +63,4 @@ class SGDRule(Rule[SGD]):
         np.multiply(d, at.γ, out=out)
 
     def refuses_rows(self, h: SGD) -> str:
-        return "takes rows without momentum alone: set momentum to 0, or send zeros for the other rows" * bool(
-            h.momentum
-        )
+        return "takes rows only without momentum: set it to 0, or send zeros for the other rows" if h.momentum else ""

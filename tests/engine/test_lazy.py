@@ -26,8 +26,8 @@ def test_a_dense_group_leaves_no_trace_in_documents() -> None:
 @pytest.mark.parametrize(
     ("optimizer", "h", "around", "words"),
     [
-        ("lion", {}, {}, "takes whole gradients alone"),
-        ("sgd", {"momentum": 0.9}, {}, "set momentum to 0"),
+        ("lion", {}, {}, "because the group's optimizer takes only whole gradients"),
+        ("sgd", {"momentum": 0.9}, {}, "takes rows only without momentum: set it to 0"),
         ("adam", {"weight_decay": 0.1}, {}, "set it to 0, or take adamw"),
         ("rmsprop", {"weight_decay": 0.1}, {}, "set it to 0, or take adamw"),
         ("adamw", {"cautious": True}, {}, "cautious"),

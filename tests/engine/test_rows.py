@@ -50,7 +50,7 @@ def test_indices_that_name_no_rows_are_refused(indices: Array, words: str) -> No
 
 @pytest.mark.parametrize(
     ("optimizer", "words"),
-    [("lion", "updated by lion, which takes whole gradients alone"), ("muon", "muon"), ("adafactor", "adafactor")],
+    [("lion", "updated by lion, which takes only whole gradients"), ("muon", "muon"), ("adafactor", "adafactor")],
 )
 def test_a_rule_that_takes_no_rows_refuses_them_by_name(optimizer: str, words: str) -> None:
     rows, g = drawn(1)

@@ -236,9 +236,9 @@ def test_a_state_file_with_another_average_is_refused(client: Client, other: Any
 def test_a_view_that_the_session_lacks_names_those_it_has(client: Client) -> None:
     plain, averaged = create(client, hold_params=True), create(client, **AVERAGED)
     refused = problem(client.get(f"{plain}/params?view=average"), 422, "invalid_session")
-    assert refused["detail"].endswith("no view 'average'; it has none but the parameters that steps answer")
+    assert refused["detail"].endswith("that steps answer; create one with `average`")
     refused = problem(client.get(f"{averaged}/params?view=eval"), 422, "invalid_session")
-    assert refused["detail"].endswith("no view 'eval'; it has average")
+    assert refused["detail"].endswith("it has average; create one by `schedule_free_adamw` or `schedule_free_sgd`")
     problem(client.get(f"{averaged}/params?view=other"), 400, "malformed_query")
 
 

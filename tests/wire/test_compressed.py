@@ -82,6 +82,11 @@ REFUSED: dict[str, tuple[dict[str, Any], type[ServiceError], str]] = {
         TensorMismatch,
         "tensor 'a' has 257 elements in int8 and 3 scales: send one, or 2, each for a block of 256 elements",
     ),
+    "two scales for one block": (
+        {"grads/a": np.ones(3, np.int8), "scale/a": np.float32([1, 2])},
+        TensorMismatch,
+        "tensor 'a' has 3 elements in int8 and 2 scales: send one",
+    ),
     "no scale for elements": (
         {"grads/a": Q, "scale/a": np.float32([])},
         TensorMismatch,
