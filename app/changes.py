@@ -17,9 +17,9 @@ from app.room import Room
 from app.session import Loaded, Session
 from app.session_document import write_document
 from app.step import KeptAnswer, StepAnswer, StepRequest
-from app.store.base import Head, Save, Saving, new_token
+from app.store.base import Head, Save, Saving
 from app.store.keys import UsedKey
-from app.store.piece import Piece
+from app.store.piece import Piece, have_sums
 from optim_engine import Config, Edits, Outcome, State, TensorMismatch, held_params, reapply
 from optim_engine import step as engine_step
 from optim_engine.arrays import Arrays, rounded
@@ -156,8 +156,11 @@ def undo(now: Loaded, then: Loaded, row: bytes, once: Once, room: Room) -> Chang
     applied = before.applied
     if applied is not None and before.config != old.config:
         applied = _pinned(applied, before.config)
+    summed = bool(old.config.lazy_groups)
+    cutting = Pieces(now.head, summed=summed)
+    pieces = then.head.pieces if have_sums(then.head.pieces) == summed else cutting.finish(state.memory)
     new = old.after(
-        **_of_state(old.config, state, then.head.pieces),
+        **_of_state(old.config, state, pieces),
         updated_at=time.time(),
         rewinds=old.rewinds + 1,
         applied=applied,
@@ -166,7 +169,7 @@ def undo(now: Loaded, then: Loaded, row: bytes, once: Once, room: Room) -> Chang
         notes=advice.of_undone(before, old),
     )
     room.check(old, new)
-    head = _head(new, now.head.version + 1, new_token(), then.head.pieces)
+    head = _head(new, cutting.version, cutting.token, pieces)
     key = _undone_key(old.applied)
     save = Save(
         replace(head, earlier=now.head.earlier[1:]),

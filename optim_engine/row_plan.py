@@ -62,9 +62,11 @@ class RowPlan(Plan):
 
 
 class Planned(NamedTuple):
-    """A step whose tensors were checked: the state with the parameters that it is to hold, the layout of the next one,
-    the plan, and the gradients, those of dense rows with zeros in the others."""
+    """A step whose tensors were checked: the state with the parameters that it is to hold, which a skipped step leaves,
+    the same with the slots of lazy rows, the layout of the next one, the plan, and the gradients, those of dense rows
+    with zeros in the others."""
 
+    held: State
     state: State
     layout: Layout
     plan: Plan
@@ -85,10 +87,10 @@ def plan_rows(config: Config, state: State, params: Arrays, grads: Arrays, rows:
     whole = {tensor: g for tensor, g in grads.items() if tensor not in lazily}
     whole |= {tensor: spread(grads[tensor], rows[tensor], shapes[tensor]) for tensor in rows if tensor in whole}
     grads = {**grads, **whole}
-    state = _begun(config, state, lazily, groups)
+    held, state = state, _begun(config, state, lazily, groups)
     layout, plan = plan_step(config, state, whole)
     if not lazily:
-        return Planned(state, layout, plan, grads)
+        return Planned(held, state, layout, plan, grads)
     runs = [
         RowRun.of(config, state, layout, tensor, Rows.of(rows[tensor]) if tensor in rows else None)
         for tensor in sorted(lazily)
@@ -97,6 +99,7 @@ def plan_rows(config: Config, state: State, params: Arrays, grads: Arrays, rows:
         if refusal := lazy.refusal_of_rate(run.h, rates[run.group]):
             raise InvalidConfig("lr", refusal)
     return Planned(
+        held,
         state,
         layout,
         RowPlan(tuple(grads), False, (*plan.runs, *runs), plan.untouched, plan.shared, rates=rates),

@@ -94,7 +94,7 @@ def _stepped(
     in_place: bool,
 ) -> Outcome:
     """Return the outcome of a step whose tensors were checked."""
-    config, (params, came, grads), (state, layout, plan, _) = once.config, sent, planned
+    config, (params, came, grads), (held, state, layout, plan, _) = once.config, sent, planned
     rates = once.learning_rates(state.t + 1)
     dtypes = [_dtype_of(config, run, came) for run in plan.runs]
     gradients = _gathered(plan, grads, dtypes if grads is came else None)
@@ -103,7 +103,7 @@ def _stepped(
     if not math.isfinite(grad_norm) and (bad := _first_bad(grads)):
         if config.on_non_finite == "reject":
             _refuse(plan, grads, *bad)
-        return _skipped(config, state, plan, sent, rates[None], grad_norm)
+        return _skipped(config, held, plan, sent, rates[None], grad_norm)
     scale = config.clip.scale(grad_norm) if config.clip else 1.0
     old, new = _next(state, layout, plan, in_place)
     touched = plan.begin(new.memory, reports)
@@ -168,13 +168,13 @@ def _planned(once: Overridden, state: State, params: Arrays, grads: Arrays, rows
         return plan_rows(config, state, params, grads, rows, once.learning_rates(state.t + 1))
     plan = plan_of(config, state, grads)
     if plan and plan.fits(params, grads, hold_params=config.hold_params):
-        return Planned(state, state.layout, plan, grads)
+        return Planned(state, state, state.layout, plan, grads)
     check(config, state, params, grads)
     if config.hold_params and params:
         state = state.with_params(params, config.wire_dtype)
     layout, plan = plan_step(config, state, grads)
     plan.checked = specs_of(grads.values())
-    return Planned(state, layout, plan, grads)
+    return Planned(state, state, layout, plan, grads)
 
 
 def _norm_comes_first(config: Config) -> bool:

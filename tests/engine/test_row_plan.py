@@ -110,3 +110,12 @@ def test_a_skipped_step_answers_the_rows_as_they_are(sparse: str) -> None:
     assert (outcome.skipped, outcome.touched) == (True, ())
     assert outcome.state is state
     assert same_bits(dict(outcome.params), {"emb": state.array("emb", "params")[rows]})
+
+
+def test_a_skipped_first_step_begins_no_lazy_rows() -> None:
+    config = config_of(Case("adamw", "adamw"), "lazy", on_non_finite="skip")
+    state = State.empty().with_params({"emb": table(0)})
+    rows, g = drawn(1)
+    outcome = step(config, state, {}, {"emb": np.full_like(g, np.inf)}, rows={"emb": rows})
+    assert outcome.skipped
+    assert outcome.state is state

@@ -147,6 +147,19 @@ def undone_later(client: Client) -> str:
     return str(patched(client, session, hyperparameters={"lr": 0.5})["digest"])
 
 
+@pytest.mark.parametrize("kinds", [("lazy", "dense"), ("dense", "lazy")], ids=" to ".join)
+def test_a_state_from_before_rows_became_lazy_can_be_kept(client: Client, kinds: tuple[str, str]) -> None:
+    groups = [[{"match": ["emb"], "sparse": kind}] for kind in kinds]
+    session = create(client, hold_params=True, undo=2, groups=groups[0])
+    for params in (W["params"], {}):
+        stepped(client, session, params=params, grads=W["grads"])
+    patched(client, session, groups=groups[1])
+    digest = undone(client, session, 2)["digest"]
+    file, fork = client.get(f"{session}/state").content, client.post(f"{session}/fork", json={})
+    copy = client.post("/v1/sessions", content=file, headers={"content-type": SAFETENSORS})
+    assert fork.json()["digest"] == copy.json()["digest"] == digest
+
+
 def test_the_key_of_an_undone_step_names_its_fate(client: Client) -> None:
     session = create(client, undo=1)
     first = stepped(client, session, "a", **W, step=1)
