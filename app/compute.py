@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from app.kernels import Kernels
 from optim_engine import Config
@@ -22,6 +22,25 @@ TENSOR_BYTES = 512
 FUSED_FROM = 1 << 20
 """Bytes of arrays and state from which on the fused kernel saves a step a tenth of a millisecond. The first such step
 of a rule and dtype loads it: that takes half a second and 150 MB, which a service of smaller steps does without."""
+
+
+class _Call(Generic[T]):
+    """A call on a thread of the pool, which holds a call a little longer than its caller waits for it.
+
+    So it drops the work before that, and the result is handed over: a next step may already want to write over the
+    memory of both, and does so only if nobody holds it.
+    """
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = [work]
+        self._result: list[T] = []
+
+    def __call__(self) -> None:
+        self._result.append(self._work.pop()())
+
+    def result(self) -> T:
+        """Return the result, once."""
+        return self._result.pop()
 
 
 class Compute:
@@ -59,8 +78,10 @@ class Compute:
     async def run_apart(self, work: Callable[[], T]) -> T:
         """Return what `work` returns, run on a thread: for work of unknown size."""
         self.runs += 1
+        call = _Call(work)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            await asyncio.get_running_loop().run_in_executor(self._pool, call)
+            return call.result()
         finally:
             self.runs += 1
 

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from optim_engine.arrays import Array, compute_dtype, convert, unify_nans
+from optim_engine.arrays import Array, compute_dtype, convert, unify_nans, widened
 
 PARTS = 64
 """exp is a power of two, times one of as many roots of two, times a short series."""
@@ -50,14 +50,18 @@ def caught_up(θ: Array, total: Array, sums: Array) -> Array:
 
     They are in the compute dtype, rounded to it once, unless no row has anything to catch up with.
     """
-    late = np.flatnonzero((sums != total).any(axis=1))
+    alike = sums[:1] if (sums == sums[:1]).all() else sums
+    late = np.flatnonzero((alike != total).any(axis=1))
     if not len(late):
         return θ
     wide = np.empty(θ.size, compute_dtype(θ.dtype))
-    convert(θ, wide)
-    table, factor = wide.reshape(len(sums), -1), factors(total, sums[late])[:, None]
-    rows = table if len(late) == len(table) else table[late]
-    np.multiply(rows, factor, out=rows, dtype=np.float64, casting="same_kind")
+    table, factor = wide.reshape(len(sums), -1), factors(total, alike[late])[:, None]
+    if len(late) == len(alike):
+        before, rows = widened(θ, wide).reshape(table.shape), table
+    else:
+        convert(θ, wide)
+        before = rows = table[late]
+    np.multiply(before, factor, out=rows, dtype=np.float64, casting="same_kind")
     if np.isnan(np.add.reduce(rows, axis=None)):
         unify_nans(rows.reshape(-1))
     if rows is not table:

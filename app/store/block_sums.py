@@ -41,13 +41,21 @@ def blocks_of(ranges: Iterable[tuple[Array, int]]) -> Array:
     blocks = np.concatenate([np.empty(0, np.int64), *(_within(starts, length) for starts, length in ranges if length)])
     if (blocks[1:] < blocks[:-1]).any():
         blocks.sort()
-    is_new = np.ones(len(blocks), np.bool_)
-    np.not_equal(blocks[1:], blocks[:-1], out=is_new[1:])
-    return blocks[is_new]
+    return blocks[_is_first(blocks)]
+
+
+def _is_first(ordered: Array) -> Array:
+    """Return whether each number of a list in order is the first one of its value."""
+    is_first = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+    return is_first
 
 
 def _within(starts: Array, length: int) -> Array:
     """Return the blocks of the ranges, one range after the other; a block may stand there twice."""
+    if len(starts) == 1:
+        start = int(starts[0])
+        return np.arange(start // BLOCK_BYTES, (start + length - 1) // BLOCK_BYTES + 1)
     first, last = starts[:, None] // BLOCK_BYTES, (starts[:, None] + length - 1) // BLOCK_BYTES
     blocks: Array = np.minimum(first + np.arange((length - 1) // BLOCK_BYTES + 2), last).reshape(-1)
     return blocks
@@ -59,8 +67,9 @@ class Changing:
     def __init__(self, memory: memoryview, blocks: Array) -> None:
         self._blocks = blocks
         self._before = _checksums(memory, blocks)
-        pieces, self._starts = np.unique(blocks // PIECE_BLOCKS, return_index=True)
-        self.pieces: Sequence[int] = pieces.tolist()
+        pieces = blocks // PIECE_BLOCKS
+        self._starts = np.flatnonzero(_is_first(pieces))
+        self.pieces: Sequence[int] = pieces[self._starts].tolist()
         """The indices of the pieces that have one of the blocks, in their order."""
 
     def after(self, memory: memoryview, sums: Sequence[str]) -> list[str]:

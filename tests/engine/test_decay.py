@@ -59,3 +59,14 @@ def test_rows_that_are_not_late_keep_their_bits() -> None:
     found = caught_up(θ, total, np.array([[-1.0, 0.0], [0.0, 0.0]]))
     assert found[:2].tobytes() == θ[:2].tobytes()
     assert found[3] == np.float32(3 * math.exp(-1))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_rows_that_are_alike_get_the_bits_of_each_alone(dtype: type[np.floating]) -> None:
+    θ, total = np.random.default_rng(2).standard_normal(12).astype(dtype), np.array([-2.0, 1e-17])
+    θ[5] = np.nan
+    late, later = np.array([-1.0, 0.0]), np.array([-0.5, 0.0])
+    alike = caught_up(θ, total, np.tile(late, (3, 1)))
+    mixed = caught_up(np.concatenate([θ, θ[:4]]), total, np.array([late, late, late, later]))
+    assert alike.tobytes() == mixed[:12].tobytes()
+    assert alike[4:8].tobytes() == caught_up(θ[4:8], total, late[None]).tobytes()

@@ -1,7 +1,11 @@
 """The compute pool: small work at once, large work on a thread of its own."""
 
 import asyncio
+import sys
 import threading
+import weakref
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,26 @@ async def test_small_work_is_inline_and_large_work_on_a_thread() -> None:
     compute.close()
     assert names[0] == threading.current_thread().name
     assert names[1].startswith("compute")
+
+
+@pytest.fixture
+def slow_threads() -> Iterator[None]:
+    """Let a thread that waits for the interpreter wait for long."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("slow_threads")
+async def test_a_thread_holds_nothing_of_finished_work() -> None:
+    compute = Compute(1)
+    for _ in range(20):
+        memory = np.zeros(8)
+        held = [weakref.ref(memory), weakref.ref(await compute.run_apart(partial(np.copy, memory)))]
+        del memory
+        assert [each() for each in held] == [None, None]
+    compute.close()
 
 
 def test_a_small_step_of_a_large_session_spares_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
