@@ -30,9 +30,9 @@ def viewed(config: Config, state: State, view: View) -> dict[str, Array]:
 
     A tensor that no step has updated answers its parameter.
     """
-    of, groups = {"eval": _evaluated, "average": _averaged}[view], config.groups_of(state.entries, limited=False)
+    value, groups = {"eval": _evaluated, "average": _averaged}[view], config.groups_of(state.entries, limited=False)
     return {
-        tensor: rounded(of(config, state, tensor, groups[tensor]), θ.dtype) if state.counts[tensor] else θ
+        tensor: rounded(value(config, state, tensor, groups[tensor]), θ.dtype) if state.counts[tensor] else θ
         for tensor, θ in state.held().items()
     }
 

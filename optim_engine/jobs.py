@@ -88,8 +88,8 @@ def total(sums: Sequence[Array], runs: Sequence[Run], blocks: int, by_name: Arra
     rest, tensors = iter(sums), []
     for run in runs:
         chunks = run.chunks_of(blocks)
-        of_run = [next(rest) for _ in chunks]
-        tensors.append(of_run[0] if chunks[0].small else in_order(np.concatenate(of_run)))
+        parts = [next(rest) for _ in chunks]
+        tensors.append(parts[0] if chunks[0].small else in_order(np.concatenate(parts)))
     together = np.concatenate(tensors) if len(tensors) > 1 else tensors[0]
     found: list[float] = in_order(together.take(by_name, axis=0))[0].tolist()
     return found

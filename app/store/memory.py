@@ -6,99 +6,18 @@ a save needs no lock. Values change only while a step writes over them: whoever 
 (`memory_views`).
 """
 
-import bisect
 import time
-from collections import OrderedDict
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Self
+from typing import Self
 
 from app.settings import Settings
-from app.store.base import AlreadyCreated, Head, HistoryRow, KeyUsed, Save, Stamp, Store, Unreadable, VersionConflict
+from app.store.base import AlreadyCreated, Head, Save, Stamp, Store, Unreadable, VersionConflict
 from app.store.envelope import listed
-from app.store.generation import Undone
-from app.store.keys import TRIMMED, Claim, KeyMemory
+from app.store.keys import Claim
 from app.store.memory_heads import Heads
+from app.store.memory_history import History
+from app.store.memory_keys import UsedKeys
 from app.store.memory_views import MemoryViews
-
-
-class Row(NamedTuple):
-    """A row of the history: sorts in the order of reading, by its step and the version that wrote it."""
-
-    step: int
-    version: int
-    given: HistoryRow
-
-
-class Rows:
-    """The history of one session."""
-
-    def __init__(self) -> None:
-        self._rows: list[Row] = []
-
-    def take(self, save: Save, limit: int) -> None:
-        """Forget, mark and add rows as the save asks."""
-        if save.forget_after is not None:
-            self.forget_after(save.forget_after)
-        if save.undone is not None:
-            self.replace(save.undone)
-        if save.row:
-            self.add(save.row, save.head.version, limit)
-
-    def replace(self, undone: Undone) -> None:
-        """Mark the row of a step that is undone, if it is kept."""
-        i = bisect.bisect_left(self._rows, (undone.step, undone.version))
-        if i < len(self._rows) and self._rows[i][:2] == (undone.step, undone.version):
-            self._rows[i] = Row(undone.step, undone.version, HistoryRow(undone.step, undone.marked))
-
-    def forget_after(self, step: int) -> None:
-        """Remove the rows of later steps."""
-        del self._rows[bisect.bisect_left(self._rows, (step + 1,)) :]
-
-    def add(self, row: HistoryRow, version: int, limit: int) -> None:
-        """Keep a row, and of all rows the latest `limit`."""
-        place = Row(row.step, version, row)
-        if self._rows and place < self._rows[-1]:
-            bisect.insort(self._rows, place)
-        else:
-            self._rows.append(place)
-        del self._rows[:-limit]
-
-    def after(self, step: int, limit: int) -> list[bytes]:
-        """Return `limit` rows of later steps, and all others of the last one's step."""
-        start = bisect.bisect_left(self._rows, (step + 1,))
-        page = self._rows[start : start + limit]
-        if page:
-            page = self._rows[start : bisect.bisect_left(self._rows, (page[-1].step + 1,))]
-        return [row.given.body for row in page]
-
-    def latest(self, count: int) -> list[bytes]:
-        """Return the last `count` rows."""
-        return [row.given.body for row in self._rows[max(0, len(self._rows) - count) :]]
-
-
-class UsedKeys(OrderedDict[str, tuple[float, bytes]]):
-    """The keys that one session has used: the time and the row of each, oldest first."""
-
-    def row(self, digest: str) -> bytes | None:
-        """Return the row of a key, if it is known."""
-        known = self.get(digest)
-        return known[1] if known else None
-
-    def take(self, save: Save, memory: KeyMemory) -> None:
-        """Mark, add and forget keys as a save asks. Raises `KeyUsed` before any change."""
-        used, undone = save.used, save.undone and save.undone.key
-        if not self.keys().isdisjoint(key.digest for key in used):
-            raise KeyUsed(f"session {save.head.session_id}: the key was used before")
-        if undone is not None and undone.digest in self:
-            self[undone.digest] = self[undone.digest][0], undone.row
-        now = time.time()
-        for key in used:
-            self[key.digest] = now, key.row
-        for _ in used and range(TRIMMED):
-            oldest, (used_at, _) = next(iter(self.items()))
-            if not memory.may_forget(len(self) - 1, used_at):
-                break
-            del self[oldest]
 
 
 class MemoryStore(Store):
@@ -112,7 +31,7 @@ class MemoryStore(Store):
         self._tenants: dict[str, str] = {}
         self._views = MemoryViews(self._heads)
         self._states = self._views.states
-        self._rows: dict[str, Rows] = {}
+        self._histories: dict[str, History] = {}
         self._keys: dict[str, UsedKeys] = {}
         self._claims: dict[tuple[str, str], Claim] = {}
         self._created: dict[str, float] = {}
@@ -163,10 +82,10 @@ class MemoryStore(Store):
         self._tenants[session_id] = save.head.tenant
         if save.state is not None or save.previous is None:
             self._views.keep(save)
-        rows = self._rows.get(session_id)
-        if rows is None:
-            rows = self._rows[session_id] = Rows()
-        rows.take(save, self.history_limit)
+        history = self._histories.get(session_id)
+        if history is None:
+            history = self._histories[session_id] = History()
+        history.take(save, self.history_limit)
 
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
         is_there = session_id in self._heads and not self._heads.has_expired(session_id)
@@ -191,10 +110,10 @@ class MemoryStore(Store):
         return is_gone and self.key_memory.is_old(claim.time)
 
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
-        return self._rows[session_id].after(after, limit) if self._held(session_id) else []
+        return self._histories[session_id].after(after, limit) if self._held(session_id) else []
 
     async def latest(self, session_id: str, count: int) -> list[bytes]:
-        return self._rows[session_id].latest(count) if self._held(session_id) else []
+        return self._histories[session_id].latest(count) if self._held(session_id) else []
 
     async def sweep(self) -> int:
         dead = [session_id for session_id in self._heads if self._heads.has_expired(session_id)]
@@ -212,7 +131,7 @@ class MemoryStore(Store):
         return None if label is None or label.expired else label.stamp
 
     def _remove(self, session_id: str) -> None:
-        for table in (self._heads, self._tenants, self._states, self._rows, self._keys):
+        for table in (self._heads, self._tenants, self._states, self._histories, self._keys):
             table.pop(session_id, None)
 
     async def is_listed(self, tenant: str, session_id: str) -> bool:

@@ -103,11 +103,11 @@ def parts_of(grads: Mapping[str, Any]) -> Parts:
     return Parts(floats, others)
 
 
-def of_rows(params: dict[str, Any], rows: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+def with_indices(params: dict[str, Any], rows: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     """Return the parameters, those of some rows with their indices."""
-    return (
-        {name: Rows(rows[name], array) if name in rows else array for name, array in params.items()} if rows else params
-    )
+    if not rows:
+        return params
+    return {name: Rows(rows[name], array) if name in rows else array for name, array in params.items()}
 
 
 def _indices(name: str, g: TopK | Rows) -> NDArray[Any]:

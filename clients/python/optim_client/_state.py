@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Unpack
 from numpy.typing import ArrayLike
 
 from optim_client import _calls
-from optim_client._gradients import Parts, of_rows, parts_of
+from optim_client._gradients import Parts, parts_of, with_indices
 from optim_client._halves import Loss
 from optim_client._protocol import Call
 from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
@@ -117,7 +117,7 @@ class SessionState:
 
     def _rebuilt(self, whole: Tree, after: Arrays, sent: Parts) -> Any:
         wide = widened(after, sent.floats) if self.info.wire_dtype else after
-        return rebuilt(whole, of_rows(wide, sent.rows).get)
+        return rebuilt(whole, with_indices(wide, sent.rows).get)
 
     def _narrowed(self, grads: ArraysLike) -> ArraysLike:
         """Return gradients in the session's `wire_dtype`. The first loss is logged, and later ones are not counted."""

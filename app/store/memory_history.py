@@ -1,0 +1,62 @@
+"""The history of a session in memory."""
+
+import bisect
+from typing import NamedTuple
+
+from app.store.base import HistoryRow, Save
+from app.store.generation import Undone
+
+
+class Row(NamedTuple):
+    """A row of the history: sorts in the order of reading, by its step and the version that wrote it."""
+
+    step: int
+    version: int
+    given: HistoryRow
+
+
+class History:
+    """The history of one session."""
+
+    def __init__(self) -> None:
+        self._rows: list[Row] = []
+
+    def take(self, save: Save, limit: int) -> None:
+        """Forget, mark and add rows as the save asks."""
+        if save.forget_after is not None:
+            self.forget_after(save.forget_after)
+        if save.undone is not None:
+            self.replace(save.undone)
+        if save.row:
+            self.add(save.row, save.head.version, limit)
+
+    def replace(self, undone: Undone) -> None:
+        """Mark the row of a step that is undone, if it is kept."""
+        i = bisect.bisect_left(self._rows, (undone.step, undone.version))
+        if i < len(self._rows) and self._rows[i][:2] == (undone.step, undone.version):
+            self._rows[i] = Row(undone.step, undone.version, HistoryRow(undone.step, undone.marked))
+
+    def forget_after(self, step: int) -> None:
+        """Remove the rows of later steps."""
+        del self._rows[bisect.bisect_left(self._rows, (step + 1,)) :]
+
+    def add(self, row: HistoryRow, version: int, limit: int) -> None:
+        """Keep a row, and of all rows the latest `limit`."""
+        place = Row(row.step, version, row)
+        if self._rows and place < self._rows[-1]:
+            bisect.insort(self._rows, place)
+        else:
+            self._rows.append(place)
+        del self._rows[:-limit]
+
+    def after(self, step: int, limit: int) -> list[bytes]:
+        """Return `limit` rows of later steps, and all others of the last one's step."""
+        start = bisect.bisect_left(self._rows, (step + 1,))
+        page = self._rows[start : start + limit]
+        if page:
+            page = self._rows[start : bisect.bisect_left(self._rows, (page[-1].step + 1,))]
+        return [row.given.body for row in page]
+
+    def latest(self, count: int) -> list[bytes]:
+        """Return the last `count` rows."""
+        return [row.given.body for row in self._rows[max(0, len(self._rows) - count) :]]

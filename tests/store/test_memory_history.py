@@ -1,0 +1,34 @@
+"""The history of a session in memory."""
+
+from app.store.base import HistoryRow
+from app.store.generation import Undone
+from app.store.memory_history import History
+
+
+def history(*steps: int, limit: int = 9) -> History:
+    """Return a history of rows of these steps, which versions 1, 2, 3, … wrote."""
+    rows = History()
+    for version, step in enumerate(steps, 1):
+        rows.add(HistoryRow(step, b"%d by %d" % (step, version)), version, limit)
+    return rows
+
+
+def test_the_oldest_rows_go_beyond_the_limit() -> None:
+    assert history(1, 2, 3, limit=2).latest(9) == [b"2 by 2", b"3 by 3"]
+
+
+def test_a_page_ends_with_all_rows_of_its_last_step() -> None:
+    assert history(1, 2, 2, 3).after(0, 2) == [b"1 by 1", b"2 by 2", b"2 by 3"]
+
+
+def test_an_undo_marks_the_row_that_its_version_wrote() -> None:
+    rows = history(1, 2, 2)
+    rows.replace(Undone(2, 3, b"2 by 3", b"undone", None))
+    rows.replace(Undone(2, 9, b"gone", b"never seen", None))
+    assert rows.latest(9) == [b"1 by 1", b"2 by 2", b"undone"]
+
+
+def test_a_step_that_is_taken_again_stays_in_order() -> None:
+    rows = history(1, 2, 3)
+    rows.add(HistoryRow(2, b"2 by 4"), 4, 9)
+    assert rows.latest(9) == [b"1 by 1", b"2 by 2", b"2 by 4", b"3 by 3"]
