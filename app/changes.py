@@ -345,7 +345,7 @@ def _check_fit(config: Config, session: Session, rules: Mapping[str, str], way_o
         old, new = ("" if rule == rules[tensor] else f" of {name}" for name in (rules[tensor], rule))
         moments = (slot for slot in needed if slot != "params")
         raise InvalidSession(
-            f"tensor {tensor!r} has the moments ({', '.join(entry.moments)}){old}, but the new settings need "
+            f"tensor {tensor!r} has the moments ({', '.join(entry.moments)}){old}, but its settings now need "
             f"({', '.join(moments)}){new}: {way_out}",
             tensor=tensor,
         )

@@ -21,6 +21,11 @@ from optim_engine.held_views import View, viewed, views_of
 
 router = APIRouter(tags=["params"], route_class=StrictRoute)
 
+_VIEWS = (
+    "Another view than the parameters that steps answer: `eval` for those to evaluate with by a schedule-free "
+    "optimizer, `average` for the average that the session keeps."
+)
+
 _NEEDS: Mapping[View, str] = {
     "eval": "create one by `schedule_free_adamw` or `schedule_free_sgd`",
     "average": "create one with `average`",
@@ -41,7 +46,7 @@ async def get_params(
     session_id: str,
     service: Has,
     caller: Reader,
-    view: Annotated[View | None, Query(description="Another view than the parameters that steps answer.")] = None,
+    view: Annotated[View | None, Query(description=_VIEWS)] = None,
 ) -> Response:
     """All that the session holds; JSON, or safetensors by `Accept`."""
     codec = codec_accepted(request.headers.get("accept"), JSON)

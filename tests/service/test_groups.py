@@ -112,8 +112,8 @@ def test_a_vector_among_matrices_is_told_its_group(client: Client) -> None:
 @pytest.mark.parametrize(
     ("groups", "code", "tensor", "words"),
     [
-        ([], "invalid_session", "a.bias", "has the moments (m) of lion, but the new settings need (m, v) of adamw"),
-        ([{**MATRICES, "optimizer": "lars"}, REST], "invalid_session", "a.weight", "(m) of muon, but the new settings"),
+        ([], "invalid_session", "a.bias", "has the moments (m) of lion, but its settings now need (m, v) of adamw"),
+        ([{**MATRICES, "optimizer": "lars"}, REST], "invalid_session", "a.weight", "(m) of muon, but its settings"),
         ([MATRICES, {"match": ["*bias"], "optimizer": "muon"}], "tensor_mismatch", "a.bias", "matrices only"),
         ([MATRICES, REST, {"match": ["gain"], "optimizer": "lamb"}], "invalid_session", "gain", "(m, v) of adamw"),
     ],
@@ -144,7 +144,7 @@ def test_a_new_name_may_not_give_a_tensor_another_rule(client: Client) -> None:
     stepped(client, session, params={"w": [1.0]}, grads={"w": [1.0]})
     refused = problem(client.patch(f"{session}/tensors", json={"rename": {"w": "head"}}), 422, "invalid_session")
     assert refused["tensor"] == "head"
-    assert "(m, v) of adamw, but the new settings need (m, v) of lamb" in refused["detail"]
+    assert "(m, v) of adamw, but its settings now need (m, v) of lamb" in refused["detail"]
 
 
 def test_a_file_whose_tensor_has_another_rule_is_refused(client: Client) -> None:
