@@ -13,7 +13,8 @@ class Requirement(NamedTuple):
 REQUIREMENTS: dict[str, Requirement] = {
     "R1": Requirement(
         "A crash of the process loses no acknowledged step",
-        "8 sessions under load, and `kill -9` of the server at random moments, on LMDB and on Redis; the same under a "
+        "8 sessions under load, one with a lazy table, and `kill -9` of the server at random moments, on LMDB and on "
+        "Redis; the same under a "
         "loop in shared memory, over a Unix socket",
     ),
     "R2": Requirement(

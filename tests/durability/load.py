@@ -9,17 +9,23 @@ import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 from optim_client._protocol import Request, Response
 
 from optim_engine import Outcome
+from tests.durability.table_twin import TableTwin
 from tests.durability.twin import Twin
 from tests.durability.wire import LOST, Wire, assert_replay, code_of, was_replayed
 
-SIZES = [(8, False), (8, True), (8, False), (8, True), (100, False), (100, True), (1_000, False), (1_000, True)]
-"""By session: the rows of its largest tensor, and whether it holds parameters. Bodies are small or large, and some
-states consist of many pieces, which are saved while the step is computed."""
+Kind: TypeAlias = Literal["sent", "held", "lazy"]
+SIZES: list[tuple[int, Kind]] = [
+    (8, "sent"), (8, "held"), (8, "sent"), (1_500, "lazy"), (100, "sent"), (100, "held"), (1_000, "sent"),
+    (1_000, "held"),
+]  # fmt: skip
+"""By session: the rows of its largest tensor, and whether parameters are sent, held, or held as a lazy table, of which
+steps name few rows. Bodies are small or large, and some states consist of many pieces, which are saved while the step
+is computed."""
 PREPARED = 12
 """The number of steps that a client prepares; a sixth of that for the largest sessions."""
 LATEST_SECONDS = 0.3
@@ -31,7 +37,7 @@ PATIENCE_SECONDS = 90.0
 class Trainee:
     """A session with its client."""
 
-    def __init__(self, port: int, rows: int, hold_params: bool) -> None:
+    def __init__(self, port: int, rows: int, kind: Kind) -> None:
         self.is_asking = False
         """True while a request is in flight."""
         self.patience = PATIENCE_SECONDS
@@ -44,7 +50,8 @@ class Trainee:
         self.slowest = 0.0
         """The seconds of the slowest answer or refusal."""
         self._wire = Wire(port)
-        self._twin = Twin(self._wire, hold_params=hold_params, rows=rows)
+        is_lazy = kind == "lazy"
+        self._twin = TableTwin(self._wire, rows) if is_lazy else Twin(self._wire, hold_params=kind == "held", rows=rows)
         self._steps: deque[tuple[Request, Outcome]] = deque()
         self._most = PREPARED if rows < 1_000 else PREPARED // 6
 
@@ -114,7 +121,7 @@ class Load:
     """
 
     def __init__(self, port: int) -> None:
-        self.trainees = [Trainee(port, rows, hold_params) for rows, hold_params in SIZES]
+        self.trainees = [Trainee(port, rows, kind) for rows, kind in SIZES]
         self._over = threading.Event()
         self._pool = ThreadPoolExecutor(len(self.trainees))
 
