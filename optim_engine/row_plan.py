@@ -6,7 +6,8 @@ updated row by row, and only their rows are read and written.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -73,27 +74,37 @@ class Planned(NamedTuple):
     grads: Arrays
 
 
+class Fit(NamedTuple):
+    """The tensors of a step that passed all checks: a next one of the same layout with such tensors passes them too."""
+
+    config: Config
+    specs: list[tuple[str, np.dtype[Any], Shape, bool]]
+    """Each gradient's name, dtype and shape; of rows, the shape of one and true."""
+    shapes: Mapping[str, Shape]
+    """The shape of each tensor with rows."""
+    lazily: Sequence[str]
+    """The names of the tensors whose rows are lazy, in order."""
+
+
+_FITS: WeakKeyDictionary[Layout, Fit] = WeakKeyDictionary()
+"""The last fit of a layout. It is dropped with the layout."""
+
+
 def plan_rows(config: Config, state: State, params: Arrays, grads: Arrays, rows: Arrays, rates: Rates) -> Planned:
     """Return the plan of a step; `rows` has the indices of the rows that some gradients are of.
 
     Raises `TensorMismatch` unless all tensors fit and their rules take rows, and `InvalidConfig` if the decay of lazy
     rows at those learning rates cannot be caught up.
     """
-    shapes = _checked(config, state, params, grads, rows)
-    if config.hold_params and params:
-        state = state.with_params(params, config.wire_dtype)
-    groups = config.groups_of({**state.entries, **grads})
-    lazily = [tensor for tensor in grads if groups[tensor] in config.lazy_groups]
+    held, state, (_, _, shapes, lazily) = _fitted(config, state, params, grads, rows)
     whole = {tensor: g for tensor, g in grads.items() if tensor not in lazily}
     whole |= {tensor: spread(grads[tensor], rows[tensor], shapes[tensor]) for tensor in rows if tensor in whole}
     grads = {**grads, **whole}
-    held, state = state, _begun(config, state, lazily, groups)
     layout, plan = plan_step(config, state, whole)
     if not lazily:
         return Planned(held, state, layout, plan, grads)
     runs = [
-        RowRun.of(config, state, layout, tensor, Rows.of(rows[tensor]) if tensor in rows else None)
-        for tensor in sorted(lazily)
+        RowRun.of(config, state, layout, tensor, Rows.of(rows[tensor]) if tensor in rows else None) for tensor in lazily
     ]
     for run in runs:
         if refusal := lazy.refusal_of_rate(run.h, rates[run.group]):
@@ -114,6 +125,30 @@ def answered(plan: Plan, params: Arrays, rows: Arrays) -> Arrays:
         tensor: Rows.of(rows[tensor]).take(array) if tensor in rows and tensor in whole else array
         for tensor, array in params.items()
     }
+
+
+def _fitted(config: Config, state: State, params: Arrays, grads: Arrays, rows: Arrays) -> tuple[State, State, Fit]:
+    """Return the state with the parameters that it is to hold, the same with the slots of lazy rows, and the fit of the
+    step, whose tensors are checked: their specs only if they are not those of the step before."""
+    specs = [
+        (name, g.dtype, g.shape[1:], True) if name in rows else (name, g.dtype, g.shape, False)
+        for name, g in grads.items()
+    ]
+    fit = _FITS.get(state.layout)
+    if fit and not params and fit.config is config and fit.specs == specs and len(fit.shapes) == len(rows):
+        for tensor, indices in rows.items():
+            check_rows(tensor, indices, fit.shapes[tensor])
+            check_values(tensor, grads[tensor], indices, fit.shapes[tensor])
+        return state, state, fit
+    shapes = _checked(config, state, params, grads, rows)
+    held = state.with_params(params, config.wire_dtype) if config.hold_params and params else state
+    groups = config.groups_of({**held.entries, **grads})
+    lazily = sorted(tensor for tensor in grads if groups[tensor] in config.lazy_groups)
+    begun = _begun(config, held, lazily, groups)
+    fit = Fit(config, specs, shapes, lazily)
+    if begun is state:
+        _FITS[state.layout] = fit
+    return held, begun, fit
 
 
 def _checked(config: Config, state: State, params: Arrays, grads: Arrays, rows: Arrays) -> Mapping[str, Shape]:

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optim_engine import NonFinite, Outcome, State, step
+from optim_engine import NonFinite, Outcome, State, TensorMismatch, step
 from optim_engine.arrays import Array
+from optim_engine.config import Config
+from optim_engine.layout import Layout
 from optim_engine.machine import Machine
 from tests.engine.cases import DTYPES, KERNELS, Case, each_dtype, one_cell_each, same_bits, tensors
 from tests.engine.row_cases import LAZY, SHAPE, TAKING, config_of, drawn, own, table
@@ -119,3 +121,31 @@ def test_a_skipped_first_step_begins_no_lazy_rows() -> None:
     outcome = step(config, state, {}, {"emb": np.full_like(g, np.inf)}, rows={"emb": rows})
     assert outcome.skipped
     assert outcome.state is state
+
+
+def _refused(state: State, config: Config, given: dict[str, Any]) -> str:
+    with pytest.raises(TensorMismatch) as caught:
+        step(config, state, **given)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("sparse", ["dense", "lazy"])
+def test_a_step_like_the_last_is_refused_like_the_first(sparse: str) -> None:
+    config, (rows, g) = config_of(Case("adamw", "adamw"), sparse), drawn(1)
+    good: dict[str, Any] = {"params": {}, "grads": {"emb": g}, "rows": {"emb": rows}}
+    bad: dict[str, dict[str, Any]] = {
+        "another row": {"rows": {"emb": rows + SHAPE[0]}},
+        "rows that fall": {"rows": {"emb": rows[::-1]}},
+        "fewer rows": {"rows": {"emb": rows[:-1]}},
+        "rows alone": {"rows": {"emb": rows, "a": rows}},
+        "no rows": {"rows": {}},
+        "another width": {"grads": {"emb": g[:, 1:]}},
+        "another dtype": {"grads": {"emb": g.astype(np.float64)}},
+        "a parameter": {"params": {"emb": table(0)}},
+        "another name": {"grads": {"a": g}, "rows": {"a": rows}},
+    }
+    fresh = step(config, State.empty(), {"emb": table(0)}, {"emb": table(1)}).state
+    for case, change in bad.items():
+        first = fresh.moved(Layout(fresh.entries))
+        known = step(config, first, **good).state
+        assert _refused(known, config, {**good, **change}) == _refused(fresh, config, {**good, **change}), case
