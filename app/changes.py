@@ -12,6 +12,7 @@ from app.compute import INLINE_BELOW
 from app.digest import digest_of, write_config
 from app.errors import InvalidSession, ReplayDiffers
 from app.once import Done, Once
+from app.passing import Passing, checksums_passed
 from app.pieces import Pieces
 from app.room import Room
 from app.session import Loaded, Session
@@ -170,22 +171,14 @@ def undo(now: Loaded, then: Loaded, row: bytes, once: Once, room: Room) -> Chang
     )
     room.check(old, new)
     head = _head(new, cutting.version, cutting.token, pieces)
-    key = _undone_key(old.applied)
     save = Save(
         replace(head, earlier=now.head.earlier[1:]),
         now.head,
         state.memory.data,
         used=_used(old, once, Done(once.request)),
-        undone=generations.undone(old, now.head, row, key),
+        undone=generations.undone(old, now.head, row),
     )
     return Change(save, new, state)
-
-
-def _undone_key(answer: KeptAnswer | None) -> UsedKey | None:
-    """Return the key of a step that is undone, with what is known of it from then on."""
-    if answer is None or answer.key is None:
-        return None
-    return Done(answer.body, answer.step, undone=True).used(answer.key)
 
 
 def step(
@@ -200,10 +193,11 @@ def step(
     came = {} if session.config.hold_params else checksums_of(request.params)
     others = last_params.others(session, request.params, came)
     cutting = Pieces(old.head, saving, summed=session.sums_pieces)
-    outcome = _computed(old, request, machine, cutting, in_place=in_place)
+    passing = Passing(cutting, session.layout, request) if cutting.listens else None
+    outcome = _computed(old, request, machine, passing, in_place=in_place)
     state = outcome.state
     pieces = old.head.pieces if state is old.state else cutting.finish(state.memory)
-    checksums = came if outcome.skipped and came else checksums_of(outcome.params)
+    checksums = came if outcome.skipped and came else checksums_passed(outcome.params, passing)
     whole = {name: checksum for name, checksum in checksums.items() if name not in request.rows}
     before = came or session.answered
     found = advice.of_params(session, others) | advice.of_outcome(session, outcome, request, before, whole)
@@ -235,7 +229,7 @@ def preview(old: Loaded, request: StepRequest, machine: Machine, room: Room) -> 
     return change, replace(answer, etag=old.head.etag, preview=True)
 
 
-def _computed(old: Loaded, request: StepRequest, machine: Machine, cutting: Pieces, *, in_place: bool) -> Outcome:
+def _computed(old: Loaded, request: StepRequest, machine: Machine, told: Passing | None, *, in_place: bool) -> Outcome:
     return engine_step(
         old.session.config,
         old.state,
@@ -245,8 +239,8 @@ def _computed(old: Loaded, request: StepRequest, machine: Machine, cutting: Piec
         overrides=request.overrides,
         grad_scale=request.grad_scale,
         rows=request.rows,
-        filled=cutting.filled if cutting.listens else None,
-        touching=cutting.touching if cutting.listens else None,
+        filled=told.filled if told else None,
+        touching=told.touching if told else None,
         machine=machine,
         in_place=in_place and old.session.step < LARGEST_INTEGER,  # beyond that `room` refuses the computed step
     )

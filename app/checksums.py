@@ -41,6 +41,11 @@ def checksums_of(arrays: Arrays) -> dict[str, int]:
     return {name: _checksum(x) for name, x in arrays.items()}
 
 
+def new_checksum() -> Any:
+    """Return a hash that can be updated; as an integer it is the checksum of an array's bytes."""
+    return xxhash.xxh3_64()
+
+
 def number_checksums_of(arrays: Arrays) -> dict[str, int]:
     """Return the checksum of each array's numbers: it treats 0 and -0 as equal, and all NaN as equal.
 

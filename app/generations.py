@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from app.errors import StepConflict, UndoUnavailable
 from app.history import marked
+from app.once import Done
 from app.session import Session
 from app.session_document import write_document
+from app.step import KeptAnswer
 from app.store.base import Head, Save
 from app.store.generation import Generation, Undone
 from app.store.keys import UsedKey
@@ -61,6 +63,13 @@ def read(head: Head, data: bytes) -> tuple[Head, bytes]:
     return head.with_pieces(head.earlier[0].pieces, document), row
 
 
-def undone(session: Session, head: Head, row: bytes, key: UsedKey | None) -> Undone:
+def undone(session: Session, head: Head, row: bytes) -> Undone:
     """Return the traces of the session's last step, whose row of the history is `row`."""
-    return Undone(session.step, head.earlier[0].version, row, marked(row), key)
+    return Undone(session.step, head.earlier[0].version, row, marked(row), _undone_key(session.applied))
+
+
+def _undone_key(answer: KeptAnswer | None) -> UsedKey | None:
+    """Return the key of a step that is undone, with what is known of it from then on."""
+    if answer is None or answer.key is None:
+        return None
+    return Done(answer.body, answer.step, undone=True).used(answer.key)

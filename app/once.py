@@ -10,11 +10,14 @@ from typing import Self
 import orjson
 
 from app.errors import PreconditionFailed, StateDamaged
+from app.running_checksum import RunningChecksum
 from app.store.base import Head
 from app.store.keys import UsedKey, key_digest
-from app.store.piece import checksum_of
+from app.store.piece import PIECE_BYTES, checksum_of, new_checksum
 
 NO_BODY = checksum_of(b"")
+READ_LATER_BYTES = 4 * PIECE_BYTES
+"""The least bytes of a step's body that is read while the step is computed: the step is a large one then."""
 ANY = "*"
 """The member of `if_match` that matches every ETag."""
 
@@ -24,12 +27,12 @@ class Once:
     """The conditions of one write.
 
     `what` is its method and path. `body` is the digest of its body alone, which identifies a step in sessions of format
-    1. `if_match` has the ETags that the session may have; `None` if the request names none. `known` is the store's
-    record of the key, once loaded.
+    1; that of a step's large body is taken while the step is computed, or when it is needed. `if_match` has the ETags
+    that the session may have; `None` if the request names none. `known` is the store's record of the key, once loaded.
     """
 
     what: str
-    body: str = NO_BODY
+    body: str | RunningChecksum = NO_BODY
     key: str | None = None
     if_match: frozenset[str] | None = None
     known: "Done | None" = None
@@ -37,15 +40,31 @@ class Once:
     @cached_property
     def request(self) -> str:
         """Return the digest of method, path and body."""
-        return checksum_of(f"{self.what}\n{self.body}".encode())
+        return checksum_of(f"{self.what}\n{self.body_digest}".encode())
+
+    @cached_property
+    def body_digest(self) -> str:
+        """Return the digest of the body alone."""
+        return self.body if isinstance(self.body, str) else str(self.body.whole().hexdigest())
 
     def with_body(self, body: memoryview) -> "Once":
         """Return the conditions of the same request with this body."""
         return Once(self.what, checksum_of(body), self.key, self.if_match, self.known)
 
+    def with_body_of_step(self, body: memoryview) -> "Once":
+        """Return the same, but a large body is not read yet: `advance` reads a share of it."""
+        if len(body) < READ_LATER_BYTES:
+            return self.with_body(body)
+        return Once(self.what, RunningChecksum(body, new_checksum()), self.key, self.if_match, self.known)
+
+    def advance(self, share: float) -> None:
+        """Read the body up to a share of its bytes, between 0 and 1, if it was not read before."""
+        if isinstance(self.body, RunningChecksum):
+            self.body.advance(int(share * len(self.body.data)))
+
     def is_step_of(self, digest: str) -> bool:
         """Return whether a step's kept digest is that of this request, in a session of any format."""
-        return digest in (self.request, self.body)
+        return digest in (self.request, self.body_digest)
 
     def check(self, head: Head | None) -> None:
         """Raise `PreconditionFailed` if `If-Match` names ETags and the session has none of them, or does not exist."""

@@ -39,7 +39,7 @@ def earlier_answer(session: Session, request: StepRequest) -> KeptAnswer | None:
             return past
     _refuse_older_key(session, once, once.known or session.old_keys.get(once.key))
     for past in kept:
-        if once.is_step_of(past.body) and step == _number(session, past):
+        if step == _number(session, past) and once.is_step_of(past.body):
             return past
     if step is not None and step != session.step + 1:
         raise StepConflict(
@@ -48,6 +48,17 @@ def earlier_answer(session: Session, request: StepRequest) -> KeptAnswer | None:
             current_step=session.step,
         )
     return None
+
+
+def may_be_repeated(session: Session, request: StepRequest) -> bool:
+    """Return whether only the digest of the body can tell that the step is new: its key or its number is known."""
+    once, kept = request.once, [past for past in (session.skipped, session.applied) if past is not None]
+    return (
+        once.known is not None
+        or once.key in session.old_keys
+        or any(once.key == past.key for past in kept if past.key is not None)
+        or any(request.step == _number(session, past) for past in kept)
+    )
 
 
 def _number(session: Session, past: KeptAnswer) -> int:

@@ -15,7 +15,7 @@ from app.errors import ServiceError, StoreUnavailable
 from app.expansion import expanded, expanded_nbytes
 from app.once import Once
 from app.records import Records
-from app.replay import earlier_answer
+from app.replay import earlier_answer, may_be_repeated
 from app.room import Room
 from app.session import Loaded
 from app.step import KeptAnswer, StepAnswer, StepRequest
@@ -114,6 +114,8 @@ class Stepping:
     async def _from_store(self, tenant: str, session_id: str, request: StepRequest) -> tuple[Loaded, KeptAnswer | None]:
         """Return the session as the store has it, and the answer that the request got before."""
         head, session = await self._records.get(tenant, session_id)
+        if may_be_repeated(session, request):
+            await self._compute.run(lambda: request.once.request, request.nbytes)
         past = earlier_answer(session, request)
         if past is None:
             request.once.check(head)

@@ -90,7 +90,7 @@ async def _answer(
     places = places_of(http, codec)
     async with tensors_body(http, service, caller.tenant, session_id, region_body=places and places.body) as body:
         request = await service.compute.run(
-            lambda: codec.read_step(body, service.limits, once.with_body(body)), len(body)
+            lambda: codec.read_step(body, service.limits, once.with_body_of_step(body)), len(body)
         )
         if places is not None:
             request = replace(request, may_change=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import xxhash
 
@@ -49,6 +49,11 @@ def have_sums(pieces: Sequence[Piece]) -> bool:
 def checksum_of(data: memoryview | bytes) -> str:
     """Return the checksum: XXH3 with 128 bits, as 32 hexadecimal digits."""
     return xxhash.xxh3_128_hexdigest(data)
+
+
+def new_checksum() -> Any:
+    """Return a hash that can be updated; its hexadecimal digest is `checksum_of` the bytes."""
+    return xxhash.xxh3_128()
 
 
 def cut(data: memoryview) -> list[memoryview]:
