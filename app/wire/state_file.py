@@ -133,6 +133,8 @@ class StateFile:
             needed = config.slots_of(groups[name], entry.spec.shape, begun=self._counts[name] > 0)
             if set(entry.slots) != set(needed):
                 way_out = _names("add", name, needed, entry.slots) + _names("leave out", name, entry.slots, needed)
+                if "row_steps" in {*entry.slots} - {*needed}:
+                    way_out = ["its rows are lazy, so give the tensor a group whose `sparse` is `lazy`"]
                 raise InvalidState(
                     f"tensor {name!r} has ({', '.join(entry.slots)}) in the file, {who_needs} "
                     f"({', '.join(slot for slot in SLOTS if slot in needed)}): {' and '.join(way_out)}",

@@ -123,6 +123,14 @@ def test_a_state_that_does_not_fit_the_session_is_refused(client: Client, traine
     assert client.get(other).content == before
 
 
+def test_a_file_of_lazy_rows_asks_for_a_lazy_group(client: Client) -> None:
+    lazy = create(client, "adamw", hold_params=True, groups=[{"match": ["w"], "sparse": "lazy"}])
+    binary_step(client, lazy, {"w": np.ones((2, 3), np.float32)}, {"w": np.ones((2, 3), np.float32)})
+    file = download(client, lazy)
+    refused = problem(upload(client, create(client, "adamw", hold_params=True), file), 422, "invalid_state")
+    assert refused["detail"].endswith("its rows are lazy, so give the tensor a group whose `sparse` is `lazy`")
+
+
 def test_a_tensor_missing_in_the_file_is_named(client: Client, trained: str) -> None:
     other = create(client)
     one = {"other": np.float32([1])}
