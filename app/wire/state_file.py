@@ -31,6 +31,7 @@ from optim_engine.checks import refusal_of
 from optim_engine.config import SETTINGS
 from optim_engine.fields import LARGEST_INTEGER, named
 from optim_engine.layout import SLOTS
+from optim_engine.rule import SharingRule
 
 FORMAT = 1
 """The number of a file's form, which ages apart from that of stores."""
@@ -70,6 +71,7 @@ class StateFile:
         self._check_nothing_is_left_over()
         self._check_slots(self._config, "the file's own settings need")
         self.state = self._load()
+        _check_shared(self._config, self.state)
         if self._document["digest"] is not None:
             self._check_digest(self._document["digest"])
         elif digest_needed:
@@ -224,6 +226,24 @@ def _read_document(metadata: Mapping[str, str]) -> dict[str, Any]:
                 f"`session` in the metadata: `{key}` must be from 0 to {LARGEST_INTEGER}, not {named(document[key])}"
             )
     return document
+
+
+def _check_shared(config: Config, state: State) -> None:
+    """Raise `InvalidState` if two tensors differ in a number that all tensors of their rule share."""
+    first: dict[str, str] = {}
+    for name, group in config.groups_of(state.entries).items():
+        rule = config.rule_of(group)
+        for slot in rule.shared if isinstance(rule, SharingRule) and state.counts[name] else ():
+            other = first.setdefault(slot, name)
+            theirs, ours = state.array(other, slot), state.array(name, slot)
+            if ours.tobytes() != theirs.tobytes():
+                raise InvalidState(
+                    f"{slot}/{name:.80} is {ours} and {slot}/{other:.80} is {theirs}: give all tensors of "
+                    f"{config.optimizer_of(group)} the same number",
+                    tensor=name,
+                    expected=str(theirs),
+                    got=str(ours),
+                )
 
 
 def _names(verb: str, tensor: str, these: Iterable[str], others: Iterable[str]) -> list[str]:

@@ -108,3 +108,18 @@ def test_a_row_with_an_impossible_count_is_refused(count: int) -> None:
     state.array("w", "row_steps")[1] = count
     with pytest.raises(InvalidState, match=r"row_steps/w is from -?\d to \d and should be from 0 to 1"):
         StateFile(package.save(arrays, metadata), LIMITS, digest_needed=False)
+
+
+def test_tensors_that_differ_in_a_shared_number_are_refused() -> None:
+    config = session_of({"optimizer": "prodigy", "hold_params": True}).config
+    params = {"b": np.eye(2), "w": np.eye(2)}
+    state = engine_step(config, State.empty(), params, params).state
+    session = Session("id", "tenant", config, 0, 0, step=1, layout=state.layout, counts=state.counts)
+    metadata = {"session": orjson.dumps({"format": 1, **view(session), "digest": None}).decode()}
+    arrays = {f"{slot}/{tensor}": array for slot, tensor, array in state.arrays()}
+    assert StateFile(package.save(arrays, metadata), LIMITS, digest_needed=False).state.t == 1
+    state.array("w", "d_max")[...] = 5
+    with pytest.raises(
+        InvalidState, match=r"d_max/w is 5\.0 and d_max/b is 1e-06: give all tensors of prodigy the same"
+    ):
+        StateFile(package.save(arrays, metadata), LIMITS, digest_needed=False)
