@@ -25,7 +25,7 @@ from benchmarks.peers.service import SAFETENSORS, Service, body_of
 from benchmarks.peers.session import Session
 from benchmarks.peers.table import NAMED, WHOLE, table_steps
 from benchmarks.peers.torch_adamw import FORMS, in_process
-from benchmarks.timing import FEWEST_ROUNDS, Spread, Timing, alone, in_turn
+from benchmarks.timing import FEWEST_ROUNDS, REST_SECONDS, Spread, Timing, alone, in_turn
 from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY, Machine
 
@@ -107,7 +107,8 @@ def _in_process(threads: int) -> Group:
         "engine fused, in place": engine(fused(), threads, in_place=True),
     }
     torches = {f"torch {form}": in_process(form) for form in FORMS}
-    return Group({name: _here(session) for name, session in {**engines, **torches}.items()}, threads=threads)
+    competitors = {name: _here(session) for name, session in {**engines, **torches}.items()}
+    return Group(competitors, threads=threads, timing=partial(in_turn, rest=REST_SECONDS) if threads > 1 else in_turn)
 
 
 def tensors(sizes: Sequence[int], hurry: int) -> Measured:

@@ -20,6 +20,8 @@ WARM_UP = 3
 FEWEST_ROUNDS = 5
 LONGEST_SECONDS = 60.0
 """The most seconds for all rounds, once there were the fewest."""
+REST_SECONDS = 0.015
+"""The time for which torch's threads poll after a step, twice: they would take a core from whoever is next."""
 BLOCK = 50
 """The most rounds of a block. Before them as many run as a warm-up, because the one before has the caches."""
 
@@ -39,8 +41,11 @@ class Spread:
         return cls(median, p10, p90, len(values))
 
 
-def in_turn(works: Mapping[str, Work], rounds: int, warm_up: int = WARM_UP) -> dict[str, Spread]:
-    """Run each work once a round, without counting the warm-up; stop early if the rounds take too long."""
+def in_turn(works: Mapping[str, Work], rounds: int, warm_up: int = WARM_UP, rest: float = 0.0) -> dict[str, Spread]:
+    """Run each work once a round, without counting the warm-up; stop early if the rounds take too long.
+
+    Before each work so many seconds of `rest` are not counted either.
+    """
     times: dict[str, list[float]] = {name: [] for name in works}
     order, shuffle = list(works), random.Random(0).shuffle
     end = time.monotonic() + LONGEST_SECONDS
@@ -49,6 +54,8 @@ def in_turn(works: Mapping[str, Work], rounds: int, warm_up: int = WARM_UP) -> d
             break
         shuffle(order)
         for name in order:
+            if rest:
+                time.sleep(rest)
             taken = _milliseconds(works[name])
             if i >= warm_up:
                 times[name].append(taken)

@@ -1,7 +1,8 @@
 """The timing of competitors in turn."""
 
+import time
 from collections import Counter
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import pytest
 
@@ -24,6 +25,12 @@ def test_a_longer_warm_up_is_not_counted() -> None:
     ran: list[int] = []
     spreads = in_turn({"a": lambda: ran.append(1)}, rounds=5, warm_up=20)
     assert (len(ran), spreads["a"].rounds) == (25, 5)
+
+
+def test_each_work_starts_after_a_rest() -> None:
+    started: list[float] = []
+    in_turn({name: lambda: started.append(time.monotonic()) for name in "ab"}, rounds=5, rest=0.002)
+    assert all(after - before >= 0.002 for before, after in pairwise(started))
 
 
 def test_slow_work_gets_the_fewest_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
