@@ -186,7 +186,7 @@ class Sessions(Creating):
             then, row = await self._records.before(head)
             now = Loaded(head, old, then.state)
             work = partial(changes.undo, now, then, row, once, self._room)
-            return await self._compute.run(work, then.session.breadth)
+            return await self._compute.run(work, then.head.state_bytes + then.session.breadth)
 
         return await self._write(tenant, session_id, once, make)
 

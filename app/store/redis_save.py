@@ -8,6 +8,7 @@ from app.store.base import Save
 from app.store.envelope import encode
 from app.store.generation import Undone
 from app.store.keys import KeyMemory
+from app.store.piece import Piece
 from app.store.redis_client import Command
 from app.store.redis_leftovers import LEFT_MS, left
 from app.store.redis_names import created_key, head_key, history_key, keys_key, piece_keys
@@ -17,7 +18,23 @@ def saved_keys(save: Save) -> list[str]:
     """Return the names of the keys that the script touches."""
     session_id = save.head.session_id
     own = (head_key, history_key, keys_key, created_key)
-    return [*(make(session_id) for make in own), *piece_keys(session_id, (*save.head.kept, *save.obsolete))]
+    return [*(make(session_id) for make in own), *piece_keys(session_id, (*kept_pieces(save), *save.obsolete))]
+
+
+def kept_pieces(save: Save) -> tuple[Piece, ...]:
+    """Return the pieces that the new head keeps: the needed ones first, then those of earlier generations alone.
+
+    A step goes on if one of the latter is lost, as in other stores: only an undo needs it.
+    """
+    if not save.head.earlier:
+        return save.head.pieces
+    needed = dict.fromkeys(_needed(save))
+    return (*needed, *(piece for piece in save.head.kept if piece not in needed))
+
+
+def _needed(save: Save) -> tuple[Piece, ...]:
+    """Return the pieces without which the save would lose a state, or is not whole."""
+    return (*save.head.pieces, *(piece for piece, _ in save.beside))
 
 
 def saved_values(save: Save, history_limit: int, memory: KeyMemory) -> Command:
@@ -47,7 +64,7 @@ def _key_values(save: Save, memory: KeyMemory, left_ms: str | int) -> Command:
     now = time.time()
     keys = (value for used in save.used for value in used)
     limits = (f"{now:.3f}", f"{now - memory.seconds:.3f}", memory.count, memory.most, left_ms)
-    return (*limits, *_undone_values(save.undone), *keys)
+    return (*limits, *_undone_values(save.undone), len(_needed(save)), *keys)
 
 
 def _undone_values(undone: Undone | None) -> Command:

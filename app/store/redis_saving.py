@@ -12,7 +12,7 @@ from app.store.piece import Part, Piece
 from app.store.redis_client import Client, Command, Refused, Upload
 from app.store.redis_leftovers import Leftovers
 from app.store.redis_names import TENANTS, head_key, piece_keys, tenant_key
-from app.store.redis_save import saved_keys, saved_values
+from app.store.redis_save import kept_pieces, saved_keys, saved_values
 from app.store.redis_scripts import SAVE, UNLINK
 
 BATCH = 16
@@ -85,7 +85,7 @@ class RedisSaving(Saving):
             kind, message = CONFLICTS[outcome]
             raise kind(f"session {head.session_id}{message}")
         if outcome != b"done":
-            lost = head.kept[outcome]
+            lost = kept_pieces(save)[outcome]
             if save.previous and lost in save.previous.kept:
                 lost.verify(head.session_id, None)
             raise StoreUnavailable(f"session {head.session_id}: piece {lost.name} expired before the save was done")

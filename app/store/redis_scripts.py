@@ -31,19 +31,20 @@ SAVE = Script(
 --       10 rows to keep  11 ms for the mark, or empty  12 now  13 keys used up to then may go  14 keys to keep
 --       15 the most keys  16 ms to leave the obsolete pieces, or empty: none
 --       17 step, 18 member and 19 new member of an undone step's row, 20 digest and 21 new row of its key; or empty
---       22… the digest and the row of each key that is used up
+--       22 number of the pieces that must be there, the first ones: others are of earlier generations
+--       23… the digest and the row of each key that is used up
 local version, token = string.match(redis.call('GETRANGE', KEYS[1], 0, 255), '^%S+ %S+ (%S+) (%S+)')
 if token == ARGV[1] then return 'done' end
 if (version or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then return 'conflict' end
 if ARGV[11] ~= '' and redis.call('EXISTS', KEYS[4]) == 1 then return 'created' end
 local numbers
-for i = 22, #ARGV, 2 do
+for i = 23, #ARGV, 2 do
   local found = redis.call('HMGET', KEYS[3], ARGV[i], 'numbers')
   if found[1] then return 'used' end
   numbers = found[2]
 end
 local last = 4 + tonumber(ARGV[5])
-for i = 5, last do
+for i = 5, 4 + tonumber(ARGV[22]) do
   if redis.call('EXISTS', KEYS[i]) == 0 then return i - 5 end
 end
 redis.call('SET', KEYS[1], ARGV[4])
@@ -55,9 +56,9 @@ end
 if ARGV[20] ~= '' and redis.call('HGET', KEYS[3], ARGV[20]) then redis.call('HSET', KEYS[3], ARGV[20], ARGV[21]) end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[10]))
 if ARGV[11] ~= '' then redis.call('SET', KEYS[4], ARGV[12], 'PX', ARGV[11]) end
-if #ARGV > 21 then
+if #ARGV > 22 then
   local first, newest = string.match(numbers or '1 0', '^(%d+) (%d+)')
-  for i = 22, #ARGV, 2 do
+  for i = 23, #ARGV, 2 do
     newest = newest + 1
     redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1], newest, ARGV[12] .. ' ' .. ARGV[i],
                'numbers', first .. ' ' .. newest)

@@ -136,3 +136,15 @@ async def test_a_damaged_generation_is_refused(place: Place) -> None:
     with pytest.raises(StateDamaged, match=name):
         await state_of(place.store, head.with_pieces(head.earlier[1].pieces))
     assert await state_of(place.store, head) == b"movesthree"
+
+
+@pytest.mark.parametrize("what", ["document", "piece"])
+async def test_a_lost_generation_stops_no_save(place: Place, what: str) -> None:
+    head = await laps(place.store, 2)
+    lost = head.earlier[0].document if what == "document" else head.earlier[0].pieces[1]
+    await place.put_piece("session-1", lost.name, None)
+    change = change_of(head, LAPS[0], undo=2)
+    await place.store.save(change)
+    assert await state_of(place.store, change.head) == b"staysone"
+    with pytest.raises(StateDamaged, match=lost.name):
+        await state_of(place.store, change.head.with_pieces(change.head.earlier[1].all_pieces))
