@@ -1,43 +1,28 @@
-"""The changes of a session: from the loaded session to the one to save. Pure except for the clock; no I/O."""
+"""The changes of a session that are no steps: from the loaded session to the one to save.
+
+Pure except for the clock; no I/O.
+"""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from app import advice, generations, history, last_params, plain
-from app.checksums import checksums_of, params_digest
-from app.compute import INLINE_BELOW
-from app.digest import digest_of, write_config
-from app.errors import InvalidSession, ReplayDiffers
+from app import advice, generations
+from app.change import Change, head_of, members_of, used_keys
+from app.digest import write_config
+from app.errors import InvalidSession
 from app.once import Done, Once
-from app.passing import Passing, checksums_passed
 from app.pieces import Pieces
 from app.room import Room
 from app.session import Loaded, Session
-from app.session_document import write_document
-from app.step import KeptAnswer, StepAnswer, StepRequest
-from app.store.base import Head, Save, Saving
-from app.store.keys import UsedKey
-from app.store.piece import Piece, have_sums
-from optim_engine import Config, Edits, Outcome, State, TensorMismatch, held_params, reapply
-from optim_engine import step as engine_step
-from optim_engine.arrays import Arrays, rounded
+from app.step import KeptAnswer
+from app.store.base import Head, Save
+from app.store.piece import have_sums
+from optim_engine import Config, Edits, State, TensorMismatch
 from optim_engine.checks import refusal_of
-from optim_engine.fields import LARGEST_INTEGER
-from optim_engine.machine import Machine
 
 RESET = "reset it first (PATCH …/tensors), and its moments begin anew"
-
-
-@dataclass(frozen=True)
-class Change:
-    """A save, with the session that results from it, and its state if that changed."""
-
-    save: Save
-    session: Session
-    state: State | None = None
 
 
 def create(session: Session, state: State | None, room: Room, *, claimed: bool) -> Change:
@@ -65,7 +50,7 @@ def _created(session: Session, state: State | None, room: Room, *, claimed: bool
     pieces = cutting.finish(state.memory) if state else ()
     session = session.with_digest(pieces)
     room.check(None, session)
-    head = _head(session, cutting.version, cutting.token, pieces)
+    head = head_of(session, cutting.version, cutting.token, pieces)
     return Change(Save(head, None, state.memory.data if state else None, claimed=claimed), session, state)
 
 
@@ -85,9 +70,9 @@ def settings(head: Head, old: Session, new: Session, once: Once, state: State | 
     cutting = Pieces(head, summed=new.sums_pieces)
     pieces = cutting.finish(state.memory) if state else head.pieces
     new = replace(new, updated_at=time.time(), applied=applied, old_keys={}, notes=notes).with_digest(pieces)
-    saved = replace(_head(new, cutting.version, cutting.token, pieces), earlier=head.earlier)
+    saved = replace(head_of(new, cutting.version, cutting.token, pieces), earlier=head.earlier)
     memory = state.memory.data if state else None
-    return Change(Save(saved, head, memory, used=_used(old, once, Done(once.request))), new, state)
+    return Change(Save(saved, head, memory, used=used_keys(old, once, Done(once.request))), new, state)
 
 
 def needs_state(head: Head, old: Session, new: Session) -> bool:
@@ -119,7 +104,7 @@ def replacement(
     pieces = cutting.finish(state.memory)
     new = replace(
         new,
-        **_of_state(new.config, state, pieces),
+        **members_of(new.config, state, pieces),
         updated_at=time.time(),
         applied=None,
         skipped=None,
@@ -128,8 +113,8 @@ def replacement(
     )
     room.check(old, new)
     forget = state.t if state.t < old.step else None
-    saved = _head(new, cutting.version, cutting.token, pieces)
-    used = _used(old, once, Done(once.request))
+    saved = head_of(new, cutting.version, cutting.token, pieces)
+    used = used_keys(old, once, Done(once.request))
     return Change(Save(saved, head, state.memory.data, forget_after=forget, used=used), new, state)
 
 
@@ -161,7 +146,7 @@ def undo(now: Loaded, then: Loaded, row: bytes, once: Once, room: Room) -> Chang
     cutting = Pieces(now.head, summed=summed)
     pieces = then.head.pieces if have_sums(then.head.pieces) == summed else cutting.finish(state.memory)
     new = old.after(
-        **_of_state(old.config, state, pieces),
+        **members_of(old.config, state, pieces),
         updated_at=time.time(),
         rewinds=old.rewinds + 1,
         applied=applied,
@@ -170,158 +155,19 @@ def undo(now: Loaded, then: Loaded, row: bytes, once: Once, room: Room) -> Chang
         notes=advice.of_undone(before, old),
     )
     room.check(old, new)
-    head = _head(new, cutting.version, cutting.token, pieces)
+    head = head_of(new, cutting.version, cutting.token, pieces)
     save = Save(
         replace(head, earlier=now.head.earlier[1:]),
         now.head,
         state.memory.data,
-        used=_used(old, once, Done(once.request)),
+        used=used_keys(old, once, Done(once.request)),
         undone=generations.undone(old, now.head, row),
     )
     return Change(save, new, state)
 
 
-def step(
-    old: Loaded, request: StepRequest, machine: Machine, room: Room, saving: Saving | None, in_place: bool = False
-) -> tuple[Change, StepAnswer]:
-    """Take one optimizer step. Raises the engine's errors and those of `room`; nothing has changed then.
-
-    A `saving` gets each fresh piece as soon as it is whole. With `in_place` the old state is void afterwards.
-    """
-    started, session = time.perf_counter(), old.session
-    room.check_names(session.layout, request.grads)
-    came = {} if session.config.hold_params else checksums_of(request.params)
-    others = last_params.others(session, request.params, came)
-    cutting = Pieces(old.head, saving, summed=session.sums_pieces)
-    passing = Passing(cutting, session.layout, request) if cutting.listens else None
-    outcome = _computed(old, request, machine, passing, in_place=in_place)
-    state = outcome.state
-    pieces = old.head.pieces if state is old.state else cutting.finish(state.memory)
-    checksums = came if outcome.skipped and came else checksums_passed(outcome.params, passing)
-    whole = {name: checksum for name, checksum in checksums.items() if name not in request.rows}
-    before = came or session.answered
-    found = advice.of_params(session, others) | advice.of_outcome(session, outcome, request, before, whole)
-    found = advice.lines(session, found)
-    after = session.after(
-        **_of_state(session.config, state, pieces),
-        updated_at=time.time(),
-        skipped_steps=session.skipped_steps + outcome.skipped,
-        old_keys={},
-        answered=last_params.after_step(session, outcome, whole),
-        notes={**session.notes, **found},
-    )
-    kept = _kept(request, outcome, after, checksums, advice.of_answer(session, after, found))
-    after = after.with_answer(kept, skipped=outcome.skipped)
-    room.check(session, after)
-    head = _head(after, cutting.version, cutting.token, pieces)
-    answer = StepAnswer(kept, outcome.params, head.etag, outcome.skipped, rows=request.rows)
-    used = _used(session, request.once, Done(request.once.request, after.step, outcome.skipped))
-    row = history.row_of(after, answer, request, started)
-    save = Save(head, old.head, state.memory.data, row, used=used)
-    if session.undo:
-        save = generations.keep(save, session, skipped=outcome.skipped)
-    return Change(save, after, state), answer
-
-
-def preview(old: Loaded, request: StepRequest, machine: Machine, room: Room) -> tuple[Change, StepAnswer]:
-    """Return what the step would save, and its answer, with the session's ETag as it stays. Raises as `step`."""
-    change, answer = step(old, request, machine, room, None)
-    return change, replace(answer, etag=old.head.etag, preview=True)
-
-
-def _computed(old: Loaded, request: StepRequest, machine: Machine, told: Passing | None, *, in_place: bool) -> Outcome:
-    return engine_step(
-        old.session.config,
-        old.state,
-        request.params,
-        request.grads,
-        lr=request.lr,
-        overrides=request.overrides,
-        grad_scale=request.grad_scale,
-        rows=request.rows,
-        filled=told.filled if told else None,
-        touching=told.touching if told else None,
-        machine=machine,
-        in_place=in_place and old.session.step < LARGEST_INTEGER,  # beyond that `room` refuses the computed step
-    )
-
-
-def _kept(
-    request: StepRequest, outcome: Outcome, after: Session, checksums: Mapping[str, int], warnings: Sequence[str]
-) -> KeptAnswer:
-    return KeptAnswer(
-        step=after.step,
-        key=request.once.key,
-        body=request.once.request,
-        lr=request.lr,
-        metrics=plain.numbers(vars(outcome.metrics)),
-        digest=after.digest,
-        params_digest=params_digest(
-            outcome.params, checksums, None if outcome.skipped or request.rows else after.layout
-        ),
-        warnings=warnings,
-    )
-
-
-def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
-    """Return the answer of `past` again, with parameters computed from the request and the saved state.
-
-    Raises `ReplayDiffers` if they differ from the answered ones.
-    """
-    session, state = now.session, now.state
-    skipped = past is session.skipped
-    params: Arrays
-    if session.config.hold_params:
-        held = held_params(state, {name: request.rows.get(name) for name in request.grads})
-        params = {name: rounded(held[name], g.dtype) for name, g in request.grads.items()}
-    elif skipped:
-        params = {name: request.params[name] for name in request.grads}
-    else:
-        config = Config.parse(**past.config) if past.config else session.config
-        scale = float(past.metrics["clip_scale"])
-        params = reapply(
-            config,
-            state,
-            request.params,
-            request.grads,
-            clip_scale=scale,
-            lr=past.lr,
-            overrides=request.overrides,  # the body is the same, so these are the step's too
-            grad_scale=request.grad_scale,
-        )
-    digest = params_digest(params, checksums_of(params), None if skipped or request.rows else state.layout)
-    if past.params_digest not in {None, digest}:
-        raise ReplayDiffers(
-            f"step {past.step} was answered with parameters of digest {past.params_digest}; the replay has {digest}: "
-            "did another kind of machine or another version compute it? Go on from the parameters that you had, or "
-            "put a saved state back",
-            expected=past.params_digest,
-            got=digest,
-        )
-    kept = replace(past, params_digest=digest)
-    return StepAnswer(kept, params, now.head.etag, skipped, replayed=True, rows=request.rows)
-
-
-def _used(old: Session, once: Once, done: Done) -> tuple[UsedKey, ...]:
-    """Return the keys that a save records as used: those of a document of format 1, then the request's."""
-    keys = [kept.used(key) for key, kept in old.old_keys.items() if key is not None]
-    return (*keys, *([] if once.key is None else [done.used(once.key)]))
-
-
-def _head(session: Session, version: int, token: str, pieces: tuple[Piece, ...]) -> Head:
-    is_long = session.breadth >= INLINE_BELOW  # then it is written now, on a thread
-    document = write_document(session) if is_long else partial(write_document, session)
-    return Head(session.id, session.tenant, version, token, document, pieces, session.expires_at)
-
-
 def _at(session: Session, state: State) -> Session:
     return replace(session, step=state.t, layout=state.layout, counts=state.counts)
-
-
-def _of_state(config: Config, state: State, pieces: Sequence[Piece]) -> dict[str, Any]:
-    """Return the members of a session that follow from its state."""
-    digest = digest_of(config, state.t, state.layout, state.counts, pieces)
-    return {"step": state.t, "layout": state.layout, "counts": state.counts, "digest": digest}
 
 
 def _check_fit(config: Config, session: Session, rules: Mapping[str, str], way_out: str = RESET) -> None:

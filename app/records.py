@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from app import generations
 from app.cache import StateCache
-from app.changes import Change
+from app.change import Change
 from app.compute import Compute
 from app.errors import ServiceError, SessionNotFound, StateDamaged, StoreUnavailable
 from app.once import Done, Once

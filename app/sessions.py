@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from app import changes, generations
-from app.changes import Change
+from app.change import Change
 from app.compute import TENSOR_BYTES, Compute
 from app.errors import StateDamaged
 from app.once import Once

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from app import changes
+from app import step_change
 from app.compute import INLINE_BELOW, TENSOR_BYTES, Compute
 from app.errors import ServiceError, StoreUnavailable
 from app.expansion import expanded, expanded_nbytes
@@ -66,7 +66,7 @@ class Stepping:
             old, past = await self._from_store(tenant, session_id, replace(request, once=known))
             dense = await self._expanded(old, request)
             if past is not None:
-                return await self._compute.run(partial(changes.replay, old, past, dense), _work(old, dense))
+                return await self._compute.run(partial(step_change.replay, old, past, dense), _work(old, dense))
             return await self._take(old, dense)
 
         return await self._turns.take(session_id, attempt)
@@ -81,10 +81,10 @@ class Stepping:
             old, past = await self._from_store(tenant, session_id, request)
             dense = await self._expanded(old, request)
             if past is not None:
-                answer = await self._compute.run(partial(changes.replay, old, past, dense), _work(old, dense))
+                answer = await self._compute.run(partial(step_change.replay, old, past, dense), _work(old, dense))
                 return replace(answer, preview=True)
             machine = self._compute.machine(_nbytes(old, dense), old.session.config)
-            work = partial(changes.preview, old, dense, machine, self._room)
+            work = partial(step_change.preview, old, dense, machine, self._room)
             change, answer = await self._compute.run(work, _work(old, dense))
             async with self._records.quota.room(change.save):  # or refused, as the save would be
                 return answer
@@ -159,7 +159,7 @@ class Stepping:
         self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None = None, *, in_place: bool = False
     ) -> StepAnswer:
         machine = self._compute.machine(nbytes, old.session.config)
-        work = partial(changes.step, old, request, machine, self._room, saving, in_place)
+        work = partial(step_change.step, old, request, machine, self._room, saving, in_place)
         change, answer = await self._compute.run(work, _work(old, request))
         await self._records.save(change, saving)
         return answer

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from optim_client._tensors import decode
 
-from app import changes
+from app import step_change
 from app.compute import FUSED_FROM, INLINE_BELOW, Compute
 from optim_engine import Config
 from optim_engine.machine import NUMPY
@@ -51,13 +51,13 @@ async def test_a_thread_holds_nothing_of_finished_work() -> None:
 
 def test_a_small_step_of_a_large_session_spares_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[str] = []
-    step = changes.step
+    step = step_change.step
 
     def seen(*args: Any) -> Any:
         threads.append(threading.current_thread().name.partition("_")[0])
         return step(*args)
 
-    monkeypatch.setattr(changes, "step", seen)
+    monkeypatch.setattr(step_change, "step", seen)
     large, small = {"large": np.ones(INLINE_BELOW, np.float32)}, {"small": np.float32([1, 2])}
     with serving() as client:
         session = path_of(client.post("/v1/sessions", json={"optimizer": "adamw"}))

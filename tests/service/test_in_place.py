@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app import changes
+from app import step_change
 from app.errors import StepConflict, StoreUnavailable
 from app.session import Loaded
 from app.step import StepAnswer, StepRequest
@@ -228,7 +228,7 @@ async def test_the_slower_of_two_processes_reads_anew(place: Place, monkeypatch:
     one, other = Process(place.store), Process(place.store)
     known = await stepped(one)
     await other.records.load("tenant", known)
-    step, computed, let_go = changes.step, asyncio.Event(), threading.Event()
+    step, computed, let_go = step_change.step, asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
     def slow(*args: Any, **named: Any) -> Any:
@@ -238,7 +238,7 @@ async def test_the_slower_of_two_processes_reads_anew(place: Place, monkeypatch:
         return change
 
     with monkeypatch.context() as patch:
-        patch.setattr(changes, "step", slow)
+        patch.setattr(step_change, "step", slow)
         behind = asyncio.create_task(one.stepping.step("tenant", known, replace(held(3), step=None)))
         await computed.wait()
     await other.stepping.step("tenant", known, held(3))
@@ -256,7 +256,7 @@ async def test_a_cancelled_step_in_place_leaves_a_whole_state(place: Place, monk
     process = Process(place.store)
     known = await stepped(process)
     await unwatched(process, known)
-    step, begun, let_go = changes.step, asyncio.Event(), threading.Event()
+    step, begun, let_go = step_change.step, asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
     def slow(*args: Any, **named: Any) -> Any:
@@ -265,7 +265,7 @@ async def test_a_cancelled_step_in_place_leaves_a_whole_state(place: Place, monk
         return step(*args, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(changes, "step", slow)
+        patch.setattr(step_change, "step", slow)
         task = asyncio.create_task(process.stepping.step("tenant", known, held(3)))
         await begun.wait()
         task.cancel()

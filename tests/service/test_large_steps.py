@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app import changes
+from app import step_change
 from app.settings import Settings
 from app.stepping import LARGE
 from app.store import open_store
@@ -69,14 +69,14 @@ async def test_a_large_step_that_fails_late_leaves_nothing(place: Place, monkeyp
     process = Process(place.store)
     known = await _stepped(process)
     before = await place.pieces(known)
-    step, computed, let_go = changes.step, asyncio.Event(), threading.Event()
+    step, computed, let_go = step_change.step, asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
     def failing(*args: Any, **named: Any) -> Any:
         step(*args, **named)
         raise MemoryError
 
-    monkeypatch.setattr(changes, "step", failing)
+    monkeypatch.setattr(step_change, "step", failing)
     with pytest.raises(MemoryError):
         await process.stepping.step("tenant", known, request(3, size=SIZE))
     await _holds_only_its_own(place, known)
@@ -86,7 +86,7 @@ async def test_a_large_step_that_fails_late_leaves_nothing(place: Place, monkeyp
         let_go.wait()  # it is still at work when the request is cancelled
         return step(*args, **named)
 
-    monkeypatch.setattr(changes, "step", slow)
+    monkeypatch.setattr(step_change, "step", slow)
     task = asyncio.create_task(process.stepping.step("tenant", known, request(3, size=SIZE)))
     await computed.wait()
     task.cancel()
