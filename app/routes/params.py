@@ -1,6 +1,7 @@
 """The parameters of a session that holds them."""
 
 from collections.abc import Mapping
+from math import prod
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -15,7 +16,7 @@ from app.session import Session
 from app.wire.codec import Buffer
 from app.wire.codecs import JSON, codec_accepted, codec_of
 from app.wire.named_rows import read_rows
-from optim_engine import State, held_params
+from optim_engine import Layout, State, held_params
 from optim_engine.arrays import Arrays
 from optim_engine.held_views import View, viewed, views_of
 
@@ -117,8 +118,15 @@ async def get_rows(request: Request, session_id: str, service: Has, caller: Read
             codec.check_answer([*params.values(), *rows.values()], service.limits)
             return codec.write_params(params, rows)
 
-        buffers = await service.compute.run(write, 16 * len(body))
+        nbytes = _nbytes_of(rows, loaded.session.layout)
+        buffers = await service.compute.run(write, nbytes + 16 * len(body))
     return BuffersResponse(buffers, codec.media_type)
+
+
+def _nbytes_of(rows: Arrays, layout: Layout) -> int:
+    """Return how many bytes those rows have; a tensor that the session lacks has none."""
+    specs = {name: layout.entries[name].spec for name in rows if name in layout.entries}
+    return sum(len(rows[name]) * prod(spec.shape[1:]) * spec.dtype.itemsize for name, spec in specs.items())
 
 
 def _held(state: State) -> Arrays:

@@ -1,5 +1,6 @@
 """Parameters that a session holds: put, stepped with gradients alone, read back."""
 
+import threading
 from typing import Any
 
 import ml_dtypes
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 from httpx2 import Client
 
-from optim_engine import Config, State
+from app.compute import INLINE_BELOW
+from app.routes import params as routes
+from optim_engine import Config, State, held_params
 from optim_engine import step as engine_step
 from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, W, binary_step, bits, create, problem, read_binary, step, stepped
@@ -298,6 +301,19 @@ def test_rows_that_are_not_held_are_refused(
     session = create(client, hold_params=True)
     put(client, session, some_params())
     assert words in problem(rows_of(client, session, rows), status, code)["detail"]
+
+
+def test_long_rows_are_read_on_a_thread(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, threads = create(client, hold_params=True), set[threading.Thread]()
+    put(client, session, {"w": np.ones((1, INLINE_BELOW), np.float32)})
+
+    def read(state: State, rows: Any) -> Any:
+        threads.add(threading.current_thread())
+        return held_params(state, rows)
+
+    monkeypatch.setattr(routes, "held_params", read)
+    assert rows_of(client, session, {"w": [0]}, accept=SAFETENSORS).status_code == 200
+    assert threads.isdisjoint({threading.main_thread()})
 
 
 def test_rows_of_a_session_without_parameters_are_refused(client: Client) -> None:
