@@ -4,13 +4,17 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from app import step_change
+from app.errors import IdempotencyMismatch, StepConflict
+from app.once import Once
 from app.settings import Settings
+from app.step import StepAnswer
 from app.stepping import LARGE
 from app.store import open_store
 from app.store.base import Save, Saving
@@ -53,6 +57,22 @@ async def test_large_steps_are_saved_as_they_are_read_back(place: Place) -> None
         expected = await alone.records.load("tenant", await _stepped(alone, 3))
     assert read.session.digest == expected.session.digest
     assert np.array_equal(read.state.memory, expected.state.memory)
+
+
+@pytest.mark.parametrize("key", [None, "key"])
+async def test_a_large_body_is_known_by_its_digest(place: Place, key: str | None) -> None:
+    process = Process(place.store)
+    known = await _stepped(process)
+    one, other = (memoryview(np.full(LARGE, byte, np.uint8)) for byte in (1, 2))
+
+    async def sent(body: memoryview) -> StepAnswer:
+        once = Once("POST …/steps", key=key).with_body_of_step(body)
+        return await process.stepping.step("tenant", known, replace(request(3, size=SIZE), once=once))
+
+    assert not (await sent(one)).replayed
+    assert (await sent(one)).replayed
+    with pytest.raises(StepConflict if key is None else IdempotencyMismatch):
+        await sent(other)
 
 
 async def test_a_large_step_that_is_refused_leaves_nothing(place: Place) -> None:
