@@ -128,10 +128,10 @@ def tensors(sizes: Sequence[int], hurry: int) -> Measured:
 
 def table(sizes: Sequence[int], hurry: int) -> Measured:
     """Measure steps of 1,000 rows of a table of a million, beside those of all rows and of as many elements."""
-    if (size := NAMED) in sizes:
+    if NAMED in sizes:
         with Rig(THREADS) as rig, table_steps(rig.memory) as works:
-            few = in_turn({name: work for name, work in works.items() if name != WHOLE}, rounds(size, hurry))
-            yield size, few | in_turn({WHOLE: works[WHOLE]}, FEWEST_ROUNDS, warm_up=1)
+            few = in_turn({name: work for name, work in works.items() if name != WHOLE}, rounds(NAMED, hurry))
+            yield NAMED, few | in_turn({WHOLE: works[WHOLE]}, FEWEST_ROUNDS, warm_up=1)
 
 
 def peak_memory(sizes: Sequence[int], hurry: int) -> Measured:

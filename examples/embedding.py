@@ -46,7 +46,7 @@ with Client() as client:
     for step in range(1, STEPS + 1):
         items, kinds = drawn()
         table = session.rows({"table": items})["table"]
-        of_table, of_head, right = gradients(table, head, kinds)
-        head = session.step(grads={"table": Rows(items, of_table), "head": of_head}, loss=1 - right)["head"]
+        table_grads, head_grads, right = gradients(table, head, kinds)
+        head = session.step(grads={"table": Rows(items, table_grads), "head": head_grads}, loss=1 - right)["head"]
         if step == 1 or step % 50 == 0:
             print(f"step {step:3}   {len(items)} of {ITEMS} rows   {right:.0%} of the kinds are known")

@@ -143,5 +143,5 @@ def test_parts_that_do_not_fit_are_refused_unsent(wrong: str) -> None:
     assert message in str(caught.value)
 
 
-def test_no_indices_are_a_gradient() -> None:
+def test_a_gradient_without_an_index_is_sent() -> None:
     assert bits(sent({"w": EMPTY})) == bits({"grads/w": np.float32([]), "at/w": np.int64([])})

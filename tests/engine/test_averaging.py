@@ -12,7 +12,7 @@ from optim_engine.averaging import Averaging
 from optim_engine.held_views import viewed
 from optim_engine.machine import ALONE, NUMPY, Machine, fastest
 from tests.engine.cases import DTYPES, same_bits, tensors
-from tests.engine.told import Told
+from tests.engine.reported import Reported
 
 SHAPES = {"large": (CHUNK + 5,), "w": (3, 4), "bias": (4,), "none": (0,)}
 CONFIG = Config.parse("adamw", hold_params=True, average={"decay": 0.75})
@@ -23,9 +23,11 @@ def run(dtype: Any, machine: Machine = ALONE, in_place: bool = False) -> tuple[S
     state, seen = State.empty(), list[Arrays]()
     for t in range(1, 4):
         sent = tensors(0, dtype, SHAPES) if t == 1 else {}
-        told = Told()
-        outcome = step(CONFIG, state, sent, tensors(t, dtype, SHAPES), machine=machine, in_place=in_place, filled=told)
-        told.check(outcome.state.memory)
+        reported = Reported()
+        outcome = step(
+            CONFIG, state, sent, tensors(t, dtype, SHAPES), machine=machine, in_place=in_place, filled=reported
+        )
+        reported.check(outcome.state.memory)
         state = outcome.state
         seen.append({name: array.copy() for name, array in outcome.params.items()})
     return state, seen

@@ -14,7 +14,7 @@ from optim_engine import Config, NonFinite, Outcome, State, step
 from optim_engine.arrays import CHUNK, Array
 from optim_engine.machine import ALONE, NUMPY, Machine, fastest
 from tests.engine.cases import ALL, Case, each_machine, one_cell_each, same_bits
-from tests.engine.told import Told
+from tests.engine.reported import Reported
 
 FUSED = Machine(fastest())
 SIZES = [0, 1, 127, 128, 1000, 4096, 20_003, 33_001]
@@ -43,11 +43,11 @@ def test_any_number_of_threads_gives_the_same_bits(case: Case, threads: int) -> 
     params, grads = case.tensors(0, np.float32, sizes), case.tensors(1, np.float32, sizes)
     alone = step(case.config, State.empty(), params, grads)
     with ThreadPoolExecutor(5) as pool:
-        told = Told()
+        reported = Reported()
         machine = Machine(NUMPY, threads, pool)
-        together = step(case.config, State.empty(), params, grads, machine=machine, filled=told)
+        together = step(case.config, State.empty(), params, grads, machine=machine, filled=reported)
         assert same(alone, together)
-        told.check(together.state.memory)
+        reported.check(together.state.memory)
 
 
 def test_threads_share_the_parts_and_results_keep_their_order() -> None:

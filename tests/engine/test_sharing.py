@@ -11,7 +11,7 @@ from optim_engine.arrays import CHUNK, Arrays
 from optim_engine.machine import ALONE, NUMPY, Machine
 from optim_engine.optimizers import OPTIMIZERS
 from tests.engine.cases import same_bits, tensors
-from tests.engine.told import Told
+from tests.engine.reported import Reported
 
 CONFIG = Config.parse("prodigy", hyperparameters={"d0": 0.01}, groups=[])
 SHAPES = {"a": (3, 2), "b": (40_000,), "c": (), "large": (2 * CHUNK + 5,)}
@@ -27,8 +27,8 @@ def taken(state: State, params: Arrays, t: int, names: Any, **options: Any) -> t
     """Return the state and all parameters after a step with some of the tensors."""
     given = tensors(1 + t % 2, np.float32, SHAPES)
     sent = {name: given[name] for name in names}, {name: params[name] for name in names}
-    outcome = step(CONFIG, state, sent[1], sent[0], filled=(told := Told()), **options)
-    told.check(outcome.state.memory)
+    outcome = step(CONFIG, state, sent[1], sent[0], filled=(reported := Reported()), **options)
+    reported.check(outcome.state.memory)
     return outcome.state, {**params, **outcome.params}
 
 
@@ -79,7 +79,7 @@ def test_gradients_of_zero_leave_the_numbers() -> None:
     assert numbers(outcome.state) == [(0.01, 0.01, 0.01, 0.0)]
 
 
-def test_tensors_of_another_rule_have_no_part_in_it() -> None:
+def test_tensors_of_another_rule_leave_the_numbers_alone() -> None:
     groups = [{"match": ["a", "b"], "optimizer": "prodigy", "d0": 0.01}]
     mixed = Config.parse("sgd", groups=groups)
     params, grads = tensors(0, np.float32, SHAPES), tensors(1, np.float32, SHAPES)

@@ -324,7 +324,7 @@ async def test_another_process_undoes_and_the_first_goes_on(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [2, 1 << 20])
-async def test_of_undos_and_steps_at_once_one_wins(store_url: str, size: int) -> None:
+async def test_one_of_many_undos_and_steps_wins(store_url: str, size: int) -> None:
     async with open_store(Settings(store=store_url)) as store:
         one, other, session = await another(store)
         await one.stepping.step("tenant", session.id, request(1, size=size))

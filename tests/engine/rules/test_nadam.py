@@ -10,7 +10,7 @@ from optim_engine.arrays import CHUNK
 from optim_engine.machine import NUMPY, Machine
 from tests import oracle_rules, oracle_tensors
 from tests.engine.cases import Case, same_bits, tensors
-from tests.engine.told import Told
+from tests.engine.reported import Reported
 
 BEFORE, AFTER = (Case("", "nadam", {"betas": [β1, 0.999]}) for β1 in (0.9, 0.5))
 
@@ -58,7 +58,7 @@ def test_threads_that_share_a_tensor_agree_on_its_product() -> None:
     first = step(config, State.empty(), params, grads).state
     alone = step(config, first, params, grads)
     with ThreadPoolExecutor(3) as pool:
-        together = step(config, first, params, grads, machine=Machine(NUMPY, 4, pool), filled=(told := Told()))
-    told.check(together.state.memory)
+        together = step(config, first, params, grads, machine=Machine(NUMPY, 4, pool), filled=(reported := Reported()))
+    reported.check(together.state.memory)
     assert together.state.memory.tobytes() == alone.state.memory.tobytes()
     assert same_bits(reapply(config, together.state, params, grads, clip_scale=1.0), alone.params)
