@@ -124,6 +124,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         TopK([1], [[1.0]]), ValueError, "1 indices, and values of shape [1, 1]; expected the shape [1]",
     ),
     "a number for rows": (Rows([1], 1.0), ValueError, "1 indices, and values of shape []; expected the shape [1, …]"),
+    "no scale": (Int8(np.int8([1]), None), TypeError, "is Int8 with the scale None; expected a number"),
     "wide integers": (Int8([1], 1), TypeError, "is Int8 of dtype int64; expected int8"),
     "three scales": (
         Int8(np.zeros(257, np.int8), [1, 2, 3]), ValueError,

@@ -133,9 +133,10 @@ def _check_length(name: str, g: TopK | Rows, values: NDArray[Any]) -> None:
 
 
 def _int8(name: str, g: Int8) -> tuple[NDArray[Any], NDArray[Any]]:
-    values, scale = np.asarray(g.values), np.asarray(g.scale, "<f4")
+    values = np.asarray(g.values)
     if values.dtype != np.int8:
         raise TypeError(f"grads[{name!r}] is Int8 of dtype {values.dtype}; expected int8")
+    scale = _scale(name, g.scale)
     blocks = -(-values.size // BLOCK)
     if scale.ndim > 1 or scale.size not in (1, blocks):
         raise ValueError(
@@ -143,3 +144,11 @@ def _int8(name: str, g: Int8) -> tuple[NDArray[Any], NDArray[Any]]:
             f"scale, or [{blocks}], each for a block of {BLOCK} elements"
         )
     return np.asarray(values, order="C"), np.ascontiguousarray(scale.reshape(-1))
+
+
+def _scale(name: str, given: ArrayLike) -> NDArray[Any]:
+    """Return the scales as float32. NumPy alone would take `None` for NaN."""
+    scale = np.asarray(given)
+    if scale.dtype.kind in "bOSU":
+        raise TypeError(f"grads[{name!r}] is Int8 with the scale {given!r:.80}; expected a number, or one a block")
+    return scale.astype("<f4")
