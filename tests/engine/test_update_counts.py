@@ -8,7 +8,11 @@ import pytest
 
 from optim_engine import Config, State, step
 from optim_engine.arrays import Array
+from optim_engine.rule import SharingRule
 from tests.engine.cases import RULES, SHAPES, Case, each_dtype, same_bits, tensors
+
+APART = [case for case in RULES if not isinstance(case.config.rule_of(None), SharingRule)]
+"""The cases whose tensors know nothing of each other."""
 
 
 def run(case: Case, plan: Mapping[int, list[str]], dtype: type[Any] = np.float32) -> tuple[State, dict[str, Array]]:
@@ -21,7 +25,7 @@ def run(case: Case, plan: Mapping[int, list[str]], dtype: type[Any] = np.float32
     return state, params
 
 
-@pytest.mark.parametrize("case", RULES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", APART, ids=lambda case: case.name)
 def test_a_tensor_that_comes_late_is_updated_as_if_alone(
     case: Case,
 ) -> None:
@@ -34,7 +38,7 @@ def test_a_tensor_that_comes_late_is_updated_as_if_alone(
         assert state.array("gain", slot).tobytes() == alone.array("gain", slot).tobytes()
 
 
-@pytest.mark.parametrize("case", RULES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", APART, ids=lambda case: case.name)
 def test_tensors_that_take_turns_are_updated_as_if_alone(case: Case) -> None:
     turns = {t: [name for i, name in enumerate(SHAPES) if t % (i + 1) == 0] for t in range(1, 25)}
     state, params = run(case, turns)

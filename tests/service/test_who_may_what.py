@@ -75,6 +75,7 @@ EXPECTED: dict[tuple[str, str], dict[str, int]] = {
     ("post", "/v1/sessions/{session_id}/preview"): statuses(200, 200, 403, 404, 403, 404),
     ("get", "/v1/sessions/{session_id}/params"): statuses(200, 200, 200, 404, 404, 404),
     ("put", "/v1/sessions/{session_id}/params"): statuses(204, 204, 403, 404, 403, 404),
+    ("post", "/v1/sessions/{session_id}/params/rows"): statuses(200, 200, 200, 404, 404, 404),
     ("get", "/v1/sessions/{session_id}/state"): statuses(200, 200, 200, 404, 404, 404),
     ("put", "/v1/sessions/{session_id}/state"): statuses(204, 204, 403, 404, 403, 404),
     ("patch", "/v1/sessions/{session_id}/tensors"): statuses(200, 200, 403, 404, 403, 404),
@@ -105,6 +106,8 @@ def body(client: Client, method: str, path: str, session: str) -> dict[str, Any]
             return {"json": {"labels": {"run": "2"}}}
         case "put", "params":
             return {"json": {"params": W["params"]}}
+        case "post", "rows":
+            return {"json": {"rows": {"w": [0]}}}
         case "put", "state":
             return {"content": client.get(f"{session}/state").content, "headers": {"content-type": SAFETENSORS}}
     return {}
