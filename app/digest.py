@@ -10,14 +10,15 @@ from weakref import WeakKeyDictionary
 
 import orjson
 
-from app.store.piece import Piece
+from app.store.piece import Piece, checksum_of
 from optim_engine import Config, Layout
 
 
 def digest_of(config: Config, step: int, layout: Layout, counts: Mapping[str, int], pieces: Sequence[Piece]) -> str:
     """Return the name of a whole state: settings, counts, and the bytes by their checksums. 32 hexadecimal digits."""
+    checksums = [piece.checksum for piece in pieces]
     whole = {
-        "pieces": [piece.checksum for piece in pieces],
+        "pieces": checksum_of("".join(checksums).encode()) if config.lazy_groups else checksums,
         "settings": written_config(config).settings,
         "step": step,
         "tensors": written_tensors(layout, counts),
