@@ -52,8 +52,8 @@ def newest(session: Session, head: Head, step: int) -> Generation:
     return head.earlier[0]
 
 
-def written(head: Head) -> Head:
-    """Return the head with the piece that has the document of the newest generation."""
+def with_document(head: Head) -> Head:
+    """Return the head with one piece, that of the newest generation's document, for `read`."""
     return head.with_pieces((head.earlier[0].document,))
 
 

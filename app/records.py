@@ -81,7 +81,7 @@ class Records:
 
     async def before(self, head: Head) -> tuple[Loaded, bytes]:
         """Return the session from before its last step, and the row of that step in the history."""
-        then, row = generations.read(head, await _read_bytes(self.store, generations.written(head)))
+        then, row = generations.read(head, await _read_bytes(self.store, generations.with_document(head)))
         session = await self._compute.run(partial(read_document, then), len(then.document))
         return Loaded(then, session, await _read_state(self.store, then, session)), row
 

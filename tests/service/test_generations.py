@@ -37,7 +37,7 @@ def test_a_skipped_step_keeps_what_was_kept() -> None:
 def test_a_generation_has_the_document_and_the_row() -> None:
     save = kept(2)
     [(piece, data)] = save.beside
-    assert piece == save.head.earlier[0].document == generations.written(save.head).pieces[0]
+    assert piece == save.head.earlier[0].document == generations.with_document(save.head).pieces[0]
     then, row_of_step = generations.read(save.head, bytes(data))
     assert (write_document(read_document(then)), row_of_step) == (write_document(SESSION), row(1).body)
     assert (then.stamp, then.pieces) == (save.head.stamp, save.head.earlier[0].pieces)
