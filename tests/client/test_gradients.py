@@ -115,6 +115,7 @@ METRICS = {"metrics": '{"lr": 1, "grad_norm": 1, "update_norm": 1, "param_norm":
 EMPTY = TopK([], np.float32([]))
 REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "fractions": (TopK([0.5], [1.0]), TypeError, "its indices have dtype float64; expected integers, such as int64"),
+    "too large": (TopK(np.uint64([2**64 - 1]), [1.0]), ValueError, "indices have 18446744073709551615"),
     "flags": (TopK([True], [1.0]), TypeError, "its indices have dtype bool; expected integers, such as int64"),
     "a matrix of indices": (TopK([[1]], [1.0]), ValueError, "its indices have the shape [1, 1]; expected a vector"),
     "too few values": (

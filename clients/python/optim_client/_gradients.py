@@ -120,6 +120,8 @@ def _indices(name: str, g: TopK | Rows) -> NDArray[Any]:
         raise ValueError(f"grads[{name!r}]: its indices have the shape {list(indices.shape)}; expected a vector")
     if indices.dtype.kind not in "iu" and indices.size:
         raise TypeError(f"grads[{name!r}]: its indices have dtype {indices.dtype}; expected integers, such as int64")
+    if indices.size and (largest := indices.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"grads[{name!r}]: its indices have {largest}, which is no index in int64")
     return indices.astype("<i8", casting="unsafe")
 
 
