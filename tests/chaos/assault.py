@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, TypeAlias
+from urllib.parse import urljoin
 
 from starlette.types import ASGIApp, Message
 
@@ -96,7 +97,7 @@ class Assault:
         self.slowest = max(self.slowest, time.perf_counter() - started)
         self.statuses[answer.status] += 1
         if answer.status == 201:
-            await self._ask(Request("DELETE", f"/v1/{answer.headers['location']}", JSON, b""))
+            await self._ask(Request("DELETE", urljoin(request.path, answer.headers["location"]), JSON, b""))
         if answer.status >= 400:
             document = json.loads(answer.body)
             assert answer.headers["content-type"] == "application/problem+json"
@@ -104,7 +105,7 @@ class Assault:
             assert len(answer.body) < LONGEST_REFUSAL, (request, answer)
 
     async def _created(self, *, hold_params: bool) -> str:
-        settings = {"optimizer": "adamw", "on_non_finite": "skip", "hold_params": hold_params}
+        settings = {"optimizer": "adamw", "on_non_finite": "skip", "hold_params": hold_params, "undo": 2}
         return f"/v1/{(await self._must('POST', '/v1/sessions', settings)).headers['location']}"
 
     async def _must(self, method: str, path: str, document: object = None) -> Answer:

@@ -14,8 +14,8 @@ REQUIREMENTS: dict[str, Requirement] = {
     "R1": Requirement(
         "A crash of the process loses no acknowledged step",
         "8 sessions under load, one with a lazy table, and `kill -9` of the server at random moments, on LMDB and on "
-        "Redis; the same under a "
-        "loop in shared memory, over a Unix socket",
+        "Redis; the same under a loop in shared memory, over a Unix socket; a step of every rule in flight at a kill "
+        "of one of two servers, where each answer and state is the engine's to the bit",
     ),
     "R2": Requirement(
         "No step is applied twice",

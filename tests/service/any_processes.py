@@ -3,7 +3,6 @@
 All that it knows of sessions it has from the engine.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,19 +15,17 @@ from hypothesis.stateful import (
     initialize,
     invariant,
 )
-from optim_client._tensors import decode
 
-from app import plain, stepping
+from app import stepping
 from app.main import create_app
 from app.settings import Settings
 from app.store.base import Store
-from optim_engine import Config, Outcome
+from optim_engine import Config
 from tests.chaos.faulty_store import Fault, Faulty
-from tests.engine.cases import same_bits
 from tests.service import any_requests as any_of
 from tests.service.any_requests import faults, seeds
 from tests.service.calls import path_of
-from tests.service.engine_session import Asked, EngineSession, Row, new_key
+from tests.service.engine_session import EngineSession, Row, agree_in_all, new_key
 from tests.stores import STORES
 
 LARGE = stepping.LARGE
@@ -116,22 +113,10 @@ class Processes(RuleBasedStateMachine):
         self.last = data.draw(st.sampled_from(self.sessions))
         return self.last
 
-    def agree(self, answer: httpx2.Response, asked: Asked, outcome: Outcome, digest: str) -> None:
-        """Assert that a step was answered as the engine did."""
-        params, about = decode(answer.content, "params")
-        assert same_bits(params, {} if asked.minimal else dict(outcome.params))
-        rows, _ = decode(answer.content, "rows")
-        assert same_bits(rows, {} if asked.minimal else asked.rows)
-        assert (about["step"], about["skipped"]) == (str(outcome.state.t), str(outcome.skipped).lower())
-        assert json.loads(about["metrics"]) == plain.numbers(vars(outcome.metrics))
-        assert about["digest"] == digest
-
     def check(self, session: EngineSession) -> None:
         """Assert that the whole state and the history are the engine's."""
         content = self.expect(200, "GET", f"{session.path}/state").content
-        for slot, tensor, array in session.state.arrays():
-            found = decode(content, slot)[0]
-            assert same_bits({tensor: found[tensor]}, {tensor: array}), (slot, tensor)
+        agree_in_all(content, session.state)
         rows = self.expect(200, "GET", f"{session.path}/history").json()["history"]
         found = [Row(row["step"], row["lr"], row["skipped"], row.get("undone", False)) for row in rows]
         assert found == sorted(session.rows, key=lambda row: row.step)

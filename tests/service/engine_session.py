@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from optim_client import Int8, Rows, TopK
 from optim_client._gradients import parts_of
+from optim_client._tensors import decode
 
+from app import plain
 from app.digest import digest_of
 from app.store.block_sums import sum_of
 from app.store.piece import Piece, checksum_of, cut
@@ -20,6 +22,7 @@ from optim_engine import Config, Edits, Outcome, State, step
 from optim_engine.arrays import Array, Arrays
 from optim_engine.checks import refusal_of
 from tests.bodies import encode
+from tests.engine.cases import same_bits
 from tests.service.calls import SAFETENSORS
 
 SHAPES = {"w": (3, 4), "x": (2, 5), "own": (2, 3), "emb": (6, 3), "gain": (), "layer.bias": (4,)}
@@ -206,6 +209,24 @@ class EngineSession:
         return replace(
             self, path=path, undo=undo, rewinds=0, applied=None, skipped=None, earlier=(), rows=[], log=[]
         )  # fmt: skip
+
+
+def agree(answer: bytes, asked: Asked, outcome: Outcome, digest: str) -> None:
+    """Assert that a step was answered as the engine did."""
+    params, about = decode(answer, "params")
+    assert same_bits(params, {} if asked.minimal else dict(outcome.params))
+    rows, _ = decode(answer, "rows")
+    assert same_bits(rows, {} if asked.minimal else asked.rows)
+    assert (about["step"], about["skipped"]) == (str(outcome.state.t), str(outcome.skipped).lower())
+    assert json.loads(about["metrics"]) == plain.numbers(vars(outcome.metrics))
+    assert about["digest"] == digest
+
+
+def agree_in_all(file: bytes, state: State) -> None:
+    """Assert that a state file has all that the state has."""
+    for slot, tensor, array in state.arrays():
+        found = decode(file, slot)[0]
+        assert same_bits({tensor: found[tensor]}, {tensor: array}), (slot, tensor)
 
 
 KEYS = count()

@@ -34,7 +34,7 @@ from tests.service import any_requests as any_of
 from tests.service.any_processes import LARGE, Processes
 from tests.service.any_requests import faults, seeds
 from tests.service.calls import SAFETENSORS, InThisThread, path_of
-from tests.service.engine_session import Asked, EngineSession, Taken, new_key
+from tests.service.engine_session import Asked, EngineSession, Taken, agree, new_key
 from tests.stores import STORES
 
 BINARY = {"content-type": SAFETENSORS}
@@ -82,7 +82,7 @@ class Steps(Processes):
         outcome = session.computed(asked)
         answer = self.expect(200, "POST", path, fault=fault, **asked.content())
         session.take(asked, outcome, answer.content)
-        self.agree(answer, asked, outcome, session.digest)
+        agree(answer.content, asked, outcome, session.digest)
 
     @rule(data=st.data(), fault=faults)
     def repeat(self, data: st.DataObject, fault: int | None) -> None:
@@ -127,7 +127,7 @@ class Steps(Processes):
         answer = self.expect(200, "POST", path, **asked.content())
         digest = session.copied("", 0)
         digest.state = outcome.state
-        self.agree(answer, asked, outcome, digest.digest)
+        agree(answer.content, asked, outcome, digest.digest)
         if then and asked.number:
             self.take_one(session, asked, fault)
 
