@@ -166,6 +166,16 @@ class Stores(AllStores):
             if back and held.head.session_id in self.sessions:
                 self.go_back(held.head.session_id, None)
 
+    @precondition(lambda self: self.sessions)
+    @rule(data=st.data(), of_steps=st.lists(states, min_size=2, max_size=2))
+    def undo_one_of_two(self, data: st.DataObject, of_steps: list[list[bytes]]) -> None:
+        name = data.draw(st.sampled_from(sorted(self.sessions)))
+        for state in of_steps:
+            change = change_of(self.sessions[name].head, state, row=self.row(1), undo=2)
+            self.save(change, b"".join(state), refused=False)
+            self.steps[change.head.stamp] = change.row, None
+        self.go_back(name, None)
+
     @precondition(lambda self: any(held.earlier for held in self.sessions.values()))
     @rule(data=st.data(), key=maybe_keys)
     def undo(self, data: st.DataObject, key: str | None) -> None:
