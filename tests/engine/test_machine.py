@@ -13,7 +13,8 @@ import pytest
 from optim_engine import Config, NonFinite, Outcome, State, step
 from optim_engine.arrays import CHUNK, Array
 from optim_engine.machine import ALONE, NUMPY, Machine, fastest
-from tests.engine.cases import ALL, Case, each_machine, one_cell_each, same_bits
+from tests.amounts import times
+from tests.engine.cases import ALL, KERNELS, Case, each_machine, one_cell_each, same_bits
 from tests.engine.reported import Reported
 
 FUSED = Machine(fastest())
@@ -37,17 +38,20 @@ def same(left: Outcome, right: Outcome) -> bool:
     return memory and same_bits(left.params, right.params) and left.metrics == right.metrics
 
 
-@one_cell_each("case, threads", ALL, {"2 threads": 2, "5 threads": 5})
-def test_any_number_of_threads_gives_the_same_bits(case: Case, threads: int) -> None:
+@one_cell_each("case, machine, threads", ALL, KERNELS, {f"{n} threads": n for n in (2, 3, 4)})
+def test_any_kernel_and_number_of_threads_give_the_same_bits(case: Case, machine: Machine, threads: int) -> None:
     sizes = {"w": (2 * CHUNK + 12_345,), "b.bias": (100,), "u": (CHUNK,)}
-    params, grads = case.tensors(0, np.float32, sizes), case.tensors(1, np.float32, sizes)
-    alone = step(case.config, State.empty(), params, grads)
-    with ThreadPoolExecutor(5) as pool:
-        reported = Reported()
-        machine = Machine(NUMPY, threads, pool)
-        together = step(case.config, State.empty(), params, grads, machine=machine, filled=reported)
-        assert same(alone, together)
-        reported.check(together.state.memory)
+    params, state = case.tensors(0, np.float32, sizes), State.empty()
+    with ThreadPoolExecutor(4) as pool:
+        for t in range(times(quick=1, whole=3)):
+            grads, reported = case.tensors(1 + t, np.float32, sizes), Reported()
+            alone = step(case.config, state, params, grads)
+            together = step(
+                case.config, state, params, grads, machine=Machine(machine.kernel, threads, pool), filled=reported
+            )
+            assert same(alone, together)
+            reported.check(together.state.memory)
+            params, state = alone.params, alone.state
 
 
 def test_threads_share_the_parts_and_results_keep_their_order() -> None:
