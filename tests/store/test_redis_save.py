@@ -29,7 +29,7 @@ def test_a_row_is_stored_with_step_and_version() -> None:
 
 def test_keys_come_last_in_pairs() -> None:
     keys = used("a"), used("b")
-    assert saved_values(change_of(None, used=keys), 10, KeyMemory())[21:] == (*keys[0], *keys[1])
+    assert saved_values(change_of(None, used=keys), 10, KeyMemory())[22:] == (*keys[0], *keys[1])
 
 
 @pytest.mark.parametrize(("before", "after", "lifetime"), [(None, None, "-"), (DAY, None, "")])
