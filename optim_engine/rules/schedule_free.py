@@ -18,6 +18,7 @@ Source: Defazio et al. 2024 (arXiv:2405.15682), in the form of schedulefree, whe
 are each tensor's own; schedulefree has one of each for a group. β is above 0, because x is not known otherwise.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import sqrt
 from typing import TypeVar
@@ -34,7 +35,7 @@ NUMBER = np.dtype(np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleFree(Hyperparameters):
+class ScheduleFree(Hyperparameters, ABC):
     """The hyperparameters of both rules."""
 
     warmup_steps: int = integer(0, at_least=0)
@@ -42,9 +43,9 @@ class ScheduleFree(Hyperparameters):
     weight_lr_power: float = number(2.0, at_least=0, at_most=10)
 
     @property
+    @abstractmethod
     def β(self) -> float:
         """Return the share of x in y."""
-        raise NotImplementedError
 
     def rate(self, t: int, γ: float) -> float:
         """Return γ̂."""
