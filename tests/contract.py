@@ -21,6 +21,8 @@ _RETRIES = _read("retries.json")
 RULES: dict[str, Any] = _RETRIES["rules"]
 CONVERSATIONS: list[dict[str, Any]] = _RETRIES["conversations"]
 
+LEAST_SQUARES: dict[str, Any] = _read("least_squares.json")
+
 SCHEDULES: dict[str, dict[str, Any]] = _read("schedules.json")
 FACTORS: list[tuple[dict[str, Any], dict[int, float]]] = [
     (example["schedule"], {int(s): factor for s, factor in example["factors"].items()})
