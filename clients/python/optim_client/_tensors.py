@@ -166,8 +166,17 @@ def decode(body: Buffer, kind: str) -> tuple[Arrays, dict[str, str]]:
 
     The arrays are views of the body, or copies where the body is read-only.
     """
+    return _decoded(body, f"{kind}/")
+
+
+def decode_all(body: Buffer) -> tuple[Arrays, dict[str, str]]:
+    """Return all tensors, named `kind/name`, and the metadata, as `decode` does. Raises `ValueError`."""
+    return _decoded(body, "")
+
+
+def _decoded(body: Buffer, prefix: str) -> tuple[Arrays, dict[str, str]]:
     text, data = _split(body)
-    header = _read(text, len(data), f"{kind}/")
+    header = _read(text, len(data), prefix)
     arrays: Arrays = {}
     for run in header.runs:
         vector = data[run.start : run.end].view(run.dtype)

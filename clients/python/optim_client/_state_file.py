@@ -1,0 +1,68 @@
+"""State files in memory: a session's document, and its arrays by slot. The format is that of docs/state-files.md."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optim_client._files import replacing
+from optim_client._protocol import Buffer
+from optim_client._tensors import Arrays, decode_all, encode
+
+FORMAT = 1
+SESSION = "session"
+"""The name of the session's document in the metadata."""
+INTEGER_SLOTS = frozenset({"row_steps"})
+"""The slots whose arrays have integers."""
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """The whole state of a session.
+
+    `session` is its document: settings, `step`, and in `tensors` each tensor's `shape`, `dtype` and `step`. `slots` has
+    the arrays: `slots["m"]["w"]` is the first moment of the tensor `w`.
+    """
+
+    session: Mapping[str, Any]
+    slots: Mapping[str, Arrays]
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "StateFile":
+        """Read a file of `session.save_state(path)`. Raises `OSError` and `ValueError`."""
+        return cls.decode(Path(path).read_bytes())
+
+    @classmethod
+    def decode(cls, body: Buffer) -> "StateFile":
+        """Return the state that a file's bytes have; its arrays are views of them. Raises `ValueError`."""
+        arrays, metadata = decode_all(body)
+        slots = dict[str, Arrays]()
+        for key, array in arrays.items():
+            slot, _, name = key.partition("/")
+            slots.setdefault(slot, {})[name] = array
+        return cls(_read_document(metadata), slots)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the state as a file, which is replaced wholly or not at all. Raises `OSError` and `TypeError`."""
+        with replacing(path) as file:
+            file.writelines(self.encode())
+
+    def encode(self) -> list[Buffer]:
+        """Return the file as buffers. Raises `TypeError`."""
+        floats = {slot: arrays for slot, arrays in self.slots.items() if slot not in INTEGER_SLOTS}
+        integers = {slot: arrays for slot, arrays in self.slots.items() if slot in INTEGER_SLOTS}
+        return encode(floats, {SESSION: json.dumps(self.session, allow_nan=False)}, integers)
+
+
+def _read_document(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return the session of the metadata. Raises `ValueError`."""
+    if SESSION not in metadata:
+        raise ValueError("this is no state file: its metadata has no `session`")
+    document = json.loads(metadata[SESSION])
+    if not isinstance(document, dict) or not isinstance(document.get("tensors"), dict):
+        raise ValueError("this is no state file: `session` in its metadata is no object with `tensors`")
+    if document.get("format") != FORMAT:
+        raise ValueError(f"the state file has the format {document.get('format')!r}; this client reads {FORMAT}")
+    return document
