@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test campaign watch check serve backup restore peers bench big chaos lock audit clean
+.PHONY: help demo test campaign watch check serve backup restore peers clients bench big chaos lock audit clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -85,6 +85,9 @@ audit: .venv-supply/.installed  ## look for known vulnerabilities of the locked 
 peers: .venv-peers/.installed $(VENV)/.installed  ## test the engine against live torch, optax and others, in an environment of their own
 	.venv-peers/bin/python -m pytest tests/peers
 
+clients: $(VENV)/.installed  ## build and prove the clients in all languages, with the tools of the package managers; ONLY="c go" for some
+	$(BIN)/python -m tests.clients $(ONLY)
+
 .venv-bench/.installed: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --upgrade "pip>=26"
@@ -98,4 +101,4 @@ big: $(VENV)/.installed  ## step a session of 100 million parameters on LMDB and
 	$(BIN)/python -m benchmarks.big_session
 
 clean:  ## remove the environments and every cache
-	rm -rf $(VENV) .venv-supply .venv-peers .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .numba_cache
+	rm -rf $(VENV) .venv-supply .venv-peers .venv-clients .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .numba_cache

@@ -13,13 +13,18 @@ from tests.client.documents import SESSION, W, stepped
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer. `cut` sends only so many bytes of the body, then closes; `late` waits so many seconds first."""
+    """An answer.
+
+    `cut` sends only so many bytes of the body, then closes; `late` waits so many seconds first. `echo` is the place
+    of the request whose id it has: -1 is this one, -2 the one before.
+    """
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
     late: float = 0.0
+    echo: int = -1
 
 
 DROP = None
@@ -55,8 +60,8 @@ class ScriptedServer:
                 if answer is None or outer._closing.wait(answer.late):
                     self.close_connection = True
                     return
-                self.send_response(answer.status)
-                for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
+                self.send_response_only(answer.status)
+                for name, value in {**outer.standard_headers(answer), **answer.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(answer.body[: answer.cut])
@@ -70,6 +75,12 @@ class ScriptedServer:
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def standard_headers(self, answer: Answer) -> dict[str, str]:
+        """Return the length of an answer, and the id of its request if that had one."""
+        headers = {"Content-Length": str(len(answer.body))}
+        request_id = self.seen[answer.echo].headers.get("x-request-id")
+        return headers if request_id is None else {**headers, "X-Request-ID": request_id}
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from optim_client import APIConnectionError, InvalidAnswer, OptimError, StepConflict, _protocol
+from optim_client import APIConnectionError, ForeignAnswer, InvalidAnswer, OptimError, StepConflict, _protocol
 from optim_client._options import DEFAULT_RETRY_SECONDS
 from optim_client._protocol import Call, Outcome, Patience, Request, Response, perform
 from optim_client.errors import APIStatusError
@@ -35,7 +35,13 @@ REFUSED = APIConnectionError("no connection", sent=False)
 UNTRUSTED = APIConnectionError("certificate verify failed", sent=False, may_pass=False)
 
 
-CONNECTION_ERRORS = {"no_answer": LOST, "no_connection": REFUSED, "untrusted_certificate": UNTRUSTED}
+CONNECTION_ERRORS = {
+    "no_answer": LOST,
+    "half_answer": LOST,
+    "foreign_answer": ForeignAnswer("the answer to another request"),
+    "no_connection": REFUSED,
+    "untrusted_certificate": UNTRUSTED,
+}
 
 
 TWICE = Patience(math.inf, 2)

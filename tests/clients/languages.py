@@ -1,0 +1,28 @@
+"""The table of languages, a row a client: its folder, and how it is built, tested and proven."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CLIENTS = Path(__file__).parents[2] / "clients"
+
+
+@dataclass(frozen=True)
+class Language:
+    """A client. Commands run in its folder, first `build`, then its own `tests`; `prove` starts the prover."""
+
+    name: str
+    prove: tuple[str, ...]
+    build: tuple[tuple[str, ...], ...] = ()
+    tests: tuple[tuple[str, ...], ...] = ()
+    tools: tuple[str, ...] = ()
+    """The names of the tools that it needs, in `toolchains.py`."""
+    form: str = field(default="bin")
+    """The form of its bodies: `bin` for safetensors, or `json`."""
+
+    @property
+    def folder(self) -> Path:
+        return CLIENTS / self.name
+
+
+LANGUAGES = {language.name: language for language in (Language("python", (sys.executable, "prove.py")),)}
