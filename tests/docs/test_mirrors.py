@@ -15,6 +15,7 @@ MIRRORS = {
     "optim_engine/rules": ("engine/rules",),
     "clients/python/optim_client": ("client",),
     "clients/python/optim_client/optax": ("client/optax", "peers/optax_client"),
+    "clients/python/optim_client/torch": ("peers/torch_client",),
 }
 """The folders of `tests` by the package that they mirror."""
 

@@ -51,7 +51,7 @@ MOST_KEPT = 8
 
 _BUFFERS = Buffers()
 _JSON = json.JSONDecoder()
-_EXTRA = "pip install ml_dtypes"
+EXTRA = "pip install ml_dtypes"
 
 Arrays = dict[str, NDArray[Any]]
 ArraysLike = Mapping[str, ArrayLike]
@@ -126,7 +126,7 @@ def narrowed(grads: ArraysLike, wire_dtype: str, lost: dict[str, Loss] | None = 
     """
     dtype = DTYPES.get(CODES[wire_dtype])
     if dtype is None:
-        raise ImportError(f"the session's wire_dtype is {wire_dtype}, which needs ml_dtypes: {_EXTRA}")
+        raise ImportError(f"the session's wire_dtype is {wire_dtype}, which needs ml_dtypes: {EXTRA}")
     arrays = {name: as_array("grads", name, value) for name, value in grads.items()}
     for name, array in arrays.items():
         if _is_float32(array):
@@ -281,7 +281,7 @@ def _placed(name: str, tensor: Any) -> _Placed:
             type(length) is int and length >= 0 for length in shape
         ):
             if code == "BF16" and code not in DTYPES:
-                raise ImportError(f"{name} is bfloat16, which needs ml_dtypes: {_EXTRA}")
+                raise ImportError(f"{name} is bfloat16, which needs ml_dtypes: {EXTRA}")
             if code not in READ:
                 raise ValueError(f"unknown dtype {code!r} of {name}; expected one of {', '.join(READ)}")
             if start < 0 or end - start != math.prod(shape) * READ[code].itemsize:
