@@ -37,6 +37,7 @@ class Caller:
     """A language's prover of calls, which is started anew after a call that did not end."""
 
     def __init__(self, language: Language) -> None:
+        self.resends = language.resends
         self._language = language
         self._prover: Prover | None = None
 
@@ -62,8 +63,12 @@ class Caller:
 
 
 def play(caller: Caller, answers: Sequence[Answer | None], method: str, limits: Limits, refused: int = 0) -> Played:
-    """Play a call whose first `refused` tries find no server; those after it get the answers."""
+    """Play a call whose first `refused` tries find no server; those after it get the answers.
+
+    A request that the platform of the client sends again by itself is seen once.
+    """
     port = free_port()
+    script = [each for each in answers for _ in range(2 if each and each.status in caller.resends else 1)]
     with ExitStack() as stack:
         servers = list[ScriptedServer]()
         waits_left = [refused]
@@ -71,10 +76,16 @@ def play(caller: Caller, answers: Sequence[Answer | None], method: str, limits: 
         def listen() -> None:
             waits_left[0] -= 1
             if waits_left[0] < 0 and not servers:
-                servers.append(stack.enter_context(ScriptedServer(*answers, port=port)))
+                servers.append(stack.enter_context(ScriptedServer(*script, port=port)))
 
         listen()
         waits, end = caller.call(f"http://127.0.0.1:{port}", method, limits, listen)
         seen = servers[0].seen if servers else []
         assert not servers or not servers[0].script, "the client gave up too early"
-        return Played(waits, end, seen)
+        return Played(waits, end, seen if len(script) == len(answers) else once(seen))
+
+
+def once(seen: Sequence[Seen]) -> list[Seen]:
+    """Return the requests without those that have the id of the one before."""
+    ids = [each.headers["x-request-id"] for each in seen]
+    return [each for each, this, before in zip(seen, ids, [None, *ids], strict=False) if this != before]

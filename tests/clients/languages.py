@@ -19,10 +19,25 @@ class Language:
     """The names of the tools that it needs, in `toolchains.py`."""
     form: str = field(default="bin")
     """The form of its bodies: `bin` for safetensors, or `json`."""
+    resends: frozenset[int] = frozenset()
+    """The statuses after which its platform sends the same request once more, on a new connection."""
 
     @property
     def folder(self) -> Path:
         return CLIENTS / self.name
 
 
-LANGUAGES = {language.name: language for language in (Language("python", (sys.executable, "prove.py")),)}
+LANGUAGES = {
+    language.name: language
+    for language in (
+        Language("python", (sys.executable, "prove.py")),
+        Language(
+            "typescript",
+            ("node", "prove.mjs"),
+            build=(("npm", "ci", "--no-audit", "--no-fund"), ("npm", "run", "build")),
+            tests=(("npm", "test"),),
+            tools=("node",),
+            resends=frozenset({421}),  # as the standard of `fetch` says
+        ),
+    )
+}
