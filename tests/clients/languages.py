@@ -27,10 +27,36 @@ class Language:
         return CLIENTS / self.name
 
 
+GO = ("env", "GOFLAGS=-mod=mod", "GOTOOLCHAIN=local", "GOPROXY=off", "go")
+
 LANGUAGES = {
     language.name: language
     for language in (
         Language("python", (sys.executable, "prove.py")),
+        Language(
+            "go",
+            ("build/prove",),
+            build=((*GO, "build", "-o", "build/prove", "./prove"),),
+            tests=(("sh", "-c", 'test -z "$("$(go env GOROOT)/bin/gofmt" -l .)"'), (*GO, "vet", "./...")),
+            tools=("go",),
+        ),
+        Language(
+            "java",
+            ("java", "-Djdk.httpclient.redirects.retrylimit=1", "-cp", "build", "Prove"),
+            build=(
+                (
+                    "javac",
+                    "-Xlint:all",
+                    "-Werror",
+                    "-d",
+                    "build",
+                    "optim/Optim.java",
+                    "LeastSquares.java",
+                    "Prove.java",
+                ),
+            ),
+            tools=("java",),
+        ),
         Language(
             "typescript",
             ("node", "prove.mjs"),

@@ -1,0 +1,3 @@
+module optim
+
+go 1.19
