@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tests.clients.languages import LANGUAGES, Language
 from tests.clients.toolchains import MissingTool, path, require, run
+from tests.durability.processes import servers
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,18 +24,19 @@ def main(names: Sequence[str]) -> int:
         return 2
     failures = list[str]()
     ready = list[str]()
-    for name in names or LANGUAGES:
-        found = list(problems(LANGUAGES[name]))
-        failures += [f"{name}: {problem}" for problem in found]
-        ready += [] if found else [name]
+    with TemporaryDirectory() as folder, servers(["memory:"], Path(folder)) as (server,):
+        for name in names or LANGUAGES:
+            found = list(problems(LANGUAGES[name], server.url))
+            failures += [f"{name}: {problem}" for problem in found]
+            ready += [] if found else [name]
     if ready and not proven(ready):
         failures.append(f"a proof failed, of: {', '.join(ready)}; see above")
     print(*(failures or [f"proven: {', '.join(ready)}"]), sep="\n", flush=True)
     return 1 if failures else 0
 
 
-def problems(language: Language) -> Iterator[str]:
-    """Build and test a client; yield why it cannot be proven."""
+def problems(language: Language, url: str) -> Iterator[str]:
+    """Build a client, and test it with the service at that URL; yield why it cannot be proven."""
     print(f"{language.name}: build and test", flush=True)
     try:
         for tool in language.tools:
@@ -42,7 +45,7 @@ def problems(language: Language) -> Iterator[str]:
         yield str(error)
         return
     for command in (*language.build, *language.tests):
-        done = run(*command, folder=language.folder)
+        done = run(*command, folder=language.folder, OPTIM_BASE_URL=url)
         if done.returncode != 0:
             print(done.stdout, flush=True)
             yield f"`{' '.join(command)}` failed with status {done.returncode}; its output is above"

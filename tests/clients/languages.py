@@ -9,7 +9,10 @@ CLIENTS = Path(__file__).parents[2] / "clients"
 
 @dataclass(frozen=True)
 class Language:
-    """A client. Commands run in its folder, first `build`, then its own `tests`; `prove` starts the prover."""
+    """A client. Its commands run in its folder: first `build`, then its own `tests`; `prove` starts the prover.
+
+    The tests find a service, of which they may do what they like, at `OPTIM_BASE_URL`.
+    """
 
     name: str
     prove: tuple[str, ...]
@@ -33,6 +36,13 @@ LANGUAGES = {
     language.name: language
     for language in (
         Language("python", (sys.executable, "prove.py")),
+        Language(
+            "c",
+            ("build/prove",),
+            build=(("make", "--silent"),),
+            tests=(("build/tests",), ("build/readme",)),
+            tools=("cc", "libcurl"),
+        ),
         Language(
             "go",
             ("build/prove",),

@@ -47,9 +47,9 @@ def path() -> str:
     return os.pathsep.join([str(VENV / "bin"), os.environ.get("PATH", os.defpath)])
 
 
-def run(*command: str, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run a command with that search path; its output is in `stdout`."""
-    environment = {**os.environ, "PATH": path(), "DEBIAN_FRONTEND": "noninteractive"}
+def run(*command: str, folder: Path | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command with that search path and with these variables; its output is in `stdout`."""
+    environment = {**os.environ, "PATH": path(), "DEBIAN_FRONTEND": "noninteractive", **variables}
     try:
         return subprocess.run(
             command,
