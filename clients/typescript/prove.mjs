@@ -65,7 +65,12 @@ function ending(error) {
 /** Train the least squares of the contract, and print the final parameters. */
 async function train(url) {
   const schedule = { kind: 'cosine', total_steps: 60 }
-  const session = await new Client(url).sessions.create('adamw', { lr: 0.5, betas: [0.7, 0.9], weight_decay: 0, schedule })
+  const session = await new Client(url).sessions.create('adamw', {
+    lr: 0.5,
+    betas: [0.7, 0.9],
+    weight_decay: 0,
+    schedule,
+  })
   let params = { w: new Float32Array(2), b: new Float32Array(1) }
   for (let step = 1; step <= 60; step++) {
     const grads = { w: new Float64Array(2), b: new Float64Array(1) }
@@ -82,5 +87,6 @@ async function train(url) {
 
 const [command, ...rest] = process.argv.slice(2)
 const COMMANDS = { golden: () => golden(rest), call: calls, train: () => train(rest[0]) }
-if (!Object.hasOwn(COMMANDS, command)) throw new Error('usage: prove.mjs golden REQUEST RESPONSE OUT … | call | train URL')
+if (!Object.hasOwn(COMMANDS, command))
+  throw new Error('usage: prove.mjs golden REQUEST RESPONSE OUT … | call | train URL')
 await COMMANDS[command]()

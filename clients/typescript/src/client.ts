@@ -4,9 +4,9 @@ import * as calls from './calls.js'
 import type { OptimizerInfo } from './documents.js'
 import { APIConnectionError, APIStatusError } from './errors.js'
 import { exchange, LONGEST_TIMER_MS, type Fetch } from './exchange.js'
+import type { CallOptions } from './knowledge.js'
 import { RequestIds } from './request_ids.js'
 import { perform, type Call, type Clock } from './retries.js'
-import type { CallOptions } from './session.js'
 import { Sessions } from './sessions.js'
 
 const DEFAULT_BASE_URL = 'http://127.0.0.1:8000'
@@ -20,7 +20,7 @@ export interface Limits {
    * because `fetch` does not tell its progress. 60 by default.
    */
   timeout?: number
-  /** The time in which a call that failed is tried again, in seconds since its first failure. 120, unless a limit is given. */
+  /** The seconds, since its first failure, in which a call is tried again. 120, unless a limit is given. */
   retrySeconds?: number
   /** The number of times that it is tried again. With both limits, the first that is reached ends it. */
   maxRetries?: number
@@ -146,7 +146,8 @@ export class Client {
 const CLOCK: Clock = {
   now: () => performance.now() / 1000,
   sleep: async (seconds, signal) => {
-    for (let left = seconds * 1000; left > 0; left -= LONGEST_TIMER_MS) await nap(Math.min(left, LONGEST_TIMER_MS), signal)
+    for (let left = seconds * 1000; left > 0; left -= LONGEST_TIMER_MS)
+      await nap(Math.min(left, LONGEST_TIMER_MS), signal)
   },
 }
 
@@ -181,19 +182,24 @@ function checkedUrl(given: string): string {
 
 function checkedKey(key: string): string {
   if (typeof key === 'string' && /^[\x21-\x7e]+$/.test(key)) return key
-  throw new TypeError('apiKey is empty, or holds a line break, a space or another character that is not printable ASCII')
+  throw new TypeError(
+    'apiKey is empty, or holds a line break, a space or another character that is not printable ASCII',
+  )
 }
 
 function checked(options: ClientOptions): ClientOptions {
   const unknown = Object.keys(options).find((name) => !OPTIONS.has(name))
-  if (unknown !== undefined) throw new TypeError(`unknown option '${unknown}'; expected one of ${[...OPTIONS].join(', ')}`)
+  if (unknown !== undefined)
+    throw new TypeError(`unknown option '${unknown}'; expected one of ${[...OPTIONS].join(', ')}`)
   for (const name of LIMITS) {
     const value = options[name]
     if (value === undefined) continue
     if (typeof value !== 'number') throw new TypeError(`${name} must be a number, not ${typeof value}`)
     const isWhole = name !== 'maxRetries' || value === Infinity || Number.isInteger(value)
     if (!(value >= 0 && isWhole) || (name === 'timeout' && value === 0)) {
-      throw new RangeError(`${name} is ${value}; expected ${name === 'maxRetries' ? 'a whole number' : 'seconds'} from 0 on`)
+      throw new RangeError(
+        `${name} is ${value}; expected ${name === 'maxRetries' ? 'a whole number' : 'seconds'} from 0 on`,
+      )
     }
   }
   return options

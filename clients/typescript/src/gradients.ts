@@ -18,6 +18,8 @@ export type Indices = readonly number[] | Int32Array | Uint32Array | BigInt64Arr
  * await session.step({ params, grads: { w: new Int8(Int8Array.from(g, (x) => Math.round(x / scale)), scale) } })
  */
 export class Int8 {
+  readonly kind = 'int8'
+
   /**
    * @param values - The numbers row by row.
    * @param scale - A number, or one for each block of 256 elements (the last may be shorter). Sent as float32.
@@ -48,6 +50,8 @@ export class Int8 {
  * await session.step({ grads: { w: new TopK([3, 17], new Float32Array([0.5, -1])) } })
  */
 export class TopK {
+  readonly kind = 'topk'
+
   /**
    * @param indices - Indices into the flat tensor, row by row, strictly increasing.
    * @param values - The element at each index: a vector.
@@ -69,6 +73,8 @@ export class TopK {
  * const { emb } = await session.step({ grads: { emb: new Rows([3, 17], new Tensor(g, [2, 8])) } })
  */
 export class Rows<V extends TensorLike | Int8 = TensorLike | Int8> {
+  readonly kind = 'rows'
+
   /**
    * @param indices - The rows' numbers, strictly increasing.
    * @param values - A row for each index, of shape [k, …].
@@ -125,6 +131,8 @@ function indicesOf(name: string, { indices }: TopK | Rows): StoredTensor {
 function checkLength(form: string, indices: Indices, shape: readonly number[]): void {
   if (shape[0] !== indices.length) {
     const lengths = `${indices.length} indices, and values of shape [${shape.join(', ')}]`
-    throw new RangeError(`${form} has ${lengths}; expected the shape [${indices.length}${form === 'Rows' ? ', …' : ''}]`)
+    throw new RangeError(
+      `${form} has ${lengths}; expected the shape [${indices.length}${form === 'Rows' ? ', …' : ''}]`,
+    )
   }
 }

@@ -17,9 +17,16 @@ export {
 } from './errors.js'
 export type { Fetch } from './exchange.js'
 export { Int8, Rows, TopK, type Gradient, type Indices } from './gradients.js'
+export type { CallOptions } from './knowledge.js'
 export type { Clock } from './retries.js'
-export { decodeSafetensors, encodeSafetensors, type Stored, type StoredDtype, type StoredTensor } from './safetensors.js'
-export { Session, type CallOptions, type Preview } from './session.js'
+export {
+  decodeSafetensors,
+  encodeSafetensors,
+  type Stored,
+  type StoredDtype,
+  type StoredTensor,
+} from './safetensors.js'
+export { Session, type Preview } from './session.js'
 export { Sessions, type Page } from './sessions.js'
 export type {
   Changes,
@@ -48,4 +55,4 @@ export type {
   WarmupStableDecaySchedule,
 } from './settings.js'
 export type { Gradients, NewParam, NewParams, Params, StepAnswer, StepOptions, StepRequest } from './step.js'
-export { Tensor, type DataOf, type Dtype, type TensorLike } from './tensor.js'
+export { Tensor, type Dtype, type DtypeOf, type TensorData, type TensorLike } from './tensor.js'

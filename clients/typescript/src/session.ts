@@ -3,10 +3,10 @@
 import * as calls from './calls.js'
 import type { HistoryOptions, StateFile, TensorEdits } from './calls.js'
 import type { HistoryRow, Metrics, SessionInfo } from './documents.js'
-import { SessionInUse } from './errors.js'
 import type { Indices } from './gradients.js'
 import type { Loss } from './halves.js'
-import type { Call } from './retries.js'
+import { Knowledge, type CallOptions, type Caller } from './knowledge.js'
+import type { Stored } from './safetensors.js'
 import type { Changes, ForkSettings, View } from './settings.js'
 import { newParams, readStepAnswer, stepBody } from './step.js'
 import type { Gradients, NewParams, Params, StepAnswer, StepOptions, StepRequest } from './step.js'
@@ -16,18 +16,6 @@ import type { Tensor } from './tensor.js'
 const HISTORY_PAGE = 1000
 /** The most different warnings that are logged for one session. */
 const MOST_WARNINGS = 100
-
-/** The options of every call. */
-export interface CallOptions {
-  /** Ends the call with the signal's reason. The service may have made the change. */
-  signal?: AbortSignal
-}
-
-/** The part of a client that its sessions use. */
-export interface Caller {
-  run<T>(call: Call<T>, options?: CallOptions): Promise<T>
-  log(line: string): void
-}
 
 /** What a step would be answered. */
 export interface Preview<P> extends StepAnswer {
@@ -49,38 +37,35 @@ export class Session {
   warnings: readonly string[] = []
   /** The name of the answered parameters, to keep beside a checkpoint. */
   paramsDigest: string | null = null
-  #running: string | null = null
   #hasLost = false
   readonly #logged = new Set<string>()
   readonly #client: Caller
-  #info: SessionInfo
-  #etag: string | null
+  readonly #known: Knowledge
 
   /** @internal */
   constructor(client: Caller, info: SessionInfo, etag: string | null = null) {
     this.#client = client
-    this.#info = info
-    this.#etag = etag
+    this.#known = new Knowledge(client, info, etag)
   }
 
   /** The session as this client knows it. */
   get info(): SessionInfo {
-    return this.#info
+    return this.#known.info
   }
 
   /** The session's id. */
   get id(): string {
-    return this.#info.id
+    return this.#known.info.id
   }
 
   /** The number of the last step. */
   get currentStep(): number {
-    return this.#info.step
+    return this.#known.info.step
   }
 
   /** The name of the whole state: sessions with one digest step alike. */
   get digest(): string {
-    return this.#info.digest
+    return this.#known.info.digest
   }
 
   /**
@@ -109,18 +94,13 @@ export class Session {
   ): Promise<NewParams<G>>
   step(request: StepRequest & { returnParams: false }, options?: CallOptions): Promise<undefined>
   step(request: StepRequest & { returnParams?: boolean }, options?: CallOptions): Promise<unknown> {
-    return this.#alone('step', async () => {
+    return this.#known.alone('step', async () => {
       const returnParams = request.returnParams ?? true
       if (!returnParams && !this.info.hold_params) {
         throw new RangeError('returnParams: false needs a session with hold_params: the new parameters would be lost')
       }
-      const number = this.#info.step + 1
-      const wire = this.#info.wire_dtype ?? null
-      const call = calls.step(this.id, this.#body(number, request), returnParams, (stored) => {
-        const params = returnParams ? newParams(stored, request, wire) : undefined
-        return [params, readStepAnswer(stored, number)] as const
-      })
-      const [params, about] = await this.#tied(call, options)
+      const { body, read } = this.#asked(request, returnParams)
+      const { params, ...about } = await this.#known.change(calls.step(this.id, body, returnParams, read), options)
       this.#stepped(about)
       return params
     })
@@ -144,12 +124,8 @@ export class Session {
     options?: CallOptions,
   ): Promise<Preview<NewParams<G>>>
   async preview(request: StepRequest, options?: CallOptions): Promise<Preview<unknown>> {
-    const number = this.#info.step + 1
-    const wire = this.#info.wire_dtype ?? null
-    const call = calls.preview(this.id, this.#body(number, request), (stored) => {
-      return { ...readStepAnswer(stored, number), params: newParams(stored, request, wire) }
-    })
-    return this.#client.run(call, options)
+    const { body, read } = this.#asked(request, true)
+    return this.#client.run(calls.preview(this.id, body, read), options)
   }
 
   /**
@@ -189,7 +165,7 @@ export class Session {
   params<P extends Params>(options: { like: P; view?: View } & CallOptions): Promise<P>
   params(options?: { view?: View } & CallOptions): Promise<Record<string, Tensor>>
   params({ like = {}, view, ...options }: { like?: Params; view?: View } & CallOptions = {}): Promise<unknown> {
-    return Promise.resolve().then(() => this.#tied(calls.params(this.id, view, like), options))
+    return Promise.resolve().then(() => this.#known.read(calls.params(this.id, view, like), options))
   }
 
   /**
@@ -204,7 +180,7 @@ export class Session {
     rows: R,
     options?: CallOptions,
   ): Promise<{ [Name in keyof R]: Tensor }> {
-    return (await this.#tied(calls.rows(this.id, rows), options)) as { [Name in keyof R]: Tensor }
+    return (await this.#known.read(calls.rows(this.id, rows), options)) as { [Name in keyof R]: Tensor }
   }
 
   /**
@@ -215,18 +191,19 @@ export class Session {
    * await session.putParams(params)
    */
   putParams(params: Params, options?: CallOptions): Promise<void> {
-    return this.#alone('putParams', async () => this.#tied(calls.putParams(this.id, params), options))
+    return this.#known.alone('putParams', async () => this.#known.change(calls.putParams(this.id, params), options))
   }
 
   /**
    * Read the session again: after a `step_conflict`, or for `info.tensors`, which steps do not bring along.
    *
+   * @returns The session as it is now. `info` is the same from then on, unless a change was under way.
    * @throws APIStatusError `session_not_found`.
    * @example
    * const { tensors } = await session.get()
    */
   async get(options?: CallOptions): Promise<SessionInfo> {
-    return (this.#info = await this.#tied(calls.get(this.id), options))
+    return this.#known.read(calls.get(this.id), options, (info) => (this.#known.info = info))
   }
 
   /**
@@ -238,7 +215,9 @@ export class Session {
    * await session.update({ lr: 1e-4, labels: { phase: 'fine-tuning' } })
    */
   update(changes: Changes, options?: CallOptions): Promise<SessionInfo> {
-    return this.#alone('update', async () => this.#changed(await this.#tied(calls.update(this.id, changes), options)))
+    return this.#known.alone('update', async () =>
+      this.#changed(await this.#known.change(calls.update(this.id, changes), options)),
+    )
   }
 
   /**
@@ -250,8 +229,8 @@ export class Session {
    * await session.editTensors({ rename: { w: 'layer.w' }, reset: ['b'] })
    */
   editTensors(edits: TensorEdits, options?: CallOptions): Promise<SessionInfo> {
-    return this.#alone('editTensors', async () =>
-      this.#changed(await this.#tied(calls.editTensors(this.id, edits), options)),
+    return this.#known.alone('editTensors', async () =>
+      this.#changed(await this.#known.change(calls.editTensors(this.id, edits), options)),
     )
   }
 
@@ -265,10 +244,11 @@ export class Session {
    * @example
    * await session.undo()
    */
-  undo(step: number = this.#info.step, options?: CallOptions): Promise<SessionInfo> {
-    return this.#alone('undo', async () => {
-      const call = calls.ifMatch(calls.undo(this.id, step), this.#etag) // a late first try may find another such step
-      return (this.#info = await this.#tied(call, options))
+  undo(step: number = this.#known.info.step, options?: CallOptions): Promise<SessionInfo> {
+    return this.#known.alone('undo', async () => {
+      // A first try that comes late may find another step of this number.
+      const call = calls.ifMatch(calls.undo(this.id, step), this.#known.etag)
+      return (this.#known.info = await this.#known.change(call, options))
     })
   }
 
@@ -282,7 +262,7 @@ export class Session {
    * const trial = await session.fork({ labels: { lr: '0.01' } })
    */
   async fork(settings: ForkSettings = {}, options?: CallOptions): Promise<Session> {
-    const call = calls.ifMatch(calls.fork(this.id, settings), this.#etag)
+    const call = calls.ifMatch(calls.fork(this.id, settings), this.#known.etag)
     return new Session(this.#client, ...(await this.#client.run(calls.tagged(call), options)))
   }
 
@@ -307,11 +287,11 @@ export class Session {
    * await session.loadState(await readFile('state.safetensors'))
    */
   loadState(file: StateFile, options: { digest?: 'none' } & CallOptions = {}): Promise<SessionInfo> {
-    return this.#alone('loadState', async () => {
+    return this.#known.alone('loadState', async () => {
       const call = calls.loadState(this.id, file, options.digest)
-      await this.#see(options)
-      await this.#tied(call, options)
-      return this.get(options)
+      await this.#known.see(options)
+      await this.#known.change(call, options)
+      return (this.#known.info = await this.#known.see(options))
     })
   }
 
@@ -323,47 +303,26 @@ export class Session {
    * await session.delete()
    */
   delete(options?: CallOptions): Promise<void> {
-    return this.#alone('delete', async () => {
-      await this.#see(options)
-      await this.#tied(calls.remove(this.id), options)
+    return this.#known.alone('delete', async () => {
+      await this.#known.see(options)
+      await this.#known.change(calls.remove(this.id), options)
     })
   }
 
-  /** Make a change, if no other one has to wait for its answer. */
-  async #alone<T>(verb: string, change: () => Promise<T>): Promise<T> {
-    if (this.#running !== null) throw new SessionInUse(this.id, verb, this.#running)
-    this.#running = verb
-    try {
-      return await change()
-    } finally {
-      this.#running = null
+  /** Return the body of the next step, and the reader of its answer. */
+  #asked(request: StepRequest, returnParams: boolean) {
+    const { step, wire_dtype: wire = null } = this.info
+    const body = stepBody(step + 1, request, wire, (name, loss) => this.#lost(name, loss))
+    const read = (stored: Stored): Preview<unknown> => {
+      const params = returnParams ? newParams(stored, request, wire) : undefined
+      return { ...readStepAnswer(stored, step + 1), params }
     }
-  }
-
-  /** Make a call, with an `If-Match` where its method is for that; remember the answer's ETag. */
-  async #tied<T>(call: Call<T>, options?: CallOptions): Promise<T> {
-    const { method } = call.request
-    const isConditional = method === 'PUT' || method === 'PATCH' || method === 'DELETE'
-    const [result, etag] = await this.#client.run(
-      calls.tagged(isConditional ? calls.ifMatch(call, this.#etag) : call),
-      options,
-    )
-    if (etag !== null || method !== 'GET') this.#etag = etag
-    return result
-  }
-
-  /** Read the current ETag, for a call that is right whatever other clients have changed. */
-  async #see(options?: CallOptions): Promise<void> {
-    if (this.#etag !== null) await this.#tied(calls.get(this.id), options)
-  }
-
-  #body(number: number, request: StepRequest): Uint8Array<ArrayBuffer> {
-    return stepBody(number, request, this.#info.wire_dtype ?? null, (name, loss) => this.#lost(name, loss))
+    return { body, read }
   }
 
   /** Remember all but the step: the caller's parameters do not belong to another client's step. */
   #changed(info: SessionInfo): SessionInfo {
-    return (this.#info = { ...info, step: this.#info.step })
+    return (this.#known.info = { ...info, step: this.#known.info.step })
   }
 
   #stepped(answer: StepAnswer): void {
@@ -371,7 +330,7 @@ export class Session {
     this.skipped = answer.skipped
     this.warnings = answer.warnings
     this.paramsDigest = answer.params_digest
-    this.#info = { ...this.#info, step: answer.step, digest: answer.digest }
+    this.#known.info = { ...this.#known.info, step: answer.step, digest: answer.digest }
     for (const warning of answer.warnings) this.#warn(warning)
   }
 
@@ -380,7 +339,7 @@ export class Session {
     const text = warning.replace(/^step \d+: /, '')
     if (this.#logged.has(text) || this.#logged.size >= MOST_WARNINGS) return
     this.#logged.add(text)
-    this.#client.log(`session ${this.id}, step ${this.#info.step}: ${text}`)
+    this.#client.log(`session ${this.id}, step ${this.#known.info.step}: ${text}`)
   }
 
   /** Log the first loss of the wire dtype. */
@@ -392,7 +351,7 @@ export class Session {
       ...(infinities ? [`${infinities} that were finite became infinite`] : []),
     ]
     this.#client.log(
-      `session ${this.id}: of grads['${name}'], ${said.join(' and ')} on the way in ${this.#info.wire_dtype}`,
+      `session ${this.id}: of grads['${name}'], ${said.join(' and ')} on the way in ${this.#known.info.wire_dtype}`,
     )
   }
 }

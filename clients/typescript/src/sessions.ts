@@ -4,7 +4,8 @@ import * as calls from './calls.js'
 import type { ListOptions, StateFile } from './calls.js'
 import type { SessionInfo } from './documents.js'
 import type { Call } from './retries.js'
-import { Session, type CallOptions, type Caller } from './session.js'
+import type { CallOptions, Caller } from './knowledge.js'
+import { Session } from './session.js'
 import type { Changes, Optimizer, Settings } from './settings.js'
 
 /**

@@ -253,8 +253,17 @@ export interface EffectiveSettings {
 
 /** The members of a request; every other setting goes into its `hyperparameters`. */
 const FIELDS: ReadonlySet<string> = new Set([
-  'groups', 'schedule', 'clip', 'on_other_params', 'ttl_seconds', 'labels',
-  'on_non_finite', 'hold_params', 'wire_dtype', 'average', 'undo',
+  'groups',
+  'schedule',
+  'clip',
+  'on_other_params',
+  'ttl_seconds',
+  'labels',
+  'on_non_finite',
+  'hold_params',
+  'wire_dtype',
+  'average',
+  'undo',
 ] satisfies Exclude<keyof Settings, keyof Hyperparameters>[])
 
 /**

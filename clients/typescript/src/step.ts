@@ -5,7 +5,7 @@ import { indicesFrom, Int8, partsOf, Rows, TopK, type Gradient } from './gradien
 import { lossOf, type Loss } from './halves.js'
 import { decodeSafetensors, encodeSafetensors, type Stored, type StoredTensor } from './safetensors.js'
 import { asJson, type Overrides } from './settings.js'
-import { asTensor, shown, Tensor, type DataOf, type Dtype, type TensorLike } from './tensor.js'
+import { asTensor, shown, Tensor, type DtypeOf, type TensorData, type TensorLike } from './tensor.js'
 
 /** Parameters by name. */
 export type Params = Readonly<Record<string, TensorLike>>
@@ -61,7 +61,15 @@ export interface StepAnswer {
   readonly warnings: readonly string[]
 }
 
-const OPTIONS: ReadonlySet<string> = new Set(['params', 'grads', 'loss', 'lr', 'overrides', 'grad_scale', 'returnParams'])
+const OPTIONS: ReadonlySet<string> = new Set([
+  'params',
+  'grads',
+  'loss',
+  'lr',
+  'overrides',
+  'grad_scale',
+  'returnParams',
+])
 
 /**
  * Return a step's body: tensors with a gradient, and the rest as texts.
@@ -92,7 +100,9 @@ export function stepBody(
 /** Return parameters as the body that puts them. */
 export function paramsBody(params: Params): Uint8Array<ArrayBuffer> {
   const named = Object.entries(mapping('params', params))
-  return encodeSafetensors(new Map(named.map(([name, value]) => [`params/${name}`, asTensor(`params['${name}']`, value)])))
+  return encodeSafetensors(
+    new Map(named.map(([name, value]) => [`params/${name}`, asTensor(`params['${name}']`, value)])),
+  )
 }
 
 /** Return what an answer to step `number` says. Throws where it is the answer to another step. */
@@ -117,7 +127,7 @@ export function newParams(stored: Stored, request: StepRequest, wire: WireDtype)
   const stepped = gradientsOf(request).map(([name, gradient]) => {
     const param = tensorOf(stored, 'params', name)
     const isNarrowed = wire !== null && isFloat32(gradient)
-    const tensor = isNarrowed && param.dtype === wire ? new Tensor<'float32'>(param.toFloat32(), param.shape) : param
+    const tensor = isNarrowed && param.dtype === wire ? new Tensor(param.toFloat32(), param.shape) : param
     const rows = stored.tensors.get(`rows/${name}`)
     const like = paramOf(request, name) ?? (gradient instanceof Rows ? gradient.values : gradient)
     const form = formed(tensor, like)
@@ -131,7 +141,10 @@ export function readParams(body: Uint8Array, like: Params): Record<string, Tenso
   const stored = decodeSafetensors(body)
   const names = [...stored.tensors.keys()].filter((name) => name.startsWith('params/')).map((name) => name.slice(7))
   return Object.fromEntries(
-    names.map((name) => [name, formed(tensorOf(stored, 'params', name), Object.hasOwn(like, name) ? like[name] : null)]),
+    names.map((name) => [
+      name,
+      formed(tensorOf(stored, 'params', name), Object.hasOwn(like, name) ? like[name] : null),
+    ]),
   )
 }
 
@@ -161,12 +174,11 @@ function metadataOf(number: number, request: StepRequest): Record<string, string
 
 /** Return a gradient as it travels. */
 function narrowed(name: string, tensor: Tensor, wire: WireDtype, lost: (name: string, loss: Loss) => void): Tensor {
-  if (wire === null || tensor.dtype !== 'float32') return tensor
-  const exact = tensor.data as Float32Array
-  const half = Tensor.rounded(exact, wire, tensor.shape)
-  const loss = lossOf(exact, half.data as Uint16Array, wire)
+  if (wire === null || !(tensor.data instanceof Float32Array)) return tensor
+  const half = Tensor.rounded(tensor.data, wire, tensor.shape)
+  const loss = lossOf(tensor.data, half.data, wire)
   if (loss.zeros + loss.infinities > 0) lost(name, loss)
-  return half as unknown as Tensor
+  return half
 }
 
 function isFloat32(gradient: Gradient): boolean {
@@ -178,7 +190,7 @@ function tensorOf({ tensors }: Stored, section: string, name: string): Tensor {
   const stored = tensors.get(`${section}/${name}`)
   if (stored === undefined) throw new TypeError(`the answer lacks the parameter '${name}'`)
   if (stored.dtype === 'int64' || stored.dtype === 'int8') throw new TypeError(`${name} is ${stored.dtype}`)
-  return new Tensor<Dtype>(stored.data as DataOf<Dtype>, stored.shape, stored.dtype)
+  return new Tensor(stored.data as TensorData, stored.shape, stored.dtype as DtypeOf<Uint16Array>)
 }
 
 /** Return a tensor as a typed array where `like` is one and the tensor a vector. */

@@ -5,12 +5,15 @@ import { fromBfloat16, fromFloat16, toBfloat16, toFloat16 } from './halves.js'
 /** The dtypes of parameters and gradients. */
 export type Dtype = 'float64' | 'float32' | 'float16' | 'bfloat16'
 
-/** The array that holds a tensor of a dtype. JavaScript has none for the two halves: there it is their bits. */
-export type DataOf<D extends Dtype> = D extends 'float64'
-  ? Float64Array
-  : D extends 'float32'
-    ? Float32Array
-    : Uint16Array
+/** The arrays that hold tensors. JavaScript has none for the two halves: there it is their bits. */
+export type TensorData = Float64Array | Float32Array | Uint16Array
+
+/** The dtypes that an array may hold. */
+export type DtypeOf<A extends TensorData> = A extends Float64Array
+  ? 'float64'
+  : A extends Float32Array
+    ? 'float32'
+    : 'float16' | 'bfloat16'
 
 /**
  * A tensor: its numbers row by row, its shape and its dtype.
@@ -19,10 +22,10 @@ export type DataOf<D extends Dtype> = D extends 'float64'
  * const weight = new Tensor(new Float32Array(6), [2, 3])
  * const half = new Tensor(new Uint16Array([0x3f80]), [1], 'bfloat16')
  */
-export class Tensor<D extends Dtype = Dtype> {
-  readonly data: DataOf<D>
+export class Tensor<A extends TensorData = TensorData> {
+  readonly data: A
   readonly shape: readonly number[]
-  readonly dtype: D
+  readonly dtype: DtypeOf<A>
 
   /**
    * @param data - The numbers row by row; it is not copied. Halves are given as their bits, in a `Uint16Array`.
@@ -32,11 +35,11 @@ export class Tensor<D extends Dtype = Dtype> {
    * @throws RangeError for a shape of another number of elements.
    */
   constructor(
-    data: DataOf<D>,
+    data: A,
     shape: readonly number[] = [data.length],
-    ...[dtype]: D extends 'float16' | 'bfloat16' ? [dtype: D] : [dtype?: D]
+    ...[dtype]: A extends Uint16Array ? [dtype: DtypeOf<A>] : [dtype?: DtypeOf<A>]
   ) {
-    this.dtype = dtypeOf(data, dtype) as D
+    this.dtype = dtypeOf(data, dtype) as DtypeOf<A>
     checkShape(shape, data.length)
     this.data = data
     this.shape = [...shape]
@@ -46,9 +49,8 @@ export class Tensor<D extends Dtype = Dtype> {
    * Return the numbers as a new array of float32: exact for halves, rounded for float64.
    */
   toFloat32(): Float32Array<ArrayBuffer> {
-    if (this.dtype === 'float16') return fromFloat16(this.data as Uint16Array)
-    if (this.dtype === 'bfloat16') return fromBfloat16(this.data as Uint16Array)
-    return new Float32Array(this.data)
+    if (!(this.data instanceof Uint16Array)) return new Float32Array(this.data)
+    return this.dtype === 'float16' ? fromFloat16(this.data) : fromBfloat16(this.data)
   }
 
   /**
@@ -59,13 +61,12 @@ export class Tensor<D extends Dtype = Dtype> {
    * @example
    * const half = Tensor.rounded(new Float32Array([1, 2]), 'bfloat16')
    */
-  static rounded<D extends 'float16' | 'bfloat16'>(
+  static rounded(
     data: Float32Array,
-    dtype: D,
+    dtype: 'float16' | 'bfloat16',
     shape: readonly number[] = [data.length],
-  ): Tensor<D> {
-    const bits = dtype === 'float16' ? toFloat16(data) : toBfloat16(data)
-    return new Tensor<'float16' | 'bfloat16'>(bits, shape, dtype) as unknown as Tensor<D>
+  ): Tensor<Uint16Array<ArrayBuffer>> {
+    return new Tensor(dtype === 'float16' ? toFloat16(data) : toBfloat16(data), shape, dtype)
   }
 }
 
@@ -75,8 +76,8 @@ export type TensorLike = Float32Array | Float64Array | Tensor
 /** Return the tensor; a typed array is a vector. `where` names it in an error. Throws a `TypeError`. */
 export function asTensor(where: string, value: unknown): Tensor {
   if (value instanceof Tensor) return value
-  if (value instanceof Float32Array) return new Tensor<'float32'>(value)
-  if (value instanceof Float64Array) return new Tensor<'float64'>(value)
+  if (value instanceof Float32Array) return new Tensor(value)
+  if (value instanceof Float64Array) return new Tensor(value)
   throw new TypeError(
     `${where} must be a Float32Array, a Float64Array or a Tensor, not ${shown(value)}: ` +
       'for example new Tensor(new Float32Array(6), [2, 3]); a scalar has the shape []',
@@ -85,7 +86,9 @@ export function asTensor(where: string, value: unknown): Tensor {
 
 /** Return the word for a value in an error: never its elements. */
 export function shown(value: unknown): string {
-  return typeof value === 'object' && value !== null ? (value.constructor?.name ?? 'an object') : `${typeof value} ${String(value)}`
+  return typeof value === 'object' && value !== null
+    ? (value.constructor?.name ?? 'an object')
+    : `${typeof value} ${String(value)}`
 }
 
 /** Check that a shape has that many elements. */

@@ -3,8 +3,19 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
-  APIStatusError, decodeSafetensors, encodeSafetensors, Int8, Rows, Tensor, TopK,
-  type DataOf, type Dtype, type Gradient, type Stored, type StoredTensor, type TensorLike,
+  APIStatusError,
+  decodeSafetensors,
+  encodeSafetensors,
+  Int8,
+  Rows,
+  Tensor,
+  TopK,
+  type DtypeOf,
+  type Gradient,
+  type Stored,
+  type StoredTensor,
+  type TensorData,
+  type TensorLike,
 } from 'optim-client'
 import { contract, contractJson, contractNames, json, Scripted, sessionDocument } from './scripted.js'
 
@@ -19,7 +30,7 @@ function content({ tensors, metadata }: Stored): object {
 }
 
 function tensor({ data, shape, dtype }: StoredTensor): Tensor {
-  return new Tensor<Dtype>(data as DataOf<Dtype>, shape, dtype as Dtype)
+  return new Tensor(data as TensorData, shape, dtype as DtypeOf<Uint16Array>)
 }
 
 /** Return a gradient in the form that a program has it in. */
@@ -34,7 +45,9 @@ function gradientOf({ tensors }: Stored, name: string): Gradient {
 /** Return the tensors of a section by name. */
 function section<T>(stored: Stored, name: string, read: (stored: Stored, name: string) => T): Record<string, T> {
   const names = [...stored.tensors.keys()].filter((each) => each.startsWith(`${name}/`))
-  return Object.fromEntries(names.map((each) => [each.slice(name.length + 1), read(stored, each.slice(name.length + 1))]))
+  return Object.fromEntries(
+    names.map((each) => [each.slice(name.length + 1), read(stored, each.slice(name.length + 1))]),
+  )
 }
 
 for (const run of RUNS) {
@@ -58,7 +71,9 @@ for (const run of RUNS) {
         json(sessionDocument({ ...settings, step: number - 1 })),
         isRefused
           ? json(contractJson(`golden/${run}/${answer.replace('.bin', '.json')}`), 409)
-          : new Response(contract(`golden/${run}/${answer}`), { headers: { 'content-type': 'application/vnd.safetensors' } }),
+          : new Response(contract(`golden/${run}/${answer}`), {
+              headers: { 'content-type': 'application/vnd.safetensors' },
+            }),
       ])
       const session = await scripted.client.sessions.get('s')
       const params = section(wanted, 'params', (stored, name) => tensor(stored.tensors.get(`params/${name}`)!))
@@ -84,7 +99,8 @@ for (const run of RUNS) {
       for (const [name, value] of Object.entries(expected)) {
         const got = (result as Record<string, TensorLike | Rows>)[name]
         assert.deepEqual(got instanceof Rows ? got.values : got, value, name)
-        if (got instanceof Rows) assert.deepEqual(got.indices, [...answered.tensors.get(`rows/${name}`)!.data].map(Number))
+        if (got instanceof Rows)
+          assert.deepEqual(got.indices, [...answered.tensors.get(`rows/${name}`)!.data].map(Number))
       }
       assert.equal(session.skipped, answered.metadata['skipped'] === 'true')
       assert.equal(session.currentStep, Number(answered.metadata['step']))

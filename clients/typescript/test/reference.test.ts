@@ -18,9 +18,15 @@ function names(): string[] {
 test('every exported name is in the reference', () => {
   const reference = read('../../docs/clients/typescript.md')
   const words = new Set(reference.match(/\w+/g))
-  assert.deepEqual(names().filter((name) => !words.has(name) && !words.has(`${name}s`)), [])
+  assert.deepEqual(
+    names().filter((name) => !words.has(name) && !words.has(`${name}s`)),
+    [],
+  )
   assert.ok(names().length > 60)
-  assert.deepEqual(Object.keys(exported).filter((name) => !names().includes(name)), [])
+  assert.deepEqual(
+    Object.keys(exported).filter((name) => !names().includes(name)),
+    [],
+  )
 })
 
 test('every member of a class is in the reference', () => {

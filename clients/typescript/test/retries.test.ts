@@ -17,11 +17,15 @@ interface Conversation {
   end: 'result' | 'error'
 }
 
-const { rules, conversations } = contractJson<{ rules: { seconds: number }; conversations: Conversation[] }>('retries.json')
+const { rules, conversations } = contractJson<{ rules: { seconds: number }; conversations: Conversation[] }>(
+  'retries.json',
+)
 
 const ERRORS: Record<string, Error> = {
   no_answer: new TypeError('terminated', { cause: new Error('other side closed') }),
-  no_connection: new TypeError('fetch failed', { cause: Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }) }),
+  no_connection: new TypeError('fetch failed', {
+    cause: Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }),
+  }),
   untrusted_certificate: new TypeError('fetch failed', {
     cause: Object.assign(new Error('self-signed certificate'), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' }),
   }),
@@ -63,7 +67,10 @@ test('the time of retries is that of the contract', async () => {
   const ends = Array.from({ length: 40 }, () => ERRORS['no_answer']!)
   const scripted = new Scripted(ends)
   await assert.rejects(scripted.client.sessions.get('s'), { name: 'APIConnectionError' })
-  assert.equal(scripted.waits.reduce((sum, wait) => sum + wait, 0), rules.seconds)
+  assert.equal(
+    scripted.waits.reduce((sum, wait) => sum + wait, 0),
+    rules.seconds,
+  )
 })
 
 test('a number of retries alone is no limit of time', async () => {
@@ -79,7 +86,10 @@ test('all tries of a write have one key, and the next write has another', async 
   await scripted.client.sessions.create('adamw')
   const keys = scripted.sent.map(({ headers }) => headers.get('idempotency-key'))
   assert.match(keys[0]!, /^"[0-9a-f]{32}"$/)
-  assert.deepEqual(keys.map((key) => key === keys[0]), [true, true, true, false])
+  assert.deepEqual(
+    keys.map((key) => key === keys[0]),
+    [true, true, true, false],
+  )
   assert.equal(new Set(scripted.sent.map(({ headers }) => headers.get('x-request-id'))).size, 4)
 })
 

@@ -55,10 +55,10 @@ export class Scripted {
     this.client = new Client('http://service.example', {
       fetch: async (url, init) => {
         this.now += eachTryTakes
+        const end = ends.shift()
         const body = new Uint8Array(await new Response(init.body as BodyInit).arrayBuffer())
         const sent = { url, method: init.method!, headers: new Headers(init.headers), body, signal: init.signal! }
         this.sent.push(sent)
-        const end = ends.shift()
         if (end === undefined) throw new Error('the script is over')
         if (end instanceof Error) throw end
         return typeof end === 'function' ? await end(sent) : end
