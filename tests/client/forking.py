@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import numpy as np
 import psutil
-from optim_client import AsyncClient, Client
+from optim_client import AsyncClient, Client, StepConflict
 
 STEPS = 30
 HANG_SECONDS = 60
@@ -139,6 +139,23 @@ def threads_under_way(url: str) -> None:
     for thread in threads:
         thread.join()
     expect(wrong, [])
+
+
+def one_session(url: str) -> None:
+    """Fork while a step of the session has its turn: the child may step, and the stale parent gets a conflict."""
+    client = Client(url, max_retries=0)
+    session = client.sessions.create("sgd", lr=1.0)
+    session.step(value(3), value(1))
+    with session._turn.step(session):
+        joined(forked(lambda: expect(session.step(value(2), value(1))["w"][0], 1.0)))
+    try:
+        session.step(value(2), value(0.5))
+    except StepConflict as conflict:
+        expect((session.info.step, conflict.current_step), (1, 2))
+    else:
+        raise AssertionError("the parent's step was taken beside the child's")
+    expect(session.get().step, 2)
+    expect(session.step(value(1), value(1))["w"][0], 0.0)
 
 
 def files(url: str) -> None:

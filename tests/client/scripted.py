@@ -57,11 +57,12 @@ class ScriptedServer:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 outer.seen.append(Seen(self.command, self.path, headers, body))
                 answer = outer.script.popleft()
+                standard = {} if answer is None else outer.standard_headers(answer, headers)
                 if answer is None or outer._closing.wait(answer.late):
                     self.close_connection = True
                     return
                 self.send_response_only(answer.status)
-                for name, value in {**outer.standard_headers(answer), **answer.headers}.items():
+                for name, value in {**standard, **answer.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(answer.body[: answer.cut])
@@ -76,10 +77,10 @@ class ScriptedServer:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
-    def standard_headers(self, answer: Answer) -> dict[str, str]:
+    def standard_headers(self, answer: Answer, of: Mapping[str, str]) -> dict[str, str]:
         """Return the length of an answer, and the id of its request if that had one."""
         headers = {"Content-Length": str(len(answer.body))}
-        request_id = self.seen[answer.echo].headers.get("x-request-id")
+        request_id = (of if answer.echo == -1 else self.seen[answer.echo].headers).get("x-request-id")
         return headers if request_id is None else {**headers, "X-Request-ID": request_id}
 
     def __enter__(self) -> Self:

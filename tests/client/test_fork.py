@@ -23,7 +23,8 @@ def assert_right(name: str, url: str, **environment: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "program", ["same_values", "same_values_async", "locks_held", "threads_under_way", "files", "own_transport"]
+    "program",
+    ["same_values", "same_values_async", "locks_held", "threads_under_way", "one_session", "files", "own_transport"],
 )
 def test_processes_share_a_client_and_no_connection(program: str, server: Server) -> None:
     assert_right(program, server.url)

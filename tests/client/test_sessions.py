@@ -1,8 +1,13 @@
 """The sessions of a service: created, listed, found, and followed page by page."""
 
 import json
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+import numpy as np
+import pytest
+from optim_client import IdempotencyMismatch, SessionNotFound
 
 from tests.client.conftest import Connect
 from tests.client.documents import SESSION
@@ -56,3 +61,46 @@ def test_a_listed_session_has_its_size_and_get_its_tensors(client: Any) -> None:
     assert listed.info.state_bytes > 0
     read = listed.get()
     assert (len(read.tensors), read.tensor_count, read.state_bytes) == (len(some_params()), len(some_params()), None)
+
+
+def test_a_creation_with_a_key_is_found_again(client: Any) -> None:
+    key = f"run-7 {uuid4()}"
+    session = client.sessions.create("sgd", lr=0.5, labels={"b": "2", "a": "1"}, idempotency_key=key)
+    session.step({"w": np.float32(1)}, {"w": np.float32(1)})
+    again = client.sessions.create("sgd", labels={"a": "1", "b": "2"}, lr=0.5, idempotency_key=key)
+    assert (again.id, again.info.step) == (session.id, 1)
+    again.step({"w": np.float32(0.5)}, {"w": np.float32(1)})
+    with pytest.raises(IdempotencyMismatch, match="use a new key"):
+        client.sessions.create("sgd", lr=0.25, idempotency_key=key)
+    session.delete()
+    with pytest.raises(SessionNotFound):
+        client.sessions.create("sgd", lr=0.5, labels={"b": "2", "a": "1"}, idempotency_key=key)
+
+
+def test_a_fork_with_a_key_is_found_again(client: Any) -> None:
+    session, key = client.sessions.create("sgd", lr=0.5), str(uuid4())
+    fork = session.fork(labels={"trial": "1"}, idempotency_key=key)
+    session.step({"w": np.float32(1)}, {"w": np.float32(1)})
+    assert session.fork(labels={"trial": "1"}, idempotency_key=key).id == fork.id
+    with pytest.raises(IdempotencyMismatch):
+        session.fork(labels={"trial": "2"}, idempotency_key=key)
+    assert session.fork(labels={"trial": "1"}).id not in (fork.id, session.id)
+
+
+def test_a_creation_by_state_with_a_key_is_repeatable(client: Any, tmp_path: Path) -> None:
+    session, key = client.sessions.create("sgd", lr=0.5), str(uuid4())
+    session.save_state(tmp_path / "state")
+    made = [client.sessions.create_from_state(tmp_path / "state", idempotency_key=key).id for _ in range(2)]
+    assert made[0] == made[1] != session.id
+    session.step({"w": np.float32(1)}, {"w": np.float32(1)})
+    session.save_state(tmp_path / "state")
+    with pytest.raises(IdempotencyMismatch):
+        client.sessions.create_from_state(tmp_path / "state", idempotency_key=key)
+
+
+@pytest.mark.parametrize("bad", ["", "a" * 256, 'a"b', "a\nb", "schlüssel"])
+def test_a_key_that_no_header_carries_is_refused(client: Any, bad: str) -> None:
+    with pytest.raises(ValueError, match="idempotency_key must be 1 to 255 printable ASCII characters"):
+        client.sessions.create("sgd", idempotency_key=bad)
+    with pytest.raises(TypeError, match="idempotency_key must be a string, not 7"):
+        client.sessions.create("sgd", idempotency_key=7)

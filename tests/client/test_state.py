@@ -22,7 +22,7 @@ def test_a_step_moves_what_the_client_knows() -> None:
     assert np.array_equal(params["w"], W["w"])
     assert (state.info.step, state.digest, state.skipped) == (42, "new", False)
     assert state.metrics == Metrics(**METRICS)
-    assert repr(state) == "<SessionState s-1 adamw at step 42>"
+    assert repr(state) == "<SessionState s-1 adamw at step 42, lr 0.001, 1 tensor of 8 bytes>"
 
 
 def test_the_answer_has_the_order_of_the_gradients() -> None:

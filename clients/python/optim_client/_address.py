@@ -21,6 +21,7 @@ FORMS: Mapping[str, re.Pattern[str]] = {
 """The form of an address, by its scheme."""
 LOCAL = frozenset({"memory", "lmdb"})
 """The schemes of a service that runs in this process."""
+NAMES_A_PATH = LOCAL | {"unix"}
 PORTS = range(1, 65536)
 
 
@@ -32,7 +33,7 @@ def base_url(given: str | None) -> str:
     form = FORMS.get(scheme_of(url))
     if form is None or form.fullmatch(url) is None:
         raise ValueError(
-            f"unknown base_url {_shown(url)!r}; expected one of http://…, https://…, unix:///PATH, memory:, lmdb:PATH. "
+            f"unknown base_url {shown(url)!r}; expected one of http://…, https://…, unix:///PATH, memory:, lmdb:PATH. "
             "For another "
             "store start the service with `optim serve` and give its URL"
         )
@@ -65,11 +66,11 @@ def url_of(url: str) -> httpx2.URL:
     try:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL as error:
-        raise ValueError(f"base_url {_shown(url)!r} cannot be read: {error}") from None
+        raise ValueError(f"base_url {shown(url)!r} cannot be read: {error}") from None
     if not parsed.host:
-        raise ValueError(f"base_url {_shown(url)!r} names no host")
+        raise ValueError(f"base_url {shown(url)!r} names no host")
     if parsed.port is not None and parsed.port not in PORTS:
-        raise ValueError(f"base_url {_shown(url)!r} has port {parsed.port}; expected 1 to {PORTS[-1]}")
+        raise ValueError(f"base_url {shown(url)!r} has port {parsed.port}; expected 1 to {PORTS[-1]}")
     return parsed
 
 
@@ -94,7 +95,9 @@ def _stripped(text: str | None) -> str:
     return (text or "").strip().removeprefix(BYTE_ORDER_MARK).strip()
 
 
-def _shown(url: str) -> str:
-    """Return the address without its password."""
+def shown(url: str) -> str:
+    """Return the address without its password and its query."""
+    if scheme_of(url) in NAMES_A_PATH:
+        return url
     scheme, mark, rest = url.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+    return f"{scheme}{mark}{rest.rpartition('@')[2].partition('?')[0]}"

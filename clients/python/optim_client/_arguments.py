@@ -9,6 +9,9 @@ from numpy.typing import ArrayLike
 
 V = TypeVar("V")
 
+LONGEST_KEY = 255
+"""The most characters of an idempotency key."""
+
 
 def number(name: str, value: SupportsFloat) -> float:
     """Return the number as a float, also one of NumPy or of another library. Raises `TypeError`."""
@@ -42,6 +45,18 @@ def indices(name: str, value: ArrayLike) -> list[int]:
         found: list[int] = array.tolist()
         return found
     raise TypeError(f"{name} must be a list of whole numbers, such as [3, 17], not {value!r:.80}")
+
+
+def idempotency_key(value: str) -> str:
+    """Return the key. Raises `TypeError`, and `ValueError` for one that no header can carry."""
+    if not isinstance(value, str):
+        raise TypeError(f"idempotency_key must be a string, not {value!r:.80}")
+    if not 1 <= len(value) <= LONGEST_KEY or not (value.isascii() and value.isprintable()) or '"' in value:
+        raise ValueError(
+            f"idempotency_key must be 1 to {LONGEST_KEY} printable ASCII characters without a double quote, such as "
+            f"'run-7', not {value!r:.80}"
+        )
+    return value
 
 
 def as_json(name: str, value: object) -> Any:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar, Unpack
 
 from optim_client import _calls
+from optim_client._address import shown
+from optim_client._async_turn import AsyncTurn
 from optim_client._files import replacing, sync
 from optim_client._protocol import Call
 from optim_client._state import SessionState
@@ -19,6 +21,8 @@ T = TypeVar("T")
 class AsyncCaller(Protocol):
     """The part of a client that its sessions use."""
 
+    base_url: str
+
     async def _run(self, call: Call[T]) -> T:
         """Make a call; return its result."""
 
@@ -27,8 +31,9 @@ class AsyncSessionStorage(SessionState):
     """The verbs for a session's settings, its tensors and its whole state."""
 
     def __init__(self, client: AsyncCaller, info: SessionInfo, etag: str | None = None) -> None:
-        super().__init__(info, etag)
+        super().__init__(info, etag, shown(client.base_url))
         self._client: AsyncCaller = client
+        self._turn = AsyncTurn()
 
     async def get(self) -> SessionInfo:
         """Read the session again: after a `StepConflict`, or for `info.tensors`, which steps do not bring along.
@@ -42,7 +47,8 @@ class AsyncSessionStorage(SessionState):
         Example:
             print((await session.get()).tensors)
         """
-        return self._learned(await self._client._run(self._tied(_calls.get(self.id))))
+        async with self._turn.call():
+            return self._learned(await self._client._run(self._tied(_calls.get(self.id))))
 
     async def update(self, **changes: Unpack[Changes]) -> SessionInfo:
         """Change settings from the next step on, if the session is still as this client knows it.
@@ -62,7 +68,8 @@ class AsyncSessionStorage(SessionState):
         Example:
             await session.update(lr=1e-4, labels={"phase": "fine-tuning"})
         """
-        return self._changed(await self._client._run(self._tied(_calls.update(self.id, changes))))
+        async with self._turn.call():
+            return self._changed(await self._client._run(self._tied(_calls.update(self.id, changes))))
 
     async def edit_tensors(
         self, *, rename: Mapping[str, str] | None = None, remove: Collection[str] = (), reset: Collection[str] = ()
@@ -86,7 +93,8 @@ class AsyncSessionStorage(SessionState):
             await session.edit_tensors(rename={"w": "layer.w"}, reset=["b"])
         """
         call = _calls.edit_tensors(self.id, rename or {}, remove, reset)
-        return self._changed(await self._client._run(self._tied(call)))
+        async with self._turn.call():
+            return self._changed(await self._client._run(self._tied(call)))
 
     async def delete(self) -> None:
         """Delete the session as it is now, with its state and its history.
@@ -97,8 +105,9 @@ class AsyncSessionStorage(SessionState):
         Example:
             await session.delete()
         """
-        await self._see()
-        await self._client._run(self._tied(_calls.delete(self.id)))
+        async with self._turn.call():
+            await self._see()
+            await self._client._run(self._tied(_calls.delete(self.id)))
 
     async def save_state(self, path: str | os.PathLike[str]) -> None:
         """Download the whole state into a file, which is replaced wholly or not at all.
@@ -135,10 +144,11 @@ class AsyncSessionStorage(SessionState):
             await session.save_state(path)
             await session.load_state(path)
         """
-        await self._see()
-        with await asyncio.to_thread(Path(path).open, "rb") as file:
-            await self._client._run(self._tied(_calls.put_state(self.id, file, digest)))
-        return await self.get()
+        async with self._turn.call():
+            await self._see()
+            with await asyncio.to_thread(Path(path).open, "rb") as file:
+                await self._client._run(self._tied(_calls.put_state(self.id, file, digest)))
+            return self._learned(await self._client._run(self._tied(_calls.get(self.id))))
 
     async def undo(self, step: int | None = None) -> SessionInfo:
         """Undo the session's last step, if the session is still as this client knows it: go back to the state before.
@@ -158,7 +168,8 @@ class AsyncSessionStorage(SessionState):
             await session.step(params, grads)  # of client.sessions.create("adamw", undo=1)
             await session.undo()
         """
-        return self._learned(await self._client._run(self._undo(step)))
+        async with self._turn.call():
+            return self._learned(await self._client._run(self._undo(step)))
 
     async def _see(self) -> None:
         """Read the current ETag, for a call that is right whatever other clients have changed."""

@@ -56,15 +56,18 @@ def optimizers() -> Call[dict[str, OptimizerInfo]]:
     return Call(Request("GET", "/v1/optimizers"), _optimizers)
 
 
-def create(optimizer: str, settings: Settings) -> Call[SessionInfo]:
-    """Return the call that creates a session. Raises `TypeError` and `ValueError`."""
-    body = _json({"optimizer": _arguments.as_json("optimizer", optimizer), **document(settings)})
-    return Call(Request("POST", "/v1/sessions", headers=_writes(JSON), body=body), _session)
+def create(optimizer: str, settings: Settings, key: str | None = None) -> Call[SessionInfo]:
+    """Return the call that creates a session. Raises `TypeError` and `ValueError`.
+
+    The order of the settings does not matter for a repetition with the same key.
+    """
+    body = _json({"optimizer": _arguments.as_json("optimizer", optimizer), **document(settings)}, sort_keys=True)
+    return Call(Request("POST", "/v1/sessions", headers=_writes(JSON, key), body=body), _session)
 
 
-def create_from_state(file: BinaryIO) -> Call[SessionInfo]:
-    """Return the call that creates a session from a saved state."""
-    return Call(Request("POST", "/v1/sessions", headers=_writes(SAFETENSORS), body=file), _session)
+def create_from_state(file: BinaryIO, key: str | None = None) -> Call[SessionInfo]:
+    """Return the call that creates a session from a saved state. Raises `TypeError` and `ValueError`."""
+    return Call(Request("POST", "/v1/sessions", headers=_writes(SAFETENSORS, key), body=file), _session)
 
 
 def list_sessions(
@@ -94,10 +97,10 @@ def update(session_id: str, changes: Changes) -> Call[SessionInfo]:
     return Call(Request("PATCH", _path(session_id), headers=_writes(JSON), body=body), _session)
 
 
-def fork(session_id: str, settings: ForkSettings) -> Call[SessionInfo]:
+def fork(session_id: str, settings: ForkSettings, key: str | None = None) -> Call[SessionInfo]:
     """Return the call that creates a session in the state of another one. Raises `TypeError` and `ValueError`."""
-    body = _json({name: _arguments.as_json(name, value) for name, value in settings.items()})
-    return Call(Request("POST", _path(session_id, "fork"), headers=_writes(JSON), body=body), _session)
+    body = _json({name: _arguments.as_json(name, value) for name, value in settings.items()}, sort_keys=True)
+    return Call(Request("POST", _path(session_id, "fork"), headers=_writes(JSON, key), body=body), _session)
 
 
 def undo(session_id: str, step: int) -> Call[SessionInfo]:
@@ -206,13 +209,14 @@ def _path(session_id: str, *below: str) -> str:
     return "/".join(["/v1/sessions", quote(session_id, safe=""), *below])
 
 
-def _writes(media_type: str) -> dict[str, str]:
-    return {"content-type": media_type, **_key()}
+def _writes(media_type: str, key: str | None = None) -> dict[str, str]:
+    return {"content-type": media_type, **_key(key)}
 
 
-def _key() -> dict[str, str]:
-    """Return the header of one idempotency key, which goes over all tries of a call."""
-    return {"idempotency-key": f'"{uuid.uuid4().hex}"'}
+def _key(given: str | None = None) -> dict[str, str]:
+    """Return the header of the idempotency key, or of a new one, which goes over all tries of a call."""
+    key = uuid.uuid4().hex if given is None else _arguments.idempotency_key(given)
+    return {"idempotency-key": f'"{key}"'}
 
 
 def _etag(response: Response) -> str | None:
@@ -229,8 +233,8 @@ def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+def _json(value: Mapping[str, Any], *, sort_keys: bool = False) -> bytes:
+    return json.dumps(value, allow_nan=False, separators=(",", ":"), sort_keys=sort_keys).encode()
 
 
 def _nothing(_: Response) -> None:

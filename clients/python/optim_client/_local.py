@@ -7,8 +7,9 @@ imported when a client first asks for it: it is not a dependency of this library
 import asyncio
 import importlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -91,11 +92,15 @@ class _Service:
         self._lock = threading.Lock()
 
     def exchange(self, request: Request, timeout: httpx2.Timeout) -> Future[Outcome]:
-        """Begin an exchange on the service's loop. Raises `RuntimeError` after `close` and after a fork."""
+        """Begin an exchange on the service's loop. Raises `RuntimeError` after `close` and after a fork.
+
+        The body is copied first: the exchange goes on when its caller is interrupted, who may then change the arrays.
+        """
+        own = replace(request, body=_http.whole(request.body)) if isinstance(request.body, Sequence) else request
         with self._lock:
             if self._refusal:
                 raise RuntimeError(self._refusal)
-            return asyncio.run_coroutine_threadsafe(self._exchange(request, timeout), self._loop)
+            return asyncio.run_coroutine_threadsafe(self._exchange(own, timeout), self._loop)
 
     def close(self) -> None:
         """Stop the service and wait for its end. A later call does no more."""

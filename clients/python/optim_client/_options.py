@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import httpx2
 
-from optim_client._address import is_local, url_of
+from optim_client._address import is_local, shown, url_of
 from optim_client._http import Timeout
 from optim_client._protocol import Patience
 
@@ -75,6 +75,9 @@ class Options:
         if retry_seconds is not None or max_retries is not None:
             other.patience = _patience(retry_seconds, max_retries)
         return other
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {shown(self.base_url)}, retries {self.patience}>"
 
     def __copy__(self) -> Self:
         return self.with_options()

@@ -39,7 +39,8 @@ class SessionParams(SessionStorage):
         Example:
             params = held.params()
         """
-        return self._client._run(self._params(like, view))
+        with self._turn.call():
+            return self._client._run(self._params(like, view))
 
     def rows(self, rows: Mapping[str, ArrayLike]) -> Arrays:
         """Return some rows of the parameters of a session that holds them, as the next step will find them.
@@ -58,7 +59,8 @@ class SessionParams(SessionStorage):
         Example:
             some = held.rows({"w": [0, 1]})
         """
-        return self._client._run(self._rows(rows))
+        with self._turn.call():
+            return self._client._run(self._rows(rows))
 
     def put_params(self, params: Tree) -> None:
         """Give its parameters to a session that holds them, if it is still as this client knows it.
@@ -75,7 +77,8 @@ class SessionParams(SessionStorage):
         Example:
             held.put_params(params)
         """
-        self._client._run(self._put_params(params))
+        with self._turn.call():
+            self._client._run(self._put_params(params))
 
 
 class SessionSteps(SessionParams):
@@ -140,17 +143,17 @@ class SessionSteps(SessionParams):
             TensorMismatch: A tensor has another shape or dtype than before.
             InvalidSession: An override is unknown, out of range, or needs other moments.
             NonFinite: A gradient has a NaN or an infinity, and the session rejects those.
+            StepUnderWay: Another thread or task is stepping the session, which holds no parameters. Nothing was sent.
             APIConnectionError: No answer came; the same call again is applied once.
-            TypeError: `grads` is missing, an array has another dtype, or an option is unknown or no number.
-                Nothing was sent.
+            TypeError: `grads` is missing, or an array or an option has a wrong type. Nothing was sent.
             ValueError: No parameter has a gradient, two arrays have one name, or the new parameters would be lost:
                 `return_params` is false and the session does not hold them. Nothing was sent.
 
         Example:
             params = session.step(params, grads, loss=0.53)
         """
-        call = self._step(params, grads, return_params=return_params, **options)
-        return self._client._run(call)
+        with self._turn.step(self):
+            return self._client._run(self._step(params, grads, return_params=return_params, **options))
 
     def preview(self, params: Tree | None = None, grads: Tree | None = None, **options: Unpack[StepOptions]) -> Preview:
         """Compute the next step without taking it: nothing is kept, neither in the service nor here.

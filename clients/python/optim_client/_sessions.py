@@ -50,6 +50,9 @@ class SessionList:
         page = self._client._run(_calls.list_sessions(limit, cursor, labels, optimizer))
         return Page([Session(self._client, info) for info in page.sessions], page.next_cursor, page.unreadable)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._client!r}>"
+
     def find(
         self, *, labels: Mapping[str, str] | None = None, optimizer: Optimizer | None = None
     ) -> Iterator["Session"]:
@@ -82,11 +85,15 @@ class SessionList:
 class Sessions(SessionList):
     """The sessions of a service: `client.sessions`. Iterate over it for all of them, newest first."""
 
-    def create(self, optimizer: Optimizer, **settings: Unpack[Settings]) -> "Session":
+    def create(
+        self, optimizer: Optimizer, *, idempotency_key: str | None = None, **settings: Unpack[Settings]
+    ) -> "Session":
         """Create a session.
 
         Args:
             optimizer: The name of the update rule.
+            idempotency_key: A name of your own for this creation, such as "run-7": a program that makes the same call
+                again, also after a crash, gets the same session as it is now. Without it, each call makes a session.
             settings: Hyperparameters (`lr`, `weight_decay`, …) and the session's other settings (`schedule`, `clip`,
                 `groups`, `labels`, `hold_params`, …), by name; the service has the defaults.
 
@@ -96,34 +103,40 @@ class Sessions(SessionList):
         Raises:
             InvalidSession: A setting is unknown, of the wrong type, or out of range.
             QuotaExceeded: The tenant has reached its limit of sessions.
+            IdempotencyMismatch: The key was used for other settings, or for another call.
+            SessionNotFound: The key's session was deleted, or has expired.
             TypeError: JSON lacks a setting's type. Nothing was sent.
-            ValueError: A setting is NaN or infinite. Nothing was sent.
+            ValueError: A setting is NaN or infinite, or no header can carry the key. Nothing was sent.
 
         Example:
-            session = client.sessions.create("adamw", lr=1e-3, labels={"run": "mnist-3"})
+            session = client.sessions.create("adamw", lr=1e-3, idempotency_key="mnist-3")
         """
-        return self._session(_calls.create(optimizer, settings))
+        return self._session(_calls.create(optimizer, settings, idempotency_key))
 
-    def create_from_state(self, path: str | os.PathLike[str]) -> "Session":
+    def create_from_state(self, path: str | os.PathLike[str], *, idempotency_key: str | None = None) -> "Session":
         """Create a session from a saved state, with its settings, counts and labels.
 
         Args:
             path: A file of `save_state`.
+            idempotency_key: As for `create()`; the same call has the same file.
 
         Returns:
             A new session, at the step of the file.
 
         Raises:
             InvalidState: The file is not what its digest says.
+            IdempotencyMismatch: The key was used for another file, or for another call.
+            SessionNotFound: The key's session was deleted, or has expired.
             BadRequest: The file cannot be read as a state.
             OSError: The file cannot be read.
+            ValueError: No header can carry the key. Nothing was sent.
 
         Example:
             session.save_state(path)
             copy = client.sessions.create_from_state(path)
         """
         with Path(path).open("rb") as file:
-            return self._session(_calls.create_from_state(file))
+            return self._session(_calls.create_from_state(file, idempotency_key))
 
     def get(self, session_id: str, *, step: int | None = None) -> "Session":
         """Return a session as it is now.
@@ -186,7 +199,11 @@ class Sessions(SessionList):
 
 
 class Session(SessionSteps):
-    """One training run's optimizer, made by `client.sessions`. For one step at a time, from one place at a time."""
+    """One training run's optimizer, made by `client.sessions`. It takes one step at a time.
+
+    Its calls may come from many threads. With `hold_params` one step waits for another; without, a second one raises
+    `StepUnderWay`.
+    """
 
     _client: "Client"
 
@@ -198,10 +215,11 @@ class Session(SessionSteps):
         """Return the session's client. A session from a pickle has a client of its own, which must be closed."""
         return self._client
 
-    def fork(self, **settings: Unpack[ForkSettings]) -> "Session":
+    def fork(self, *, idempotency_key: str | None = None, **settings: Unpack[ForkSettings]) -> "Session":
         """Make a session in the same state, if this one is still as this client knows it. Neither changes the other.
 
         Args:
+            idempotency_key: As for `create()`: the same call gets the same fork, also if this session has moved on.
             settings: `labels` and `ttl_seconds`; those that are left out are this session's.
 
         Returns:
@@ -211,12 +229,16 @@ class Session(SessionSteps):
             PreconditionFailed: Another client has changed the session.
             QuotaExceeded: The tenant has reached its limit of sessions or of state.
             InvalidSession: A setting is unknown, of the wrong type, or out of range.
+            IdempotencyMismatch: The key was used for other settings, or for another call.
+            SessionNotFound: The key's fork was deleted, or has expired.
             TypeError: JSON lacks a setting's type. Nothing was sent.
-            ValueError: A setting is NaN or infinite. Nothing was sent.
+            ValueError: A setting is NaN or infinite, or no header can carry the key. Nothing was sent.
 
         Example:
             trial = session.fork(labels={"lr": "0.01"})
             trial.update(lr=0.01)
         """
-        info, etag = self._client._run(_calls.tagged(self._conditional(_calls.fork(self.id, settings))))
+        call = _calls.fork(self.id, settings, idempotency_key)
+        with self._turn.call():
+            info, etag = self._client._run(_calls.tagged(self._conditional(call)))
         return Session(self._client, info, etag)

@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any, TypeVar, Unpack
+from typing import Any, SupportsFloat, TypeVar, Unpack
 
 from numpy.typing import ArrayLike
 
@@ -12,6 +12,7 @@ from optim_client import _calls
 from optim_client._gradients import Parts, parts_of, with_indices
 from optim_client._halves import Loss
 from optim_client._protocol import Call
+from optim_client._shown import facts, line, table
 from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
 from optim_client._trees import Tree, flattened, rebuilt
 from optim_client.documents import Metrics, Preview, SessionInfo
@@ -30,17 +31,19 @@ log = logging.getLogger("optim_client")
 class SessionState:
     """The state of a session as its client knows it.
 
-    `info.step` and `info.digest` follow every step; the rest of `info` is as of the last `get()`. `metrics`, `skipped`,
-    `warnings` and `params_digest` are of the last step that this client took.
+    `info.step`, `info.skipped_steps` and `info.digest` follow every step; the rest of `info` is as of the last `get()`.
+    `loss`, `metrics`, `skipped`, `warnings` and `params_digest` are of the last step that this client took.
     """
 
-    def __init__(self, info: SessionInfo, etag: str | None = None) -> None:
+    def __init__(self, info: SessionInfo, etag: str | None = None, address: str = "") -> None:
         self.info = info
+        self.loss: float | None = None
         self.metrics: Metrics | None = None
         self.skipped = False
         self.warnings: list[str] = []
         self.params_digest: str | None = None
         self._etag = etag
+        self._address = address
         self._logged: set[str] = set()
         self._has_lost = False
 
@@ -55,7 +58,10 @@ class SessionState:
         return self.info.digest
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.id} {self.info.optimizer} at step {self.info.step}>"
+        return line(type(self).__name__, self.id, facts(self.info, self.metrics, self.loss, self._address))
+
+    def _repr_html_(self) -> str:
+        return table(type(self).__name__, self.id, facts(self.info, self.metrics, self.loss, self._address))
 
     def _tied(self, call: Call[T]) -> Call[T]:
         """Return the call with an `If-Match` where it changes the session; its answer's ETag is remembered."""
@@ -96,7 +102,8 @@ class SessionState:
         number, parts = self.info.step + 1, parts_of(sent)
         narrow, others = self._narrowed(parts.floats), parts.others
         call = _calls.step(self.id, number, beside, narrow, others=others, return_params=return_params, **options)
-        taken = self._tied(call.then(lambda answer: self._stepped(answer, list(sent) if return_params else [])))
+        names, loss = list(sent) if return_params else [], options.get("loss")
+        taken = self._tied(call.then(lambda answer: self._stepped(answer, names, loss)))
         if not return_params:
             return taken.then(lambda _: None)
         return taken.then(lambda after: self._rebuilt(whole, after, parts))
@@ -132,14 +139,16 @@ class SessionState:
             log.warning("session %s: of grads[%r], %s on the way in %s", self.id, name, loss, wire_dtype)
         return sent
 
-    def _stepped(self, answer: _calls.Stepped, names: list[str]) -> Arrays:
+    def _stepped(self, answer: _calls.Stepped, names: list[str], loss: SupportsFloat | None) -> Arrays:
         """Remember the answer to a step; return its parameters of these names."""
         params = {name: answer.params[name] for name in names}
+        self.loss = None if loss is None else float(loss)
         self.metrics, self.skipped = answer.metrics, answer.skipped
         self.warnings, self.params_digest = answer.warnings, answer.params_digest
         self.info = replace(
             self.info,
             step=self.info.step if answer.skipped else answer.step,
+            skipped_steps=self.info.skipped_steps + answer.skipped,
             digest=answer.digest,
         )
         self._log(answer.warnings)

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Literal, Protocol, TypeVar, Unpack
 
 from optim_client import _calls
+from optim_client._address import shown
 from optim_client._files import replacing
 from optim_client._protocol import Call
 from optim_client._state import SessionState
+from optim_client._turn import Turn
 from optim_client.documents import SessionInfo
 from optim_client.settings import Changes
 
@@ -18,6 +20,8 @@ T = TypeVar("T")
 class Caller(Protocol):
     """The part of a client that its sessions use."""
 
+    base_url: str
+
     def _run(self, call: Call[T]) -> T:
         """Make a call; return its result."""
 
@@ -26,8 +30,9 @@ class SessionStorage(SessionState):
     """The verbs for a session's settings, its tensors and its whole state."""
 
     def __init__(self, client: Caller, info: SessionInfo, etag: str | None = None) -> None:
-        super().__init__(info, etag)
+        super().__init__(info, etag, shown(client.base_url))
         self._client: Caller = client
+        self._turn = Turn()
 
     def get(self) -> SessionInfo:
         """Read the session again: after a `StepConflict`, or for `info.tensors`, which steps do not bring along.
@@ -41,7 +46,8 @@ class SessionStorage(SessionState):
         Example:
             print(session.get().tensors)
         """
-        return self._learned(self._client._run(self._tied(_calls.get(self.id))))
+        with self._turn.call():
+            return self._learned(self._client._run(self._tied(_calls.get(self.id))))
 
     def update(self, **changes: Unpack[Changes]) -> SessionInfo:
         """Change settings from the next step on, if the session is still as this client knows it.
@@ -61,7 +67,8 @@ class SessionStorage(SessionState):
         Example:
             session.update(lr=1e-4, labels={"phase": "fine-tuning"})
         """
-        return self._changed(self._client._run(self._tied(_calls.update(self.id, changes))))
+        with self._turn.call():
+            return self._changed(self._client._run(self._tied(_calls.update(self.id, changes))))
 
     def edit_tensors(
         self, *, rename: Mapping[str, str] | None = None, remove: Collection[str] = (), reset: Collection[str] = ()
@@ -85,7 +92,8 @@ class SessionStorage(SessionState):
             session.edit_tensors(rename={"w": "layer.w"}, reset=["b"])
         """
         call = _calls.edit_tensors(self.id, rename or {}, remove, reset)
-        return self._changed(self._client._run(self._tied(call)))
+        with self._turn.call():
+            return self._changed(self._client._run(self._tied(call)))
 
     def delete(self) -> None:
         """Delete the session as it is now, with its state and its history.
@@ -96,8 +104,9 @@ class SessionStorage(SessionState):
         Example:
             session.delete()
         """
-        self._see()
-        self._client._run(self._tied(_calls.delete(self.id)))
+        with self._turn.call():
+            self._see()
+            self._client._run(self._tied(_calls.delete(self.id)))
 
     def save_state(self, path: str | os.PathLike[str]) -> None:
         """Download the whole state into a file, which is replaced wholly or not at all.
@@ -133,10 +142,11 @@ class SessionStorage(SessionState):
             session.save_state(path)
             session.load_state(path)
         """
-        self._see()
-        with Path(path).open("rb") as file:
-            self._client._run(self._tied(_calls.put_state(self.id, file, digest)))
-        return self.get()
+        with self._turn.call():
+            self._see()
+            with Path(path).open("rb") as file:
+                self._client._run(self._tied(_calls.put_state(self.id, file, digest)))
+            return self._learned(self._client._run(self._tied(_calls.get(self.id))))
 
     def undo(self, step: int | None = None) -> SessionInfo:
         """Undo the session's last step, if the session is still as this client knows it: go back to the state before.
@@ -156,7 +166,8 @@ class SessionStorage(SessionState):
             session.step(params, grads)  # of client.sessions.create("adamw", undo=1)
             session.undo()
         """
-        return self._learned(self._client._run(self._undo(step)))
+        with self._turn.call():
+            return self._learned(self._client._run(self._undo(step)))
 
     def _see(self) -> None:
         """Read the current ETag, for a call that is right whatever other clients have changed."""

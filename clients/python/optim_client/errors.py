@@ -6,6 +6,7 @@
     │   └── ForeignAnswer             the answer to another request
     ├── InvalidAnswer                 a success that cannot be read
     ├── StepMismatch                  `sessions.get(id, step=…)` found the session at another step
+    ├── StepUnderWay                  another thread or task is stepping the session
     └── APIStatusError                a refusal: a class for each status, and for codes that need one
         ├── BadRequest           ── MalformedQuery
         ├── Authentication  PreconditionFailed  BodyTooLarge  Misdirected  RateLimited
@@ -68,6 +69,22 @@ class StepMismatch(OptimError):
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, int, int]]:
         return type(self), (self.session_id, self.wanted, self.current_step)
+
+
+class StepUnderWay(OptimError):
+    """Another thread or task is stepping the session, which holds no parameters. Nothing was sent."""
+
+    def __init__(self, session_id: str, number: int) -> None:
+        super().__init__(
+            f"step {number} of session {session_id} is under way in another thread or task, and a second one needs the "
+            "parameters that it will answer: wait for it. To step from several threads, create the session with "
+            "hold_params=True (then one step waits for another), or give each thread a session.fork() of its own"
+        )
+        self.session_id = session_id
+        self.number = number
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, int]]:
+        return type(self), (self.session_id, self.number)
 
 
 class APIStatusError(OptimError):

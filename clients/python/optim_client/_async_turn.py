@@ -1,0 +1,31 @@
+"""The turns of an async session: `_turn.py` with `await`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from optim_client._per_loop import PerLoop
+from optim_client._turn import Steppable, Steps
+
+
+class AsyncTurn(Steps):
+    """A session's turn, for many tasks: the next call waits for the end of the one before."""
+
+    def after_fork(self) -> None:
+        """Forget the calls that are under way: they are the parent's."""
+        super().after_fork()
+        self._turns = PerLoop(asyncio.Lock)
+
+    @asynccontextmanager
+    async def call(self) -> AsyncIterator[None]:
+        """Wait for the session's turn, and hold it."""
+        async with self._turns.get():
+            yield
+
+    @asynccontextmanager
+    async def step(self, session: Steppable) -> AsyncIterator[None]:
+        """Hold the session's turn for a step. Raises `StepUnderWay`."""
+        with self._only(session.info):
+            async with self.call():
+                with self._answered(session.info):
+                    yield
