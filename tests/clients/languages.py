@@ -4,12 +4,13 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-CLIENTS = Path(__file__).parents[2] / "clients"
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
 class Language:
-    """A client. Its commands run in its folder: first `build`, then its own `tests`; `prove` starts the prover.
+    """A client. Its commands run in its folder: first `build`, then its own `tests`; `prove` starts the prover,
+    if any.
 
     The tests find a service, of which they may do what they like, at `OPTIM_BASE_URL`.
     """
@@ -25,11 +26,15 @@ class Language:
     resends: frozenset[int] = frozenset()
     """The statuses after which its platform sends the same request once more, on a new connection."""
 
+    home: str = "clients"
+    """The folder above its own."""
+
     @property
     def folder(self) -> Path:
-        return CLIENTS / self.name
+        return ROOT / self.home / self.name
 
 
+NPM = ("npm", "--prefix", str(ROOT / "clients/typescript"))
 GO = ("env", "GOFLAGS=-mod=mod", "GOTOOLCHAIN=local", "GOPROXY=off", "go")
 
 LANGUAGES = {
@@ -74,6 +79,17 @@ LANGUAGES = {
             tests=(("npm", "test"),),
             tools=("node",),
             resends=frozenset({421}),  # as the standard of `fetch` says
+        ),
+        Language(
+            "browser",
+            (),
+            build=((*NPM, "ci", "--no-audit", "--no-fund"), (*NPM, "run", "build")),
+            tests=(
+                (sys.executable, "-m", "pip", "install", "--quiet", "--group", f"{ROOT}/pyproject.toml:browser"),
+                (sys.executable, "-m", "pytest", "-q", f"{ROOT}/tests/browser"),
+            ),
+            tools=("node", "chromium"),
+            home="examples",
         ),
     )
 }

@@ -105,8 +105,10 @@ def test_git_ignores_what_an_example_leaves() -> None:
 
 
 def test_every_example_has_a_row() -> None:
-    named = {re.findall(r"\((.*?)\)", row[0])[0] for row in rows(read("examples/README.md"))}
-    assert named == {file.name for file in (ROOT / "examples").iterdir() if file.suffix in (".py", ".sh", ".mjs")}
+    named = {re.findall(r"\[`(.*?)`\]", row[0])[0] for row in rows(read("examples/README.md"))}
+    folder = ROOT / "examples"
+    pages = {file.parent.name for file in folder.glob("*/README.md")}
+    assert named == pages | {file.name for file in folder.iterdir() if file.suffix in (".py", ".sh", ".mjs")}
 
 
 @pytest.mark.parametrize("document", [d for d in DOCUMENTS if blocks(d.read_text("utf-8"), "python")], ids=name_of)

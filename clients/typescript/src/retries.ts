@@ -94,7 +94,7 @@ export async function perform<T>(
     const headers = outcome instanceof APIConnectionError ? new Headers() : outcome.headers
     const wait = tries <= patience.retries ? waitBefore(error, headers, tries, left, patience.random) : null
     if (wait === null) throw error
-    if (tries === 1) patience.log(`${name}: ${error.message}; trying again, ${limitsOf(patience)}`)
+    if (tries === 1) patience.log(`${said(name, error)}; trying again, ${limitsOf(patience)}`)
     await clock.sleep(wait, signal)
   }
 }
@@ -158,6 +158,11 @@ function retryAfter(headers: Headers): number | null {
 /** Return an HTTP date in milliseconds, else NaN. */
 function dateOf(text: string): number {
   return / GMT$/.test(text) ? Date.parse(text) : NaN
+}
+
+/** Return the error's message after the call's name, which one of a connection begins with itself. */
+function said(name: string, error: APIConnectionError | APIStatusError): string {
+  return error instanceof APIConnectionError ? error.message : `${name}: ${error.message}`
 }
 
 function limitsOf({ seconds, retries }: Patience): string {
