@@ -23,7 +23,7 @@ def to_array(tensor: torch.Tensor) -> NDArray[Any]:
 
     Raises `ImportError` for bfloat16 without ml_dtypes.
     """
-    here = tensor.detach().cpu().contiguous()
+    here = tensor.detach().cpu().resolve_neg().contiguous()
     if here.dtype != torch.bfloat16:
         plain: NDArray[Any] = here.numpy()
         return plain
@@ -35,6 +35,11 @@ def to_array(tensor: torch.Tensor) -> NDArray[Any]:
 
 def to_tensor(array: NDArray[Any]) -> torch.Tensor:
     """Return a copy of the array as a tensor."""
+    return as_tensor(array.copy())
+
+
+def as_tensor(array: NDArray[Any]) -> torch.Tensor:
+    """Return the array as a tensor with the same memory."""
     if array.dtype.name == "bfloat16":
-        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
-    return torch.from_numpy(array.copy())
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(array)

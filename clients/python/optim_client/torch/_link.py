@@ -1,0 +1,182 @@
+"""The link of an optimizer to its session: opens it, keeps its settings and parameters up to date, and takes steps."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from optim_client._client import Client
+from optim_client._gradients import Rows
+from optim_client._sessions import Session
+from optim_client.documents import SessionInfo
+from optim_client.torch import _param_groups
+from optim_client.torch._arrays import NAMES, as_tensor
+from optim_client.torch._grads import gradients
+from optim_client.torch._held import Held
+from optim_client.torch._memory import Params, Staging
+from optim_client.torch._param_groups import ParamGroups, Values
+from optim_client.torch._saved import state_of, with_values, write_state
+
+Answer = Mapping[str, Any]
+Send = Callable[[], Answer]
+
+
+class Link:
+    """A session that stands for param groups. Nothing here changes a parameter but `finish` and `read_params`."""
+
+    def __init__(self, session: Session, defaults: Mapping[str, Any], known: Values) -> None:
+        self.session = session
+        self._defaults = defaults
+        self._known = known
+        self._staging = Staging()
+        self._held = Held(self._staging)
+
+    @property
+    def rule(self) -> str:
+        """Return the name of the session's rule."""
+        return self.session.info.optimizer
+
+    @property
+    def holds(self) -> bool:
+        """Return whether the session holds the parameters."""
+        return self.session.info.hold_params
+
+    def begin(self, param_groups: ParamGroups, loss: Any, grad_scale: Any) -> Send:
+        """Bring the session up to date; return the function that sends the step, and answers the new parameters."""
+        params = _param_groups.named(param_groups)
+        listed = self._known["groups"]
+        grads = gradients(params, self.rule, listed, self._staging, rows=self.holds)
+        if not grads:
+            return dict
+        options = {name: _param_groups.plain(value) for name, value in (("loss", loss), ("grad_scale", grad_scale))}
+        options["overrides"] = self.follow(param_groups) or None
+        beside = None
+        if self.holds:
+            self.put(self._held.changed(params))
+        else:
+            beside = self._staging.arrays({name: params[name] for name in grads})
+        return lambda: self.session.step(beside, grads, **options)
+
+    def follow(self, param_groups: ParamGroups) -> Values:
+        """Return the overrides for a step of these param groups. Changes the session where overrides cannot do it."""
+        wanted = _param_groups.settings(self.rule, param_groups, self._defaults)
+        changes = _param_groups.overrides(self._known, wanted)
+        if changes is None:
+            if self.rule == "sgd":
+                self._reset_momentum(wanted)
+            self.session.update(**wanted)
+            self._known, changes = wanted, {}
+        return changes
+
+    def _reset_momentum(self, wanted: Values) -> None:
+        """Reset the tensors of SGD's groups that get a momentum, or lose it: torch, too, begins the buffer anew."""
+        pairs = zip(self._known["groups"], wanted["groups"], strict=False)
+        changed = {str(i) for i, (old, new) in enumerate(pairs) if bool(old["momentum"]) != bool(new["momentum"])}
+        if changed:
+            tensors = self.session.get().tensors
+            self.session.edit_tensors(reset=[name for name in tensors if name.partition("/")[0] in changed])
+
+    def put(self, params: Params) -> None:
+        """Put these parameters into the session, if there are any."""
+        if params:
+            arrays = self._staging.arrays(params)
+            self.session.put_params(arrays)
+            self._held.put(params, arrays)
+
+    def finish(self, param_groups: ParamGroups, answer: Answer) -> None:
+        """Write the answered parameters into torch's memory."""
+        params = _param_groups.named(param_groups)
+        rows = {name: new for name, new in answer.items() if isinstance(new, Rows)}
+        dense = {name: new for name, new in answer.items() if name not in rows}
+        self._staging.write(params, dense)
+        for name, new in rows.items():
+            _write_rows(params[name], new)
+        if self.holds and answer:
+            self._held.answered(params, dense)
+            self._held.answered_rows(params, rows)
+
+    def load(self, state_dict: Mapping[str, Any], param_groups: ParamGroups) -> list[dict[str, Any]]:
+        """Put a state of torch into the session; return its groups as they hold here."""
+        saved = state_of(self.session, state_dict, param_groups)
+        new = with_values(param_groups, state_dict["param_groups"])
+        self.follow(new)
+        write_state(self.session, saved)
+        if self.holds:
+            params = _param_groups.named(param_groups)
+            self._held.put(params, self._staging.arrays(params))
+        return new
+
+    def read_params(self, param_groups: ParamGroups) -> None:
+        """Write the parameters that the session holds into torch's memory."""
+        params = _param_groups.named(param_groups)
+        held = self.session.params()
+        known = {name: held[name] for name in params if name in held}
+        self._staging.write(params, known)
+        self._held.put({name: params[name] for name in known}, known)
+
+    def check_answered_last(self, param_groups: ParamGroups) -> None:
+        """Raise `ParamsConflict` unless the parameters are those that the session answered last."""
+        params, session = _param_groups.named(param_groups), self.session
+        seen = {name: params[name] for name, tensor in session.info.tensors.items() if tensor.step}
+        if seen:
+            arrays, said = self._staging.arrays(seen), session.info.on_other_params
+            session.update(on_other_params="reject")
+            try:
+                session.preview(arrays, {name: np.zeros_like(array) for name, array in arrays.items()})
+            finally:
+                session.update(on_other_params=said)  # type: ignore[arg-type]
+
+
+def found_session(client: Client | None, session: Session | str | None) -> Session | None:
+    """Return the session that was given, or whose id was."""
+    return (client or Client()).sessions.get(session) if isinstance(session, str) else session
+
+
+def opened(
+    rule: str,
+    param_groups: ParamGroups,
+    defaults: Mapping[str, Any],
+    client: Client | None,
+    session: Session | str | None,
+) -> Link:
+    """Return the link to a new session, or to that one. Raises `ValueError` if the session is for other parameters."""
+    wanted = _param_groups.settings(rule, param_groups, defaults)
+    found = found_session(client, session)
+    if found is None:
+        new = (client or Client()).sessions.create(rule, hold_params=True, **wanted)  # type: ignore[arg-type]
+        return Link(new, defaults, wanted)
+    info = found.get()
+    check_fits(info, rule, _param_groups.named(param_groups))
+    link = Link(found, defaults, wanted)
+    if any((info.groups if name == "groups" else info.hyperparameters.get(name)) != wanted[name] for name in wanted):
+        found.update(**wanted)
+    return link
+
+
+def check_fits(info: SessionInfo, rule: str, params: Params) -> None:
+    """Raise `ValueError` unless the session is of that rule, without a schedule, and of tensors like the parameters."""
+    where = f"session {info.id}"
+    if info.optimizer != rule:
+        raise ValueError(f"{where} is of {info.optimizer}, and this optimizer is {rule}")
+    if info.schedule is not None:
+        raise ValueError(f"{where} has a schedule, and here a torch.optim.lr_scheduler decides: update(schedule=None)")
+    for name, tensor in info.tensors.items():
+        if name not in params:
+            there = ", ".join(list(params)[:3])
+            raise ValueError(
+                f"{where} has a tensor {name!r}, and no parameter has this name (there are {there}, …): pass the same "
+                "named parameters in the same param groups, or rename its tensors by session.edit_tensors"
+            )
+        ours = (tuple(params[name].shape), NAMES.get(params[name].dtype))
+        if ours != (tuple(tensor.shape), tensor.dtype):
+            raise ValueError(
+                f"{where}: {name!r} has the shape {list(tensor.shape)} and is {tensor.dtype}, and the parameter has "
+                f"{list(ours[0])} and is {ours[1]}"
+            )
+
+
+def _write_rows(param: torch.Tensor, new: Rows) -> None:
+    with torch.no_grad():
+        indices, values = torch.from_numpy(np.asarray(new.indices)), as_tensor(np.asarray(new.values))
+        param.index_copy_(0, indices.to(param.device), values.to(param.device))

@@ -1,0 +1,80 @@
+"""Torch's tensors as NumPy arrays, and arrays back into tensors. Contiguous memory of the CPU is not copied.
+
+A tensor of an accelerator passes through host memory that is made once for it, pinned where there is an accelerator to
+pin it for.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from optim_client._tensors import BFLOAT16, EXTRA
+from optim_client.torch._arrays import NAMES, as_tensor, to_array
+
+BITS: Mapping[int, np.dtype[Any]] = {2: np.dtype("<i2"), 4: np.dtype("<i4"), 8: np.dtype("<i8")}
+"""The integer dtypes by their size: arrays are the same if their bits are."""
+
+Params = Mapping[str, torch.Tensor]
+Array = NDArray[Any]
+
+
+def check_dtype(name: str, tensor: torch.Tensor) -> None:
+    """Raise `TypeError` if the service has no such dtype, `ImportError` if this process lacks it."""
+    if tensor.dtype not in NAMES:
+        raise TypeError(f"parameter {name!r} is {tensor.dtype}; expected {', '.join(NAMES.values())}")
+    if tensor.dtype == torch.bfloat16 and not BFLOAT16:
+        raise ImportError(f"parameter {name!r} is bfloat16, which needs ml_dtypes: {EXTRA}")
+
+
+def same_bits(one: Array, other: Array) -> bool:
+    """Return whether two contiguous arrays of one shape and dtype are equal, to the bit (a NaN equals itself)."""
+    bits = BITS[one.itemsize]
+    return np.array_equal(one.reshape(-1).view(bits), other.reshape(-1).view(bits))
+
+
+class Staging:
+    """The way between tensors and arrays, with the host memory of tensors on an accelerator."""
+
+    def __init__(self) -> None:
+        self._host: dict[str, torch.Tensor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle no memory."""
+        return {"_host": {}}
+
+    def arrays(self, tensors: Params) -> dict[str, Array]:
+        """Return the tensors as arrays. They may be views: they are to be used before the tensors change."""
+        host = {name: self._hosted(name, tensor.detach()) for name, tensor in tensors.items()}
+        for device in {tensor.device for tensor in tensors.values()} - {torch.device("cpu")}:
+            torch.accelerator.synchronize(device)
+        return {name: to_array(tensor) for name, tensor in host.items()}
+
+    def write(self, tensors: Params, arrays: Mapping[str, Array]) -> None:
+        """Copy each array into the tensor of its name."""
+        with torch.no_grad():
+            for name, array in arrays.items():
+                tensor, source = tensors[name], as_tensor(array)
+                if not is_on_cpu(tensor):
+                    source = self._room(name, tensor).copy_(source)
+                tensor.copy_(source, non_blocking=True)
+
+    def _hosted(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        if is_on_cpu(tensor):
+            return tensor
+        return self._room(name, tensor).copy_(tensor, non_blocking=True)
+
+    def _room(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the tensor's host memory."""
+        room = self._host.get(name)
+        if room is None or room.shape != tensor.shape or room.dtype != tensor.dtype:
+            pinned = torch.accelerator.is_available()
+            room = self._host[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
+        return room
+
+
+def is_on_cpu(tensor: torch.Tensor) -> bool:
+    """Return whether the tensor is in the process's own memory."""
+    return bool(tensor.device.type == "cpu")
