@@ -94,10 +94,12 @@ def test_a_skipped_step_returns_the_parameters_unnumbered(client: Any) -> None:
     session = client.sessions.create("sgd", lr=0.1, on_non_finite="skip")
     w = {"w": np.float32([1, 2])}
     assert bits(session.step(w, {"w": np.float32([np.inf, 0])})) == bits(w)
+    session.step(w, {"w": np.float32([np.inf, 0])})  # the same step again, which is answered and not counted
     assert session.skipped
     assert not np.isfinite(session.metrics.grad_norm)
     session.step(w, w)
     assert not session.skipped
+    assert session.info.skipped_steps == 1
     assert (session.get().step, session.info.skipped_steps) == (1, 1)
     assert [(row.step, row.skipped) for row in session.history()] == [(0, True), (1, False)]
 

@@ -11,6 +11,7 @@ from optim_client._async_client import AsyncClient
 from optim_client._async_sessions import AsyncSession, AsyncSessions
 from optim_client._client import Client
 from optim_client._gradients import Int8, Rows, TopK
+from optim_client._progress import progress
 from optim_client._sessions import Session, Sessions
 from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, Preview, SessionInfo, TensorInfo
 from optim_client.errors import (
@@ -105,4 +106,5 @@ __all__ = [
     "TopK",
     "UndoUnavailable",
     "UnprocessableEntity",
+    "progress",
 ]

@@ -39,6 +39,7 @@ class Stepped:
     metrics: Metrics
     params_digest: str | None = None
     warnings: list[str] = field(default_factory=list)
+    replayed: bool = False
 
 
 def tagged(call: Call[T]) -> Call[tuple[T, str | None]]:
@@ -275,9 +276,9 @@ def _stepped(response: Response) -> Stepped:
     skipped = json.loads(metadata["skipped"])
     metrics = Metrics.read(json.loads(metadata["metrics"]))
     warnings = json.loads(metadata.get("warnings", "[]"))
-    return Stepped(
-        params, int(metadata["step"]), skipped, metadata["digest"], metrics, metadata.get("params_digest"), warnings
-    )
+    step, digest, params_digest = int(metadata["step"]), metadata["digest"], metadata.get("params_digest")
+    replayed = response.headers.get("idempotent-replayed") == "true"
+    return Stepped(params, step, skipped, digest, metrics, params_digest, warnings, replayed)
 
 
 def _of_step(number: int, answer: Stepped) -> Stepped:

@@ -142,13 +142,14 @@ class SessionState:
     def _stepped(self, answer: _calls.Stepped, names: list[str], loss: SupportsFloat | None) -> Arrays:
         """Remember the answer to a step; return its parameters of these names."""
         params = {name: answer.params[name] for name in names}
+        newly_skipped = answer.skipped and not (answer.replayed and self.skipped)
         self.loss = None if loss is None else float(loss)
         self.metrics, self.skipped = answer.metrics, answer.skipped
         self.warnings, self.params_digest = answer.warnings, answer.params_digest
         self.info = replace(
             self.info,
             step=self.info.step if answer.skipped else answer.step,
-            skipped_steps=self.info.skipped_steps + answer.skipped,
+            skipped_steps=self.info.skipped_steps + newly_skipped,
             digest=answer.digest,
         )
         self._log(answer.warnings)
