@@ -1,3 +1,5 @@
+//go:build !(armbe || arm64be || mips || mips64 || ppc || ppc64 || s390 || s390x || sparc || sparc64)
+
 // Package optim is the Go client of Optim Service, an optimizer that is called over HTTP. You send parameters and
 // gradients, and get the new parameters back. Every step is durable and applied exactly once.
 //
@@ -10,6 +12,9 @@
 //
 // Errors are *StatusError (the service refused), *NoAnswerError (no answer came, after all retries) and
 // *InvalidAnswerError (something else answered). Arguments that cannot be sent are plain errors.
+//
+// It sends arrays from their own memory as safetensors, which is little-endian, so it does not build for big-endian
+// machines.
 package optim
 
 import (
@@ -103,10 +108,11 @@ type Clock struct {
 // New returns a client of the service at a URL. An empty one stands for the environment's OPTIM_BASE_URL, or else
 // http://127.0.0.1:8000.
 func New(baseURL string, options ...Option) *Client {
-	for _, url := range []string{os.Getenv("OPTIM_BASE_URL"), "http://127.0.0.1:8000"} {
-		if baseURL == "" {
-			baseURL = url
-		}
+	if baseURL == "" {
+		baseURL = os.Getenv("OPTIM_BASE_URL")
+	}
+	if baseURL == "" {
+		baseURL = "http://127.0.0.1:8000"
 	}
 	c := &Client{
 		base:     strings.TrimRight(baseURL, "/"),
@@ -278,8 +284,8 @@ func (s *Session) learn(info Info) {
 	s.info = info
 }
 
-// Step takes one optimizer step. Pass nil as params where the session holds its parameters. A tensor without a gradient
-// is not stepped, and not answered.
+// Step takes one optimizer step. Pass nil as params where the session holds its parameters. A parameter without a
+// gradient is not stepped, and comes back as it is.
 //
 // After a *NoAnswerError, also one of a ctx that ended, call Step again with the same arguments: the step is applied
 // once, whatever happened. Do not change the arrays until Step returns.
@@ -296,6 +302,11 @@ func (s *Session) Step(ctx context.Context, params, grads Tensors, options ...St
 		}
 		if err != nil {
 			return nil, err
+		}
+		for name, param := range params {
+			if _, ok := answer.Params[name]; !ok {
+				answer.Params[name] = param
+			}
 		}
 		s.stepped(answer)
 		return answer, nil
@@ -374,7 +385,7 @@ func (s *Session) Params(ctx context.Context) (Tensors, error) {
 
 // PutParams gives its parameters to a session that holds them, if it is still as this client knows it.
 func (s *Session) PutParams(ctx context.Context, params Tensors) error {
-	body, err := encode(map[string]Tensors{"params": params}, nil)
+	body, err := encode(map[string]Tensors{"params/": params}, nil)
 	if err != nil {
 		return err
 	}
@@ -411,22 +422,29 @@ func (s *Session) SaveState(ctx context.Context, path string) error {
 	return err
 }
 
-// LoadState uploads a state file into this session, which goes on from the step in the file.
+// LoadState uploads a state file into this session as it is now. It goes on from the step in the file.
 func (s *Session) LoadState(ctx context.Context, path string) (Info, error) {
 	body, err := fileContent(path)
 	if err != nil {
 		return Info{}, err
 	}
 	return inTurn(ctx, s, func() (Info, error) {
-		if err := s.do(ctx, write("PUT", s.path("state"), body), readNothing); err != nil {
+		_, err := s.reread(ctx, get(s.path()))
+		if err == nil {
+			err = s.do(ctx, write("PUT", s.path("state"), body), readNothing)
+		}
+		if err != nil {
 			return Info{}, err
 		}
 		return s.reread(ctx, get(s.path()))
 	})
 }
 
-// Delete deletes the session, with its state and its history, if it is still as this client knows it.
+// Delete deletes the session as it is now, with its state and its history.
 func (s *Session) Delete(ctx context.Context) error {
+	if _, err := s.Refresh(ctx); err != nil {
+		return err
+	}
 	return s.call(ctx, write("DELETE", s.path(), content{}), readNothing)
 }
 
@@ -539,7 +557,13 @@ type Answer struct {
 }
 
 // Metrics are the numbers of a step. They may be NaN or infinite.
-type Metrics struct{ LR, GradNorm, UpdateNorm, ParamNorm, ClipScale float64 }
+type Metrics struct {
+	LR         float64
+	GradNorm   float64
+	UpdateNorm float64
+	ParamNorm  float64
+	ClipScale  float64
+}
 
 // UnmarshalJSON reads numbers that may be the strings "NaN", "Infinity" and "-Infinity".
 func (m *Metrics) UnmarshalJSON(text []byte) error {
@@ -615,7 +639,7 @@ func WithoutParams() StepOption { return func(s *step) { s.minimal = true } }
 // Beside adds tensors of another kind to the gradients: "rows" for gradients of some rows, "at" and "scale" for
 // compressed ones.
 func Beside(kind string, tensors Tensors) StepOption {
-	return func(s *step) { s.tensors[kind] = tensors }
+	return func(s *step) { s.tensors[kind+"/"] = tensors }
 }
 
 func withNumber(name string, number float64) StepOption {
@@ -630,12 +654,12 @@ type step struct {
 }
 
 func newStep(params, grads Tensors) *step {
-	s := &step{tensors: map[string]Tensors{"grads": grads}, metadata: map[string]string{}}
+	s := &step{tensors: map[string]Tensors{"grads/": grads}, metadata: map[string]string{}}
 	if len(grads) > 0 && params != nil {
-		s.tensors["params"] = Tensors{}
+		s.tensors["params/"] = Tensors{}
 		for name := range grads {
 			if param, ok := params[name]; ok {
-				s.tensors["params"][name] = param
+				s.tensors["params/"][name] = param
 			}
 		}
 	}
@@ -643,7 +667,7 @@ func newStep(params, grads Tensors) *step {
 }
 
 func (s *step) request(path string, number int) (request, error) {
-	if len(s.tensors["grads"]) == 0 {
+	if len(s.tensors["grads/"]) == 0 {
 		return request{}, errors.New("optim: a step needs a gradient")
 	}
 	s.metadata["step"] = strconv.Itoa(number)
@@ -1047,6 +1071,8 @@ const (
 	I8   DType = "I8"
 )
 
+var sizes = map[DType]int{F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I8: 1}
+
 // A Tensor is an array of any shape, row by row. A scalar has the shape []int{}.
 type Tensor struct {
 	DType DType
@@ -1085,6 +1111,7 @@ func (t Tensor) Float64() []float64 {
 	return data
 }
 
+// below returns the tensors whose names begin with a prefix, without it.
 func (all Tensors) below(prefix string) Tensors {
 	found := Tensors{}
 	for name, tensor := range all {
@@ -1095,33 +1122,31 @@ func (all Tensors) below(prefix string) Tensors {
 	return found
 }
 
-// bytes returns the tensor's own memory, and the size of an element.
-func (t Tensor) bytes() (memory []byte, size int, err error) {
-	dtype := t.DType
+// bytes returns the tensor's own memory, if it fits dtype and shape.
+func (t Tensor) bytes() ([]byte, error) {
 	switch data := t.Data.(type) {
 	case []float64:
-		memory, size, dtype = bytesOf(data), 8, F64
+		return t.fitting(bytesOf(data), F64)
 	case []float32:
-		memory, size, dtype = bytesOf(data), 4, F32
-	case []int64:
-		memory, size, dtype = bytesOf(data), 8, I64
-	case []int8:
-		memory, size, dtype = bytesOf(data), 1, I8
+		return t.fitting(bytesOf(data), F32)
 	case []uint16:
-		memory, size = bytesOf(data), 2
-		if dtype != F16 {
-			dtype = BF16
+		return t.fitting(bytesOf(data), F16, BF16)
+	case []int64:
+		return t.fitting(bytesOf(data), I64)
+	case []int8:
+		return t.fitting(bytesOf(data), I8)
+	}
+	return nil, fmt.Errorf("its data are %T; expected []float64, []float32, []uint16, []int64 or []int8", t.Data)
+}
+
+func (t Tensor) fitting(memory []byte, dtypes ...DType) ([]byte, error) {
+	length, ok := product(t.Shape)
+	for _, dtype := range dtypes {
+		if ok && t.DType == dtype && length*sizes[dtype] == len(memory) {
+			return memory, nil
 		}
-	default:
-		return nil, 0, fmt.Errorf("its data are %T; expected []float64, []float32, []uint16, []int64 or []int8", t.Data)
 	}
-	if dtype != t.DType {
-		return nil, 0, fmt.Errorf("its data are %T, which are not %q", t.Data, t.DType)
-	}
-	if length, ok := product(t.Shape); !ok || length*size != len(memory) {
-		return nil, 0, fmt.Errorf("it has %d elements, which do not fit its shape %v", len(memory)/size, t.Shape)
-	}
-	return memory, size, nil
+	return nil, fmt.Errorf("%T of %d bytes does not fit the dtype %q and the shape %v", t.Data, len(memory), t.DType, t.Shape)
 }
 
 func bytesOf[T float64 | float32 | uint16 | int64 | int8](data []T) []byte {
@@ -1131,7 +1156,7 @@ func bytesOf[T float64 | float32 | uint16 | int64 | int8](data []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&data[0])), len(data)*int(unsafe.Sizeof(data[0])))
 }
 
-// product returns the number of elements of a shape, unless it is none.
+// product returns the number of elements of a shape, unless that is malformed.
 func product(shape []int) (int, bool) {
 	n := 1
 	for _, length := range shape {
@@ -1143,7 +1168,7 @@ func product(shape []int) (int, bool) {
 	return n, true
 }
 
-func newTensor(dtype DType, shape []int, length int) (Tensor, error) {
+func zeros(dtype DType, shape []int, length int) Tensor {
 	t := Tensor{DType: dtype, Shape: shape}
 	switch dtype {
 	case F64:
@@ -1156,33 +1181,21 @@ func newTensor(dtype DType, shape []int, length int) (Tensor, error) {
 		t.Data = make([]int64, length)
 	case I8:
 		t.Data = make([]int8, length)
-	default:
-		return t, fmt.Errorf("unknown dtype %q", dtype)
 	}
-	return t, nil
+	return t
 }
 
-// swap reverses the bytes of each element where the machine is big-endian; safetensors is little-endian.
-func swap(memory []byte, size int) {
-	if one := []uint16{1}; bytesOf(one)[0] == 1 {
-		return
-	}
-	for ; len(memory) > 0; memory = memory[size:] {
-		for i, j := 0, size-1; i < j; i, j = i+1, j-1 {
-			memory[i], memory[j] = memory[j], memory[i]
-		}
-	}
-}
-
+// An entry is a tensor in a header.
 type entry struct {
-	DType   DType  `json:"dtype"`
-	Shape   []int  `json:"shape"`
-	Offsets [2]int `json:"data_offsets"`
+	DType DType  `json:"dtype"`
+	Shape []int  `json:"shape"`
+	Place [2]int `json:"data_offsets"`
 }
 
-// WriteSafetensors writes tensors and metadata as safetensors: the same bytes for the same content.
+// WriteSafetensors writes tensors, by their full names such as params/w, and metadata: the same bytes for the same
+// content.
 func WriteSafetensors(w io.Writer, tensors Tensors, metadata map[string]string) error {
-	body, err := encodeAll(tensors, metadata)
+	body, err := encode(map[string]Tensors{"": tensors}, metadata)
 	if err != nil {
 		return err
 	}
@@ -1193,90 +1206,69 @@ func WriteSafetensors(w io.Writer, tensors Tensors, metadata map[string]string) 
 	return err
 }
 
-// encode names tensors by kind and name, such as params/w.
-func encode(kinds map[string]Tensors, metadata map[string]string) (content, error) {
-	all := Tensors{}
-	for kind, tensors := range kinds {
-		for name, tensor := range tensors {
-			all[kind+"/"+name] = tensor
-		}
-	}
-	return encodeAll(all, metadata)
-}
-
-// encodeAll returns a body that is read from the tensors' own memory. Wide elements come first, so that all are aligned.
-func encodeAll(tensors Tensors, metadata map[string]string) (content, error) {
+// encode returns a body that is read from the tensors' own memory. The names have prefixes, such as params/. Wide
+// elements come first, so that all are aligned.
+func encode(tensors map[string]Tensors, metadata map[string]string) (content, error) {
+	header, memory := map[string]any{}, map[string][]byte{}
 	var names []string
-	memory, sizes := map[string][]byte{}, map[string]int{}
-	for name, tensor := range tensors {
-		if !utf8.ValidString(name) {
-			return content{}, fmt.Errorf("optim: the name %q is not UTF-8", name)
+	for prefix, some := range tensors {
+		for name, tensor := range some {
+			name = prefix + name
+			data, err := tensor.bytes()
+			if err == nil && !utf8.ValidString(name) {
+				err = errors.New("its name is not UTF-8")
+			}
+			if err != nil {
+				return content{}, fmt.Errorf("optim: %q: %w", name, err)
+			}
+			names = append(names, name)
+			memory[name] = data
+			header[name] = &entry{DType: tensor.DType, Shape: append([]int{}, tensor.Shape...)}
 		}
-		var err error
-		if memory[name], sizes[name], err = tensor.bytes(); err != nil {
-			return content{}, fmt.Errorf("optim: %s: %w", name, err)
-		}
-		names = append(names, name)
 	}
 	sort.Slice(names, func(i, j int) bool {
-		if a, b := sizes[names[i]], sizes[names[j]]; a != b {
-			return a > b
-		}
-		return names[i] < names[j]
+		a, b := sizes[header[names[i]].(*entry).DType], sizes[header[names[j]].(*entry).DType]
+		return a > b || (a == b && names[i] < names[j])
 	})
-	header, end := map[string]any{}, 0
-	if len(metadata) > 0 {
-		header["__metadata__"] = metadata
-	}
+	end, parts := 0, [][]byte{nil}
 	for _, name := range names {
 		start := end
 		end += len(memory[name])
-		header[name] = entry{tensors[name].DType, append([]int{}, tensors[name].Shape...), [2]int{start, end}}
+		header[name].(*entry).Place = [2]int{start, end}
+		parts = append(parts, memory[name])
+	}
+	if len(metadata) > 0 {
+		header["__metadata__"] = metadata
 	}
 	text, err := json.Marshal(header)
 	if err != nil {
 		return content{}, fmt.Errorf("optim: %w", err)
 	}
 	text = append(text, bytes.Repeat([]byte(" "), (8-len(text)%8)%8)...)
-	head := append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...)
-	open := func() (io.ReadCloser, error) {
-		parts := [][]byte{head}
-		for _, name := range names {
-			parts = append(parts, littleEndian(memory[name], sizes[name]))
-		}
-		return &parted{parts}, nil
-	}
-	return content{safetensors, int64(len(head) + end), open}, nil
+	parts[0] = append(binary.LittleEndian.AppendUint64(nil, uint64(len(text))), text...)
+	return content{safetensors, int64(len(parts[0]) + end), func() (io.ReadCloser, error) {
+		return &partsReader{append([][]byte{}, parts...)}, nil
+	}}, nil
 }
 
-// littleEndian returns the memory itself, or a copy where the machine is big-endian.
-func littleEndian(memory []byte, size int) []byte {
-	if size == 1 || bytesOf([]uint16{1})[0] == 1 {
-		return memory
-	}
-	memory = append([]byte(nil), memory...)
-	swap(memory, size)
-	return memory
-}
+// A partsReader reads buffers one after the other. It fills what it is given, so that small tensors are no packets.
+type partsReader struct{ left [][]byte }
 
-// parted reads buffers one after the other. It fills what it is given, so that small tensors do not become packets.
-type parted struct{ left [][]byte }
-
-func (p *parted) Read(into []byte) (n int, err error) {
-	for n < len(into) && len(p.left) > 0 {
-		count := copy(into[n:], p.left[0])
+func (r *partsReader) Read(p []byte) (n int, err error) {
+	for n < len(p) && len(r.left) > 0 {
+		count := copy(p[n:], r.left[0])
 		n += count
-		if p.left[0] = p.left[0][count:]; len(p.left[0]) == 0 {
-			p.left = p.left[1:]
+		if r.left[0] = r.left[0][count:]; len(r.left[0]) == 0 {
+			r.left = r.left[1:]
 		}
 	}
-	if n == 0 && len(into) > 0 {
+	if n == 0 && len(p) > 0 {
 		return 0, io.EOF
 	}
 	return n, nil
 }
 
-func (p *parted) Close() error { return nil }
+func (r *partsReader) Close() error { return nil }
 
 // ReadSafetensors reads tensors, by their full names such as params/w, and the metadata.
 func ReadSafetensors(r io.Reader) (Tensors, map[string]string, error) {
@@ -1289,32 +1281,23 @@ func ReadSafetensors(r io.Reader) (Tensors, map[string]string, error) {
 		names = append(names, name)
 	}
 	sort.Slice(names, func(i, j int) bool {
-		a, b := header[names[i]].Offsets, header[names[j]].Offsets
+		a, b := header[names[i]].Place, header[names[j]].Place
 		return a[0] < b[0] || (a[0] == b[0] && a[1] < b[1])
 	})
 	tensors, end := Tensors{}, 0
 	for _, name := range names {
 		about := header[name]
 		length, ok := product(about.Shape)
-		if !ok || about.Offsets[0] != end {
-			return nil, nil, fmt.Errorf("%s has the shape %v and begins at %d; expected %d", name, about.Shape, about.Offsets[0], end)
+		size, known := sizes[about.DType]
+		start := end
+		if end += length * size; !ok || !known || about.Place != [2]int{start, end} {
+			return nil, nil, fmt.Errorf("%q: malformed entry %v behind byte %d", name, about, start)
 		}
-		tensor, err := newTensor(about.DType, about.Shape, length)
-		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", name, err)
-		}
-		memory, size, err := tensor.bytes()
-		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", name, err)
-		}
-		if end += len(memory); about.Offsets[1] != end {
-			return nil, nil, fmt.Errorf("%s ends at %d; expected %d", name, about.Offsets[1], end)
-		}
+		tensors[name] = zeros(about.DType, about.Shape, length)
+		memory, _ := tensors[name].bytes()
 		if _, err := io.ReadFull(r, memory); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", name, err)
+			return nil, nil, fmt.Errorf("%q: %w", name, err)
 		}
-		swap(memory, size)
-		tensors[name] = tensor
 	}
 	if n, _ := io.ReadFull(r, make([]byte, 1)); n > 0 {
 		return nil, nil, fmt.Errorf("there are bytes behind the last tensor, which ends at %d", end)
@@ -1322,7 +1305,7 @@ func ReadSafetensors(r io.Reader) (Tensors, map[string]string, error) {
 	return tensors, metadata, nil
 }
 
-func readHeader(r io.Reader) (map[string]entry, map[string]string, error) {
+func readHeader(r io.Reader) (header map[string]entry, metadata map[string]string, err error) {
 	var size uint64
 	if err := binary.Read(r, binary.LittleEndian, &size); err != nil {
 		return nil, nil, fmt.Errorf("the header's size: %w", err)
@@ -1338,19 +1321,18 @@ func readHeader(r io.Reader) (map[string]entry, map[string]string, error) {
 	if err := json.Unmarshal(text, &raw); err != nil {
 		return nil, nil, fmt.Errorf("the header: %w", err)
 	}
-	metadata, entries := map[string]string{}, map[string]entry{}
-	if about, ok := raw["__metadata__"]; ok {
-		if err := json.Unmarshal(about, &metadata); err != nil {
-			return nil, nil, fmt.Errorf("the metadata: %w", err)
-		}
-		delete(raw, "__metadata__")
-	}
+	header, metadata = map[string]entry{}, map[string]string{}
 	for name, about := range raw {
-		var tensor entry
-		if err := json.Unmarshal(about, &tensor); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", name, err)
+		if name == "__metadata__" {
+			err = json.Unmarshal(about, &metadata)
+		} else {
+			var tensor entry
+			err = json.Unmarshal(about, &tensor)
+			header[name] = tensor
 		}
-		entries[name] = tensor
+		if err != nil {
+			return nil, nil, fmt.Errorf("%q: %w", name, err)
+		}
 	}
-	return entries, metadata, nil
+	return header, metadata, nil
 }

@@ -4,8 +4,8 @@ import optim.Optim;
 import optim.Optim.Tensor;
 
 /**
- * The training of {@code clients/contract/least_squares.json}: w and b such that w[0]·x[0] + w[1]·x[1] + b is near y. All its
- * sums are exact in double, so every language ends at the same bits.
+ * The training of {@code clients/contract/least_squares.json}: w and b such that w[0]·x[0] + w[1]·x[1] + b is near y. All
+ * its sums are exact in double, so every language ends at the same bits.
  */
 final class LeastSquares {
     private static final int STEPS = 60;

@@ -52,24 +52,19 @@ LANGUAGES = {
             "go",
             ("build/prove",),
             build=((*GO, "build", "-o", "build/prove", "./prove"),),
-            tests=(("sh", "-c", 'test -z "$("$(go env GOROOT)/bin/gofmt" -l .)"'), (*GO, "vet", "./...")),
+            tests=(
+                ("sh", "-c", 'test -z "$("$(go env GOROOT)/bin/gofmt" -l .)"'),
+                (*GO, "vet", "./..."),
+                (*GO, "test", "./..."),
+            ),
             tools=("go",),
         ),
         Language(
             "java",
+            # By default the JDK repeats a GET itself, once and at once.
             ("java", "-Djdk.httpclient.redirects.retrylimit=1", "-cp", "build", "Prove"),
-            build=(
-                (
-                    "javac",
-                    "-Xlint:all",
-                    "-Werror",
-                    "-d",
-                    "build",
-                    "optim/Optim.java",
-                    "LeastSquares.java",
-                    "Prove.java",
-                ),
-            ),
+            build=(("sh", "-c", "javac -Xlint:all -Werror -d build optim/*.java *.java"),),
+            tests=(("java", "-cp", "build", "OptimTest"),),
             tools=("java",),
         ),
         Language(

@@ -5,6 +5,7 @@ import java.io.OutputStream;
 import java.io.UncheckedIOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
+import java.lang.reflect.Array;
 import java.net.ProtocolException;
 import java.net.URI;
 import java.net.URLEncoder;
@@ -253,9 +254,9 @@ public final class Optim {
         }
 
         /**
-         * Takes one optimizer step. A tensor without a gradient is not stepped, and not answered. After a {@link
-         * NoAnswerException} or an {@link InterruptedException}, call it again with the same arguments: the step is
-         * applied once, whatever happened. Do not change the arrays until it returns.
+         * Takes one optimizer step. A parameter without a gradient is not stepped, and comes back as it is. After a
+         * {@link NoAnswerException} or an {@link InterruptedException}, call it again with the same arguments: the step
+         * is applied once, whatever happened. Do not change the arrays until it returns.
          *
          * @param params null where the session holds its parameters
          */
@@ -268,6 +269,9 @@ public final class Optim {
                     request.headers().put("Prefer", "return=minimal");
                 }
                 Answer answer = perform(request, tagged(request, it -> Answer.read(it, number)));
+                if (params != null) {
+                    params.forEach(answer.params()::putIfAbsent);
+                }
                 info = info.at(answer.step(), answer.digest());
                 show(answer);
                 return answer;
@@ -344,18 +348,22 @@ public final class Optim {
             }
         }
 
-        /** Uploads a state file into this session, which goes on from the step in the file. */
+        /** Uploads a state file into this session as it is now. It goes on from the step in the file. */
         public Info loadState(Path file) throws IOException, InterruptedException {
             Body body = Body.file(file);
             return inTurn(() -> {
+                reread(Request.get(path("")));
                 send(Request.write("PUT", path("/state"), body), HttpResponse::statusCode);
                 return reread(Request.get(path("")));
             });
         }
 
-        /** Deletes the session, with its state and its history, if it is still as this client knows it. */
+        /** Deletes the session as it is now, with its state and its history. */
         public void delete() throws InterruptedException {
-            inTurn(() -> send(Request.write("DELETE", path(""), Body.NONE), HttpResponse::statusCode));
+            inTurn(() -> {
+                reread(Request.get(path("")));
+                return send(Request.write("DELETE", path(""), Body.NONE), HttpResponse::statusCode);
+            });
         }
 
         private String path(String below) {
@@ -564,7 +572,7 @@ public final class Optim {
             }
             String code = problem.get("code") instanceof String said ? said : null;
             String detail = problem.get("detail") instanceof String said ? said
-                    : "a proxy answered, not the service: '" + excerpt(body) + "'";
+                    : "a proxy answered, not the service: '" + excerpt(new String(body, StandardCharsets.UTF_8)) + "'";
             problem.keySet().removeAll(Set.of("type", "title", "status", "detail", "code"));
             return new StatusException(status, code, detail, problem, headers);
         }
@@ -621,8 +629,8 @@ public final class Optim {
         }
     }
 
-    private static String excerpt(byte[] body) {
-        String text = new String(body, StandardCharsets.UTF_8).strip().replaceAll("\\s+", " ");
+    private static String excerpt(String body) {
+        String text = body.strip().replaceAll("\\s+", " ");
         return text.substring(0, Math.min(200, text.length()));
     }
 
@@ -792,7 +800,8 @@ public final class Optim {
         try {
             String kind = answer.headers().firstValue("Content-Type").orElse("");
             if (kind.startsWith("text/")) {
-                throw new MalformedException("a page came (" + kind + "): '" + excerpt(answer.body().readAll()) + "'");
+                String page = new String(answer.body().readAll(), StandardCharsets.UTF_8);
+                throw new MalformedException("a page came (" + kind + "): '" + excerpt(page) + "'");
             }
             return reader.read(answer);
         } catch (MalformedException | ClassCastException | NullPointerException | NumberFormatException error) {
@@ -910,10 +919,6 @@ public final class Optim {
     public record Tensor(DType dtype, int[] shape, Object data) {
         /** Checks that the elements fit the shape. */
         public Tensor {
-            long length = 1;
-            for (int each : shape) {
-                length *= each;
-            }
             boolean fits = switch (dtype) {
                 case F64 -> data instanceof double[];
                 case F32 -> data instanceof float[];
@@ -921,7 +926,7 @@ public final class Optim {
                 case I64 -> data instanceof long[];
                 case I8 -> data instanceof byte[];
             };
-            if (!fits || java.lang.reflect.Array.getLength(data) != length) {
+            if (!fits || Array.getLength(data) != elements(shape)) {
                 throw new IllegalArgumentException(data.getClass().getSimpleName() + " data do not fit " + dtype + " "
                         + Arrays.toString(shape));
             }
@@ -963,7 +968,19 @@ public final class Optim {
         }
 
         private int length() {
-            return java.lang.reflect.Array.getLength(data);
+            return Array.getLength(data);
+        }
+
+        /** Returns the number of elements of a shape, or -1 if it has none. */
+        private static long elements(int[] shape) {
+            long length = 1;
+            for (int each : shape) {
+                length *= each;
+                if (each < 0 || length > Integer.MAX_VALUE) {
+                    return -1;
+                }
+            }
+            return length;
         }
 
         /** Copies elements into a block. */
@@ -1043,7 +1060,7 @@ public final class Optim {
             Map<String, Object> header = object(Json.read(exactly(source, (int) size)));
             Map<String, String> metadata = new LinkedHashMap<>();
             if (header.remove("__metadata__") instanceof Map<?, ?> said) {
-                said.forEach((name, value) -> metadata.put((String) name, (String) value));
+                said.forEach((name, value) -> metadata.put((String) name, text(value)));
             }
             List<Entry> entries = header.entrySet().stream().map(it -> Entry.read(it.getKey(), it.getValue())).sorted(
                     Comparator.comparingLong(Entry::start).thenComparingLong(Entry::end)).toList();
@@ -1060,6 +1077,13 @@ public final class Optim {
                 throw new MalformedException("there are bytes behind the last tensor, which ends at " + end);
             }
             return new File(tensors, metadata);
+        }
+
+        private static String text(Object value) {
+            if (value instanceof String text) {
+                return text;
+            }
+            throw new MalformedException("expected a string in the metadata, not " + value);
         }
 
         private static byte[] exactly(Source source, int size) throws IOException, InterruptedException {
@@ -1080,22 +1104,21 @@ public final class Optim {
         /** A tensor of a header. */
         private record Entry(String name, DType dtype, int[] shape, long start, long end) {
             private static Entry read(String name, Object said) {
-                Map<String, Object> entry = object(said);
-                DType dtype;
                 try {
-                    dtype = DType.valueOf((String) entry.get("dtype"));
-                } catch (IllegalArgumentException error) {
-                    throw new MalformedException("unknown dtype " + entry.get("dtype") + " of " + name);
+                    Map<String, Object> entry = object(said);
+                    DType dtype = DType.valueOf((String) entry.get("dtype"));
+                    int[] shape = ((List<?>) entry.get("shape")).stream()
+                            .mapToInt(it -> Math.toIntExact((Long) it)).toArray();
+                    List<?> place = (List<?>) entry.get("data_offsets");
+                    return new Entry(name, dtype, shape, (Long) place.get(0), (Long) place.get(1));
+                } catch (RuntimeException error) {
+                    throw new MalformedException("malformed entry '" + name + "': " + said);
                 }
-                int[] shape = ((List<?>) entry.get("shape")).stream().mapToInt(it -> Math.toIntExact((Long) it)).toArray();
-                List<?> place = (List<?>) entry.get("data_offsets");
-                return new Entry(name, dtype, shape, (Long) place.get(0), (Long) place.get(1));
             }
 
             private Tensor tensor(Source source) throws IOException, InterruptedException {
                 long length = (end - start) / dtype.size;
-                long expected = Arrays.stream(shape).asLongStream().reduce(1, Math::multiplyExact);
-                if (expected != length || (end - start) % dtype.size != 0) {
+                if (length < 0 || length != Tensor.elements(shape) || (end - start) % dtype.size != 0) {
                     throw new MalformedException(name + " has " + (end - start) + " bytes, which do not fit " + dtype + " "
                             + Arrays.toString(shape));
                 }
@@ -1114,7 +1137,7 @@ public final class Optim {
             }
         }
 
-        /** The bytes of a file, made block by block from the tensors' own memory. Wide elements come first: all are aligned. */
+        /** The bytes of a file, made block by block from the tensors' memory. Wide elements come first: all are aligned. */
         private static final class Encoded implements Iterable<byte[]> {
             private final byte[] head;
             private final List<Tensor> order = new ArrayList<>();
@@ -1281,8 +1304,15 @@ public final class Optim {
                 case 'r' -> '\r';
                 case 't' -> '\t';
                 case 'u' -> {
-                    at += 4;
-                    yield (char) Integer.parseInt(text.substring(at - 4, Math.min(at, text.length())), 16);
+                    int code = 0;
+                    for (int i = 0; i < 4; i++) {
+                        int digit = Character.digit(take(), 16);
+                        code = digit < 0 || code > Character.MAX_VALUE ? 1 << 16 : 16 * code + digit;
+                    }
+                    if (code > Character.MAX_VALUE) {
+                        throw malformed();
+                    }
+                    yield (char) code;
                 }
                 default -> c;
             };
@@ -1330,14 +1360,14 @@ public final class Optim {
         }
 
         private char take() {
-            if (at == text.length()) {
+            if (at >= text.length()) {
                 throw malformed();
             }
             return text.charAt(at++);
         }
 
         private MalformedException malformed() {
-            return new MalformedException("malformed JSON at " + at + ": " + text.substring(at, Math.min(at + 40, text.length())));
+            return new MalformedException("malformed JSON at " + at + ": " + excerpt(text.substring(at)));
         }
 
         /** Writes maps, iterables, strings, finite numbers, booleans and nulls. */
