@@ -47,7 +47,7 @@ NAMES: Mapping[str, Callable[[], set[str]]] = {"c": names_in_c, "go": names_in_g
 """The public names of a client by the name of its folder."""
 CALLS = r"`(?:[^`]*\W)?(\w+)\([^`]*`"
 CLAIMS = {"c": r"\b((?:optim|OPTIM)_\w+)", "go": CALLS, "java": CALLS}
-"""What a reference says is a public name: in C all that begins so, else all that is called."""
+"""The public names that a reference says: in C all that begin so, else all that are called."""
 OTHERS = {"OPTIM_BASE_URL", "OPTIM_API_KEY", "Default", "Is"}
 
 

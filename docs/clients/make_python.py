@@ -1,0 +1,191 @@
+"""The reference of the Python client: `python docs/clients/make_python.py` writes python.md from the docstrings.
+
+It reads the source without importing it, so torch and optax need not be installed.
+"""
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Collection, Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "clients/python"
+PAGE = Path(__file__).with_name("python.md")
+PACKAGES = ("optim_client", "optim_client.torch", "optim_client.optax")
+SECTION = re.compile(r"^(Args|Returns|Yields|Raises|Example):$", re.MULTILINE)
+INTRO = """\
+# The Python client, name by name
+
+[The README](../../clients/python/README.md) is the way in. This page is made from the docstrings, by
+`python docs/clients/make_python.py`.
+"""
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Definition(NamedTuple):
+    """A class or function, and the module that defines it."""
+
+    module: str
+    node: ast.ClassDef | Function
+
+    @property
+    def text(self) -> str:
+        return ast.get_docstring(self.node) or ""
+
+
+def page() -> str:
+    """Return the reference."""
+    parts = [INTRO]
+    for package in PACKAGES:
+        found = {name: resolved(package, name) for name in public(package)}
+        errors = [name for name, each in found.items() if "OptimError" in lineage(each)]
+        words, _, _ = (ast.get_docstring(tree(package)) or "").partition("\n\n")
+        parts.append(f"\n# `{package}`\n\n{words}\n")
+        rest = sorted(found.keys() - set(errors), key=lambda name: rank(name, found[name]))
+        parts += [entry(name, found[name], found.keys()) for name in rest]
+        if errors:
+            parts.append(of_errors(found, errors))
+    return "".join(parts)
+
+
+def rank(name: str, definition: Definition) -> tuple[bool, bool, str]:
+    """Return the place of a name on the page: classes with verbs first, asynchronous twins last."""
+    return name.startswith("Async"), any(fields(definition)), name
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    """Return the parsed source of a module."""
+    path = SOURCE / module.replace(".", "/")
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def public(package: str) -> list[str]:
+    """Return the names of a package's `__all__`."""
+    for node in tree(package).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id="__all__")], value=ast.List() as names):
+                return [str(ast.literal_eval(name)) for name in names.elts]
+    raise LookupError(f"{package} has no __all__")
+
+
+@cache
+def resolved(module: str, name: str) -> Definition:
+    """Return the definition of a name, wherever the module has it from. Raises `LookupError`."""
+    for node in ast.walk(tree(module)):
+        match node:
+            case ast.ClassDef() | ast.FunctionDef() if node.name == name:
+                return Definition(module, node)
+            case ast.ImportFrom(module=str(source), names=names) if source.startswith("optim_client"):
+                for each in names:
+                    if (each.asname or each.name) == name:
+                        return resolved(source, each.name)
+    raise LookupError(f"{module} does not define {name}")
+
+
+def bases(definition: Definition) -> list[Definition]:
+    """Return the bases that this client defines."""
+    if not isinstance(definition.node, ast.ClassDef):
+        return []
+    names = [ast.unparse(base).partition("[")[0] for base in definition.node.bases]
+    found = []
+    for name in names:
+        try:
+            found.append(resolved(definition.module, name))
+        except LookupError:  # of another library
+            continue
+    return found
+
+
+def lineage(definition: Definition) -> list[str]:
+    """Return the names of the class and of its bases, nearest first."""
+    return [definition.node.name, *(name for base in bases(definition) for name in lineage(base))]
+
+
+def members(definition: Definition, known: Collection[str]) -> dict[str, Function]:
+    """Return the public methods and properties with a docstring; not those of bases that are on the page themselves."""
+    found: dict[str, Function] = {}
+    for base in bases(definition):
+        if base.node.name not in known:
+            found |= members(base, known)
+    for node in definition.node.body:
+        if isinstance(node, Function) and not node.name.startswith("_") and ast.get_docstring(node):
+            found[node.name] = node
+    return found
+
+
+def entry(name: str, definition: Definition, known: Collection[str]) -> str:
+    """Return the part of the page for a class or a function; `known` are the names of the page."""
+    node = definition.node
+    if isinstance(node, Function):
+        return f"\n## `{name}{signature(node)}`\n\n{in_markdown(definition.text)}\n"
+    lines = [f"\n## `{name}`\n\n{in_markdown(definition.text)}\n"]
+    if twin := re.fullmatch(r"Async(\w+)", name):
+        return lines[0] + f"\nIts members are those of [`{twin[1]}`](#{twin[1].lower()}); calls are awaited.\n"
+    _, *above = lineage(definition)
+    lines += [f"\nIt has the members of [`{each}`](#{each.lower()}).\n" for each in above if each in known][:1]
+    if attributes := list(fields(definition)):
+        lines.append("\n" + "".join(f"- `{attribute}`\n" for attribute in attributes))
+    for method, each in members(definition, known).items():
+        is_property = any(ast.unparse(mark).endswith("property") for mark in each.decorator_list)
+        title = method if is_property else f"{method}{signature(each)}"
+        lines.append(f"\n### `{title}`\n\n{in_markdown(ast.get_docstring(each) or '')}\n")
+    return "".join(lines)
+
+
+def fields(definition: Definition) -> Iterator[str]:
+    """Yield the fields of a dataclass, with types and defaults."""
+    marks = [ast.unparse(mark) for mark in definition.node.decorator_list]
+    if any(mark.startswith("dataclass") for mark in marks):
+        for node in definition.node.body:
+            if isinstance(node, ast.AnnAssign) and not ast.unparse(node.target).startswith("_"):
+                yield ast.unparse(node)
+
+
+def signature(node: Function) -> str:
+    """Return the arguments as a caller sees them: without `self` and without types."""
+    arguments = node.args
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    for each in filter(None, every):
+        each.annotation = None
+    arguments.args = [each for each in arguments.args if each.arg not in ("self", "cls")]
+    return f"({ast.unparse(arguments)})"
+
+
+def in_markdown(text: str) -> str:
+    """Return a docstring with its sections as paragraphs, lists and code."""
+    first, *sections = SECTION.split(text)
+    parts = [first.strip()]
+    for title, body in zip(sections[::2], sections[1::2], strict=True):
+        lines = inspect.cleandoc(body)
+        if title == "Example":
+            parts.append(f"```py\n{lines}\n```")
+        elif title in ("Returns", "Yields"):
+            parts.append(f"**{title}** {lines}")
+        else:
+            parts.append(f"**{title}**\n\n{listed(lines)}")
+    return "\n\n".join(part for part in parts if part)
+
+
+def listed(text: str) -> str:
+    """Return entries such as `name: words` as a list."""
+    entries = re.split(r"\n(?! )", text)
+    pairs = [entry.partition(": ") for entry in entries]
+    return "\n".join(f"- `{name}`: {' '.join(textwrap.dedent(words).split())}" for name, _, words in pairs)
+
+
+def of_errors(found: dict[str, Definition], names: list[str]) -> str:
+    """Return the part of the page for the errors: their tree, then each one's words."""
+    overview = ast.get_docstring(tree(found[names[0]].module)) or ""
+    lines = [f"- `{name}`: {' '.join(found[name].text.split())}" for name in names if found[name].text]
+    return f"\n## Errors\n\n{overview}\n\n" + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

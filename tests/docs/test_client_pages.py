@@ -1,0 +1,12 @@
+"""The pages of the clients: a row for each client."""
+
+import re
+
+from tests.docs.blocks import ROOT, read, rows
+
+
+def test_every_client_has_a_row_with_its_reference() -> None:
+    table = {row[0]: row[1] for row in rows(read("docs/clients/README.md"))}
+    named = {re.findall(r"\(../../clients/(\w+)/README.md\)", client)[0]: page for client, page in table.items()}
+    assert named.keys() == {folder.parent.name for folder in (ROOT / "clients").glob("*/README.md")}
+    assert named == {name: f"[{name}.md]({name}.md)" for name in named}
