@@ -9,8 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Language:
-    """A client. Its commands run in its folder: first `build`, then its own `tests`; `prove` starts the prover,
-    if any.
+    """A client. Its commands run in its folder: `build`, then its own `tests`; `prove` starts its prover, if any.
 
     The tests find a service, of which they may do what they like, at `OPTIM_BASE_URL`.
     """
@@ -25,7 +24,6 @@ class Language:
     """The form of its bodies: `bin` for safetensors, or `json`."""
     resends: frozenset[int] = frozenset()
     """The statuses after which its platform sends the same request once more, on a new connection."""
-
     home: str = "clients"
     """The folder above its own."""
 
@@ -67,6 +65,7 @@ LANGUAGES = {
             tests=(("java", "-cp", "build", "OptimTest"),),
             tools=("java",),
         ),
+        Language("shell", ("sh", "prove"), tests=(("sh", "tests.sh"),), tools=("curl", "jq"), form="json"),
         Language(
             "typescript",
             ("node", "prove.mjs"),

@@ -12,7 +12,7 @@ from typing import Any
 from tests.clients.languages import Language
 from tests.reaper import tied
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 """The longest silence of a prover; none sleeps, but a build may share the processors."""
 
 

@@ -12,10 +12,10 @@ from app.session import Session
 from app.wire.session_json import CHANGEABLE, CREATION, FORKED
 from optim_engine import OPTIMIZERS, Config
 from optim_engine.groups import BESIDE
-from tests.clients.languages import CLIENTS
+from tests.clients.languages import LANGUAGES
 from tests.contract import ERRORS, SCHEDULES
 
-SOURCE = CLIENTS / "typescript" / "src"
+SOURCE = LANGUAGES["typescript"].folder / "src"
 SETTINGS = (SOURCE / "settings.ts").read_text(encoding="utf-8")
 RULES = [get_type_hints(rule.settings) for rule in OPTIMIZERS.values()]
 TYPES: dict[str, Any] = get_type_hints(Config) | get_type_hints(Session)

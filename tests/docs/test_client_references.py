@@ -19,6 +19,11 @@ def names_in_c() -> set[str]:
     return members | set(re.findall(r"\b(?:optim|OPTIM)_\w+", header)) - {"OPTIM_H"}
 
 
+def names_in_shell() -> set[str]:
+    """Return the functions and variables of `optim.sh` that are not its own."""
+    return set(re.findall(r"^(optim_\w+)(?:\(\)|=)", read("clients/shell/optim.sh"), re.MULTILINE))
+
+
 def names_in_go() -> set[str]:
     """Return the exported names of `optim.go` and the fields of its structs, without the methods of Go's interfaces."""
     source = read("clients/go/optim.go")
@@ -43,11 +48,17 @@ def names_in_java() -> set[str]:
 
 OVERRIDDEN = {"getBody", "onSubscribe", "onNext", "onError", "onComplete", "iterator", "hasNext", "next", "toString"}
 """Methods that Java's own interfaces make public."""
-NAMES: Mapping[str, Callable[[], set[str]]] = {"c": names_in_c, "go": names_in_go, "java": names_in_java}
+NAMES: Mapping[str, Callable[[], set[str]]] = {
+    "c": names_in_c,
+    "go": names_in_go,
+    "java": names_in_java,
+    "shell": names_in_shell,
+}
 """The public names of a client by the name of its folder."""
 CALLS = r"`(?:[^`]*\W)?(\w+)\([^`]*`"
-CLAIMS = {"c": r"\b((?:optim|OPTIM)_\w+)", "go": CALLS, "java": CALLS}
-"""The public names that a reference says: in C all that begin so, else all that are called."""
+PREFIXED = r"\b((?:optim|OPTIM)_\w+)"
+CLAIMS = {"c": PREFIXED, "go": CALLS, "java": CALLS, "shell": PREFIXED}
+"""The public names that a reference says: all that have the prefix, else all that are called."""
 OTHERS = {"OPTIM_BASE_URL", "OPTIM_API_KEY", "Default", "Is"}
 
 
@@ -63,7 +74,7 @@ def test_the_reference_has_no_name_that_is_not_there(language: str) -> None:
     assert set(words) - NAMES[language]() - OTHERS == set()
 
 
-@pytest.mark.parametrize(("language", "fence"), [("c", "c"), ("go", "go"), ("java", "java")])
+@pytest.mark.parametrize(("language", "fence"), [("c", "c"), ("go", "go"), ("java", "java"), ("shell", "sh")])
 def test_the_readmes_loop_is_short(language: str, fence: str) -> None:
     loop, *_ = blocks(read(f"clients/{language}/README.md"), fence)
     assert loop.count("\n") <= LONGEST_LOOP
