@@ -1,7 +1,7 @@
 """The forms of optax's states: one for each rule that both have, and a reason for each other one."""
 
 import pytest
-from optim_client.optax.forms import BESIDE, FORMS, check_rule, form_of, form_of_fields
+from optim_client.optax._forms import BESIDE, FORMS, check_rule, form_of, form_of_fields
 
 from optim_engine import OPTIMIZERS
 

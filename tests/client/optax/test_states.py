@@ -10,7 +10,7 @@ import pytest
 from optim_client import Client
 from optim_client._state_file import StateFile
 from optim_client.optax import export_npz, import_npz
-from optim_client.optax.forms import FORMS
+from optim_client.optax._forms import FORMS
 
 from tests.client.training import bits, grads_for, some_params, train
 

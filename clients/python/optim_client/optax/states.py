@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from optim_client._files import replacing
 from optim_client._state_file import FORMAT, StateFile
 from optim_client._tensors import CODES, DTYPES, Arrays
-from optim_client.optax.forms import BESIDE, KEEPS_UPDATE, NOTHING, WAY_OUT, Form, check_rule, form_of, form_of_fields
+from optim_client.optax._forms import BESIDE, KEEPS_UPDATE, NOTHING, WAY_OUT, Form, check_rule, form_of, form_of_fields
 
 COUNT, SESSION = "count", "session"
 

@@ -43,7 +43,6 @@ FORMS: Mapping[str, tuple[Form, ...]] = {
     "lion": (Form("ScaleByLionState", {"m": "mu"}, ("count",)),),
     "radam": (ADAM,),
     "rmsprop": (Form("ScaleByRmsState", {"v": "nu"}), Form("ScaleByRStdDevState", {"m": "mu", "v": "nu"})),
-    "rprop": (Form("ScaleByRpropState", {"g_last": "prev_updates", "step_size": "step_sizes"}),),
     "sgd": (Form("TraceState", {"m": "trace"}), NOTHING),
     "yogi": (ADAM,),
 }
@@ -62,6 +61,7 @@ _UNLIKE = {
     "muon": "optax corrects the momentum's bias before it makes it orthogonal; the service, as PyTorch, does not",
     "nadam": "optax has no momentum decay; the service, as PyTorch, has",
     "prodigy": _NUMBERS,
+    "rprop": "optax moves each parameter by the update before; the service, as PyTorch, by this one",
     "schedule_free_adamw": _NUMBERS,
     "schedule_free_sgd": _NUMBERS,
     "stable_adamw": _NO_SUCH_RULE,

@@ -1,0 +1,34 @@
+"""The client's own errors from jitted functions."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.experimental import io_callback
+from optim_client import Client, NonFinite
+from optim_client.optax import remote, typed_errors
+
+from tests.peers.optax_client.loops import client
+
+__all__ = ["client"]
+
+
+def test_the_context_raises_the_clients_own_error(client: Client) -> None:
+    tx = remote(client.sessions.create("adam"))
+    params = {"w": jnp.asarray([jnp.nan], jnp.float32)}
+    state = tx.init(params)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="NonFinite: gradient of tensor 'w' is nan"):
+        jax.block_until_ready(jax.jit(tx.update)(params, state, params))
+    with pytest.raises(NonFinite) as refused, typed_errors():
+        jax.block_until_ready(jax.jit(tx.update)(params, state, params))
+    assert isinstance(refused.value.__cause__, jax.errors.JaxRuntimeError)
+
+
+def test_errors_of_others_stay_theirs() -> None:
+    def fails(_: object) -> object:
+        raise KeyError("mine")
+
+    call = jax.jit(lambda x: io_callback(fails, x, x))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="mine"), typed_errors():
+        jax.block_until_ready(call(jnp.zeros(())))
+    with pytest.raises(KeyError), typed_errors():
+        raise KeyError
