@@ -44,6 +44,7 @@ show('ready')
 /** Train until the last step, the button or an error. */
 async function train() {
   const { signal } = (stopping = new AbortController())
+  $('key').removeAttribute('aria-invalid')
   show('training')
   try {
     await run.train($('url').value, $('key').value, signal)
@@ -109,7 +110,7 @@ function show(next, problems = []) {
     $('state').textContent = STATES[next].says
     $('start').textContent = STATES[next].button
     $('over').disabled = next === 'ready' || next === 'done'
-    $('url').disabled = $('key').disabled = isRunning || run.session !== null
+    $('url').readOnly = $('key').readOnly = isRunning || (run.session !== null && next !== 'done')
     $('problem').replaceChildren(...problems.map((line) => (line instanceof Element ? line : made('p', line))))
     lossChart.describe(run.losses)
     accuracyChart.describe(run.accuracies)
@@ -190,9 +191,14 @@ $('controls').addEventListener('submit', (event) => {
   event.preventDefault()
   press()
 })
-$('over').addEventListener('click', startOver)
+$('over').addEventListener('click', () => {
+  startOver()
+  $('start').focus()
+})
 $('rate').addEventListener('input', showRate)
-$('rate').addEventListener('change', () => (run.plan.lr = RATES[$('rate').value]))
+$('rate').addEventListener('change', () => {
+  if (run.plan.optimizer === $('optimizer').value) run.plan.lr = RATES[$('rate').value]
+})
 $('optimizer').addEventListener('change', () => {
   suggestRate()
   if (!run.losses.length) run = newRun()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.service import Service, wait_for
 from tests.docs.blocks import ROOT
@@ -25,6 +25,7 @@ def launch() -> Iterator[Callable[..., Browser]]:
     path = next(filter(None, map(shutil.which, NAMES)), None)
     assert path, f"none of {', '.join(NAMES)} is on this machine: install Chromium with its package manager"
     flags = ["--no-sandbox", f"--host-resolver-rules=MAP {OTHER_NAME} 127.0.0.1"]
+    expect.set_options(timeout=60_000)  # a machine may be busy
     with sync_playwright() as playwright:
         yield lambda *more: playwright.chromium.launch(executable_path=path, args=[*flags, *more])
 

@@ -31,7 +31,7 @@ def main(names: Sequence[str]) -> int:
             ready += [] if found or not LANGUAGES[name].prove else [name]
     if ready and not proven(ready):
         failures.append(f"a proof failed, of: {', '.join(ready)}; see above")
-    print(*(failures or [f"proven: {', '.join(ready)}"]), sep="\n", flush=True)
+    print(*(failures or [f"proven: {', '.join(names or LANGUAGES)}"]), sep="\n", flush=True)
     return 1 if failures else 0
 
 
