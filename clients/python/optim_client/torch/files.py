@@ -4,16 +4,17 @@ import os
 import pickle
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from optim_client._files import replacing
-from optim_client._state_file import StateFile
+from optim_client._state_file import INTEGER_SLOTS, StateFile
 from optim_client.torch._arrays import DTYPES, NAMES, to_array, to_tensor
 from optim_client.torch._entries import BESIDE, NUMBERS
+from optim_client.torch._form import Group, document_of, parts_of
 from optim_client.torch._groups import groups_of, left_out, settings_of
 from optim_client.torch._kinds import ENTRIES
 from optim_client.torch.states import StateDict, from_torch, to_torch
@@ -96,10 +97,11 @@ def to_file(saved: StateFile) -> StateDict:
 
 def from_file(read: StateDict, step: int | None = None) -> StateFile:
     """Return the state that a file of torch has. Raises `ValueError`."""
-    names = _names(read)
+    groups, _ = parts_of(read)
+    names = _names(groups)
     if "session" not in read:
         return _made_locally(read, names, step)
-    session = _document(read["session"])
+    session = document_of(read["session"])
     if missing := session["tensors"].keys() - {*names}:
         raise ValueError(f"tensor {min(missing)!r} of `session` is not among the names of `param_groups`")
     beside = _slots(read.get(SLOTS), session)
@@ -141,23 +143,15 @@ def _made_locally(read: StateDict, names: list[str], step: int | None) -> StateF
     return from_torch({"state": read["state"], "param_groups": groups}, params, session, step=step)
 
 
-def _names(read: StateDict) -> list[str]:
+def _names(groups: Sequence[Group]) -> list[str]:
     """Return the names of all parameters. Raises `ValueError`."""
-    names = list[str]()
-    if not isinstance(read["param_groups"], list) or not isinstance(read["state"], Mapping):
-        raise ValueError(
-            "expected what `state_dict()` of an optimizer returns: an object with `state` and `param_groups`"
-        )
-    for i, group in enumerate(read["param_groups"]):
-        match group:
-            case {"params": [*params], "param_names": [*here]} if len(params) == len(here):
-                if all(isinstance(name, str) for name in here):
-                    names += here
-                    continue
-        raise ValueError(
-            f"param_groups[{i}] has no name for each parameter: make the optimizer with model.named_parameters(), or "
-            "use optim_client.torch.from_torch, which takes names"
-        )
+    for i, group in enumerate(groups):
+        if len(group.get("param_names") or []) != len(group["params"]):
+            raise ValueError(
+                f"param_groups[{i}] has no name for each parameter: make the optimizer with model.named_parameters(), "
+                "or use optim_client.torch.from_torch, which takes names"
+            )
+    names = [name for group in groups for name in group.get("param_names") or []]
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise ValueError(f"two parameters have the name {twice[0]!r}")
     return names
@@ -194,10 +188,14 @@ def _slots(given: Any, session: Mapping[str, Any]) -> dict[str, dict[str, torch.
         slot, slash, name = str(key).partition("/")
         if not slash or name not in session["tensors"] or _has_place(session, slot, name):
             raise ValueError(f"`{SLOTS}` has {key!r:.80}, which is no slot of a tensor of `session`, or is in `state`")
-        if not isinstance(tensor, torch.Tensor) or tensor.is_sparse or tensor.dtype not in {*NAMES, torch.int64}:
-            raise ValueError(f"{key!r:.80} in `{SLOTS}` must be a dense tensor of {', '.join(DTYPES)} or int64")
+        if not isinstance(tensor, torch.Tensor) or tensor.is_sparse or tensor.dtype not in _dtypes(slot):
+            raise ValueError(f"{key!r:.80} in `{SLOTS}` must be a dense tensor of one of {[*_dtypes(slot)]}")
         slots.setdefault(slot, {})[name] = tensor
     return slots
+
+
+def _dtypes(slot: str) -> Collection[torch.dtype]:
+    return (torch.int64,) if slot in INTEGER_SLOTS else NAMES
 
 
 def _param(name: str, session: Mapping[str, Any], held: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -217,21 +215,7 @@ def _param(name: str, session: Mapping[str, Any], held: Mapping[str, torch.Tenso
 
 def _unread(listed: Mapping[str, Any]) -> torch.Tensor:
     """Return a tensor of that shape and dtype without memory."""
-    return torch.empty(tuple(listed["shape"]), dtype=DTYPES[listed["dtype"]], device="meta")
-
-
-def _document(session: Any) -> dict[str, Any]:
-    """Return the session's document, if it has what is needed. Raises `ValueError`."""
-    match session:
-        case {"optimizer": str(), "tensors": {**tensors}}:
-            for name, listed in tensors.items():
-                match listed:
-                    case {"shape": [*shape], "dtype": str(dtype)} if dtype in DTYPES and all(map(_is_length, shape)):
-                        continue
-                raise ValueError(f"`session` has no shape and dtype of tensor {name!r:.80}")
-            return dict(session)
-    raise ValueError("`session` is not the document of a session: leave it out if the state is a local optimizer's")
-
-
-def _is_length(length: Any) -> bool:
-    return type(length) is int and length >= 0
+    try:
+        return torch.empty(tuple(listed["shape"]), dtype=DTYPES[listed["dtype"]], device="meta")
+    except RuntimeError:
+        raise ValueError(f"the shape {listed['shape']} of `session` is too large") from None

@@ -27,10 +27,10 @@ from optim_client.settings import EffectiveSettings
 from optim_client.torch import _entries
 from optim_client.torch._arrays import NAMES, to_array
 from optim_client.torch._entries import Kept, Place
+from optim_client.torch._form import Group, parts_of
 from optim_client.torch._kinds import CLASSES, ENTRIES, kinds_of
 
 StateDict = dict[str, Any]
-Group = Mapping[str, Any]
 Params = Mapping[str, torch.Tensor]
 """Parameters by name, in the order of `param_groups`."""
 
@@ -91,7 +91,7 @@ def from_torch(
         saved = from_torch(optimizer.state_dict(), dict(model.named_parameters()), {"optimizer": "adamw"})
         saved.write("torch.safetensors")
     """
-    groups, state = _parts(state_dict)
+    groups, state = parts_of(state_dict)
     places, before = list(_places(groups, params, session)), _before(state_dict)
     if unknown := state.keys() - {place.number for place in places}:
         raise ValueError(f"`state` has an entry {min(map(repr, unknown))}, which is none of {len(places)} parameters")
@@ -125,19 +125,6 @@ def settings_of(info: SessionInfo) -> dict[str, Any]:
     """
     settings = {field.name: getattr(info, field.name) for field in fields(EffectiveSettings)}
     return settings | {"tensors": {name: {"optimizer": tensor.optimizer} for name, tensor in info.tensors.items()}}
-
-
-def _parts(state_dict: Mapping[str, Any]) -> tuple[Sequence[Group], Mapping[int, Mapping[str, Any]]]:
-    """Return the groups and the state. Raises `ValueError`."""
-    match state_dict:
-        case {"state": Mapping() as state, "param_groups": [*groups]}:
-            for i, group in enumerate(groups):
-                if not isinstance(group, Mapping) or not isinstance(group.get("params"), list):
-                    raise ValueError(f"param_groups[{i}] is no group: expected an object with `params`")
-            if others := [number for number in state if not isinstance(state[number], Mapping)]:
-                raise ValueError(f"state[{others[0]!r}] is no object")
-            return groups, state
-    raise ValueError("expected what `state_dict()` of an optimizer returns: an object with `state` and `param_groups`")
 
 
 class _Counts(NamedTuple):
