@@ -45,8 +45,9 @@ def page() -> str:
         found = {name: resolved(package, name) for name in public(package)}
         errors = [name for name, each in found.items() if "OptimError" in lineage(each)]
         words, _, _ = (ast.get_docstring(tree(package)) or "").partition("\n\n")
-        parts.append(f"\n# `{package}`\n\n{words}\n")
         rest = sorted(found.keys() - set(errors), key=lambda name: rank(name, found[name]))
+        links = " · ".join(f"[`{name}`](#{anchor(title(name, found[name].node))})" for name in rest)
+        parts.append(f"\n## `{package}`\n\n{words}\n\n{links}{' · [errors](#errors)' if errors else ''}\n")
         parts += [entry(name, found[name], found.keys()) for name in rest]
         if errors:
             parts.append(of_errors(found, errors))
@@ -124,8 +125,8 @@ def entry(name: str, definition: Definition, known: Collection[str]) -> str:
     """Return the part of the page for a class or a function; `known` are the names of the page."""
     node = definition.node
     if isinstance(node, Function):
-        return f"\n## `{name}{signature(node)}`\n\n{in_markdown(definition.text)}\n"
-    lines = [f"\n## `{name}`\n\n{in_markdown(definition.text)}\n"]
+        return f"\n### `{title(name, node)}`\n\n{in_markdown(definition.text)}\n"
+    lines = [f"\n### `{name}`\n\n{in_markdown(definition.text)}\n"]
     if twin := re.fullmatch(r"Async(\w+)", name):
         return lines[0] + f"\nIts members are those of [`{twin[1]}`](#{twin[1].lower()}); calls are awaited.\n"
     _, *above = lineage(definition)
@@ -133,9 +134,7 @@ def entry(name: str, definition: Definition, known: Collection[str]) -> str:
     if attributes := list(fields(definition)):
         lines.append("\n" + "".join(f"- `{attribute}`\n" for attribute in attributes))
     for method, each in members(definition, known).items():
-        is_property = any(ast.unparse(mark).endswith("property") for mark in each.decorator_list)
-        title = method if is_property else f"{method}{signature(each)}"
-        lines.append(f"\n### `{title}`\n\n{in_markdown(ast.get_docstring(each) or '')}\n")
+        lines.append(f"\n#### `{title(method, each)}`\n\n{in_markdown(ast.get_docstring(each) or '')}\n")
     return "".join(lines)
 
 
@@ -146,6 +145,18 @@ def fields(definition: Definition) -> Iterator[str]:
         for node in definition.node.body:
             if isinstance(node, ast.AnnAssign) and not ast.unparse(node.target).startswith("_"):
                 yield ast.unparse(node)
+
+
+def title(name: str, node: ast.stmt) -> str:
+    """Return a heading: the name, with the arguments of what is called."""
+    if not isinstance(node, Function) or any(ast.unparse(mark).endswith("property") for mark in node.decorator_list):
+        return name
+    return f"{name}{signature(node)}"
+
+
+def anchor(heading: str) -> str:
+    """Return the name of a heading in a link."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def signature(node: Function) -> str:
@@ -184,7 +195,7 @@ def of_errors(found: dict[str, Definition], names: list[str]) -> str:
     """Return the part of the page for the errors: their tree, then each one's words."""
     overview = ast.get_docstring(tree(found[names[0]].module)) or ""
     lines = [f"- `{name}`: {' '.join(found[name].text.split())}" for name in names if found[name].text]
-    return f"\n## Errors\n\n{overview}\n\n" + "\n".join(lines) + "\n"
+    return f"\n### Errors\n\n{overview}\n\n" + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
