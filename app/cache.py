@@ -42,6 +42,8 @@ class StateCache:
         self._limit = limit
         self._entries: OrderedDict[str, tuple[Loaded, int, int]] = OrderedDict()
         """The entries, each with its cost, and with the bytes of its document."""
+        self._taken: tuple[Session, int] | None = None
+        """The session that was taken last, and the bytes of its document."""
         self.nbytes = 0
         """The cost of all entries."""
 
@@ -66,6 +68,7 @@ class StateCache:
         entry = self._entries.get(head.session_id)
         if entry is None or entry[0].head.token != head.token:
             return False
+        self._taken = entry[0].session, entry[2]
         self.drop(head.session_id)
         return True
 
@@ -82,9 +85,10 @@ class StateCache:
 
     def _text(self, entry: Loaded) -> int:
         """Return about how many bytes the document has; it is not written for that if it is like the one before."""
-        before = self._entries.get(entry.head.session_id)
-        if before is not None and _reads_alike(before[0].session, entry.session):
-            return before[2]
+        cached = self._entries.get(entry.head.session_id)
+        before = self._taken if cached is None else (cached[0].session, cached[2])
+        if before is not None and _reads_alike(before[0], entry.session):
+            return before[1]
         return len(entry.head.document)
 
     def _make_room(self) -> None:
@@ -117,7 +121,7 @@ def _without_document(entry: Loaded) -> Loaded:
         return entry
     names = head.session_id, head.tenant, head.version, head.token
     bare = Head(*names, b"", head.pieces, head.expires_at, head.leftovers, head.earlier)
-    return Loaded(bare, entry.session, entry.state)
+    return Loaded(bare, entry.session, entry.state, entry.blocks)
 
 
 def _reads_alike(before: Session, after: Session) -> bool:
@@ -133,7 +137,7 @@ def _shared(entry: Loaded) -> Loaded:
     """Return the entry with an array of its own on the state's memory."""
     if entry.state.memory.base is None:
         return entry
-    return Loaded(entry.head, entry.session, entry.state.shared())
+    return Loaded(entry.head, entry.session, entry.state.shared(), entry.blocks)
 
 
 def _cost(entry: Loaded, text: int) -> int:
@@ -145,6 +149,7 @@ def _cost(entry: Loaded, text: int) -> int:
     layout = entry.state.layout
     return (
         int(entry.state.memory.nbytes)
+        + (entry.blocks.nbytes if entry.blocks else 0)
         + SESSION_COST
         + TEXT_COST * text
         + TENSOR_COST * len(layout.entries)

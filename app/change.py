@@ -11,6 +11,7 @@ from app.once import Done, Once
 from app.session import Session
 from app.session_document import write_document
 from app.store.base import Head, Save
+from app.store.block_sums import Blocks
 from app.store.keys import UsedKey
 from app.store.piece import Piece
 from optim_engine import Config, State
@@ -18,11 +19,12 @@ from optim_engine import Config, State
 
 @dataclass(frozen=True)
 class Change:
-    """A save, with the session that results from it, and its state if that changed."""
+    """A save, with the session that results from it, and its state if that changed; `blocks` as in `Loaded`."""
 
     save: Save
     session: Session
     state: State | None = None
+    blocks: Blocks | None = None
 
 
 def used_keys(old: Session, once: Once, done: Done) -> tuple[UsedKey, ...]:

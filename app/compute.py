@@ -1,7 +1,7 @@
 """The compute pool: small work runs at once, large work on threads, so the event loop never waits for it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
 from typing import Generic, TypeVar
@@ -75,12 +75,15 @@ class Compute:
         """Return what `work` returns. `nbytes` is about the bytes it goes through, `TENSOR_BYTES` for each tensor."""
         return work() if nbytes < INLINE_BELOW else await self.run_apart(work)
 
-    async def run_apart(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns, run on a thread: for work of unknown size."""
+    def run_apart(self, work: Callable[[], T]) -> Awaitable[T]:
+        """Start `work` on a thread, for work of unknown size; return its result, to be awaited."""
         self.runs += 1
         call = _Call(work)
+        return self._ended(call, asyncio.get_running_loop().run_in_executor(self._pool, call))
+
+    async def _ended(self, call: _Call[T], started: Awaitable[None]) -> T:
         try:
-            await asyncio.get_running_loop().run_in_executor(self._pool, call)
+            await started
             return call.result()
         finally:
             self.runs += 1

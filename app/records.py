@@ -70,14 +70,14 @@ class Records:
         cached = self._cache.get(head)
         return cached.session if cached else await self._compute.run(partial(read_document, head), len(head.document))
 
-    async def state(self, head: Head, session: Session) -> State:
-        """Return the state that belongs to them. Raises `StateDamaged`."""
+    async def with_state(self, head: Head, session: Session) -> Loaded:
+        """Return them with the state that belongs to them. Raises `StateDamaged`."""
         cached = self._cache.get(head)
         if cached is not None:
-            return cached.state
-        state = await _read_state(self.store, head, session)
-        self._cache.put(Loaded(head, session, state))
-        return state.shared()
+            return Loaded(head, session, cached.state, cached.blocks)
+        loaded = Loaded(head, session, await _read_state(self.store, head, session))
+        self._cache.put(loaded)
+        return Loaded(head, session, loaded.state.shared())
 
     async def before(self, head: Head) -> tuple[Loaded, bytes]:
         """Return the session from before its last step, and the row of that step in the history."""
@@ -90,7 +90,7 @@ class Records:
 
         async def attempt() -> Loaded:
             head, session = await self.get(tenant, session_id)
-            return Loaded(head, session, await self.state(head, session))
+            return await self.with_state(head, session)
 
         return await retried(session_id, attempt)
 
@@ -161,9 +161,9 @@ class Records:
         return await (commit if saving is None and self.store.is_instant else finished(commit))
 
     async def _commit(self, change: Change, saving: Saving | None) -> Written:
-        save, state = change.save, change.state
+        save, state, blocks = change.save, change.state, change.blocks
         if state is None and save.previous is not None and (cached := self._cache.get(save.previous)) is not None:
-            state = cached.state
+            state, blocks = cached.state, cached.blocks
         try:
             if saving is None and not self.quota.concerns(save):
                 await self.store.save(save)
@@ -175,7 +175,7 @@ class Records:
                 self._cache.drop(save.head.session_id)  # what is here is behind
             raise
         if state is not None:
-            self._cache.put(Loaded(save.head, change.session, state))
+            self._cache.put(Loaded(save.head, change.session, state, blocks))
         return Written(save.head, change.session)
 
     async def delete(self, session_id: str, expected: Stamp | None) -> bool:

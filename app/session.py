@@ -17,6 +17,7 @@ from app.errors import InvalidSession
 from app.once import Done
 from app.step import KeptAnswer
 from app.store.base import Head
+from app.store.block_sums import Blocks
 from app.store.piece import Piece
 from optim_engine import Config, InvalidConfig, Layout, State
 from optim_engine.arrays import COMPUTE_DTYPES
@@ -151,6 +152,8 @@ class Loaded:
     head: Head
     session: Session
     state: State
+    blocks: Blocks | None = None
+    """The checksums of the state's blocks, where pieces have sums of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ class Sessions(Creating):
 
         async def make(head: Head, old: Session) -> Change:
             new = await self._compute.run_apart(lambda: new_settings(old))
-            state = await self._records.state(head, old) if changes.needs_state(head, old, new) else None
+            state = (await self._records.with_state(head, old)).state if changes.needs_state(head, old, new) else None
             return await self._compute.run_apart(lambda: changes.settings(head, old, new, once, state))
 
         return await self._write(tenant, session_id, once, make)
@@ -156,7 +156,7 @@ class Sessions(Creating):
 
         async def make(head: Head, old: Session) -> Change:
             old.check_holds()
-            state = await self._records.state(head, old)
+            state = (await self._records.with_state(head, old)).state
 
             def work() -> Change:
                 check_shapes(old.config, state, params)
@@ -172,7 +172,7 @@ class Sessions(Creating):
         """Rename, remove and reset tensors. Earlier steps are no longer replayed."""
 
         async def make(head: Head, old: Session) -> Change:
-            loaded = Loaded(head, old, await self._records.state(head, old))
+            loaded = await self._records.with_state(head, old)
             work = partial(changes.edited, loaded, edits, once, self._room)
             return await self._compute.run(work, head.state_bytes + 2 * old.breadth)
 

@@ -36,7 +36,7 @@ def step(
     room.check_names(session.layout, request.grads)
     came = {} if session.config.hold_params else checksums_of(request.params)
     others = last_params.others(session, request.params, came)
-    cutting = Pieces(old.head, saving, summed=session.sums_pieces)
+    cutting = Pieces(old.head, saving, summed=session.sums_pieces, blocks=old.blocks if in_place else None)
     passing = Passing(cutting, session.layout, request) if cutting.listens else None
     outcome = _computed(old, request, machine, passing, in_place=in_place)
     state = outcome.state
@@ -64,7 +64,7 @@ def step(
     save = Save(head, old.head, state.memory.data, row, used=used)
     if session.undo:
         save = generations.keep(save, session, skipped=outcome.skipped)
-    return Change(save, after, state), answer
+    return Change(save, after, state, cutting.blocks), answer
 
 
 def preview(old: Loaded, request: StepRequest, machine: Machine, room: Room) -> tuple[Change, StepAnswer]:

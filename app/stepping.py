@@ -3,13 +3,14 @@
 One path: load, from memory or the store → look for an earlier answer → compute → save.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from app import step_change
+from app.change import Change
 from app.compute import INLINE_BELOW, TENSOR_BYTES, Compute
 from app.errors import ServiceError, StoreUnavailable
 from app.expansion import expanded, expanded_nbytes
@@ -119,7 +120,7 @@ class Stepping:
         past = earlier_answer(session, request)
         if past is None:
             request.once.check(head)
-        return Loaded(head, session, await self._records.state(head, session)), past
+        return await self._records.with_state(head, session), past
 
     async def _expanded(self, old: Loaded, request: StepRequest) -> StepRequest:
         """Return the request with dense gradients."""
@@ -143,10 +144,11 @@ class Stepping:
                 return await self._compute_and_save(old, request, nbytes, saving)
             with ExitStack() as lent:
                 in_place = lent.enter_context(self._records.in_place(old))
-                taken: Awaitable[StepAnswer] = self._compute_and_save(old, request, nbytes, saving, in_place=in_place)
+                work = self._work_of(old, request, nbytes, saving, in_place=in_place)
+                computed = self._compute.run_apart(work)  # it runs while a task is made
                 if in_place and store.keeps_views:  # there is no other copy: finish the step even if it is cancelled
-                    taken = finished(_within(lent.pop_all(), taken))
-                return await taken
+                    return await finished(_within(lent.pop_all(), self._saved(computed, saving)))
+                return await self._saved(computed, saving)
 
     async def _may_write_over_all(self, old: Loaded, request: StepRequest) -> bool:
         """Return whether nothing can refuse the step any more once it writes over the only copy of the state."""
@@ -156,11 +158,19 @@ class Stepping:
         return await self._compute.run(asked, request.nbytes // LOOKED_AT)
 
     async def _compute_and_save(
-        self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None = None, *, in_place: bool = False
+        self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None = None
     ) -> StepAnswer:
+        work = self._work_of(old, request, nbytes, saving)
+        return await self._saved(self._compute.run(work, _work(old, request)), saving)
+
+    def _work_of(
+        self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None, *, in_place: bool = False
+    ) -> Callable[[], tuple[Change, StepAnswer]]:
         machine = self._compute.machine(nbytes, old.session.config)
-        work = partial(step_change.step, old, request, machine, self._room, saving, in_place)
-        change, answer = await self._compute.run(work, _work(old, request))
+        return partial(step_change.step, old, request, machine, self._room, saving, in_place)
+
+    async def _saved(self, computed: Awaitable[tuple[Change, StepAnswer]], saving: Saving | None) -> StepAnswer:
+        change, answer = await computed
         await self._records.save(change, saving)
         return answer
 

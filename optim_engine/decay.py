@@ -41,8 +41,9 @@ def added(total: Array, share: float) -> Array:
 
 def factors(total: Array, sums: Array) -> Array:
     """Return exp(S − S') for each row of S', a matrix of pairs; 1 where there is nothing to catch up with."""
-    high, low = (total - sums).T
-    return _exp(high, low)
+    if len(sums) == 1:
+        return np.array([_exp(*(total - sums[0]))])
+    return _exp(*(total - sums).T)
 
 
 def caught_up(θ: Array, total: Array, sums: Array) -> Array:

@@ -40,7 +40,7 @@ class State:
 
         Memory that is not lent by a pool is never written over, and needs no count.
         """
-        return self if self.memory.base is None else replace(self, memory=self.memory[:])
+        return self if self.memory.base is None else State(self.t, self.layout, self.counts, self.memory[:])
 
     @property
     def entries(self) -> Mapping[str, Entry]:

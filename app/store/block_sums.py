@@ -32,15 +32,15 @@ def is_sum(checksum: str) -> bool:
 
 def sum_of(data: memoryview | bytes) -> str:
     """Return the sum of a whole piece."""
-    blocks = np.arange(-(-len(data) // BLOCK_BYTES))
-    return _written(_checksums(memoryview(data), blocks).sum(axis=0, keepdims=True))[0]
+    return Blocks(len(data)).sum_of(0, memoryview(data))
 
 
 def blocks_of(ranges: Iterable[tuple[Array, int]]) -> Array:
     """Return the indices, in order, of the blocks of a state in which ranges of bytes lie: their starts and length."""
     blocks = np.concatenate([np.empty(0, np.int64), *(_within(starts, length) for starts, length in ranges if length)])
-    if (blocks[1:] < blocks[:-1]).any():
-        blocks.sort()
+    if (blocks[1:] > blocks[:-1]).all():
+        return blocks
+    blocks.sort()
     return blocks[_is_first(blocks)]
 
 
@@ -61,12 +61,45 @@ def _within(starts: Array, length: int) -> Array:
     return blocks
 
 
+class Blocks:
+    """The checksums of the blocks of a state, as far as they were taken: one that is zero was not."""
+
+    def __init__(self, state_bytes: int) -> None:
+        self.state_bytes = state_bytes
+        self._known: Halves = np.zeros((-(-state_bytes // BLOCK_BYTES), 2), np.uint64)
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes that they take."""
+        return self._known.nbytes
+
+    def sum_of(self, i: int, data: memoryview) -> str:
+        """Return the sum of the piece with that index, taken anew."""
+        blocks = i * PIECE_BLOCKS + np.arange(-(-len(data) // BLOCK_BYTES))
+        found = self._known[blocks] = _checksums(data, blocks, i * PIECE_BLOCKS)
+        return _written(found.sum(axis=0, keepdims=True))[0]
+
+    def before(self, memory: memoryview, blocks: Array) -> Halves:
+        """Return the checksums of some blocks before they change; those that are not known are taken."""
+        found: Halves = self._known[blocks]
+        if not found.all():
+            unknown = ~found.any(axis=1)
+            found[unknown] = _checksums(memory, blocks[unknown])
+        return found
+
+    def after(self, memory: memoryview, blocks: Array) -> Halves:
+        """Return the checksums of some blocks that have changed."""
+        found = self._known[blocks] = _checksums(memory, blocks)
+        return found
+
+
 class Changing:
     """The sums of a state's pieces while some of its blocks change; made before they do, of the state's memory."""
 
-    def __init__(self, memory: memoryview, blocks: Array) -> None:
+    def __init__(self, memory: memoryview, blocks: Array, known: Blocks) -> None:
         self._blocks = blocks
-        self._before = _checksums(memory, blocks)
+        self._known = known
+        self._before = known.before(memory, blocks)
         pieces = blocks // PIECE_BLOCKS
         self._starts = np.flatnonzero(_is_first(pieces))
         self.pieces: Sequence[int] = pieces[self._starts].tolist()
@@ -76,13 +109,13 @@ class Changing:
         """Return the sums of `pieces` after the change. `sums` are those before it."""
         if not sums:
             return []
-        change = np.add.reduceat(_checksums(memory, self._blocks) - self._before, self._starts, axis=0)
+        change = np.add.reduceat(self._known.after(memory, self._blocks) - self._before, self._starts, axis=0)
         return _written(_read(sums) + change)
 
 
-def _checksums(memory: memoryview, blocks: Array) -> Halves:
-    """Return the checksum of each block."""
-    starts, seeds = (blocks * BLOCK_BYTES).tolist(), (blocks % PIECE_BLOCKS).tolist()
+def _checksums(memory: memoryview, blocks: Array, first: int = 0) -> Halves:
+    """Return the checksum of each block. The memory begins with the block `first`."""
+    starts, seeds = ((blocks - first) * BLOCK_BYTES).tolist(), (blocks % PIECE_BLOCKS).tolist()
     checksum = xxhash.xxh3_128_digest
     found = [checksum(memory[at : at + BLOCK_BYTES], seed) for at, seed in zip(starts, seeds, strict=True)]
     return _halves(b"".join(found))

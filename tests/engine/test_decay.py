@@ -26,6 +26,12 @@ def test_factors_are_within_one_ulp_of_exp() -> None:
             assert abs(Decimal(float(found)) - exact) < Decimal("0.52") * Decimal(math.ulp(float(exact)))
 
 
+def test_a_factor_has_the_bits_that_it_has_among_others() -> None:
+    sums = np.random.default_rng(1).random((500, 2)) * [30.0, 1e-16]
+    alone = [factors(np.zeros(2), row[None])[0] for row in sums]
+    assert np.array(alone).tobytes() == factors(np.zeros(2), sums).tobytes()
+
+
 def test_a_factor_is_one_for_rows_without_late_decay() -> None:
     total = np.array([-3.0, 1e-17])
     assert (factors(total, np.tile(total, (3, 1))) == 1).all()

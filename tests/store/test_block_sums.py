@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import StateDamaged
-from app.store.block_sums import BLOCK_BYTES, PREFIX, Changing, blocks_of, is_sum, sum_of
+from app.store.block_sums import BLOCK_BYTES, PREFIX, Blocks, Changing, blocks_of, is_sum, sum_of
 from app.store.piece import PIECE_BYTES, Piece, cut
 from optim_engine.arrays import Array
 
@@ -38,9 +38,9 @@ def each(touched: Ranges) -> list[slice]:
 @given(st.lists(ranges, max_size=4), st.integers(0, 1 << 30))
 def test_updated_sums_equal_those_of_all_bytes(steps: list[Ranges], seed: int) -> None:
     state, draw = STATE.copy(), np.random.default_rng(seed)
-    sums = sums_of(state)
+    known, sums = Blocks(SIZE), sums_of(state)
     for touched in steps:
-        changing = Changing(state.data, blocks_of(touched))
+        changing = Changing(state.data, blocks_of(touched), known)
         for part in each(touched):
             state[part] = draw.integers(0, 256, part.stop - part.start)
         after = changing.after(state.data, [sums[i] for i in changing.pieces])
