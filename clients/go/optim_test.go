@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -172,6 +173,20 @@ func TestACancelledStepEndsAtOnceAndMayBeRepeated(t *testing.T) {
 	}
 	if got, err := s.Step(context.Background(), nil, odd); err != nil || got.Step != 1 {
 		t.Error(got, err)
+	}
+}
+
+func TestALostAnswerIsOneTry(t *testing.T) {
+	var count int32
+	s := start(t, func(w http.ResponseWriter, r *http.Request) {
+		atomic.AddInt32(&count, 1)
+		io.Copy(io.Discard, r.Body)
+		panic(http.ErrAbortHandler) // on a connection that has served before, where net/http would try again
+	})
+	_, err := s.Step(context.Background(), nil, odd)
+	var none *NoAnswerError
+	if !errors.As(err, &none) || atomic.LoadInt32(&count) != 1 {
+		t.Error(err, atomic.LoadInt32(&count))
 	}
 }
 

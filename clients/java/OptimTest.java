@@ -42,7 +42,7 @@ final class OptimTest {
     }
 
     @FunctionalInterface
-    private interface Action {
+    interface Action {
         void run() throws Exception;
     }
 

@@ -62,7 +62,7 @@ LANGUAGES = {
             # By default the JDK repeats a GET itself, once and at once.
             ("java", "-Djdk.httpclient.redirects.retrylimit=1", "-cp", "build", "Prove"),
             build=(("sh", "-c", "javac -Xlint:all -Werror -d build optim/*.java *.java"),),
-            tests=(("java", "-cp", "build", "OptimTest"),),
+            tests=(("java", "-cp", "build", "OptimTest"), ("java", "-cp", "build", "ServiceTest")),
             tools=("java",),
         ),
         Language("shell", ("sh", "prove"), tests=(("sh", "tests.sh"),), tools=("curl", "jq"), form="json"),
