@@ -1,11 +1,13 @@
 """The order of parameters in a state: by name, where torch goes by place."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from optim_client.torch import by_name
+from optim_client import Client
+from optim_client.torch import RemoteAdamW, by_name, export_torch
 
 
 def made(*names: str, kind: type[torch.optim.Optimizer] = torch.optim.AdamW) -> torch.optim.Optimizer:
@@ -32,6 +34,21 @@ def test_moments_go_to_the_parameter_of_their_name() -> None:
         assert torch.equal(moment(ours, name), moment(theirs, name))
     assert len(ours.state) == 3
     assert ours.param_groups[0]["param_names"] == ["ccc", "new", "a", "bb"]
+
+
+def test_a_file_of_a_remote_optimizer_goes_on_locally(client: Client, tmp_path: Path) -> None:
+    """Its session names the parameters `0/a` and `0/bb`."""
+    params = [(name, torch.nn.Parameter(torch.ones(len(name)))) for name in ("bb", "a")]
+    remote, local = RemoteAdamW(params, lr=0.5, client=client), torch.optim.AdamW(params)
+    for _, param in params:
+        param.grad = torch.ones(param.shape)
+    remote.step()
+    remote.session.save_state(tmp_path / "state")
+    export_torch(tmp_path / "state", tmp_path / "state.pt")
+    local.load_state_dict(by_name(local, torch.load(tmp_path / "state.pt")))
+    assert local.param_groups[0]["lr"] == 0.5
+    assert [local.state[param]["step"].item() for _, param in params] == [1, 1]
+    assert torch.equal(local.state[params[0][1]]["exp_avg"], remote.state_dict()["state"][0]["exp_avg"])
 
 
 Change = Callable[[dict[str, Any]], Any]

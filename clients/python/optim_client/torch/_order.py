@@ -18,7 +18,8 @@ def by_name(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dic
 
     Args:
         optimizer: An optimizer that was made with `model.named_parameters()`.
-        state_dict: The state with names, such as `torch.load` reads from a file of `optim sessions export`.
+        state_dict: The state with names, such as `torch.load` reads from a file of `optim sessions export`. They may be
+            those that a session of `RemoteOptimizer` has: `0/fc.weight` for `fc.weight` of the first group.
 
     Returns:
         The state for `optimizer.load_state_dict`. Parameters that it does not name have taken no step.
@@ -35,12 +36,13 @@ def by_name(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dic
     for group in state_dict["param_groups"]:
         found |= {name: (number, group) for number, name in zip(group["params"], _names_of(group), strict=True)}
     state, groups, numbers = dict[int, Any](), list[dict[str, Any]](), count()
-    for group in optimizer.param_groups:
+    for i, group in enumerate(optimizer.param_groups):
         names = _names_of(group)
-        settings = _settings(group, [found[name][1] for name in names if name in found])
+        there = {name: name if name in found else f"{i}/{name}" for name in names}
+        settings = _settings(group, [found[name][1] for name in there.values() if name in found])
         places = dict(zip(names, numbers, strict=False))
         for name, param in zip(names, group["params"], strict=True):
-            before, _ = found.pop(name, (None, {}))
+            before, _ = found.pop(there[name], (None, {}))
             if before in state_dict["state"]:
                 entries = state[places[name]] = state_dict["state"][before]
                 for kind in sorted(kinds_of(settings))[:1]:
