@@ -1,5 +1,6 @@
 // The prover of this client: ../README.md says what it is told and what it prints.
 
+import { randomUUID } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
 import { APIStatusError, Client, decodeSafetensors, encodeSafetensors, OptimError } from 'optim-client'
@@ -45,7 +46,7 @@ async function calls() {
     }
     const limits = { retrySeconds: limit(seconds), maxRetries: limit(retries) }
     const client = new Client(url, { ...limits, clock, random: () => Number(chance), log: () => {} })
-    const headers = { 'content-type': 'application/json', 'idempotency-key': `"${crypto.randomUUID()}"` }
+    const headers = { 'content-type': 'application/json', 'idempotency-key': `"${randomUUID()}"` }
     const request = { method, path, headers, ...(method === 'POST' ? { body: '{}' } : {}) }
     say(await client.run({ request, read: ({ status }) => ({ end: 'result', status }) }).catch(ending))
   }

@@ -24,15 +24,17 @@ class Language:
     """The form of its bodies: `bin` for safetensors, or `json`."""
     resends: frozenset[int] = frozenset()
     """The statuses after which its platform sends the same request once more, on a new connection."""
-    home: str = "clients"
-    """The folder above its own."""
+    at: str | None = None
+    """Its folder; without it, that of its name in `clients`."""
 
     @property
     def folder(self) -> Path:
-        return ROOT / self.home / self.name
+        return ROOT / (self.at or f"clients/{self.name}")
 
 
 NPM = ("npm", "--prefix", str(ROOT / "clients/typescript"))
+QUIET = ("--no-audit", "--no-fund")
+NPM_BUILD = ((*NPM, "ci", *QUIET), (*NPM, "run", "build"))
 GO = ("env", "GOFLAGS=-mod=mod", "GOTOOLCHAIN=local", "GOPROXY=off", "go")
 
 LANGUAGES = {
@@ -69,21 +71,31 @@ LANGUAGES = {
         Language(
             "typescript",
             ("node", "prove.mjs"),
-            build=(("npm", "ci", "--no-audit", "--no-fund"), ("npm", "run", "build")),
+            build=NPM_BUILD,
             tests=(("npm", "test"),),
             tools=("node",),
             resends=frozenset({421}),  # as the standard of `fetch` says
         ),
+        *(
+            Language(
+                runtime,
+                (f"build/{runtime}/node_modules/.bin/{runtime}", "run", *flags, "prove.mjs"),
+                build=(*NPM_BUILD, ("npm", "install", *QUIET, "--prefix", f"build/{runtime}", runtime)),
+                tools=("node",),
+                at="clients/typescript",
+            )
+            for runtime, flags in (("deno", ("--allow-all",)), ("bun", ()))
+        ),
         Language(
             "browser",
             (),
-            build=((*NPM, "ci", "--no-audit", "--no-fund"), (*NPM, "run", "build")),
+            build=NPM_BUILD,
             tests=(
                 (sys.executable, "-m", "pip", "install", "--quiet", "--group", f"{ROOT}/pyproject.toml:browser"),
                 (sys.executable, "-m", "pytest", "-q", f"{ROOT}/tests/browser"),
             ),
             tools=("node", "chromium"),
-            home="examples",
+            at="examples/browser",
         ),
     )
 }

@@ -43,8 +43,8 @@ class MissingTool(Exception):
 
 
 def path() -> str:
-    """Return the search path of commands: the tools of PyPI, then `optim` and the other programs beside Python."""
-    return os.pathsep.join([str(VENV / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    """Return the search path of commands, with the tools of PyPI first."""
+    return os.pathsep.join([str(VENV / "bin"), os.environ.get("PATH", os.defpath)])
 
 
 def run(*command: str, folder: Path | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":

@@ -167,6 +167,7 @@ after(() => {
 async function serve(answer: Parameters<typeof createServer>[1]): Promise<string> {
   const server = createServer(answer)
   servers.push(server)
+  server.unref()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
