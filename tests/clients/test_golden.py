@@ -1,11 +1,11 @@
 """The golden files: a client reads each answer, and writes the content of each request."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.clients.languages import Language
+from tests.clients.listing import read
 from tests.clients.prover import proving
 from tests.contract import GOLDEN
 
@@ -20,25 +20,13 @@ def exchanges(form: str) -> list[tuple[Path, Path]]:
 
 
 def content_of(path: Path) -> dict[str, Any]:
-    """Return a message as a prover prints it, read by the words of the format alone."""
+    """Return a message as a prover prints it."""
     if path.suffix == ".json":
         document: dict[str, Any] = json.loads(path.read_bytes())
         return document
-    whole = path.read_bytes()
-    start = 8 + int.from_bytes(whole[:8], "little")
-    header: dict[str, Any] = json.loads(whole[8:start])
-    metadata = header.pop("__metadata__", {})
-    assert sum(end - begin for begin, end in places_of(header)) == len(whole) - start
-    return {"metadata": metadata, "tensors": {name: shown(entry, whole[start:]) for name, entry in header.items()}}
-
-
-def places_of(header: Mapping[str, Any]) -> list[list[int]]:
-    return [entry["data_offsets"] for entry in header.values()]
-
-
-def shown(entry: Mapping[str, Any], data: bytes) -> dict[str, Any]:
-    begin, end = entry["data_offsets"]
-    return {"dtype": entry["dtype"], "shape": entry["shape"], "hex": data[begin:end].hex()}
+    tensors, metadata = read(path.read_bytes())
+    shown = {name: {"dtype": d, "shape": shape, "hex": data.hex()} for name, (d, shape, data) in tensors.items()}
+    return {"metadata": metadata, "tensors": shown}
 
 
 def test_a_client_writes_the_requests_and_reads_the_answers(language: Language, tmp_path: Path) -> None:

@@ -22,15 +22,25 @@ class Step:
     params: Any = None
     grad_scale: float | None = None
     overrides: Any = None
+    preview: bool = False
+    minimal: bool = False
+
+
+@dataclass(frozen=True)
+class Other:
+    """A call that is no step, by its path below the session's and its body. It is answered with a session."""
+
+    path: str
+    body: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A session, its first parameters, and its steps: arrays, or where it is not binary, tensors as JSON has them."""
+    """A session, its first parameters, and its calls: arrays, or where it is not binary, tensors as JSON has them."""
 
     settings: dict[str, Any]
     params: Any
-    steps: tuple[Step, ...]
+    steps: tuple[Step | Other, ...]
     binary: bool = field(default=True)
 
     @property
@@ -197,6 +207,36 @@ CASES: Mapping[str, Case] = {
             Step({"emb": {"rows": [1], "dtype": "float32", "shape": [1, 2], "base64": "AACAPwAAgD8="}}, 3),
         ),
         binary=False,
+    ),
+    "preview-and-minimal": Case(
+        {"optimizer": "adamw", "hold_params": True},
+        _params(np.float32),
+        (
+            Step(_grads(np.float32, 1), 1),
+            Step(_grads(np.float32, 3), 2, lr=0.5, preview=True),
+            Step(_grads(np.float32, -0.5), 2, minimal=True),
+        ),
+    ),
+    "preview-and-minimal-json": Case(
+        {"optimizer": "adamw", "hold_params": True},
+        {"w": [[0.1, 0.2]]},
+        (
+            Step({"w": [[0.01, -0.3]]}, 1),
+            Step({"w": [[1, 2]]}, 2, lr=0.5, preview=True),
+            Step({"w": [[-0.5, 0.25]]}, 2, minimal=True),
+        ),
+        binary=False,
+    ),
+    "undo-and-fork": Case(
+        {"optimizer": "adamw", "hold_params": True, "undo": 1},
+        _params(np.float32),
+        (
+            Step(_grads(np.float32, 1), 1),
+            Step(_grads(np.float32, 3), 2),
+            Other("undo", {"step": 2}),
+            Other("fork", {"labels": {"run": "b"}}),
+            Step(_grads(np.float32, -0.5), 2),
+        ),
     ),
     "sgd-momentum-float64": Case(
         {"optimizer": "sgd", "hyperparameters": {"lr": 0.1, "momentum": 0.9, "nesterov": True}},

@@ -5,6 +5,7 @@ They are in `clients/contract/golden`:
 <case>/session.json       what the session is created with
 <case>/<n>.request.bin    the n-th step (`.json` where it is JSON)
 <case>/<n>.response.bin   its answer (`.json` where it is JSON, or a problem document)
+<case>/calls.json         by number, the calls that are more than steps
 """
 
 import json
@@ -18,9 +19,11 @@ from optim_client._tensors import decode
 
 from tests.bodies import encode
 from tests.contract import GOLDEN
-from tests.golden.cases import CASES, Case, Step
+from tests.golden.cases import CASES, Case, Other, Step
 from tests.service.calls import SAFETENSORS, path_of, serving
 
+MINIMAL = {"Prefer": "return=minimal"}
+SAID = ("step", "skipped_steps", "digest", "labels")
 FORMS = {"json": "application/json", "bin": SAFETENSORS}
 
 
@@ -36,16 +39,30 @@ def write(folder: Path) -> None:
 
 def _write_steps(place: Path, case: Case) -> None:
     form = "bin" if case.binary else "json"
+    calls = dict[int, dict[str, Any]]()
     with serving() as client:
         session = path_of(client.post("/v1/sessions", json=case.settings))
         params = case.params
         for n, step in enumerate(case.steps, 1):
+            if isinstance(step, Other):
+                calls[n] = _written(step, client.post(f"{session}/{step.path}", json=step.body))
+                continue
+            calls[n] = {"path": "preview"} if step.preview else {"headers": MINIMAL} if step.minimal else {}
             sent = step.params or (None if case.hold_params and n > 1 else params)
             request = _binary(step, sent) if case.binary else _json(step, sent)
-            answer = client.post(f"{session}/steps", content=request, headers={"content-type": FORMS[form]})
+            headers = {"content-type": FORMS[form], **calls[n].get("headers", {})}
+            answer = client.post(f"{session}/{calls[n].get('path', 'steps')}", content=request, headers=headers)
             (place / f"{n}.request.{form}").write_bytes(request)
             (place / f"{n}.response.{form if answer.is_success else 'json'}").write_bytes(answer.content)
             params = _params_of(answer, params)
+    if calls := {n: call for n, call in calls.items() if call}:
+        (place / "calls.json").write_text(json.dumps(calls, indent=2) + "\n")
+
+
+def _written(other: Other, answer: httpx2.Response) -> dict[str, Any]:
+    """Return a call that is no step, with the members of its answer that depend on neither time nor id."""
+    assert answer.is_success, answer.text
+    return {"path": other.path, "body": other.body, "answer": {name: answer.json()[name] for name in SAID}}
 
 
 def _binary(step: Step, params: Any) -> bytes:
@@ -68,7 +85,9 @@ def _params_of(answer: httpx2.Response, before: Any) -> Any:
     """Return the next step's parameters; after a refusal still those before."""
     if not answer.is_success:
         return before
-    return answer.json()["params"] if "json" in answer.headers["content-type"] else decode(answer.content, "params")[0]
+    return (
+        answer.json().get("params") if "json" in answer.headers["content-type"] else decode(answer.content, "params")[0]
+    )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from tests.upgrade.stored import KINDS
 
 FOLDER = Path(__file__).parent
 OTHERWISE = {"conflict", "other-params", "warnings", "warnings-json"}
-"""Runs that end with a refusal, or with a warning that a state file does not keep."""
+OTHERWISE |= {"preview-and-minimal", "preview-and-minimal-json", "undo-and-fork"}
+"""Runs that end with a refusal or with other calls, or with a warning that a state file does not keep."""
 RUNS = [name for name, case in CASES.items() if len(case.steps) > 1 and name not in OTHERWISE]
 """The runs that end with two successful steps. Files of earlier formats have the runs of their time."""
 

@@ -50,6 +50,9 @@ function section<T>(stored: Stored, name: string, read: (stored: Stored, name: s
   )
 }
 
+/** The calls of a run that are more than steps, by number. */
+type Calls = Record<string, { path?: string; headers?: object }>
+
 for (const run of RUNS) {
   for (const file of contractNames(`golden/${run}`).filter((name) => name.endsWith('.bin'))) {
     test(`golden bytes are written again: ${run}/${file}`, () => {
@@ -62,11 +65,14 @@ for (const run of RUNS) {
   test(`a golden run is sent and read: ${run}`, async () => {
     const settings = contractJson<object>(`golden/${run}/session.json`)
     const files = contractNames(`golden/${run}`)
+    const calls = files.includes('calls.json') ? contractJson<Calls>(`golden/${run}/calls.json`) : {}
     for (const file of files.filter((name) => name.endsWith('.request.bin'))) {
       const wanted = decodeSafetensors(contract(`golden/${run}/${file}`))
       const answer = file.replace('request', 'response')
       const isRefused = !files.includes(answer)
       const number = Number(wanted.metadata['step'])
+      const call = calls[file.split('.')[0]!]
+      const isPreview = call?.path === 'preview'
       const scripted = new Scripted([
         json(sessionDocument({ ...settings, step: number - 1 })),
         isRefused
@@ -87,7 +93,13 @@ for (const run of RUNS) {
         ...(grad_scale === undefined ? {} : { grad_scale: Number(grad_scale) }),
         ...(overrides === undefined ? {} : { overrides: JSON.parse(overrides) as object }),
       }
-      const result = await session.step(request).catch((error: unknown) => error)
+      const taken: Promise<unknown> = isPreview
+        ? session.preview(request).then(({ params }) => params)
+        : call?.headers
+          ? session.step({ ...request, returnParams: false })
+          : session.step(request)
+      const result = await taken.catch((error: unknown) => error)
+      assert.ok(scripted.sent[1]!.url.endsWith(isPreview ? '/preview' : '/steps'))
       const sent = decodeSafetensors(scripted.sent[1]!.body)
       assert.deepEqual(content(sent), content({ ...wanted, metadata: numbered(wanted.metadata) }))
       if (isRefused) {
@@ -102,6 +114,7 @@ for (const run of RUNS) {
         if (got instanceof Rows)
           assert.deepEqual(got.indices, [...answered.tensors.get(`rows/${name}`)!.data].map(Number))
       }
+      if (isPreview) continue
       assert.equal(session.skipped, answered.metadata['skipped'] === 'true')
       assert.equal(session.currentStep, Number(answered.metadata['step']))
       assert.equal(session.digest, answered.metadata['digest'])
