@@ -442,10 +442,14 @@ func (s *Session) LoadState(ctx context.Context, path string) (Info, error) {
 
 // Delete deletes the session as it is now, with its state and its history.
 func (s *Session) Delete(ctx context.Context) error {
-	if _, err := s.Refresh(ctx); err != nil {
-		return err
-	}
-	return s.call(ctx, write("DELETE", s.path(), content{}), readNothing)
+	_, err := inTurn(ctx, s, func() (struct{}, error) {
+		_, err := s.reread(ctx, get(s.path()))
+		if err == nil {
+			err = s.do(ctx, write("DELETE", s.path(), content{}), readNothing)
+		}
+		return struct{}{}, err
+	})
+	return err
 }
 
 func (s *Session) path(below ...string) string {
@@ -848,7 +852,8 @@ func (c *Client) do(ctx context.Context, q request, read reader) error {
 		err := c.try(ctx, q, tries, read)
 		if err == nil {
 			if tries > 1 {
-				c.log.Printf("optim: %s: answered at try %d, %v after the first failure", q, tries, c.clock.Now().Sub(failed))
+				after := c.clock.Now().Sub(failed)
+				c.log.Printf("optim: %s: answered at try %d, %v after the first failure", q, tries, after)
 			}
 			return nil
 		}
@@ -963,6 +968,12 @@ func (c *Client) try(ctx context.Context, q request, tries int, read reader) err
 	if err != nil {
 		return fmt.Errorf("optim: %w", err)
 	}
+	if r.URL.Scheme != "http" && r.URL.Scheme != "https" {
+		return fmt.Errorf("optim: the address %q must begin with http:// or https://", c.base)
+	}
+	if strings.ContainsAny(c.key, "\r\n") {
+		return errors.New("optim: the API key has a line break")
+	}
 	var sending sync.WaitGroup
 	if q.body.length > 0 {
 		r.ContentLength = q.body.length
@@ -1000,7 +1011,7 @@ func (c *Client) try(ctx context.Context, q request, tries int, read reader) err
 	defer body.Close()
 	if got := answer.Header.Get("X-Request-ID"); got != id && strings.HasPrefix(got, requestIDPrefix) {
 		conn.Close()
-		return &NoAnswerError{q.String(), fmt.Errorf("the answer to another request came: its X-Request-ID is %s, expected %s", got, id)}
+		return &NoAnswerError{q.String(), fmt.Errorf("the answer to another request came, %s instead of %s", got, id)}
 	}
 	err = c.read(q, tries, answer, read)
 	if body.err != nil {
@@ -1146,7 +1157,7 @@ func (t Tensor) fitting(memory []byte, dtypes ...DType) ([]byte, error) {
 			return memory, nil
 		}
 	}
-	return nil, fmt.Errorf("%T of %d bytes does not fit the dtype %q and the shape %v", t.Data, len(memory), t.DType, t.Shape)
+	return nil, fmt.Errorf("%T of %d bytes does not fit %q and the shape %v", t.Data, len(memory), t.DType, t.Shape)
 }
 
 func bytesOf[T float64 | float32 | uint16 | int64 | int8](data []T) []byte {

@@ -204,6 +204,16 @@ func TestARefusalIsReadBeforeTheBodyIsSent(t *testing.T) {
 	}
 }
 
+func TestWhatCannotBeSentIsNotTriedAgain(t *testing.T) {
+	for _, client := range []*Client{New("localhost:8000"), New("http://\x7f"), New("http://localhost", WithAPIKey("key\n"))} {
+		_, err := client.Get(context.Background(), "s")
+		var none *NoAnswerError
+		if err == nil || errors.As(err, &none) {
+			t.Error(err)
+		}
+	}
+}
+
 func TestAPageIsNoAnswer(t *testing.T) {
 	s := start(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html")

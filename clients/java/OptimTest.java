@@ -57,6 +57,7 @@ final class OptimTest {
         anInterruptedStepEndsAtOnceAndMayBeRepeated();
         aRefusalIsReadBeforeTheBodyIsSent();
         aPageIsNoAnswer();
+        whatCannotBeSentIsNotTriedAgain();
         System.out.println("passed");
     }
 
@@ -273,5 +274,11 @@ final class OptimTest {
             exchange.getResponseHeaders().set("Content-Type", "text/html");
             answer(exchange, 200, "<h1>Log in</h1>".getBytes(StandardCharsets.UTF_8));
         }, session -> fails(Optim.InvalidAnswerException.class, () -> session.step(null, ODD)));
+    }
+
+    private static void whatCannotBeSentIsNotTriedAgain() throws Exception {
+        fails(IllegalArgumentException.class, () -> new Optim("localhost:8000").get("s"));
+        fails(IllegalArgumentException.class, () -> new Optim("http://[").get("s"));
+        fails(IllegalArgumentException.class, () -> Optim.builder("http://localhost").apiKey("key\n").build().get("s"));
     }
 }

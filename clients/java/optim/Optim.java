@@ -6,7 +6,6 @@ import java.io.UncheckedIOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
 import java.lang.reflect.Array;
-import java.net.ProtocolException;
 import java.net.URI;
 import java.net.URLEncoder;
 import java.net.http.HttpClient;
@@ -16,7 +15,6 @@ import java.net.http.HttpRequest.BodyPublisher;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodySubscriber;
-import java.net.http.HttpTimeoutException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
@@ -90,7 +88,7 @@ public final class Optim {
     private final String name = REQUEST_ID_PREFIX + UUID.randomUUID().toString().replace("-", "").substring(16);
     private final AtomicLong count = new AtomicLong();
 
-    /** Makes a client of the service at a URL, with the defaults of {@link Builder}. */
+    /** Makes a client of the service at a URL, with the other defaults of {@link Builder}. */
     public Optim(String url) {
         this(builder(url));
     }
@@ -110,7 +108,10 @@ public final class Optim {
         return new Builder(url);
     }
 
-    /** The options of a client. The API key is that of the environment's {@code OPTIM_API_KEY}, unless it is set here. */
+    /**
+     * The options of a client. The environment has two defaults: {@code OPTIM_BASE_URL} for a URL that is null, or else
+     * {@code http://127.0.0.1:8000}, and {@code OPTIM_API_KEY}.
+     */
     public static final class Builder {
         private final String url;
         private String apiKey = System.getenv("OPTIM_API_KEY");
@@ -120,7 +121,7 @@ public final class Optim {
         private Clock clock = new Clock() { };
 
         private Builder(String url) {
-            this.url = url;
+            this.url = url != null ? url : System.getenv().getOrDefault("OPTIM_BASE_URL", "http://127.0.0.1:8000");
         }
 
         /** Sets the key. */
@@ -335,7 +336,7 @@ public final class Optim {
                     try (OutputStream out = Files.newOutputStream(part)) {
                         byte[] block = new byte[1 << 16];
                         for (int n; (n = answer.body().read(block, 0, block.length)) >= 0; ) {
-                            write(out, block, n);
+                            out.write(block, 0, n);
                         }
                     }
                     return null;
@@ -406,14 +407,6 @@ public final class Optim {
             if (strong.isPresent() || !request.method().equals("GET")) {
                 etag = strong.orElse(null);
             }
-        }
-    }
-
-    private static void write(OutputStream out, byte[] block, int n) {
-        try {
-            out.write(block, 0, n);
-        } catch (IOException error) {
-            throw new UncheckedIOException(error); // the disk's, not the connection's
         }
     }
 
@@ -608,7 +601,7 @@ public final class Optim {
         private static final long serialVersionUID = 1;
 
         private NoAnswerException(Request request, IOException cause) {
-            super(request + ": no answer: " + cause, cause);
+            super(request + ": no answer: " + (cause instanceof LostException ? cause.getMessage() : cause), cause);
         }
     }
 
@@ -618,6 +611,15 @@ public final class Optim {
 
         private InvalidAnswerException(Request request, Throwable cause) {
             super(request + ": the answer cannot be read: " + cause.getMessage(), cause);
+        }
+    }
+
+    /** The rest of an answer did not come. */
+    private static final class LostException extends IOException {
+        private static final long serialVersionUID = 1;
+
+        private LostException(String message, Throwable cause) {
+            super(message, cause);
         }
     }
 
@@ -774,19 +776,24 @@ public final class Optim {
         if (key != null) {
             sent.header("Authorization", "Bearer " + key);
         }
+        HttpResponse<Incoming> answer;
         try {
-            HttpResponse<Incoming> answer = http.send(sent.build(), about -> new Incoming());
-            try {
-                String got = answer.headers().firstValue("X-Request-ID").orElse("");
-                if (got.startsWith(REQUEST_ID_PREFIX) && !got.equals(id)) {
-                    throw new ProtocolException("the answer to another request came, " + got + " instead of " + id);
-                }
-                return read(request, tries, answer, reader);
-            } finally {
-                answer.body().close();
-            }
+            answer = http.send(sent.build(), about -> new Incoming());
         } catch (IOException error) {
             throw new NoAnswerException(request, error);
+        }
+        try {
+            String got = answer.headers().firstValue("X-Request-ID").orElse("");
+            if (got.startsWith(REQUEST_ID_PREFIX) && !got.equals(id)) {
+                throw new LostException("the answer to another request came, " + got + " instead of " + id, null);
+            }
+            return read(request, tries, answer, reader);
+        } catch (LostException error) {
+            throw new NoAnswerException(request, error);
+        } catch (IOException error) {
+            throw new UncheckedIOException(error); // a file's
+        } finally {
+            answer.body().close();
         }
     }
 
@@ -865,11 +872,11 @@ public final class Optim {
         private void receive() throws IOException, InterruptedException {
             Object next = queue.poll(PROGRESS_TIMEOUT.toSeconds(), TimeUnit.SECONDS);
             if (next == null) {
-                throw new HttpTimeoutException("nothing came for " + PROGRESS_TIMEOUT.toSeconds() + " s");
+                throw new LostException("nothing came for " + PROGRESS_TIMEOUT.toSeconds() + " s", null);
             } else if (next == END) {
                 ended = true;
             } else if (next instanceof Throwable error) {
-                throw new IOException("half an answer came: " + error.getMessage(), error);
+                throw new LostException("half an answer came: " + error.getMessage(), error);
             } else {
                 buffers = ((List<ByteBuffer>) next).iterator();
                 subscription.join().request(1);
