@@ -25,6 +25,7 @@ from benchmarks.peers.service import SAFETENSORS, Service, body_of
 from benchmarks.peers.session import Session
 from benchmarks.peers.table import NAMED, WHOLE, table_steps
 from benchmarks.peers.torch_adamw import FORMS, in_process
+from benchmarks.peers.torch_client import remote_adamw
 from benchmarks.timing import FEWEST_ROUNDS, REST_SECONDS, Spread, Timing, alone, in_turn
 from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY, Machine
@@ -266,6 +267,13 @@ GROUPS = {
             "one tensor": lambda rig: rig.memory.client_steps,
         },
         sizes=(100_000,),
+    ).measure,
+    "client-torch": Group(
+        {
+            "service, memory:, Python client": lambda rig: rig.memory.client_steps,
+            "service, memory:, RemoteAdamW": lambda rig: remote_adamw(rig.memory),
+        },
+        sizes=(10_000_000,),
     ).measure,
     "table": table,
     "peak-memory": peak_memory,

@@ -132,6 +132,10 @@ ROWS = (
         "client-tensors", 100 * K, "1,000 tensors", "one tensor", at_most=3.0,
     ),
     Row(
+        "step of 10 M, TCP, `memory:`, `RemoteAdamW` of torch", "the same by `session.step` from NumPy",
+        "client-torch", 10 * M, "service, memory:, RemoteAdamW", CLIENT, at_most=1.25,
+    ),
+    Row(
         "step of 1,000 rows next to each other, of a table of 1 M × 64, `memory:`", "a step of as many elements, dense",
         "table", 1 * K, "rows next to each other", "as many elements, dense", at_most=1.5,
     ),

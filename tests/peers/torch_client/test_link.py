@@ -32,6 +32,19 @@ def test_a_given_session_gets_the_groups_and_keeps_the_rest(client: Client) -> N
     assert [(group["match"], group["lr"]) for group in info.groups] == [(["0/*"], 0.3)]
 
 
+def test_a_session_of_plain_names_is_adopted(client: Client) -> None:
+    """Such as one that NumPy began, or that was imported from a file of torch."""
+    pair = Pair(client, "adamw", lr=0.05)
+    session = client.sessions.create("adamw", lr=0.05, groups=[], hold_params=True)
+    pair.grads()
+    session.step(pair.arrays, {name: param.grad.numpy() for name, param in pair.there.items()})
+    pair.local.step()
+    pair.remote = RemoteAdamW.resume(client, session, pair.there.items())
+    pair.step()
+    assert pair.apart() <= 1e-6
+    assert {tensor.step for tensor in pair.remote.session.get().tensors.values()} == {2}
+
+
 def other_shape(params: dict[str, Any]) -> None:
     params["gain"] = torch.nn.Parameter(torch.ones(2))
 

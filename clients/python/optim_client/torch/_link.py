@@ -1,6 +1,7 @@
 """The link of an optimizer to its session: opens it, keeps its settings and parameters up to date, and takes steps."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,11 @@ def opened(
         new = (client or Client()).sessions.create(rule, hold_params=True, **wanted)  # type: ignore[arg-type]
         return Link(new, defaults, wanted)
     info = found.get()
-    check_fits(info, rule, _param_groups.named(param_groups))
+    params = _param_groups.named(param_groups)
+    names = _param_groups.adopted(info.tensors, params)
+    check_fits(replace(info, tensors={names.get(name, name): x for name, x in info.tensors.items()}), rule, params)
+    if names:
+        found.edit_tensors(rename=names)
     link = Link(found, defaults, wanted)
     if any((info.groups if name == "groups" else info.hyperparameters.get(name)) != wanted[name] for name in wanted):
         found.update(**wanted)

@@ -269,16 +269,22 @@ def _defaults(client: Client, rule: str) -> dict[str, Any]:
 
 
 def _restored(info: SessionInfo, params: Given) -> list[dict[str, Any]]:
-    """Return the param groups with the session's hyperparameters. Raises `ValueError` for another number of groups."""
+    """Return the param groups with the session's hyperparameters, and those of its groups if they are of param groups.
+
+    Raises `ValueError` for another number of groups.
+    """
     listed = list(params)
     if listed and not isinstance(listed[0], dict):
         listed = [{"params": listed}]
-    if len(listed) != len(info.groups):
+    groups: list[dict[str, Any]] = [{} for _ in listed]
+    if info.groups and all(group["match"] == _param_groups.pattern(i) for i, group in enumerate(info.groups)):
+        groups = info.groups
+    if len(listed) != len(groups):
         raise ValueError(
             f"session {info.id} has {len(info.groups)} groups, and there are {len(listed)} param groups: each "
             "parameter must be in the group that it was in"
         )
-    own = [{**info.hyperparameters, **group} for group in info.groups]
+    own = [{**info.hyperparameters, **group} for group in groups]
     kept = [{name: _in_torch(x) for name, x in each.items() if name != "match"} for each in own]
     return [{**before, **group} for before, group in zip(kept, listed, strict=True)]
 

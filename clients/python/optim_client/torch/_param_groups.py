@@ -1,6 +1,6 @@
 """Torch's param groups as the session's groups: names of tensors, patterns, and hyperparameters. Reads no data."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,6 +37,18 @@ def _each(groups: ParamGroups) -> Iterator[tuple[str, torch.Tensor]]:
             yield f"{i}/{name}", param
 
 
+def pattern(group: int) -> list[str]:
+    """Return the patterns of the session's group of that number."""
+    return [f"{group}/*"]
+
+
+def adopted(tensors: Collection[str], params: Collection[str]) -> dict[str, str]:
+    """Return the new names of a session's tensors that have the parameters' names without the number of a group."""
+    names = {name.partition("/")[2]: name for name in params}
+    is_plain = not set(tensors) <= set(params) and len(names) == len(params) and set(tensors) <= names.keys()
+    return {name: names[name] for name in tensors} if is_plain else {}
+
+
 def check_flags(group: Mapping[str, Any]) -> None:
     """Raise `ValueError` if the group switches a flag of torch's execution on."""
     for name in sorted(FLAGS & group.keys()):
@@ -66,7 +78,7 @@ def settings(rule: str, groups: ParamGroups, defaults: Mapping[str, Any]) -> Val
     """Return the session's settings that stand for the param groups: those of the first are the session's own too."""
     values = [hyperparameters(rule, group, defaults) for group in groups]
     beside = [{"sparse": group["sparse"]} if "sparse" in group else {} for group in groups]
-    listed = [{"match": [f"{i}/*"], **beside[i], **each} for i, each in enumerate(values)]
+    listed = [{"match": pattern(i), **beside[i], **each} for i, each in enumerate(values)]
     return {**values[0], "groups": listed}
 
 
