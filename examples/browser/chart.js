@@ -12,8 +12,9 @@ export class Chart {
 
   /**
    * @param {SVGSVGElement} svg
-   * @param {{ name: string, steps: number, top: number, marks: number, format: (value: number) => string, isNoisy?: boolean }} axes
-   *   The vertical axis goes from 0 to `top`, or a doubling of it. A noisy curve is smoothed, with its values behind it.
+   * @param {{ name: string, steps: number, top: number, marks: number, format: (value: number) => string,
+   *   isNoisy?: boolean }} axes - The vertical axis goes from 0 to `top`, or a doubling of it, with as many marks above
+   *   0. A noisy curve is smoothed, with its values behind it.
    */
   constructor(svg, axes) {
     this.#svg = svg

@@ -36,7 +36,7 @@ export class Digits {
     return this.images.subarray(index * PIXELS, (index + 1) * PIXELS)
   }
 
-  /** Return the batch of step 1, 2, …: it depends on the number alone, so a step that is made again has the same one. */
+  /** Return the batch of step 1, 2, …. It depends on the number alone: a step that is made again has the same one. */
   batch(step, size) {
     const perEpoch = Math.floor(this.count / size)
     const [epoch, place] = [Math.floor((step - 1) / perEpoch), (step - 1) % perEpoch]

@@ -17,8 +17,9 @@ const SHAPES = {
 export function init(seed = 1998) {
   const draw = random(seed)
   const normal = () => Math.sqrt(-2 * Math.log(1 - draw())) * Math.cos(2 * Math.PI * draw())
-  const weights = (inputs, outputs) => Float32Array.from({ length: inputs * outputs }, () => normal() * Math.sqrt(2 / inputs))
-  return tensors(weights(INPUTS, HIDDEN), new Float32Array(HIDDEN), weights(HIDDEN, OUTPUTS), new Float32Array(OUTPUTS))
+  const biases = (outputs) => new Float32Array(outputs)
+  const weights = (inputs, outputs) => biases(inputs * outputs).map(() => normal() * Math.sqrt(2 / inputs))
+  return tensors(weights(INPUTS, HIDDEN), biases(HIDDEN), weights(HIDDEN, OUTPUTS), biases(OUTPUTS))
 }
 
 /** Return the mean cross entropy of a batch, and its derivative by every parameter. */
@@ -58,7 +59,8 @@ export function read(params, digits) {
 }
 
 function tensors(...arrays) {
-  return Object.fromEntries(Object.entries(SHAPES).map(([name, shape], index) => [name, new Tensor(arrays[index], shape)]))
+  const named = Object.entries(SHAPES).map(([name, shape], index) => [name, new Tensor(arrays[index], shape)])
+  return Object.fromEntries(named)
 }
 
 /** Return the hidden units, and the probability of each digit. */

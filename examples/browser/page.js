@@ -29,10 +29,13 @@ const STATES = {
 }
 
 const $ = (id) => document.getElementById(id)
+const short = (loss) => String(Number(loss.toFixed(2)))
 const percent = (share) => `${Number((100 * share).toFixed(1))}%`
 const digits = await load(new URL('../../app/demo/digits.csv.gz', import.meta.url))
-const lossChart = new Chart($('loss-chart'), { name: 'Loss', steps: STEPS, top: 3, marks: 3, format: (loss) => String(Number(loss.toFixed(2))), isNoisy: true })
-const accuracyChart = new Chart($('accuracy-chart'), { name: 'Accuracy', steps: STEPS, top: 1, marks: 4, format: percent })
+const lossAxes = { name: 'Loss', steps: STEPS, top: 3, marks: 3, format: short, isNoisy: true }
+const lossChart = new Chart($('loss-chart'), lossAxes)
+const accuracyAxes = { name: 'Accuracy', steps: STEPS, top: 1, marks: 4, format: percent }
+const accuracyChart = new Chart($('accuracy-chart'), accuracyAxes)
 
 fillForm()
 let state = 'loading'
@@ -125,16 +128,19 @@ function draw() {
   const { losses, accuracies, gaps, times, plan } = run
   lossChart.draw(losses, before.losses, gaps)
   accuracyChart.draw(accuracies, before.accuracies, [])
-  const figures = losses.length ? [losses.at(-1).toFixed(3), percent(accuracies.at(-1)), `${median(times).toFixed(1)} ms`] : []
-  for (const [index, id] of ['loss', 'accuracy', 'time'].entries()) $(id).textContent = figures[index] ?? '–'
   $('step').textContent = losses.length
+  $('loss').textContent = losses.length ? losses.at(-1).toFixed(3) : '–'
+  $('accuracy').textContent = losses.length ? percent(accuracies.at(-1)) : '–'
+  $('time').textContent = losses.length ? `${median(times).toFixed(1)} ms` : '–'
   $('before').textContent = before.losses.length ? `Dotted: the run before, ${nameOf(before.plan)}` : ''
   $('later').hidden = plan.optimizer === $('optimizer').value || !losses.length
-  for (const [index, item] of [...$('digits').children].entries()) read(item, run.readings?.[index], digits.testing.labels[index])
+  for (const [index, item] of [...$('digits').children].entries()) {
+    tell(item, run.readings?.[index], digits.testing.labels[index])
+  }
 }
 
 /** Show the digit that an image is read as. */
-function read(item, digit, label) {
+function tell(item, digit, label) {
   const isRight = digit === label
   item.className = digit === undefined ? 'unread' : isRight ? 'right' : 'wrong'
   item.querySelector('b').textContent = digit ?? '?'

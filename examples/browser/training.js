@@ -53,7 +53,8 @@ export class Run {
   }
 
   async #create(url, apiKey, signal) {
-    const client = new Client(url, { ...(apiKey && { apiKey }), clock: this.#clock(), log: (line) => (this.#line = line) })
+    const log = (line) => (this.#line = line)
+    const client = new Client(url, { ...(apiKey && { apiKey }), clock: this.#clock(), log })
     const { optimizer, lr, settings } = this.plan
     const labels = { from: 'examples/browser' }
     return client.sessions.create(optimizer, { lr, ...settings, labels, ttl_seconds: HOUR }, { signal })
