@@ -131,17 +131,46 @@ def entry(name: str, definition: Definition, known: Collection[str]) -> str:
         return lines[0] + f"\nIts members are those of [`{twin[1]}`](#{twin[1].lower()}); calls are awaited.\n"
     _, *above = lineage(definition)
     lines += [f"\nIt has the members of [`{each}`](#{each.lower()}).\n" for each in above if each in known][:1]
-    if attributes := list(fields(definition)):
-        lines.append("\n" + "".join(f"- `{attribute}`\n" for attribute in attributes))
+    if found := [*fields(definition), *attributes(definition, known)]:
+        lines.append(f"\n{notes(definition, known)}" + "".join(f"- `{each}`\n" for each in found))
     for method, each in members(definition, known).items():
         lines.append(f"\n#### `{title(method, each)}`\n\n{in_markdown(ast.get_docstring(each) or '')}\n")
     return "".join(lines)
 
 
+def attributes(definition: Definition, known: Collection[str]) -> Iterator[str]:
+    """Yield the public attributes that a class, or a base that is not on the page, sets at its start, with types."""
+    for base in bases(definition):
+        if base.node.name not in known:
+            yield from attributes(base, known)
+    for node in definition.node.body:
+        if isinstance(node, Function) and node.name == "__init__":
+            for line in node.body:
+                match line:
+                    case (
+                        ast.Assign(targets=[ast.Attribute(attr=name) as target])
+                        | ast.AnnAssign(target=ast.Attribute(attr=name) as target)
+                    ) if ast.unparse(target) == f"self.{name}" and not name.startswith("_"):
+                        yield f"{name}: {ast.unparse(line.annotation)}" if isinstance(line, ast.AnnAssign) else name
+
+
+def notes(definition: Definition, known: Collection[str]) -> str:
+    """Return the words about those attributes: the docstrings of their bases, after the first line."""
+    words = []
+    for base in bases(definition):
+        if base.node.name not in known:
+            words.append(notes(base, known))
+            if any(attributes(base, known)):
+                words.append(base.text.partition("\n\n")[2])
+    return "".join(f"{each.strip()}\n\n" for each in words if each.strip())
+
+
 def fields(definition: Definition) -> Iterator[str]:
-    """Yield the fields of a dataclass, with types and defaults."""
-    marks = [ast.unparse(mark) for mark in definition.node.decorator_list]
-    if any(mark.startswith("dataclass") for mark in marks):
+    """Yield the fields of a dataclass or a named tuple, with types and defaults."""
+    if not isinstance(definition.node, ast.ClassDef):
+        return
+    marks = [ast.unparse(mark) for mark in (*definition.node.decorator_list, *definition.node.bases)]
+    if any(mark.startswith(("dataclass", "NamedTuple")) for mark in marks):
         for node in definition.node.body:
             if isinstance(node, ast.AnnAssign) and not ast.unparse(node.target).startswith("_"):
                 yield ast.unparse(node)
