@@ -197,7 +197,8 @@ function key(): Record<string, string> {
 
 function stateBody(file: StateFile): Uint8Array<ArrayBuffer> | Blob {
   if (file instanceof Blob) return file
-  if (file instanceof Uint8Array) return file.slice()
+  if (file instanceof Uint8Array)
+    return file.buffer instanceof ArrayBuffer ? (file as Uint8Array<ArrayBuffer>) : file.slice()
   if (file instanceof ArrayBuffer) return new Uint8Array(file)
   throw new TypeError('a state is a Uint8Array, an ArrayBuffer or a Blob, such as a File')
 }

@@ -1,7 +1,7 @@
 /** Gradients that are no dense arrays: some rows of a tensor, some of its elements, and int8 with scales. */
 
 import type { StoredTensor } from './safetensors.js'
-import { asTensor, checkShape, shown, type Tensor, type TensorLike } from './tensor.js'
+import { asTensor, checkShape, isArray, shown, type Tensor, type TensorLike } from './tensor.js'
 
 /** The elements that each of several scales is for. */
 const BLOCK = 256
@@ -30,7 +30,7 @@ export class Int8 {
     readonly scale: number | readonly number[] | Float32Array,
     readonly shape: readonly number[] = [values.length],
   ) {
-    if (!(values instanceof Int8Array)) throw new TypeError(`Int8 needs an Int8Array, not ${shown(values)}`)
+    if (!isArray(values, 'Int8Array')) throw new TypeError(`Int8 needs an Int8Array, not ${shown(values)}`)
     checkShape(shape, values.length)
     const scales = typeof scale === 'number' ? 1 : scale.length
     const blocks = Math.ceil(values.length / BLOCK)

@@ -95,6 +95,7 @@ export async function perform<T>(
     const wait = tries <= patience.retries ? waitBefore(error, headers, tries, left, patience.random) : null
     if (wait === null) throw error
     if (tries === 1) patience.log(`${said(name, error)}; trying again, ${limitsOf(patience)}`)
+    signal?.throwIfAborted()
     await clock.sleep(wait, signal)
   }
 }

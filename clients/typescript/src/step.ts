@@ -5,7 +5,7 @@ import { indicesFrom, Int8, partsOf, Rows, TopK, type Gradient } from './gradien
 import { lossOf, type Loss } from './halves.js'
 import { decodeSafetensors, encodeSafetensors, type Stored, type StoredTensor } from './safetensors.js'
 import { asJson, type Overrides } from './settings.js'
-import { asTensor, shown, Tensor, type DtypeOf, type TensorData, type TensorLike } from './tensor.js'
+import { asTensor, isArray, shown, Tensor, type DtypeOf, type TensorData, type TensorLike } from './tensor.js'
 
 /** Parameters by name. */
 export type Params = Readonly<Record<string, TensorLike>>
@@ -174,7 +174,7 @@ function metadataOf(number: number, request: StepRequest): Record<string, string
 
 /** Return a gradient as it travels. */
 function narrowed(name: string, tensor: Tensor, wire: WireDtype, lost: (name: string, loss: Loss) => void): Tensor {
-  if (wire === null || !(tensor.data instanceof Float32Array)) return tensor
+  if (wire === null || !isArray(tensor.data, 'Float32Array')) return tensor
   const half = Tensor.rounded(tensor.data, wire, tensor.shape)
   const loss = lossOf(tensor.data, half.data, wire)
   if (loss.zeros + loss.infinities > 0) lost(name, loss)
@@ -183,7 +183,7 @@ function narrowed(name: string, tensor: Tensor, wire: WireDtype, lost: (name: st
 
 function isFloat32(gradient: Gradient): boolean {
   if (gradient instanceof TopK || gradient instanceof Rows) return isFloat32(gradient.values)
-  return gradient instanceof Float32Array || (gradient instanceof Tensor && gradient.dtype === 'float32')
+  return isArray(gradient, 'Float32Array') || (gradient instanceof Tensor && gradient.dtype === 'float32')
 }
 
 function tensorOf({ tensors }: Stored, section: string, name: string): Tensor {
@@ -195,9 +195,9 @@ function tensorOf({ tensors }: Stored, section: string, name: string): Tensor {
 
 /** Return a tensor as a typed array where `like` is one and the tensor a vector. */
 function formed(tensor: Tensor, like: unknown): TensorLike {
-  const isArray = like instanceof Float32Array || like instanceof Float64Array
+  const isVectorLike = isArray(like, 'Float32Array') || isArray(like, 'Float64Array')
   const isVector = tensor.shape.length === 1 && (tensor.dtype === 'float32' || tensor.dtype === 'float64')
-  return isArray && isVector ? (tensor.data as Float32Array | Float64Array) : tensor
+  return isVectorLike && isVector ? (tensor.data as Float32Array | Float64Array) : tensor
 }
 
 /** Return the names and values. Throws a `TypeError` for anything but a plain object. */

@@ -49,7 +49,7 @@ export class Tensor<A extends TensorData = TensorData> {
    * Return the numbers as a new array of float32: exact for halves, rounded for float64.
    */
   toFloat32(): Float32Array<ArrayBuffer> {
-    if (!(this.data instanceof Uint16Array)) return new Float32Array(this.data)
+    if (!isArray(this.data, 'Uint16Array')) return new Float32Array(this.data)
     return this.dtype === 'float16' ? fromFloat16(this.data) : fromBfloat16(this.data)
   }
 
@@ -76,12 +76,24 @@ export type TensorLike = Float32Array | Float64Array | Tensor
 /** Return the tensor; a typed array is a vector. `where` names it in an error. Throws a `TypeError`. */
 export function asTensor(where: string, value: unknown): Tensor {
   if (value instanceof Tensor) return value
-  if (value instanceof Float32Array) return new Tensor(value)
-  if (value instanceof Float64Array) return new Tensor(value)
+  if (isArray(value, 'Float32Array') || isArray(value, 'Float64Array')) return new Tensor<TensorData>(value)
   throw new TypeError(
     `${where} must be a Float32Array, a Float64Array or a Tensor, not ${shown(value)}: ` +
       'for example new Tensor(new Float32Array(6), [2, 3]); a scalar has the shape []',
   )
+}
+
+/** The arrays that are looked for, by name. */
+interface Arrays {
+  Float64Array: Float64Array
+  Float32Array: Float32Array
+  Uint16Array: Uint16Array
+  Int8Array: Int8Array
+}
+
+/** Return whether a value is such an array, also one of another frame or context, of which `instanceof` knows nothing. */
+export function isArray<Name extends keyof Arrays>(value: unknown, name: Name): value is Arrays[Name] {
+  return ArrayBuffer.isView(value) && (value as Arrays[Name])[Symbol.toStringTag] === name
 }
 
 /** Return the word for a value in an error: never its elements. */
@@ -103,11 +115,11 @@ export function checkShape(shape: readonly number[], length: number): void {
 }
 
 function dtypeOf(data: unknown, given: Dtype | undefined): Dtype {
-  if (data instanceof Uint16Array) {
+  if (isArray(data, 'Uint16Array')) {
     if (given === 'float16' || given === 'bfloat16') return given
     throw new TypeError(`a Uint16Array holds bits: say of which dtype, 'float16' or 'bfloat16', not ${given}`)
   }
-  const dtype = data instanceof Float32Array ? 'float32' : data instanceof Float64Array ? 'float64' : undefined
+  const dtype = isArray(data, 'Float32Array') ? 'float32' : isArray(data, 'Float64Array') ? 'float64' : undefined
   if (dtype === undefined) {
     throw new TypeError(`a tensor's data must be a Float32Array, Float64Array or Uint16Array, not ${shown(data)}`)
   }

@@ -144,15 +144,15 @@ test('an aborted call throws the reason of its signal', async () => {
   assert.equal(during.sent.length, 1)
 })
 
-test('a call that is aborted while it waits ends at once', async () => {
-  const controller = new AbortController()
-  const client = new Client('http://service.example', {
-    fetch: async () => json({}, 503, { 'retry-after': '100' }),
-    log: () => setTimeout(() => controller.abort(), 5),
-  })
-  const began = performance.now()
-  await assert.rejects(client.sessions.get('s', { signal: controller.signal }), { name: 'AbortError' })
-  assert.ok(performance.now() - began < 50_000)
+test('a call that is aborted before or while it waits ends at once', { timeout: 50_000 }, async () => {
+  for (const soon of [(abort: () => void) => abort(), (abort: () => void) => setTimeout(abort, 5)]) {
+    const controller = new AbortController()
+    const client = new Client('http://service.example', {
+      fetch: async () => json({}, 503, { 'retry-after': '100' }),
+      log: () => void soon(() => controller.abort()),
+    })
+    await assert.rejects(client.sessions.get('s', { signal: controller.signal }), { name: 'AbortError' })
+  }
 })
 
 const servers: Server[] = []

@@ -170,3 +170,11 @@ test("the README's programs run", () => {
   assert.deepEqual([status, stderr], [0, ''])
   assert.match(stdout, /slope: Float32Array\(1\) \[ (2\.9|3\.0)/)
 })
+
+test('the example with nothing but fetch learns', () => {
+  const example = fileURLToPath(new URL('../../../examples/train.mjs', import.meta.url))
+  const env = { ...process.env, OPTIM_BASE_URL: url }
+  const { status, stdout, stderr } = spawnSync(process.execPath, [example], { env, encoding: 'utf8' })
+  assert.deepEqual([status, stderr], [0, ''])
+  assert.match(stdout, /^(19\d|200) of 200 points are on the right side$/m)
+})

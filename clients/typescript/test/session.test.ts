@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { runInNewContext } from 'node:vm'
 import {
   decodeSafetensors,
   encodeSafetensors,
@@ -109,6 +110,21 @@ test('gradients alone give the new parameters their form', async () => {
     [[4], [5], [6]],
   )
   assert.equal('gone' in after, false)
+})
+
+test('arrays of another context are arrays', async () => {
+  const other = runInNewContext('({ w: new Float32Array([1]), d: new Float64Array([2]), q: new Int8Array([3]) })') as {
+    w: Float32Array
+    d: Float64Array
+    q: Int8Array
+  }
+  const [session, scripted] = await opened([echo])
+  const after = await session.step({
+    params: { w: other.w, d: other.d },
+    grads: { w: new Int8(other.q, 1), d: other.d },
+  })
+  assert.deepEqual([after.w, after.d], [Float32Array.of(1), Float64Array.of(2)])
+  assert.deepEqual([...decodeSafetensors(scripted.sent[1]!.body).tensors.get('grads/w')!.data], [3])
 })
 
 test('arrays may change as soon as step has returned its promise', async () => {
