@@ -74,7 +74,10 @@ def create(client: "Client", state: State) -> "Session":
     if document is None:
         return client.sessions.create_from_state(state.path)
     settings: dict[str, Any] = {name: value for name, value in document.items() if name in FIELDS}
-    session = client.sessions.create(document["optimizer"], **(document.get("hyperparameters") or {}), **settings)
+    hyperparameters = document.get("hyperparameters") or {}
+    if others := hyperparameters.keys() & {"optimizer", *FIELDS}:
+        raise ValueError(f"the file's hyperparameters have {min(others)!r}, which is none")
+    session = client.sessions.create(document["optimizer"], **hyperparameters, **settings)
     try:
         session.load_state(state.path, digest="none")
     except BaseException:
@@ -96,7 +99,7 @@ def _format_of(file: Path) -> str:
         try:
             with ZipFile(opened) as archive:
                 members = archive.namelist()
-        except BadZipFile as error:
+        except (BadZipFile, NotImplementedError) as error:
             raise ValueError(f"{file} is a damaged zip archive: {error}") from None
     if any(member.endswith("/data.pkl") for member in members):
         return TORCH

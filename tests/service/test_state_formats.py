@@ -60,6 +60,15 @@ def test_an_npz_file_made_by_hand_makes_a_session(client: Client, optim: Optim, 
     assert client.sessions.get(made.strip()).info.tensors["w"].step == 3
 
 
+def test_a_setting_among_the_hyperparameters_is_refused(client: Client, optim: Optim, tmp_path: Path) -> None:
+    session = '{"optimizer": "adamw", "hyperparameters": {"labels": {}}, "labels": {}}'
+    m = np.float32([1, 2])
+    np.savez(tmp_path / "hand.npz", **{"mu/w": m, "nu/w": m, "count": np.array(3), "session": session})  # type: ignore[arg-type]
+    said = "optim: the file's hyperparameters have 'labels', which is none\n"
+    assert optim("import", str(tmp_path / "hand.npz")) == (1, "", said)
+    assert not list(client.sessions)
+
+
 def test_torch_that_is_not_installed_is_named(optim: Optim, session: Session, tmp_path: Path) -> None:
     for words in (("export", session.id), ("import",), ("import", session.id)):
         (tmp_path / "state.pt").write_bytes(b"\x80\x02.")
