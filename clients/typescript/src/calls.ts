@@ -58,13 +58,14 @@ export function optimizers(): Call<Record<string, OptimizerInfo>> {
   return { request: { method: 'GET', path: '/v1/optimizers', headers: {} }, read }
 }
 
-export function create(optimizer: Optimizer, settings: Settings): Call<SessionInfo> {
+export function create(optimizer: Optimizer, settings: Settings, name?: string): Call<SessionInfo> {
   const document = { optimizer: asJson('optimizer', optimizer), ...settingsDocument(settings) }
-  return writes('POST', '/v1/sessions', document, readInfo)
+  return keyed(writes('POST', '/v1/sessions', document, readInfo), name)
 }
 
-export function createFromState(file: StateFile): Call<SessionInfo> {
-  return { request: { method: 'POST', path: '/v1/sessions', ...upload(stateBody(file)) }, read: readInfo }
+export function createFromState(file: StateFile, name?: string): Call<SessionInfo> {
+  const request = { method: 'POST', path: '/v1/sessions', ...upload(stateBody(file)) } as const
+  return keyed({ request, read: readInfo }, name)
 }
 
 export function list({ labels = {}, ...options }: ListOptions): Call<ListedPage> {
@@ -165,6 +166,17 @@ export function editTensors(id: string, edits: TensorEdits): Call<SessionInfo> {
 export function history(id: string, options: HistoryOptions): Call<HistoryRow[]> {
   const read = (answer: Answer) => (json(answer)['history'] as unknown[]).map(readHistoryRow)
   return { request: { method: 'GET', path: pathOf(id, '/history'), query: queryOf({ ...options }), headers: {} }, read }
+}
+
+/** Return the same call with a key of the caller's own. */
+function keyed<T>(call: Call<T>, name: string | undefined): Call<T> {
+  if (name === undefined) return call
+  if (typeof name !== 'string' || !/^[ !#-~]{1,255}$/.test(name)) {
+    throw new TypeError(
+      'idempotencyKey must be 1 to 255 printable ASCII characters without a double quote, such as "mnist-3"',
+    )
+  }
+  return { ...call, request: { ...call.request, headers: { ...call.request.headers, 'idempotency-key': `"${name}"` } } }
 }
 
 /** Return the same call with an `If-Match`. */

@@ -27,7 +27,7 @@ export {
   type StoredTensor,
 } from './safetensors.js'
 export { Session, type Preview } from './session.js'
-export { Sessions, type Page } from './sessions.js'
+export { Sessions, type CreateOptions, type Page } from './sessions.js'
 export type {
   Changes,
   Clip,

@@ -20,6 +20,15 @@ export interface Page {
   readonly unreadable: readonly string[]
 }
 
+/** The options of a creation. */
+export interface CreateOptions extends CallOptions {
+  /**
+   * A name of your own for this creation, such as `'mnist-3'`: a program that makes the same call again, also after a
+   * crash, gets the session that it has made, as it is now. Another call with this name is `idempotency_mismatch`.
+   */
+  idempotencyKey?: string
+}
+
 /** The sessions of a service. Iterate over it with `for await` for all of them, newest first. */
 export class Sessions implements AsyncIterable<Session> {
   readonly #client: Caller
@@ -35,15 +44,16 @@ export class Sessions implements AsyncIterable<Session> {
    * @param optimizer - The name of the update rule.
    * @param settings - Hyperparameters (`lr`, `weight_decay`, …) and the session's other settings (`schedule`, `clip`,
    *   `groups`, `labels`, `hold_params`, …), by name; the service has the defaults.
+   * @param options - `idempotencyKey`: a name of your own, by which the same call finds the session again.
    * @returns The session, at step 0.
-   * @throws APIStatusError `invalid_session`, `quota_exceeded`.
+   * @throws APIStatusError `invalid_session`, `quota_exceeded`, `idempotency_mismatch`.
    * @throws TypeError JSON lacks a setting's type. Nothing was sent.
    * @throws RangeError A setting is NaN or infinite. Nothing was sent.
    * @example
    * const session = await client.sessions.create('adamw', { lr: 1e-3, labels: { run: 'mnist-3' } })
    */
-  async create(optimizer: Optimizer, settings: Settings = {}, options?: CallOptions): Promise<Session> {
-    return this.#session(calls.create(optimizer, settings), options)
+  async create(optimizer: Optimizer, settings: Settings = {}, options: CreateOptions = {}): Promise<Session> {
+    return this.#session(calls.create(optimizer, settings, options.idempotencyKey), options)
   }
 
   /**
@@ -55,8 +65,8 @@ export class Sessions implements AsyncIterable<Session> {
    * @example
    * const copy = await client.sessions.createFromState(await session.saveState())
    */
-  async createFromState(file: StateFile, options?: CallOptions): Promise<Session> {
-    return this.#session(calls.createFromState(file), options)
+  async createFromState(file: StateFile, options: CreateOptions = {}): Promise<Session> {
+    return this.#session(calls.createFromState(file, options.idempotencyKey), options)
   }
 
   /**

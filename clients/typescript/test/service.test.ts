@@ -152,6 +152,21 @@ test('a stale client does no harm', async () => {
   assert.equal(stale.currentStep, 1)
 })
 
+test('a creation with a name finds its session again', async () => {
+  const idempotencyKey = `run ${performance.now()}`
+  const session = await client.sessions.create('adamw', { lr: 0.1 }, { idempotencyKey })
+  await session.step({ params: { w: W }, grads: { w: G } })
+  const again = await client.sessions.create('adamw', { lr: 0.1 }, { idempotencyKey })
+  assert.deepEqual([again.id, again.currentStep], [session.id, 1])
+  await assert.rejects(client.sessions.create('adam', {}, { idempotencyKey }), { code: 'idempotency_mismatch' })
+  for (const bad of ['', 'a"b', 'größe', 'a\n', 'x'.repeat(256)]) {
+    await assert.rejects(
+      client.sessions.create('adamw', {}, { idempotencyKey: bad }),
+      /idempotencyKey must be 1 to 255/,
+    )
+  }
+})
+
 test('every optimizer says what it has', async () => {
   const optimizers = await client.optimizers()
   assert.equal(optimizers['adamw']!.hyperparameters['lr']!['default'], 0.001)
