@@ -1,7 +1,7 @@
 """A run that keeps its own parameters: killed at any moment, it goes on from its last checkpoint, to the same bits.
 
 A checkpoint is two files: the parameters after a step, and the session's state after that step. The session may be some
-steps ahead; loading the state takes it back. `resume.py` is simpler, because its session holds the parameters.
+steps ahead; loading the state takes it back. `crash.py` has two ways that need no state file.
 """
 
 import shutil

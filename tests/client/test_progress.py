@@ -113,7 +113,7 @@ def test_the_bar_is_redrawn_in_a_terminal() -> None:
 def test_the_loops_of_the_documents_run(capsys: pytest.CaptureFixture[str]) -> None:
     readme = (Path(__file__).parents[2] / "clients/python/README.md").read_text(encoding="utf-8")
     _, mark, example = (inspect.getdoc(progress) or "").partition("\nExample:\n")
-    [loop] = re.findall(r"^```py\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    [loop] = re.findall(r"^```py\n(from optim_client import progress\n.*?)^```", readme, re.MULTILINE | re.DOTALL)
     with Client("memory:") as client:
         for code in (textwrap.dedent(example), loop.replace("1000", "10")):
             session = client.sessions.create("sgd", lr=0.5)

@@ -244,3 +244,27 @@ def test_a_step_may_have_overrides(client: Any) -> None:
     assert raised.value.status == 422
     with pytest.raises(ValueError, match=r"overrides\.lr must be a finite number"):
         session.step(one, one, overrides={"lr": float("nan")})
+
+
+def test_a_step_may_have_its_number(client: Any) -> None:
+    session = client.sessions.create("adamw", lr=0.1, undo=1)
+    start = {"w": np.float32([1, 2])}
+    first = session.step(start, start, loss=0.5, step=1)
+    after_crash = client.sessions.get(session.id)
+    assert bits(after_crash.step(start, start, loss=0.5, step=1)) == bits(first)
+    assert (after_crash.info.step, after_crash.get().step) == (1, 1)
+    other = {"w": np.float32([3, 4])}
+    for step in (after_crash.step, after_crash.preview):
+        with pytest.raises(StepConflict) as raised:
+            step(start, other, step=1)
+        assert raised.value.current_step == 1
+    with pytest.raises(StepConflict) as raised:
+        after_crash.step(start, other, step=1)
+    assert "step=1, is answered" in raised.value.__notes__[0]
+    after_crash.undo(1)
+    after_crash.step(start, other, step=1)
+    with pytest.raises(StepConflict) as raised:
+        after_crash.step(start, other, step=3)
+    assert not hasattr(raised.value, "__notes__")
+    with pytest.raises(TypeError, match="step must be a whole number, not 'two'"):
+        after_crash.step(start, other, step="two")

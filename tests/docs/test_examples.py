@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from optim_client import Client
 
 from tests.docs.blocks import DOCUMENTS, ROOT, blocks, name_of, read, rows
-from tests.reaper import tied
 
 
-def run(program: str, url: str, path: str = os.environ["PATH"], arguments: Sequence[str] = ()) -> str:
+def run(program: str, url: str, path: str = os.environ["PATH"], arguments: Sequence[str] = (), beside: str = "") -> str:
+    """Run an example; return its output. `beside` is the pattern of what it writes to stderr."""
     command = ["sh"] if program.endswith(".sh") else [sys.executable]
     environment = os.environ | {"OPTIM_BASE_URL": url, "PATH": path}
     result = subprocess.run(
@@ -26,7 +25,8 @@ def run(program: str, url: str, path: str = os.environ["PATH"], arguments: Seque
         text=True,
         check=False,
     )
-    assert (result.returncode, result.stderr) == (0, "")
+    assert result.returncode == 0, result.stderr
+    assert re.fullmatch(beside, result.stderr, re.DOTALL), result.stderr
     return result.stdout
 
 
@@ -46,22 +46,28 @@ def test_the_embedding_table_learns_the_kinds_of_items(url: str) -> None:
     assert known[-1] > 80 > 40 > known[0]
 
 
-def test_a_run_that_was_killed_goes_on(url: str) -> None:
-    program = [sys.executable, "examples/resume.py"]
-    environment = os.environ | {"OPTIM_BASE_URL": url}
-    with (
-        tied(program, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as killed,
-        Client(url) as client,
-    ):
-        while not any(
-            session.info.step > 20 for session in client.sessions if "resume" in session.info.labels.values()
-        ):
-            assert killed.poll() is None
-            time.sleep(0.01)
-        killed.kill()
-    resumed = run("resume.py", url)
-    assert re.match(r"goes on after step [2-9]\d", resumed)
-    assert resumed.endswith("1 - 2x + 3x² has [ 1. -2.  3.]\n")
+def test_the_network_reads_digits(url: str) -> None:
+    bar = r".* 300/300 \[.* steps/s, loss [\d.]+, .*\]\n"
+    session, read_rightly = run("mlp.py", url, beside=bar).splitlines()
+    assert re.match(r"<Session \w+ adamw at step 300, loss ", session)
+    assert float(read_rightly.partition("%")[0]) > 94
+
+
+def test_clipping_and_a_schedule_find_the_line(url: str) -> None:
+    rows = re.findall(r"(\d+) steps clipped .* off by (\S+)$", run("schedule_and_clip.py", url), re.MULTILINE)
+    (none, far), (some, near), (_, nearest) = [(int(clipped), float(off)) for clipped, off in rows]
+    assert none == 0 < some
+    assert far > 1 > near > nearest
+
+
+def test_two_processes_take_turns_to_the_same_bits(url: str) -> None:
+    assert run("two_processes.py", url).startswith("two processes, after step 60: the same bits, 1 - 2x + 3x² has [")
+
+
+def test_killed_trainers_and_services_end_at_the_same_bits() -> None:
+    retries = "(POST .*: no answer .*\nPOST .*: answered, .*\n)*"
+    said = run("crash.py", "http://127.0.0.1:1", beside=retries)
+    assert re.findall(r"^(\w+) +undisturbed, and with 3 kills: the same bits, ", said, re.MULTILINE) == ["held", "own"]
 
 
 def test_a_killed_checkpoints_example_resumes_to_the_same_bits(url: str, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Checks of arguments before anything is sent: an error names the argument, its value and what is expected."""
 
 import math
+import operator
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, SupportsFloat, TypeVar
+from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +20,14 @@ def number(name: str, value: SupportsFloat) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: torch, of more than one element
         raise TypeError(f"{name} must be a number, not {value!r:.80}") from None
+
+
+def whole(name: str, value: SupportsIndex) -> int:
+    """Return the whole number. Raises `TypeError`."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, not {value!r:.80}") from None
 
 
 def mapping(name: str, value: Mapping[str, V], example: str) -> Mapping[str, V]:

@@ -125,13 +125,13 @@ class AsyncSessionSteps(AsyncSessionParams):
         """Take one optimizer step.
 
         Args:
-            params: Names to arrays of any shape, in float64, float32, float16 or bfloat16; or a tree of them, whose
-                names are their paths (`a/b/0`). Left out where the session holds its parameters.
+            params: Names to arrays of any shape, in float64, float32, float16 or bfloat16; or a tree of them. Left out
+                where the session holds its parameters.
             grads: The gradients, each in the shape and dtype of its parameter, or as `Rows`, `TopK` or `Int8`. Those
                 that are `None` or left out are not stepped. A session with a `wire_dtype` rounds float32 to it.
             return_params: False for an answer without parameters, from a session that holds them.
-            options: For this step alone: `loss`, for the history; `lr`, or other hyperparameters in `overrides`;
-                `grad_scale`, by which the service divides the gradients before it checks them.
+            options: For this step alone: `loss`, for the history; `lr`, or others in `overrides`; `grad_scale`, which
+                divides the gradients; `step`, its number: the last one with the same arguments is answered again.
 
         Returns:
             The new parameters, in the structure, shapes and dtypes of the old; float32 with a `wire_dtype`, too.
@@ -152,7 +152,7 @@ class AsyncSessionSteps(AsyncSessionParams):
         Example:
             params = await session.step(params, grads, loss=0.53)
         """
-        async with self._turn.step(self):
+        async with self._turn.step(self, options.get("step")):
             return await self._client._run(self._step(params, grads, return_params=return_params, **options))
 
     async def preview(

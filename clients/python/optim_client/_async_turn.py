@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import SupportsIndex
 
 from optim_client._per_loop import PerLoop
 from optim_client._turn import Steppable, Steps
@@ -23,9 +24,9 @@ class AsyncTurn(Steps):
             yield
 
     @asynccontextmanager
-    async def step(self, session: Steppable) -> AsyncIterator[None]:
-        """Hold the session's turn for a step. Raises `StepUnderWay`."""
+    async def step(self, session: Steppable, number: SupportsIndex | None = None) -> AsyncIterator[None]:
+        """Hold the session's turn for the step of that number, else for its next one. Raises `StepUnderWay`."""
         with self._only(session.info):
             async with self.call():
-                with self._answered(session.info):
+                with self._explained(number or session.info.step + 1):
                     yield

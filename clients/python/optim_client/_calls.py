@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, SupportsFloat, TypeVar, Unpack
+from typing import Any, BinaryIO, SupportsFloat, SupportsIndex, TypeVar, Unpack
 from urllib.parse import quote
 
 from numpy.typing import ArrayLike
@@ -123,12 +123,18 @@ def step(
     loss: SupportsFloat | None = None,
     lr: SupportsFloat | None = None,
     *,
+    step: SupportsIndex | None = None,
     overrides: Overrides | None = None,
     grad_scale: SupportsFloat | None = None,
     return_params: bool = True,
     others: Mapping[str, Arrays] = NOTHING,
 ) -> Call[Stepped]:
-    """Return the call of step `number`; `others` are as for `encode`. Raises `TypeError` and `ValueError`."""
+    """Return the call of step `step`, else `number`. `others` are as for `encode`.
+
+    Raises `TypeError` and `ValueError`.
+    """
+    if step is not None:
+        number = _arguments.whole("step", step)
     tensors = {"grads": grads} if params is None else {"params": params, "grads": grads}
     scalars = _given(loss=loss, lr=lr, grad_scale=grad_scale)
     written = {name: repr(_arguments.number(name, value)) for name, value in scalars.items()}

@@ -2,10 +2,10 @@
 
 import importlib
 import itertools
-import operator
 from collections.abc import Iterator
 from typing import Any
 
+from optim_client import _arguments
 from optim_client._async_sessions import AsyncSession
 from optim_client._sessions import Session
 
@@ -32,7 +32,7 @@ def progress(session: Session | AsyncSession, *, total: int | None = None) -> It
         for step in progress(session, total=10):
             params = session.step(params, grads, loss=1 / step)
     """
-    last = None if total is None else _whole(total)
+    last = None if total is None else _arguments.whole("total", total)
     return _numbers(session, last, _tqdm())
 
 
@@ -60,13 +60,6 @@ def _said(session: Session | AsyncSession) -> str:
     if metrics is not None:
         words += [f"lr {metrics.lr:.3g}", f"grad norm {metrics.grad_norm:.3g}"]
     return ", ".join([*words, *([f"{skipped} skipped"] if skipped else [])])
-
-
-def _whole(total: int) -> int:
-    try:
-        return operator.index(total)
-    except TypeError:
-        raise TypeError(f"total must be a whole number, the last step, not {total!r:.80}") from None
 
 
 def _tqdm() -> Any:

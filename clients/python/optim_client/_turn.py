@@ -7,19 +7,19 @@ tasks. Calls that only read, such as a preview, the history or a download of the
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, Self
+from typing import Protocol, Self, SupportsIndex
 
 from optim_client import _fork
 from optim_client.documents import SessionInfo
-from optim_client.errors import APIStatusError, StepConflict, StepUnderWay
+from optim_client.errors import StepConflict, StepUnderWay
 
-OWN_STEP = (
-    "An earlier call of this session for step {number} ended without an answer, and may be the one that was applied. "
-    "The same call, with the same arguments, is answered with its parameters. To go on with other gradients: "
-    "session.get(), then session.params() if the session holds them, or session.undo({number}) if it was created with "
-    "undo=1, or load_state() of your last checkpoint."
+TAKEN = (
+    "Step {number} was taken before: by a call whose answer was lost, also one of this program before it crashed, or "
+    "by another client. The same call, with the same arguments and step={number}, is answered with its parameters. To "
+    "go on with other gradients: session.get(), then session.params() if the session holds them, or "
+    "session.undo({number}) if it was created with undo=1, or load_state() of your last checkpoint."
 )
-"""The note on a conflict with a step of the same session whose answer was lost."""
+"""The note on a conflict with the session's last step."""
 
 
 class Steppable(Protocol):
@@ -29,14 +29,13 @@ class Steppable(Protocol):
 
 
 class Steps:
-    """The steps of one session that are under way, and the last one that ended without an answer.
+    """The steps of one session that are under way.
 
     A session that holds no parameters takes one at a time: the parameters of a second one cannot be those that the
     first will answer.
     """
 
     def __init__(self) -> None:
-        self._unanswered: int | None = None
         self.after_fork()
         _fork.follow(self)
 
@@ -62,19 +61,13 @@ class Steps:
                 begun.remove(own)
 
     @contextmanager
-    def _answered(self, info: SessionInfo) -> Iterator[None]:
-        """Remember a step without an answer, and say so of a conflict that it may have caused."""
-        number = info.step + 1
+    def _explained(self, number: SupportsIndex) -> Iterator[None]:
+        """Add the ways out to a conflict with a step of the same number."""
         try:
             yield
         except StepConflict as conflict:
-            if conflict.current_step == number == self._unanswered:
-                conflict.add_note(OWN_STEP.format(number=number))
-            raise
-        except (APIStatusError, TypeError, ValueError):  # refused, or not sent
-            raise
-        except BaseException:
-            self._unanswered = number
+            if conflict.current_step == number:
+                conflict.add_note(TAKEN.format(number=number))
             raise
 
 
@@ -93,7 +86,7 @@ class Turn(Steps):
             yield
 
     @contextmanager
-    def step(self, session: Steppable) -> Iterator[None]:
-        """Hold the session's turn for a step. Raises `StepUnderWay`."""
-        with self._only(session.info), self.call(), self._answered(session.info):
+    def step(self, session: Steppable, number: SupportsIndex | None = None) -> Iterator[None]:
+        """Hold the session's turn for the step of that number, else for its next one. Raises `StepUnderWay`."""
+        with self._only(session.info), self.call(), self._explained(number or session.info.step + 1):
             yield

@@ -6,7 +6,7 @@ is sent as a hyperparameter. Only what JSON cannot hold, and names that are no s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Required, SupportsFloat, TypedDict
+from typing import Any, Literal, Required, SupportsFloat, SupportsIndex, TypedDict
 
 from optim_client._arguments import as_json
 
@@ -260,10 +260,12 @@ class Overrides(Hyperparameters, total=False):
 class StepOptions(TypedDict, total=False):
     """The options of a step, for that step alone.
 
-    `loss` goes into the history. `overrides` replaces hyperparameters, also a scheduled learning rate; `lr` is short
-    for its `lr`. The gradients are divided by `grad_scale` before they are checked.
+    `step` is its number; without it, the next one. `loss` goes into the history. `overrides` replaces hyperparameters,
+    also a scheduled learning rate; `lr` is short for its `lr`. The gradients are divided by `grad_scale` before they
+    are checked.
     """
 
+    step: SupportsIndex | None
     loss: SupportsFloat | None
     lr: SupportsFloat | None
     overrides: Overrides | None
