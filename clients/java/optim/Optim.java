@@ -17,10 +17,12 @@ import java.net.http.HttpResponse;
 import java.net.http.HttpResponse.BodySubscriber;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
 import java.security.cert.CertificateException;
 import java.time.DateTimeException;
 import java.time.Duration;
@@ -333,11 +335,12 @@ public final class Optim {
             Path part = Files.createTempFile(folder, "." + file.getFileName() + "-", ".part");
             try {
                 inTurn(() -> send(Request.get(path("/state")), answer -> {
-                    try (OutputStream out = Files.newOutputStream(part)) {
+                    try (var out = FileChannel.open(part, StandardOpenOption.WRITE, StandardOpenOption.TRUNCATE_EXISTING)) {
                         byte[] block = new byte[1 << 16];
                         for (int n; (n = answer.body().read(block, 0, block.length)) >= 0; ) {
-                            out.write(block, 0, n);
+                            out.write(ByteBuffer.wrap(block, 0, n));
                         }
+                        out.force(true);
                     }
                     return null;
                 }));
