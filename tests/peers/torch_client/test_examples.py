@@ -16,7 +16,7 @@ from optim_client import Client
 from optim_client.torch import RemoteAdamW, StepAhead
 
 from optim_engine import Config, State, step
-from tests.docs.blocks import ROOT, blocks, read
+from tests.docs.blocks import ROOT, blocks, read, section
 
 
 def loaded(name: str) -> ModuleType:
@@ -37,7 +37,7 @@ def run(url: str, program: str, *arguments: str) -> str:
 
 
 def test_the_readme_trains_and_goes_on(server_url: str) -> None:
-    code = "".join(blocks(read("clients/python/README.md"), "py"))
+    code = "".join(blocks(section(read("clients/python/README.md"), "PyTorch"), "py"))
     exec(code.replace("http://127.0.0.1:8000", server_url), {})
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from optim_client import Client
-from optim_client.torch import RemoteAdamW, RemoteSGD
+from optim_client.torch import RemoteAdamW, RemoteSGD, _held, _memory
 from optim_client.torch._arrays import NAMES
 from optim_client.torch._memory import Staging, same_bits
 
@@ -73,6 +73,28 @@ def test_another_dtype_is_refused_by_name(client: Client, dtype: torch.dtype) ->
     param = torch.nn.Parameter(torch.zeros(2, dtype=dtype))
     with pytest.raises(TypeError, match=rf"parameter '0/w' is {dtype}; expected float64"):
         RemoteAdamW([("w", param)], client=client)
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_tensors_elsewhere_pass_through_host_memory(
+    client: Client, monkeypatch: pytest.MonkeyPatch, holds: bool
+) -> None:
+    """These tensors are on the CPU, and are taken for an accelerator's."""
+    for module in (_memory, _held):
+        monkeypatch.setattr(module, "is_on_cpu", lambda _: False)
+    pair = Pair(client, "adamw", lr=0.05, session=client.sessions.create("adamw", hold_params=holds))
+    for i in range(6):
+        pair.step()
+        if i == 2:
+            for params in (pair.here, pair.there):
+                with torch.no_grad():
+                    params["conv"].fill_(0.5)
+        if i == 3:
+            for params in (pair.here, pair.there):
+                params["gain"].data.fill_(0.25)
+            if holds:
+                pair.remote.put_params()  # nothing else tells of a write through `.data`
+    assert pair.apart() <= 1e-6
 
 
 def test_a_channels_last_convolution_keeps_its_layout(client: Client) -> None:

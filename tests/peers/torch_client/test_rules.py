@@ -10,11 +10,28 @@ from optim_client.torch import RemoteAdagrad, RemoteMuon
 
 from tests.engine.cases import Case
 from tests.peers.test_torch import OPTIMIZERS, OURS
-from tests.peers.torch_client.pairs import REMOTE, Pair, params_of
+from tests.peers.torch_client.pairs import REMOTE, Pair, Params, params_of
 
 STEPS = 100
 TOLERANCE = {"muon": 2e-2, "adafactor": 2e-5}
 """Muon: torch iterates in bfloat16, the service in float32. Adafactor: torch sums squares in float32, we in float64."""
+
+GOOD: dict[str, list[dict[str, Any]]] = {
+    "adamw": [{"lr": torch.tensor(0.001), "amsgrad": True}, {"betas": (0.0, 0.0), "weight_decay": 0.9}],
+    "adam": [{"lr": 0.01, "weight_decay": 0.1, "amsgrad": True, "maximize": True}, {"lr": torch.tensor(0.001)}],
+    "sgd": [{"lr": torch.tensor(0.001)}, {"momentum": 0.9, "dampening": 0.5}, {"momentum": 0.5, "nesterov": True}],
+    "rmsprop": [{"weight_decay": 0.1, "momentum": 0.1, "centered": True}, {"alpha": 0.95, "maximize": True}],
+    "nadam": [{"momentum_decay": 6e-3, "weight_decay": 0.1, "decoupled_weight_decay": True}, {"lr": 0.001}],
+    "radam": [{"eps": 1e-6}, {"weight_decay": 0.1, "decoupled_weight_decay": True}],
+    "adamax": [{"weight_decay": 0.9, "maximize": True}, {"lr": torch.tensor(0.001)}],
+    "adagrad": [{"initial_accumulator_value": 0.1, "weight_decay": 0.1}, {"lr": 0.1, "lr_decay": 0.5}],
+    "adadelta": [{"rho": 0.95, "weight_decay": 0.9}, {"lr": 0.01, "maximize": True}],
+    "rprop": [{"etas": (0.5, 1.5)}, {"step_sizes": (2e-6, 100.0)}, {"lr": 2e-4, "maximize": True}],
+    "asgd": [{"lambd": 0.1}, {"lr": 0.02, "t0": 5, "weight_decay": 0.9}],
+    "adafactor": [{"lr": 0.01, "weight_decay": 0.1}, {"beta2_decay": -1.0, "d": 1.5}],
+    "muon": [{"lr": 0.01}, {"weight_decay": 0.2, "nesterov": False}, {"adjust_lr_fn": "match_rms_adamw"}],
+}
+"""Configurations as torch tries them on its own classes."""
 
 BAD: dict[str, list[dict[str, Any]]] = {
     "adamw": [{"lr": -0.1}, {"eps": -1e-8}, {"betas": (1.0, 0.9)}, {"betas": (0.9, -0.1)}, {"weight_decay": -1.0}],
@@ -40,6 +57,23 @@ def test_parameters_agree_at_every_step(client: Client, case: Case) -> None:
     for _ in range(STEPS):
         pair.step()
         assert pair.apart() <= TOLERANCE.get(case.optimizer, 1e-5)
+
+
+def two_groups(params: Params) -> list[dict[str, Any]]:
+    first, *others = params.items()
+    return [{"params": [first], "lr": 0.005}, {"params": others}]
+
+
+@pytest.mark.parametrize(("rule", "good"), [(rule, good) for rule, listed in GOOD.items() for good in listed], ids=str)
+def test_good_configurations_agree_with_groups_and_a_scheduler(client: Client, rule: str, good: dict[str, Any]) -> None:
+    pair = Pair(client, rule, groups=two_groups, **good)
+    schedulers = [torch.optim.lr_scheduler.ReduceLROnPlateau(each, patience=1) for each in (pair.local, pair.remote)]
+    for names in [None, None, [*pair.here][:2], None, [*pair.here][1:], None]:
+        pair.step(names)
+        if rule != "asgd":  # torch's has the learning rate of the step before
+            for scheduler in schedulers:
+                scheduler.step(1.0)
+        assert pair.apart() <= TOLERANCE.get(rule, 1e-5)
 
 
 @pytest.mark.parametrize("rule", REMOTE)

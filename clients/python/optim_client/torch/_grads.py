@@ -29,14 +29,14 @@ def gradients(
     dense = {name: grad for name, grad in found.items() if name not in sparse}
     if not rows:
         dense |= {name: grad.to_dense() for name, grad in sparse.items()}
-    arrays: Gradients = dict(staging.arrays(dense))
+    arrays: Gradients = dict(staging.arrays(dense, "grads"))
     if rows:
         arrays |= {name: _rows(grad.coalesce(), staging, name) for name, grad in sparse.items()}
     return {name: arrays[name] for name in found}
 
 
 def _rows(grad: torch.Tensor, staging: Staging, name: str) -> Rows:
-    values = staging.arrays({f"{name}/rows": grad.values()})
+    values = staging.arrays({f"{name}/rows": grad.values()}, "grads")
     return Rows(grad.indices()[0].cpu().numpy(), values[f"{name}/rows"])
 
 

@@ -44,15 +44,18 @@ class Staging:
     """The way between tensors and arrays, with the host memory of tensors on an accelerator."""
 
     def __init__(self) -> None:
-        self._host: dict[str, torch.Tensor] = {}
+        self._host: dict[tuple[str, str], torch.Tensor] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle no memory."""
         return {"_host": {}}
 
-    def arrays(self, tensors: Params) -> dict[str, Array]:
-        """Return the tensors as arrays. They may be views: they are to be used before the tensors change."""
-        host = {name: self._hosted(name, tensor.detach()) for name, tensor in tensors.items()}
+    def arrays(self, tensors: Params, kind: str = "params") -> dict[str, Array]:
+        """Return the tensors as arrays. They may be views: use them before the tensors change.
+
+        An array of an accelerator's tensor lasts until the next one of that kind and name.
+        """
+        host = {name: self._hosted((kind, name), tensor.detach()) for name, tensor in tensors.items()}
         for device in {tensor.device for tensor in tensors.values()} - {torch.device("cpu")}:
             torch.accelerator.synchronize(device)
         return {name: to_array(tensor) for name, tensor in host.items()}
@@ -63,20 +66,20 @@ class Staging:
             for name, array in arrays.items():
                 tensor, source = tensors[name], as_tensor(array)
                 if not is_on_cpu(tensor):
-                    source = self._room(name, tensor).copy_(source)
+                    source = self._room(("grads", name), tensor).copy_(source)  # which were sent
                 tensor.copy_(source, non_blocking=True)
 
-    def _hosted(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    def _hosted(self, key: tuple[str, str], tensor: torch.Tensor) -> torch.Tensor:
         if is_on_cpu(tensor):
             return tensor
-        return self._room(name, tensor).copy_(tensor, non_blocking=True)
+        return self._room(key, tensor).copy_(tensor, non_blocking=True)
 
-    def _room(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+    def _room(self, key: tuple[str, str], tensor: torch.Tensor) -> torch.Tensor:
         """Return the tensor's host memory."""
-        room = self._host.get(name)
+        room = self._host.get(key)
         if room is None or room.shape != tensor.shape or room.dtype != tensor.dtype:
             pinned = torch.accelerator.is_available()
-            room = self._host[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
+            room = self._host[key] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
         return room
 
 
