@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from typing import SupportsIndex
 
 from optim_client._per_loop import PerLoop
-from optim_client._turn import Steppable, Steps
+from optim_client._turn import Steppable, Steps, explain
+from optim_client.errors import StepConflict
 
 
 class AsyncTurn(Steps):
@@ -26,7 +27,14 @@ class AsyncTurn(Steps):
     @asynccontextmanager
     async def step(self, session: Steppable, number: SupportsIndex | None = None) -> AsyncIterator[None]:
         """Hold the session's turn for the step of that number, else for its next one. Raises `StepUnderWay`."""
-        with self._only(session.info):
-            async with self.call():
-                with self._explained(number or session.info.step + 1):
-                    yield
+        own = object()
+        try:
+            self._begin(own, session.info)
+            async with self._turns.get():
+                yield
+        except StepConflict as conflict:
+            explain(conflict, number or session.info.step + 1)
+            raise
+        finally:
+            if own in self._begun:
+                self._begun.remove(own)

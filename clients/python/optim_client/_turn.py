@@ -47,28 +47,17 @@ class Steps:
         """Pickle nothing: the steps are this process's."""
         return type(self), ()
 
-    @contextmanager
-    def _only(self, info: SessionInfo) -> Iterator[None]:
-        """Let one step through, or any number of them where the session holds its parameters."""
-        begun, own = self._begun, object()
-        try:  # an interrupt may come at any line
-            begun.append(own)
-            if begun[0] is not own and not info.hold_params:
-                raise StepUnderWay(info.id, info.step + 1)
-            yield
-        finally:
-            if own in begun:
-                begun.remove(own)
+    def _begin(self, own: object, info: SessionInfo) -> None:
+        """Let a step through: the only one, unless the session holds its parameters. Raises `StepUnderWay`."""
+        self._begun.append(own)
+        if self._begun[0] is not own and not info.hold_params:
+            raise StepUnderWay(info.id, info.step + 1)
 
-    @contextmanager
-    def _explained(self, number: SupportsIndex) -> Iterator[None]:
-        """Add the ways out to a conflict with a step of the same number."""
-        try:
-            yield
-        except StepConflict as conflict:
-            if conflict.current_step == number:
-                conflict.add_note(TAKEN.format(number=number))
-            raise
+
+def explain(conflict: StepConflict, number: SupportsIndex) -> None:
+    """Add the ways out to a conflict with a step of the same number."""
+    if conflict.current_step == number:
+        conflict.add_note(TAKEN.format(number=number))
 
 
 class Turn(Steps):
@@ -88,5 +77,14 @@ class Turn(Steps):
     @contextmanager
     def step(self, session: Steppable, number: SupportsIndex | None = None) -> Iterator[None]:
         """Hold the session's turn for the step of that number, else for its next one. Raises `StepUnderWay`."""
-        with self._only(session.info), self.call(), self._explained(number or session.info.step + 1):
-            yield
+        own = object()
+        try:  # an interrupt may come at any line
+            self._begin(own, session.info)
+            with self._turn:
+                yield
+        except StepConflict as conflict:
+            explain(conflict, number or session.info.step + 1)
+            raise
+        finally:  # no call of a function comes before the end: an interrupt would prevent it
+            if own in self._begun:
+                self._begun.remove(own)
