@@ -6,10 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optim_client import Client, StepConflict
+from optim_client import APIConnectionError, Client, StepConflict
 from optim_client.optax._bridge import Bridge
 
-from tests.client.training import grads_for, some_params
+from app.demo.server import Server
+from tests.client.test_lost_answers import LosesAnswers
+from tests.client.training import grads_for
+from tests.client.training import some_params as few_params
+
+
+def some_params() -> Any:
+    """Return parameters of every dtype, and so many small ones that some change their sign at each step."""
+    return {**few_params(), "many": np.float32(0.02) * np.random.default_rng(1).standard_normal(4000, np.float32)}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +64,19 @@ def test_a_refused_step_leaves_the_session_as_it_was_known(client: Client) -> No
         taken(bridge, 7, params, params)
     assert "the count of optax's state is 7, so this is step 8" in refused.value.__notes__[0]
     assert session.info.step == 2
+
+
+@pytest.mark.parametrize("hold_params", [False, True])
+def test_a_step_without_an_answer_is_applied_once(server: Server, hold_params: bool) -> None:
+    with Client(server.url, transport=LosesAnswers("/steps"), max_retries=0) as client:
+        session = client.sessions.create("sgd", lr=1, hold_params=hold_params)
+        bridge, params, count = Bridge(session), {"w": np.float32([1, 2])}, 0
+        for number in range(1, 4):
+            with pytest.raises(APIConnectionError):
+                taken(bridge, count, params, {"w": np.float32([1, 1])})
+            count, params = taken(bridge, count, params, {"w": np.float32([1, 1])})
+            assert session.get().step == count == number
+        assert params["w"].tolist() == [-2, -1]
 
 
 @pytest.mark.parametrize("policy", ["warn", "reject", "accept"])

@@ -50,7 +50,7 @@ class Bridge:
         self._session = session
         self._lock = Lock()
         self._led: dict[int, Led] = {}
-        self._holds = False
+        self._holds: bool | None = None
         self._warned = False
 
     def step(
@@ -88,8 +88,9 @@ class Bridge:
         return answered
 
     def _are_held(self) -> bool:
-        """Return whether the session has its parameters already: else they go with the first step."""
-        self._holds = self._holds or bool(self._session.get().tensors)
+        """Return whether the session has its parameters: else they go with the first step, also if it is repeated."""
+        if self._holds is None:
+            self._holds = bool(self._session.get().tensors)
         return self._holds
 
     def _say_changed(self, names: list[str]) -> None:
