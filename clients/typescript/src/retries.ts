@@ -35,7 +35,7 @@ export interface Answer {
   readonly body: Uint8Array<ArrayBuffer>
 }
 
-/** What became of a try. */
+/** The end of a try: an answer, or the error that came instead. */
 export type Outcome = Answer | APIConnectionError
 
 /** A request, and the reader of its answer. */

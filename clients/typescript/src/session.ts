@@ -17,7 +17,7 @@ const HISTORY_PAGE = 1000
 /** The most different warnings that are logged for one session. */
 const MOST_WARNINGS = 100
 
-/** What a step would be answered. */
+/** The answer that a step would get. */
 export interface Preview<P> extends StepAnswer {
   readonly params: P
 }
@@ -31,9 +31,9 @@ export interface Preview<P> extends StepAnswer {
 export class Session {
   /** The last step's learning rate and norms. */
   metrics: Metrics | null = null
-  /** Whether the service skipped the last step. */
+  /** True if the service skipped the last step. */
   skipped = false
-  /** What may be wrong, although the step was taken. */
+  /** Lines about what may be wrong, although the step was taken. */
   warnings: readonly string[] = []
   /** The name of the answered parameters, to keep beside a checkpoint. */
   paramsDigest: string | null = null

@@ -51,7 +51,7 @@ export interface StepRequest extends StepOptions {
 /** The dtype in which float32 gradients travel; `null` for their own. */
 export type WireDtype = 'bfloat16' | 'float16' | null
 
-/** What an answer to a step says beside its parameters. */
+/** The parts of an answer to a step, beside its parameters. */
 export interface StepAnswer {
   readonly step: number
   readonly skipped: boolean
