@@ -46,7 +46,7 @@ def as_state(file: Path, name: str | None, step: int | None) -> Iterator[State]:
 
     Raises `OSError`, and `ValueError` where the file is damaged or something else.
     """
-    from optim_client._state_file import StateFile
+    from optim_client import StateFile
 
     name = name or _format_of(file)
     if step is not None and name != TORCH:
@@ -118,9 +118,9 @@ def _read_torch(file: Path, state: Path, step: int | None) -> None:
 
 
 def _torch() -> Any:
-    """Return the module that reads and writes files of torch. Raises `ValueError` where torch is not installed."""
+    """Return the package that reads and writes files of torch. Raises `ValueError` where torch is not installed."""
     try:
-        from optim_client.torch import files
+        from optim_client import torch
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -128,7 +128,7 @@ def _torch() -> Any:
             "the format torch needs PyTorch, which is not installed here: pip install torch, or take --format "
             "safetensors"
         ) from None
-    return files
+    return torch
 
 
 def _write_npz(state: Path, file: Path) -> list[str]:

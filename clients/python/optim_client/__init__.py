@@ -13,6 +13,7 @@ from optim_client._client import Client
 from optim_client._gradients import Int8, Rows, TopK
 from optim_client._progress import progress
 from optim_client._sessions import Session, Sessions
+from optim_client._state_file import StateFile
 from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, Preview, SessionInfo, TensorInfo
 from optim_client.errors import (
     APIConnectionError,
@@ -97,6 +98,7 @@ __all__ = [
     "SessionNotFound",
     "Sessions",
     "StateDamaged",
+    "StateFile",
     "StepConflict",
     "StepMismatch",
     "StepUnderWay",

@@ -1,4 +1,4 @@
-"""State files in memory: a session's document, and its arrays by slot. The format is that of docs/state-files.md."""
+"""State files, read and written: a session's document, and its arrays by slot, in the format of docs/state-files.md."""
 
 import json
 import os
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from optim_client._files import replacing
-from optim_client._protocol import Buffer
 from optim_client._tensors import Arrays, decode_all, encode
 
 FORMAT = 1
@@ -20,7 +19,7 @@ INTEGER_SLOTS = frozenset({"row_steps"})
 
 @dataclass(frozen=True)
 class StateFile:
-    """The whole state of a session.
+    """The whole state of a session, in memory.
 
     `session` is its document: settings, `step`, and in `tensors` each tensor's `shape`, `dtype` and `step`. `slots` has
     the arrays: `slots["m"]["w"]` is the first moment of the tensor `w`.
@@ -31,13 +30,24 @@ class StateFile:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "StateFile":
-        """Read a file of `session.save_state(path)`. Raises `OSError` and `ValueError`."""
-        return cls.decode(Path(path).read_bytes())
+        """Read a state file.
 
-    @classmethod
-    def decode(cls, body: Buffer) -> "StateFile":
-        """Return the state that a file's bytes have; its arrays are views of them. Raises `ValueError`."""
-        arrays, metadata = decode_all(body)
+        Args:
+            path: A file of `session.save_state(path)`.
+
+        Returns:
+            The state, in memory of its own.
+
+        Raises:
+            ValueError: It is no state file.
+            ImportError: A tensor is bfloat16, which needs ml_dtypes.
+            OSError: The file cannot be read.
+
+        Example:
+            session.save_state("state.safetensors")
+            m = StateFile.read("state.safetensors").slots["m"]["w"]
+        """
+        arrays, metadata = decode_all(Path(path).read_bytes())
         slots = dict[str, Arrays]()
         for key, array in arrays.items():
             slot, _, name = key.partition("/")
@@ -45,15 +55,23 @@ class StateFile:
         return cls(_read_document(metadata), slots)
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the state as a file, which is replaced wholly or not at all. Raises `OSError` and `TypeError`."""
-        with replacing(path) as file:
-            file.writelines(self.encode())
+        """Write the state as a file, for `session.load_state(path)`.
 
-    def encode(self) -> list[Buffer]:
-        """Return the file as buffers. Raises `TypeError`."""
+        Args:
+            path: The file, which is replaced wholly or not at all.
+
+        Raises:
+            TypeError: JSON lacks the type of a setting, or a slot has arrays of another dtype.
+            OSError: The file cannot be written.
+
+        Example:
+            state.write("state.safetensors")
+        """
         floats = {slot: arrays for slot, arrays in self.slots.items() if slot not in INTEGER_SLOTS}
         integers = {slot: arrays for slot, arrays in self.slots.items() if slot in INTEGER_SLOTS}
-        return encode(floats, {SESSION: json.dumps(self.session, allow_nan=False)}, integers)
+        document = json.dumps(self.session, allow_nan=False)
+        with replacing(path) as file:
+            file.writelines(encode(floats, {SESSION: document}, integers))
 
 
 def _read_document(metadata: Mapping[str, str]) -> dict[str, Any]:

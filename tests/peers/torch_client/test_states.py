@@ -11,7 +11,7 @@ import torch
 from optim_client import Client, InvalidState, Session
 from optim_client._state_file import StateFile
 from optim_client.torch import from_torch, to_torch
-from optim_client.torch.states import settings_of
+from optim_client.torch._states import settings_of
 
 from tests.engine.cases import Case
 from tests.peers.torch_client.local import CASES, DTYPES, in_order, optimizer_of, params_of, step, stepped

@@ -8,12 +8,12 @@ updates, opt_state = tx.update(grads, opt_state, params)
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from optim_client.optax.states import export_npz, import_npz
+from optim_client.optax._files import export_npz, import_npz
 
 if TYPE_CHECKING:
     from optim_client.optax._accumulation import MultiStepsState, multi_steps
     from optim_client.optax._failures import typed_errors
-    from optim_client.optax._opt_states import load_optax_state, save_optax_state
+    from optim_client.optax._states import load_optax_state, save_optax_state
     from optim_client.optax._transformation import RemoteState, remote
 
 __all__ = [
@@ -31,10 +31,10 @@ __all__ = [
 _NEED_JAX = {
     "MultiStepsState": "_accumulation",
     "RemoteState": "_transformation",
-    "load_optax_state": "_opt_states",
+    "load_optax_state": "_states",
     "multi_steps": "_accumulation",
     "remote": "_transformation",
-    "save_optax_state": "_opt_states",
+    "save_optax_state": "_states",
     "typed_errors": "_failures",
 }
 """The names that need JAX and optax, with their modules."""

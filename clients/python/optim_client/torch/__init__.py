@@ -32,6 +32,7 @@ not sent.
 """
 
 from optim_client.torch._ahead import StepAhead
+from optim_client.torch._files import export_torch, import_torch
 from optim_client.torch._optimizer import RemoteOptimizer
 from optim_client.torch._order import by_name
 from optim_client.torch._rules import (
@@ -49,8 +50,7 @@ from optim_client.torch._rules import (
     RemoteRprop,
     RemoteSGD,
 )
-from optim_client.torch.files import export_torch, import_torch
-from optim_client.torch.states import from_torch, to_torch
+from optim_client.torch._states import from_torch, settings_of, to_torch
 
 __all__ = [
     "RemoteASGD",
@@ -72,5 +72,6 @@ __all__ = [
     "export_torch",
     "from_torch",
     "import_torch",
+    "settings_of",
     "to_torch",
 ]

@@ -17,7 +17,7 @@ from optim_client.torch._grads import gradients
 from optim_client.torch._held import Held
 from optim_client.torch._memory import Params, Staging
 from optim_client.torch._param_groups import ParamGroups, Values
-from optim_client.torch._saved import state_of, with_values, write_state
+from optim_client.torch._state_dict import state_of, with_values, write_state
 
 Answer = Mapping[str, Any]
 Send = Callable[[], Answer]

@@ -12,7 +12,7 @@ from optim_client.torch import _param_groups
 from optim_client.torch._ahead import StepAhead
 from optim_client.torch._link import Answer, Link, found_session, opened
 from optim_client.torch._memory import check_dtype
-from optim_client.torch._saved import read_state
+from optim_client.torch._state_dict import read_state
 
 Given = Iterable[Any]
 """Parameters as torch takes them: tensors, pairs of name and tensor, or dicts with such under `params`."""

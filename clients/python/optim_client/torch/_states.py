@@ -26,8 +26,8 @@ from optim_client.documents import SessionInfo
 from optim_client.settings import EffectiveSettings
 from optim_client.torch import _entries
 from optim_client.torch._arrays import NAMES, to_array
+from optim_client.torch._checks import Group, parts_of
 from optim_client.torch._entries import Kept, Place
-from optim_client.torch._form import Group, parts_of
 from optim_client.torch._kinds import CLASSES, ENTRIES, kinds_of
 
 StateDict = dict[str, Any]

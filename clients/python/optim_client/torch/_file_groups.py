@@ -1,4 +1,4 @@
-"""The `param_groups` of torch as the settings of a session, and back."""
+"""The `param_groups` in a file of torch, made from the settings of a session, and back."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from optim_client.torch._groups import groups_of, left_out, settings_of
+from optim_client.torch._file_groups import groups_of, left_out, settings_of
 
 ADAM = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))]).defaults
 

@@ -13,11 +13,11 @@ import torch
 from optim_client._files import replacing
 from optim_client._state_file import INTEGER_SLOTS, StateFile
 from optim_client.torch._arrays import DTYPES, NAMES, to_array, to_tensor
+from optim_client.torch._checks import Group, document_of, parts_of
 from optim_client.torch._entries import BESIDE, NUMBERS
-from optim_client.torch._form import Group, document_of, parts_of
-from optim_client.torch._groups import groups_of, left_out, settings_of
+from optim_client.torch._file_groups import groups_of, left_out, settings_of
 from optim_client.torch._kinds import ENTRIES
-from optim_client.torch.states import StateDict, from_torch, to_torch
+from optim_client.torch._states import StateDict, from_torch, to_torch
 
 SLOTS = "slots"
 """The member of the file that has what torch keeps nowhere: `slots["params/w"]`, averages, and the like."""

@@ -10,8 +10,8 @@ import pytest
 import torch
 from optim_client import Client
 from optim_client.torch import export_torch
-from optim_client.torch._form import document_of, parts_of
-from optim_client.torch.files import from_file
+from optim_client.torch._checks import document_of, parts_of
+from optim_client.torch._files import from_file
 
 JUNK = [None, -1, 2.5, "x", [], {}, [1], {"a": 1}, {1: 2}, torch.ones(3), torch.ones(()), (1, 2), b"x", 10**30]
 

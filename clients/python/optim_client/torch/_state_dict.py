@@ -1,4 +1,4 @@
-"""The state of a session as `state_dict()` has it, and a state of torch as the session takes it."""
+"""The `state_dict()` of a remote optimizer, read from its session and put into it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from optim_client._state_file import StateFile
 from optim_client.torch import _param_groups
 from optim_client.torch._kinds import UNCOUNTED
 from optim_client.torch._param_groups import FLAGS, ParamGroups
-from optim_client.torch.states import from_torch, settings_of, to_torch
+from optim_client.torch._states import from_torch, settings_of, to_torch
 
 Entries = dict[str, Any]
 NO_HYPERPARAMETERS = frozenset({"params", "param_names"})

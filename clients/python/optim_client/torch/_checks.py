@@ -1,4 +1,4 @@
-"""The types in a `state_dict`, and in what a file has beside it: checked once, so that no reader meets others."""
+"""Checks of the types in a `state_dict`, and in what a file has beside it: once, so that no reader meets others."""
 
 import json
 from collections.abc import Mapping, Sequence

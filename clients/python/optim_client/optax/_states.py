@@ -1,4 +1,4 @@
-"""Live states of optax from state files, and back: the trees around the arrays of `states.py`."""
+"""Live states of optax from state files, and back: the trees around the arrays of `_files.py`."""
 
 import json
 import os
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optim_client._state_file import StateFile
+from optim_client.optax._files import COUNT, SESSION, from_npz, to_npz
 from optim_client.optax._forms import FORMS, check_rule, form_of
 from optim_client.optax._leaves import named_leaves
-from optim_client.optax.states import COUNT, SESSION, from_npz, to_npz
 from optim_client.settings import Optimizer, Settings, document
 
 STATES = {form.state: form for forms in FORMS.values() for form in forms if form.fields}
