@@ -14,6 +14,7 @@ from optim_engine.fields import field_schema
 from tests.docs.blocks import ROOT, blocks, read, rows, section
 
 README = read("README.md")
+OPTIMIZERS_AND_SCHEDULES = section(README, "Optimizers and schedules")
 
 
 def test_the_curl_lines_give_the_numbers_that_are_printed(here: Callable[[str], str], path: str) -> None:
@@ -55,7 +56,7 @@ def test_the_loop_does_the_same_in_memory(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_optimizers_are_those_that_there_are_with_their_defaults() -> None:
-    table = {row[0].strip("`"): row[1] for row in rows(README) if len(row) == 2}
+    table = {row[0].strip("`"): row[1] for row in rows(OPTIMIZERS_AND_SCHEDULES) if len(row) == 2}
     assert table.keys() == OPTIMIZERS.keys()
     for name, rule in OPTIMIZERS.items():
         found = re.findall(r"`(\w+)` (\[.*?\]|[^,]+)", table[name])
@@ -64,7 +65,7 @@ def test_the_optimizers_are_those_that_there_are_with_their_defaults() -> None:
 
 
 def test_the_schedules_are_those_that_there_are_with_their_settings() -> None:
-    table = {row[0].strip("`"): row[1] for row in rows(README) if len(row) == 3}
+    table = {row[0].strip("`"): row[1] for row in rows(OPTIMIZERS_AND_SCHEDULES) if len(row) == 3}
     assert table.keys() == SCHEDULES.keys()
     for name, kind in SCHEDULES.items():
         assert re.findall(r"`(\w+)`", table[name]) == [f.name for f in fields(kind) if f.name != "start_step"]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,12 +22,12 @@ def url() -> Iterator[str]:
         yield server.url
 
 
-def started(url: str, *arguments: str) -> subprocess.Popen[str]:
+def started(url: str, *arguments: str, folder: Path = ROOT) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"OPTIM_BASE_URL": url, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, *arguments]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -56,7 +57,7 @@ def test_the_digits_are_learned_also_after_a_stop(url: str) -> None:
     assert accuracies(local)[-1] > 0.95
 
 
-def test_the_readmes_words_on_jax_run(url: str) -> None:
+def test_the_readmes_words_on_jax_run(url: str, tmp_path: Path) -> None:
     code = "\n".join(blocks(section(read("clients/python/README.md"), "JAX and optax"), "py"))
     assert code.replace("http://127.0.0.1:8000", url) != code
-    finished(started(url, "-c", code.replace("http://127.0.0.1:8000", url)))
+    finished(started(url, "-c", code.replace("http://127.0.0.1:8000", url), folder=tmp_path))

@@ -14,6 +14,7 @@ import pytest
 import torch
 from optim_client import Client
 from optim_client.torch import RemoteAdamW, StepAhead
+from torch.optim.lr_scheduler import OneCycleLR
 
 from optim_engine import Config, State, step
 from tests.docs.blocks import ROOT, blocks, read, section
@@ -39,6 +40,34 @@ def run(url: str, program: str, *arguments: str) -> str:
 def test_the_readme_trains_and_goes_on(server_url: str) -> None:
     code = "".join(blocks(section(read("clients/python/README.md"), "PyTorch"), "py"))
     exec(code.replace("http://127.0.0.1:8000", server_url), {})
+
+
+def test_the_front_page_names_the_line_that_changes(server_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTIM_BASE_URL", server_url)
+    (code,) = blocks(read("README.md"), "py")
+    names: dict[str, Any] = {"model": torch.nn.Linear(3, 1)}
+    exec(code, names)
+    assert isinstance(names["optimizer"], torch.optim.AdamW)
+    assert names["optimizer"].param_groups[0]["lr"] == 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+def test_a_scheduler_catches_up_as_the_reference_says(client: Client) -> None:
+    code = blocks(section(read("docs/clients/torch.md"), "After a crash"), "py")[0]
+    model = torch.nn.Linear(3, 1)
+    optimizer = RemoteAdamW(model.named_parameters(), lr=1e-3, client=client)
+    scheduler = OneCycleLR(optimizer, max_lr=0.01, total_steps=100)
+    for _ in range(7):
+        model(torch.ones(2, 3)).square().mean().backward()
+        optimizer.step()
+        scheduler.step()
+    names: dict[str, Any] = {"client": client, "session_id": optimizer.session.id, "model": model}
+    exec(code, {"RemoteAdamW": RemoteAdamW, "OneCycleLR": OneCycleLR}, names)
+    after = names["optimizer"]
+    assert [after.param_groups[0][name] for name in ("lr", "betas")] == [
+        optimizer.param_groups[0][name] for name in ("lr", "betas")
+    ]
+    assert after.param_groups[0]["lr"] != 1e-3
 
 
 def test_the_reference_names_all_that_is_public() -> None:
