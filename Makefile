@@ -82,7 +82,7 @@ audit: .venv-supply/.installed  ## look for known vulnerabilities of the locked 
 	.venv-peers/bin/python -m pip install --quiet --editable clients/python --editable . --group test --group peers
 	touch $@
 
-peers: .venv-peers/.installed $(VENV)/.installed  ## test the engine against live torch, optax and others, in an environment of their own
+peers: .venv-peers/.installed $(VENV)/.installed  ## test the engine, and the client for torch and optax, against these and others, in an environment of their own
 	.venv-peers/bin/python -m pytest tests/peers
 
 clients: $(VENV)/.installed  ## build and prove the clients in all languages, with the tools of the package managers; ONLY="c go" for some

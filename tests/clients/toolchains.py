@@ -31,7 +31,6 @@ TOOLS = {
     "libcurl": Tool(
         ("sh", "-c", "echo '#include <curl/curl.h>' | cc -E - >/dev/null"), debian=("libcurl4-openssl-dev",)
     ),
-    "valgrind": Tool(("valgrind", "--version"), debian=("valgrind", "libc6-dbg")),
     "curl": Tool(("curl", "--version"), debian=("curl",)),
     "jq": Tool(("jq", "--version"), debian=("jq",)),
     "chromium": Tool(("chromium", "--version"), debian=("chromium",)),
