@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from zipfile import ZipFile, is_zipfile
 
 if TYPE_CHECKING:
     from optim_client import Client, Session
@@ -99,7 +99,7 @@ def _format_of(file: Path) -> str:
         try:
             with ZipFile(opened) as archive:
                 members = archive.namelist()
-        except (BadZipFile, NotImplementedError) as error:
+        except Exception as error:  # of a damaged archive, it raises anything
             raise ValueError(f"{file} is a damaged zip archive: {error}") from None
     if any(member.endswith("/data.pkl") for member in members):
         return TORCH

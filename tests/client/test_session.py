@@ -104,6 +104,15 @@ def test_a_skipped_step_returns_the_parameters_unnumbered(client: Any) -> None:
     assert [(row.step, row.skipped) for row in session.history()] == [(0, True), (1, False)]
 
 
+def test_a_skipped_step_of_its_number_updates_a_stale_client(client: Any) -> None:
+    w = {"w": np.float32([1, 2])}
+    quick = client.sessions.create("sgd", lr=0.1, on_non_finite="skip")
+    stale = client.sessions.get(quick.id)
+    quick.step(w, w)
+    stale.step(w, {"w": np.float32([np.nan, 0])}, step=2)
+    assert (stale.skipped, stale.info.step) == (True, 1)
+
+
 def test_a_stale_client_goes_on_after_get(client: Any) -> None:
     w = {"w": np.float32([1, 2])}
     quick = client.sessions.create("sgd", lr=0.1)

@@ -1,6 +1,7 @@
 """State files in memory: what is read is written again with the same content."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,32 @@ def test_a_file_without_a_session_is_no_state_file(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes((2).to_bytes(8, "little") + b"{}")
     with pytest.raises(ValueError, match="no `session`"):
         StateFile.read(tmp_path / "empty")
+
+
+W = {"shape": [1], "dtype": "float32", "step": 1}
+DOCUMENT = {"format": 1, "optimizer": "adam", "step": 1, "groups": [{}], "tensors": {"w": W}}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"optimizer": {}}, "must be a JSON object with an `optimizer`"),
+        ({"groups": [1]}, "`groups` of `session` must be a list of objects"),
+        ({"hyperparameters": [0.1]}, "`hyperparameters` and `tensors` of `session` must be objects"),
+        ({"step": True}, "`step` of `session` must be a whole number"),
+        ({"tensors": {"w": {**W, "step": "1"}}}, "shape, dtype and step of tensor 'w'"),
+        ({"tensors": {"w": {**W, "shape": [-1]}}}, "shape, dtype and step of tensor 'w'"),
+        ({"tensors": {"w": {**W, "group": 1}}}, "shape, dtype and step of tensor 'w'"),
+        ({"tensors": {"w": {**W, "optimizer": []}}}, "shape, dtype and step of tensor 'w'"),
+    ],
+)
+def test_a_document_of_other_types_is_refused(change: dict[str, Any], why: str, tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    StateFile(DOCUMENT, {}).write(path)
+    assert StateFile.read(path).session == DOCUMENT
+    StateFile({**DOCUMENT, **change}, {}).write(path)
+    with pytest.raises(ValueError, match=why):
+        StateFile.read(path)
 
 
 def test_arrays_that_are_read_are_whole_copies_to_write_to(tmp_path: Path) -> None:

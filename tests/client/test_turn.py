@@ -99,6 +99,22 @@ def test_a_thread_that_reads_never_moves_a_step_back(server: Server) -> None:
         assert_each_step_was_taken_once(taken, session.params())
 
 
+def test_a_signal_handler_may_read_the_session_during_a_step() -> None:
+    with (
+        ScriptedServer(SESSION_ANSWER, SLOW, SESSION_ANSWER) as server,
+        Client(server.url, max_retries=0) as client,
+    ):
+        session = client.sessions.get("s-1")
+        before = signal.signal(signal.SIGALRM, lambda *_: session.get())
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            session.step(W, W)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert (session.info.step, len(server.seen)) == (42, 3)
+
+
 def test_an_interrupted_step_leaves_its_turn() -> None:
     turn, session = Turn(), SessionState(SessionInfo.read(SESSION))
     count = 0

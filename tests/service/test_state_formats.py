@@ -101,11 +101,17 @@ def _zip(file: Path, **members: bytes) -> None:
             archive.writestr(name, content)
 
 
+def _spoil_names(file: Path) -> None:
+    _zip(file, ü=b"")
+    file.write_bytes(file.read_bytes().replace("ü".encode(), b"\xff\xff"))
+
+
 SPOILED: list[tuple[str, Callable[[Path], object]]] = [
     ("is the beginning of a zip archive without its end", lambda file: file.write_bytes(file.read_bytes()[:-30])),
     ("is a zip archive of neither torch nor NumPy: a, b", lambda file: _zip(file, a=b"", b=b"")),
+    ("is a damaged zip archive: ", _spoil_names),
     ("adamw has the arrays (nu); expected", lambda file: file.write_bytes(file.read_bytes().replace(b"mu/w", b"nu/w"))),
-    ("cannot be read as optax-npz", lambda file: file.write_bytes(file.read_bytes().replace(b"NUMPY", b"numpy"))),
+    ("array 'count' cannot be read: ", lambda file: file.write_bytes(file.read_bytes().replace(b"NUMPY", b"numpy"))),
     ("0 bytes are too few for a safetensors body", lambda file: file.write_bytes(b"")),
 ]
 

@@ -148,7 +148,7 @@ class SessionState:
         self.warnings, self.params_digest = answer.warnings, answer.params_digest
         self.info = replace(
             self.info,
-            step=self.info.step if answer.skipped else answer.step,
+            step=answer.step,
             skipped_steps=self.info.skipped_steps + newly_skipped,
             digest=answer.digest,
         )

@@ -74,13 +74,46 @@ class StateFile:
             file.writelines(encode(floats, {SESSION: document}, integers))
 
 
-def _read_document(metadata: Mapping[str, str]) -> dict[str, Any]:
+def check_document(document: Any) -> None:
+    """Raise `ValueError` unless that is a session's document, with the types that its readers need."""
+    if not isinstance(document, dict) or not isinstance(document.get("optimizer"), str):
+        raise ValueError("`session` must be a JSON object with an `optimizer`")
+    groups, tensors = document.get("groups") or [], document.get("tensors") or {}
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        raise ValueError("`groups` of `session` must be a list of objects")
+    if not isinstance(document.get("hyperparameters") or {}, dict) or not isinstance(tensors, dict):
+        raise ValueError("`hyperparameters` and `tensors` of `session` must be objects")
+    for name, entry in tensors.items():
+        if not _is_entry(entry, len(groups)):
+            raise ValueError(f"`session` must have shape, dtype and step of tensor {name!r:.80}, not {entry!r:.80}")
+
+
+def _is_entry(entry: Any, groups: int) -> bool:
+    """Return whether that describes a tensor, which is in one of so many groups, or in none."""
+    match entry:
+        case {"shape": [*shape], "dtype": str(), "step": step} if all(map(_is_count, [*shape, step])):
+            group, optimizer = entry.get("group"), entry.get("optimizer")
+            return isinstance(optimizer, str | None) and (group is None or (_is_count(group) and group < groups))
+    return False
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _read_document(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the session of the metadata. Raises `ValueError`."""
-    if SESSION not in metadata:
+    if not isinstance(metadata.get(SESSION), str):
         raise ValueError("this is no state file: its metadata has no `session`")
-    document = json.loads(metadata[SESSION])
+    try:
+        document = json.loads(metadata[SESSION])
+    except RecursionError:
+        raise ValueError("this is no state file: `session` in its metadata is nested too deeply") from None
     if not isinstance(document, dict) or not isinstance(document.get("tensors"), dict):
         raise ValueError("this is no state file: `session` in its metadata is no object with `tensors`")
     if document.get("format") != FORMAT:
         raise ValueError(f"the state file has the format {document.get('format')!r}; this client reads {FORMAT}")
+    check_document(document)
+    if not _is_count(document.get("step")):
+        raise ValueError(f"`step` of `session` must be a whole number, 0 or more, not {document.get('step')!r:.80}")
     return document

@@ -66,7 +66,7 @@ class Turn(Steps):
     def after_fork(self) -> None:
         """Forget the calls that are under way: they are the parent's."""
         super().after_fork()
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()  # a signal's handler may read the session in the middle of a call
 
     @contextmanager
     def call(self) -> Iterator[None]:

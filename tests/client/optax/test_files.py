@@ -152,7 +152,9 @@ def test_counts_that_differ_are_refused_where_optax_counts(client: Client, tmp_p
         ({"session": None}, "`session` is missing"),
         ({"session": np.array("{")}, "`session` is no JSON"),
         ({"session": np.array('{"optimizer": "adamx"}')}, "unknown optimizer"),
+        ({"session": np.array("[" * 100_000)}, "`session` is no JSON"),
         ({"session": np.array('{"optimizer": "adam", "tensors": {"w": {}}}')}, "shape, dtype and step of tensor 'w'"),
+        ({"session": np.array('{"optimizer": "adam", "hyperparameters": 1}')}, "`hyperparameters` .* must be objects"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(change: Npz, why: str, saved: Any, tmp_path: Path) -> None:
@@ -171,6 +173,16 @@ def test_pickled_arrays_are_refused_and_not_run(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no zip")
     with pytest.raises(ValueError, match=r"is no \.npz file"):
         import_npz(tmp_path / "text", tmp_path / "state")
+
+
+def test_a_damaged_archive_is_a_value_error(saved: Any, tmp_path: Path) -> None:
+    export_npz(saved("adam"), tmp_path / "npz")
+    whole = (tmp_path / "npz").read_bytes()
+    at = whole.index(b"\x93NUMPY") + 130  # in the count: its checksum tells
+    (tmp_path / "npz").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(ValueError, match="cannot be read: Bad CRC-32"):
+        import_npz(tmp_path / "npz", tmp_path / "state")
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_name_that_numpy_cannot_find_is_refused(client: Client, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -59,7 +59,7 @@ class Bridge:
         """Take the step after `count`; return the new count, and the update of each parameter."""
         given = dict(zip(names, map(np.asarray, params), strict=True))
         sent = dict(zip(names, map(np.asarray, grads), strict=True))
-        options = StepOptions(lr=_number(lr), loss=_number(loss))
+        options = StepOptions(step=int(count) + 1, lr=_number(lr), loss=_number(loss))
         with self._lock:
             answered = self._answered(int(count), given, sent, options)
             reached = {name: update_to(given[name], answered[name]) for name in names}
@@ -70,19 +70,16 @@ class Bridge:
         return np.asarray(step, np.int32), [update for update, _ in reached.values()]
 
     def _answered(self, count: int, given: Arrays, grads: Arrays, options: StepOptions) -> Arrays:
-        """Return the new parameters. A failed step leaves the session as it was known."""
+        """Return the new parameters."""
         session, led = self._session, self._led.get(count, Led({}, {}))
         exact = led.restored(given)
         is_held = session.info.hold_params and self._are_held()
         if is_held and (changed := led.changed(exact)):
             self._say_changed(changed)
-        known, session.info = session.info, replace(session.info, step=count)
         try:
             answered = session.step(None if is_held else exact, grads, **options)
-        except Exception as error:
-            session.info = known
-            if isinstance(error, StepConflict):
-                error.add_note(HINT.format(count=count, step=count + 1))
+        except StepConflict as conflict:
+            conflict.add_note(HINT.format(count=count, step=count + 1))
             raise
         self._holds = session.info.hold_params
         return answered

@@ -1,17 +1,22 @@
 """The client's own errors, where JAX raises one of its own for what failed in a jitted function."""
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import jax
 
-_last: list[Exception] = []
-"""The last error of a step that JAX has called, if any."""
+MOST = 16
+"""The most errors that a context keeps, in case some are of other threads."""
+
+_open: dict[int, deque[Exception]] = {}
+"""The errors of steps that JAX has called, for each context that is open: JAX calls in threads of its own."""
 
 
 def remember(error: Exception) -> None:
     """Keep the error of a step that JAX has called."""
-    _last[:] = [error]
+    for errors in list(_open.values()):
+        errors.append(error)
 
 
 @contextmanager
@@ -30,10 +35,14 @@ def typed_errors() -> Iterator[None]:
             params, opt_state = train_step(params, opt_state, batch)
             jax.block_until_ready(params)
     """
-    _last.clear()
+    errors = deque[Exception](maxlen=MOST)
+    _open[id(errors)] = errors
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if _last:
-            raise _last.pop() from error
+        for own in reversed(errors):
+            if str(own) in str(error):
+                raise own from error
         raise
+    finally:
+        del _open[id(errors)]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optim_client._files import replacing
-from optim_client._state_file import FORMAT, StateFile
+from optim_client._state_file import FORMAT, StateFile, check_document
 from optim_client._tensors import CODES, DTYPES, Arrays
 from optim_client.optax._forms import BESIDE, KEEPS_UPDATE, NOTHING, WAY_OUT, Form, check_rule, form_of, form_of_fields
 
@@ -123,14 +123,16 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     with path.open("rb") as file:
         if not is_zipfile(file):
             raise ValueError(f"{path} is no .npz file")
-        with np.load(file, allow_pickle=False) as arrays:
-            read = dict[str, NDArray[Any]]()
-            for key in arrays:
-                try:
+        key = None
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                read = dict[str, NDArray[Any]]()
+                for key in arrays:
                     read[key] = arrays[key]
-                except ValueError as error:
-                    raise ValueError(f"array {key!r} cannot be read: {error}") from None
-            return read
+                return read
+        except Exception as error:  # of a damaged file, NumPy raises anything
+            what = path if key is None else f"{path}: array {key!r:.80}"
+            raise ValueError(f"{what} cannot be read: {error}") from None
 
 
 def _rule_of(name: str, entry: Mapping[str, Any], document: Mapping[str, Any]) -> str:
@@ -174,16 +176,10 @@ def _document(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
             '`session` is missing: write JSON into it, at least {"optimizer": "adamw"}, as an array of text'
         )
     try:
-        document = json.loads(str(arrays[SESSION]))
-    except ValueError as error:
+        document: dict[str, Any] = json.loads(str(arrays[SESSION]))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"`session` is no JSON: {error}") from None
-    if not isinstance(document, dict) or not isinstance(document.get("optimizer"), str):
-        raise ValueError("`session` must be a JSON object with an `optimizer`")
-    for name, entry in document.get("tensors", {}).items():
-        match entry:
-            case {"shape": [*_], "dtype": str(), "step": int()}:
-                continue
-        raise ValueError(f"`session` must have shape, dtype and step of tensor {name!r}, not {entry!r:.80}")
+    check_document(document)
     return document
 
 
@@ -229,7 +225,8 @@ def _converted(field: str, array: NDArray[Any], dtype: str, shape: tuple[int, ..
         raise ValueError(f"unknown dtype {dtype!r}; expected one of {', '.join(CODES)} (bfloat16 needs ml_dtypes)")
     if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
         raise ValueError(f"{field!r} has the dtype {array.dtype}; expected {dtype}")
-    converted = array.astype(expected)
+    with np.errstate(over="ignore"):
+        converted = array.astype(expected)
     if not np.array_equal(converted.astype(array.dtype), array, equal_nan=True):
         raise ValueError(f"{field!r} has the dtype {array.dtype}, and numbers that {dtype} does not have")
     return converted
