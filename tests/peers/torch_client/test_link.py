@@ -123,3 +123,52 @@ def test_a_resumed_group_may_have_other_values(client: Client) -> None:
     optimizer = RemoteAdamW.resume(client, pair.remote.session.id, [group])
     assert optimizer.param_groups[0]["lr"] == 0.5
     assert optimizer.session.info.groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_parameter_taken_out_of_its_list_is_refused(client: Client, named: bool) -> None:
+    params = {name: torch.nn.Parameter(torch.ones(2)) for name in ("first", "second")}
+    optimizer = RemoteAdamW(params.items() if named else params.values(), client=client)
+    for param in params.values():
+        param.grad = torch.ones(2)
+    optimizer.step()
+    before = [param.detach().clone() for param in params.values()]
+    del optimizer.param_groups[0]["params"][0]
+    with pytest.raises(ValueError, match="leave the lists of parameters as they are; freeze one by"):
+        optimizer.step()
+    assert all(map(torch.equal, params.values(), before))
+    assert optimizer.session.get().step == 1
+
+
+def test_a_parameter_moved_to_another_group_is_refused(client: Client) -> None:
+    first, second = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    optimizer = RemoteAdamW([{"params": [first, second]}, {"params": []}], client=client)
+    first.grad = second.grad = torch.ones(2)
+    optimizer.step()
+    optimizer.param_groups[1]["params"].append(optimizer.param_groups[0]["params"].pop())
+    with pytest.raises(ValueError, match="parameter '0/1' of the session would be '1/1' now"):
+        optimizer.step()
+    optimizer.param_groups[0]["params"].append(torch.nn.Parameter(torch.ones(2)))
+    with pytest.raises(ValueError, match="'0/1' is another parameter than in the session"):
+        optimizer.put_params()
+
+
+def test_the_log_tells_that_a_momentum_buffer_is_dropped(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    pair = Pair(client, "sgd", lr=0.1, momentum=0.9)
+    pair.step()
+    assert not caplog.messages
+    pair.remote.param_groups[0]["momentum"] = 0.0
+    pair.step()
+    assert caplog.messages == [
+        "a momentum of SGD is 0: its buffer is dropped, and begins anew if the momentum comes back"
+    ]
+
+
+@pytest.mark.parametrize("returned", [None, "text", (1.0, 2.0), torch.ones(3), {"loss": 1.0}, 1 + 2j], ids=repr)
+def test_a_closure_may_return_what_is_no_loss(client: Client, returned: Any) -> None:
+    param = torch.nn.Parameter(torch.ones(2))
+    param.grad = torch.ones(2)
+    optimizer = RemoteSGD([param], lr=0.5, client=client)
+    assert optimizer.step(lambda: returned) is returned
+    assert param.tolist() == [0.5, 0.5]
+    assert [row.loss for row in optimizer.session.history()] == [None]

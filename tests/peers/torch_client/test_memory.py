@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from optim_client import Client
+from optim_client import Client, TensorMismatch
 from optim_client.torch import RemoteAdamW, RemoteSGD, _held, _memory
 from optim_client.torch._arrays import NAMES
 from optim_client.torch._memory import Staging, same_bits
@@ -107,3 +107,17 @@ def test_a_channels_last_convolution_keeps_its_layout(client: Client) -> None:
         optimizer.step()
     assert layer.weight.is_contiguous(memory_format=torch.channels_last)
     assert torch.allclose(layer.weight, twin.weight, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_converted_after_a_step_is_refused_by_name(client: Client, dtype: torch.dtype) -> None:
+    model = torch.nn.Linear(3, 1)
+    optimizer = RemoteSGD(model.named_parameters(), client=client)
+    for param in model.parameters():
+        param.grad = torch.ones_like(param)
+    optimizer.step()
+    model.to(dtype)
+    for param in model.parameters():
+        param.grad = torch.ones_like(param)
+    with pytest.raises(TensorMismatch, match="the session has it as float32"):
+        optimizer.step()

@@ -183,3 +183,18 @@ def test_param_groups_show_as_those_of_torch(client: Client) -> None:
     optimizer = RemoteAdamW(params_of("adamw").values(), client=client)
     local = torch.optim.AdamW(params_of("adamw").values())
     assert repr(optimizer) == f"Remote{local!r}"
+
+
+def test_a_compiled_training_step_steps(client: Client) -> None:
+    param = torch.nn.Parameter(torch.ones(2))
+    optimizer = RemoteSGD([param], lr=0.5, client=client)
+
+    @torch.compile(backend="eager")
+    def train() -> None:
+        optimizer.zero_grad()
+        param.sum().backward()
+        optimizer.step()
+
+    for _ in range(2):
+        train()
+    assert param.tolist() == [0.0, 0.0]

@@ -1,5 +1,6 @@
 """The link of an optimizer to its session: opens it, keeps its settings and parameters up to date, and takes steps."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,8 @@ from optim_client.torch._memory import Params, Staging
 from optim_client.torch._param_groups import ParamGroups, Values
 from optim_client.torch._state_dict import state_of, with_values, write_state
 
+log = logging.getLogger("optim_client")
+
 Answer = Mapping[str, Any]
 Send = Callable[[], Answer]
 
@@ -32,6 +35,7 @@ class Link:
         self._known = known
         self._staging = Staging()
         self._held = Held(self._staging)
+        self._params: Params = {}
 
     @property
     def rule(self) -> str:
@@ -43,14 +47,21 @@ class Link:
         """Return whether the session holds the parameters."""
         return self.session.info.hold_params
 
+    def named(self, param_groups: ParamGroups) -> Params:
+        """Return the parameters by name. Raises `ValueError` if one has another name than before."""
+        params = _param_groups.named(param_groups)
+        _param_groups.check_same(self._params, params)
+        self._params = {**self._params, **params}
+        return params
+
     def begin(self, param_groups: ParamGroups, loss: Any, grad_scale: Any) -> Send:
         """Bring the session up to date; return the function that sends the step, and answers the new parameters."""
-        params = _param_groups.named(param_groups)
+        params = self.named(param_groups)
         listed = self._known["groups"]
         grads = gradients(params, self.rule, listed, self._staging, rows=self.holds)
         if not grads:
             return dict
-        options = {name: _param_groups.plain(value) for name, value in (("loss", loss), ("grad_scale", grad_scale))}
+        options = {"loss": _recorded(loss), "grad_scale": _param_groups.plain(grad_scale)}
         options["overrides"] = self.follow(param_groups) or None
         beside = None
         if self.holds:
@@ -71,9 +82,11 @@ class Link:
         return changes
 
     def _reset_momentum(self, wanted: Values) -> None:
-        """Reset the tensors of SGD's groups that get a momentum, or lose it: torch, too, begins the buffer anew."""
+        """Reset the tensors of SGD's groups that get a momentum, or lose it: their buffers begin anew."""
         pairs = zip(self._known["groups"], wanted["groups"], strict=False)
         changed = {str(i) for i, (old, new) in enumerate(pairs) if bool(old["momentum"]) != bool(new["momentum"])}
+        if any(self._known["groups"][int(i)]["momentum"] for i in changed):
+            log.warning("a momentum of SGD is 0: its buffer is dropped, and begins anew if the momentum comes back")
         if changed:
             tensors = self.session.get().tensors
             self.session.edit_tensors(reset=[name for name in tensors if name.partition("/")[0] in changed])
@@ -85,9 +98,9 @@ class Link:
             self.session.put_params(arrays)
             self._held.put(params, arrays)
 
-    def finish(self, param_groups: ParamGroups, answer: Answer) -> None:
+    def finish(self, answer: Answer) -> None:
         """Write the answered parameters into torch's memory."""
-        params = _param_groups.named(param_groups)
+        params = self._params
         rows = {name: new for name, new in answer.items() if isinstance(new, Rows)}
         dense = {name: new for name, new in answer.items() if name not in rows}
         self._staging.write(params, dense)
@@ -104,13 +117,13 @@ class Link:
         self.follow(new)
         write_state(self.session, saved)
         if self.holds:
-            params = _param_groups.named(param_groups)
+            params = self.named(param_groups)
             self._held.put(params, self._staging.arrays(params))
         return new
 
     def read_params(self, param_groups: ParamGroups) -> None:
         """Write the parameters that the session holds into torch's memory."""
-        params = _param_groups.named(param_groups)
+        params = self.named(param_groups)
         held = self.session.params()
         known = {name: held[name] for name in params if name in held}
         self._staging.write(params, known)
@@ -154,6 +167,7 @@ def opened(
     if names:
         found.edit_tensors(rename=names)
     link = Link(found, defaults, wanted)
+    link.named(param_groups)
     if any((info.groups if name == "groups" else info.hyperparameters.get(name)) != wanted[name] for name in wanted):
         found.update(**wanted)
     return link
@@ -179,6 +193,15 @@ def check_fits(info: SessionInfo, rule: str, params: Params) -> None:
                 f"{where}: {name!r} has the shape {list(tensor.shape)} and is {tensor.dtype}, and the parameter has "
                 f"{list(ours[0])} and is {ours[1]}"
             )
+
+
+def _recorded(loss: Any) -> float | None:
+    """Return what a closure returned as the history has it: nothing, unless it is one number."""
+    try:
+        value = _param_groups.plain(loss)
+    except (ValueError, RuntimeError):  # of several elements
+        return None
+    return value if isinstance(value, int | float) else None
 
 
 def _write_rows(param: torch.Tensor, new: Rows) -> None:

@@ -33,7 +33,9 @@ def check_dtype(name: str, tensor: torch.Tensor) -> None:
 
 
 def same_bits(one: Array, other: Array) -> bool:
-    """Return whether two contiguous arrays of one shape and dtype are equal, to the bit (a NaN equals itself)."""
+    """Return whether two contiguous arrays are equal in shape, dtype and every bit (a NaN equals itself)."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
     bits = BITS[one.itemsize]
     these, those = one.reshape(-1).view(bits), other.reshape(-1).view(bits)
     starts = range(0, len(these), BLOCK)

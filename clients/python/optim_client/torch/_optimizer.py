@@ -32,6 +32,7 @@ class Remote(torch.optim.Optimizer):
         self._settle()
         return self._link.session
 
+    @torch._disable_dynamo  # type: ignore[untyped-decorator]
     def step(self, closure: Callable[[], Any] | None = None, *, wait: bool = True) -> Any:
         """Take a step: send the gradients, and put the new parameters into torch's memory.
 
@@ -62,9 +63,9 @@ class Remote(torch.optim.Optimizer):
             scale = getattr(self, "grad_scale", None)
             send = self._link.begin(self.param_groups, loss, scale) if is_finite else dict
             if wait:
-                self._finish(send())
+                self._link.finish(send())
                 return loss
-            self._ahead = StepAhead(send, self._finish, _param_groups.named(self.param_groups).values(), loss)
+            self._ahead = StepAhead(send, self._link.finish, self._link.named(self.param_groups).values(), loss)
             return self._ahead
         except BaseException:
             self.__dict__.pop("grad_scale", None)  # GradScaler multiplies the next scale by one that it finds
@@ -122,7 +123,7 @@ class Remote(torch.optim.Optimizer):
             optimizer.put_params()
         """
         self._settle()
-        self._link.put(_param_groups.named(self.param_groups))
+        self._link.put(self._link.named(self.param_groups))
 
     def __getstate__(self) -> dict[str, Any]:
         self._settle()
@@ -131,9 +132,7 @@ class Remote(torch.optim.Optimizer):
     def _open(self, client: Client | None, session: Session | str | None) -> None:
         self._link = opened(self.rule, self.param_groups, self.defaults, client, session)
 
-    def _finish(self, answer: Answer) -> None:
-        self._link.finish(self.param_groups, answer)
-
+    @torch._disable_dynamo  # type: ignore[untyped-decorator]
     def _settle(self) -> None:
         """Wait for a step that is under way. Raises its error, unless that was raised already."""
         if self._ahead is not None and not self._ahead.is_settled:

@@ -10,6 +10,10 @@ FLAGS = frozenset({"foreach", "fused", "capturable", "differentiable"})
 IMPLIED = {"adamw": {"decoupled_weight_decay": True}}
 """The settings of torch that the service's rule does not have, with the only value that it can have."""
 FLAG_TYPES = (bool, str, type(None))
+WAY_OUT = (
+    "leave the lists of parameters as they are; freeze one by requires_grad_(False), add others by add_param_group, "
+    "and for other parameters make a new optimizer"
+)
 
 ParamGroups = Sequence[Mapping[str, Any]]
 Values = dict[str, Any]
@@ -33,8 +37,21 @@ def _each(groups: ParamGroups) -> Iterator[tuple[str, torch.Tensor]]:
     for i, group in enumerate(groups):
         names = group.get("param_names") or [str(number + k) for k in range(len(group["params"]))]
         number += len(group["params"])
+        if len(names) != len(group["params"]):
+            raise ValueError(f"param group {i} has {len(names)} names and {len(group['params'])} parameters: {WAY_OUT}")
         for name, param in zip(names, group["params"], strict=True):
             yield f"{i}/{name}", param
+
+
+def check_same(before: Mapping[str, torch.Tensor], now: Mapping[str, torch.Tensor]) -> None:
+    """Raise `ValueError` if a parameter has another name than before, or a name is of another parameter."""
+    names = {id(param): name for name, param in before.items()}
+    for name, param in now.items():
+        known = names.get(id(param), name)
+        if known != name:
+            raise ValueError(f"parameter {known!r} of the session would be {name!r} now: {WAY_OUT}")
+        if before.get(name, param) is not param:
+            raise ValueError(f"{name!r} is another parameter than in the session: {WAY_OUT}")
 
 
 def pattern(group: int) -> list[str]:
