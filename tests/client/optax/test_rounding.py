@@ -31,6 +31,16 @@ def test_sums_are_the_answers_but_for_a_known_rest(dtype: Any) -> None:
     assert rest.restored(sums).tobytes() == answers.tobytes()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_from_half_to_twice_are_the_answers(dtype: Any) -> None:
+    draw = np.random.default_rng(0)
+    answers = draw.standard_normal(100_000).astype(dtype)
+    params = (answers * draw.uniform(0.505, 1.98, answers.size).astype(dtype)).astype(dtype)
+    assert not update_to(params, answers)[1].at.size
+    small = (answers * draw.uniform(0.1, 0.4, answers.size).astype(dtype)).astype(dtype)
+    assert update_to(small, answers)[1].at.size
+
+
 def test_only_sums_are_restored() -> None:
     params, answers = drawn(np.float32, 1e-3)
     update, rest = update_to(params, answers)

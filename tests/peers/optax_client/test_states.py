@@ -127,6 +127,7 @@ def test_states_of_other_rules_are_refused(tmp_path: Path) -> None:
         (optax.rprop(LR), "rprop", "by the update before"),
         (optax.identity(), "adam", "has no ScaleByAdamState"),
         (optax.sgd(LR, momentum=0.9), "sgd", "say step="),
+        (optax.chain(optax.adam(LR), optax.adam(LR)), "adam", "has .mu/w. twice"),
     ):
         state = local.init(params)
         with pytest.raises(ValueError, match=why):

@@ -33,8 +33,8 @@ class Rest:
 def update_to(param: Array, answer: Array) -> tuple[Array, Rest]:
     """Return the update that leads from a parameter to the answer, and the elements where its sum is not the answer.
 
-    No update leads to an answer that has finer digits than the sum can have: where the parameter changes its sign, or
-    shrinks to less than its half. There the sum is off by the last digit of the update, at most.
+    From half to twice the parameter, the sum is the answer. Elsewhere, where the parameter shrinks or grows by more or
+    changes its sign, it may be off by the last digit of the update, at most.
     """
     update = np.empty_like(answer, order="C")
     wrong = _subtracted(param.reshape(-1), answer.reshape(-1), update.reshape(-1))

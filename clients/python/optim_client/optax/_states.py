@@ -83,7 +83,7 @@ def save_optax_state(
     check_rule(optimizer, asked.get("hyperparameters", {}))
     if any("optimizer" in group for group in asked.get("groups") or []):
         raise ValueError("a group with its own optimizer: write a file for each rule, or leave `groups` to the session")
-    arrays, count = dict(_moments(optimizer, opt_state)), _count(optimizer, opt_state, step)
+    arrays, count = _moments(optimizer, opt_state), _count(optimizer, opt_state, step)
     kept = _of_moments(arrays, named_leaves("params", params))
     if asked.get("hold_params"):
         arrays |= {f"params/{name}": leaf for name, leaf in kept.items()}
@@ -152,8 +152,8 @@ class _Filling:
         return taken
 
 
-def _moments(optimizer: str, opt_state: Any) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the arrays of optax's state under the names of an `.npz` file. Raises `ValueError`."""
+def _moments(optimizer: str, opt_state: Any) -> dict[str, NDArray[Any]]:
+    """Return the arrays of optax's state under the names of an `.npz` file. Raises `ValueError`."""
     found = {type(node).__name__: node for node in _states(opt_state)}
     wanted = {form.state for form in FORMS[optimizer] if form.fields}
     if AMSGRAD in found:
@@ -164,11 +164,16 @@ def _moments(optimizer: str, opt_state: Any) -> Iterator[tuple[str, NDArray[Any]
         raise ValueError(f"optax's state has {unlike[0]}; expected {' or '.join(sorted(wanted))} for {optimizer}")
     if not wanted & found.keys() and len(wanted) == len(FORMS[optimizer]):
         raise ValueError(f"optax's state has no {' or '.join(sorted(wanted))}, as {optimizer} has")
+    arrays = dict[str, NDArray[Any]]()
     for node in _states(opt_state):
         form = STATES.get(type(node).__name__)
         for field in form.fields.values() if form else ():
             for name, leaf in named_leaves(field, getattr(node, field)).items():
-                yield f"{field}/{name}", np.asarray(leaf)
+                key = f"{field}/{name}"
+                if key in arrays:
+                    raise ValueError(f"optax's state has {key!r} twice; expected one state of {optimizer}")
+                arrays[key] = np.asarray(leaf)
+    return arrays
 
 
 def _count(optimizer: str, opt_state: Any, step: int | None) -> int:

@@ -38,9 +38,9 @@ def remote(
             session's own `lr` and `schedule` hold.
 
     Returns:
-        The transformation. `optax.apply_updates(params, updates)` gives the service's new parameters: to the bit, but
-        where one changes its sign or shrinks to less than its half, off by the last digit of the update at most. The
-        next step goes on from the exact ones.
+        The transformation. `optax.apply_updates(params, updates)` gives the service's new parameters: to the bit where
+        one is from half to twice the old one, else off by the last digit of the update at most. The next step goes on
+        from the exact ones.
 
     Raises:
         TypeError: `session` is no `Session` of a `Client`.
