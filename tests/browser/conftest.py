@@ -1,18 +1,19 @@
 """Fixtures for tests in real Chromium: the browser, a site of another origin, and a service that allows its pages."""
 
 import shutil
-import subprocess
-import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.service import Service, wait_for
 from tests.docs.blocks import ROOT
-from tests.reaper import tied
-from tests.servers import free_port
+from tests.durability.processes import ServerProcess
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 OTHER_NAME = "optim.example"
@@ -36,21 +37,43 @@ def chromium(launch: Callable[..., Browser]) -> Iterator[Browser]:
         yield browser
 
 
+class Files(SimpleHTTPRequestHandler):
+    """The files of the repository."""
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
 @pytest.fixture(scope="session")
 def site() -> Iterator[str]:
     """Serve the files of the repository; yield their origin."""
-    port = free_port()
-    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(ROOT), str(port)]
-    with tied(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        wait_for(f"http://127.0.0.1:{port}/LICENSE", server)
-        yield f"http://127.0.0.1:{port}"
-        server.terminate()
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=str(ROOT))) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
-def service(tmp_path: Path, site: str) -> Iterator[Service]:
-    with Service(tmp_path, f"--cors-origins={site}") as service:
-        yield service
+def new_service(tmp_path: Path, site: str) -> Iterator[Callable[..., ServerProcess]]:
+    """Return a function that makes a service for the pages of the site, with more flags; it is not started yet."""
+    with ExitStack() as stack:
+
+        def made(*flags: str) -> ServerProcess:
+            store, log = f"lmdb:{tmp_path / 'store'}", tmp_path / "server.log"
+            service = ServerProcess(store, log, options=[f"--cors-origins={site}", *flags])
+            stack.callback(service.kill)
+            return service
+
+        yield made
+
+
+@pytest.fixture
+def service(new_service: Callable[..., ServerProcess]) -> ServerProcess:
+    service = new_service()
+    service.start()
+    return service
 
 
 @pytest.fixture

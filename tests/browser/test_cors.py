@@ -1,7 +1,7 @@
 """Calls of another origin's page in a real browser, which sends preflights and hides what CORS does not allow."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Error, Page
 
 from tests.browser.conftest import OTHER_NAME
-from tests.browser.service import Service
+from tests.durability.processes import ServerProcess
 from tests.service.test_auth import row
 
 JSON = {"Content-Type": "application/json"}
@@ -54,7 +54,7 @@ class Caller:
 
 
 @pytest.fixture
-def caller(page: Page, site: str, service: Service) -> Caller:
+def caller(page: Page, site: str, service: ServerProcess) -> Caller:
     return Caller(page, site, service.url)
 
 
@@ -93,18 +93,19 @@ def test_a_page_changes_and_removes_a_session(caller: Caller) -> None:
 
 
 @pytest.fixture
-def guarded(tmp_path: Path, site: str) -> Iterator[Service]:
+def guarded(tmp_path: Path, new_service: Callable[..., ServerProcess]) -> ServerProcess:
     """Start a service with one key, `secret`, and narrow limits."""
     file = tmp_path / "keys.json"
     file.write_text(json.dumps({"keys": [row("secret")]}))
     file.chmod(0o600)
-    flags = [f"--cors-origins={site}", f"--api-keys-file={file}", "--allowed-hosts=localhost"]
+    flags = [f"--api-keys-file={file}", "--allowed-hosts=localhost"]
     limits = ["--max-json-bytes=1000000", "--max-body-bytes=1000000", "--rate-limit=4/hour"]
-    with Service(tmp_path, *flags, *limits) as service:
-        yield service
+    service = new_service(*flags, *limits)
+    service.start()
+    return service
 
 
-def test_a_page_reads_why_it_was_refused(page: Page, site: str, guarded: Service) -> None:
+def test_a_page_reads_why_it_was_refused(page: Page, site: str, guarded: ServerProcess) -> None:
     caller = Caller(page, site, guarded.url)
     misled = Caller(page, site, guarded.url.replace("127.0.0.1", OTHER_NAME))
     key = JSON | {"Authorization": "Bearer secret"}
@@ -131,7 +132,7 @@ def test_a_page_reads_why_it_was_refused(page: Page, site: str, guarded: Service
     assert int(refusals[-1][0]["headers"]["retry-after"]) > 0
 
 
-def test_a_page_of_another_origin_reads_nothing(page: Page, site: str, service: Service) -> None:
+def test_a_page_of_another_origin_reads_nothing(page: Page, site: str, service: ServerProcess) -> None:
     other = Caller(page, site.replace("127.0.0.1", "localhost"), service.url)
     for method, headers in (("POST", JSON), ("GET", {})):
         with pytest.raises(Error, match="Failed to fetch"):
@@ -140,7 +141,7 @@ def test_a_page_of_another_origin_reads_nothing(page: Page, site: str, service: 
 
 
 def test_a_public_page_reaches_this_machine_if_its_user_agrees(
-    launch: Callable[..., Browser], site: str, service: Service
+    launch: Callable[..., Browser], site: str, service: ServerProcess
 ) -> None:
     with launch(f"--ip-address-space-overrides={site.removeprefix('http://')}=public") as browser:
         caller = Caller(browser.new_page(), site, service.url)

@@ -9,8 +9,8 @@ import pytest
 from optim_client import Client, Session
 from playwright.sync_api import Page, expect
 
-from tests.browser.service import Service
 from tests.docs.blocks import ROOT
+from tests.durability.processes import ServerProcess
 from tests.service.test_auth import row
 
 STEPS = 300
@@ -56,7 +56,7 @@ def losses(session: Session) -> list[float]:
     return [row.loss for row in history]
 
 
-def test_the_page_learns_to_read_digits(digits: Callable[[str], Page], service: Service) -> None:
+def test_the_page_learns_to_read_digits(digits: Callable[[str], Page], service: ServerProcess) -> None:
     page = digits(service.url)
     asked = set[str]()
     page.on("request", lambda request: asked.add(request.url))
@@ -79,7 +79,7 @@ def test_the_page_learns_to_read_digits(digits: Callable[[str], Page], service: 
     assert all(url.startswith(service.url) for url in asked)
 
 
-def test_a_killed_service_costs_the_page_no_step(digits: Callable[[str], Page], service: Service) -> None:
+def test_a_killed_service_costs_the_page_no_step(digits: Callable[[str], Page], service: ServerProcess) -> None:
     page = digits(service.url)
     press(page, "Start")
     reach_step(page, 20)
@@ -98,8 +98,10 @@ def test_a_killed_service_costs_the_page_no_step(digits: Callable[[str], Page], 
         assert losses(broken) == losses(unbroken)
 
 
-def test_the_page_waits_until_a_service_is_there(digits: Callable[[str], Page], site: str, tmp_path: Path) -> None:
-    service = Service(tmp_path, f"--cors-origins={site}")
+def test_the_page_waits_until_a_service_is_there(
+    digits: Callable[[str], Page], site: str, new_service: Callable[..., ServerProcess]
+) -> None:
+    service = new_service()
     page = digits(service.url)
     press(page, "Start")
     reach(page, "Waiting for the service")
@@ -107,12 +109,12 @@ def test_the_page_waits_until_a_service_is_there(digits: Callable[[str], Page], 
     assert page.locator("#step").inner_text() == "0"
     press(page, "Pause")
     reach(page, "Paused")
-    with service:
-        press(page, "Resume")
-        reach_step(page, 5)
+    service.start()
+    press(page, "Resume")
+    reach_step(page, 5)
 
 
-def test_a_paused_run_goes_on_with_another_rate(digits: Callable[[str], Page], service: Service) -> None:
+def test_a_paused_run_goes_on_with_another_rate(digits: Callable[[str], Page], service: ServerProcess) -> None:
     page = digits(service.url)
     page.get_by_label("Optimizer", exact=True).select_option("SGD with momentum")
     page.get_by_role("button", name="Start", exact=True).focus()
@@ -131,18 +133,21 @@ def test_a_paused_run_goes_on_with_another_rate(digits: Callable[[str], Page], s
     assert (session.info.optimizer, rates[0], rates[-1]) == ("sgd", 0.05, 0.02)
 
 
-def test_the_page_asks_for_a_missing_key(digits: Callable[[str], Page], site: str, tmp_path: Path) -> None:
+def test_the_page_asks_for_a_missing_key(
+    digits: Callable[[str], Page], tmp_path: Path, new_service: Callable[..., ServerProcess]
+) -> None:
     file = tmp_path / "keys.json"
     file.write_text(json.dumps({"keys": [row("secret")]}))
     file.chmod(0o600)
-    with Service(tmp_path, f"--cors-origins={site}", f"--api-keys-file={file}") as service:
-        page = digits(service.url)
-        press(page, "Start")
-        reach(page, "Stopped")
-        expect(page.get_by_label("API key")).to_be_focused()
-        page.keyboard.type("secret")
-        press(page, "Try again")
-        reach_step(page, 5)
+    service = new_service(f"--api-keys-file={file}")
+    service.start()
+    page = digits(service.url)
+    press(page, "Start")
+    reach(page, "Stopped")
+    expect(page.get_by_label("API key")).to_be_focused()
+    page.keyboard.type("secret")
+    press(page, "Try again")
+    reach_step(page, 5)
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])

@@ -10,11 +10,10 @@ import optax
 from jax.experimental import io_callback
 
 from optim_client._sessions import Session
+from optim_client._tensors import CODES
 from optim_client.optax._bridge import Bridge
 from optim_client.optax._failures import remember
 from optim_client.optax._leaves import named_leaves
-
-FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 
 class RemoteState(NamedTuple):
@@ -92,9 +91,9 @@ def _matched(updates: Any, params: Any) -> tuple[dict[str, jax.Array], list[jax.
 
 def _like(name: str, grad: jax.Array, param: jax.Array) -> jax.Array:
     """Return the gradient in the parameter's dtype, if that changes no number. Raises `TypeError` and `ValueError`."""
-    if param.dtype.name not in FLOATS:
+    if param.dtype.name not in CODES:
         raise TypeError(
-            f"params[{name!r}] has dtype {param.dtype}; expected one of {', '.join(FLOATS)}: mask it (optax.masked)"
+            f"params[{name!r}] has dtype {param.dtype}; expected one of {', '.join(CODES)}: mask it (optax.masked)"
         )
     if grad.shape != param.shape:
         raise ValueError(f"grads[{name!r}] has the shape {list(grad.shape)}, and its parameter {list(param.shape)}")
