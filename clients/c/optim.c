@@ -6,6 +6,7 @@
 #include "optim.h"
 
 #include <curl/curl.h>
+#include <locale.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #define PREFIX "optim-c-"
 #define SAFETENSORS "application/vnd.safetensors"
 #define JSON "application/json"
+#define MOST_SHOWN 65536 /* bytes of warnings that are kept, to say each once */
 
 /* ---- Text that grows. A failure of memory is kept, and asked for once at the end. ---- */
 
@@ -29,9 +31,9 @@ typedef struct {
 } text;
 
 static bool reserve(text *t, size_t more) {
-    if (t->failed || more > SIZE_MAX / 2 - t->size) return t->failed = true, false;
+    if (t->failed || more >= SIZE_MAX / 4 - t->size) return t->failed = true, false;
     if (t->size + more + 1 > t->room) {
-        size_t room = (t->size + more + 1) * 3 / 2;
+        size_t needed = t->size + more + 1, room = needed > t->room * 3 / 2 ? needed : t->room * 3 / 2;
         char *data = realloc(t->data, room);
         if (!data) return t->failed = true, false;
         t->data = data, t->room = room;
@@ -177,7 +179,7 @@ static bool string_of(span s, text *t) {
                 code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
                 p += 6;
             }
-            utf8(t, code);
+            utf8(t, code >= 0xd800 && code < 0xe000 ? 0xfffd : code); /* half a surrogate pair has no UTF-8 */
         }
     }
     append(t, "", 1);
@@ -201,6 +203,13 @@ static span member(span object, const char *wanted) {
     return none;
 }
 
+/* Changes the decimal point of a number: strtod and printf use that of the program's locale, perhaps a comma. */
+static void repoint(char *digits, char from, char to) {
+    if ((digits = strchr(digits, from))) *digits = to;
+}
+
+static char point(void) { return *localeconv()->decimal_point; }
+
 /* Returns a number, also "NaN", "Infinity" and "-Infinity"; NAN if it is none. */
 static double number_of(span s) {
     char digits[64];
@@ -208,6 +217,7 @@ static double number_of(span s) {
     if (!s.at || s.end - s.at >= (long)sizeof digits) return NAN;
     memcpy(digits, s.at, (size_t)(s.end - s.at));
     digits[s.end - s.at] = 0;
+    repoint(digits, '.', point());
     char *end;
     double number = strtod(digits, &end);
     return *end || end == digits ? NAN : number;
@@ -251,6 +261,11 @@ static bool bytes_of(const optim_tensor *t, size_t *bytes) {
     return true;
 }
 
+/* Returns whether a tensor can be sent, and its bytes. */
+static bool sendable(const optim_tensor *t, size_t *bytes) {
+    return t->name && bytes_of(t, bytes) && (t->data || !*bytes);
+}
+
 /* A tensor with its kind, such as "params/". */
 typedef struct {
     const char *kind;
@@ -269,7 +284,7 @@ static int in_order(const void *a, const void *b) {
 /* Sorts the parts, and writes the header of a body that has their data in that order. Returns false for bad tensors. */
 static bool header_of(part *parts, size_t count, const text *metadata, text *out) {
     for (size_t i = 0, bytes; i < count; i++)
-        if (!parts[i].tensor->name || !bytes_of(parts[i].tensor, &bytes)) return false;
+        if (!sendable(parts[i].tensor, &bytes)) return false;
     if (count) qsort(parts, count, sizeof *parts, in_order);
     append(out, "\0\0\0\0\0\0\0\0", 8);
     print(out, "{\"__metadata__\":{%s}", metadata->data ? metadata->data : "");
@@ -338,6 +353,14 @@ static bool read_tensor(span entry, const char *data, size_t size, optim_tensor 
     return true;
 }
 
+/* Returns whether tensors within `size` bytes fill them: then none is there twice, and nothing is lost. */
+static bool is_filled(const optim_message *m, size_t size) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < m->tensor_count && bytes_of(&m->tensors[i], &bytes); size -= bytes, i++)
+        if (bytes > size) return false;
+    return !size;
+}
+
 /* Reads the members of a header. The strings go into `names`; until that has grown, a name is its place there. */
 static bool read_members(span header, const char *data, size_t size, optim_message *m, text *names) {
     const char *cursor = NULL, *inner;
@@ -378,8 +401,9 @@ optim_status optim_decode(const void *bytes, size_t size, optim_message *m) {
     size_t pairs = metadata.at && *metadata.at == '{' ? members_in(metadata) : 0;
     m->tensors = calloc(members_in(header) + 1, sizeof *m->tensors);
     m->metadata = calloc(2 * pairs + 1, sizeof *m->metadata);
+    size_t data = size - 8 - (size_t)length;
     bool found = m->tensors && m->metadata;
-    found = found && read_members(header, (const char *)bytes + 8 + length, size - 8 - (size_t)length, m, &names);
+    found = found && read_members(header, (const char *)bytes + size - data, data, m, &names) && is_filled(m, data);
     m->memory = names.data;
     if (!found) return optim_free_message(m), OPTIM_BAD_ANSWER;
     for (size_t i = 0; i < m->tensor_count; i++) m->tensors[i].name = names.data + (uintptr_t)m->tensors[i].name;
@@ -474,6 +498,11 @@ static optim_status fail(optim_client *c, optim_status status, const char *forma
     clear(&c->detail), add(&c->detail, detail);
     c->error = (optim_error){0, NULL, c->detail.data ? c->detail.data : "out of memory", NULL, "{}"};
     return status;
+}
+
+static optim_status unreadable(optim_client *c, const request *r) {
+    return fail(c, OPTIM_BAD_ANSWER, "%s %s%s: the answer cannot be read: does the address lead to the service?",
+                r->method, c->url.data, r->path);
 }
 
 /* Takes a name of its own, and connections of its own: a forked process leaves those of its parent alone. */
@@ -638,11 +667,16 @@ static CURLcode exchange(optim_client *c, const request *r) {
     return (c->curl = curl_easy_init()) ? CURLE_WEIRD_SERVER_REPLY : CURLE_OUT_OF_MEMORY;
 }
 
+/* Returns whether a page for people came, as from a portal to log in. */
+static bool is_page(optim_client *c) {
+    const char *type = header(c, "Content-Type");
+    return type && !strncasecmp(type, "text/html", 9);
+}
+
 static optim_status outcome_of(CURLcode result) {
     switch (result) {
     case CURLE_OK: return OPTIM_REFUSED;
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL: return OPTIM_BAD_ARGUMENT;
+    case CURLE_URL_MALFORMAT: return OPTIM_BAD_ARGUMENT;
     case CURLE_OUT_OF_MEMORY:
     case CURLE_READ_ERROR:
     case CURLE_WRITE_ERROR: return OPTIM_FAILED;
@@ -661,9 +695,9 @@ static bool is_final(CURLcode result) {
 static double retry_after(optim_client *c) {
     char said[64];
     const char *value = header(c, "Retry-After");
+    if (value && *value && strspn(value, "0123456789") == strlen(value)) return strtod(value, NULL);
     if (!value || strlen(value) >= sizeof said) return -1;
     strcpy(said, value); /* the next look-up may move the value */
-    if (*said && strspn(said, "0123456789") == strlen(said)) return strtod(said, NULL);
     const char *date = header(c, "Date");
     size_t length = strlen(said);
     if (!date || length < 4 || strcmp(said + length - 4, " GMT")) return -1;
@@ -723,6 +757,8 @@ static optim_status perform(optim_client *c, request *r) {
     double failed = 0;
     if (c->process != getpid()) own(c);
     if (!c->curl) return fail(c, OPTIM_FAILED, "out of memory");
+    if (strncasecmp(c->url.data, "http://", 7) && strncasecmp(c->url.data, "https://", 8))
+        return fail(c, OPTIM_BAD_ARGUMENT, "the address %.200s must begin with http:// or https://", c->url.data);
     if (c->authorization.size && strpbrk(c->authorization.data, "\r\n"))
         return fail(c, OPTIM_BAD_ARGUMENT, "the API key has a line break");
     if (strcmp(r->method, "GET") && !*r->key) snprintf(r->key, sizeof r->key, "%s-key-%lu", c->name, ++c->count);
@@ -731,7 +767,7 @@ static optim_status perform(optim_client *c, request *r) {
         long status = result ? 0 : status_of(c);
         if (status / 100 == 2 || (status == 404 && tries > 1 && !strcmp(r->method, "DELETE"))) {
             if (tries > 1) say(c, "%s %s: answered at try %u", r->method, r->path, tries);
-            return OPTIM_OK;
+            return is_page(c) ? unreadable(c, r) : OPTIM_OK;
         }
         if (result == CURLE_WEIRD_SERVER_REPLY)
             fail(c, OPTIM_OK, "%s %s%s: the answer was to another request", r->method, c->url.data, r->path);
@@ -757,7 +793,7 @@ static void show_warnings(optim_client *c, span warnings) {
         if (string_of(line, &t)) {
             text quoted = {0};
             print(&quoted, "\n%s\n", t.data);
-            if (quoted.data && c->shown.data && !strstr(c->shown.data, quoted.data)) {
+            if (quoted.data && c->shown.size < MOST_SHOWN && !strstr(c->shown.data, quoted.data)) {
                 say(c, "%s", t.data);
                 add(&c->shown, quoted.data);
             }
@@ -775,15 +811,15 @@ static bool copied(span s, char *to) {
     return found;
 }
 
-static optim_status unreadable(optim_client *c, const request *r) {
-    return fail(c, OPTIM_BAD_ANSWER, "%s %s%s: the answer cannot be read: does the address lead to the service?",
-                r->method, c->url.data, r->path);
+/* Keeps the answer's ETag, for the session's next change. */
+static void keep_etag(optim_session *s) {
+    const char *etag = header(s->client, "ETag");
+    copy(s->etag, etag ? etag : "");
 }
 
 /* Reads the session that was answered. */
 static optim_status read_session(optim_client *c, const request *r, optim_session *s) {
     span document = whole(c->answer.data, c->answer.size);
-    const char *etag = header(c, "ETag");
     double step = number_of(member(document, "step"));
     optim_session found = {.client = c, .skipped = s->skipped, .metrics = s->metrics};
     if (!copied(member(document, "id"), found.id) || !copied(member(document, "digest"), found.digest) || isnan(step))
@@ -791,7 +827,7 @@ static optim_status read_session(optim_client *c, const request *r, optim_sessio
     span held = member(document, "hold_params");
     found.hold_params = held.at && *held.at == 't';
     found.step = (int64_t)step;
-    copy(found.etag, etag ? etag : "");
+    keep_etag(&found);
     show_warnings(c, member(document, "warnings"));
     *s = found;
     return OPTIM_OK;
@@ -859,20 +895,24 @@ optim_status optim_delete(optim_session *s) {
     return perform(s->client, &r);
 }
 
-/* Copies the answered parameters over those given; each must be answered in its shape and dtype. */
-static bool copy_params(const optim_message *m, optim_tensor *params, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        const optim_tensor *found = NULL, *to = &params[i];
-        size_t bytes;
-        for (size_t j = 0; j < m->tensor_count && !found; j++) {
-            size_t at = (i + j) % m->tensor_count; /* mostly in the same order */
-            const optim_tensor *t = &m->tensors[at];
-            if (!strncmp(t->name, "params/", 7) && !strcmp(t->name + 7, to->name)) found = t;
-        }
-        if (!found || found->dtype != to->dtype || found->dimensions != to->dimensions) return false;
-        if (memcmp(found->shape, to->shape, to->dimensions * sizeof *to->shape) || !bytes_of(to, &bytes)) return false;
-        if (bytes) memcpy(to->data, found->data, bytes);
+/* Returns the answered parameter in the place of `to`, which must have its shape and dtype, or NULL. */
+static const optim_tensor *param_for(const optim_tensor *to, const optim_message *m, size_t from) {
+    for (size_t j = 0; j < m->tensor_count; j++) {
+        const optim_tensor *t = &m->tensors[(from + j) % m->tensor_count]; /* mostly in the same order */
+        if (strncmp(t->name, "params/", 7) || strcmp(t->name + 7, to->name)) continue;
+        bool same = t->dtype == to->dtype && t->dimensions == to->dimensions;
+        return same && !memcmp(t->shape, to->shape, to->dimensions * sizeof *to->shape) ? t : NULL;
     }
+    return NULL;
+}
+
+/* Copies the answered parameters over those given: all or none. */
+static bool copy_params(const optim_message *m, optim_tensor *params, size_t count) {
+    size_t bytes;
+    for (size_t i = 0; i < count; i++)
+        if (!sendable(&params[i], &bytes) || !param_for(&params[i], m, i)) return false;
+    for (size_t i = 0; i < count; i++)
+        if (bytes_of(&params[i], &bytes) && bytes) memcpy(params[i].data, param_for(&params[i], m, i)->data, bytes);
     return true;
 }
 
@@ -907,7 +947,7 @@ static optim_status send_tensors(optim_session *s, request *r, part *parts, size
     optim_client *c = s->client;
     text head = {0};
     if (!header_of(parts, count, metadata, &head))
-        return free(head.data), fail(c, OPTIM_BAD_ARGUMENT, "a tensor has no name, or an unknown dtype or shape");
+        return free(head.data), fail(c, OPTIM_BAD_ARGUMENT, "a tensor has no name or data, or an unknown dtype or shape");
     if (head.failed || metadata->failed) return free(head.data), fail(c, OPTIM_FAILED, "out of memory");
     r->media_type = SAFETENSORS, r->head = head.data, r->head_size = head.size, r->parts = parts, r->part_count = count;
     r->size = (curl_off_t)head.size;
@@ -915,20 +955,22 @@ static optim_status send_tensors(optim_session *s, request *r, part *parts, size
     optim_status status = perform(c, r);
     free(head.data);
     if (status) return status;
-    const char *etag = header(c, "ETag");
-    copy(s->etag, etag ? etag : "");
-    optim_message m;
-    if (!number) return OPTIM_OK;
-    if (optim_decode(c->answer.data, c->answer.size, &m)) return unreadable(c, r);
-    bool read = read_step(s, &m, number, params, param_count);
-    optim_free_message(&m);
-    return read ? OPTIM_OK : unreadable(c, r);
+    if (number) {
+        optim_message m;
+        if (optim_decode(c->answer.data, c->answer.size, &m)) return unreadable(c, r);
+        bool read = read_step(s, &m, number, params, param_count);
+        optim_free_message(&m);
+        if (!read) return unreadable(c, r);
+    }
+    keep_etag(s);
+    return OPTIM_OK;
 }
 
 static void number_pair(text *metadata, const char *key, const double *value) {
     char digits[64];
     if (!value) return;
     snprintf(digits, sizeof digits, "%.17g", *value);
+    repoint(digits, point(), '.');
     pair(metadata, key, digits);
 }
 
@@ -1030,6 +1072,7 @@ optim_status optim_load_state(optim_session *s, const char *path) {
     path_text to;
     request r = {.method = "PUT", .path = path_of(s->id, "/state", to), .etag = s->etag};
     optim_status status = send_state(s->client, &r, path);
+    if (!status) keep_etag(s); /* if the session then cannot be read, the same call again finds it unchanged */
     return status ? status : session_call(s->client, "GET", path_of(s->id, "", to), NULL, NULL, s);
 }
 
@@ -1044,7 +1087,7 @@ optim_status optim_create_from_state(optim_client *c, const char *path, optim_se
 
 optim_status optim_call(optim_client *c, const char *method, const char *path, const char *content_type,
                         const void *body, size_t size, optim_answer *answer) {
-    request r = {.method = method, .path = path, .media_type = body ? content_type : NULL,
+    request r = {.method = method, .path = path, .media_type = !body ? NULL : content_type ? content_type : JSON,
                  .head = body, .head_size = size, .size = (curl_off_t)size};
     optim_status status = perform(c, &r);
     if (!status) *answer = (optim_answer){status_of(c), c->answer.data, c->answer.size};

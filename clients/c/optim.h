@@ -18,7 +18,7 @@ extern "C" {
 typedef enum {
     OPTIM_OK = 0,
     OPTIM_REFUSED,      /* the service, or a proxy, answered with a refusal */
-    OPTIM_NO_ANSWER,    /* no answer came in the time for retries; the same call again is done once */
+    OPTIM_NO_ANSWER,    /* no answer came in the time for retries; the same step again is taken once */
     OPTIM_BAD_ANSWER,   /* a success that cannot be read: does the address lead to the service? */
     OPTIM_BAD_ARGUMENT, /* nothing was sent */
     OPTIM_FAILED        /* memory or a file of this machine */
@@ -125,7 +125,7 @@ optim_status optim_params(optim_session *session, optim_tensor *params, size_t c
 optim_status optim_save_state(optim_session *session, const char *path);
 optim_status optim_load_state(optim_session *session, const char *path);
 
-/* Any other call: `body` may be NULL. The answer is valid until the client's next call. */
+/* Any other call: `body` may be NULL, and `content_type` for JSON. The answer is valid until the client's next call. */
 typedef struct {
     long http_status;
     const char *body;

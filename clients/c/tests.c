@@ -79,6 +79,25 @@ static void a_state_file_makes_the_session_again(void) {
     OK(optim_delete(&again));
 }
 
+static void parameters_are_all_written_or_none(void) {
+    optim_session s;
+    float w[1] = {1}, v[2] = {2, 3}, dw[1] = {1}, dv[2] = {1, 1};
+    optim_tensor params[] = {vector("w", w, 1), vector("v", v, 2)}, grads[] = {vector("w", dw, 1), vector("v", dv, 2)};
+    OK(optim_create(client, "{\"optimizer\": \"sgd\", \"hyperparameters\": {\"lr\": 0.5}, \"hold_params\": true}", &s));
+    OK(optim_put_params(&s, params, 2));
+    optim_session before = s;
+    params[1].shape[0] = 1;
+    CHECK(optim_step_held(&s, grads, 2, params, 2, NULL) == OPTIM_BAD_ANSWER);
+    CHECK(optim_params(&s, params, 2) == OPTIM_BAD_ANSWER);
+    params[1].shape[0] = 2, params[1].data = NULL;
+    CHECK(optim_params(&s, params, 2) == OPTIM_BAD_ANSWER);
+    CHECK(w[0] == 1 && v[0] == 2 && !memcmp(&s, &before, sizeof s));
+    params[1].data = v;
+    OK(optim_step_held(&s, grads, 2, params, 2, NULL)); /* the same step again */
+    CHECK(w[0] == 0.5f && v[0] == 1.5f && s.step == 1);
+    OK(optim_delete(&s));
+}
+
 static void a_large_step_comes_back_whole(void) {
     enum { LENGTH = 3000000 };
     optim_session s;
@@ -138,10 +157,41 @@ static void bad_arguments_send_nothing(void) {
     CHECK(optim_get(client, "../x", &s) == OPTIM_BAD_ARGUMENT);
     OK(optim_create(client, "{\"optimizer\": \"adamw\"}", &s));
     CHECK(optim_step(&s, &nameless, 1, &nameless, 1, NULL) == OPTIM_BAD_ARGUMENT);
+    nameless.name = "without data", nameless.data = NULL;
+    CHECK(optim_step(&s, &nameless, 1, &nameless, 1, NULL) == OPTIM_BAD_ARGUMENT);
     optim_client *other = optim_open("http://127.0.0.1:8000", "key\r\nX: y");
     CHECK(optim_get(other, s.id, &s) == OPTIM_BAD_ARGUMENT);
     optim_close(other);
+    other = optim_open("file:///dev/null", NULL);
+    CHECK(optim_get(other, s.id, &s) == OPTIM_BAD_ARGUMENT);
+    optim_close(other);
     OK(optim_delete(&s));
+}
+
+static void a_page_is_no_answer(void) {
+    optim_answer answer;
+    CHECK(optim_call(client, "GET", "/docs", NULL, NULL, 0, &answer) == OPTIM_BAD_ANSWER);
+    OK(optim_call(client, "GET", "/livez", NULL, NULL, 0, &answer));
+}
+
+static void malformed_messages_are_refused(void) {
+    static const char *const headers[] = {
+        "[]", "{", "{\"w\":1}", "{}", "{\"__metadata__\":{\"a\":1}}",
+        "{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}",
+        "{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}",
+        "{\"w\":{\"dtype\":\"F32\",\"shape\":[-2],\"data_offsets\":[8,0]}}",
+        "{\"w\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}",
+        "{\"w\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,2],\"data_offsets\":[0,8]}}",
+        "{\"w\":{\"dtype\":\"F8\",\"shape\":[8],\"data_offsets\":[0,8]}}",
+        "{\"w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0]}}",
+    };
+    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
+        unsigned char bytes[256] = {0};
+        optim_message m;
+        bytes[0] = (unsigned char)strlen(headers[i]);
+        memcpy(bytes + 8, headers[i], bytes[0]);
+        CHECK(optim_decode(bytes, 8 + (size_t)bytes[0] + 8, &m) == OPTIM_BAD_ANSWER);
+    }
 }
 
 static void no_message_of_any_bytes_is_read_beyond_its_end(void) {
@@ -172,10 +222,13 @@ int main(void) {
     optim_set_log(client, keep, NULL);
     a_session_that_holds_its_parameters_goes_every_road();
     a_state_file_makes_the_session_again();
+    parameters_are_all_written_or_none();
     a_large_step_comes_back_whole();
     a_skipped_step_has_no_number_and_warnings_are_said_once();
     a_forked_process_has_connections_of_its_own();
     bad_arguments_send_nothing();
+    a_page_is_no_answer();
+    malformed_messages_are_refused();
     no_message_of_any_bytes_is_read_beyond_its_end();
     optim_close(client);
     return 0;

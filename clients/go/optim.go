@@ -43,6 +43,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 	"unicode/utf8"
 	"unsafe"
 )
@@ -128,7 +129,12 @@ func New(baseURL string, options ...Option) *Client {
 		set(c)
 	}
 	own := *c.http
-	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	own.CheckRedirect = func(next *http.Request, _ []*http.Request) error {
+		if next.Body != nil {
+			next.Body.Close() // net/http has opened it for a 307, and forgets it
+		}
+		return http.ErrUseLastResponse
+	}
 	c.http = &own
 	return c
 }
@@ -249,7 +255,7 @@ func (c *Client) created(ctx context.Context, path string, settings Settings) (*
 // session makes a call that is answered with a session.
 func (c *Client) session(ctx context.Context, q request) (*Session, error) {
 	s := &Session{client: c, turn: make(chan struct{}, 1), shown: map[string]bool{}}
-	if err := c.do(ctx, q, s.tagged(q, readJSON(&s.info))); err != nil {
+	if err := c.do(ctx, q, s.tagged(q, readInfo(&s.info))); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -278,6 +284,20 @@ func (s *Session) Info() Info {
 	return s.info
 }
 
+// readInfo reads a session. Some other JSON, from something else at the address, is none.
+func readInfo(info *Info) reader {
+	read := readJSON(info)
+	return func(r *http.Response) error {
+		if err := read(r); err != nil {
+			return err
+		}
+		if info.ID == "" {
+			return malformed(errors.New("a session's id is missing"))
+		}
+		return nil
+	}
+}
+
 func (s *Session) learn(info Info) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -298,7 +318,7 @@ func (s *Session) Step(ctx context.Context, params, grads Tensors, options ...St
 		number, answer := s.Info().Step+1, new(Answer)
 		q, err := step.request(s.path("steps"), number)
 		if err == nil {
-			err = s.client.do(ctx, q, s.tagged(q, answer.reader(number)))
+			err = s.client.do(ctx, q, s.tagged(q, answer.reader(number, step)))
 		}
 		if err != nil {
 			return nil, err
@@ -486,7 +506,7 @@ func (s *Session) do(ctx context.Context, q request, read reader) error {
 // reread makes a call that is answered with the session, within a turn.
 func (s *Session) reread(ctx context.Context, q request) (Info, error) {
 	var info Info
-	err := s.do(ctx, q, readJSON(&info))
+	err := s.do(ctx, q, readInfo(&info))
 	if err == nil {
 		s.learn(info)
 	}
@@ -595,7 +615,7 @@ func (m *Metrics) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-func (a *Answer) reader(number int) reader {
+func (a *Answer) reader(number int, sent *step) reader {
 	return readTensors(func(all Tensors, metadata map[string]string) (err error) {
 		*a = Answer{Params: all.below("params/"), Digest: metadata["digest"], ParamsDigest: metadata["params_digest"]}
 		if a.Step, err = strconv.Atoi(metadata["step"]); err != nil {
@@ -618,7 +638,7 @@ func (a *Answer) reader(number int) reader {
 		if a.Step != number {
 			return fmt.Errorf("unexpected step %d; expected %d", a.Step, number)
 		}
-		return nil
+		return sent.fits(a.Params)
 	})
 }
 
@@ -668,6 +688,16 @@ func newStep(params, grads Tensors) *step {
 		}
 	}
 	return s
+}
+
+// fits checks that an answer has each parameter that was sent, or else a loop would go on with the old one.
+func (s *step) fits(params Tensors) error {
+	for name, sent := range s.tensors["params/"] {
+		if got, ok := params[name]; !ok || !got.like(sent) {
+			return fmt.Errorf("the parameter %q came as %s %v; expected %s %v", name, got.DType, got.Shape, sent.DType, sent.Shape)
+		}
+	}
+	return nil
 }
 
 func (s *step) request(path string, number int) (request, error) {
@@ -745,7 +775,9 @@ func statusError(status int, header http.Header, body []byte) *StatusError {
 	}
 	e.Code, _ = e.Members["code"].(string)
 	e.Detail, _ = e.Members["detail"].(string)
-	if e.Detail == "" {
+	if to := header.Get("Location"); e.Detail == "" && to != "" {
+		e.Detail = "a redirect, which a client does not follow, to " + to
+	} else if e.Detail == "" {
 		e.Detail = fmt.Sprintf("a proxy answered, not the service: %q", excerpt(body))
 	}
 	for _, name := range []string{"type", "title", "status", "detail", "code"} {
@@ -827,7 +859,7 @@ func readJSON(into any) reader {
 
 func readTensors(use func(Tensors, map[string]string) error) reader {
 	return func(r *http.Response) error {
-		tensors, metadata, err := ReadSafetensors(r.Body)
+		tensors, metadata, err := decode(r.Body, r.ContentLength)
 		if err == nil {
 			err = use(tensors, metadata)
 		}
@@ -971,8 +1003,8 @@ func (c *Client) try(ctx context.Context, q request, tries int, read reader) err
 	if r.URL.Scheme != "http" && r.URL.Scheme != "https" {
 		return fmt.Errorf("optim: the address %q must begin with http:// or https://", c.base)
 	}
-	if strings.ContainsAny(c.key, "\r\n") {
-		return errors.New("optim: the API key has a line break")
+	if strings.IndexFunc(c.key, unicode.IsControl) >= 0 {
+		return errors.New("optim: the API key has a line break or another control character")
 	}
 	var sending sync.WaitGroup
 	if q.body.length > 0 {
@@ -1010,7 +1042,9 @@ func (c *Client) try(ctx context.Context, q request, tries int, read reader) err
 	answer.Body = body
 	defer body.Close()
 	if got := answer.Header.Get("X-Request-ID"); got != id && strings.HasPrefix(got, requestIDPrefix) {
-		conn.Close()
+		if conn != nil { // a transport of the caller's may not tell
+			conn.Close()
+		}
 		return &NoAnswerError{q.String(), fmt.Errorf("the answer to another request came, %s instead of %s", got, id)}
 	}
 	err = c.read(q, tries, answer, read)
@@ -1131,6 +1165,19 @@ func (all Tensors) below(prefix string) Tensors {
 		}
 	}
 	return found
+}
+
+// like returns whether another tensor has the same dtype and shape.
+func (t Tensor) like(other Tensor) bool {
+	if t.DType != other.DType || len(t.Shape) != len(other.Shape) {
+		return false
+	}
+	for i, length := range t.Shape {
+		if length != other.Shape[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // bytes returns the tensor's own memory, if it fits dtype and shape.
@@ -1282,7 +1329,18 @@ func (r *partsReader) Read(p []byte) (n int, err error) {
 func (r *partsReader) Close() error { return nil }
 
 // ReadSafetensors reads tensors, by their full names such as params/w, and the metadata.
-func ReadSafetensors(r io.Reader) (Tensors, map[string]string, error) {
+func ReadSafetensors(r io.Reader) (Tensors, map[string]string, error) { return decode(r, -1) }
+
+// decode reads a message of so many bytes, or of an unknown length if that is negative. A header cannot make it reserve
+// more memory than comes.
+func decode(r io.Reader, length int64) (Tensors, map[string]string, error) {
+	if length < 0 {
+		all, err := io.ReadAll(r)
+		if err != nil {
+			return nil, nil, err
+		}
+		r, length = bytes.NewReader(all), int64(len(all))
+	}
 	header, metadata, err := readHeader(r)
 	if err != nil {
 		return nil, nil, err
@@ -1298,13 +1356,13 @@ func ReadSafetensors(r io.Reader) (Tensors, map[string]string, error) {
 	tensors, end := Tensors{}, 0
 	for _, name := range names {
 		about := header[name]
-		length, ok := product(about.Shape)
+		count, ok := product(about.Shape)
 		size, known := sizes[about.DType]
 		start := end
-		if end += length * size; !ok || !known || about.Place != [2]int{start, end} {
+		if end += count * size; !ok || !known || about.Place != [2]int{start, end} || int64(end) > length {
 			return nil, nil, fmt.Errorf("%q: malformed entry %v behind byte %d", name, about, start)
 		}
-		tensors[name] = zeros(about.DType, about.Shape, length)
+		tensors[name] = zeros(about.DType, about.Shape, count)
 		memory, _ := tensors[name].bytes()
 		if _, err := io.ReadFull(r, memory); err != nil {
 			return nil, nil, fmt.Errorf("%q: %w", name, err)

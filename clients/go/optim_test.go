@@ -51,10 +51,15 @@ func answer(w http.ResponseWriter, r *http.Request) {
 	for name, grad := range tensors.below("grads/") {
 		params["params/"+name] = grad
 	}
-	WriteSafetensors(w, params, map[string]string{
-		"step": metadata["step"], "skipped": "false", "digest": "d", "warnings": "[]",
+	WriteSafetensors(w, params, said(metadata["step"]))
+}
+
+// said returns the metadata of an answer.
+func said(step string) map[string]string {
+	return map[string]string{
+		"step": step, "skipped": "false", "digest": "d", "warnings": "[]",
 		"metrics": `{"lr": 0.1, "grad_norm": "NaN", "update_norm": "Infinity", "param_norm": "-Infinity", "clip_scale": 1}`,
-	})
+	}
 }
 
 var odd = Tensors{
@@ -106,6 +111,8 @@ func TestMalformedFilesAreRefused(t *testing.T) {
 		`{"w": {"dtype": "F8", "shape": [1], "data_offsets": [0, 4]}}`,
 		`{"w": {"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}}`,
 		`{"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}`, `{}`,
+		`{"w": {"dtype": "F32", "shape": [1152921504606846976], "data_offsets": [0, 4611686018427387904]}}`,
+		`{"w": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 4]}}`,
 	} {
 		file := append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header...)
 		if _, _, err := ReadSafetensors(bytes.NewReader(append(file, 0, 0, 0, 0))); err == nil {
@@ -126,6 +133,31 @@ func TestAStepBringsMetricsAndUntouchedParameters(t *testing.T) {
 	}
 	if want := (Tensors{"w": Scalar(2), "frozen": frozen}); !reflect.DeepEqual(got.Params, want) || s.Info().Step != 1 {
 		t.Error(got.Params, s.Info().Step)
+	}
+}
+
+func TestAnAnswerWithoutASentParameterIsNone(t *testing.T) {
+	for _, params := range []Tensors{{}, {"params/w": Float32([]float32{1, 2})}, {"params/w": Float64([]float64{1}, 1)}} {
+		s := start(t, func(w http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			WriteSafetensors(w, params, said("1"))
+		})
+		one := Tensors{"w": Float32([]float32{1})}
+		_, err := s.Step(context.Background(), one, one)
+		var invalid *InvalidAnswerError
+		if !errors.As(err, &invalid) || s.Info().Step != 0 {
+			t.Error(err, s.Info().Step)
+		}
+	}
+}
+
+func TestAnAnswerWithoutAnIDIsNoSession(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "{}") }))
+	defer server.Close()
+	_, err := New(server.URL).Get(context.Background(), "s")
+	var invalid *InvalidAnswerError
+	if !errors.As(err, &invalid) {
+		t.Error(err)
 	}
 }
 
@@ -204,8 +236,19 @@ func TestARefusalIsReadBeforeTheBodyIsSent(t *testing.T) {
 	}
 }
 
+func TestARedirectIsARefusal(t *testing.T) {
+	for _, status := range []int{301, 307, 308} {
+		s := start(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", status) })
+		_, err := s.Step(context.Background(), nil, odd)
+		var refused *StatusError
+		if !errors.As(err, &refused) || refused.Status != status {
+			t.Error(err)
+		}
+	}
+}
+
 func TestWhatCannotBeSentIsNotTriedAgain(t *testing.T) {
-	for _, client := range []*Client{New("localhost:8000"), New("http://\x7f"), New("http://localhost", WithAPIKey("key\n"))} {
+	for _, client := range []*Client{New("localhost:8000"), New("http://\x7f"), New("http://localhost", WithAPIKey("key\n")), New("http://localhost", WithAPIKey("key\x00"))} {
 		_, err := client.Get(context.Background(), "s")
 		var none *NoAnswerError
 		if err == nil || errors.As(err, &none) {

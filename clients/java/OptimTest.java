@@ -53,6 +53,7 @@ final class OptimTest {
         jsonSurvives();
         malformedJsonIsRefused();
         aStepBringsMetricsAndUntouchedParameters();
+        anAnswerWithoutASentParameterIsNone();
         stepsOfOneSessionTakeTurnsOnOneConnection();
         anInterruptedStepEndsAtOnceAndMayBeRepeated();
         aRefusalIsReadBeforeTheBodyIsSent();
@@ -115,6 +116,8 @@ final class OptimTest {
                 "{\"w\": {\"dtype\": \"F8\", \"shape\": [1], \"data_offsets\": [0, 4]}}",
                 "{\"w\": {\"dtype\": \"F32\", \"shape\": [-1], \"data_offsets\": [0, -4]}}",
                 "{\"w\": {\"dtype\": \"F32\", \"shape\": [2], \"data_offsets\": [0, 8]}}",
+                "{\"w\": {\"dtype\": \"F64\", \"shape\": [2147483647], \"data_offsets\": [0, 17179869176]}}",
+                "{\"w\": {\"dtype\": \"F32\", \"shape\": [65536, 65537], \"data_offsets\": [0, 4]}}",
                 "{\"w\": {\"dtype\": \"F32\", \"shape\": 1, \"data_offsets\": [0, 4]}}",
                 "{\"w\": {\"dtype\": \"F32\", \"shape\": [1], \"data_offsets\": [0]}}", "{\"__metadata__\": {\"a\": 1}}")) {
             byte[] text = header.getBytes(StandardCharsets.UTF_8);
@@ -182,13 +185,17 @@ final class OptimTest {
 
     /** Takes a step whose new parameters are the gradients. */
     private static void step(HttpExchange exchange) throws IOException {
+        step(exchange, false);
+    }
+
+    private static void step(HttpExchange exchange, boolean renamed) throws IOException {
         Path file = Files.createTempFile("optim", "");
         Files.write(file, exchange.getRequestBody().readAllBytes());
         Optim.File sent = Optim.File.read(file);
         Map<String, Tensor> params = new HashMap<>();
         sent.tensors().forEach((name, tensor) -> {
             if (name.startsWith("grads/")) {
-                params.put(name.replaceFirst("grads", "params"), tensor);
+                params.put((renamed ? name + "?" : name).replaceFirst("grads", "params"), tensor);
             }
         });
         new Optim.File(params, Map.of("step", sent.metadata().get("step"), "skipped", "false", "digest", "d", "metrics",
@@ -208,6 +215,16 @@ final class OptimTest {
             check(same(answer.params(), Map.of("w", Tensor.scalar(2), "frozen", Tensor.scalar(3))), answer.params());
             check(session.info().step() == 1, session.info());
         });
+    }
+
+    private static void anAnswerWithoutASentParameterIsNone() throws Exception {
+        serve(exchange -> step(exchange, true), session -> {
+            Map<String, Tensor> params = Map.of("w", Tensor.scalar(1));
+            fails(Optim.InvalidAnswerException.class, () -> session.step(params, params));
+            check(session.info().step() == 0, session.info());
+        });
+        serve(OptimTest::step, session -> fails(Optim.InvalidAnswerException.class, () -> session.step(
+                Map.of("w", Tensor.scalar(1)), Map.of("w", Tensor.of(new float[1])))));
     }
 
     private static void stepsOfOneSessionTakeTurnsOnOneConnection() throws Exception {
@@ -279,6 +296,11 @@ final class OptimTest {
     private static void whatCannotBeSentIsNotTriedAgain() throws Exception {
         fails(IllegalArgumentException.class, () -> new Optim("localhost:8000").get("s"));
         fails(IllegalArgumentException.class, () -> new Optim("http://[").get("s"));
-        fails(IllegalArgumentException.class, () -> Optim.builder("http://localhost").apiKey("key\n").build().get("s"));
+        try {
+            Optim.builder("http://localhost").apiKey("secret\n").build().get("s");
+            throw new AssertionError("sent a key with a line break");
+        } catch (IllegalArgumentException error) {
+            check(!error.toString().contains("secret"), error);
+        }
     }
 }

@@ -84,7 +84,9 @@ _optim_perform() (
     done
     if [ "$end" = 0 ]; then
         [ $tries -eq 1 ] || _optim_say "$1 $2: answered at try $tries"
-        if [ -z "$5" ]; then _optim_show_warnings && cat "$at/answer"; else mv "$at/answer" "$5"; fi
+        case $code in
+        2*) if [ -z "$5" ]; then _optim_show_warnings && cat "$at/answer"; else mv "$at/answer" "$5"; fi || end=3 ;;
+        esac # a deletion that found nothing has nothing to say
     else
         _optim_say "$(jq -r "$_optim_line" "$at/error")"
         cat "$at/error"
@@ -95,24 +97,24 @@ _optim_perform() (
 
 # Makes one try. Keeps the exit status of curl in `curl`, and the answer's in `code`.
 _optim_exchange() {
-    {
+    : >"$at/headers" && : >"$at/answer"
+    curl=0
+    code=$({
         printf 'X-Request-ID: %s-%s\nExpect:\n' "$name" "$tries"
         [ "$1" = GET ] || printf 'Idempotency-Key: "%s"\n' "$name"
         [ -z "$3" ] || printf 'Content-Type: %s\n' "$3"
         [ -z "$optim_api_key" ] || printf 'Authorization: Bearer %s\n' "$optim_api_key"
-    } >"$at/sent"
-    : >"$at/headers" && : >"$at/answer"
-    curl=0
-    code=$(curl -q --silent --show-error --globoff --request "$1" --header "@$at/sent" ${4:+--upload-file "$4"} \
+    } | curl -q --silent --show-error --globoff --request "$1" --header @- ${4:+--upload-file "$4"} --proto =http,https \
         --connect-timeout 5 --speed-limit 1 --speed-time "$optim_timeout" --dump-header "$at/headers" \
-        --output "$at/answer" --write-out '%{http_code}' "$optim_base_url$2" 2>"$at/said") || curl=$?
+        --suppress-connect-headers --output "$at/answer" --write-out '%{http_code}' "${optim_base_url%/}$2" 2>"$at/said") || curl=$?
     printf '%s' "$code" >"$_optim_folder/status"
 }
 
 # Returns whether this is a successful answer to this try.
 _optim_is_success() {
     case $curl$code in 02??) ;; *) return 1 ;; esac
-    grep -qi "^x-request-id: $name-$tries" "$at/headers" || ! grep -qi '^x-request-id: optim-sh-' "$at/headers"
+    ! grep -qi '^content-type: *text/html' "$at/headers" || return 1
+    grep -qi "^x-request-id: $name-$tries[^0-9]" "$at/headers" || ! grep -qi '^x-request-id: optim-sh-' "$at/headers"
 }
 
 # Prints the end of the call and the pause before the next try; an error goes to the file `error`.
@@ -131,16 +133,18 @@ _optim_judge() {
 _optim_rules='
 def limit: if . == "inf" then infinite else tonumber end;
 def date: try (strptime("%a, %d %b %Y %H:%M:%S GMT") | mktime) catch null;
-($headers | split("\r\n") | map(capture("^(?<name>[^:]+):[ \t]*(?<value>.*?)[ \t]*$")?)
+($headers | rtrimstr("\r\n\r\n") | split("\r\n\r\n") | last // "" | split("\r\n") | map(capture("^(?<name>[^:]+):[ \t]*(?<value>.*?)[ \t]*$")?)
    | map({(.name | ascii_downcase): .value}) | add // {}) as $headers
 | (($headers["x-request-id"] // "") | startswith("optim-sh-") and . != $id) as $foreign
 | ($curl == "0" and ($foreign | not)) as $answered
 | (if $answered then $code | tonumber else 0 end) as $status
+| (($headers["content-type"] // "") | test("^text/html"; "i")) as $page
 | ($answer | try fromjson catch null | if type == "object" then . else {} end) as $problem
 | (if $problem.code | type == "string" then $problem.code else null end) as $problem_code
 | (if $answered then
      {status: $status, code: $problem_code,
       detail: (if ($problem.detail | type) == "string" and $problem.detail != "" then $problem.detail
+               elif $page and $status < 300 then "a page came, which is no answer of the service"
                else "something else than the service answered with status \($status)"
                  + (if $headers.location then ", a redirect, which a client does not follow, to \($headers.location)" else "" end)
                end),
@@ -149,7 +153,7 @@ def date: try (strptime("%a, %d %b %Y %H:%M:%S GMT") | mktime) catch null;
      {status: null, code: null, members: {}, request_id: null,
       detail: (if $foreign then "the answer was to another request" else "no answer (\($said | rtrimstr("\n")))" end)}
    end) as $error
-| ($curl | IN("1", "2", "3", "23", "26", "27")) as $unsendable
+| (($curl | IN("2", "3", "23", "26", "27")) or ($curl == "1" and ($said | contains("HTTP/0.9") | not))) as $unsendable
 | (if $answered | not then ($unsendable or ($curl | IN("35", "51", "58", "60", "77", "83"))) | not
    elif $headers["x-should-retry"] | IN("true", "false") then $headers["x-should-retry"] == "true"
    elif $status == 409 then $problem_code == "session_busy"
@@ -167,7 +171,7 @@ def date: try (strptime("%a, %d %b %Y %H:%M:%S GMT") | mktime) catch null;
    elif $asked > (if $left | isinfinite then 120 else $left end) then null
    elif $tries == 1 then $asked
    else [[$asked, $wait] | max, $left] | min end) as $pause
-| if ($status >= 200 and $status < 300) or ($method == "DELETE" and $status == 404 and $tries > 1) then "0 0"
+| if ($status >= 200 and $status < 300 and ($page | not)) or ($method == "DELETE" and $status == 404 and $tries > 1) then "0 0"
   elif $pause != null then "again \($pause)"
   elif $answered then "1 0" elif $unsendable then "3 0" else "2 0" end
 , ($error | tojson)'

@@ -25,6 +25,11 @@ check "$(optim_create_from_state "$_optim_folder/state" | field digest)" "$diges
 optim_load_state "$copy" "$_optim_folder/state"
 check "$(optim_get "$copy" | field digest)" "$digest"
 
+if optim_save_state "$copy" /no/such/folder/state 2>/dev/null; then exit 1; else check $? 3; fi
+
+# The address may end with a slash.
+check "$(optim_base_url=$optim_base_url/ && optim_get "$copy" | field digest)" "$digest"
+
 # A refusal has a status of 1, and its members; a deletion has no answer.
 check "$(optim_delete "$copy")" ''
 if problem=$(optim_get "$copy" 2>"$_optim_folder/said"); then exit 1; else check $? 1; fi
@@ -32,6 +37,10 @@ check "$(printf '%s' "$problem" | field code)" session_not_found
 grep -q '^optim: .*(404, session_not_found, request ' "$_optim_folder/said"
 if problem=$(optim_step "$id" 7 '' '{"w": [1, 1]}' 2>/dev/null); then exit 1; fi
 check "$(printf '%s' "$problem" | jq -c .members)" '{"current_step":1}'
+
+# A page for people, as of a portal to log in, is no answer.
+if problem=$(optim_call GET /docs 2>/dev/null); then exit 1; else check $? 1; fi
+check "$(printf '%s' "$problem" | field status)" 200
 
 # No answer has a status of 2, a bad argument of 3.
 optim_max_retries=0

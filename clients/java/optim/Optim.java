@@ -38,6 +38,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.NoSuchElementException;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
@@ -98,6 +99,9 @@ public final class Optim {
     private Optim(Builder from) {
         base = from.url.replaceFirst("/+$", "");
         key = from.apiKey;
+        if (key != null && key.chars().anyMatch(Character::isISOControl)) { // the JDK's own error would show the key
+            throw new IllegalArgumentException("the API key has a line break or another control character");
+        }
         http = from.http != null ? from.http : HttpClient.newBuilder()
                 .version(HttpClient.Version.HTTP_1_1).connectTimeout(CONNECT_TIMEOUT).build();
         retrySeconds = from.retrySeconds;
@@ -271,7 +275,7 @@ public final class Optim {
                 if (options.minimal) {
                     request.headers().put("Prefer", "return=minimal");
                 }
-                Answer answer = perform(request, tagged(request, it -> Answer.read(it, number)));
+                Answer answer = perform(request, tagged(request, it -> Answer.read(it, number, params, grads)));
                 if (params != null) {
                     params.forEach(answer.params()::putIfAbsent);
                 }
@@ -320,7 +324,7 @@ public final class Optim {
 
         /** Returns the parameters of a session that holds them. */
         public Map<String, Tensor> params() throws InterruptedException {
-            return inTurn(() -> send(Request.get(path("/params")), answer -> File.read(answer.body()).below("params/")));
+            return inTurn(() -> send(Request.get(path("/params")), answer -> File.read(answer).below("params/")));
         }
 
         /** Gives its parameters to a session that holds them, if it is still as this client knows it. */
@@ -422,7 +426,8 @@ public final class Optim {
     public record Info(String id, long step, String digest, Map<String, Object> members) {
         private static Info read(HttpResponse<Incoming> answer) throws IOException, InterruptedException {
             Map<String, Object> all = object(Json.read(answer.body().readAll()));
-            return new Info((String) all.get("id"), (Long) all.get("step"), (String) all.get("digest"), all);
+            String id = Objects.requireNonNull((String) all.get("id"), "a session's id is missing");
+            return new Info(id, (Long) all.get("step"), (String) all.get("digest"), all);
         }
 
         private Info at(long newStep, String newDigest) {
@@ -436,18 +441,27 @@ public final class Optim {
      */
     public record Answer(Map<String, Tensor> params, long step, boolean skipped, String digest, String paramsDigest,
                          Metrics metrics, List<String> warnings) {
-        private static Answer read(HttpResponse<Incoming> answer, long number) throws IOException, InterruptedException {
-            File file = File.read(answer.body());
+        private static Answer read(HttpResponse<Incoming> answer, long number, Map<String, Tensor> params,
+                                   Map<String, Tensor> grads) throws IOException, InterruptedException {
+            File file = File.read(answer);
             Map<String, String> said = file.metadata();
             boolean skipped = Boolean.parseBoolean(said.get("skipped"));
             long step = Long.parseLong(said.get("step"));
             if (step != (skipped ? number - 1 : number)) {
                 throw new MalformedException("unexpected step " + step + "; expected " + number + ", which was sent");
             }
+            Map<String, Tensor> stepped = file.below("params/");
+            for (String name : params == null ? Set.<String>of() : grads.keySet()) {
+                Tensor sent = params.get(name);
+                Tensor got = stepped.get(name);
+                if (got == null || got.dtype != sent.dtype || !Arrays.equals(got.shape, sent.shape)) {
+                    throw new MalformedException("the parameter '" + name + "' did not come in its dtype and shape");
+                }
+            }
             Metrics metrics = Metrics.read(object(Json.read(said.get("metrics"))));
             List<String> warnings = ((List<?>) Json.read(said.getOrDefault("warnings", "[]"))).stream()
                     .map(String.class::cast).toList();
-            return new Answer(file.below("params/"), step, skipped, said.get("digest"), said.get("params_digest"), metrics,
+            return new Answer(stepped, step, skipped, said.get("digest"), said.get("params_digest"), metrics,
                     warnings);
         }
     }
@@ -568,7 +582,9 @@ public final class Optim {
             }
             String code = problem.get("code") instanceof String said ? said : null;
             String detail = problem.get("detail") instanceof String said ? said
-                    : "a proxy answered, not the service: '" + excerpt(new String(body, StandardCharsets.UTF_8)) + "'";
+                    : headers.firstValue("Location").map(to -> "a redirect, which a client does not follow, to " + to)
+                    .orElseGet(() -> "a proxy answered, not the service: '"
+                            + excerpt(new String(body, StandardCharsets.UTF_8)) + "'");
             problem.keySet().removeAll(Set.of("type", "title", "status", "detail", "code"));
             return new StatusException(status, code, detail, problem, headers);
         }
@@ -1031,7 +1047,7 @@ public final class Optim {
                     System.arraycopy(all, at[0], into, from, n);
                     at[0] += n;
                     return from + n;
-                });
+                }, all.length);
             } catch (InterruptedException error) {
                 throw new AssertionError(error);
             } catch (MalformedException error) {
@@ -1058,11 +1074,13 @@ public final class Optim {
                     .collect(Collectors.toMap(it -> it.getKey().substring(prefix.length()), Map.Entry::getValue));
         }
 
-        private static File read(Incoming body) throws IOException, InterruptedException {
-            return read(body::fill);
+        private static File read(HttpResponse<Incoming> answer) throws IOException, InterruptedException {
+            long length = answer.headers().firstValueAsLong("Content-Length").orElse(Long.MAX_VALUE);
+            return read(answer.body()::fill, length);
         }
 
-        private static File read(Source source) throws IOException, InterruptedException {
+        /** Reads at most so many bytes: a header cannot make it reserve more memory. */
+        private static File read(Source source, long most) throws IOException, InterruptedException {
             long size = ByteBuffer.wrap(exactly(source, 8)).order(ByteOrder.LITTLE_ENDIAN).getLong();
             if (size < 0 || size > LONGEST_HEADER) {
                 throw new MalformedException("a header of " + size + " bytes; expected at most " + LONGEST_HEADER);
@@ -1077,8 +1095,9 @@ public final class Optim {
             Map<String, Tensor> tensors = new LinkedHashMap<>();
             long end = 0;
             for (Entry entry : entries) {
-                if (entry.start != end) {
-                    throw new MalformedException(entry.name + " begins at " + entry.start + "; expected " + end);
+                if (entry.start != end || entry.end > most) {
+                    throw new MalformedException("'%s' is at %d to %d; expected %d to at most %d".formatted(entry.name,
+                            entry.start, entry.end, end, most));
                 }
                 end = entry.end;
                 tensors.put(entry.name, entry.tensor(source));
