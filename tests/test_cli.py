@@ -5,15 +5,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from app import cli, keys_file
+from app import keys_file
 from app.demo.server import Server
+from tests.command import Optim, typed
 
 IMPORTED = """
 import sys
@@ -27,7 +29,6 @@ HEAVY = {"asyncio", "attr", "fastapi", "httpx2", "importlib.metadata", "lmdb", "
 HEAVY |= {"optim_engine", "orjson", "prometheus_client", "pydantic", "redis", "rich", "starlette", "uvicorn"}
 """Modules that take long to import."""
 JSON = {"content-type": "application/json"}
-Optim = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -35,17 +36,7 @@ def optim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     """Type a command; get its exit status, its output, and what it said on standard error."""
     for name in [name for name in os.environ if name.startswith("OPTIM_")]:
         monkeypatch.delenv(name)
-
-    def optim(*words: str, **environment: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["optim", *words])
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        assert isinstance(end.value.code, int)
-        return end.value.code, *capsys.readouterr()
-
-    return optim
+    return partial(typed, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -11,8 +12,7 @@ import pytest
 from optim_client import Client, Session
 
 from app import cli
-
-Optim = Callable[..., tuple[int, str, str]]
+from tests.command import Optim, typed
 
 
 @pytest.fixture
@@ -23,17 +23,9 @@ def client() -> Iterator[Client]:
 
 @pytest.fixture
 def optim(client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Optim:
-    """Type a command of a service in this process; get its exit status, its output, and its errors."""
-
-    def optim(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(cli, "_client", lambda url: nullcontext(client))
-        monkeypatch.setattr("sys.argv", ["optim", "sessions", *words])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        assert isinstance(end.value.code, int)
-        return end.value.code, *capsys.readouterr()
-
-    return optim
+    """Return the command `optim sessions` of the client's service."""
+    monkeypatch.setattr(cli, "_client", lambda url: nullcontext(client))
+    return partial(typed, monkeypatch, capsys, "sessions")
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """`optim sessions export` and `import` in the format torch, as they are typed."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,8 @@ from optim_client import Client
 from optim_client.torch import by_name
 
 from app import cli
+from tests.command import Optim, typed
 from tests.peers.torch_client.test_order import made
-
-Optim = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -25,17 +24,9 @@ def client(tmp_path: Path) -> Iterator[Client]:
 
 @pytest.fixture
 def optim(client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Optim:
-    """Type a command of a service in this process; get its exit status, its output, and its errors."""
-
-    def optim(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(cli, "_client", lambda url: nullcontext(client))
-        monkeypatch.setattr(sys, "argv", ["optim", "sessions", *words])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        assert isinstance(end.value.code, int)
-        return end.value.code, *capsys.readouterr()
-
-    return optim
+    """Return the command `optim sessions` of the client's service."""
+    monkeypatch.setattr(cli, "_client", lambda url: nullcontext(client))
+    return partial(typed, monkeypatch, capsys, "sessions")
 
 
 def test_a_session_comes_back_from_a_file_of_torch(client: Client, optim: Optim, tmp_path: Path) -> None:
