@@ -64,6 +64,13 @@ def test_a_path_that_cannot_be_a_file_is_named(tmp_path: Path, name: str) -> Non
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
+def test_a_device_or_a_pipe_is_never_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"is a device or a pipe, not a file: .*pipe"), replacing(tmp_path / "pipe"):
+        pass
+    assert [path.is_fifo() for path in tmp_path.iterdir()] == [True]
+
+
 def test_an_unwritable_folders_error_names_the_target() -> None:
     with pytest.raises(OSError, match="/proc/state") as raised, replacing("/proc/state"):
         pass

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import EISDIR, ENOENT
+from errno import EINVAL, EISDIR, ENOENT
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
@@ -20,6 +20,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise FileNotFoundError(ENOENT, "no such folder", str(target.parent))
     if target.is_dir():
         raise IsADirectoryError(EISDIR, "is a folder, not a file", str(target))
+    if target.exists() and not target.is_file():  # as root, /dev/null would be gone
+        raise OSError(EINVAL, "is a device or a pipe, not a file", str(target))
     beside = target.with_name(f".{uuid4().hex}.part")
     try:
         with _named(target):
