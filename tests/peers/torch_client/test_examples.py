@@ -154,3 +154,14 @@ def test_the_trainer_learns_and_goes_on_by_its_id(server_url: str) -> None:
     losses = [float(loss) for loss in re.findall(r"'loss': ([\d.]+)", out)]
     assert losses[-1] < losses[0]
     assert run(server_url, "trainer.py", found[1]) == f"session {found[1]}, after step 200\n"
+
+
+def test_a_moved_run_ends_within_rounding_of_a_local_one(server_url: str) -> None:
+    said = re.fullmatch(
+        r"loss (\S+) after 300 steps; (\S+) if all are local\n"
+        r"the moves are exact; the parameters are (\S+) apart, which is rounding\n",
+        run(server_url, "move.py"),
+    )
+    assert said
+    assert abs(float(said[1]) - float(said[2])) < 2e-4
+    assert float(said[3]) < 1e-5
