@@ -1,6 +1,6 @@
 /** The page: its controls, and what they show of a run. */
 
-import { APIStatusError } from 'optim-client'
+import { APIConnectionError, APIStatusError } from 'optim-client'
 import { Chart } from './chart.js'
 import { load } from './digits.js'
 import { Run } from './training.js'
@@ -28,6 +28,8 @@ const STATES = {
   done: { says: 'Done', button: 'Again' },
 }
 
+const KEY = 'This service wants an API key: fill it in.'
+
 const $ = (id) => document.getElementById(id)
 const short = (loss) => String(Number(loss.toFixed(2)))
 const percent = (share) => `${Number((100 * share).toFixed(1))}%`
@@ -44,11 +46,8 @@ let [stopping, ended] = [new AbortController(), Promise.resolve()]
 let willDraw = false
 show('ready')
 
-/** Train until the last step, the button or an error. */
-async function train() {
-  const { signal } = (stopping = new AbortController())
-  $('key').removeAttribute('aria-invalid')
-  show('training')
+/** Train until the last step, the signal or an error. */
+async function train(signal) {
   try {
     await run.train($('url').value, $('key').value, signal)
     show('done')
@@ -64,15 +63,21 @@ function newRun() {
 }
 
 /** Start, pause or go on, whichever the button says. */
-async function press() {
-  if (state === 'training' || state === 'waiting') {
+function press() {
+  if (isRunning(state)) {
     stopping.abort()
     show('paused')
     return
   }
-  await ended
   if (state === 'done') startOver()
-  ended = train()
+  const { signal } = (stopping = new AbortController())
+  $('key').removeAttribute('aria-invalid')
+  show('training')
+  ended = ended.then(() => train(signal)) // one call at a time, however fast the button is pressed
+}
+
+function isRunning(state) {
+  return state === 'training' || state === 'waiting'
 }
 
 /** Put a new run in the place of this one, which is drawn behind it. */
@@ -92,12 +97,14 @@ function wait(line) {
 function fail(error) {
   const isRefusal = error instanceof APIStatusError
   const isTooFar = isRefusal && error.is('non_finite')
+  const isGone = isRefusal && error.is('session_not_found')
   const wantsKey = isRefusal && error.is('unauthenticated')
   const words = isTooFar ? ['The steps were too large: choose a smaller learning rate, and start over.'] : []
-  if (wantsKey) words.push('This service wants an API key: fill it in.')
-  show('failed', [...words, error.message, ...(isRefusal ? [] : advice())])
+  if (isGone) words.push('The service does not have this run any more: start over.')
+  if (wantsKey) words.push(run.session ? 'The key of this run is not valid any more: start over with another one.' : KEY)
+  show('failed', [...words, error.message, ...(error instanceof APIConnectionError ? advice() : [])])
   $('key').setAttribute('aria-invalid', wantsKey)
-  if (wantsKey) $('key').focus()
+  if (wantsKey && !run.session) $('key').focus()
 }
 
 /** Return how to start a service for this page, if none has answered it yet. */
@@ -108,12 +115,11 @@ function advice() {
 /** Show a state, and what is wrong in it. */
 function show(next, problems = []) {
   if (next !== state || problems.length) {
-    const isRunning = next === 'training' || next === 'waiting'
     $('state').dataset.state = next
     $('state').textContent = STATES[next].says
     $('start').textContent = STATES[next].button
     $('over').disabled = next === 'ready' || next === 'done'
-    $('url').readOnly = $('key').readOnly = isRunning || (run.session !== null && next !== 'done')
+    $('url').readOnly = $('key').readOnly = isRunning(next) || (run.session !== null && next !== 'done')
     $('problem').replaceChildren(...problems.map((line) => (line instanceof Element ? line : made('p', line))))
     lossChart.describe(run.losses)
     accuracyChart.describe(run.accuracies)
@@ -133,7 +139,7 @@ function draw() {
   $('accuracy').textContent = losses.length ? percent(accuracies.at(-1)) : '–'
   $('time').textContent = losses.length ? `${median(times).toFixed(1)} ms` : '–'
   $('before').textContent = before.losses.length ? `Dotted: the run before, ${nameOf(before.plan)}` : ''
-  $('later').hidden = plan.optimizer === $('optimizer').value || !losses.length
+  $('later').hidden = plan.optimizer === $('optimizer').value
   for (const [index, item] of [...$('digits').children].entries()) {
     tell(item, run.readings?.[index], digits.testing.labels[index])
   }
@@ -158,12 +164,12 @@ function fillForm() {
 
 /** Set the learning rate to a good one for the chosen optimizer. */
 function suggestRate() {
-  $('rate').value = RATES.indexOf(OPTIMIZERS[$('optimizer').value].lr)
-  showRate()
+  showRate(OPTIMIZERS[$('optimizer').value].lr)
 }
 
-function showRate() {
-  const rate = String(RATES[$('rate').value])
+function showRate(lr) {
+  const rate = String(lr)
+  $('rate').value = RATES.indexOf(lr)
   $('shown-rate').textContent = rate
   $('rate').setAttribute('aria-valuetext', rate)
 }
@@ -193,6 +199,9 @@ function median(values) {
   return sorted[sorted.length >> 1]
 }
 
+$('start').addEventListener('click', (event) => {
+  if (event.detail > 1) event.preventDefault() // the second half of a double click
+})
 $('controls').addEventListener('submit', (event) => {
   event.preventDefault()
   press()
@@ -201,13 +210,14 @@ $('over').addEventListener('click', () => {
   startOver()
   $('start').focus()
 })
-$('rate').addEventListener('input', showRate)
+$('rate').addEventListener('input', () => showRate(RATES[$('rate').value]))
 $('rate').addEventListener('change', () => {
   if (run.plan.optimizer === $('optimizer').value) run.plan.lr = RATES[$('rate').value]
 })
 $('optimizer').addEventListener('change', () => {
   suggestRate()
-  if (!run.losses.length) run = newRun()
+  if (!run.session && !isRunning(state)) run = newRun()
+  if (run.plan.optimizer === $('optimizer').value) showRate(run.plan.lr)
   show(state)
 })
 new ResizeObserver(() => show(state)).observe($('run'))

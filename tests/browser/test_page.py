@@ -133,6 +133,63 @@ def test_a_paused_run_goes_on_with_another_rate(digits: Callable[[str], Page], s
     assert (session.info.optimizer, rates[0], rates[-1]) == ("sgd", 0.05, 0.02)
 
 
+def test_another_optimizer_waits_for_the_next_run(
+    digits: Callable[[str], Page], new_service: Callable[..., ServerProcess]
+) -> None:
+    service = new_service()
+    page = digits(service.url)
+    press(page, "Start")
+    reach(page, "Waiting for the service")
+    page.get_by_label("Learning rate").press("ArrowRight")
+    optimizer = page.get_by_label("Optimizer", exact=True)
+    optimizer.select_option("SGD with momentum")
+    expect(page.get_by_text("Starts with the next run.")).to_be_visible()
+    service.start()
+    reach_step(page, 5)
+    with Client(service.url) as client:
+        [session] = client.sessions
+        assert (session.info.optimizer, session.info.hyperparameters["lr"]) == ("adamw", 0.01)
+    optimizer.select_option("AdamW")
+    expect(page.get_by_label("Learning rate")).to_have_attribute("aria-valuetext", "0.01")
+
+
+def test_a_hammered_button_still_pauses_the_run(digits: Callable[[str], Page], service: ServerProcess) -> None:
+    page = digits(service.url)
+    press(page, "Start")
+    reach_step(page, 3)
+    page.evaluate("for (let n = 0; n < 6; n++) document.getElementById('start').click()")
+    reach_step(page, 10)
+    press(page, "Pause")
+    reach(page, "Paused")
+    step = page.locator("#step").inner_text()
+    page.wait_for_timeout(300)
+    assert page.locator("#step").inner_text() == step
+    press(page, "Resume")
+    reach(page, "Done")
+    with Client(service.url) as client:
+        [session] = client.sessions
+        losses(session)
+
+
+def test_a_double_click_starts_the_run(digits: Callable[[str], Page], service: ServerProcess) -> None:
+    page = digits(service.url)
+    page.get_by_role("button", name="Start", exact=True).dblclick()
+    reach_step(page, 5)
+
+
+def test_the_page_says_that_its_run_is_gone(digits: Callable[[str], Page], service: ServerProcess) -> None:
+    page = digits(service.url)
+    press(page, "Start")
+    reach_step(page, 3)
+    press(page, "Pause")
+    reach(page, "Paused")
+    with Client(service.url) as client:
+        [session] = client.sessions
+        session.delete()
+    press(page, "Resume")
+    expect(page.get_by_role("alert")).to_contain_text("does not have this run any more: start over")
+
+
 def test_the_page_asks_for_a_missing_key(
     digits: Callable[[str], Page], tmp_path: Path, new_service: Callable[..., ServerProcess]
 ) -> None:

@@ -3,14 +3,14 @@
 import { members, readHistoryRow, readSession } from './documents.js'
 import type { HistoryRow, OptimizerInfo, SessionInfo } from './documents.js'
 import { StepMismatch } from './errors.js'
-import { wholeIndex, type Indices } from './gradients.js'
+import { wholeIndices, type Indices } from './gradients.js'
 import { uniqueName } from './request_ids.js'
 import type { Answer, Call, Request } from './retries.js'
 import { decodeSafetensors, type Stored } from './safetensors.js'
 import { asJson, settingsDocument } from './settings.js'
 import type { Changes, ForkSettings, Optimizer, Settings, View } from './settings.js'
 import { mapping, paramsBody, readParams, type Params } from './step.js'
-import type { TensorLike } from './tensor.js'
+import { shown, type TensorLike } from './tensor.js'
 
 const SAFETENSORS = 'application/vnd.safetensors'
 const ACCEPTED = { accept: `${SAFETENSORS}, application/problem+json` }
@@ -80,6 +80,7 @@ export function list({ labels = {}, ...options }: ListOptions): Call<ListedPage>
 }
 
 export function get(id: string, step?: number): Call<SessionInfo> {
+  if (step !== undefined && typeof step !== 'number') throw new TypeError(`step must be a number, not ${shown(step)}`)
   const read = (answer: Answer) => {
     const info = readInfo(answer)
     if (step !== undefined && info.step !== step) throw new StepMismatch(id, step, info.step)
@@ -132,8 +133,7 @@ export function params(id: string, view: View | undefined, like: Params): Call<R
 
 export function rows(id: string, wanted: Readonly<Record<string, Indices>>): Call<Record<string, TensorLike>> {
   const lists = Object.entries(mapping('rows', wanted)).map(([name, indices]) => {
-    const whole = Array.from(indices as ArrayLike<number>, (index) => wholeIndex(`rows['${name}']`, index))
-    return `${JSON.stringify(name)}:[${whole.join(',')}]` // `JSON.stringify` refuses a BigInt
+    return `${JSON.stringify(name)}:[${wholeIndices(`rows['${name}']`, indices).join(',')}]` // `JSON.stringify` refuses a BigInt
   })
   const headers = { ...JSON_TYPE, ...ACCEPTED }
   const body = `{"rows":{${lists.join(',')}}}`
@@ -209,10 +209,12 @@ function key(): Record<string, string> {
 
 function stateBody(file: StateFile): Uint8Array<ArrayBuffer> | Blob {
   if (file instanceof Blob) return file
-  if (file instanceof Uint8Array)
-    return file.buffer instanceof ArrayBuffer ? (file as Uint8Array<ArrayBuffer>) : file.slice()
   if (file instanceof ArrayBuffer) return new Uint8Array(file)
-  throw new TypeError('a state is a Uint8Array, an ArrayBuffer or a Blob, such as a File')
+  if (!(file instanceof Uint8Array)) {
+    throw new TypeError(`a state is a Uint8Array, an ArrayBuffer or a Blob, such as a File, not ${shown(file)}`)
+  }
+  // `fetch` takes no shared memory; `slice` would not copy a Node Buffer.
+  return file.buffer instanceof ArrayBuffer ? (file as Uint8Array<ArrayBuffer>) : new Uint8Array(file)
 }
 
 function pathOf(id: string, below = ''): string {

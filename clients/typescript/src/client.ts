@@ -41,7 +41,13 @@ export interface ClientOptions extends Limits {
 }
 
 const LIMITS = ['timeout', 'retrySeconds', 'maxRetries'] as const
-const OPTIONS: ReadonlySet<string> = new Set([...LIMITS, 'apiKey', 'fetch', 'clock', 'random', 'log'])
+const FUNCTIONS = ['fetch', 'random', 'log'] as const
+const OPTIONS: ReadonlySet<string> = new Set([...LIMITS, ...FUNCTIONS, 'apiKey', 'clock'])
+const EXPECTED = {
+  timeout: 'seconds above 0',
+  retrySeconds: 'seconds from 0 on',
+  maxRetries: 'a whole number from 0 on',
+} as const
 
 /**
  * A client of a service. It keeps no connection: `fetch` does.
@@ -177,6 +183,7 @@ function checkedUrl(given: string): string {
   if (url.username || url.password) {
     throw new TypeError('baseUrl holds a password, which fetch refuses: send it with the option fetch')
   }
+  if (url.search || url.hash) throw new TypeError(`baseUrl '${given}' cannot have a query or a fragment`)
   return `${url.origin}${url.pathname}`.replace(/\/+$/, '')
 }
 
@@ -197,10 +204,19 @@ function checked(options: ClientOptions): ClientOptions {
     if (typeof value !== 'number') throw new TypeError(`${name} must be a number, not ${typeof value}`)
     const isWhole = name !== 'maxRetries' || value === Infinity || Number.isInteger(value)
     if (!(value >= 0 && isWhole) || (name === 'timeout' && value === 0)) {
-      throw new RangeError(
-        `${name} is ${value}; expected ${name === 'maxRetries' ? 'a whole number' : 'seconds'} from 0 on`,
-      )
+      throw new RangeError(`${name} is ${value}; expected ${EXPECTED[name]}`)
     }
   }
+  for (const name of FUNCTIONS) checkFunction(name, options[name])
+  if (options.clock !== undefined) {
+    checkFunction('clock.now', options.clock.now ?? null)
+    checkFunction('clock.sleep', options.clock.sleep ?? null)
+  }
   return options
+}
+
+function checkFunction(name: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'function') {
+    throw new TypeError(`${name} must be a function, not ${value === null ? 'null' : typeof value}`)
+  }
 }

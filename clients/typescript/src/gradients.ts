@@ -32,6 +32,9 @@ export class Int8 {
   ) {
     if (!isArray(values, 'Int8Array')) throw new TypeError(`Int8 needs an Int8Array, not ${shown(values)}`)
     checkShape(shape, values.length)
+    if (typeof scale !== 'number' && !Array.isArray(scale) && !isArray(scale, 'Float32Array')) {
+      throw new TypeError(`Int8.scale must be a number, a list or a Float32Array, not ${shown(scale)}`)
+    }
     const scales = typeof scale === 'number' ? 1 : scale.length
     const blocks = Math.ceil(values.length / BLOCK)
     if (scales !== 1 && scales !== blocks) {
@@ -113,8 +116,14 @@ export function indicesFrom(stored: StoredTensor): number[] {
   })
 }
 
+/** Return indices as integers of any size. Throws a `TypeError`, and a `RangeError` beyond int64. */
+export function wholeIndices(where: string, indices: Indices): bigint[] {
+  checkIndices(where, indices)
+  return Array.from(indices as ArrayLike<number>, (index) => wholeIndex(where, index))
+}
+
 /** Return one index as an integer of any size. Throws a `TypeError`, and a `RangeError` beyond int64. */
-export function wholeIndex(where: string, index: unknown): bigint {
+function wholeIndex(where: string, index: unknown): bigint {
   if (typeof index !== 'bigint' && !Number.isSafeInteger(index)) {
     throw new TypeError(`${where} must be whole numbers, not ${shown(index)}; beyond 2⁵³ give them in a BigInt64Array`)
   }
@@ -124,11 +133,17 @@ export function wholeIndex(where: string, index: unknown): bigint {
 }
 
 function indicesOf(name: string, { indices }: TopK | Rows): StoredTensor {
-  const data = BigInt64Array.from(indices as ArrayLike<number>, (i) => wholeIndex(`the indices of grads['${name}']`, i))
+  const data = BigInt64Array.from(wholeIndices(`the indices of grads['${name}']`, indices))
   return { data, shape: [data.length], dtype: 'int64' }
 }
 
+function checkIndices(where: string, indices: unknown): void {
+  if (Array.isArray(indices) || (ArrayBuffer.isView(indices) && !(indices instanceof DataView))) return
+  throw new TypeError(`${where} must be a list of whole numbers, not ${shown(indices)}`)
+}
+
 function checkLength(form: string, indices: Indices, shape: readonly number[]): void {
+  checkIndices(`${form}.indices`, indices)
   if (shape[0] !== indices.length) {
     const lengths = `${indices.length} indices, and values of shape [${shape.join(', ')}]`
     throw new RangeError(

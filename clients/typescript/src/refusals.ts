@@ -17,7 +17,7 @@ export function statusError(status: number, headers: Headers, body: Uint8Array):
   return new APIStatusError({
     status,
     code: typeof code === 'string' ? code : null,
-    detail: String(problem['detail'] || problem['title'] || notTheService(status, headers, body)),
+    detail: textOf(problem['detail']) || textOf(problem['title']) || notTheService(status, headers, body),
     members: Object.fromEntries(Object.entries(problem).filter(([name]) => !STANDARD_MEMBERS.has(name))),
     requestId: headers.get('x-request-id'),
   })
@@ -27,6 +27,10 @@ export function statusError(status: number, headers: Headers, body: Uint8Array):
 export function excerpt(body: Uint8Array): string {
   const text = new TextDecoder().decode(body.subarray(0, 4 * EXCERPT_LENGTH))
   return text.split(/\s+/).join(' ').trim().slice(0, EXCERPT_LENGTH)
+}
+
+function textOf(member: unknown): string {
+  return typeof member === 'string' ? member : ''
 }
 
 function problemOf(body: Uint8Array): Record<string, unknown> {

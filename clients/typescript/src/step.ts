@@ -118,8 +118,13 @@ export function readStepAnswer({ metadata }: Stored, number: number): StepAnswer
     digest: metadata['digest'],
     params_digest: metadata['params_digest'] ?? null,
     metrics: readMetrics(JSON.parse(metadata['metrics'] ?? 'null')),
-    warnings: JSON.parse(metadata['warnings'] ?? '[]') as string[],
+    warnings: readWarnings(JSON.parse(metadata['warnings'] ?? '[]')),
   }
+}
+
+function readWarnings(warnings: unknown): string[] {
+  if (Array.isArray(warnings) && warnings.every((line) => typeof line === 'string')) return warnings
+  throw new TypeError('the warnings of the answer are no list of texts')
 }
 
 /** Return the new parameters in the form of the given ones; parameters without a gradient as they were given. */
@@ -131,6 +136,7 @@ export function newParams(stored: Stored, request: StepRequest, wire: WireDtype)
     const rows = stored.tensors.get(`rows/${name}`)
     const like = paramOf(request, name) ?? (gradient instanceof Rows ? gradient.values : gradient)
     const form = formed(tensor, like)
+    checkLike(name, tensor, like)
     return [name, rows === undefined ? form : new Rows(indicesFrom(rows), form)] as const
   })
   return Object.fromEntries([...Object.entries(request.params ?? {}), ...stepped])
@@ -191,6 +197,15 @@ function tensorOf({ tensors }: Stored, section: string, name: string): Tensor {
   if (stored === undefined) throw new TypeError(`the answer lacks the parameter '${name}'`)
   if (stored.dtype === 'int64' || stored.dtype === 'int8') throw new TypeError(`${name} is ${stored.dtype}`)
   return new Tensor(stored.data as TensorData, stored.shape, stored.dtype as DtypeOf<Uint16Array>)
+}
+
+/** Check that a new parameter has the shape of what was sent. */
+function checkLike(name: string, { shape }: Tensor, like: Gradient): void {
+  if (like instanceof TopK) return // its values are some elements
+  const sent = like instanceof Int8 ? like.shape : asTensor(name, like).shape
+  if (sent.length !== shape.length || sent.some((n, i) => n !== shape[i])) {
+    throw new TypeError(`'${name}' has the shape [${shape.join(', ')}]; expected [${sent.join(', ')}]`)
+  }
 }
 
 /** Return a tensor as a typed array where `like` is one and the tensor a vector. */

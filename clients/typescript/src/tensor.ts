@@ -58,6 +58,7 @@ export class Tensor<A extends TensorData = TensorData> {
    *
    * @param data - The numbers row by row.
    * @param shape - The lengths; without it a vector.
+   * @throws TypeError for another kind of array.
    * @example
    * const half = Tensor.rounded(new Float32Array([1, 2]), 'bfloat16')
    */
@@ -66,6 +67,7 @@ export class Tensor<A extends TensorData = TensorData> {
     dtype: 'float16' | 'bfloat16',
     shape: readonly number[] = [data.length],
   ): Tensor<Uint16Array<ArrayBuffer>> {
+    if (!isArray(data, 'Float32Array')) throw new TypeError(`rounded() needs a Float32Array, not ${shown(data)}`)
     return new Tensor(dtype === 'float16' ? toFloat16(data) : toBfloat16(data), shape, dtype)
   }
 }

@@ -79,6 +79,12 @@ test('an answer of a proxy is an error without a code', async () => {
   })
 })
 
+test('a detail that is no text is not shown', async () => {
+  const odd = json({ code: '__proto__', detail: { a: 1 }, ['__proto__']: { polluted: true } }, 422)
+  await assert.rejects(new Scripted([odd]).client.sessions.get('s'), { code: '__proto__', message: /^a proxy answered/ })
+  assert.equal('polluted' in {}, false)
+})
+
 test('a redirect is not followed', async () => {
   const moved = new Response(null, { status: 307, headers: { location: 'https://elsewhere.example/?key=1' } })
   await assert.rejects(new Scripted([moved]).client.sessions.get('s'), {

@@ -50,6 +50,9 @@ const REFUSED: [string, () => unknown, RegExp][] = [
   ['a scalar as rows', () => new Rows([], new Tensor(Float32Array.of(1), [])), /0 indices/],
   ['numbers as int8', () => new Int8([1, 2] as never, 1), /needs an Int8Array, not Array/],
   ['two scales of one block', () => new Int8(new Int8Array(256), [1, 2]), /2 scales; expected one, or 1, each/],
+  ['a number as indices', () => new TopK(3 as never, Float32Array.of(1)), /TopK.indices must be a list/],
+  ['no indices', () => new Rows(null as never, Float32Array.of(1)), /Rows.indices must be a list/],
+  ['a text as scale', () => new Int8(Int8Array.of(1), '2' as never), /Int8.scale must be a number, a list/],
   ['a list as values', () => new TopK([1], [0.5] as never), /TopK.values must be a Float32Array/],
 ]
 for (const [name, make, message] of REFUSED) {

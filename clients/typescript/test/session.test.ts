@@ -248,6 +248,18 @@ test('each different warning is logged once', async () => {
   assert.deepEqual(session.warnings, ['step 2: look', 'so'])
 })
 
+test('a state in shared memory is uploaded', async () => {
+  const shared = Buffer.from(new SharedArrayBuffer(2))
+  shared.set([1, 2])
+  const [session, scripted] = await opened([
+    json(sessionDocument()),
+    new Response(null, { status: 204 }),
+    json(sessionDocument()),
+  ])
+  await session.loadState(shared)
+  assert.deepEqual([...scripted.sent[2]!.body], [1, 2])
+})
+
 test('the answer to another step is refused', async () => {
   const w = Float32Array.of(1)
   const [session] = await opened([stepped(2, { w: vector(1) })])
@@ -265,6 +277,25 @@ test('an answer without a parameter is refused', async () => {
     message: /lacks .* 'w'/,
   })
   assert.equal(session.currentStep, 0)
+})
+
+const UNREADABLE: [string, Response, RegExp][] = [
+  ['a parameter of another shape', stepped(1, { w: vector(1, 2) }), /'w' has the shape \[2\]; expected \[1\]/],
+  ['warnings that are no list', stepped(1, { w: vector(1) }, { warnings: 'null' }), /no list of texts/],
+  ['a warning that is no text', stepped(1, { w: vector(1) }, { warnings: '[3]' }), /no list of texts/],
+]
+for (const [name, answer, message] of UNREADABLE) {
+  test(`an answer to a step is refused: ${name}`, async () => {
+    const w = Float32Array.of(1)
+    const [session] = await opened([answer])
+    await assert.rejects(session.step({ params: { w }, grads: { w } }), { name: 'InvalidAnswer', message })
+    assert.equal(session.currentStep, 0)
+  })
+}
+
+test('rows that are no list are refused', async () => {
+  const [session] = await opened([], { hold_params: true })
+  await assert.rejects(session.rows({ emb: 3 as never }), /rows\['emb'\] must be a list of whole numbers, not number 3/)
 })
 
 test('rows are asked for by whole numbers of any size', async () => {

@@ -66,6 +66,12 @@ for (const [name, given, message] of REFUSED) {
   test(`a tensor is refused: ${name}`, () => assert.throws(() => Reflect.construct(Tensor, given), message))
 }
 
+test('only float32 numbers are rounded', () => {
+  for (const given of [Float64Array.of(1), [1, 2]]) {
+    assert.throws(() => Tensor.rounded(given as never, 'float16'), /rounded\(\) needs a Float32Array, not/)
+  }
+})
+
 test('the compiler knows dtypes by their arrays', () => {
   const double: Tensor<Float64Array> = new Tensor(new Float64Array(1))
   const bits: Uint16Array = new Tensor(new Uint16Array(1), [1], 'float16').data
