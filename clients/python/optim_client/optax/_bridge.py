@@ -24,7 +24,7 @@ HINT = (
 
 
 @dataclass(frozen=True)
-class Led:
+class KeptAnswer:
     """The parameters of an answer, as far as they are needed later: the elements that the sums miss.
 
     `answers` has the whole parameters, if the session holds them.
@@ -49,7 +49,7 @@ class Bridge:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._lock = Lock()
-        self._led: dict[int, Led] = {}
+        self._kept: dict[int, KeptAnswer] = {}
         self._holds: bool | None = None
         self._warned = False
 
@@ -65,16 +65,16 @@ class Bridge:
             reached = {name: update_to(given[name], answered[name]) for name in names}
             step, holds = self._session.info.step, self._session.info.hold_params
             rests = {name: rest for name, (_, rest) in reached.items() if rest.at.size}
-            before = {number: led for number, led in self._led.items() if number == int(count)}
-            self._led = {**before, step: Led(rests, answered if holds else {})}
+            before = {number: kept for number, kept in self._kept.items() if number == int(count)}
+            self._kept = {**before, step: KeptAnswer(rests, answered if holds else {})}
         return np.asarray(step, np.int32), [update for update, _ in reached.values()]
 
     def _answered(self, count: int, given: Arrays, grads: Arrays, options: StepOptions) -> Arrays:
         """Return the new parameters."""
-        session, led = self._session, self._led.get(count, Led({}, {}))
-        exact = led.restored(given)
+        session, kept = self._session, self._kept.get(count, KeptAnswer({}, {}))
+        exact = kept.restored(given)
         is_held = session.info.hold_params and self._are_held()
-        if is_held and (changed := led.changed(exact)):
+        if is_held and (changed := kept.changed(exact)):
             self._say_changed(changed)
         try:
             answered = session.step(None if is_held else exact, grads, **options)

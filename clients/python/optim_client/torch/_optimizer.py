@@ -18,8 +18,8 @@ Given = Iterable[Any]
 """Parameters as torch takes them: tensors, pairs of name and tensor, or dicts with such under `params`."""
 
 
-class Remote(torch.optim.Optimizer):
-    """The common part of all remote optimizers, without a constructor."""
+class OptimizerSteps(torch.optim.Optimizer):
+    """The steps of a remote optimizer, whose constructor is below."""
 
     rule: ClassVar[str] = ""
     _step_supports_amp_scaling = True
@@ -140,8 +140,8 @@ class Remote(torch.optim.Optimizer):
         self._ahead = None
 
 
-class Saving(Remote):
-    """The state in torch's own format, both ways."""
+class OptimizerStates(OptimizerSteps):
+    """The state of a remote optimizer in torch's own format, both ways."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as torch's own class has it, which takes it by `load_state_dict`.
@@ -189,7 +189,7 @@ class Saving(Remote):
             last.remove()
 
 
-class RemoteOptimizer(Saving):
+class RemoteOptimizer(OptimizerStates):
     """An optimizer by the name of its rule, such as "lion", whose steps a session takes.
 
     Args:

@@ -10,8 +10,8 @@ from optim_client._sessions import Session
 from optim_client.torch._optimizer import Given, RemoteOptimizer
 
 
-class OfTorch(RemoteOptimizer):
-    """The base of the classes. `local` is torch's class, which reads and checks the arguments.
+class TorchRule(RemoteOptimizer):
+    """The base of the classes below. `local` is torch's class, which reads and checks the arguments.
 
     `client` and `session` are as for `RemoteOptimizer`; all others are torch's.
     """
@@ -21,7 +21,7 @@ class OfTorch(RemoteOptimizer):
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)
         rows = inspect.signature(cls.local).parameters.values()
-        beside = inspect.signature(OfTorch.__init__).parameters
+        beside = inspect.signature(TorchRule.__init__).parameters
         cls.__signature__ = inspect.Signature([*rows, beside["client"], beside["session"]])
 
     def __init__(
@@ -37,7 +37,7 @@ class OfTorch(RemoteOptimizer):
         self._open(client, session)
 
 
-class RemoteAdamW(OfTorch, torch.optim.AdamW):
+class RemoteAdamW(TorchRule, torch.optim.AdamW):
     """`torch.optim.AdamW`, whose steps a session takes.
 
     Example:
@@ -47,7 +47,7 @@ class RemoteAdamW(OfTorch, torch.optim.AdamW):
     rule, local = "adamw", torch.optim.AdamW
 
 
-class RemoteAdam(OfTorch, torch.optim.Adam):
+class RemoteAdam(TorchRule, torch.optim.Adam):
     """`torch.optim.Adam`, whose steps a session takes.
 
     Example:
@@ -57,7 +57,7 @@ class RemoteAdam(OfTorch, torch.optim.Adam):
     rule, local = "adam", torch.optim.Adam
 
 
-class RemoteSGD(OfTorch, torch.optim.SGD):
+class RemoteSGD(TorchRule, torch.optim.SGD):
     """`torch.optim.SGD`, whose steps a session takes.
 
     Example:
@@ -67,7 +67,7 @@ class RemoteSGD(OfTorch, torch.optim.SGD):
     rule, local = "sgd", torch.optim.SGD
 
 
-class RemoteRMSprop(OfTorch, torch.optim.RMSprop):
+class RemoteRMSprop(TorchRule, torch.optim.RMSprop):
     """`torch.optim.RMSprop`, whose steps a session takes.
 
     Example:
@@ -77,7 +77,7 @@ class RemoteRMSprop(OfTorch, torch.optim.RMSprop):
     rule, local = "rmsprop", torch.optim.RMSprop
 
 
-class RemoteNAdam(OfTorch, torch.optim.NAdam):
+class RemoteNAdam(TorchRule, torch.optim.NAdam):
     """`torch.optim.NAdam`, whose steps a session takes.
 
     Example:
@@ -87,7 +87,7 @@ class RemoteNAdam(OfTorch, torch.optim.NAdam):
     rule, local = "nadam", torch.optim.NAdam
 
 
-class RemoteRAdam(OfTorch, torch.optim.RAdam):
+class RemoteRAdam(TorchRule, torch.optim.RAdam):
     """`torch.optim.RAdam`, whose steps a session takes.
 
     Example:
@@ -97,7 +97,7 @@ class RemoteRAdam(OfTorch, torch.optim.RAdam):
     rule, local = "radam", torch.optim.RAdam
 
 
-class RemoteAdamax(OfTorch, torch.optim.Adamax):
+class RemoteAdamax(TorchRule, torch.optim.Adamax):
     """`torch.optim.Adamax`, whose steps a session takes.
 
     Example:
@@ -107,7 +107,7 @@ class RemoteAdamax(OfTorch, torch.optim.Adamax):
     rule, local = "adamax", torch.optim.Adamax
 
 
-class RemoteAdagrad(OfTorch, torch.optim.Adagrad):
+class RemoteAdagrad(TorchRule, torch.optim.Adagrad):
     """`torch.optim.Adagrad`, whose steps a session takes.
 
     Example:
@@ -117,7 +117,7 @@ class RemoteAdagrad(OfTorch, torch.optim.Adagrad):
     rule, local = "adagrad", torch.optim.Adagrad
 
 
-class RemoteAdadelta(OfTorch, torch.optim.Adadelta):
+class RemoteAdadelta(TorchRule, torch.optim.Adadelta):
     """`torch.optim.Adadelta`, whose steps a session takes.
 
     Example:
@@ -127,7 +127,7 @@ class RemoteAdadelta(OfTorch, torch.optim.Adadelta):
     rule, local = "adadelta", torch.optim.Adadelta
 
 
-class RemoteRprop(OfTorch, torch.optim.Rprop):
+class RemoteRprop(TorchRule, torch.optim.Rprop):
     """`torch.optim.Rprop`, whose steps a session takes.
 
     Example:
@@ -137,7 +137,7 @@ class RemoteRprop(OfTorch, torch.optim.Rprop):
     rule, local = "rprop", torch.optim.Rprop
 
 
-class RemoteASGD(OfTorch, torch.optim.ASGD):
+class RemoteASGD(TorchRule, torch.optim.ASGD):
     """`torch.optim.ASGD`, whose steps a session takes.
 
     After a change of the learning rate a step has the new one; torch's decayed rate follows one step later.
@@ -149,7 +149,7 @@ class RemoteASGD(OfTorch, torch.optim.ASGD):
     rule, local = "asgd", torch.optim.ASGD
 
 
-class RemoteAdafactor(OfTorch, torch.optim.Adafactor):
+class RemoteAdafactor(TorchRule, torch.optim.Adafactor):
     """`torch.optim.Adafactor`, whose steps a session takes.
 
     Example:
@@ -159,7 +159,7 @@ class RemoteAdafactor(OfTorch, torch.optim.Adafactor):
     rule, local = "adafactor", torch.optim.Adafactor
 
 
-class RemoteMuon(OfTorch, torch.optim.Muon):
+class RemoteMuon(TorchRule, torch.optim.Muon):
     """`torch.optim.Muon`, whose steps a session takes.
 
     It takes matrices alone. Its iteration is in float32 here, and in bfloat16 in torch: parameters are about 1 % apart.
