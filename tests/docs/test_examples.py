@@ -47,7 +47,7 @@ def test_the_embedding_table_learns_the_kinds_of_items(url: str) -> None:
 
 
 def test_the_network_reads_digits(url: str) -> None:
-    bar = r".* 300/300 \[.* steps/s, loss [\d.]+, .*\]\n"
+    bar = r".* 300/300 \[.* steps/s, loss [\d.]+, .*\] *\n"
     session, read_rightly = run("mlp.py", url, beside=bar).splitlines()
     assert re.match(r"<Session \w+ adamw at step 300, loss ", session)
     assert float(read_rightly.partition("%")[0]) > 94
