@@ -86,6 +86,7 @@ class Compute:
             await started
             return call.result()
         finally:
+            del started  # it has the error, whose traceback has this frame: a circle would keep the work's request
             self.runs += 1
 
     def close(self) -> None:

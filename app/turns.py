@@ -73,7 +73,10 @@ async def finished(change: Awaitable[T]) -> T:
     """Return the result of a change. It is finished even if its request is cancelled, and its error is then dropped."""
     task: asyncio.Future[T] = asyncio.ensure_future(change)
     task.add_done_callback(_read_error)
-    return await asyncio.shield(task)
+    try:
+        return await asyncio.shield(task)
+    finally:
+        del task  # it has the error, whose traceback has this frame
 
 
 def _read_error(task: asyncio.Future[T]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from functools import partial
+from itertools import repeat
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -74,19 +75,14 @@ class GroupCommit(Generic[Transaction]):
 
     def _work(self) -> None:
         """Run all jobs, until there are no more to come."""
-        while self._work_on_next():
+        while self._attempt(self._batch()):
             pass
 
-    def _work_on_next(self) -> bool:
-        """Run the next jobs, and return whether there were any. None is kept: it may hold views of a session's state,
-        which a step could then not write over."""
-        job = self._waiting.get()
-        if job is not None:
-            self._attempt(self._batch(job))
-        return job is not None
-
-    def _batch(self, first: _Job) -> list[_Job]:
-        """Return the first job and those that wait behind it, as many as fit into a transaction."""
+    def _batch(self) -> list[_Job]:
+        """Wait for a job; return it and those behind it, as many as fit into a transaction. None at the end."""
+        first = self._waiting.get()
+        if first is None:
+            return []
         batch = [first]
         room = self._batch_bytes - first.size
         while room > 0:
@@ -101,27 +97,43 @@ class GroupCommit(Generic[Transaction]):
             room -= job.size
         return batch
 
-    def _attempt(self, batch: list[_Job]) -> None:
+    def _attempt(self, batch: list[_Job]) -> bool:
+        """Run and commit the batch, and answer its jobs; return whether there were any.
+
+        No frame of this thread keeps a job. It may hold views of a session's state, which a step could then not write
+        over. And an error has the frames that it came through: with a job they would be a circle, which keeps the job
+        until a garbage collection.
+        """
+        if not batch:
+            return False
         try:
             answers = self._commit(batch)
         except BaseException as error:
             if len(batch) == 1:
                 batch[0].answer.set_exception(error)
             else:
-                for job in batch:
-                    self._attempt([job])
-            return
+                while batch:
+                    self._attempt([batch.pop(0)])
+            return True
+        finally:
+            del batch
         for answer in answers:
             answer()
+        return True
 
     def _commit(self, batch: list[_Job]) -> list[Callable[[], None]]:
         """Run and commit the batch; return a function for each job that answers it."""
-        with self._begin() as transaction:
-            return [self._run(job, transaction) for job in batch]
+        try:
+            with self._begin() as transaction:
+                return [*map(self._run, batch, repeat(transaction))]  # a comprehension has a frame with the jobs
+        finally:
+            del batch
 
     def _run(self, job: _Job, transaction: Transaction) -> Callable[[], None]:
         try:
             result = job.run(transaction)
+            return partial(job.answer.set_result, result)
         except self._refusals as refusal:
             return partial(job.answer.set_exception, refusal)
-        return partial(job.answer.set_result, result)
+        finally:
+            del job

@@ -148,6 +148,7 @@ class LmdbFile:
         answer: Future[Result] = Future()
         wait = Wait(answer)
         self.submit(job, size, answer)
+        del answer
         return await self._result(wait)
 
     def submit(
@@ -165,7 +166,9 @@ class LmdbFile:
 
     async def finish(self, future: "Future[Result]") -> Result:
         """Wait for the thread, also when cancelled: it still uses the caller's buffers."""
-        return await self._result(Wait(future))
+        wait = Wait(future)
+        del future
+        return await self._result(wait)
 
     async def _result(self, wait: Wait[Result]) -> Result:
         try:

@@ -12,6 +12,7 @@ class Wait(Generic[Result]):
     """A wait of the running event loop, which is woken once: `asyncio.wrap_future` and `shield` make three turns.
 
     Made before the thread starts on the future, it leaves the loop nothing to do but sleep while the thread wakes up.
+    Who awaits the result should not hold the future: its error's traceback would have the frame that holds it.
     """
 
     def __init__(self, future: "Future[Result]") -> None:
@@ -29,9 +30,12 @@ class Wait(Generic[Result]):
             except asyncio.CancelledError as error:
                 cancelled = error
                 self._waiting = self._loop.create_future()
-        if cancelled is not None:
-            raise cancelled
-        return self._future.result()
+        try:
+            if cancelled is not None:
+                raise cancelled
+            return self._future.result()
+        finally:
+            del self._future, cancelled  # both lead back here: a circle would keep them until a garbage collection
 
     def _wake(self, _: "Future[Result]") -> None:
         with suppress(RuntimeError):  # of a loop that is closed: nobody waits any more

@@ -158,6 +158,8 @@ class Upload:
             answers = await self._sending
         except (RedisError, OSError) as error:
             raise StoreUnavailable(_explained(error)) from error
+        finally:
+            self._sending = None  # it has the error, whose traceback has this frame
         return (await self._client.checked(answers))[-len(commands) :]
 
     async def _send(self) -> list[Any]:

@@ -2,11 +2,14 @@
 
 import asyncio
 import gc
+import weakref
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from app.errors import SessionBusy
 from app.store.base import Head, Save
 from app.store.memory import MemoryStore
 from app.turns import finished
@@ -94,6 +97,28 @@ async def test_a_session_does_not_wait_for_another() -> None:
         assert (await client.get(slow)).json()["step"] == 0
         store.go_on.set()
         assert (await waiting).status_code == 200
+
+
+async def test_an_error_is_freed_without_garbage_collection() -> None:
+    kept: list[weakref.ref[SessionBusy]] = []
+
+    async def failing() -> None:
+        raise remembered(kept)
+
+    gc.disable()
+    try:
+        with suppress(SessionBusy):
+            await finished(failing())
+        await asyncio.sleep(0)
+        assert [error() for error in kept] == [None]
+    finally:
+        gc.enable()
+
+
+def remembered(kept: list[weakref.ref[SessionBusy]]) -> SessionBusy:
+    error = SessionBusy("busy")
+    kept.append(weakref.ref(error))
+    return error
 
 
 async def test_a_cancelled_change_that_fails_leaves_no_unread_error() -> None:

@@ -1,10 +1,13 @@
 """Group commit: the order of jobs, refusals and failures."""
 
 import contextlib
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 
 import pytest
@@ -91,6 +94,28 @@ def test_a_failed_transaction_is_retried_job_by_job(journal: Journal, commits: G
         answers[1].result()
     assert (answers[0].result(), answers[2].result()) == ("A", "C")
     assert list(chain(*journal.committed)) == ["a", "c"]
+
+
+@pytest.mark.parametrize("error", [Refused, OSError])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_failed_job_is_freed_without_garbage_collection(
+    journal: Journal, commits: GroupCommit[list[str]], error: type[Exception], count: int
+) -> None:
+    def failing(_: list[str]) -> None:
+        raise error
+
+    gc.disable()
+    try:
+        jobs = [partial(failing) for _ in range(count)]
+        kept = [weakref.ref(job) for job in jobs]
+        answers = [commits.submit(job) for job in jobs]
+        journal.first.set()
+        assert all(isinstance(answer.exception(), error) for answer in answers)
+        commits.close()
+        del jobs, answers
+        assert [job() for job in kept] == [None] * count
+    finally:
+        gc.enable()
 
 
 def test_no_job_is_answered_before_its_commit(journal: Journal, commits: GroupCommit[list[str]]) -> None:

@@ -1,6 +1,8 @@
 """Waits for futures of another thread."""
 
 import asyncio
+import gc
+import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -42,6 +44,30 @@ async def test_a_cancelled_wait_ends_with_the_thread() -> None:
     answer.set_result(7)
     await asyncio.wait([waiting])
     assert waiting.cancelled()
+
+
+class Answer(Exception):
+    """A result, or an error."""
+
+
+@pytest.mark.parametrize("end", ["result", "error", "cancelled"])
+async def test_an_answer_is_freed_without_garbage_collection(end: str) -> None:
+    future: Future[Answer] = Future()
+    waiting, given = asyncio.create_task(Wait(future).result()), Answer()
+    kept = weakref.ref(given)
+    await asyncio.sleep(0)
+    gc.disable()
+    try:
+        if end == "cancelled":
+            waiting.cancel()
+        (future.set_exception if end == "error" else future.set_result)(given)
+        await asyncio.wait([waiting])
+        assert waiting.cancelled() or waiting.exception() in (given, None)
+        del future, waiting, given
+        await asyncio.sleep(0)
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_an_answer_for_a_closed_loop_is_no_error() -> None:

@@ -18,7 +18,7 @@ from tests.service.calls import W, binary_step, create, problem, serving, step, 
 from tests.service.connection import Connection
 from tests.service.test_auth import row
 from tests.web.logs import Logs
-from tests.web.sockets import Wire, listening, post
+from tests.web.sockets import Wire, listening, post, wait_until
 
 
 @pytest.mark.parametrize("name", ["a", "01hxyz", "5f0c:b-1.2_3", "x" * 128])
@@ -155,6 +155,21 @@ def test_a_refused_request_is_freed_without_garbage_collection(client: Client) -
             problem(client.get("/nowhere"), 404, "route_not_found")
             problem(client.get("/v1/sessions", headers={"host": "evil.example"}), 421, "misdirected")
         assert errors_in_memory() == before
+    finally:
+        gc.enable()
+
+
+def test_a_refused_large_body_is_freed_without_garbage_collection(client: Client) -> None:
+    session = create(client)
+    numbers = "0," * (1 << 16)
+    gc.collect()
+    gc.disable()
+    try:
+        before = errors_in_memory()
+        for text in (f'{{"grads":{{"w":[{numbers}""]}}}}', f'{{"grads":{{"w":[{numbers}0]}},"params":{{}}}}', numbers):
+            answer = client.post(f"{session}/steps", content=text, headers={"content-type": "application/json"})
+            assert answer.status_code in (400, 422)
+        wait_until(lambda: errors_in_memory() <= before, errors_in_memory)  # a thread may still end
     finally:
         gc.enable()
 
