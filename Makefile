@@ -82,7 +82,7 @@ audit: .venv-supply/.installed  ## look for known vulnerabilities of the locked 
 	.venv-peers/bin/python -m pip install --quiet --editable clients/python --editable . --group test --group peers
 	touch $@
 
-peers: .venv-peers/.installed $(VENV)/.installed  ## test the engine, and the client for torch and optax, against these and others, in an environment of their own
+peers: .venv-peers/.installed $(VENV)/.installed  ## test the engine and the client with live torch, JAX, optax and others, in an environment of their own
 	.venv-peers/bin/python -m pytest tests/peers
 
 clients: $(VENV)/.installed  ## build and prove the clients in all languages, with the tools of the package managers; ONLY="c go" for some
@@ -100,5 +100,6 @@ bench: .venv-bench/.installed  ## measure all comparisons and write docs/perform
 big: $(VENV)/.installed  ## step a session of 100 million parameters on LMDB and on Redis; needs 12 GiB of memory
 	$(BIN)/python -m benchmarks.big_session
 
-clean:  ## remove the environments and every cache
+clean:  ## remove the environments, what the clients were built to, and every cache
 	rm -rf $(VENV) .venv-supply .venv-peers .venv-clients .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .numba_cache
+	rm -rf clients/*/build clients/typescript/dist clients/typescript/node_modules

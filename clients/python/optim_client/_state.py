@@ -12,7 +12,7 @@ from optim_client import _calls
 from optim_client._gradients import Parts, parts_of, with_indices
 from optim_client._halves import Loss
 from optim_client._protocol import Call
-from optim_client._shown import facts, line, table
+from optim_client._repr import facts, line, table
 from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
 from optim_client._trees import Tree, flattened, rebuilt
 from optim_client.documents import Metrics, Preview, SessionInfo

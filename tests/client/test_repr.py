@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from optim_client import AsyncClient, Client, Session
-from optim_client._shown import facts, line, table
+from optim_client._repr import facts, line, table
 from optim_client.documents import SessionInfo
 
 from tests.client.conftest import Connect

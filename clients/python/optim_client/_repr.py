@@ -1,4 +1,4 @@
-"""Sessions as people see them: one line, and a small table for notebooks. Asks the service nothing."""
+"""The `repr` of a session: one line, and a small table for notebooks. Asks the service nothing."""
 
 import math
 from collections.abc import Mapping
