@@ -61,7 +61,7 @@ static void a_session_that_holds_its_parameters_goes_every_road(void) {
 static void a_state_file_makes_the_session_again(void) {
     char path[] = "build/state-XXXXXX";
     optim_session s, again;
-    float w[3] = {1, 2, 3}, dw[3] = {1, 1, 1};
+    float w[3] = {1, 2, 3}, dw[3] = {1, 1, 1}, before[3], lost[3];
     optim_tensor params = vector("w", w, 3), grads = vector("w", dw, 3);
     int file = mkstemp(path);
     CHECK(file >= 0 && !close(file));
@@ -70,7 +70,11 @@ static void a_state_file_makes_the_session_again(void) {
     OK(optim_save_state(&s, path));
     OK(optim_create_from_state(client, path, &again));
     CHECK(again.step == 1 && !strcmp(again.digest, s.digest));
+    memcpy(before, w, sizeof w);
     OK(optim_step(&s, &params, 1, &grads, 1, NULL));
+    memcpy(lost, w, sizeof w), memcpy(w, before, sizeof w), s.step--; /* as after a crash: the lost answer comes again */
+    OK(optim_step(&s, &params, 1, &grads, 1, NULL));
+    CHECK(s.step == 2 && !memcmp(w, lost, sizeof w));
     OK(optim_load_state(&s, path));
     CHECK(s.step == 1 && !strcmp(again.digest, s.digest));
     CHECK(!unlink(path));

@@ -316,6 +316,9 @@ func (s *Session) Step(ctx context.Context, params, grads Tensors, options ...St
 	}
 	return inTurn(ctx, s, func() (*Answer, error) {
 		number, answer := s.Info().Step+1, new(Answer)
+		if step.number != nil {
+			number = *step.number
+		}
 		q, err := step.request(s.path("steps"), number)
 		if err == nil {
 			err = s.client.do(ctx, q, s.tagged(q, answer.reader(number, step)))
@@ -660,6 +663,10 @@ func Overrides(overrides Settings) StepOption { return func(s *step) { s.overrid
 // WithoutParams asks for an answer without parameters, from a session that holds them.
 func WithoutParams() StepOption { return func(s *step) { s.minimal = true } }
 
+// Number is the step's number, where a program that crashed sends its last step again: with the same arguments, it gets
+// the answer that it lost. Otherwise it is the next one.
+func Number(number int) StepOption { return func(s *step) { s.number = &number } }
+
 // Beside adds tensors of another kind to the gradients: "rows" for gradients of some rows, "at" and "scale" for
 // compressed ones.
 func Beside(kind string, tensors Tensors) StepOption {
@@ -675,6 +682,7 @@ type step struct {
 	metadata  map[string]string
 	overrides Settings
 	minimal   bool
+	number    *int // nil: the next one
 }
 
 func newStep(params, grads Tensors) *step {

@@ -70,6 +70,23 @@ func TestASkippedStepHasNoNumber(t *testing.T) {
 	}
 }
 
+func TestAProgramThatCrashedGetsTheLostAnswer(t *testing.T) {
+	client, s := create(t, "adam", nil)
+	one := Tensors{"w": Scalar(1)}
+	lost := mustStep(t, s, one, one, Loss(3))
+	found, err := client.Get(ctx, s.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again := mustStep(t, found, one, one, Loss(3), Number(1)); !reflect.DeepEqual(again, lost) || found.Info().Step != 1 {
+		t.Error(again, lost)
+	}
+	var conflict *StatusError
+	if _, err := found.Step(ctx, one, one, Loss(4), Number(1)); !errors.As(err, &conflict) || conflict.Code != "step_conflict" {
+		t.Error(err)
+	}
+}
+
 func TestAStateGoesBackAndForth(t *testing.T) {
 	client, s := create(t, "adam", Settings{"undo": 1})
 	first := mustStep(t, s, Tensors{"w": Scalar(1)}, Tensors{"w": Scalar(1)})

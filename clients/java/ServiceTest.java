@@ -18,6 +18,7 @@ final class ServiceTest {
     public static void main(String[] arguments) throws Exception {
         theServiceTakesTensorsOfEveryKind();
         aSkippedStepHasNoNumber();
+        aProgramThatCrashedGetsTheLostAnswer();
         aStateGoesBackAndForth();
         aChangeNeedsTheSessionAsItIs();
         aSessionThatHoldsItsParametersServesManyThreads();
@@ -63,6 +64,18 @@ final class ServiceTest {
         check(answer.skipped() && answer.step() == 0 && Double.isNaN(answer.metrics().gradNorm()), answer);
         answer = session.step(answer.params(), w(1));
         check(!answer.skipped() && answer.step() == 1, answer);
+        session.delete();
+    }
+
+    private static void aProgramThatCrashedGetsTheLostAnswer() throws Exception {
+        var session = CLIENT.create("adam", Map.of());
+        var lost = session.step(w(1), w(1));
+        var found = CLIENT.get(session.id());
+        var again = found.step(w(1), w(1), new StepOptions().number(1));
+        check(again.digest().equals(lost.digest()) && found.info().step() == 1, again);
+        checkData(again.params().get("w"), lost.params().get("w").data());
+        var conflict = refused(() -> found.step(w(1), w(2), new StepOptions().number(1)));
+        check(conflict.code().equals("step_conflict"), conflict);
         session.delete();
     }
 

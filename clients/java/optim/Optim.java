@@ -270,7 +270,7 @@ public final class Optim {
         public Answer step(Map<String, Tensor> params, Map<String, Tensor> grads, StepOptions options)
                 throws InterruptedException {
             return inTurn(() -> {
-                long number = info.step() + 1;
+                long number = options.number != null ? options.number : info.step() + 1;
                 Request request = Request.write("POST", path("/steps"), options.body(number, params, grads));
                 if (options.minimal) {
                     request.headers().put("Prefer", "return=minimal");
@@ -483,6 +483,7 @@ public final class Optim {
         private final Map<String, String> metadata = new TreeMap<>();
         private final Map<String, Tensor> beside = new HashMap<>();
         private boolean minimal;
+        private Long number; // null: the next one
 
         /** Records a loss in the session's history. */
         public StepOptions loss(double loss) {
@@ -502,6 +503,15 @@ public final class Optim {
         /** Replaces hyperparameters. */
         public StepOptions overrides(Map<String, ?> overrides) {
             return with("overrides", Json.write(overrides));
+        }
+
+        /**
+         * Gives the step's number, where a program that crashed sends its last step again: with the same arguments, it
+         * gets the answer that it lost. Otherwise it is the next one.
+         */
+        public StepOptions number(long step) {
+            number = step;
+            return this;
         }
 
         /** Asks for an answer without parameters, from a session that holds them. */
