@@ -199,6 +199,7 @@ def test_arguments_that_cannot_be_stepped_are_refused(client: Client) -> None:
         ({"w": None}, params, ValueError, "no gradient"),
         ({"w": jnp.ones(2, jnp.float32)}, params, ValueError, r"shape \[2\], and its parameter \[3\]"),
         ({"w": jnp.ones(3, jnp.float64)}, params, TypeError, "which float32, its parameter's, cannot hold"),
+        ({"w": jnp.ones(3, jnp.int32)}, params, TypeError, "dtype int32, which float32, its parameter"),
         ({"n": jnp.ones(3, jnp.int32)}, {"n": jnp.ones(3, jnp.int32)}, TypeError, "optax.masked"),
     ):
         for update in (tx.update, jax.jit(tx.update)):

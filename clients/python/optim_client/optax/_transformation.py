@@ -97,7 +97,7 @@ def _like(name: str, grad: jax.Array, param: jax.Array) -> jax.Array:
         )
     if grad.shape != param.shape:
         raise ValueError(f"grads[{name!r}] has the shape {list(grad.shape)}, and its parameter {list(param.shape)}")
-    if grad.dtype != param.dtype and jnp.promote_types(grad.dtype, param.dtype) != param.dtype:
+    if grad.dtype.name not in CODES or jnp.promote_types(grad.dtype, param.dtype) != param.dtype:
         raise TypeError(f"grads[{name!r}] has dtype {grad.dtype}, which {param.dtype}, its parameter's, cannot hold")
     return grad.astype(param.dtype)
 
