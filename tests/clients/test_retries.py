@@ -12,7 +12,7 @@ import trustme
 from tests.client.raw import RawServer, answer, answers
 from tests.client.scripted import Answer
 from tests.clients.conversations import Caller, Limits, Played, play
-from tests.contract import CONVERSATIONS, RULES
+from tests.contract import CONVERSATIONS, MEDIA_TYPE, RULES
 
 UNTRUSTED = [row for row in CONVERSATIONS if {"error": "untrusted_certificate"} in row["tries"]]
 PLAYED = [row for row in CONVERSATIONS if row not in UNTRUSTED]
@@ -39,10 +39,11 @@ def answer_of(said: Mapping[str, Any]) -> Answer | None:
             return Answer(200, b'{"half": true}', cut=5)
         case {"error": "foreign_answer"}:
             return Answer(200, b"{}", echo=-2)
-    problem = {"code": said["code"], "detail": "what happened"} if "code" in said else {}
-    return Answer(
-        said["status"], b"" if said["status"] == 304 else json.dumps(problem).encode(), said.get("headers", {})
-    )
+    headers = said.get("headers", {})
+    if "code" in said:
+        problem = {"code": said["code"], "detail": "what happened"}
+        return Answer(said["status"], json.dumps(problem).encode(), {"Content-Type": MEDIA_TYPE, **headers})
+    return Answer(said["status"], b"" if said["status"] == 304 else b"{}", headers)
 
 
 @pytest.mark.parametrize("row", PLAYED, ids=lambda row: row["name"])
