@@ -54,5 +54,5 @@ export type {
   WarmupCosineSchedule,
   WarmupStableDecaySchedule,
 } from './settings.js'
-export type { Gradients, NewParam, NewParams, Params, StepAnswer, StepOptions, StepRequest } from './step.js'
+export type { Gradients, MaybeGradient, Named, NewParam, NewParams, Params, StepAnswer, StepOptions, StepRequest } from './step.js'
 export { Tensor, type Dtype, type DtypeOf, type TensorData, type TensorLike } from './tensor.js'

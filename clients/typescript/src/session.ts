@@ -9,8 +9,8 @@ import { Knowledge, type CallOptions, type Caller } from './knowledge.js'
 import type { Stored } from './safetensors.js'
 import type { Changes, ForkSettings, View } from './settings.js'
 import { newParams, readStepAnswer, stepBody } from './step.js'
-import type { Gradients, NewParams, Params, StepAnswer, StepOptions, StepRequest } from './step.js'
-import type { Tensor } from './tensor.js'
+import type { MaybeGradient, Named, NewParams, Params, StepAnswer, StepOptions, StepRequest } from './step.js'
+import type { Tensor, TensorLike } from './tensor.js'
 
 /** Rows of the history that are asked for at once. */
 const HISTORY_PAGE = 1000
@@ -49,7 +49,7 @@ export class Session {
   }
 
   /** The session as this client knows it. */
-  get info(): SessionInfo {
+  get info(): Readonly<SessionInfo> {
     return this.#known.info
   }
 
@@ -84,15 +84,18 @@ export class Session {
    * @example
    * params = await session.step({ params, grads, loss })
    */
-  step<P extends Params>(
-    request: StepOptions & { params: P; grads: Gradients; returnParams?: true },
+  step<P extends Named<P, TensorLike>, G extends Named<G, MaybeGradient>>(
+    request: StepOptions & { params: P; grads: G; returnParams?: true },
     options?: CallOptions,
   ): Promise<P>
-  step<G extends Gradients>(
+  step<G extends Named<G, MaybeGradient>>(
     request: StepOptions & { grads: G; returnParams?: true },
     options?: CallOptions,
   ): Promise<NewParams<G>>
-  step(request: StepRequest & { returnParams: false }, options?: CallOptions): Promise<undefined>
+  step<P extends Named<P, TensorLike>, G extends Named<G, MaybeGradient>>(
+    request: StepOptions & { params?: P; grads: G; returnParams: false },
+    options?: CallOptions,
+  ): Promise<undefined>
   step(request: StepRequest & { returnParams?: boolean }, options?: CallOptions): Promise<unknown> {
     return this.#known.alone('step', async () => {
       const returnParams = request.returnParams ?? true
@@ -115,11 +118,11 @@ export class Session {
    * @example
    * const { metrics } = await session.preview({ params, grads, lr: 0.01 })
    */
-  preview<P extends Params>(
-    request: StepOptions & { params: P; grads: Gradients },
+  preview<P extends Named<P, TensorLike>, G extends Named<G, MaybeGradient>>(
+    request: StepOptions & { params: P; grads: G },
     options?: CallOptions,
   ): Promise<Preview<P>>
-  preview<G extends Gradients>(
+  preview<G extends Named<G, MaybeGradient>>(
     request: StepOptions & { grads: G },
     options?: CallOptions,
   ): Promise<Preview<NewParams<G>>>
@@ -162,7 +165,7 @@ export class Session {
    * @example
    * params = await session.params({ like: params })
    */
-  params<P extends Params>(options: { like: P; view?: View } & CallOptions): Promise<P>
+  params<P extends Named<P, TensorLike>>(options: { like: P; view?: View } & CallOptions): Promise<P>
   params(options?: { view?: View } & CallOptions): Promise<Record<string, Tensor>>
   params({ like = {}, view, ...options }: { like?: Params; view?: View } & CallOptions = {}): Promise<unknown> {
     return Promise.resolve().then(() => this.#known.read(calls.params(this.id, view, like), options))
@@ -190,7 +193,7 @@ export class Session {
    * @example
    * await session.putParams(params)
    */
-  putParams(params: Params, options?: CallOptions): Promise<void> {
+  putParams<P extends Named<P, TensorLike>>(params: P, options?: CallOptions): Promise<void> {
     return this.#known.alone('putParams', async () => this.#known.change(calls.putParams(this.id, params), options))
   }
 

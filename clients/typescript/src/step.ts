@@ -10,8 +10,14 @@ import { asTensor, isArray, shown, Tensor, type DtypeOf, type TensorData, type T
 /** Parameters by name. */
 export type Params = Readonly<Record<string, TensorLike>>
 
+/** A gradient, or none. */
+export type MaybeGradient = Gradient | null | undefined
+
 /** Gradients by name. A parameter whose gradient is missing or `null` is not stepped. */
-export type Gradients = Readonly<Record<string, Gradient | null | undefined>>
+export type Gradients = Readonly<Record<string, MaybeGradient>>
+
+/** An object of any names. An interface has no index signature, so it is no `Record<string, Value>`. */
+export type Named<Names, Value> = { readonly [Name in keyof Names]: Value }
 
 /** The new parameter for a gradient: of the same kind of array, of the same rows; dense for compressed ones. */
 export type NewParam<G> = G extends Float32Array
@@ -27,7 +33,7 @@ export type NewParam<G> = G extends Float32Array
           : undefined
 
 /** The new parameters for gradients. */
-export type NewParams<G extends Gradients> = { [Name in keyof G]: NewParam<G[Name]> }
+export type NewParams<G> = { [Name in keyof G]: NewParam<G[Name]> }
 
 /**
  * The options of a step, for that step alone.

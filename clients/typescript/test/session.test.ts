@@ -74,6 +74,21 @@ test('new parameters have the classes of the old ones', async () => {
   assert.notEqual(first, params.w)
 })
 
+test('parameters may have an interface', async () => {
+  interface Line {
+    slope: Float32Array
+    scale: Tensor<Float64Array>
+  }
+  let params: Line = { slope: Float32Array.of(1), scale: new Tensor(Float64Array.of(2), []) }
+  const [session] = await opened([echo])
+  params = await session.step({ params, grads: params })
+  assert.deepEqual(params.scale.data, Float64Array.of(2))
+  // @ts-expect-error: what a session is, the service decides
+  ;() => (session.info.step = 3)
+  // @ts-expect-error: a list is no tensor
+  await assert.rejects(session.step({ params, grads: { slope: [1] } }), TypeError)
+})
+
 test('gradients alone give the new parameters their form', async () => {
   const rows = { 'rows/r': { data: BigInt64Array.of(1n, 4n), shape: [2], dtype: 'int64' } as const }
   const answer = stepped(1, {
