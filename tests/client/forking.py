@@ -93,14 +93,18 @@ def locks_held(url: str) -> None:
     client = Client(url, max_retries=0)
     session = client.sessions.create("sgd", lr=0.1)
     lane: Any = client._transport._lane
-    locks = [lane._lock, lane._buffers._lock, client._transport._httpx._lock, *(lane._places for _ in range(100))]
+    locks = [lane._lock, lane._buffers._lock, client._transport._httpx._lock]
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
         for lock in locks:
             lock.acquire()
+        for _ in range(100):
+            lane._places.get()
         held.set()
         done.wait()
+        for _ in range(100):
+            lane._places.put(None)
         for lock in locks:
             lock.release()
 

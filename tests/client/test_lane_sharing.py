@@ -3,8 +3,10 @@
 import asyncio
 import signal
 import socket
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -105,6 +107,27 @@ def test_an_interrupt_ends_the_connection() -> None:
         with pytest.raises(KeyboardInterrupt):
             get(client)
         assert_next_call_is_answered(client, server)
+
+
+def test_an_interrupt_leaves_no_lock_taken() -> None:
+    """A signal's handler may raise at the return of a Python function; a lock taken by that one would stay taken."""
+    interrupted: list[str] = []
+
+    def interrupt(frame: FrameType, event: str, _: Any) -> None:
+        if event == "return" and frame.f_code is threading.Condition.__enter__.__code__:
+            sys.setprofile(None)
+            interrupted.append(frame.f_code.co_qualname)
+            raise KeyboardInterrupt
+
+    with RawServer(*[named] * 2) as server, Client(server.url, max_retries=0) as client:
+        sys.setprofile(interrupt)
+        try:
+            get(client)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(None)
+    assert not interrupted
 
 
 def test_threads_share_a_client_and_each_gets_its_own_answers() -> None:

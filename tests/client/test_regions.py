@@ -245,7 +245,7 @@ def test_made_gradients_wait_for_a_connection_like_any_call(tmp_path: Path, capl
     caplog.set_level(logging.DEBUG, "optim_client")
     lane = Lane(httpx2.URL("http://localhost"), {}, RequestIds(), str(tmp_path / "socket"))
     for _ in range(CONNECTIONS):
-        lane._places.acquire()
+        lane._places.get()
     made: list[Any] = []
     thread = threading.Thread(target=lambda: made.append(lane.empty(1 << 21, 0, httpx2.Timeout(0.1))), daemon=True)
     thread.start()

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from queue import Empty, SimpleQueue
 from urllib.parse import urlencode
 from urllib.request import getproxies, proxy_bypass
 
@@ -55,7 +56,9 @@ class Lane:
         self._idle: list[Connection] = []
         self._taken: set[Connection] = set()
         self._lock = threading.Lock()
-        self._places = threading.BoundedSemaphore(CONNECTIONS)
+        self._places = SimpleQueue[None]()  # a semaphore's lock stays taken if a signal's handler raises in it
+        for _ in range(CONNECTIONS):
+            self._places.put(None)
 
     def after_fork(self) -> None:
         """Close this process's descriptors, and no connection: those are the parent's."""
@@ -72,7 +75,9 @@ class Lane:
     def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
         places = self._places
-        if not places.acquire(timeout=timeout.pool):
+        try:
+            places.get(timeout=timeout.pool)
+        except Empty:
             return self.no_place(request)
         try:
             connection = self.take()
@@ -81,7 +86,7 @@ class Lane:
             finally:
                 self.give_back(connection)
         finally:
-            places.release()
+            places.put(None)
 
     def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory for arrays: in a region of the next connection, with room for a header, if there is one."""
@@ -95,7 +100,9 @@ class Lane:
 
     def _empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory | str:
         places = self._places
-        if not places.acquire(timeout=timeout.pool):
+        try:
+            places.get(timeout=timeout.pool)
+        except Empty:
             return TOO_MANY
         try:
             connection = self.take()
@@ -104,7 +111,7 @@ class Lane:
             finally:
                 self.give_back(connection)
         finally:
-            places.release()
+            places.put(None)
 
     def no_place(self, request: Request) -> Outcome:
         """Return the error of a request that waited too long for a connection."""

@@ -98,3 +98,40 @@ def test_a_step_without_gradients_is_done_at_once(client: Client) -> None:
     optimizer = RemoteAdamW([torch.nn.Parameter(torch.ones(1))], client=client)
     assert optimizer.step(wait=False).result() is None
     assert optimizer.session.info.step == 0
+
+
+def test_a_step_that_cannot_begin_leaves_nothing_to_wait_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = torch.nn.Linear(2, 1)
+    optimizer = RemoteAdamW(layer.named_parameters(), client=client)
+    layer(torch.ones(1, 2)).sum().backward()
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            optimizer.step(wait=False)
+    layer(torch.ones(1, 2))
+    optimizer.step()
+    assert optimizer.session.info.step == 1
+
+
+def test_an_interrupted_result_can_be_taken_again(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair(client, "adamw")
+    pair.grads()
+    pair.local.step()
+    write = pair.remote._link._staging.write
+    interrupts = [KeyboardInterrupt()]
+
+    def interrupted(*given: Any) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        write(*given)
+
+    monkeypatch.setattr(pair.remote._link._staging, "write", interrupted)
+    ahead = pair.remote.step(wait=False)
+    with pytest.raises(KeyboardInterrupt):
+        ahead.result()
+    ahead.result()
+    assert pair.apart() <= 1e-6

@@ -36,8 +36,13 @@ class StepAhead(Generic[T]):
         self._answer: Future[T] = Future()
         self._settled = False
         self._lock = threading.RLock()
+        thread = threading.Thread(target=self._run, args=(send,), name="optim-step", daemon=True)
         self._hook = register_module_forward_pre_hook(self._before_forward)
-        threading.Thread(target=self._run, args=(send,), name="optim-step", daemon=True).start()
+        try:
+            thread.start()
+        except BaseException:  # without the thread, each forward pass would wait forever
+            self._hook.remove()
+            raise
 
     def done(self) -> bool:
         """Return whether the answer, or the error, has come.
@@ -66,10 +71,10 @@ class StepAhead(Generic[T]):
         with self._lock:
             if not self._settled:
                 error = self._answer.exception(timeout)
+                if error is None:
+                    self._finish(self._answer.result())  # again, if this is interrupted
                 self._settled = True
                 self._hook.remove()
-                if error is None:
-                    self._finish(self._answer.result())
             self._answer.result()
             return self._loss
 
