@@ -194,9 +194,8 @@ def export(
 ) -> None:
     """Download the session's whole state into a file.
 
-    In the format torch, an optimizer of PyTorch loads it by the names of its parameters, with by_name of
-    optim_client.torch: optimizer.load_state_dict(by_name(optimizer, torch.load(FILE))). In optax-npz, numpy.load reads
-    it under optax's names.
+    In the format torch, an optimizer of PyTorch loads it, by the names of its parameters with
+    optim_client.torch.by_name. In optax-npz, numpy.load reads it under optax's names.
     """
     from app import state_formats
 
