@@ -223,11 +223,16 @@ static double number_of(span s) {
     return *end || end == digits ? NAN : number;
 }
 
+/* Reads a whole number of digits alone, below 10^18. */
 static bool count_of(span s, size_t *count) {
-    double number = number_of(s);
-    if (!(number >= 0 && number <= 9007199254740992.0 && floor(number) == number)) return false;
+    uint64_t number = 0;
+    if (!s.at || s.at == s.end || s.end - s.at > 18) return false;
+    for (const char *p = s.at; p < s.end; p++) {
+        if (*p < '0' || *p > '9') return false;
+        number = number * 10 + (uint64_t)(*p - '0');
+    }
     *count = (size_t)number;
-    return true;
+    return *count == number;
 }
 
 static void quote(text *t, const char *words) {
@@ -820,10 +825,11 @@ static void keep_etag(optim_session *s) {
 /* Reads the session that was answered. */
 static optim_status read_session(optim_client *c, const request *r, optim_session *s) {
     span document = whole(c->answer.data, c->answer.size);
-    double step = number_of(member(document, "step"));
+    size_t step;
     optim_session found = {.client = c, .skipped = s->skipped, .metrics = s->metrics};
-    if (!copied(member(document, "id"), found.id) || !copied(member(document, "digest"), found.digest) || isnan(step))
+    if (!copied(member(document, "id"), found.id) || !copied(member(document, "digest"), found.digest))
         return unreadable(c, r);
+    if (!count_of(member(document, "step"), &step)) return unreadable(c, r);
     span held = member(document, "hold_params");
     found.hold_params = held.at && *held.at == 't';
     found.step = (int64_t)step;

@@ -1349,7 +1349,7 @@ func decode(r io.Reader, length int64) (Tensors, map[string]string, error) {
 		}
 		r, length = bytes.NewReader(all), int64(len(all))
 	}
-	header, metadata, err := readHeader(r)
+	header, metadata, err := readHeader(r, length)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -1382,13 +1382,16 @@ func decode(r io.Reader, length int64) (Tensors, map[string]string, error) {
 	return tensors, metadata, nil
 }
 
-func readHeader(r io.Reader) (header map[string]entry, metadata map[string]string, err error) {
+func readHeader(r io.Reader, longest int64) (header map[string]entry, metadata map[string]string, err error) {
 	var size uint64
 	if err := binary.Read(r, binary.LittleEndian, &size); err != nil {
 		return nil, nil, fmt.Errorf("the header's size: %w", err)
 	}
-	if size > longestHeader {
-		return nil, nil, fmt.Errorf("a header of %d bytes; expected at most %d", size, longestHeader)
+	if longest > longestHeader {
+		longest = longestHeader
+	}
+	if size > uint64(longest) {
+		return nil, nil, fmt.Errorf("a header of %d bytes; expected at most %d", size, longest)
 	}
 	text := make([]byte, size)
 	if _, err := io.ReadFull(r, text); err != nil {

@@ -1092,8 +1092,9 @@ public final class Optim {
         /** Reads at most so many bytes: a header cannot make it reserve more memory. */
         private static File read(Source source, long most) throws IOException, InterruptedException {
             long size = ByteBuffer.wrap(exactly(source, 8)).order(ByteOrder.LITTLE_ENDIAN).getLong();
-            if (size < 0 || size > LONGEST_HEADER) {
-                throw new MalformedException("a header of " + size + " bytes; expected at most " + LONGEST_HEADER);
+            long longest = Math.min(most, LONGEST_HEADER);
+            if (size < 0 || size > longest) {
+                throw new MalformedException("a header of " + size + " bytes; expected at most " + longest);
             }
             Map<String, Object> header = object(Json.read(exactly(source, (int) size)));
             Map<String, String> metadata = new LinkedHashMap<>();
