@@ -1,6 +1,7 @@
 """A service that runs in the process of its client."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from optim_client import APIConnectionError, AsyncClient, Client, SessionNotFound
 
@@ -124,3 +126,21 @@ async def test_closing_ends_an_async_call_without_cancelling_its_task() -> None:
     await client.close()
     with pytest.raises(APIConnectionError, match="the client was closed"):
         await call
+
+
+def test_a_signal_handler_may_call_in_the_middle_of_a_call() -> None:
+    seen: list[int] = []
+    with Client("memory:") as client:
+        session = client.sessions.create("sgd", lr=1, hold_params=True)
+        session.put_params({"w": np.float32([0])})
+        before = signal.signal(signal.SIGALRM, lambda *_: seen.append(session.get().step))
+        try:
+            for number in range(1, 101):
+                signal.setitimer(signal.ITIMER_REAL, 2e-5 * number)
+                session.step(grads={"w": np.float32([number])})
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert seen
+        assert session.params()["w"].tolist() == [-5050]

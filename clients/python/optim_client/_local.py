@@ -75,8 +75,11 @@ class _Service:
         app = _create_app(store)
         self._httpx = AsyncHttpx(URL, headers, RequestIds(), httpx2.ASGITransport(app, raise_app_exceptions=False))
         self._refusal = ""
-        self._lock = threading.Lock()
-        """Held while a call is handed to the loop, so that none comes after the loop's end and is never answered."""
+        self._lock = threading.RLock()
+        """Held while a call is handed to the loop, so that none comes after the loop's end and is never answered.
+
+        A signal's handler may take it in the middle of that, for a call of its own.
+        """
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         started: Future[None] = Future()
@@ -89,7 +92,7 @@ class _Service:
         """Refuse every call: the thread did not come along. The loop is the parent's, and is kept for that."""
         _http.LEFT_TO_THE_PARENT.append(self)
         self._refusal = FORKED
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def exchange(self, request: Request, timeout: httpx2.Timeout) -> Future[Outcome]:
         """Begin an exchange on the service's loop. Raises `RuntimeError` after `close` and after a fork.
