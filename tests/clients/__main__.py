@@ -54,6 +54,7 @@ def problems(language: Language, url: str) -> Iterator[str]:
 
 def proven(names: Sequence[str]) -> bool:
     """Return whether the clients pass the tests of this folder."""
+    print(f"{', '.join(names)}: prove, for a few minutes", flush=True)
     environment = {**os.environ, "LANGUAGES": " ".join(names), "PATH": path()}
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "tests/clients"]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0

@@ -81,6 +81,11 @@ def test_a_session_of_another_kind_is_refused(client: Client) -> None:
         RemoteAdamW.resume(client, "none", pair.there.items())
 
 
+def test_a_url_in_place_of_a_client_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"client must be a Client, .* not 'http://localhost'"):
+        RemoteAdamW([torch.zeros(2)], client="http://localhost")  # type: ignore[arg-type]
+
+
 def test_a_session_brings_its_client(client: Client) -> None:
     session = client.sessions.create("sgd", hold_params=True)
     assert RemoteSGD(params_of("sgd").values(), session=session).session.client is client

@@ -143,7 +143,9 @@ class Link:
 
 
 def found_session(client: Client | None, session: Session | str | None) -> Session | None:
-    """Return the session that was given, or whose id was."""
+    """Return the session that was given, or whose id was. Raises `TypeError` if the client is none, such as a URL."""
+    if not isinstance(client, Client | None):
+        raise TypeError(f"client must be a Client, such as Client('http://127.0.0.1:8000'), not {client!r}")
     return (client or Client()).sessions.get(session) if isinstance(session, str) else session
 
 
