@@ -128,7 +128,7 @@ async def test_closing_ends_an_async_call_without_cancelling_its_task() -> None:
         await call
 
 
-def test_a_signal_handler_may_call_in_the_middle_of_a_call() -> None:
+def test_a_signal_handler_may_call_during_a_call() -> None:
     seen: list[int] = []
     with Client("memory:") as client:
         session = client.sessions.create("sgd", lr=1, hold_params=True)
