@@ -158,7 +158,7 @@ function fillForm() {
   $('rate').max = RATES.length - 1
   $('steps').textContent = `of ${STEPS}`
   suggestRate()
-  $('digits').append(...Array.from({ length: SHOWN }, (_, index) => tile(digits.testing.image(index))))
+  $('digits').append(...Array.from({ length: SHOWN }, (_, index) => tile(index)))
   $('start').disabled = false
 }
 
@@ -174,15 +174,16 @@ function showRate(lr) {
   $('rate').setAttribute('aria-valuetext', rate)
 }
 
-/** Return an element that shows an image of 8×8 pixels in the colour of its text. */
-function tile(image) {
+/** Return an element that shows a test image of 8×8 pixels in the colour of its text. */
+function tile(index) {
   const canvas = Object.assign(document.createElement('canvas'), { width: 8, height: 8 })
   const pixels = new ImageData(8, 8)
-  for (const [index, ink] of image.entries()) pixels.data[4 * index + 3] = 255 * ink
+  for (const [pixel, ink] of digits.testing.image(index).entries()) pixels.data[4 * pixel + 3] = 255 * ink
   canvas.getContext('2d').putImageData(pixels, 0, 0)
   const item = document.createElement('li')
   item.append(made('i'), made('b'), made('small'))
   item.firstChild.style.setProperty('--image', `url(${canvas.toDataURL()})`)
+  Object.assign(item.firstChild, { role: 'img', ariaLabel: `A written ${digits.testing.labels[index]}:` })
   return item
 }
 

@@ -207,6 +207,12 @@ def test_the_page_asks_for_a_missing_key(
     reach_step(page, 5)
 
 
+def test_a_screen_reader_names_what_the_page_shows(digits: Callable[[str], Page]) -> None:
+    page = digits("http://127.0.0.1:8000")
+    expect(page.get_by_role("slider", name="Learning rate", exact=True)).to_have_attribute("aria-valuetext", "0.005")
+    expect(page.get_by_role("img", name="A written 5:").first).to_be_visible()
+
+
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_the_page_fits_the_screen(digits: Callable[[str], Page], width: int) -> None:
     page = digits("http://127.0.0.1:8000")
