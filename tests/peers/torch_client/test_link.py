@@ -158,6 +158,18 @@ def test_a_parameter_moved_to_another_group_is_refused(client: Client) -> None:
         optimizer.put_params()
 
 
+def test_the_log_tells_that_held_parameters_are_replaced(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    pair = begun(client, holds=True)
+    session, same = pair.remote.session.id, pair.there
+    for there, told in ((same, 0), (params_of("adamw"), 1)):
+        pair.there = {name: torch.nn.Parameter(param.detach().clone()) for name, param in there.items()}
+        pair.remote = RemoteAdamW(pair.there.items(), lr=0.05, session=session, client=client)
+        pair.step()
+        pair.step()
+        assert len(caplog.messages) == told
+    assert f"session {session} at step 7 holds other parameters" in caplog.messages[0]
+
+
 def test_the_log_tells_that_a_momentum_buffer_is_dropped(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     pair = Pair(client, "sgd", lr=0.1, momentum=0.9)
     pair.step()

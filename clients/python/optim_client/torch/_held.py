@@ -25,6 +25,11 @@ class Held:
         self._staging = staging
         self._seen: dict[str, _Seen] = {}
 
+    @property
+    def knows_any(self) -> bool:
+        """Return whether it knows how the session holds any parameter."""
+        return bool(self._seen)
+
     def changed(self, params: Params) -> dict[str, torch.Tensor]:
         """Return those parameters that the session does not hold as they are."""
         here = self._staging.arrays({name: param for name, param in params.items() if is_on_cpu(param)})

@@ -16,7 +16,7 @@ from optim_client.torch import _param_groups
 from optim_client.torch._arrays import NAMES, as_tensor
 from optim_client.torch._grads import gradients
 from optim_client.torch._held import Held
-from optim_client.torch._memory import Params, Staging
+from optim_client.torch._memory import Params, Staging, same_bits
 from optim_client.torch._param_groups import ParamGroups, Values
 from optim_client.torch._state_dict import state_of, with_values, write_state
 
@@ -65,6 +65,8 @@ class Link:
         options["overrides"] = self.follow(param_groups) or None
         beside = None
         if self.holds:
+            if not self._held.knows_any and self.session.info.step:
+                self._tell_replaced(params)
             self.put(self._held.changed(params))
         else:
             beside = self._staging.arrays({name: params[name] for name in grads})
@@ -90,6 +92,20 @@ class Link:
         if changed:
             tensors = self.session.get().tensors
             self.session.edit_tensors(reset=[name for name in tensors if name.partition("/")[0] in changed])
+
+    def _tell_replaced(self, params: Params) -> None:
+        """Log that parameters which the session has stepped are about to be replaced by others."""
+        held = self.session.params()
+        here = self._staging.arrays({name: params[name] for name in params if name in held})
+        replaced = [name for name in here if not same_bits(here[name], held[name])]
+        if replaced:
+            log.warning(
+                "session %s at step %d holds other parameters, of which %r is one: those in the optimizer replace "
+                "them; to go on with the held ones, make the optimizer by resume()",
+                self.session.id,
+                self.session.info.step,
+                replaced[0],
+            )
 
     def put(self, params: Params) -> None:
         """Put these parameters into the session, if there are any."""
