@@ -69,7 +69,7 @@ def test_a_fork_steps_on_to_the_same_bits(
     assert answer.status_code == 201
     second, before = path_of(answer), client.get(first).json()
     assert (answer.json(), answer.headers["etag"]) == (client.get(second).json(), client.get(second).headers["etag"])
-    assert {name for name in before if before[name] != answer.json()[name]} == OWN
+    assert {"id"} <= {name for name in before if before[name] != answer.json()[name]} <= OWN  # they may be as old
     assert client.get(f"{second}/history").json() == {"history": []}
     after = [bits(train(client, session, params, range(5, 8), hold)) for session in (first, second)]
     assert after[0] == after[1]
