@@ -43,7 +43,7 @@ class StateCache:
         self._entries: OrderedDict[str, tuple[Loaded, int, int]] = OrderedDict()
         """The entries, each with its cost, and with the bytes of its document."""
         self._taken: tuple[Session, int] | None = None
-        """The session that was taken last, and the bytes of its document."""
+        """The session that was taken last and is not back yet, and the bytes of its document."""
         self.nbytes = 0
         """The cost of all entries."""
 
@@ -75,7 +75,7 @@ class StateCache:
     def put(self, entry: Loaded) -> None:
         """Keep an entry, without its document, which has only what the session has; drop the oldest to make room."""
         session_id = entry.head.session_id
-        text = self._text(entry)
+        text, self._taken = self._text(entry), None
         self.drop(session_id)
         cost = _cost(entry, text)
         self._entries[session_id] = _shared(_without_document(entry)), cost, text

@@ -6,7 +6,6 @@ in C order.
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -144,10 +143,5 @@ def _kept_header(params: Arrays, layout: Layout) -> Header:
 
 def _header(params: Arrays) -> Header:
     names = sorted(params)
-    return Header(_written(tuple([(name, params[name].dtype.name, params[name].shape) for name in names])), names)
-
-
-@lru_cache(maxsize=HEADERS_KEPT)
-def _written(rows: tuple[tuple[str, str, tuple[int, ...]], ...]) -> bytes:
-    """Return names, dtypes and shapes as JSON; those of the last steps are kept."""
-    return orjson.dumps(rows)
+    written = orjson.dumps([(name, params[name].dtype.name, params[name].shape) for name in names])
+    return Header(written, names)
