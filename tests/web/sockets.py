@@ -25,6 +25,10 @@ URGENT = "/urgent"
 HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) .*?\r\n\r\n", re.DOTALL)
 
 
+class NotStarted(Exception):
+    """A start that the application refused, or that failed."""
+
+
 @contextmanager
 def listening(
     app: ASGIApp,
@@ -34,7 +38,7 @@ def listening(
     send_buffer: int | None = None,
     **deadlines: float,
 ) -> Iterator[tuple[str, int]]:
-    """The address of a server that runs `app` until the block ends."""
+    """Return the address of a server that runs `app` until the block ends. Raises `NotStarted`."""
     config = uvicorn.Config(
         app,
         http=partial(Connection, timeouts=Timeouts(**DEADLINES | deadlines), pacing=Pacing({URGENT})),  # type: ignore[arg-type]
@@ -54,6 +58,10 @@ def listening(
         thread = Thread(target=partial(_serve, server, config, listener))
         thread.start()
         try:
+            while not server.started:
+                thread.join(0.005)
+                if not thread.is_alive():
+                    raise NotStarted("the application did not start: its log says why")
             yield listener.getsockname()
         finally:
             server.should_exit = True
