@@ -10,10 +10,15 @@ from optim_client import Client
 from torch.optim import lr_scheduler
 from torch.optim.swa_utils import SWALR
 
-from tests.peers.torch_client.pairs import Pair
+from tests.peers.torch_client.pairs import REMOTE, Pair
 
 Scheduler = Callable[[torch.optim.Optimizer], Any]
-STEPS = 24
+STEPS = 30
+SETTINGS: dict[str, dict[str, Any]] = {"sgd": {"momentum": 0.9}, "asgd": {"lambd": 0.1, "t0": 9}}
+
+
+def has_momentum(optimizer: torch.optim.Optimizer) -> bool:
+    return bool({"momentum", "betas"} & optimizer.defaults.keys())
 
 
 def chained(optimizer: torch.optim.Optimizer) -> Any:
@@ -38,8 +43,10 @@ SCHEDULERS: dict[str, Scheduler] = {
     "PolynomialLR": lambda o: lr_scheduler.PolynomialLR(o, total_iters=17, power=1.7),
     "CosineAnnealingLR": lambda o: lr_scheduler.CosineAnnealingLR(o, T_max=9, eta_min=1e-3),
     "CosineAnnealingWarmRestarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0=4, T_mult=2),
-    "CyclicLR": lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.1, step_size_up=4, mode="triangular2"),
-    "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, 0.2, total_steps=STEPS + 1),
+    "CyclicLR": lambda o: lr_scheduler.CyclicLR(
+        o, 0.01, 0.1, step_size_up=4, mode="triangular2", cycle_momentum=has_momentum(o)
+    ),
+    "OneCycleLR": lambda o: lr_scheduler.OneCycleLR(o, 0.2, total_steps=STEPS + 1, cycle_momentum=has_momentum(o)),
     "ReduceLROnPlateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=2),
     "SequentialLR": sequential,
     "ChainedScheduler": chained,
@@ -47,10 +54,10 @@ SCHEDULERS: dict[str, Scheduler] = {
 }
 
 
-@pytest.mark.parametrize("rule", ["sgd", "adamw"])
+@pytest.mark.parametrize("rule", ["sgd", "adamw", "asgd"])
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_learning_rates_and_momenta_are_those_of_torch(client: Client, name: str, rule: str) -> None:
-    pair = Pair(client, rule, lr=0.05, **({"momentum": 0.9} if rule == "sgd" else {}))
+    pair = Pair(client, rule, lr=0.05, **SETTINGS.get(rule, {}))
     local, remote = SCHEDULERS[name](pair.local), SCHEDULERS[name](pair.remote)
     plateau = [1.0] if name == "ReduceLROnPlateau" else []
     used = []
@@ -64,6 +71,16 @@ def test_learning_rates_and_momenta_are_those_of_torch(client: Client, name: str
     assert len(set(used)) > 1
     history = pair.remote.session.history(last=STEPS)
     assert [row.lr for row in history] == used
+
+
+@pytest.mark.parametrize("rule", REMOTE)
+def test_every_class_follows_a_rate_that_changes_each_step(client: Client, rule: str) -> None:
+    pair = Pair(client, rule, lr=0.05, **SETTINGS.get(rule, {}))
+    for _ in range(STEPS):
+        pair.step()
+        for optimizer in (pair.local, pair.remote):
+            optimizer.param_groups[0]["lr"] *= 0.9
+    assert pair.apart() <= {"muon": 2e-2, "adafactor": 2e-5}.get(rule, 1e-5)
 
 
 def test_every_scheduler_of_torch_is_among_them() -> None:

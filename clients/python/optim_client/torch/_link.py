@@ -14,11 +14,12 @@ from optim_client._sessions import Session
 from optim_client.documents import SessionInfo
 from optim_client.torch import _param_groups
 from optim_client.torch._arrays import NAMES, as_tensor
+from optim_client.torch._asgd import Late
 from optim_client.torch._grads import gradients
 from optim_client.torch._held import Held
 from optim_client.torch._memory import Params, Staging, same_bits
 from optim_client.torch._param_groups import ParamGroups, Values
-from optim_client.torch._state_dict import state_of, with_values, write_state
+from optim_client.torch._state_dict import read_state, state_of, with_values, write_state
 
 log = logging.getLogger("optim_client")
 
@@ -36,6 +37,8 @@ class Link:
         self._staging = Staging()
         self._held = Held(self._staging)
         self._params: Params = {}
+        self._late = Late(self.rule)
+        self._late.resumed(session, known)
 
     @property
     def rule(self) -> str:
@@ -62,7 +65,8 @@ class Link:
         if not grads:
             return dict
         options = {"loss": _recorded(loss), "grad_scale": _param_groups.plain(grad_scale)}
-        options["overrides"] = self.follow(param_groups) or None
+        wanted = self.follow(param_groups)
+        options["overrides"] = self._late.overrides(self._known, wanted) or None
         beside = None
         if self.holds:
             if not self._held.knows_any and self.session.info.step:
@@ -70,18 +74,29 @@ class Link:
             self.put(self._held.changed(params))
         else:
             beside = self._staging.arrays({name: params[name] for name in grads})
-        return lambda: self.session.step(beside, grads, **options)
+
+        def send() -> Answer:
+            before = self.session.info.step
+            answer: Answer = self.session.step(beside, grads, **options)
+            if self.session.info.step > before:
+                self._late.took(wanted, grads)
+            return answer
+
+        return send
 
     def follow(self, param_groups: ParamGroups) -> Values:
-        """Return the overrides for a step of these param groups. Changes the session where overrides cannot do it."""
+        """Return the settings of these param groups. Changes the session where overrides of a step cannot do it."""
         wanted = _param_groups.settings(self.rule, param_groups, self._defaults)
-        changes = _param_groups.overrides(self._known, wanted)
-        if changes is None:
+        if _param_groups.overrides(self._known, wanted) is None:
             if self.rule == "sgd":
                 self._reset_momentum(wanted)
             self.session.update(**wanted)
-            self._known, changes = wanted, {}
-        return changes
+            self._known = wanted
+        return wanted
+
+    def state(self, param_groups: ParamGroups) -> tuple[dict[torch.Tensor, Values], Values]:
+        """Return the state of each parameter, as torch's own class keeps it, and the session's document."""
+        return read_state(self.session, self._late.groups(param_groups))
 
     def _reset_momentum(self, wanted: Values) -> None:
         """Reset the tensors of SGD's groups that get a momentum, or lose it: their buffers begin anew."""
@@ -130,8 +145,9 @@ class Link:
         """Put a state of torch into the session; return its groups as they hold here."""
         saved = state_of(self.session, state_dict, param_groups)
         new = with_values(param_groups, state_dict["param_groups"])
-        self.follow(new)
+        wanted = self.follow(new)
         write_state(self.session, saved)
+        self._late.loaded(state_dict, wanted)
         if self.holds:
             params = self.named(param_groups)
             self._held.put(params, self._staging.arrays(params))

@@ -12,7 +12,6 @@ from optim_client.torch import _param_groups
 from optim_client.torch._ahead import StepAhead
 from optim_client.torch._link import Answer, Link, found_session, opened
 from optim_client.torch._memory import check_dtype
-from optim_client.torch._state_dict import read_state
 
 Given = Iterable[Any]
 """Parameters as torch takes them: tensors, pairs of name and tensor, or dicts with such under `params`."""
@@ -156,7 +155,7 @@ class OptimizerStates(OptimizerSteps):
             torch.save(optimizer.state_dict(), path)
         """
         self._settle()
-        state, document = read_state(self._link.session, self.param_groups)
+        state, document = self._link.state(self.param_groups)
         self.state.update(state)
         try:
             return {**super().state_dict(), "session": document}

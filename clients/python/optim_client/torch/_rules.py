@@ -140,7 +140,7 @@ class RemoteRprop(TorchRule, torch.optim.Rprop):
 class RemoteASGD(TorchRule, torch.optim.ASGD):
     """`torch.optim.ASGD`, whose steps a session takes.
 
-    After a change of the learning rate a step has the new one; torch's decayed rate follows one step later.
+    As in torch, the rate follows a change of the learning rate one step later.
 
     Example:
         optimizer = RemoteASGD(model.named_parameters(), lr=0.01, t0=1000, client=client)
