@@ -15,7 +15,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "clients/python"
 PAGE = Path(__file__).with_name("python.md")
-PACKAGES = ("optim_client", "optim_client.torch", "optim_client.optax")
+PACKAGES = ("optim_client", "optim_client.compress", "optim_client.torch", "optim_client.optax")
 SECTION = re.compile(r"^(Args|Returns|Yields|Raises|Example):$", re.MULTILINE)
 INTRO = """\
 # The Python client, name by name
