@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from optim_engine import OPTIMIZERS, Config, State, held_params, step
-from optim_engine.arrays import CHUNK, Array
+from optim_engine.aggregate import Aggregate, Part
+from optim_engine.arrays import CHUNK, Array, compute_dtype
 from optim_engine.machine import NUMPY, Kernel, Machine, fastest
 from tests.engine.cases import ALL, DTYPES, Case
 from tests.processors.environments import THREADS
@@ -98,6 +99,32 @@ def digest_of_rows(dtype: Any, machine: Machine) -> str:
     return found.hexdigest()
 
 
+AGGREGATES = [Aggregate("mean"), Aggregate("clipped_mean", max_norm=0.5), Aggregate("trimmed_mean", trim=0.25)]
+WORKERS = 5
+
+
+def digest_of_aggregate(aggregate: Aggregate, dtype: Any) -> str:
+    """Return the digest of the aggregate of some workers' gradients, of which one has sent rows alone."""
+    found = np.empty(TABLE[0] * TABLE[1], compute_dtype(np.dtype(dtype)))
+    weights, norms = [1.0 + i / 3 for i in range(WORKERS)], [0.4 * i for i in range(WORKERS)]
+    chunk = aggregate.of(weights, norms)(found.size, found.dtype)
+    rows = np.arange(1, TABLE[0], 3)
+    for i in range(WORKERS):
+        g = numbers(i, TABLE, dtype)
+        chunk.add(Part(g[rows].reshape(-1), rows, TABLE[1]) if i == 2 else Part(g.reshape(-1)))
+    chunk.write(found)
+    return hashlib.blake2b(found.tobytes(), digest_size=8).hexdigest()
+
+
+def digests_of_aggregates() -> dict[str, str]:
+    """Return the digest of each aggregate, for each dtype."""
+    return {
+        f"{aggregate.kind} of {WORKERS} {name}": digest_of_aggregate(aggregate, dtype)
+        for aggregate in AGGREGATES
+        for name, dtype in DTYPES.items()
+    }
+
+
 def runs() -> Iterator[tuple[str, Case, Mapping[str, tuple[int, ...]], str]]:
     """Yield the name, the case, the shapes and the dtype of each run: of the rules that promise bits everywhere."""
     cases = [case for case in ALL if OPTIMIZERS[case.optimizer].bits == "everywhere"]
@@ -122,7 +149,8 @@ def digests(kernel: Kernel) -> dict[str, str]:
             threads = range(1, THREADS + 1) if shapes is LARGE else [1]
             of = {digest(case.config, shapes, DTYPES[dtype], Machine(kernel, n, pool)) for n in threads}
             found[name] = " ".join(sorted(of))
-    return found | {f"lazy rows {name}": digest_of_rows(dtype, Machine(kernel)) for name, dtype in DTYPES.items()}
+    found |= {f"lazy rows {name}": digest_of_rows(dtype, Machine(kernel)) for name, dtype in DTYPES.items()}
+    return found | digests_of_aggregates()
 
 
 if __name__ == "__main__":
