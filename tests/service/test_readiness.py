@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,8 @@ def test_a_stopped_redis_is_answered_for_as_not_ready(own_redis: RedisServer) ->
 
 async def test_a_way_to_redis_that_swallows_all_is_not_ready(own_redis: RedisServer) -> None:
     async with FaultProxy(own_redis.port) as proxy:
-        with probing(proxy.redis_url) as probes:
+        with ExitStack() as stack:
+            probes = await asyncio.to_thread(stack.enter_context, probing(proxy.redis_url))
             assert await asyncio.to_thread(probes.is_ready)
             proxy.mute = True
             for _ in range(2):
