@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
+import numpy as np
+
 from app.once import Once
 from optim_engine.arrays import Arrays
 
@@ -26,7 +28,8 @@ class StepRequest:
     dense.
     `overrides` has hyperparameters as JSON has them. Gradients are to be divided by `grad_scale`. `forms` has the form
     in which each tensor was written, if the media type has several. `may_change` says that the client shares the memory
-    of the arrays, and could write to it at any time.
+    of the arrays, and could write to it at any time. `dtypes` says that the gradients are aggregates, in the compute
+    dtype, and has the dtypes that they stand for.
     """
 
     grads: Arrays
@@ -42,6 +45,11 @@ class StepRequest:
     scale: Arrays = field(default_factory=dict)
     forms: Mapping[str, str] = field(default_factory=dict)
     may_change: bool = False
+    dtypes: Mapping[str, np.dtype[Any]] | None = None
+
+    def dtype_of(self, name: str) -> np.dtype[Any]:
+        """Return the dtype in which the new parameter of a tensor is answered: that of its gradient as it came."""
+        return self.grads[name].dtype if self.dtypes is None else self.dtypes[name]
 
     @property
     def is_compressed(self) -> bool:

@@ -85,6 +85,7 @@ def _computed(
         overrides=request.overrides,
         grad_scale=request.grad_scale,
         rows=request.rows,
+        dtypes=request.dtypes,
         filled=passing.filled if passing else None,
         touching=passing.touching if passing else None,
         machine=machine,
@@ -119,7 +120,7 @@ def replay(now: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
     params: Arrays
     if session.config.hold_params:
         held = held_params(state, {name: request.rows.get(name) for name in request.grads})
-        params = {name: rounded(held[name], g.dtype) for name, g in request.grads.items()}
+        params = {name: rounded(held[name], request.dtype_of(name)) for name in request.grads}
     elif skipped:
         params = {name: request.params[name] for name in request.grads}
     else:

@@ -20,7 +20,7 @@ from optim_engine.outcome import Metrics, Outcome
 from optim_engine.reports import Filled, Touched, Touching
 from optim_engine.schedules import SCHEDULES
 from optim_engine.state import State
-from optim_engine.update import is_refused_early, reapply, step
+from optim_engine.update import examine, is_refused_early, reapply, step
 
 __all__ = [
     "OPTIMIZERS",
@@ -41,6 +41,7 @@ __all__ = [
     "TensorMismatch",
     "Touched",
     "Touching",
+    "examine",
     "held_params",
     "is_refused_early",
     "reapply",

@@ -7,7 +7,7 @@ and held parameters over the old ones. Its results are the same to the bit.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from optim_engine.arrays import Array, Arrays, compute_dtype, rounded
 from optim_engine.buffers import BUFFERS
 from optim_engine.checks import check
 from optim_engine.config import Config
-from optim_engine.errors import NonFinite
+from optim_engine.errors import NonFinite, TensorMismatch
 from optim_engine.jobs import Job
 from optim_engine.layout import Layout
 from optim_engine.machine import ALONE, Machine
@@ -27,17 +27,22 @@ from optim_engine.plan import Plan, plan_of, plan_step, specs_of
 from optim_engine.rates import Rates
 from optim_engine.reports import Filled, Reports, Touching
 from optim_engine.row_plan import Planned, answered, plan_rows
+from optim_engine.rows import spread
 from optim_engine.run import Run
 from optim_engine.state import State
 from optim_engine.unscaled import unscaled
 from optim_engine.views import Views
 from optim_engine.walk import Update, Vectors
 
+Dtypes: TypeAlias = Mapping[str, np.dtype[Any]]
+"""Dtypes by the name of a tensor."""
+
 _NO_ROWS: Arrays = {}
 
 
 class Sent(NamedTuple):
-    """The tensors of a step: parameters, gradients as they came, and those divided by `grad_scale`."""
+    """The tensors of a step: parameters, gradients as they came, and those to compute with: the same, or those divided
+    by `grad_scale` or aggregated, which are in the compute dtype."""
 
     params: Arrays
     came: Arrays
@@ -59,6 +64,7 @@ def step(
     machine: Machine = ALONE,
     in_place: bool = False,
     rows: Arrays = _NO_ROWS,
+    dtypes: Dtypes | None = None,
     touching: Touching | None = None,
 ) -> Outcome:
     """Return the next state, and the new parameters of the tensors in `grads`.
@@ -66,8 +72,10 @@ def step(
     `params` has their parameters, with the same names, shapes and dtypes, but none that the state holds
     (`config.hold_params`). Tensors that are held as float32 may come in `config.wire_dtype`. `lr` and `overrides` are
     for this step alone (`overridden`). Gradients are divided by `grad_scale` before their values are checked. `rows`
-    has the indices of the rows that some gradients are of (`row_plan.py`). `out` may give contiguous arrays for the new
-    parameters, if the state does not hold them. `machine` selects the kernel and threads.
+    has the indices of the rows that some gradients are of (`row_plan.py`). `dtypes` says that all gradients are in the
+    compute dtype, as an aggregate is, and has the dtypes that they stand for: so they are checked and answered. `out`
+    may give contiguous arrays for the new parameters, if the state does not hold them. `machine` selects the kernel and
+    threads.
 
     `filled` and `touching` are told of the next state's bytes (`reports.py`); void, like `out`, if `step` raises. With
     `in_place` the next state may take the memory of the given one, which nobody else may read (`buffers.is_sole`), and
@@ -77,8 +85,7 @@ def step(
     (if the learning rate leaves the range of a float, or `overrides` or `grad_scale` is out of range).
     """
     once = overridden(config, overrides, lr)
-    planned = _planned(once, state, params, grads, rows)
-    sent = Sent(params, planned.grads, unscaled(planned.grads, grad_scale))
+    planned, sent = _received(once, state, params, grads, rows, dtypes, grad_scale)
     reports = Reports(filled, touching if planned.layout is state.layout else None)
     outcome = _stepped(once, planned, sent, out, reports, machine, in_place or planned.state is not state)
     return replace(outcome, params=answered(planned.plan, outcome.params, rows)) if rows else outcome
@@ -123,6 +130,31 @@ def _stepped(
     after = _named(plan, [job.answer for job in todo], out)
     metrics = Metrics(rates[None], grad_norm, math.sqrt(sums.change), math.sqrt(sums.params), scale)
     return Outcome(new, _answered(config, after, came), metrics, touched=touched)
+
+
+@np.errstate(all="ignore")
+def examine(
+    config: Config,
+    state: State,
+    grads: Arrays,
+    *,
+    grad_scale: float = 1.0,
+    rows: Arrays = _NO_ROWS,
+    machine: Machine = ALONE,
+) -> float:
+    """Return the norm of gradients that a later step from this state is to take: the `grad_norm` of a step with them.
+
+    Raises what `step` raises for such gradients; one that is not finite is refused whatever `config.on_non_finite` is.
+    """
+    once = overridden(config, None, None)
+    planned, (_, came, divided) = _received(once, state, {}, grads, rows, grad_scale=grad_scale)
+    plan = planned.plan
+    dtypes = [_dtype_of(config, run, came) for run in plan.runs] if divided is came else None
+    total = jobs.square_sum(_gathered(plan, divided, dtypes), plan, machine)
+    found = norm(by_name(divided), total)
+    if not math.isfinite(found) and (bad := _first_bad(divided)):
+        _refuse(plan, divided, *bad)
+    return found
 
 
 def is_refused_early(config: Config, grads: Arrays, grad_scale: float = 1.0) -> bool:
@@ -175,6 +207,38 @@ def _planned(once: Overridden, state: State, params: Arrays, grads: Arrays, rows
     layout, plan = plan_step(config, state, grads)
     plan.checked = specs_of(grads.values())
     return Planned(state, state, layout, plan, grads)
+
+
+def _received(
+    once: Overridden,
+    state: State,
+    params: Arrays,
+    grads: Arrays,
+    rows: Arrays,
+    dtypes: Dtypes | None = None,
+    grad_scale: float = 1.0,
+) -> tuple[Planned, Sent]:
+    """Return the plan of a step and its tensors, which fit. Raises `TensorMismatch` and `InvalidConfig`."""
+    planned = _planned(once, state, params, grads if dtypes is None else _standing_for(grads, dtypes), rows)
+    wide = planned.grads if dtypes is None else _like(planned.grads, grads, rows)
+    return planned, Sent(params, planned.grads, unscaled(wide, grad_scale))
+
+
+def _standing_for(grads: Arrays, dtypes: Dtypes) -> Arrays:
+    """Return arrays of the gradients' shapes in these dtypes, which take no memory. Raises `TensorMismatch`."""
+    for tensor, g in grads.items():
+        if g.dtype != (wide := compute_dtype(dtypes[tensor])):
+            raise TensorMismatch(tensor, f": its aggregate is {g.dtype.name}: convert it to {wide.name}")
+    return {tensor: np.broadcast_to(np.zeros((), dtypes[tensor]), g.shape) for tensor, g in grads.items()}
+
+
+def _like(planned: Arrays, grads: Arrays, rows: Arrays) -> Arrays:
+    """Return the gradients in the shapes of those that are planned: of whole tensors, where those are."""
+    return {
+        tensor: g if g.shape == like.shape else spread(g, rows[tensor], like.shape)
+        for tensor, like in planned.items()
+        for g in [grads[tensor]]
+    }
 
 
 def _norm_comes_first(config: Config) -> bool:
