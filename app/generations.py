@@ -13,7 +13,7 @@ from app.session import Session
 from app.session_document import write_document
 from app.step import KeptAnswer
 from app.store.base import Head, Save
-from app.store.generation import Generation, Undone
+from app.store.generation import Generation, ReplacedRow, Undone
 from app.store.keys import UsedKey
 from app.store.piece import Piece, checksum_of
 
@@ -65,7 +65,8 @@ def read(head: Head, data: bytes) -> tuple[Head, bytes]:
 
 def undone(session: Session, head: Head, row: bytes) -> Undone:
     """Return the traces of the session's last step, whose row of the history is `row`."""
-    return Undone(session.step, head.earlier[0].version, row, marked(row), _undone_key(session.applied))
+    replaced = ReplacedRow(session.step, head.earlier[0].version, row, marked(row))
+    return Undone(replaced, _undone_key(session.applied))
 
 
 def _undone_key(answer: KeptAnswer | None) -> UsedKey | None:

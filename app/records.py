@@ -15,8 +15,9 @@ from app.once import Done, Once
 from app.quota import Quota
 from app.session import Loaded, Session
 from app.session_document import read_document
-from app.store.base import Head, IncompatibleStore, KeyUsed, Saving, Stamp, Store, VersionConflict
+from app.store.base import Head, IncompatibleStore, KeyUsed, Saving, Store
 from app.store.keys import key_digest
+from app.store.stamp import Stamp, VersionConflict
 from app.turns import finished, retried
 from optim_engine import EngineError, State
 from optim_engine.buffers import is_sole

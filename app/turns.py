@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeVar
 
 from app.errors import SessionBusy
-from app.store.base import VersionConflict
+from app.store.stamp import VersionConflict
 
 T = TypeVar("T")
 

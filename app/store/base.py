@@ -1,8 +1,9 @@
 """The interface of a store: few verbs, by value, with the same promises from all stores.
 
 A stored session is a *head* (a small document, and the list of its pieces), its *pieces* (the state's bytes, cut every
-1 MiB, and those of earlier generations) and its *history* (one small row a step). The store compares versions, checks
-checksums and lets things expire; it does not know the meaning of the bytes.
+1 MiB, and those of earlier generations) and its *history* (one small row a step). One with workers has a *ledger* too
+(`ledger.py`). The store compares versions, checks checksums and lets things expire; it does not know the meaning of the
+bytes.
 """
 
 import asyncio
@@ -12,17 +13,15 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Self
 
 from app.errors import ServiceError, StoreUnavailable
-from app.store.generation import Generation, Undone
+from app.store.generation import Generation, ReplacedRow, Undone
 from app.store.keys import Claim, KeyMemory, UsedKey
 from app.store.lazy import Lazy
+from app.store.ledger import LedgerSave, LedgerStore
 from app.store.piece import Part, Piece
-
-
-class VersionConflict(Exception):
-    """The store holds another head (or none) than the one that the change was made from."""
+from app.store.stamp import Stamp, VersionConflict, expect
 
 
 class KeyUsed(VersionConflict):
@@ -31,14 +30,6 @@ class KeyUsed(VersionConflict):
 
 class AlreadyCreated(VersionConflict):
     """The session of a claim was created before and deleted since."""
-
-
-class Stamp(NamedTuple):
-    """The identity of one head among a session's heads. The version alone is not enough: a store that lost its last
-    saves (a failover, an old backup) gives their versions out again."""
-
-    version: int
-    token: str
 
 
 @dataclass(frozen=True)
@@ -132,7 +123,8 @@ class Save:
     of `head`, one after the other; `None` if `previous` has all of them. Rows of the history after step `forget_after`
     are removed. The keys of `used` are known from then on. `claimed` says that the new session has the id of a claim:
     it is created once, even if it is deleted later. `beside` are pieces that `head` keeps in addition to its state's
-    and that `previous` does not have; `undone` are the traces of a step that the save undoes.
+    and that `previous` does not have; `undone` are the traces of a step that the save undoes. `ledger` is the change of
+    the session's ledger that goes with it: the store must hold both previous ones.
     """
 
     head: Head
@@ -144,6 +136,7 @@ class Save:
     claimed: bool = False
     beside: tuple[Part, ...] = ()
     undone: Undone | None = None
+    ledger: LedgerSave | None = None
 
     def is_done(self, held: Stamp | None) -> bool:
         """Return whether the store, which holds `held`, has this change already.
@@ -152,9 +145,7 @@ class Save:
         """
         if held is not None and held.token == self.head.token:
             return True
-        expected = self.previous.stamp if self.previous else None
-        if held != expected:
-            raise VersionConflict(f"session {self.head.session_id}: the store holds {held}, not {expected}")
+        expect(f"session {self.head.session_id}", held, self.previous.stamp if self.previous else None)
         return False
 
     @property
@@ -172,6 +163,16 @@ class Save:
         """Return the parts whose pieces `previous` does not have."""
         kept = {piece.name for piece in self.previous.kept} if self.previous else set()
         return [(piece, data) for piece, data in (*self.parts, *self.beside) if piece.name not in kept]
+
+    @property
+    def all_fresh(self) -> list[Part]:
+        """Return the fresh parts, and those of the ledger."""
+        return [*self.fresh, *(self.ledger.parts if self.ledger else ())]
+
+    @property
+    def replaced(self) -> tuple[ReplacedRow, ...]:
+        """Return the rows of the history to replace."""
+        return (*([self.undone.row] if self.undone else ()), *(self.ledger.replaced if self.ledger else ()))
 
     @property
     def obsolete(self) -> list[Piece]:
@@ -217,7 +218,7 @@ class Saving:
             await asyncio.shield(self.discard())
 
 
-class Store(ABC):
+class Store(LedgerStore, ABC):
     """The verbs of a store. All may raise `StoreUnavailable`; after that a save may or may not have happened.
 
     Nobody changes a value once it is passed, in either direction. Any number of processes may use one store at once,

@@ -5,31 +5,28 @@
      "earlier": [[version, [name, size, checksum], [[name, size, checksum], null, …]], …]}
     <document>
 
-The second line is one line. It has no such member without leftovers, or without earlier generations. Each of these has
-its document's piece and its state's; `null` is the piece that the generation after it has at that place. The first line
-is plain text: the Redis script, a sweep and a person can read it without the rest. The checksum covers all but itself.
-The places of format and checksum never change, so that a later format differs from damage. Additional words of the
-first line, members of the second and values of a piece are ignored: a later version of the same format may add them.
+Its outer form is that of `sealed`. The second line has no such member without leftovers, or without earlier
+generations. Each of these has its document's piece and its state's; `null` is the piece that the generation after it
+has at that place. Additional members of the second line and values of a piece are ignored.
 """
 
 import time
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
-import orjson
-
 from app.errors import StateDamaged
-from app.store.base import Head, IncompatibleStore, Stamp, Unreadable
-from app.store.formats import expect_format
+from app.store import sealed
+from app.store.base import Head, IncompatibleStore, Unreadable
 from app.store.generation import read_generations, read_pieces, written_generations, written_pieces
-from app.store.piece import checksum_of, have_sums
+from app.store.piece import have_sums
+from app.store.sealed import seal, unseal
+from app.store.stamp import Stamp
 
 HEAD_FORMAT = 3
 """The greatest format number of a head: that of one with earlier generations, or whose pieces have sums as checksums
 (`block_sums`). Versions that know only format 2 would forget the former, and take the latter for damage."""
 PLAIN_HEAD_FORMAT = 2
 """The format number of all other heads."""
-LABEL_BYTES = 256
-"""The longest first line."""
 
 
 class Label(NamedTuple):
@@ -52,30 +49,20 @@ def encode(head: Head) -> bytes:
         about["leftovers"] = head.leftovers
     if head.earlier:
         about["earlier"] = written_generations(head.earlier, head.pieces)
-    expires = "-" if head.expires_at is None else repr(head.expires_at)
-    label = f"{head.version} {head.token} {expires}"
-    body = b"\n".join((label.encode(), orjson.dumps(about), head.document))
     number = HEAD_FORMAT if head.earlier or have_sums(head.pieces) else PLAIN_HEAD_FORMAT
-    checksum = checksum_of(b"%d %s" % (number, body))
-    return b"%d %s %s" % (number, checksum.encode(), body)
+    return seal(number, sealed.Label(head.stamp, head.expires_at), about, head.document)
 
 
 def decode(session_id: str, data: bytes) -> Head:
     """Return the head of `session_id`. Raises `StateDamaged`, and `IncompatibleStore` for a newer version's."""
-    number, _, rest = data.partition(b" ")
-    checksum, _, body = rest.partition(b" ")
-    if checksum_of(number + b" " + body).encode() != checksum:
-        _refuse(session_id, "does not fit its checksum")
-    expect_format(f"the head of session {session_id}", int(number), HEAD_FORMAT)
-    _, about, document = body.split(b"\n", 2)
-    known = orjson.loads(about)
+    found = unseal(f"the head of session {session_id}", data, HEAD_FORMAT, partial(_refuse, session_id))
+    known, ((version, token), expires_at) = found.about, found.label
     if known["session_id"] != session_id:
         _refuse(session_id, f"is the head of session {known['session_id']}")
-    (version, token), expires_at = peek(session_id, data)
     pieces = read_pieces(known["pieces"])
     leftovers = tuple(known.get("leftovers", ()))
     earlier = read_generations(known.get("earlier", ()), pieces)
-    return Head(session_id, known["tenant"], version, token, document, pieces, expires_at, leftovers, earlier)
+    return Head(session_id, known["tenant"], version, token, found.document, pieces, expires_at, leftovers, earlier)
 
 
 def listed(tenant: str, session_id: str, data: bytes | memoryview | None) -> list[Head | Unreadable]:
@@ -95,11 +82,7 @@ def listed(tenant: str, session_id: str, data: bytes | memoryview | None) -> lis
 
 def peek(session_id: str, data: bytes | memoryview) -> Label:
     """Return the first line of a head; `data` are at least its first `LABEL_BYTES`."""
-    try:
-        _, _, version, token, expires, *_ = bytes(data[:LABEL_BYTES]).partition(b"\n")[0].decode().split(" ")
-        return Label(Stamp(int(version), token), None if expires == "-" else float(expires))
-    except ValueError:
-        _refuse(session_id, "has no readable first line")
+    return Label(*sealed.label_of(data, partial(_refuse, session_id)))
 
 
 def has_expired(data: bytes | memoryview) -> bool:

@@ -1,7 +1,8 @@
 """Format numbers: the store's own, and the refusal of a later one.
 
-Three written forms age apart, each with a number of its own: a store as a whole (`STORE_FORMAT`), a session's head
-(`HEAD_FORMAT` in `envelope.py`) and its document (`DOCUMENT_FORMAT` in `app/session.py`).
+Four written forms age apart, each with a number of its own: a store as a whole (`STORE_FORMAT`), a session's head
+(`HEAD_FORMAT` in `envelope.py`), its document (`DOCUMENT_FORMAT` in `app/session.py`) and the ledger of its workers
+(`LEDGER_FORMAT` in `ledger_envelope.py`).
 """
 
 from app.store.base import IncompatibleStore

@@ -28,17 +28,22 @@ class Generation:
         return (*self.pieces, self.document)
 
 
-class Undone(NamedTuple):
-    """The traces of a step that a save undoes: a store replaces those that it still has.
+class ReplacedRow(NamedTuple):
+    """A row of the history that a save replaces, if it is still kept.
 
-    The step's row of the history, which the save of `version` wrote, is `row` and becomes `marked`. The row of its key
-    becomes that of `key`.
+    The row of that step which the save of `version` wrote is `row`, and becomes `marked`.
     """
 
     step: int
     version: int
     row: bytes
     marked: bytes
+
+
+class Undone(NamedTuple):
+    """The traces of a step that a save undoes: its row of the history, and the new row of its key."""
+
+    row: ReplacedRow
     key: UsedKey | None
 
 

@@ -5,6 +5,8 @@ Any number of processes may use one folder at once: LMDB lets one of them write 
 """
 
 import asyncio
+import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -13,11 +15,14 @@ from typing import Self
 from app.errors import StateDamaged, StoreUnavailable
 from app.file_modes import loose
 from app.settings import Settings
-from app.store import lmdb_claims, lmdb_history, lmdb_keys, lmdb_sweep
-from app.store.base import Head, IncompatibleStore, Save, Stamp, Store, Unreadable
+from app.store import lmdb_claims, lmdb_history, lmdb_keys, lmdb_ledgers, lmdb_sweep
+from app.store.base import Head, IncompatibleStore, Save, Store, Unreadable
 from app.store.keys import Claim
+from app.store.ledger import Due, Ledger, LedgerSave
 from app.store.lmdb_file import LmdbFile
 from app.store.lmdb_saving import LmdbSaving
+from app.store.piece import Piece
+from app.store.stamp import Stamp
 
 PROBE = b"optim-service probe"
 PROBE_BYTES = 1 << 16
@@ -80,6 +85,21 @@ class LmdbStore(Store):
 
     async def save(self, save: Save) -> None:
         await self.saving(save.head.session_id, save.head.token).save(save)
+
+    async def ledger(self, session_id: str) -> Ledger | None:
+        return await self.file.view(lambda txn: lmdb_ledgers.read(txn, self.file.tables, session_id))
+
+    async def save_ledger(self, save: LedgerSave) -> None:
+        await self.saving(save.ledger.session_id, save.ledger.token).save_ledger(save)
+
+    async def contents(self, ledger: Ledger, pieces: Sequence[Piece]) -> list[memoryview]:
+        return await self.file.view(lambda txn: lmdb_ledgers.contents(txn, self.file.tables, ledger, pieces))
+
+    async def due(self) -> list[Due]:
+        return await self.file.view(lambda txn: lmdb_ledgers.due(txn, self.file.tables))
+
+    async def now(self) -> float:
+        return time.time()
 
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
         return await self.file.write(lambda txn: self.file.tables.delete(txn, session_id, expected))

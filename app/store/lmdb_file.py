@@ -17,13 +17,14 @@ import lmdb
 
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.store import lmdb_format, lmdb_length
-from app.store.base import IncompatibleStore, VersionConflict
+from app.store.base import IncompatibleStore
 from app.store.formats import STORE_FORMAT
 from app.store.group_commit import GroupCommit
 from app.store.lmdb_guard import WAY_OUT, Guard
 from app.store.lmdb_rows import Environment, Transaction
 from app.store.lmdb_tables import Tables
 from app.store.lmdb_wait import Wait
+from app.store.stamp import VersionConflict
 
 TRANSACTION_BYTES = 4 << 20
 """The size of a write transaction. LMDB holds what it writes in memory until it commits: this much stays in cache."""

@@ -1,8 +1,10 @@
 """The history of a session in an LMDB file: one row a step, and a count of the rows."""
 
+from collections.abc import Iterable
 from itertools import islice
 
 from app.store.base import Save
+from app.store.generation import ReplacedRow
 from app.store.lmdb_rows import Transaction, ascending, descending, digest, drop, number
 from app.store.lmdb_tables import ABOVE_ALL, Tables
 
@@ -30,16 +32,21 @@ def latest_rows(transaction: Transaction, tables: Tables, session_id: str, count
     return [bytes(transaction.get(key, b"", db=tables.rows)) for key in islice(keys, count)][::-1]
 
 
+def replace(transaction: Transaction, tables: Tables, session_id: str, rows: Iterable[ReplacedRow]) -> None:
+    """Replace those rows that are kept."""
+    for row in rows:
+        key = digest(session_id) + number(row.step) + number(row.version)
+        if transaction.get(key, db=tables.rows) is not None:
+            transaction.put(key, row.marked, db=tables.rows)
+
+
 def record(transaction: Transaction, tables: Tables, save: Save, limit: int) -> None:
-    """Forget, mark, append and trim rows as the save asks; keep the newest `limit`."""
+    """Forget, replace, append and trim rows as the save asks; keep the newest `limit`."""
     session = digest(save.head.session_id)
     count = int.from_bytes(transaction.get(session, b"", db=tables.rows), "big")
     if save.forget_after is not None:
         count -= drop(transaction, tables.rows, session, number(save.forget_after + 1))
-    if (undone := save.undone) is not None:
-        key = session + number(undone.step) + number(undone.version)
-        if transaction.get(key, db=tables.rows) is not None:
-            transaction.put(key, undone.marked, db=tables.rows)
+    replace(transaction, tables, save.head.session_id, save.replaced)
     if save.row:
         key = session + number(save.row.step) + number(save.head.version)
         transaction.put(key, save.row.body, db=tables.rows)

@@ -1,23 +1,30 @@
 """One save to LMDB: its pieces on their way to the writer, and its commit."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from threading import Lock
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import lmdb
 
 from app.errors import ServiceError, StoreUnavailable
-from app.store import lmdb_file, lmdb_save
+from app.store import lmdb_file, lmdb_ledgers, lmdb_save, lmdb_staging
 from app.store.base import Save, Saving, Store
+from app.store.ledger import LedgerSave
 from app.store.lmdb_file import LmdbFile, translated
 from app.store.lmdb_rows import Transaction
 from app.store.piece import Part
 
 Jobs: TypeAlias = dict[str, "Future[None]"]
 """The writes of pieces, by the pieces' names."""
+
+
+class Commit(Protocol):
+    """The last transaction of a save. `rest` are the parts to write, `staged` the names of those that are written."""
+
+    def __call__(self, transaction: Transaction, rest: Sequence[Part], staged: Collection[str]) -> None: ...
 
 
 class LmdbSaving(Saving):
@@ -40,7 +47,7 @@ class LmdbSaving(Saving):
 
     def _submit(self, part: Part) -> "Future[None]":
         def stage(txn: Transaction) -> None:
-            lmdb_save.stage(txn, self._file.tables, self._session_id, self.token, part)
+            lmdb_staging.stage(txn, self._file.tables, self._session_id, self.token, part)
 
         return self._file.submit(stage, part[0].size)
 
@@ -57,17 +64,33 @@ class LmdbSaving(Saving):
                 await self._file.write(self._unstage)
 
     def _unstage(self, transaction: Transaction) -> int:
-        key = lmdb_save.staging_key(self._session_id, self.token)
-        return lmdb_save.unstage(transaction, self._file.tables, key)
+        key = lmdb_staging.staging_key(self._session_id, self.token)
+        return lmdb_staging.unstage(transaction, self._file.tables, key)
 
     async def save(self, save: Save) -> None:
+        def commit(transaction: Transaction, rest: Sequence[Part], staged: Collection[str]) -> None:
+            limits = lmdb_save.Limits(self._store.history_limit, self._store.key_memory)
+            lmdb_save.commit(transaction, self._file.tables, save, rest, staged, limits)
+
+        await self._finish(save.all_fresh, commit)
+
+    async def save_ledger(self, save: LedgerSave) -> None:
+        """Save a ledger, as `LedgerStore.save_ledger` promises."""
+
+        def commit(transaction: Transaction, rest: Sequence[Part], staged: Collection[str]) -> None:
+            lmdb_ledgers.commit(transaction, self._file.tables, save, rest, staged)
+
+        await self._finish(save.parts, commit)
+
+    async def _finish(self, parts: Sequence[Part], commit: Commit) -> None:
+        """Write the parts that are not under way yet, in transactions of their own if they are large, and commit."""
         jobs = self._end()
-        rest = [part for part in save.fresh if part[0].name not in jobs]
+        rest = [part for part in parts if part[0].name not in jobs]
         if jobs or _size(rest) > lmdb_file.TRANSACTION_BYTES:
             jobs |= {part[0].name: self._submit(part) for part in rest}
             rest = []
         try:
-            await self._file.write(partial(self._commit, save, rest, jobs), _size(rest))
+            await self._file.write(partial(commit, rest=rest, staged=jobs.keys()), _size(rest))
         except BaseException as error:
             if jobs:
                 with suppress(StoreUnavailable):
@@ -75,10 +98,6 @@ class LmdbSaving(Saving):
             if isinstance(error, StoreUnavailable):
                 self._raise_first(jobs)
             raise
-
-    def _commit(self, save: Save, rest: Sequence[Part], jobs: Jobs, transaction: Transaction) -> None:
-        limits = lmdb_save.Limits(self._store.history_limit, self._store.key_memory)
-        lmdb_save.commit(transaction, self._file.tables, save, rest, jobs.keys(), limits)
 
     def _raise_first(self, jobs: Jobs) -> None:
         """Raise the error that kept a piece from being staged, if any: the commit knows only that it is missing."""

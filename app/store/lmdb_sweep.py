@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from app.store import lmdb_claims, lmdb_save
+from app.store import lmdb_claims, lmdb_staging
 from app.store.keys import KeyMemory
 from app.store.lmdb_rows import Transaction, ascending
 from app.store.lmdb_tables import Tables
@@ -17,7 +17,7 @@ def removals(transaction: Transaction, tables: Tables, memory: KeyMemory) -> lis
     """Return a job for each dead session, abandoned save and old claim."""
     return [
         *(partial(_bury, tables=tables, row=row) for row in _dead_rows(transaction, tables)),
-        *(partial(lmdb_save.unstage, tables=tables, key=key) for key in lmdb_save.abandoned(transaction, tables)),
+        *(partial(lmdb_staging.unstage, tables=tables, key=key) for key in lmdb_staging.abandoned(transaction, tables)),
         *(
             partial(lmdb_claims.forget, tables=tables, row=row, memory=memory)
             for row in lmdb_claims.old_rows(transaction, tables, memory)

@@ -9,6 +9,8 @@
                                             session, names
     keys     as in `lmdb_keys`
     claims   as in `lmdb_claims`
+    ledgers  digest(session)                a ledger's envelope (`lmdb_ledgers`)
+    due      digest(session)                the time at which its ledger is due, and the session
 
 A digest stands for each name, because an LMDB key has at most 511 bytes. Each function here, and in the modules named
 above, runs inside one transaction. One that raises `VersionConflict` or a `ServiceError` has changed nothing.
@@ -19,10 +21,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from app.errors import StateDamaged
-from app.store.base import Head, IncompatibleStore, Stamp, Unreadable, VersionConflict
+from app.store.base import Head, IncompatibleStore, Unreadable
 from app.store.envelope import decode, has_expired, listed, peek
 from app.store.lmdb_rows import Table, Transaction, ascending, descending, digest, drop
 from app.store.piece import Part
+from app.store.stamp import Stamp, VersionConflict
 
 ABOVE_ALL = b"\xff"
 """Sorts above every session, tenant and step in a key: UTF-8 never has this byte, and no step is so great."""
@@ -39,6 +42,8 @@ class Tables:
     staging: Table
     keys: Table
     claims: Table
+    ledgers: Table
+    due: Table
 
     # Reading
 
@@ -117,5 +122,5 @@ class Tables:
             transaction.delete(session, db=self.heads)
         names = [key[16:].decode() for key, _ in ascending(transaction, self.pieces, session)]
         self.delete_pieces(transaction, session_id, [name for name in names if name not in kept])
-        for table in (self.rows, self.staging, self.keys):
+        for table in (self.rows, self.staging, self.keys, self.ledgers, self.due):
             drop(transaction, table, session)

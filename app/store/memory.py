@@ -7,17 +7,23 @@ a save needs no lock. Values change only while a step writes over them: whoever 
 """
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Self
 
 from app.settings import Settings
-from app.store.base import AlreadyCreated, Head, Save, Stamp, Store, Unreadable, VersionConflict
+from app.store.base import Head, Save, Store, Unreadable
 from app.store.envelope import listed
 from app.store.keys import Claim
+from app.store.ledger import Due, Ledger, LedgerSave
+from app.store.memory_claims import Claims
 from app.store.memory_heads import Heads
 from app.store.memory_history import History
 from app.store.memory_keys import UsedKeys
+from app.store.memory_ledgers import Ledgers
 from app.store.memory_views import MemoryViews
+from app.store.piece import Piece
+from app.store.stamp import Stamp, VersionConflict
 
 
 class MemoryStore(Store):
@@ -33,9 +39,8 @@ class MemoryStore(Store):
         self._states = self._views.states
         self._histories: dict[str, History] = {}
         self._keys: dict[str, UsedKeys] = {}
-        self._claims: dict[tuple[str, str], Claim] = {}
-        self._created: dict[str, float] = {}
-        """The times at which the sessions of claims were created."""
+        self._claims = Claims(self._heads)
+        self._ledgers = Ledgers()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
@@ -68,16 +73,13 @@ class MemoryStore(Store):
         session_id = save.head.session_id
         if save.state is None:
             await self._views.until_held(session_id)
-        if save.is_done(self._held(session_id)):
+        if self._is_done(save):
             return
-        if save.claimed and session_id in self._created:
-            raise AlreadyCreated(f"session {session_id} was created before")
         if save.previous is None:
             self._remove(session_id)
         if save.used or save.undone is not None:
             self._keys.setdefault(session_id, UsedKeys()).take(save, self.key_memory)
-        if save.claimed:
-            self._created[session_id] = time.time()
+        self._claims.remember_created(save)
         self._heads[session_id] = save.head
         self._tenants[session_id] = save.head.tenant
         if save.state is not None or save.previous is None:
@@ -86,6 +88,19 @@ class MemoryStore(Store):
         if history is None:
             history = self._histories[session_id] = History()
         history.take(save, self.history_limit)
+        if save.ledger:
+            self._ledgers.take(save.ledger)
+
+    def _is_done(self, save: Save) -> bool:
+        """Return whether the change is there already. Raises `VersionConflict` if it may not be made."""
+        session_id = save.head.session_id
+        held = self._held(session_id)
+        if save.is_done(held):
+            return True
+        self._claims.check_created(save)
+        if save.ledger:
+            save.ledger.expect(self._ledgers.stamp(session_id) if held else None)
+        return False
 
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
         is_there = session_id in self._heads and not self._heads.has_expired(session_id)
@@ -99,15 +114,7 @@ class MemoryStore(Store):
         return keys.row(digest) if keys else None
 
     async def claim(self, claim: Claim) -> Claim:
-        place = claim.tenant, claim.key
-        held = self._claims.get(place)
-        if held is None or self._is_over(held):
-            held = self._claims[place] = claim
-        return held
-
-    def _is_over(self, claim: Claim) -> bool:
-        is_gone = claim.session_id not in self._heads or self._heads.has_expired(claim.session_id)
-        return is_gone and self.key_memory.is_old(claim.time)
+        return self._claims.keep(claim, self.key_memory)
 
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
         return self._histories[session_id].after(after, limit) if self._held(session_id) else []
@@ -115,23 +122,43 @@ class MemoryStore(Store):
     async def latest(self, session_id: str, count: int) -> list[bytes]:
         return self._histories[session_id].latest(count) if self._held(session_id) else []
 
+    async def ledger(self, session_id: str) -> Ledger | None:
+        return self._ledgers.held(session_id) if self._held(session_id) else None
+
+    async def save_ledger(self, save: LedgerSave) -> None:
+        session_id = save.ledger.session_id
+        self._expect(session_id)
+        if not save.is_done(self._ledgers.stamp(session_id)):
+            self._ledgers.take(save)
+            self._histories[session_id].replace(save.replaced)
+
+    async def contents(self, ledger: Ledger, pieces: Sequence[Piece]) -> list[memoryview]:
+        self._expect(ledger.session_id)
+        return await self._ledgers.contents(ledger, pieces)
+
+    async def due(self) -> list[Due]:
+        return self._ledgers.due()
+
+    async def now(self) -> float:
+        return time.time()
+
     async def sweep(self) -> int:
         dead = [session_id for session_id in self._heads if self._heads.has_expired(session_id)]
         for session_id in dead:
             self._remove(session_id)
-        over = [place for place, claim in self._claims.items() if self._is_over(claim)]
-        for place in over:
-            del self._claims[place]
-        self._created = {name: at for name, at in self._created.items() if not self.key_memory.is_old(at)}
-        return len(dead) + len(over)
+        return len(dead) + self._claims.sweep(self.key_memory)
 
     def _held(self, session_id: str) -> Stamp | None:
         """Return the stamp of a session that exists and has not expired."""
         label = self._heads.label(session_id)
         return None if label is None or label.expired else label.stamp
 
+    def _expect(self, session_id: str) -> None:
+        if self._held(session_id) is None:
+            raise VersionConflict(f"session {session_id} does not exist")
+
     def _remove(self, session_id: str) -> None:
-        for table in (self._heads, self._tenants, self._states, self._histories, self._keys):
+        for table in (self._heads, self._tenants, self._states, self._histories, self._keys, self._ledgers):
             table.pop(session_id, None)
 
     async def is_listed(self, tenant: str, session_id: str) -> bool:

@@ -1,10 +1,11 @@
 """The history of a session in memory."""
 
 import bisect
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from app.store.base import HistoryRow, Save
-from app.store.generation import Undone
+from app.store.generation import ReplacedRow
 
 
 class Row(NamedTuple):
@@ -22,19 +23,19 @@ class History:
         self._rows: list[Row] = []
 
     def take(self, save: Save, limit: int) -> None:
-        """Forget, mark and add rows as the save asks."""
+        """Forget, replace and add rows as the save asks."""
         if save.forget_after is not None:
             self.forget_after(save.forget_after)
-        if save.undone is not None:
-            self.replace(save.undone)
+        self.replace(save.replaced)
         if save.row:
             self.add(save.row, save.head.version, limit)
 
-    def replace(self, undone: Undone) -> None:
-        """Mark the row of a step that is undone, if it is kept."""
-        i = bisect.bisect_left(self._rows, (undone.step, undone.version))
-        if i < len(self._rows) and self._rows[i][:2] == (undone.step, undone.version):
-            self._rows[i] = Row(undone.step, undone.version, HistoryRow(undone.step, undone.marked))
+    def replace(self, rows: Iterable[ReplacedRow]) -> None:
+        """Replace those rows that are kept."""
+        for step, version, _, marked in rows:
+            i = bisect.bisect_left(self._rows, (step, version))
+            if i < len(self._rows) and self._rows[i][:2] == (step, version):
+                self._rows[i] = Row(step, version, HistoryRow(step, marked))
 
     def forget_after(self, step: int) -> None:
         """Remove the rows of later steps."""

@@ -5,38 +5,38 @@ the save. Each name is unique, and an existing piece is never written again: a s
 expiry on pieces in use. A large save leaves the pieces that it replaces to the next one (`redis_leftovers`).
 """
 
-import glob
 from collections.abc import Sequence
-from typing import Self, TypeVar
+from typing import Self
 
 from app.errors import StateDamaged
 from app.file_modes import loose
 from app.settings import Settings
-from app.store.base import Head, IncompatibleStore, Save, Stamp, Store, Unreadable, VersionConflict
-from app.store.envelope import decode, has_expired, peek
+from app.store import redis_deletion, redis_due
+from app.store.base import Head, Save, Store, Unreadable
+from app.store.envelope import decode, has_expired
 from app.store.keys import Claim
+from app.store.ledger import Due, Ledger, LedgerSave
+from app.store.piece import Piece
 from app.store.redis_claims import Claims
 from app.store.redis_client import Client, Refused
 from app.store.redis_format import mark_format
 from app.store.redis_index import Index
+from app.store.redis_ledgers import Ledgers
 from app.store.redis_names import (
     READY_KEY,
     TENANTS,
-    created_key,
     head_key,
     history_key,
     keys_key,
-    piece_key,
     piece_keys,
-    session_key,
 )
-from app.store.redis_saving import BATCH, RedisSaving, held, unlink
+from app.store.redis_pieces import batched
+from app.store.redis_saving import RedisSaving, held
+from app.store.stamp import Stamp, VersionConflict
 
 READY_MS = 60_000
 READY_SECONDS = 1.25
 """The time that a probe waits for Redis: less than the two seconds in which `/readyz` answers."""
-
-Item = TypeVar("Item")
 
 
 class RedisStore(Store):
@@ -46,6 +46,7 @@ class RedisStore(Store):
         self._redis = client
         self._index = Index(client)
         self._claims = Claims(client)
+        self._ledgers = Ledgers(client)
         self.history_limit = history_limit
 
     @classmethod
@@ -90,7 +91,7 @@ class RedisStore(Store):
     async def read(self, head: Head, into: memoryview) -> None:
         offset = 0
         try:
-            for pieces in _batched(head.pieces):
+            for pieces in batched(head.pieces):
                 found = await self._redis.ask(*(("GET", key) for key in piece_keys(head.session_id, pieces)))
                 for piece, data in zip(pieces, found, strict=True):
                     piece.verify(head.session_id, data)
@@ -119,6 +120,18 @@ class RedisStore(Store):
         (page,) = await self._redis.ask(("ZRANGE", history_key(session_id), -count, -1))
         return [member[32:] for member in page]
 
+    async def ledger(self, session_id: str) -> Ledger | None:
+        return await self._ledgers.read(session_id)
+
+    async def contents(self, ledger: Ledger, pieces: Sequence[Piece]) -> list[memoryview]:
+        return await self._ledgers.contents(ledger, pieces)
+
+    async def due(self) -> list[Due]:
+        return await redis_due.read(self._redis)
+
+    async def now(self) -> float:
+        return await redis_due.now(self._redis)
+
     # Writing
 
     def saving(self, session_id: str, token: str, previous: Head | None = None) -> RedisSaving:
@@ -127,33 +140,11 @@ class RedisStore(Store):
     async def save(self, save: Save) -> None:
         await self.saving(save.head.session_id, save.head.token, save.previous).save(save)
 
-    async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
-        while True:
-            (data,) = await self._redis.ask(("GET", head_key(session_id)))
-            if data is None or has_expired(data):
-                return False
-            if expected is not None and peek(session_id, data).stamp != expected:
-                raise VersionConflict(f"session {session_id} is no longer at {expected}")
-            try:
-                head = decode(session_id, data)
-                keys = [make(session_id) for make in (head_key, history_key, keys_key)]
-                keys += piece_keys(session_id, head.kept)
-                keys += (piece_key(session_id, name) for name in head.leftovers)
-            except (StateDamaged, IncompatibleStore):
-                head, keys = None, await self._scan(session_id)
-            if await unlink(self._redis, session_id, data, keys):
-                if head:
-                    await self._index.forget(head.tenant, [session_id])
-                return True
+    async def save_ledger(self, save: LedgerSave) -> None:
+        await self._ledgers.save(save)
 
-    async def _scan(self, session_id: str) -> list[str]:
-        """Return every key of a session whose head cannot be read."""
-        pattern, keys, cursor = glob.escape(session_key(session_id, "")) + "*", list[str](), 0
-        while True:
-            ((cursor, found),) = await self._redis.ask(("SCAN", cursor, "MATCH", pattern, "COUNT", 1000))
-            keys += [key.decode() for key in found if key.decode() != created_key(session_id)]
-            if int(cursor) == 0:
-                return keys
+    async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
+        return await redis_deletion.delete(self._redis, self._index, session_id, expected)
 
     async def used(self, session_id: str, digest: str) -> bytes | None:
         row: bytes | None
@@ -164,9 +155,9 @@ class RedisStore(Store):
         return await self._claims.keep(claim, self.key_memory)
 
     async def sweep(self) -> int:
-        """Remove what Redis does not: ids of sessions that have expired, and old claims."""
+        """Remove what Redis does not: ids of sessions that have expired, old claims, entries of gone ledgers."""
         (tenants,) = await self._redis.ask(("SMEMBERS", TENANTS))
-        swept = 0
+        swept = await redis_due.sweep(self._redis)
         for tenant in map(bytes.decode, tenants):
             swept += await self._index.sweep(tenant)
             swept += await self._claims.sweep(tenant, self.key_memory)
@@ -183,7 +174,3 @@ def _info(answer: bytes) -> dict[str, str]:
     """Return the values of an `INFO` answer, by name."""
     lines = answer.decode().splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)
-
-
-def _batched(items: Sequence[Item]) -> list[Sequence[Item]]:
-    return [items[start : start + BATCH] for start in range(0, len(items), BATCH)]

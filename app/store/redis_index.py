@@ -6,7 +6,7 @@ from app.store.base import Head, Unreadable
 from app.store.envelope import listed
 from app.store.redis_client import Client
 from app.store.redis_names import head_key, tenant_key
-from app.store.redis_saving import BATCH
+from app.store.redis_pieces import BATCH
 
 
 class Index:

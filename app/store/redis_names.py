@@ -5,10 +5,12 @@ optim:{<session>}:piece:<name>   string       a piece's bytes
 optim:{<session>}:history        sorted set   score: the step; member: step and version, 16 digits each, and the row
 optim:{<session>}:keys           hash         of each key that was used: digest → row, number → time and digest; and
                                               numbers → the first and the last of these
+optim:{<session>}:ledger         string       an envelope
 optim:{<session>}:created        string       for a day: the session of a claim was created
 optim:claims:<tenant>            hash         digest of a creation's key → claim
 optim:tenant:<tenant>            sorted set   the tenant's session ids, all of score 0; some may be gone
 optim:tenants                    set          the tenants that ever had a session
+optim:due                        sorted set   score: when a ledger is due; member: its session and token; some are gone
 optim:format                     string       the format's number
 optim:ready                      string       nothing; written to see that it can be
 """
@@ -18,6 +20,7 @@ from collections.abc import Iterable
 from app.store.piece import Piece
 
 TENANTS = "optim:tenants"
+DUE_KEY = "optim:due"
 FORMAT_KEY = "optim:format"
 READY_KEY = "optim:ready"
 
@@ -37,6 +40,10 @@ def history_key(session_id: str) -> str:
 
 def keys_key(session_id: str) -> str:
     return session_key(session_id, "keys")
+
+
+def ledger_key(session_id: str) -> str:
+    return session_key(session_id, "ledger")
 
 
 def created_key(session_id: str) -> str:

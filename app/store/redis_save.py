@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from app.store.base import Save
 from app.store.envelope import encode
-from app.store.generation import Undone
+from app.store.generation import ReplacedRow, Undone
 from app.store.keys import KeyMemory
 from app.store.piece import Piece
 from app.store.redis_client import Command
@@ -70,8 +70,12 @@ def _key_values(save: Save, memory: KeyMemory, left_ms: str | int) -> Command:
 def _undone_values(undone: Undone | None) -> Command:
     if undone is None:
         return ("", "", "", "", "")
-    members = (_member(undone.step, undone.version, body) for body in (undone.row, undone.marked))
-    return (undone.step, *members, *(undone.key or ("", "")))
+    return (*replaced_values(undone.row), *(undone.key or ("", "")))
+
+
+def replaced_values(row: ReplacedRow) -> Command:
+    """Return the step of a row to replace, its member and its new member."""
+    return (row.step, *(_member(row.step, row.version, body) for body in (row.row, row.marked)))
 
 
 def _member(step: int, version: int, body: bytes) -> bytes:

@@ -3,22 +3,23 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from app.errors import StateDamaged, StoreUnavailable
-from app.store.base import AlreadyCreated, Head, KeyUsed, Save, Saving, Stamp, Store, VersionConflict
-from app.store.envelope import LABEL_BYTES, decode, has_expired, peek
+from app.store import redis_due, redis_ledgers
+from app.store.base import AlreadyCreated, Head, KeyUsed, Save, Saving, Store
+from app.store.envelope import decode, has_expired, peek
 from app.store.piece import Part, Piece
 from app.store.redis_client import Client, Command, Refused, Upload
+from app.store.redis_ledgers import Ledgers, refuse
 from app.store.redis_leftovers import Leftovers
 from app.store.redis_names import TENANTS, head_key, piece_keys, tenant_key
+from app.store.redis_pieces import BATCH, put, unlink
 from app.store.redis_save import kept_pieces, saved_keys, saved_values
-from app.store.redis_scripts import SAVE, UNLINK
+from app.store.redis_scripts import SAVE, SAVE_BOTH
+from app.store.sealed import LABEL_BYTES
+from app.store.stamp import Stamp, VersionConflict
 
-BATCH = 16
-"""The most pieces, or heads, in one pipeline: a connection holds them in memory."""
-STAGED_MS = 3_600_000
-"""The time that a save may take, and after which the pieces of an interrupted one expire."""
 CONFLICTS: Mapping[bytes, tuple[type[VersionConflict], str]] = {
     b"conflict": (VersionConflict, ": the store does not hold what the change was made from"),
     b"used": (KeyUsed, ": the key was used before"),
@@ -37,6 +38,7 @@ class RedisSaving(Saving):
         self._loop = asyncio.get_running_loop()
         self._is_open = True
         self._leftovers = Leftovers(previous)
+        self._ledgers = Ledgers(client)
         self._written: dict[str, Piece] = {}
         self.upload: Upload | None = None
 
@@ -52,7 +54,7 @@ class RedisSaving(Saving):
 
     def _put_commands(self, part: Part) -> list[Command]:
         """Return the commands that free a leftover and write a piece in its place."""
-        return [*self._leftovers.free_next(), _set(self._session_id, part)]
+        return [*self._leftovers.free_next(), put(self._session_id, part)]
 
     def _end(self) -> tuple[dict[str, Piece], Upload | None]:
         """Take no more pieces; return those under way by name, and their upload. The second call returns none."""
@@ -70,7 +72,7 @@ class RedisSaving(Saving):
     async def save(self, save: Save) -> None:
         head = save.head
         written, upload = self._end()
-        rest = [part for part in save.fresh if part[0].name not in written]
+        rest = [part for part in save.all_fresh if part[0].name not in written]
         if upload is None and len(rest) > BATCH:
             if save.is_done(await held(self._redis, head.session_id)):
                 return
@@ -80,15 +82,24 @@ class RedisSaving(Saving):
         except Refused:
             await self._take_back(save)
             raise
+        if outcome != b"done":
+            await self._refuse(save, outcome)
+        if save.ledger:
+            await self._ledgers.forget_previous(save.ledger)
+
+    async def _refuse(self, save: Save, outcome: Any) -> NoReturn:
+        """Remove what the save wrote, and raise the error for the script's refusal."""
         if outcome in CONFLICTS:
             await self._take_back(save)
             kind, message = CONFLICTS[outcome]
-            raise kind(f"session {head.session_id}{message}")
-        if outcome != b"done":
-            lost = kept_pieces(save)[outcome]
-            if save.previous and lost in save.previous.kept:
-                lost.verify(head.session_id, None)
-            raise StoreUnavailable(f"session {head.session_id}: piece {lost.name} expired before the save was done")
+            raise kind(f"session {save.head.session_id}{message}")
+        if save.ledger and outcome == b"lost":
+            await self._take_back(save)
+            refuse(save.ledger, outcome)
+        lost = kept_pieces(save)[outcome]
+        if save.previous and lost in save.previous.kept:
+            lost.verify(save.head.session_id, None)
+        raise StoreUnavailable(f"session {save.head.session_id}: piece {lost.name} expired before the save was done")
 
     async def _run(self, save: Save, rest: Sequence[Part], upload: Upload | None) -> Any:
         """Send the rest of the pieces, free the other leftovers, then send the script; return its answer.
@@ -99,8 +110,12 @@ class RedisSaving(Saving):
         index = [] if save.previous else [("ZADD", tenant_key(head.tenant), 0, head.session_id)]
         pieces = [command for part in rest for command in self._put_commands(part)]
         before = [*pieces, *self._leftovers.free_rest(), *index, *(("SADD", TENANTS, head.tenant) for _ in index)]
-        values = saved_values(save, self._store.history_limit, self._store.key_memory)
-        return await self._redis.run(SAVE, saved_keys(save), values, before, index, upload)
+        keys, values = saved_keys(save), saved_values(save, self._store.history_limit, self._store.key_memory)
+        if save.ledger is None:
+            return await self._redis.run(SAVE, keys, values, before, index, upload)
+        due, more_keys, more_values = redis_due.added(save.ledger.ledger), *redis_ledgers.saved(save.ledger)
+        keys, values = [*keys, *more_keys], (*values, *more_values, len(more_keys), len(more_values))
+        return await self._redis.run(SAVE_BOTH, keys, values, [*before, *due], [*index, *due], upload)
 
     async def _take_back(self, save: Save) -> None:
         """Remove the fresh pieces of a failed save, except those that a head names; the others will expire."""
@@ -111,22 +126,13 @@ class RedisSaving(Saving):
                 (data,) = await self._redis.ask(("GET", head_key(session_id)))
                 named = decode(session_id, data).kept if data else ()
                 leftover = [piece for piece, _ in save.fresh if piece not in named]
-                unlinked = await unlink(self._redis, session_id, data, piece_keys(session_id, leftover))
+                held = {head_key(session_id): data}
+                unlinked = await unlink(self._redis, held, piece_keys(session_id, leftover))
+        if save.ledger:
+            await self._ledgers.take_back(save.ledger)
 
 
 async def held(client: Client, session_id: str) -> Stamp | None:
     """Return the stamp of a session that exists and has not expired."""
     (start,) = await client.ask(("GETRANGE", head_key(session_id), 0, LABEL_BYTES - 1))
     return peek(session_id, start).stamp if start and not has_expired(start) else None
-
-
-async def unlink(client: Client, session_id: str, data: bytes | None, keys: Sequence[str]) -> bool:
-    """Unlink the keys if the head still is `data`; return whether it was."""
-    outcome = await client.run(UNLINK, [head_key(session_id), *keys], [(data or b"")[:LABEL_BYTES]])
-    return bool(outcome == b"done")
-
-
-def _set(session_id: str, part: Part) -> Command:
-    """Return the command that writes a piece. Sent twice it does no harm: no other piece has this name."""
-    (key,) = piece_keys(session_id, [part[0]])
-    return ("SET", key, part[1], "NX", "PX", STAGED_MS)

@@ -21,8 +21,19 @@ class Script:
         object.__setattr__(self, "sha", hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest())
 
 
-SAVE = Script(
-    """
+_FUNCTIONS = """
+local function label(key)  -- the version and the token of a head or a ledger
+  return string.match(redis.call('GETRANGE', key, 0, 255), '^%S+ %S+ (%S+) (%S+)')
+end
+local function replace(history, step, member, marked)
+  if redis.call('ZREM', history, member) == 1 then redis.call('ZADD', history, step, marked) end
+end
+local function keep(key, left)  -- for the milliseconds that the head has left
+  if left == -1 then redis.call('PERSIST', key) else redis.call('PEXPIRE', key, math.max(left, 0)) end
+end
+"""
+
+_HEAD_CHECKS = """
 -- KEYS: head, history, used keys, the mark that a claim's session was created, the pieces that the new head keeps, the
 --       obsolete pieces
 -- ARGV: 1 token of the save  2 version and 3 token that the store must hold, or two empty strings  4 head
@@ -33,7 +44,7 @@ SAVE = Script(
 --       17 step, 18 member and 19 new member of an undone step's row, 20 digest and 21 new row of its key; or empty
 --       22 number of the pieces that must be there, the first ones: others are of earlier generations
 --       23… the digest and the row of each key that is used up
-local version, token = string.match(redis.call('GETRANGE', KEYS[1], 0, 255), '^%S+ %S+ (%S+) (%S+)')
+local version, token = label(KEYS[1])
 if token == ARGV[1] then return 'done' end
 if (version or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then return 'conflict' end
 if ARGV[11] ~= '' and redis.call('EXISTS', KEYS[4]) == 1 then return 'created' end
@@ -47,12 +58,12 @@ local last = 4 + tonumber(ARGV[5])
 for i = 5, 4 + tonumber(ARGV[22]) do
   if redis.call('EXISTS', KEYS[i]) == 0 then return i - 5 end
 end
+"""
+_HEAD_WRITES = """
 redis.call('SET', KEYS[1], ARGV[4])
 if ARGV[7] ~= '' then redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. ARGV[7], '+inf') end
 if ARGV[8] ~= '' then redis.call('ZADD', KEYS[2], ARGV[8], ARGV[9]) end
-if ARGV[17] ~= '' and redis.call('ZREM', KEYS[2], ARGV[18]) == 1 then
-  redis.call('ZADD', KEYS[2], ARGV[17], ARGV[19])
-end
+if ARGV[17] ~= '' then replace(KEYS[2], ARGV[17], ARGV[18], ARGV[19]) end
 if ARGV[20] ~= '' and redis.call('HGET', KEYS[3], ARGV[20]) then redis.call('HSET', KEYS[3], ARGV[20], ARGV[21]) end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[10]))
 if ARGV[11] ~= '' then redis.call('SET', KEYS[4], ARGV[12], 'PX', ARGV[11]) end
@@ -81,8 +92,81 @@ for i = ARGV[6] == '-' and 5 or 1, last do
   elseif ARGV[6] == '-' or ARGV[6] == '' then redis.call('PERSIST', KEYS[i])
   else redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
 end
-return 'done'
 """.replace("TRIMMED", str(TRIMMED))
+
+_LEDGER_KEPT = """
+if ARGV[6] ~= '-' then  -- the time to live may be another one now: the ledger and its pieces have it too
+  local own = string.sub(KEYS[1], 1, -5)  -- the names of the session's keys, up to "head"
+  local ledger = redis.call('GET', own .. 'ledger')
+  if ledger then
+    local left = redis.call('PTTL', KEYS[1])
+    keep(own .. 'ledger', left)
+    pcall(function()  -- the pieces of a damaged one go their own way
+      for _, piece in ipairs(cjson.decode(string.match(ledger, '\\n([^\\n]*)')).pieces) do
+        keep(own .. 'piece:' .. piece[1], left)
+      end
+    end)
+  end
+end
+"""
+
+_LEDGER_CHECKS = """
+-- ledger_keys: 1 head  2 ledger  3 history  4… its new pieces, then its obsolete ones
+-- ledger_values: 1 token of the save  2 version and 3 token that the store must hold, or two empty strings  4 ledger
+--                5 number of its new pieces  6… step, member and new member of each row of the history to replace
+local last_new = 3 + tonumber(ledger_values[5])
+local held_version, held_token = label(ledger_keys[2])
+if ledger_values[2] == '' and redis.call('EXISTS', ledger_keys[2]) == 1 then return 'conflict' end
+if (held_version or '') ~= ledger_values[2] or (held_token or '') ~= ledger_values[3] then return 'conflict' end
+for i = 4, last_new do
+  if redis.call('EXISTS', ledger_keys[i]) == 0 then return 'lost' end
+end
+"""
+_LEDGER_WRITES = """
+redis.call('SET', ledger_keys[2], ledger_values[4])
+for i = 6, #ledger_values, 3 do
+  replace(ledger_keys[3], ledger_values[i], ledger_values[i + 1], ledger_values[i + 2])
+end
+for i = last_new + 1, #ledger_keys do redis.call('UNLINK', ledger_keys[i]) end
+local left = redis.call('PTTL', ledger_keys[1])
+keep(ledger_keys[2], left)
+for i = 4, last_new do keep(ledger_keys[i], left) end
+"""
+_DONE = "return 'done'"
+
+SAVE = Script(_FUNCTIONS + _HEAD_CHECKS + _HEAD_WRITES + _LEDGER_KEPT + _DONE)
+
+SAVE_LEDGER = Script(
+    _FUNCTIONS
+    + """
+local ledger_keys, ledger_values = KEYS, ARGV
+local _, token = label(KEYS[2])
+if redis.call('EXISTS', KEYS[1]) == 0 then return 'conflict' end
+if token == ARGV[1] then return 'done' end
+"""
+    + _LEDGER_CHECKS
+    + _LEDGER_WRITES
+    + _DONE
+)
+
+SAVE_BOTH = Script(
+    _FUNCTIONS
+    + """
+-- KEYS, ARGV: those of the head, then those of the ledger    ARGV, at the end: the numbers of the latter
+local function taken(list, count)  -- off the end of the list
+  local last = {}
+  for i = count, 1, -1 do last[i] = table.remove(list) end
+  return last
+end
+local counts = taken(ARGV, 2)
+local ledger_keys, ledger_values = taken(KEYS, tonumber(counts[1])), taken(ARGV, tonumber(counts[2]))
+"""
+    + _HEAD_CHECKS
+    + _LEDGER_CHECKS
+    + _HEAD_WRITES
+    + _LEDGER_WRITES
+    + _LEDGER_KEPT
+    + _DONE
 )
 
 CLAIM = Script("""
@@ -94,9 +178,11 @@ return ARGV[2]
 """)
 
 UNLINK = Script("""
--- KEYS: head, then what to unlink    ARGV: how the head must begin, empty where there must be none
-if redis.call('GETRANGE', KEYS[1], 0, 255) ~= ARGV[1] then return 'conflict' end
-for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
+-- KEYS: heads and ledgers, then what to unlink    ARGV: how each of the former must begin, empty: there must be none
+for i = 1, #ARGV do
+  if redis.call('GETRANGE', KEYS[i], 0, 255) ~= ARGV[i] then return 'conflict' end
+end
+for i = #ARGV + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
 return 'done'
 """)
 

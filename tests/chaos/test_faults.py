@@ -11,7 +11,7 @@ from typing import TypeAlias
 import httpx2
 import pytest
 
-from app.store import lmdb_save
+from app.store import lmdb_staging
 from tests.chaos.faulty_store import Fault, FaultyStore, faulty_store
 from tests.chaos.trial import Trial
 from tests.chaos.victim import is_killed
@@ -33,7 +33,7 @@ async def store(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, redis_url: str, tmp_path: Path
 ) -> AsyncIterator[FaultyStore]:
     """Open each durable store in turn, with a place for a fault. A sweep removes leftovers at once."""
-    monkeypatch.setattr(lmdb_save, "STAGED_SECONDS", 0.0)
+    monkeypatch.setattr(lmdb_staging, "STAGED_SECONDS", 0.0)
     async with faulty_store(STORES[request.param](tmp_path, lambda: redis_url)) as store:
         yield store
 

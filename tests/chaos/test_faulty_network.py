@@ -20,7 +20,7 @@ from app.settings import Settings
 from app.store import open_store
 from app.store.redis_client import Client as RedisClient
 from app.store.redis_names import piece_keys, session_key
-from app.store.redis_saving import STAGED_MS
+from app.store.redis_pieces import STAGED_MS
 from app.store.redis_scripts import SAVE
 from tests.chaos.fault_proxy import Fault, FaultProxy, Kind, Side
 from tests.chaos.trial import Trial

@@ -4,8 +4,9 @@ import asyncio
 import re
 from dataclasses import replace
 
-from app.store.base import Head, Save, VersionConflict
+from app.store.base import Head, Save
 from app.store.memory import MemoryStore
+from app.store.stamp import VersionConflict
 
 
 class FailingStore(MemoryStore):

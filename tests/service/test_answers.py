@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
-from app.store.base import Head, Save, Unreadable, VersionConflict
+from app.store.base import Head, Save, Unreadable
 from app.store.memory import MemoryStore
+from app.store.stamp import VersionConflict
 from tests.bodies import encode
 from tests.service.calls import SAFETENSORS, create, problem, serving, stepped
 from tests.service.test_openapi import CONTRACT, JSON, OPERATIONS, check_answer

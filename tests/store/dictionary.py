@@ -41,8 +41,8 @@ class Dictionary(dict[str, Session]):
         old = self[name] if change.previous else Session(change.head, b"")
         rows = [row for row in old.rows if change.forget_after is None or row[0] <= change.forget_after]
         if change.undone:
-            marked = change.undone.step, change.undone.marked
-            rows = [marked if row == (change.undone.step, change.undone.row) else row for row in rows]
+            step, _, body, marked = change.undone.row
+            rows = [(step, marked) if row == (step, body) else row for row in rows]
         rows += [(change.row.step, change.row.body)] if change.row else []
         rows.sort(key=lambda row: row[0])
         keys = old.keys + [key for key in self._keys if used(key) in change.used]

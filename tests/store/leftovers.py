@@ -3,7 +3,7 @@
 from app.store.base import Head, Store
 from app.store.redis_leftovers import LEFT_MS
 from app.store.redis_names import piece_key
-from app.store.redis_saving import STAGED_MS
+from app.store.redis_pieces import STAGED_MS
 from tests.store.changes import row, saved, state_of
 from tests.store.places import RedisPlace
 

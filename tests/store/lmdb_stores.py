@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from app.settings import Settings
-from app.store import lmdb_save, open_store
+from app.store import lmdb_staging, open_store
 from app.store.base import Save, Store
 from app.store.lmdb import LmdbStore
 from tests.reaper import tied
@@ -34,5 +34,5 @@ async def stage(store: LmdbStore, change: Save, pieces: int) -> None:
     head = change.head
     for part in change.fresh[:pieces]:
         await store.file.write(
-            lambda txn, part=part: lmdb_save.stage(txn, store.file.tables, head.session_id, head.token, part)
+            lambda txn, part=part: lmdb_staging.stage(txn, store.file.tables, head.session_id, head.token, part)
         )

@@ -16,7 +16,7 @@ from app.store.base import Store
 from app.store.lmdb import LmdbStore
 from app.store.lmdb_rows import digest
 from app.store.memory import MemoryStore
-from app.store.redis_names import head_key, session_key
+from app.store.redis_names import head_key, ledger_key, session_key
 from tests import redis_user
 
 
@@ -44,10 +44,16 @@ class MemoryPlace(Place):
     store: MemoryStore
 
     async def pieces(self, session_id: str) -> dict[str, bytes]:
-        return dict(self.store._states[session_id].by_name) if session_id in self.store._states else {}
+        return {name: bytes(data) for views in self._views(session_id) for name, data in views.items()}
+
+    def _views(self, session_id: str) -> list[dict[str, Any]]:
+        """Return the views of the state, and those of the ledger."""
+        states, ledgers = self.store._states, self.store._ledgers
+        own = [states[session_id].by_name] if session_id in states else []
+        return own + ([ledgers[session_id][1]] if session_id in ledgers else [])
 
     async def put_piece(self, session_id: str, name: str, data: bytes | None) -> None:
-        pieces = self.store._states[session_id].by_name
+        pieces = next(views for views in self._views(session_id) if name in views)
         del pieces[name]
         if data is not None:
             pieces[name] = data
@@ -59,7 +65,17 @@ class MemoryPlace(Place):
         self.store._heads[session_id] = data
 
 
-class LmdbPlace(Place):
+class DurablePlace(Place):
+    """The place of a store that has bytes of a ledger."""
+
+    @abstractmethod
+    async def ledger(self, session_id: str) -> bytes: ...
+
+    @abstractmethod
+    async def put_ledger(self, session_id: str, data: bytes) -> None: ...
+
+
+class LmdbPlace(DurablePlace):
     store: LmdbStore
 
     async def pieces(self, session_id: str) -> dict[str, bytes]:
@@ -78,6 +94,13 @@ class LmdbPlace(Place):
     async def put_head(self, session_id: str, data: bytes) -> None:
         await self._write(lambda txn: txn.put(digest(session_id), data, db=self.store.file.tables.heads))
 
+    async def ledger(self, session_id: str) -> bytes:
+        with self.store.file.environment.begin() as txn:
+            return txn.get(digest(session_id), b"", db=self.store.file.tables.ledgers)
+
+    async def put_ledger(self, session_id: str, data: bytes) -> None:
+        await self._write(lambda txn: txn.put(digest(session_id), data, db=self.store.file.tables.ledgers))
+
     async def _write(self, job: Any) -> None:
         def write() -> None:
             with self.store.file.environment.begin(write=True) as txn:
@@ -86,7 +109,7 @@ class LmdbPlace(Place):
         await asyncio.to_thread(write)
 
 
-class RedisPlace(Place):
+class RedisPlace(DurablePlace):
     def __init__(self, url: str, store: Any) -> None:
         super().__init__(url, store)
         self.client = redis.Redis.from_url(redis_user.admin_s(url), retry=Retry(NoBackoff(), 0), protocol=2)
@@ -110,6 +133,12 @@ class RedisPlace(Place):
 
     async def put_head(self, session_id: str, data: bytes) -> None:
         self.client.set(head_key(session_id), data, keepttl=True)
+
+    async def ledger(self, session_id: str) -> bytes:
+        return self._get(ledger_key(session_id))
+
+    async def put_ledger(self, session_id: str, data: bytes) -> None:
+        self.client.set(ledger_key(session_id), data, keepttl=True)
 
 
 PLACES: dict[str, type[Any]] = {"memory": MemoryPlace, "lmdb": LmdbPlace, "redis": RedisPlace}

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.store.base import Save, Stamp, VersionConflict, new_token
+from app.store.base import Save, new_token
+from app.store.stamp import Stamp, VersionConflict
 from tests.store.changes import change_of
 
 

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import StateDamaged
-from app.store.base import Head, Stamp
+from app.store.base import Head
 from app.store.block_sums import sum_of
-from app.store.envelope import HEAD_FORMAT, LABEL_BYTES, PLAIN_HEAD_FORMAT, decode, encode, has_expired, peek
+from app.store.envelope import HEAD_FORMAT, PLAIN_HEAD_FORMAT, decode, encode, has_expired, peek
 from app.store.generation import Generation
 from app.store.piece import Piece, checksum_of
+from app.store.sealed import LABEL_BYTES
+from app.store.stamp import Stamp
 
 texts = st.text(max_size=40)
 pieces = st.builds(Piece, name=texts, size=st.integers(0, 1 << 40), checksum=texts)

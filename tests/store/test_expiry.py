@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from app.store.base import Store, VersionConflict
+from app.store.base import Store
+from app.store.stamp import VersionConflict
 from tests.store.changes import DAY, change_of, row, saved, state_of
 from tests.store.places import Place
 

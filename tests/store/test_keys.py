@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from app.store.base import Head, KeyUsed, Store, VersionConflict
+from app.store.base import Head, KeyUsed, Store
 from app.store.keys import KeyMemory, key_digest
+from app.store.stamp import VersionConflict
 from tests.store.changes import DAY, change_of, row, saved, state_of, used
 from tests.store.places import Place, second_store
 

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from app.store.base import Store, VersionConflict
+from app.store.base import Store
+from app.store.stamp import VersionConflict
 from tests.store.changes import change_of, row, saved, state_of
 from tests.store.places import Place, second_store
 from tests.store.savings import begun, settled

@@ -3,9 +3,9 @@
 import pytest
 
 from app.errors import StoreUnavailable
-from app.store import lmdb_save
-from app.store.base import VersionConflict
+from app.store import lmdb_save, lmdb_staging
 from app.store.keys import KeyMemory
+from app.store.stamp import VersionConflict
 from tests.store.changes import change_of, saved, state_of
 from tests.store.lmdb_stores import stage
 from tests.store.places import LmdbPlace
@@ -21,7 +21,7 @@ async def test_a_save_with_swept_pieces_is_refused_whole(
     head = await saved(store)
     change = change_of(head, [b"three", b"four"])
     await stage(store, change, 1)
-    monkeypatch.setattr(lmdb_save, "STAGED_SECONDS", 0.0)
+    monkeypatch.setattr(lmdb_staging, "STAGED_SECONDS", 0.0)
     await store.sweep()
     names = [change.head.pieces[0].name]
     with pytest.raises(StoreUnavailable, match="send it again"):

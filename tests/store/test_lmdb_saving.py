@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import StoreUnavailable
 from app.store import lmdb_file
-from app.store.base import VersionConflict
+from app.store.stamp import VersionConflict
 from tests.store.changes import change_of, row, saved, state_of
 from tests.store.places import LmdbPlace, place_at
 from tests.store.savings import settled, written_and_refused

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store import lmdb_save
+from app.store import lmdb_staging
 from tests.store.changes import change_of, saved, state_of
 from tests.store.lmdb_stores import another_process, kill, stage
 from tests.store.places import LmdbPlace
@@ -20,7 +20,7 @@ async def test_staged_pieces_are_invisible_and_swept_when_old(
     assert await state_of(store, head) == b"onetwo"
     assert await store.sweep() == 0
     assert len(await lmdb_place.pieces("session-1")) == 3
-    monkeypatch.setattr(lmdb_save, "STAGED_SECONDS", 0.0)
+    monkeypatch.setattr(lmdb_staging, "STAGED_SECONDS", 0.0)
     assert await store.sweep() == 1
     assert set(await lmdb_place.pieces("session-1")) == {piece.name for piece in head.pieces}
 

@@ -21,9 +21,10 @@ from hypothesis.stateful import (
 
 from app.settings import Settings
 from app.store import open_store
-from app.store.base import HistoryRow, Save, Store, VersionConflict
-from app.store.generation import Undone
+from app.store.base import HistoryRow, Save, Store
+from app.store.generation import ReplacedRow, Undone
 from app.store.keys import KeyMemory, key_digest
+from app.store.stamp import VersionConflict
 from tests.chaos.trial import Trial
 from tests.store.changes import DAY, change_of, state_of, undoing, used
 from tests.store.dictionary import Dictionary
@@ -106,7 +107,8 @@ class AllStores(RuleBasedStateMachine):
         generation = held.head.earlier[0]
         row, undone = self.steps[generation.version, generation.document.name.split("-")[1]]
         step, body = (row.step, row.body) if row else (0, b"no row")
-        trace = Undone(step, generation.version, body, b"undone " + body, used(undone, "undone") if undone else None)
+        marked = ReplacedRow(step, generation.version, body, b"undone " + body)
+        trace = Undone(marked, used(undone, "undone") if undone else None)
         change = undoing(held.head, held.earlier[0], trace, used=(used(key),) if key else ())
         self.trial.tried["undone steps"] += self.save(change, held.earlier[0], refused=key in held.keys)
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.store.base import VersionConflict
 from app.store.memory import MemoryStore
+from app.store.stamp import VersionConflict
 from tests.store.changes import change_of, saved
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import Settings
-from app.store import lmdb_save, open_store
+from app.store import lmdb_staging, open_store
 from tests.store import writer
 from tests.store.changes import saved, state_of
 from tests.store.places import place_at
@@ -56,7 +56,7 @@ async def test_a_killed_writers_staged_pieces_are_swept(tmp_path: Path, monkeypa
     process = writer.start(place.url, "killed", 70)
     await asyncio.to_thread(_killed_after, process, 1, random.uniform(0.03, 0.1))
     async with place.store as store:
-        monkeypatch.setattr(lmdb_save, "STAGED_SECONDS", 0.0)
+        monkeypatch.setattr(lmdb_staging, "STAGED_SECONDS", 0.0)
         await store.sweep()
         head = await store.load("killed")
         assert head

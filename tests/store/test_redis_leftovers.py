@@ -11,10 +11,11 @@ from redis import Redis
 from app.errors import StoreUnavailable
 from app.settings import Settings
 from app.store import open_store, redis_leftovers
-from app.store.base import Head, Save, Store, VersionConflict
+from app.store.base import Head, Save, Store
 from app.store.piece import Piece
 from app.store.redis_leftovers import AHEAD, LEFT_BYTES, left
 from app.store.redis_names import piece_key
+from app.store.stamp import VersionConflict
 from tests.chaos.fault_proxy import FaultProxy
 from tests.chaos.faulty_store import Fault, FaultyRedis, faulty_store
 from tests.servers import RedisServer

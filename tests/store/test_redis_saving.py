@@ -10,9 +10,9 @@ from redis import Redis
 
 from app.errors import StateDamaged, StoreUnavailable
 from app.settings import Settings
-from app.store import open_store, redis_saving
-from app.store.base import VersionConflict
+from app.store import open_store, redis_pieces
 from app.store.redis_names import history_key, piece_keys
+from app.store.stamp import VersionConflict
 from tests import redis_user
 from tests.chaos.fault_proxy import FaultProxy
 from tests.servers import RedisServer
@@ -26,7 +26,7 @@ MIB = 1 << 20
 async def test_a_piece_expires_until_a_save_takes_it(redis_place: RedisPlace, redis: Redis) -> None:
     change = change_of(None)
     key = f"optim:{{session-1}}:piece:{change.head.pieces[0].name}"
-    redis.set(key, b"one", px=redis_saving.STAGED_MS)
+    redis.set(key, b"one", px=redis_pieces.STAGED_MS)
     await redis_place.store.save(change)
     assert redis.pttl(key) == -1
     assert await state_of(redis_place.store, change.head) == b"onetwo"
@@ -47,7 +47,7 @@ async def test_a_save_that_takes_too_long_is_refused_whole(
     redis_place: RedisPlace, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = await saved(redis_place.store)
-    monkeypatch.setattr(redis_saving, "STAGED_MS", 1)
+    monkeypatch.setattr(redis_pieces, "STAGED_MS", 1)
     with pytest.raises(StoreUnavailable, match="expired before the save was done"):
         await saved(redis_place.store, head, [b"%d" % i * MIB for i in range(20)], row=row(1))
     assert await redis_place.store.load("session-1") == head
@@ -188,5 +188,5 @@ async def test_a_piece_written_to_redis_expires(redis_url: str) -> None:
             await saving.upload.finish(("GET", "optim:none"))  # type: ignore[attr-defined]
             client = Redis.from_url(redis_user.admin_s(redis_url))
             keys = piece_keys("session-1", [piece for piece, _ in change.fresh])
-            assert all(0 < client.pttl(key) <= redis_saving.STAGED_MS for key in keys)
+            assert all(0 < client.pttl(key) <= redis_pieces.STAGED_MS for key in keys)
             client.close()

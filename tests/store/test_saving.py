@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from app.store.base import Save, Stamp, Store, VersionConflict, new_token
+from app.store.base import Save, Store, new_token
 from app.store.piece import PIECE_BYTES, cut
+from app.store.stamp import Stamp, VersionConflict
 from tests.store.changes import DAY, change_of, row, saved, state_of
 from tests.store.places import Place, second_store
 

@@ -13,7 +13,7 @@ import uvloop
 
 from app.settings import Settings
 from app.store import open_store
-from app.store.base import VersionConflict
+from app.store.stamp import VersionConflict
 from tests.reaper import tied
 from tests.store.changes import change_of, row
 
