@@ -40,7 +40,7 @@ def fork(source: Loaded, session_id: str, beside: Mapping[str, Any], room: Room,
     """
     old, now = source.session, time.time()
     applied = old.applied and replace(old.applied, key=None, body="")
-    own = {"id": session_id, "created_at": now, "updated_at": now, "undo": 0, "rewinds": 0}
+    own = {"id": session_id, "created_at": now, "updated_at": now, "undo": 0, "rewinds": 0, "workers": None}
     session = old.after(**own, applied=applied, skipped=None, old_keys={}, **beside)
     return _created(session, source.state, room, claimed=claimed)
 

@@ -135,6 +135,42 @@ class SessionBusy(ServiceError):
     status, code, title, retry_after, should_retry = 409, "session_busy", "The session is busy", 1, True
 
 
+class RoundClosed(ServiceError):
+    """A contribution to a round that is a step by now; `fate` and `reason` say what became of the contribution."""
+
+    status, code, title, should_retry = 409, "round_closed", "The round is closed", False
+
+
+class RoundOpen(ServiceError):
+    """A change of what the contributions that wait in the open round were checked against."""
+
+    status, code, title = 409, "round_open", "Contributions wait in the open round"
+
+
+class NoQuorum(ServiceError):
+    """A round that is to be closed with fewer contributions than its quorum."""
+
+    status, code, title = 409, "no_quorum", "The round has no quorum"
+
+
+class WorkerFenced(ServiceError):
+    """A worker with an epoch that is not its present one: it left, never joined, or another process has joined."""
+
+    status, code, title, should_retry = 409, "worker_fenced", "Not the worker's present epoch", False
+
+
+class WorkersOnly(ServiceError):
+    """A call that is not for a session with these `workers`, such as a plain step."""
+
+    status, code, title, should_retry = 409, "workers_only", "The session is for workers", False
+
+
+class Stale(ServiceError):
+    """A contribution that was computed from parameters of too many steps ago."""
+
+    status, code, title, should_retry = 409, "stale", "The contribution is too stale", False
+
+
 class PreconditionFailed(ServiceError):
     """An `If-Match` that does not name the session's present state; nothing was changed."""
 
@@ -181,6 +217,12 @@ class IdempotencyMismatch(ServiceError):
     """An idempotency key that came again with another request."""
 
     status, code, title = 422, "idempotency_mismatch", "This idempotency key belongs to another request"
+
+
+class ContributionMismatch(ServiceError):
+    """A contribution at a place that has another one."""
+
+    status, code, title = 422, "contribution_mismatch", "This place has another contribution"
 
 
 class InvalidState(ServiceError):

@@ -19,6 +19,7 @@ from app.step import KeptAnswer
 from app.store.base import Head
 from app.store.block_sums import Blocks
 from app.store.piece import Piece
+from app.workers import WorkerSettings, read_workers, write_workers
 from optim_engine import Config, InvalidConfig, Layout, State
 from optim_engine.arrays import COMPUTE_DTYPES
 from optim_engine.fields import custom, integer, named, setting, settings_of
@@ -73,6 +74,11 @@ class Session:
     created_at: float
     updated_at: float
     undo: int = setting("The number of steps that can be undone.", integer(0, at_least=0, at_most=MOST_UNDO))
+    workers: WorkerSettings | None = setting(
+        "Several workers for one session, in rounds or asynchronously. Needs `hold_params`.",
+        custom(None, read_workers, {}),
+        changeable=True,
+    )
     ttl_seconds: float | None = setting(
         "Seconds after its last change until the session expires.",
         custom(None, _read_ttl, {"type": ["number", "null"], "exclusiveMinimum": 0}),
@@ -116,8 +122,8 @@ class Session:
         return bool(self.config.lazy_groups)
 
     def beside(self) -> dict[str, Any]:
-        """Return the settings that are not in `config`."""
-        return {name: getattr(self, name) for name in BESIDE}
+        """Return the settings that are not in `config`, as JSON has them."""
+        return {name: getattr(self, name) for name in BESIDE} | {"workers": write_workers(self.workers)}
 
     def check_holds(self) -> None:
         """Raise `InvalidSession` unless the session holds parameters."""

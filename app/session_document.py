@@ -19,9 +19,12 @@ from app.session import BESIDE, DTYPES, Listed, Session
 from app.step import KeptAnswer
 from app.store.base import Head, IncompatibleStore
 from app.store.formats import expect_format
+from app.workers import WorkerSettings, read_workers
 from optim_engine import Config, EngineError, Entry, Layout, Spec
 
-DOCUMENT_FORMAT = 3
+DOCUMENT_FORMAT = 4
+"""The format number of the document of a session for workers, whose state a version without them would step."""
+UNDO_DOCUMENT_FORMAT = 3
 """The format number of the document of a session that can undo steps, which a version without undo would forget."""
 PLAIN_DOCUMENT_FORMAT = 2
 """The format number of all other documents."""
@@ -31,13 +34,15 @@ def write_document(session: Session) -> bytes:
     """Return the session as the store keeps it."""
     beside = session.beside()
     undo = {"undo": beside.pop("undo"), "rewinds": session.rewinds}
+    workers = {"workers": beside.pop("workers")}
     document = {
-        "format": DOCUMENT_FORMAT if session.undo else PLAIN_DOCUMENT_FORMAT,
+        "format": _format_of(session),
         "config": written_config(session.config).config,
         "created_at": session.created_at,
         "updated_at": session.updated_at,
         **beside,
         **(undo if session.undo else {}),
+        **(workers if session.workers else {}),
         "step": session.step,
         "skipped_steps": session.skipped_steps,
         "tensors": written_tensors(session.layout, session.counts),
@@ -48,6 +53,12 @@ def write_document(session: Session) -> bytes:
         "notes": session.notes,
     }
     return orjson.dumps(document)
+
+
+def _format_of(session: Session) -> int:
+    if session.workers:
+        return DOCUMENT_FORMAT
+    return UNDO_DOCUMENT_FORMAT if session.undo else PLAIN_DOCUMENT_FORMAT
 
 
 def read_document(head: Head) -> Session:
@@ -84,7 +95,8 @@ def _read_session(head: Head, document: Any, layout: Layout, counts: Mapping[str
         config=_read_config(head, document["config"]),
         created_at=document["created_at"],
         updated_at=document["updated_at"],
-        **{name: document.get(name, row.default) for name, row in BESIDE.items()},
+        **{name: document.get(name, row.default) for name, row in BESIDE.items()}
+        | {"workers": _read_workers(head, document.get("workers"))},
         step=document["step"],
         skipped_steps=document["skipped_steps"],
         rewinds=document.get("rewinds", 0),
@@ -100,8 +112,19 @@ def _read_session(head: Head, document: Any, layout: Layout, counts: Mapping[str
 
 
 def _read_config(head: Head, settings: Mapping[str, Any]) -> Config:
-    try:
+    with _known_settings(head):
         return Config.parse(**settings)
+
+
+def _read_workers(head: Head, settings: Mapping[str, Any] | None) -> WorkerSettings | None:
+    with _known_settings(head):
+        return read_workers("workers", settings)
+
+
+@contextmanager
+def _known_settings(head: Head) -> Iterator[None]:
+    try:
+        yield
     except (TypeError, EngineError) as error:
         raise IncompatibleStore(
             f"session {head.session_id} has settings that this version cannot read ({error}); run the version that "

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from app import changes, generations
+from app import changes, generations, rounds
 from app.change import Change
 from app.compute import TENSOR_BYTES, Compute
 from app.errors import StateDamaged
@@ -156,6 +156,8 @@ class Sessions(Creating):
 
         async def make(head: Head, old: Session) -> Change:
             old.check_holds()
+            if old.layout.entries:
+                rounds.check_no_workers(old.workers, None, "no parameters were put")
             state = (await self._records.with_state(head, old)).state
 
             def work() -> Change:
@@ -172,6 +174,7 @@ class Sessions(Creating):
         """Rename, remove and reset tensors. Earlier steps are no longer replayed."""
 
         async def make(head: Head, old: Session) -> Change:
+            rounds.check_no_workers(old.workers, None, "no tensor was changed")
             loaded = await self._records.with_state(head, old)
             work = partial(changes.edited, loaded, edits, once, self._room)
             return await self._compute.run(work, head.state_bytes + 2 * old.breadth)
@@ -182,6 +185,7 @@ class Sessions(Creating):
         """Undo the session's last step, which must have that number. Raises `StepConflict` and `UndoUnavailable`."""
 
         async def make(head: Head, old: Session) -> Change:
+            rounds.check_no_workers(old.workers, None, "nothing was undone")
             generations.newest(old, head, step)
             then, row = await self._records.before(head)
             now = Loaded(head, old, then.state)
@@ -199,6 +203,9 @@ class Sessions(Creating):
         """
 
         async def make(head: Head, old: Session) -> Change:
+            if old.layout.entries:
+                rounds.check_no_workers(old.workers, None, "no state was put")
+
             def work() -> Change:
                 return changes.replacement(head, old, fitted(old), state, once, self._room, keep=False)
 

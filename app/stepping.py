@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from app import step_change
+from app import rounds, step_change
 from app.change import Change
 from app.compute import INLINE_BELOW, TENSOR_BYTES, Compute
 from app.errors import ServiceError, StoreUnavailable
@@ -65,6 +65,8 @@ class Stepping:
 
         async def by_store(known: Once) -> StepAnswer:
             old, past = await self._from_store(tenant, session_id, replace(request, once=known))
+            if past is None:
+                rounds.check_no_workers(old.session.workers, None, "no step was taken")
             dense = await self._expanded(old, request)
             if past is not None:
                 return await self._compute.run(partial(step_change.replay, old, past, dense), _work(old, dense))
@@ -102,7 +104,7 @@ class Stepping:
     def _from_memory(self, tenant: str, session_id: str, request: StepRequest) -> Loaded | None:
         """Return the session from memory, if the step is small, and new to that session."""
         old = self._records.seen(tenant, session_id)
-        if old is None or _nbytes(old, request) >= LARGE:
+        if old is None or old.session.workers is not None or _nbytes(old, request) >= LARGE:
             return None
         try:
             if earlier_answer(old.session, request) is not None:

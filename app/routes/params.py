@@ -72,7 +72,8 @@ async def get_params(
     summary="Set held parameters",
     openapi_extra=schema.tensor_body("Params") | schema.ONCE,
     responses=schema.written(
-        204, None, "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "body_too_large",
+        204, None, "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "workers_only",
+        "round_open", "body_too_large",
         "unsupported_media_type", "invalid_session", "tensor_mismatch", "state_damaged",
         "overloaded",
     ),

@@ -8,6 +8,7 @@ from app.errors import ERRORS
 from app.routes.examples import EXAMPLES
 from app.session import DTYPES
 from app.wire.session_json import CHANGEABLE, CREATION, FORKED, Undo
+from app.workers import workers_schema
 from optim_engine.clipping import Clip
 from optim_engine.fields import Setting, field_schema
 from optim_engine.groups import LONGEST_NAME
@@ -46,6 +47,7 @@ def _create() -> Document:
         "groups": {"type": ["array", "null"], "items": ref("Group")},
         "schedule": {"oneOf": [*_schedules(), {"type": "null"}]},
         "clip": {"oneOf": [field_schema(Clip), {"type": "null"}]},
+        "workers": workers_schema(),
         "labels": {"type": ["object", "null"], "additionalProperties": TEXT},
     }
     return {
@@ -61,6 +63,7 @@ def _update() -> Document:
         "groups": {"type": ["array", "null"], "items": ref("Group")},
         "schedule": {"type": ["object", "null"]},
         "clip": {"oneOf": [field_schema(Clip), {"type": "null"}]},
+        "workers": {"type": ["object", "null"]},
         "labels": {"type": ["object", "null"], "additionalProperties": {"type": ["string", "null"]}},
     }
     return {name: composite.get(name) or _or_null(row.schema) for name, row in CHANGEABLE.items()}
@@ -79,6 +82,7 @@ def _session() -> Document:
         "schedule": {"type": ["object", "null"]},
         "clip": {"type": ["object", "null"]},
         "average": {"type": ["object", "null"]},
+        "workers": {"type": ["object", "null"]},
         "labels": {"type": "object", "additionalProperties": TEXT},
     }
     return {

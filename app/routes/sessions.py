@@ -112,7 +112,7 @@ async def get_session(request: Request, session_id: str, service: Has, caller: R
     summary="Change settings from the next step on",
     openapi_extra=schema.json_body("UpdateSession") | schema.ONCE,
     responses=schema.written(
-        200, "Session", "malformed_body", "session_not_found", "session_busy",
+        200, "Session", "malformed_body", "session_not_found", "session_busy", "round_open",
         "body_too_large", "unsupported_media_type", "invalid_session", "state_damaged",
     ),
 )  # fmt: skip
@@ -168,6 +168,7 @@ async def fork_session(request: Request, session_id: str, service: Has, caller: 
     openapi_extra=schema.json_body("Undo") | schema.ONCE,
     responses=schema.written(
         200, "Session", "malformed_body", "session_not_found", "step_conflict", "undo_unavailable", "session_busy",
+        "round_open", "workers_only",
         "body_too_large", "unsupported_media_type", "invalid_session", "state_damaged", "overloaded",
     ),
 )  # fmt: skip

@@ -42,7 +42,8 @@ async def get_state(request: Request, session_id: str, service: Has, caller: Rea
     summary="Upload a state",
     openapi_extra=schema.file_body() | schema.ONCE,
     responses=schema.written(
-        204, None, "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "body_too_large",
+        204, None, "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "workers_only",
+        "round_open", "body_too_large",
         "unsupported_media_type", "invalid_state", "tensor_mismatch", "state_damaged", "overloaded",
     ),
 )  # fmt: skip

@@ -38,7 +38,7 @@ REFUSED = (
     summary="Take one optimizer step",
     openapi_extra=schema.step_body() | schema.STEPS_ONCE,
     responses=schema.tensor_answers(
-        "StepAnswer", *schema.WRITES, *REFUSED,
+        "StepAnswer", *schema.WRITES, *REFUSED, "workers_only", "round_open",
         headers=schema.WRITTEN | schema.PREFERENCE_APPLIED,
     ),
 )  # fmt: skip

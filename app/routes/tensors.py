@@ -20,7 +20,8 @@ router = APIRouter(tags=["tensors"], route_class=StrictRoute)
     summary="Rename, remove and reset tensors",
     openapi_extra=schema.json_body("TensorEdits") | schema.ONCE,
     responses=schema.written(
-        200, "Session", "malformed_body", "session_not_found", "session_busy", "body_too_large",
+        200, "Session", "malformed_body", "session_not_found", "session_busy", "workers_only",
+        "round_open", "body_too_large",
         "unsupported_media_type", "invalid_session", "tensor_mismatch", "state_damaged",
     ),
 )  # fmt: skip

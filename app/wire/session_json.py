@@ -5,6 +5,7 @@ The tables of settings (`optim_engine.config.SETTINGS`, `app.session.BESIDE`) sa
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 from app import advice, plain
@@ -37,13 +38,21 @@ def read_creation(document: Any) -> dict[str, Any]:
     if "optimizer" not in document:
         raise InvalidConfig("optimizer", f"is required; expected one of {', '.join(OPTIMIZERS)}")
     config = Config.parse(**{name: document[name] for name in SETTINGS if name in document})
-    _check_replays(config)
-    return {"config": config, **read_settings(BESIDE, {name: document[name] for name in BESIDE if name in document})}
+    beside = read_settings(BESIDE, {name: document[name] for name in BESIDE if name in document})
+    _check_held(config, beside)
+    return {"config": config, **beside}
 
 
-def _check_replays(config: Config) -> None:
-    """Raise `InvalidConfig` if a replay of a step would have to compute bits that depend on the machine."""
-    for kind in () if config.hold_params else config.kinds.values():
+def _check_held(config: Config, beside: Mapping[str, Any]) -> None:
+    """Raise `InvalidConfig` if the session has to hold its parameters and does not.
+
+    A session for workers has to; else a replay of a step might have to compute bits that depend on the machine.
+    """
+    if config.hold_params:
+        return
+    if beside["workers"] is not None:
+        raise InvalidConfig("workers", "needs `hold_params` true: all workers go on from the session's parameters")
+    for kind in config.kinds.values():
         if OPTIMIZERS[kind.optimizer].bits == "machine":
             words = f"{kind.optimizer} needs `hold_params: true`, because other machines compute other bits"
             raise InvalidConfig("hold_params", words)
@@ -52,8 +61,8 @@ def _check_replays(config: Config) -> None:
 def read_changes(document: Any) -> Callable[[Session], Session]:
     """Return what a PATCH does to a session: a merge (RFC 7396), in which `null` puts a default back.
 
-    `hyperparameters` and `labels` are merged key by key, and so is a schedule unless its kind changes; other settings
-    are replaced.
+    `hyperparameters` and `labels` are merged key by key, and so are a schedule unless its kind changes, and `workers`
+    unless its mode changes; other settings are replaced.
     """
     _check_keys(document, CHANGEABLE)
 
@@ -63,7 +72,7 @@ def read_changes(document: Any) -> Callable[[Session], Session]:
         whole = {name: value for name, value in (old | new).items() if value is not None}
         beside = read_settings(BESIDE, {name: whole.pop(name) for name in BESIDE if name in whole})
         config = Config.parse(**whole)
-        _check_replays(config)
+        _check_held(config, beside)
         return replace(session, config=config, **beside)
 
     return change
@@ -90,15 +99,17 @@ def _merged(old: Any, new: Any) -> Any:
     return {name: value for name, value in {**old, **new}.items() if value is not None}
 
 
-def _merged_schedule(old: Any, new: Any) -> Any:
-    same_kind = isinstance(new, Mapping) and old and new.get("kind", old["kind"]) == old["kind"]
-    return _merged(old, new) if same_kind else new
+def _merged_within(kind: str, old: Any, new: Any) -> Any:
+    """Return one object merged into the old one, if that is of the same kind."""
+    is_same = isinstance(new, Mapping) and old and new.get(kind, old[kind]) == old[kind]
+    return _merged(old, new) if is_same else new
 
 
 MERGES: Mapping[str, Callable[[Any, Any], Any]] = {
     "hyperparameters": _merged,
     "labels": _merged,
-    "schedule": _merged_schedule,
+    "schedule": partial(_merged_within, "kind"),
+    "workers": partial(_merged_within, "mode"),
 }
 
 

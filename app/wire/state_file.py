@@ -48,7 +48,8 @@ MEMBERS: Mapping[str, tuple[type[object], str, str]] = {
 
 def write_state(session: Session, state: State) -> list[Buffer]:
     """Return the file as buffers."""
-    metadata = {"session": orjson.dumps({"format": FORMAT, **view(session)}).decode()}
+    about = {name: value for name, value in view(session).items() if name != "workers"}
+    metadata = {"session": orjson.dumps({"format": FORMAT, **about}).decode()}
     return write_file(metadata, ((f"{slot}/{tensor}", array) for slot, tensor, array in state.arrays()))
 
 
@@ -82,7 +83,7 @@ class StateFile:
 
     def creation(self) -> dict[str, Any]:
         """Return what a session that is made of the file has: `config`, `ttl_seconds`, `labels`, `skipped_steps`."""
-        known = {key: self._document[key] for key in CREATION if key in self._document}
+        known = {key: self._document[key] for key in CREATION.keys() - {"workers"} if key in self._document}
         if self._config.groups == replace(self._config, given_groups=None).groups:
             known["groups"] = None  # a file has the effective ones, which are the default here
         try:

@@ -550,6 +550,7 @@ type Info struct {
 	WireDType       string                `json:"wire_dtype"`
 	Average         map[string]any        `json:"average"`
 	Undo            int                   `json:"undo"`
+	Workers         map[string]any        `json:"workers"` // nil: plain steps
 	Step            int                   `json:"step"`
 	SkippedSteps    int                   `json:"skipped_steps"`
 	Rewinds         int                   `json:"rewinds"`

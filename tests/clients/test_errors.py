@@ -22,6 +22,13 @@ VALUES: dict[str, Any] = {
     "where": "groups[0].lr",
     "step": 42,
     "piece": "m/1",
+    "round": 43,
+    "fate": "dropped",
+    "reason": "late",
+    "have": 2,
+    "need": 3,
+    "worker": "gpu-3",
+    "staleness": 9,
 }
 """A value for each member that an error may have."""
 DETAIL = 'what happened: "größe" is 1e-5 \\ 2 😀'

@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 from httpx2 import Client
 
-from app.errors import ERRORS, StoreUnavailable
+from app.errors import (
+    ERRORS,
+    ContributionMismatch,
+    NoQuorum,
+    RoundClosed,
+    RoundOpen,
+    Stale,
+    StoreUnavailable,
+    WorkerFenced,
+)
 from app.main import create_app
 from app.settings import Settings
 from app.store.base import IncompatibleStore
@@ -115,6 +124,13 @@ WAYS: dict[str, Callable[[Path], httpx2.Response]] = {
     ),
     "undo_unavailable": on_session(lambda c, s: c.post(f"{s}/undo", json={"step": 1})),
     "session_busy": on_session(lambda c, s: step(c, s, **MARKED), BusyStore),
+    "round_closed": lambda _: failing(RoundClosed("late", round=1, current_step=1, fate="dropped", reason="late")),
+    "round_open": lambda _: failing(RoundOpen("2 contributions wait", round=2)),
+    "no_quorum": lambda _: failing(NoQuorum("1 of 2", round=2, have=1, need=1)),
+    "worker_fenced": lambda _: failing(WorkerFenced("it has joined again", worker="a")),
+    "workers_only": with_client(lambda c: step(c, create(c, hold_params=True, workers={}), **MARKED)),
+    "stale": lambda _: failing(Stale("9 steps ago", current_step=9, staleness=9)),
+    "contribution_mismatch": lambda _: failing(ContributionMismatch("it has another one", worker="a", round=2)),
     "precondition_failed": on_session(
         lambda c, s: c.post(f"{s}/steps", json=MARKED, headers={"if-match": '"1-0123456789ab"'})
     ),

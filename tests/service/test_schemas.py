@@ -21,7 +21,7 @@ OTHER: dict[str, Any] = {
     "hyperparameters": {"lr": 0.5}, "groups": [{"match": ["w"], "lr": 0.1}], "clip": {"value": 1.0},
     "schedule": {"kind": "constant"}, "on_non_finite": "skip", "ttl_seconds": 60.5, "labels": {"run": "1"},
     "on_other_params": "accept", "wire_dtype": "bfloat16", "hold_params": True, "optimizer": "sgd", "undo": 2,
-    "average": {"decay": 0.5},
+    "average": {"decay": 0.5}, "workers": {"expected": 4},
 }  # fmt: skip
 """A value of each setting that is not its default."""
 
@@ -60,7 +60,7 @@ def test_a_value_outside_the_schema_is_refused_by_the_service(client: Client, na
 
 @pytest.mark.parametrize("name", CHANGEABLE)
 def test_a_null_in_a_change_restores_the_default(client: Client, name: str) -> None:
-    session = create(client)
+    session = create(client, hold_params=True)
     before = client.get(session).json()[name]
     for value in (OTHER[name], None):
         assert fits("UpdateSession", {name: value})

@@ -43,7 +43,7 @@ def test_a_file_has_moments_by_name_in_their_own_dtype(client: Client, trained: 
 def test_a_file_has_the_session_with_each_tensor_s_count(client: Client, trained: str) -> None:
     document = session_of(download(client, trained))
     assert document.pop("format") == 1
-    assert document == client.get(trained).json()
+    assert {**document, "workers": None} == client.get(trained).json()
     assert document["tensors"]["w"]["step"] == 2
     assert document["step"] == document["tensors"]["double"]["step"] == 3
 

@@ -12,8 +12,10 @@
         ├── Authentication  PreconditionFailed  BodyTooLarge  Misdirected  RateLimited
         ├── PermissionDenied     ── QuotaExceeded
         ├── NotFound             ── SessionNotFound
-        ├── Conflict             ── StepConflict  ParamsConflict  SessionBusy
+        ├── Conflict             ── StepConflict  ParamsConflict  UndoUnavailable  SessionBusy
+        │                           RoundClosed  RoundOpen  NoQuorum  WorkerFenced  WorkersOnly  Stale
         ├── UnprocessableEntity  ── InvalidSession  TensorMismatch  NonFinite  IdempotencyMismatch  InvalidState
+        │                           ContributionMismatch
         ├── ServiceUnavailable   ── Overloaded  StoreUnavailable
         └── InternalServerError  ── StateDamaged  ReplayDiffers
 
@@ -157,6 +159,16 @@ class SessionNotFound(NotFound):
 class Conflict(APIStatusError):
     """The request conflicts with the session's state."""
 
+    @property
+    def current_step(self) -> int | None:
+        """Return the session's step."""
+        return self.fields.get("current_step")
+
+    @property
+    def round(self) -> int | None:
+        """Return the number of the round."""
+        return self.fields.get("round")
+
 
 class StepConflict(Conflict):
     """The step is not the session's next one: another client stepped it, or this one is stale.
@@ -166,11 +178,6 @@ class StepConflict(Conflict):
     """
 
     hint = "; session.get() reads the session's step, then go on from the parameters that belong to it"
-
-    @property
-    def current_step(self) -> int | None:
-        """Return the session's step."""
-        return self.fields.get("current_step")
 
     @property
     def applied_as_step(self) -> int | None:
@@ -191,11 +198,6 @@ class UndoUnavailable(Conflict):
 
     hint = "; session.load_state(path) puts a saved state back"
 
-    @property
-    def current_step(self) -> int | None:
-        """Return the session's step."""
-        return self.fields.get("current_step")
-
 
 class ParamsConflict(Conflict):
     """The parameters of a step are not those that were answered last, and the session rejects others.
@@ -209,6 +211,45 @@ class ParamsConflict(Conflict):
     def tensor(self) -> str | None:
         """Return the name of the first tensor that differs."""
         return self.fields.get("tensor")
+
+
+class RoundClosed(Conflict):
+    """The round is a step by now, without this contribution. `reason` says why it was dropped, such as `late`."""
+
+    @property
+    def reason(self) -> str | None:
+        """Return the reason for which the contribution was dropped."""
+        return self.fields.get("reason")
+
+
+class RoundOpen(Conflict):
+    """Contributions wait in a round, and were checked against what the call would change: wait for it to close."""
+
+
+class NoQuorum(Conflict):
+    """The round has too few contributions to be closed."""
+
+    @property
+    def need(self) -> int | None:
+        """Return how many more the quorum needs."""
+        return self.fields.get("need")
+
+
+class WorkerFenced(Conflict):
+    """The worker has not joined, has left, or another process has joined as it: join again, which fences that one."""
+
+    @property
+    def worker(self) -> str | None:
+        """Return the name of the worker."""
+        return self.fields.get("worker")
+
+
+class WorkersOnly(Conflict):
+    """The session is for workers, or is not, and the call is for the other kind."""
+
+
+class Stale(Conflict):
+    """The gradients are of parameters from too many steps ago: get the parameters, and compute them anew."""
 
 
 class PreconditionFailed(APIStatusError):
@@ -263,6 +304,10 @@ class NonFinite(UnprocessableEntity):
 
 class IdempotencyMismatch(UnprocessableEntity):
     """An idempotency key was used for another request."""
+
+
+class ContributionMismatch(UnprocessableEntity):
+    """The worker has another contribution at this place, which stays."""
 
 
 class InvalidState(UnprocessableEntity):

@@ -223,6 +223,30 @@ class Group(Hyperparameters, total=False):
     sparse: Literal["dense", "lazy"] | None
 
 
+class RoundSettings(TypedDict, total=False):
+    """The settings of workers that train in rounds. `max_norm` is for `clipped_mean`, `trim` for `trimmed_mean`."""
+
+    mode: Literal["rounds"]
+    expected: int
+    quorum: int
+    deadline_seconds: float
+    grace_seconds: float
+    aggregate: Literal["mean", "mean_of_sums", "clipped_mean", "median", "trimmed_mean"]
+    max_norm: float | None
+    trim: float | None
+    max_staleness: int
+    lease_seconds: float
+
+
+class AsyncSettings(TypedDict, total=False):
+    """The settings of workers each of whose contributions is a step of its own."""
+
+    mode: Required[Literal["async"]]
+    max_staleness: int
+    staleness: Literal["reject", "scale"]
+    lease_seconds: float
+
+
 class Changes(Hyperparameters, total=False):
     """The settings that may change between two steps. `None` puts a default back; labels are merged key by key."""
 
@@ -230,6 +254,7 @@ class Changes(Hyperparameters, total=False):
     schedule: Schedule | None
     clip: Mapping[str, Any] | None
     on_other_params: Literal["warn", "accept", "reject"] | None
+    workers: RoundSettings | AsyncSettings | None
     ttl_seconds: float | None
     labels: Mapping[str, str | None] | None
 
@@ -287,6 +312,7 @@ class EffectiveSettings:
     on_other_params: str = "accept"
     average: Mapping[str, float] | None = None
     undo: int = 0
+    workers: RoundSettings | AsyncSettings | None = None
     ttl_seconds: float | None
     labels: Mapping[str, str]
 

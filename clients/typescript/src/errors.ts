@@ -30,14 +30,21 @@ export interface ProblemMembers {
   params_conflict: { tensor: string; current_step: number }
   undo_unavailable: { current_step: number }
   session_busy: object
+  round_closed: { round: number; current_step: number; fate: string; reason: string }
+  round_open: { round: number }
+  no_quorum: { round: number; have: number; need: number }
+  worker_fenced: { worker: string }
+  workers_only: object
+  stale: { current_step: number; staleness: number }
   precondition_failed: object
   body_too_large: { limit: number }
   unsupported_media_type: object
   misdirected: object
   invalid_session: { where: string; tensor: string }
   tensor_mismatch: { tensor: string; expected: unknown; got: unknown }
-  non_finite: { tensor: string; index: readonly number[] }
+  non_finite: { tensor: string; index: readonly number[]; round: number }
   idempotency_mismatch: { step: number }
+  contribution_mismatch: { worker: string; round: number }
   invalid_state: { tensor: string; expected: unknown; got: unknown }
   rate_limited: object
   internal_error: object

@@ -204,12 +204,35 @@ export interface Group extends Hyperparameters {
 /** The clipping of a step's gradients: scaled together to a global norm, or each element limited to ±`value`. */
 export type Clip = { global_norm: number } | { value: number }
 
+/** The settings of workers that train in rounds. `max_norm` is for `clipped_mean`, `trim` for `trimmed_mean`. */
+export interface RoundSettings {
+  mode?: 'rounds'
+  expected?: number
+  quorum?: number
+  deadline_seconds?: number
+  grace_seconds?: number
+  aggregate?: 'mean' | 'mean_of_sums' | 'clipped_mean' | 'median' | 'trimmed_mean'
+  max_norm?: number | null
+  trim?: number | null
+  max_staleness?: number
+  lease_seconds?: number
+}
+
+/** The settings of workers each of whose contributions is a step of its own. */
+export interface AsyncSettings {
+  mode: 'async'
+  max_staleness?: number
+  staleness?: 'reject' | 'scale'
+  lease_seconds?: number
+}
+
 /** The settings that may change between two steps. `null` puts a default back; labels are merged key by key. */
 export interface Changes extends Hyperparameters {
   groups?: readonly Group[] | null
   schedule?: Schedule | null
   clip?: Clip | null
   on_other_params?: 'warn' | 'accept' | 'reject' | null
+  workers?: RoundSettings | AsyncSettings | null
   ttl_seconds?: number | null
   labels?: Readonly<Record<string, string | null>> | null
 }
@@ -247,6 +270,7 @@ export interface EffectiveSettings {
   on_other_params: 'warn' | 'accept' | 'reject'
   average: { decay: number } | null
   undo: number
+  workers: RoundSettings | AsyncSettings | null
   ttl_seconds: number | null
   labels: Readonly<Record<string, string>>
 }
@@ -257,6 +281,7 @@ const FIELDS: ReadonlySet<string> = new Set([
   'schedule',
   'clip',
   'on_other_params',
+  'workers',
   'ttl_seconds',
   'labels',
   'on_non_finite',

@@ -1,0 +1,42 @@
+"""A push: the request that brings one contribution of a worker. Knows no wire format, no HTTP and no store."""
+
+from dataclasses import dataclass
+
+from app.entry import Entry, Fate, Reason
+from app.store.piece import Piece
+from optim_engine import NonFinite
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A contribution as it came, without the bytes of its gradients.
+
+    `digest` identifies it; the epoch is no part of it, so that a worker that joined again may send the same again.
+    `base_step` is the step whose parameters the gradients were computed from. `seq` is the worker's own number for it,
+    in the asynchronous mode. The last three are known once the gradients are read: their norm, the error that names the
+    first number that is not finite, and the pieces that hold them.
+    """
+
+    worker: str
+    epoch: int
+    digest: str
+    weight: float = 1.0
+    loss: float | None = None
+    base_step: int | None = None
+    seq: int | None = None
+    norm: float | None = None
+    not_finite: NonFinite | None = None
+    pieces: tuple[Piece, ...] = ()
+
+    def entry(self, *, fate: Fate | None = None, reason: Reason | None = None, staleness: int | None = None) -> Entry:
+        """Return the record of the contribution with that fate."""
+        known = self.worker, self.epoch, self.digest, self.weight, self.norm
+        return Entry(*known, fate=fate, reason=reason, seq=self.seq, staleness=staleness)
+
+    def dropped(self, reason: Reason) -> Entry:
+        """Return the record of the contribution, dropped for that reason."""
+        return self.entry(fate="dropped", reason=reason)
+
+    def is_in(self, entry: Entry) -> bool:
+        """Return whether the entry is of this contribution, whichever epoch it came with."""
+        return (self.worker, self.digest) == (entry.worker, entry.digest)

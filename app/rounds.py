@@ -1,0 +1,173 @@
+"""Rounds: where the open one stands, when it is due, and what its close makes of the ledger. See `arrivals` for pushes.
+
+Pure functions of the settings, the ledger and the session's step: no I/O, no clock. Round r is open while the session
+is at step r − 1; closed, it is step r. Which contributions are applied depends on who is in, not on the order in which
+they came. Two that close the same ledger get the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from app.entry import Entry
+from app.errors import NoQuorum, RoundOpen, StateDamaged, WorkersOnly
+from app.ledger import Contribution, Ledger
+from app.workers import RoundSettings, WorkerSettings
+
+OUTLIER = 10
+"""A norm is an outlier if it is over so many times the round's median, of `OUTLIER_FROM` contributions or more."""
+OUTLIER_FROM = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The open round, as answers have it. `closes_at` is `None` as long as there is no quorum."""
+
+    round: int
+    have: int
+    need: int
+    closes_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """A closed round: what is applied, in the order of the workers' names; the fates of all; the ledger afterwards."""
+
+    round: int
+    applied: tuple[Contribution, ...]
+    entries: tuple[Entry, ...]
+    loss: float | None
+    warnings: tuple[str, ...]
+    ledger: Ledger
+
+
+def progress(settings: RoundSettings, ledger: Ledger, step: int) -> Progress:
+    """Return where the open round stands. Raises `StateDamaged`."""
+    number, have = open_round(ledger, step), len(ledger.waiting)
+    return Progress(number, have, max(0, settings.quorum - have), closes_at(settings, ledger))
+
+
+def open_round(ledger: Ledger, step: int) -> int:
+    """Return the number of the open round. Raises `StateDamaged` if contributions of another one wait."""
+    if ledger.waiting and ledger.round != step + 1:
+        raise StateDamaged(
+            f"the contributions of round {ledger.round} wait, and the session is at step {step}: restore the store "
+            "from a backup"
+        )
+    return step + 1
+
+
+def closes_at(settings: RoundSettings, ledger: Ledger) -> float | None:
+    """Return the time at which the open round is to be closed; `None` without a quorum.
+
+    That is when all expected workers are in; else the grace after the quorum, but not after the deadline, unless the
+    quorum comes later.
+    """
+    times = sorted(contribution.at for contribution in ledger.waiting)
+    if len(times) < settings.quorum:
+        return None
+    if _arrived(ledger) >= settings.expected:
+        return times[-1]
+    quorum_at = times[settings.quorum - 1]
+    return min(quorum_at + settings.grace_seconds, max(quorum_at, times[0] + settings.deadline_seconds))
+
+
+def is_due(settings: RoundSettings, ledger: Ledger, now: float) -> bool:
+    """Return whether the open round is to be closed."""
+    due_at = closes_at(settings, ledger)
+    return due_at is not None and due_at <= now
+
+
+def _arrived(ledger: Ledger) -> int:
+    """Return how many workers have contributed to the open round, also those whose numbers are not finite."""
+    spoiled = {
+        drop.entry.worker for drop in ledger.dropped if drop.round == ledger.round and drop.entry.reason == "non_finite"
+    }
+    return len(spoiled | {contribution.worker for contribution in ledger.waiting})
+
+
+def close(settings: RoundSettings, ledger: Ledger, step: int) -> Closing:
+    """Close the open round with those who are in. Raises `NoQuorum`."""
+    number, waiting = open_round(ledger, step), ledger.waiting
+    if len(waiting) < settings.quorum:
+        raise NoQuorum(
+            f"round {number} has {len(waiting)} of the {settings.quorum} contributions that its quorum needs: wait for "
+            "more, or lower the quorum once none wait",
+            round=number,
+            have=len(waiting),
+            need=settings.quorum - len(waiting),
+        )
+    applied = [replace(contribution, entry=_applied(settings, contribution.entry)) for contribution in waiting]
+    entries = (*(contribution.entry for contribution in applied), *(drop.entry for drop in ledger.dropped))
+    began = (number, min(contribution.at for contribution in waiting))
+    after = replace(ledger, round=None, waiting=(), dropped=(), began=began)
+    return Closing(number, tuple(applied), entries, _loss(applied), tuple(_outliers(settings, applied)), after)
+
+
+def clip_scale(settings: RoundSettings, norm: float | None) -> float | None:
+    """Return the factor of `clipped_mean` on a contribution of that norm; `None` for another aggregate."""
+    if settings.max_norm is None or norm is None:
+        return None
+    return min(1.0, settings.max_norm / norm) if norm > 0 else 1.0
+
+
+def spoiled(ledger: Ledger, step: int) -> Ledger:
+    """Return the ledger of an open round whose contributions are finite, but not their aggregate: all are dropped."""
+    number, after = open_round(ledger, step), replace(ledger, round=None, waiting=())
+    for contribution in ledger.waiting:
+        after = after.with_dropped(number, replace(contribution.entry, fate="dropped", reason="non_finite"))
+    return after
+
+
+def _applied(settings: RoundSettings, entry: Entry) -> Entry:
+    return replace(entry, fate="applied", clip_scale=clip_scale(settings, entry.norm))
+
+
+def _loss(applied: Sequence[Contribution]) -> float | None:
+    """Return the mean of the losses, by the weights of those who gave one."""
+    total = weights = 0.0
+    for contribution in applied:
+        if contribution.loss is not None:
+            total += contribution.entry.weight * contribution.loss
+            weights += contribution.entry.weight
+    return total / weights if weights else None
+
+
+def _outliers(settings: RoundSettings, applied: Sequence[Contribution]) -> list[str]:
+    """Return a warning for each contribution whose norm is far over that of the others."""
+    norms = {entry.worker: entry.norm for entry in (each.entry for each in applied) if entry.norm is not None}
+    if len(norms) < OUTLIER_FROM:
+        return []
+    middle = median(norms.values())
+    bounds = (
+        ""
+        if settings.aggregate not in {"mean", "mean_of_sums"}
+        else (": `aggregate` clipped_mean, median or trimmed_mean bounds what one worker does")
+    )
+    return [
+        f"worker {worker!r}: the norm of its gradients, {norm:.4g}, is over {OUTLIER} times the median of the round, "
+        f"{middle:.4g}{bounds}"
+        for worker, norm in norms.items()
+        if norm > OUTLIER * middle
+    ]
+
+
+def check_settled(ledger: Ledger | None, what: str) -> None:
+    """Raise `RoundOpen` if contributions wait, which `what` cannot change under them."""
+    if ledger is not None and ledger.waiting:
+        raise RoundOpen(
+            f"{what}: {len(ledger.waiting)} contributions wait in round {ledger.round}; wait for it to close, or close "
+            "it (POST …/rounds/{round}/close)",
+            round=ledger.round,
+        )
+
+
+def check_no_workers(settings: WorkerSettings | None, ledger: Ledger | None, what: str) -> None:
+    """Raise `RoundOpen` or `WorkersOnly` if the session is for workers, whose contributions alone change its state."""
+    if settings is None:
+        return
+    check_settled(ledger, what)
+    raise WorkersOnly(
+        f"{what}: the session is for workers; contribute (PUT …/rounds/{{round}}/contributions/{{worker}}), or PATCH "
+        "`workers` to null first"
+    )
