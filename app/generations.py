@@ -65,7 +65,7 @@ def read(head: Head, data: bytes) -> tuple[Head, bytes]:
 
 def undone(session: Session, head: Head, row: bytes) -> Undone:
     """Return the traces of the session's last step, whose row of the history is `row`."""
-    replaced = ReplacedRow(session.step, head.earlier[0].version, row, marked(row))
+    replaced = ReplacedRow(session.step, head.earlier[0].version, marked(row))
     return Undone(replaced, _undone_key(session.applied))
 
 

@@ -29,15 +29,11 @@ class Generation:
 
 
 class ReplacedRow(NamedTuple):
-    """A row of the history that a save replaces, if it is still kept.
-
-    The row of that step which the save of `version` wrote is `row`, and becomes `marked`.
-    """
+    """A new body for a row of the history, if that is still kept: that of `step` which the save of `version` wrote."""
 
     step: int
     version: int
-    row: bytes
-    marked: bytes
+    body: bytes
 
 
 class Undone(NamedTuple):

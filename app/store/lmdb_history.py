@@ -37,7 +37,7 @@ def replace(transaction: Transaction, tables: Tables, session_id: str, rows: Ite
     for row in rows:
         key = digest(session_id) + number(row.step) + number(row.version)
         if transaction.get(key, db=tables.rows) is not None:
-            transaction.put(key, row.marked, db=tables.rows)
+            transaction.put(key, row.body, db=tables.rows)
 
 
 def record(transaction: Transaction, tables: Tables, save: Save, limit: int) -> None:

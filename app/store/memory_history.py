@@ -32,10 +32,10 @@ class History:
 
     def replace(self, rows: Iterable[ReplacedRow]) -> None:
         """Replace those rows that are kept."""
-        for step, version, _, marked in rows:
+        for step, version, body in rows:
             i = bisect.bisect_left(self._rows, (step, version))
             if i < len(self._rows) and self._rows[i][:2] == (step, version):
-                self._rows[i] = Row(step, version, HistoryRow(step, marked))
+                self._rows[i] = Row(step, version, HistoryRow(step, body))
 
     def forget_after(self, step: int) -> None:
         """Remove the rows of later steps."""

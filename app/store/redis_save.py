@@ -74,12 +74,12 @@ def _undone_values(undone: Undone | None) -> Command:
 
 
 def replaced_values(row: ReplacedRow) -> Command:
-    """Return the step of a row to replace, its member and its new member."""
-    return (row.step, *(_member(row.step, row.version, body) for body in (row.row, row.marked)))
+    """Return the step of a row to replace, the place of its member and its new member."""
+    return (row.step, _member(row.step, row.version), _member(row.step, row.version, row.body))
 
 
-def _member(step: int, version: int, body: bytes) -> bytes:
-    """Return the member of a row in the sorted set of the history."""
+def _member(step: int, version: int, body: bytes = b"") -> bytes:
+    """Return the member of a row in the sorted set of the history: its place, 32 digits, and its body."""
     return b"%016d%016d" % (step, version) + body
 
 

@@ -25,8 +25,13 @@ _FUNCTIONS = """
 local function label(key)  -- the version and the token of a head or a ledger
   return string.match(redis.call('GETRANGE', key, 0, 255), '^%S+ %S+ (%S+) (%S+)')
 end
-local function replace(history, step, member, marked)
-  if redis.call('ZREM', history, member) == 1 then redis.call('ZADD', history, step, marked) end
+local function replace(history, step, place, member)  -- the row at that place, if there is one
+  for _, found in ipairs(redis.call('ZRANGEBYSCORE', history, step, step)) do
+    if string.sub(found, 1, 32) == place then
+      redis.call('ZREM', history, found)
+      redis.call('ZADD', history, step, member)
+    end
+  end
 end
 local function keep(key, left)  -- for the milliseconds that the head has left
   if left == -1 then redis.call('PERSIST', key) else redis.call('PEXPIRE', key, math.max(left, 0)) end
@@ -41,7 +46,7 @@ _HEAD_CHECKS = """
 --       7 forget after this step, or empty  8 step and 9 member of the history's row, or two empty strings
 --       10 rows to keep  11 ms for the mark, or empty  12 now  13 keys used up to then may go  14 keys to keep
 --       15 the most keys  16 ms to leave the obsolete pieces, or empty: none
---       17 step, 18 member and 19 new member of an undone step's row, 20 digest and 21 new row of its key; or empty
+--       17 step, 18 place and 19 new member of an undone step's row, 20 digest and 21 new row of its key; or empty
 --       22 number of the pieces that must be there, the first ones: others are of earlier generations
 --       23… the digest and the row of each key that is used up
 local version, token = label(KEYS[1])
@@ -113,7 +118,7 @@ end
 _LEDGER_CHECKS = """
 -- ledger_keys: 1 head  2 ledger  3 history  4… its new pieces, then its obsolete ones
 -- ledger_values: 1 token of the save  2 version and 3 token that the store must hold, or two empty strings  4 ledger
---                5 number of its new pieces  6… step, member and new member of each row of the history to replace
+--                5 number of its new pieces  6… step, place and new member of each row of the history to replace
 local last_new = 3 + tonumber(ledger_values[5])
 local held_version, held_token = label(ledger_keys[2])
 if ledger_values[2] == '' and redis.call('EXISTS', ledger_keys[2]) == 1 then return 'conflict' end

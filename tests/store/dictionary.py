@@ -2,9 +2,12 @@
 
 import builtins
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from app.store.base import Head, Save
+from app.store.generation import ReplacedRow
+from app.store.ledger import Ledger, LedgerSave
 from tests.store.changes import used
 
 
@@ -14,16 +17,32 @@ class Session:
 
     head: Head
     state: bytes
-    rows: list[tuple[int, bytes]] = field(default_factory=list)
+    rows: list[tuple[int, int, bytes]] = field(default_factory=list)
+    """Step, version and body of each row of the history."""
     keys: list[str] = field(default_factory=list)
     earlier: list[bytes] = field(default_factory=list)
     """The states of the head's earlier generations."""
     undone: set[str] = field(default_factory=set)
     """The keys of undone steps."""
+    ledger: Ledger | None = None
+    waiting: list[bytes] = field(default_factory=list)
+    """The bytes of the ledger's pieces."""
 
     def row_of(self, key: str) -> bytes | None:
         """Return the row of a key, if it is known."""
         return None if key not in self.keys else used(key, "undone" if key in self.undone else "").row
+
+    def take(self, change: LedgerSave) -> None:
+        """Do a save of the ledger that a store may not refuse."""
+        old = dict(zip(self.ledger.pieces if self.ledger else (), self.waiting, strict=True))
+        data = old | {piece: bytes(view) for piece, view in change.parts}
+        self.ledger, self.waiting = change.ledger, [data[piece] for piece in change.ledger.pieces]
+        self.replace(change.replaced)
+
+    def replace(self, replaced: Iterable[ReplacedRow]) -> None:
+        """Replace rows of the history that are there."""
+        for new in replaced:
+            self.rows = [tuple(new) if row[:2] == new[:2] else row for row in self.rows]
 
 
 class Dictionary(dict[str, Session]):
@@ -40,16 +59,17 @@ class Dictionary(dict[str, Session]):
         name = change.head.session_id
         old = self[name] if change.previous else Session(change.head, b"")
         rows = [row for row in old.rows if change.forget_after is None or row[0] <= change.forget_after]
-        if change.undone:
-            step, _, body, marked = change.undone.row
-            rows = [(step, marked) if row == (step, body) else row for row in rows]
-        rows += [(change.row.step, change.row.body)] if change.row else []
+        rows += [(change.row.step, change.head.version, change.row.body)] if change.row else []
         rows.sort(key=lambda row: row[0])
         keys = old.keys + [key for key in self._keys if used(key) in change.used]
         undone = old.undone | {key for key in self._keys if change.undone and change.undone.key == used(key, "undone")}
         undone -= {key for key in self._keys if used(key) in change.used}
         earlier = old.earlier[1:] if change.undone else [old.state, *old.earlier][: len(change.head.earlier)]
-        self[name] = Session(change.head, state, rows[-self._rows :], keys[-self._kept_keys :], earlier, undone)
+        kept_rows, kept_keys = rows[-self._rows :], keys[-self._kept_keys :]
+        self[name] = new = Session(change.head, state, kept_rows, kept_keys, earlier, undone, old.ledger, old.waiting)
+        new.replace([change.undone.row] if change.undone else [])
+        if change.ledger:
+            new.take(change.ledger)
         if change.head.expires_at is not None and change.head.expires_at < time.time():
             del self[name]
 
@@ -61,10 +81,10 @@ class Dictionary(dict[str, Session]):
         rows = [row for row in self.rows(name) if row[0] > after]
         page = rows[:limit]
         page += [row for row in rows[limit:] if page and row[0] == page[-1][0]]
-        return [body for _, body in page]
+        return [body for _, _, body in page]
 
     def latest(self, name: str, count: int) -> builtins.list[bytes]:
-        return [body for _, body in self.rows(name)[-count:]]
+        return [body for _, _, body in self.rows(name)[-count:]]
 
-    def rows(self, name: str) -> builtins.list[tuple[int, bytes]]:
+    def rows(self, name: str) -> builtins.list[tuple[int, int, bytes]]:
         return self[name].rows if name in self else []

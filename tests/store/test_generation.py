@@ -29,7 +29,7 @@ async def laps(store: Store, undo: int, **settings: float) -> Head:
 
 def trace(head: Head, step: int) -> Undone:
     key = used(f"k{step}", "undone")
-    return Undone(ReplacedRow(step, head.earlier[0].version, row(step).body, b"undone %d" % step), key)
+    return Undone(ReplacedRow(step, head.earlier[0].version, b"undone %d" % step), key)
 
 
 async def check(place: Place, head: Head, states: list[list[bytes]]) -> None:
@@ -75,7 +75,7 @@ async def test_traces_that_are_gone_stay_gone(store: Store) -> None:
     head = await laps(store, 1)
     for step in range(4, 9):
         head = await saved(store, head, LAPS[3], row=row(step), used=[used(f"k{step}")], undo=1)
-    gone = Undone(ReplacedRow(1, 2, row(1).body, b"undone"), used("k1", "undone"))
+    gone = Undone(ReplacedRow(1, 2, b"undone"), used("k1", "undone"))
     await store.save(undoing(head, b"".join(LAPS[3]), gone))
     assert await store.history("session-1", -1, 9) == [b"row 4", b"row 5", b"row 6", b"row 7", b"row 8"]
     assert await store.used("session-1", key_digest("k1")) is None

@@ -83,7 +83,7 @@ async def test_a_ledger_from_another_one_is_refused_whole(place: Place, parts: l
 async def test_a_ledger_that_comes_twice_is_saved_once(store: Store, parts: list[bytes]) -> None:
     await saved(store, row=row(1))
     first = ledger_change(None, [b"one"])
-    second = ledger_change(first.ledger, parts, replaced=[ReplacedRow(1, 1, b"row 1", b"late")], due_at=9.0)
+    second = ledger_change(first.ledger, parts, replaced=[ReplacedRow(1, 1, b"late")], due_at=9.0)
     for change in (first, first, second, second):
         await store.save_ledger(change)
     assert await store.ledger("session-1") == second.ledger
@@ -120,7 +120,7 @@ async def test_head_and_ledger_change_together(place: Place) -> None:
     store = place.store
     head = await saved(store, row=row(1))
     ledger = await ledger_saved(store, None, [b"a", b"b"], due_at=3.0)
-    late = ReplacedRow(1, 1, b"row 1", b"row 1, late")
+    late = ReplacedRow(1, 1, b"row 1, late")
     change = closing(head, ledger, [b"new"], row=row(2))
     assert change.ledger
     change = replace(change, ledger=replace(change.ledger, replaced=(late,)))
@@ -173,7 +173,7 @@ async def test_a_session_may_begin_with_a_ledger(store: Store) -> None:
 async def test_a_row_that_is_gone_is_not_replaced(store: Store) -> None:
     head = await saved(store, row=row(1))
     await saved(store, head, row=row(2))
-    gone = [ReplacedRow(1, 2, b"row 2", b"x"), ReplacedRow(9, 9, b"row 9", b"y"), ReplacedRow(2, 2, b"row 2", b"z")]
+    gone = [ReplacedRow(1, 2, b"x"), ReplacedRow(9, 9, b"y"), ReplacedRow(2, 2, b"z")]
     await ledger_saved(store, replaced=gone)
     assert await store.history("session-1", 0, 9) == [b"row 1", b"z"]
 

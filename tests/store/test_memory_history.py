@@ -23,7 +23,7 @@ def test_a_page_ends_with_all_rows_of_its_last_step() -> None:
 
 def test_an_undo_marks_the_row_that_its_version_wrote() -> None:
     rows = history(1, 2, 2)
-    rows.replace([ReplacedRow(2, 3, b"2 by 3", b"undone"), ReplacedRow(2, 9, b"gone", b"never seen")])
+    rows.replace([ReplacedRow(2, 3, b"undone"), ReplacedRow(2, 9, b"never seen")])
     assert rows.latest(9) == [b"1 by 1", b"2 by 2", b"undone"]
 
 
