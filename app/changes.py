@@ -18,8 +18,9 @@ from app.room import Room
 from app.session import Loaded, Session
 from app.step import KeptAnswer
 from app.store.base import Head, Save
+from app.store.ledger import LedgerSave
 from app.store.piece import have_sums
-from optim_engine import Config, Edits, State, TensorMismatch
+from optim_engine import OPTIMIZERS, Config, Edits, State, TensorMismatch
 from optim_engine.checks import refusal_of
 
 RESET = "reset it first (PATCH …/tensors), and its moments begin anew"
@@ -54,10 +55,12 @@ def _created(session: Session, state: State | None, room: Room, *, claimed: bool
     return Change(Save(head, None, state.memory.data if state else None, claimed=claimed), session, state)
 
 
-def settings(head: Head, old: Session, new: Session, once: Once, state: State | None = None) -> Change:
+def settings(
+    head: Head, old: Session, new: Session, once: Once, state: State | None = None, ledger: LedgerSave | None = None
+) -> Change:
     """Change the settings, not the state. An earlier step is still replayed with the settings that it used.
 
-    `state` is needed where `needs_state` says so.
+    `state` is needed where `needs_state` says so, and `ledger`, as it stays, where `concern_contributions` does.
     """
     _check_fit(new.config, old, old.config.optimizers_of(old.layout.entries))
     applied = old.applied and _pinned(old.applied, old.config)
@@ -72,7 +75,19 @@ def settings(head: Head, old: Session, new: Session, once: Once, state: State | 
     new = replace(new, updated_at=time.time(), applied=applied, old_keys={}, notes=notes).with_digest(pieces)
     saved = replace(head_of(new, cutting.version, cutting.token, pieces), earlier=head.earlier)
     memory = state.memory.data if state else None
-    return Change(Save(saved, head, memory, used=used_keys(old, once, Done(once.request))), new, state)
+    used = used_keys(old, once, Done(once.request))
+    return Change(Save(saved, head, memory, used=used, ledger=ledger), new, state)
+
+
+def concern_contributions(old: Session, new: Session) -> bool:
+    """Return whether a change of settings concerns what contributions are checked against when they come."""
+    return old.workers != new.workers or _taken(old.config) != _taken(new.config)
+
+
+def _taken(config: Config) -> list[Any]:
+    """Return what says which gradients a tensor may have: its rule, and whether that takes some rows alone."""
+    rules = [(optimizer, OPTIMIZERS[optimizer].refuses_rows(h)) for optimizer, h in config.kinds.values()]
+    return [[(group.match, group.sparse) for group in config.groups], rules]
 
 
 def needs_state(head: Head, old: Session, new: Session) -> bool:

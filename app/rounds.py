@@ -12,7 +12,7 @@ from statistics import median
 from app.entry import Entry
 from app.errors import NoQuorum, RoundOpen, StateDamaged, WorkersOnly
 from app.ledger import Contribution, Ledger
-from app.workers import RoundSettings, WorkerSettings
+from app.workers import RoundSettings
 
 OUTLIER = 10
 """A norm is an outlier if it is over so many times the round's median, of `OUTLIER_FROM` contributions or more."""
@@ -152,9 +152,9 @@ def _outliers(settings: RoundSettings, applied: Sequence[Contribution]) -> list[
     ]
 
 
-def check_settled(ledger: Ledger | None, what: str) -> None:
-    """Raise `RoundOpen` if contributions wait, which `what` cannot change under them."""
-    if ledger is not None and ledger.waiting:
+def check_settled(ledger: Ledger, what: str) -> None:
+    """Raise `RoundOpen` if contributions wait; `what` says what was refused."""
+    if ledger.waiting:
         raise RoundOpen(
             f"{what}: {len(ledger.waiting)} contributions wait in round {ledger.round}; wait for it to close, or close "
             "it (POST …/rounds/{round}/close)",
@@ -162,12 +162,9 @@ def check_settled(ledger: Ledger | None, what: str) -> None:
         )
 
 
-def check_no_workers(settings: WorkerSettings | None, ledger: Ledger | None, what: str) -> None:
-    """Raise `RoundOpen` or `WorkersOnly` if the session is for workers, whose contributions alone change its state."""
-    if settings is None:
-        return
-    check_settled(ledger, what)
-    raise WorkersOnly(
-        f"{what}: the session is for workers; contribute (PUT …/rounds/{{round}}/contributions/{{worker}}), or PATCH "
-        "`workers` to null first"
+def workers_only(what: str) -> WorkersOnly:
+    """Return the error of a write that is not for a session with workers."""
+    return WorkersOnly(
+        f"{what}: the session is for workers; contribute (PUT …/rounds/{{round}}/contributions/{{worker}}, in the "
+        "asynchronous mode PUT …/contributions/{worker}/{seq}), or PATCH `workers` to null first"
     )

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from app import changes, generations, rounds
+from app import changes, generations, ledgers
 from app.change import Change
 from app.compute import TENSOR_BYTES, Compute
 from app.errors import StateDamaged
@@ -103,12 +103,17 @@ class Sessions(Creating):
     async def update(
         self, tenant: str, session_id: str, new_settings: Callable[[Session], Session], once: Once
     ) -> Written:
-        """Change settings from the next step on. An earlier step is still replayed with the old ones."""
+        """Change settings from the next step on. An earlier step is still replayed with the old ones.
+
+        Raises `RoundOpen` if contributions wait that were checked against what changes.
+        """
 
         async def make(head: Head, old: Session) -> Change:
             new = await self._compute.run_apart(lambda: new_settings(old))
+            concerns = old.workers is not None and changes.concern_contributions(old, new)
+            ledger = await ledgers.settled(self._records.store, old, new.workers) if concerns else None
             state = (await self._records.with_state(head, old)).state if changes.needs_state(head, old, new) else None
-            return await self._compute.run_apart(lambda: changes.settings(head, old, new, once, state))
+            return await self._compute.run_apart(lambda: changes.settings(head, old, new, once, state, ledger))
 
         return await self._write(tenant, session_id, once, make)
 
@@ -157,7 +162,7 @@ class Sessions(Creating):
         async def make(head: Head, old: Session) -> Change:
             old.check_holds()
             if old.layout.entries:
-                rounds.check_no_workers(old.workers, None, "no parameters were put")
+                await ledgers.check_no_workers(self._records.store, old, "no parameters were put")
             state = (await self._records.with_state(head, old)).state
 
             def work() -> Change:
@@ -174,7 +179,7 @@ class Sessions(Creating):
         """Rename, remove and reset tensors. Earlier steps are no longer replayed."""
 
         async def make(head: Head, old: Session) -> Change:
-            rounds.check_no_workers(old.workers, None, "no tensor was changed")
+            await ledgers.check_no_workers(self._records.store, old, "no tensor was changed")
             loaded = await self._records.with_state(head, old)
             work = partial(changes.edited, loaded, edits, once, self._room)
             return await self._compute.run(work, head.state_bytes + 2 * old.breadth)
@@ -185,7 +190,7 @@ class Sessions(Creating):
         """Undo the session's last step, which must have that number. Raises `StepConflict` and `UndoUnavailable`."""
 
         async def make(head: Head, old: Session) -> Change:
-            rounds.check_no_workers(old.workers, None, "nothing was undone")
+            await ledgers.check_no_workers(self._records.store, old, "nothing was undone")
             generations.newest(old, head, step)
             then, row = await self._records.before(head)
             now = Loaded(head, old, then.state)
@@ -204,7 +209,7 @@ class Sessions(Creating):
 
         async def make(head: Head, old: Session) -> Change:
             if old.layout.entries:
-                rounds.check_no_workers(old.workers, None, "no state was put")
+                await ledgers.check_no_workers(self._records.store, old, "no state was put")
 
             def work() -> Change:
                 return changes.replacement(head, old, fitted(old), state, once, self._room, keep=False)

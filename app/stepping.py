@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from app import rounds, step_change
+from app import ledgers, step_change
 from app.change import Change
 from app.compute import INLINE_BELOW, TENSOR_BYTES, Compute
 from app.errors import ServiceError, StoreUnavailable
@@ -66,7 +66,7 @@ class Stepping:
         async def by_store(known: Once) -> StepAnswer:
             old, past = await self._from_store(tenant, session_id, replace(request, once=known))
             if past is None:
-                rounds.check_no_workers(old.session.workers, None, "no step was taken")
+                await ledgers.check_no_workers(self._records.store, old.session, "no step was taken")
             dense = await self._expanded(old, request)
             if past is not None:
                 return await self._compute.run(partial(step_change.replay, old, past, dense), _work(old, dense))
