@@ -8,6 +8,7 @@ they came. Two that close the same ledger get the same.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import Literal, NamedTuple
 
 from app.entry import Entry
 from app.errors import NoQuorum, RoundOpen, StateDamaged, WorkersOnly
@@ -17,6 +18,16 @@ from app.workers import RoundSettings
 OUTLIER = 10
 """A norm is an outlier if it is over so many times the round's median, of `OUTLIER_FROM` contributions or more."""
 OUTLIER_FROM = 3
+
+Cause = Literal["expected", "grace", "deadline"]
+"""Why a round is closed, if nobody asks for it."""
+
+
+class Due(NamedTuple):
+    """The time at which a round is to be closed, and the cause."""
+
+    at: float
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,13 @@ def open_round(ledger: Ledger, step: int) -> int:
 
 
 def closes_at(settings: RoundSettings, ledger: Ledger) -> float | None:
-    """Return the time at which the open round is to be closed; `None` without a quorum.
+    """Return the time at which the open round is to be closed; `None` without a quorum."""
+    due = due_of(settings, ledger)
+    return due and due.at
+
+
+def due_of(settings: RoundSettings, ledger: Ledger) -> Due | None:
+    """Return when the open round is to be closed, and why; `None` without a quorum.
 
     That is when all expected workers are in; else the grace after the quorum, but not after the deadline, unless the
     quorum comes later.
@@ -67,9 +84,10 @@ def closes_at(settings: RoundSettings, ledger: Ledger) -> float | None:
     if len(times) < settings.quorum:
         return None
     if _arrived(ledger) >= settings.expected:
-        return times[-1]
+        return Due(times[-1], "expected")
     quorum_at = times[settings.quorum - 1]
-    return min(quorum_at + settings.grace_seconds, max(quorum_at, times[0] + settings.deadline_seconds))
+    grace = Due(quorum_at + settings.grace_seconds, "grace")
+    return min(grace, Due(max(quorum_at, times[0] + settings.deadline_seconds), "deadline"), key=lambda due: due.at)
 
 
 def is_due(settings: RoundSettings, ledger: Ledger, now: float) -> bool:

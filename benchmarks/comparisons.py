@@ -23,9 +23,11 @@ from benchmarks.peers.engine import Engine, engine, fused
 from benchmarks.peers.rig import Rig
 from benchmarks.peers.service import SAFETENSORS, Service, body_of
 from benchmarks.peers.session import Session
+from benchmarks.peers.sink import uploads
 from benchmarks.peers.table import NAMED, WHOLE, table_steps
 from benchmarks.peers.torch_adamw import FORMS, in_process
 from benchmarks.peers.torch_client import remote_adamw
+from benchmarks.peers.workers import worker_rounds
 from benchmarks.timing import FEWEST_ROUNDS, REST_SECONDS, Spread, Timing, alone, in_turn
 from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY, Machine
@@ -45,6 +47,8 @@ RAY_WARM_UP = 50
 CONNECTIONS = 64
 LOAD_SECONDS = 1.5
 """The time of a round of requests on all connections."""
+WORKERS = 8
+"""The workers whose contributions become a step."""
 
 Measured: TypeAlias = Iterator[tuple[int, dict[str, Spread]]]
 """Sizes, each with the times of all competitors."""
@@ -249,6 +253,14 @@ GROUPS = {
     "exchange": Group(
         {"service": lambda rig: rig.memory.replays, "bare socket": lambda rig: rig.floor["exchange"]},
         sizes=(10_000_000,),
+    ).measure,
+    "workers": Group(
+        {
+            "service, memory:, 8 workers": lambda rig: worker_rounds(rig.memory, WORKERS),
+            "sink, 8 uploads": lambda _: uploads(WORKERS),
+            "service, memory:": lambda rig: rig.memory.steps,
+        },
+        sizes=(1_000_000,),
     ).measure,
     "json": Group(
         {

@@ -143,6 +143,10 @@ ROWS = (
         "step of all rows of the same table", "a step of 1,000 rows anywhere",
         "table", 1 * K, "the table, dense", "rows anywhere", at_least=100,
     ),
+    Row(
+        "round of 8 workers × 1 M, TCP, `memory:`", "8 uploads at the wire's speed, plus a plain step of 1 M",
+        "workers", 1 * M, "service, memory:, 8 workers", "sink, 8 uploads", MEMORY, at_most=1.3,
+    ),
     Row("step of 100 k as JSON, Redis", "plain FastAPI", "json", 100 * K, REDIS, "plain FastAPI", at_most=0.45),
     Row(
         "peak memory, step of 10 M, `memory:`", "3 × state + 2 × body",

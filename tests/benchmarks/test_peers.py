@@ -19,6 +19,7 @@ from benchmarks.peers.plain import plain_fastapi
 from benchmarks.peers.process import START_SECONDS, python, wait_for
 from benchmarks.peers.service import Service, body_of, only_array
 from benchmarks.peers.session import Session, Step
+from benchmarks.peers.sink import uploads
 from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY
 from tests.servers import free_port
@@ -58,6 +59,13 @@ def test_the_echo_answers_with_the_bytes_of_a_step() -> None:
     with echo() as port, echoes(port)(START, GRADS) as step:
         for _ in range(2):
             assert bytes(step.take()) == body_of(GRADS)
+        assert step.read is None
+
+
+def test_the_sink_answers_each_upload_once_it_is_whole() -> None:
+    with uploads(8)(START, GRADS) as step:
+        for _ in range(3):
+            assert [bytes(answer) for answer in step.take()] == [b""] * 8
         assert step.read is None
 
 

@@ -30,20 +30,24 @@ def after(
 
 
 @pytest.mark.parametrize(
-    ("times", "closes_at"),
+    ("times", "due"),
     [
         ([], None),
         ([5.0], None),
-        ([5.0, 8.0], 10.0),
-        ([5.0, 64.0], 65.0),
-        ([5.0, 90.0], 90.0),
-        ([5.0, 8.0, 9.0], 9.0),
+        ([5.0, 8.0], (10.0, "grace")),
+        ([5.0, 64.0], (65.0, "deadline")),
+        ([5.0, 90.0], (90.0, "deadline")),
+        ([5.0, 8.0, 9.0], (9.0, "expected")),
     ],
 )
-def test_a_round_closes_by_grace_deadline_or_the_last_expected(times: Sequence[float], closes_at: float | None) -> None:
+def test_a_round_closes_by_grace_deadline_or_the_last_expected(
+    times: Sequence[float], due: tuple[float, str] | None
+) -> None:
+    closes_at = due and due[0]
     ledger = after(joined("a", "b", "c"), *zip("abc", times, strict=False))
     now = rounds.progress(ROUNDS, ledger, 0)
     assert (now.round, now.have, now.need, now.closes_at) == (1, len(times), max(0, 2 - len(times)), closes_at)
+    assert rounds.due_of(ROUNDS, ledger) == due
     assert rounds.is_due(ROUNDS, ledger, 1e9) == (closes_at is not None)
     if closes_at is not None:
         assert rounds.is_due(ROUNDS, ledger, closes_at)

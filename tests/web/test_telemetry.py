@@ -14,7 +14,6 @@ from app.main import create_app
 from app.settings import Settings
 from app.store.base import Head
 from app.store.memory import MemoryStore
-from app.web.telemetry import Metrics
 from tests.service.calls import W, binary_step, create, problem, serving, step, stepped
 from tests.service.connection import Connection
 from tests.service.test_auth import row
@@ -277,23 +276,3 @@ def test_a_request_cut_short_by_a_stop_is_answered_overloaded() -> None:
         status, body = wire.answer()
     assert (status, json.loads(body)["code"]) == (503, "overloaded")
     assert "send the request again" in json.loads(body)["detail"]
-
-
-def test_rounds_are_counted_by_cause_and_contributions_by_fate() -> None:
-    metrics = Metrics()
-    metrics.rounds.count_join()
-    for fate in ("applied", "applied", "late"):
-        metrics.rounds.count_contribution(fate)
-    metrics.rounds.add_waiting(300)
-    metrics.rounds.count_round("grace", 2.4)
-    metrics.rounds.add_waiting(-200)
-    lines = metrics.text().decode().splitlines()
-    assert {
-        "optim_workers_joined_total 1.0",
-        'optim_contributions_total{fate="applied"} 2.0',
-        'optim_contributions_total{fate="late"} 1.0',
-        'optim_rounds_total{cause="grace"} 1.0',
-        'optim_round_seconds_bucket{le="1.0"} 0.0',
-        'optim_round_seconds_bucket{le="2.5"} 1.0',
-        "optim_contributions_waiting_bytes 100.0",
-    } <= set(lines)

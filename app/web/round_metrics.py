@@ -1,0 +1,53 @@
+"""The metrics of sessions with many workers, for Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+ROUND_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
+
+
+class RoundMetrics:
+    """The metrics of sessions with many workers. The process whose save won counts, so that each event counts once."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._joins = Counter("optim_workers_joined", "Workers joined, each new epoch once.", registry=registry)
+        self._contributions = Counter(
+            "optim_contributions",
+            "Contributions by their fate: applied, late, stale, fenced or non_finite.",
+            ("fate",),
+            registry=registry,
+        )
+        self._rounds = Counter(
+            "optim_rounds",
+            "Rounds closed, by the cause: expected, grace, deadline or asked.",
+            ("cause",),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "optim_round_seconds",
+            "Time from the first contribution of a round to its close, in seconds.",
+            buckets=ROUND_SECONDS,
+            registry=registry,
+        )
+        self._waiting = Gauge(
+            "optim_contributions_waiting_bytes",
+            "Bytes of the contributions that wait for their round to close.",
+            registry=registry,
+            multiprocess_mode="sum",
+        )
+
+    def count_join(self) -> None:
+        """Count a worker that joined."""
+        self._joins.inc()
+
+    def count_contribution(self, fate: str) -> None:
+        """Count a contribution whose fate is decided: `applied`, or the reason why it was dropped."""
+        self._contributions.labels(fate).inc()
+
+    def count_round(self, cause: str, seconds: float) -> None:
+        """Count a round that was closed, so many seconds after its first contribution."""
+        self._rounds.labels(cause).inc()
+        self._seconds.observe(seconds)
+
+    def add_waiting(self, nbytes: int) -> None:
+        """Add the bytes of a contribution that waits from now on; a close subtracts those of its round."""
+        self._waiting.inc(nbytes)

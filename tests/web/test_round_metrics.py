@@ -1,0 +1,26 @@
+"""The metrics of rounds: joins, fates, causes, and the bytes that wait."""
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from app.web.round_metrics import RoundMetrics
+
+
+def test_rounds_are_counted_by_cause_and_contributions_by_fate() -> None:
+    registry = CollectorRegistry()
+    metrics = RoundMetrics(registry)
+    metrics.count_join()
+    for fate in ("applied", "applied", "late"):
+        metrics.count_contribution(fate)
+    metrics.add_waiting(300)
+    metrics.count_round("grace", 2.4)
+    metrics.add_waiting(-200)
+    lines = generate_latest(registry).decode().splitlines()
+    assert {
+        "optim_workers_joined_total 1.0",
+        'optim_contributions_total{fate="applied"} 2.0',
+        'optim_contributions_total{fate="late"} 1.0',
+        'optim_rounds_total{cause="grace"} 1.0',
+        'optim_round_seconds_bucket{le="1.0"} 0.0',
+        'optim_round_seconds_bucket{le="2.5"} 1.0',
+        "optim_contributions_waiting_bytes 100.0",
+    } <= set(lines)
