@@ -63,6 +63,11 @@ class Compute:
         """Return the name of the kernel for large steps."""
         return self._kernels.name
 
+    @property
+    def plain(self) -> Machine:
+        """Return the machine for what no kernel computes: NumPy, on all threads."""
+        return self._small
+
     def machine(self, nbytes: int, config: Config) -> Machine:
         """Return the machine for a step of so many bytes of arrays and state, by the rules of these settings."""
         return (

@@ -70,7 +70,7 @@ def _dtype_of(name: str, request: StepRequest) -> np.dtype[Any]:
 def _expanded(name: str, request: StepRequest, layout: Layout) -> Array:
     g = request.grads[name]
     if name in request.scale:
-        g = _scaled(g, request.scale[name])
+        g = scaled(g, request.scale[name])
     if name not in request.at:
         return g
     at, shape = request.at[name], _shape_of(name, request, layout)
@@ -101,8 +101,9 @@ def _shape_of(name: str, request: StepRequest, layout: Layout) -> tuple[int, ...
     return layout.entries[name].spec.shape if name in layout.entries else None
 
 
-def _scaled(q: Array, scale: Array) -> Array:
-    """Return q·scale in float32, rounded once: both factors are exact in it."""
+def scaled(q: Array, scale: Array) -> Array:
+    """Return q·scale in float32, rounded once: both factors are exact in it. Of several scales, each is for `SCALED`
+    elements."""
     out, flat_q, scale = np.empty(q.shape, FLOAT32), flat(q), flat(scale)
     target = out.reshape(-1)
     if scale.size == 1:
