@@ -138,6 +138,9 @@ def test_an_old_epoch_is_fenced_at_a_closed_round_too() -> None:
     again = late(ledger, push_of(ledger, "c", epoch=3), first.entries)
     assert isinstance(again.error, WorkerFenced)
     assert again.entries is None
+    present = late(ledger, push_of(ledger, "c"), first.entries)
+    assert isinstance(present.error, RoundClosed)
+    assert present.entries == (*ROW, first.entry, present.entry)
 
 
 def test_the_place_of_an_applied_contribution_has_no_second_fate() -> None:

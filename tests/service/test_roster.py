@@ -46,15 +46,15 @@ def test_a_lease_is_renewed_by_its_holder_alone() -> None:
 
 
 def test_who_has_left_is_fenced_until_it_joins_again() -> None:
-    ledger = joined("a", "b")
+    ledger = joined("b", "b", "a")
     assert leave(ledger, "c") is ledger
     with pytest.raises(WorkerFenced):
         leave(ledger, "a", 2)
-    left = leave(ledger, "a", 1)
+    left = leave(ledger, "a", 3)
     assert left.workers.keys() == {"b"}
     with pytest.raises(WorkerFenced, match="has left"):
-        check_epoch(left, "a", 1)
-    assert joined("a", ledger=left).workers["a"].epoch == 3
+        check_epoch(left, "a", 3)
+    assert joined("a", ledger=left).workers["a"].epoch == 4
 
 
 def test_the_longest_expired_worker_makes_room() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from app import roster, rounds
 from app.arrivals import look_late, take
@@ -129,7 +129,7 @@ def test_other_writes_are_told_what_waits() -> None:
 
 
 NAMES = st.sampled_from("abc")
-DIGESTS = st.integers(0, 5).map(str)
+DIGESTS = st.sampled_from("de")
 WEIGHTS = st.sampled_from([0.5, 1.0, 3.0])
 
 
@@ -144,6 +144,10 @@ class Rounds(RuleBasedStateMachine):
         self.accepted: dict[tuple[int, str], Push] = {}
         self.refused: list[tuple[int, Push, str | None]] = []
 
+    @initialize()
+    def all_join(self) -> None:
+        self.ledger = joined("a", "b", "c")
+
     @rule(seconds=st.sampled_from([0.5, 3.0, 100.0, -50.0]))
     def passes(self, seconds: float) -> None:
         """Let time pass, or let the clock jump back."""
@@ -157,13 +161,18 @@ class Rounds(RuleBasedStateMachine):
     def leave(self, name: str) -> None:
         self.ledger = roster.leave(self.ledger, name)
 
-    @rule(name=NAMES, behind=st.integers(0, 2), digest=DIGESTS, weight=WEIGHTS, old=st.booleans(), bad=st.booleans())
-    def push(self, name: str, behind: int, digest: str, weight: float, old: bool, bad: bool) -> None:
-        """Contribute to the open round or an earlier one, perhaps with an old epoch or with NaN."""
+    @rule(name=NAMES, digest=DIGESTS, weight=WEIGHTS)
+    def contribute(self, name: str, digest: str, weight: float) -> None:
+        """Contribute to the open round with the present epoch."""
+        if name in self.ledger.workers:
+            self.send(self.step + 1, push_of(self.ledger, name, digest, weight=weight))
+
+    @rule(name=NAMES, behind=st.integers(0, 2), digest=DIGESTS, old=st.booleans(), bad=st.booleans())
+    def err(self, name: str, behind: int, digest: str, old: bool, bad: bool) -> None:
+        """Contribute to an earlier round, with an old epoch or with NaN."""
         worker = self.ledger.workers.get(name)
-        epoch = (worker.epoch if worker else 1) - old
-        number = max(1, self.step + 1 - behind)
-        self.send(number, Push(name, epoch, digest, weight, norm=1.0, not_finite=BAD if bad else None))
+        epoch = max(1, (worker.epoch if worker else 1) - old)
+        self.send(max(1, self.step + 1 - behind), Push(name, epoch, digest, norm=1.0, not_finite=BAD if bad else None))
 
     @rule(data=st.data())
     def repeat(self, data: st.DataObject) -> None:
@@ -188,6 +197,7 @@ class Rounds(RuleBasedStateMachine):
             assert have < self.settings.quorum
             return
         assert len(closing.applied) == have >= self.settings.quorum
+        assert closing.ledger.dropped == ()
         assert rounds.close(self.settings, self.ledger, self.step) == closing
         self.ledger, self.step = closing.ledger, closing.round
         self.rows[closing.round] = closing.entries
