@@ -75,9 +75,8 @@ async def aggregated(
     collect = aggregate.of([one.weight for one in ordered], [one.norm for one in ordered])
     vectors = _vectors(segments)
     parts = zip(segments, vectors, strict=True)
-    await reading.through(
-        chain.from_iterable(_tasks(segment, most, collect, out) for segment, out in parts), compute.plain
-    )
+    tasks = chain.from_iterable(_tasks(segment, most, collect, out) for segment, out in parts)
+    await reading.through(tasks, compute.plain, TENSOR_BYTES * len(segments) * len(ordered))
     return _named(segments, vectors)
 
 
@@ -105,15 +104,18 @@ class Reading:
         read = await self._read([*missing.values()])
         return {**self.held, **dict(zip(missing, read, strict=True))}
 
-    async def through(self, tasks: Iterable[Task], machine: Machine = ALONE) -> None:
-        """Do the tasks in order of their windows; those of one window at once, on the machine's threads."""
-        windows = _windows(tasks)
-        window = next(windows, None)
+    async def through(self, tasks: Iterable[Task], machine: Machine = ALONE, planning: int = 0) -> None:
+        """Do the tasks in order of their windows; those of one window at once, on the machine's threads.
+
+        `planning` is the work of making the tasks, as `Compute.run` counts it.
+        """
+        plan = partial(next, _windows(tasks), None)
+        window = await self.compute.run(plan, planning)
         coming = self._coming(window)
         try:
             while window is not None and coming is not None:
                 contents, now = await coming, window
-                window = next(windows, None)
+                window = await self.compute.run(plan, planning)
                 coming = self._coming(window)
                 elements = sum(task.elements for task in now)
                 await self.compute.run(partial(_do, now, contents, machine, elements), 8 * elements)

@@ -170,13 +170,12 @@ def segments_of(stored: Sequence[Stored], layout: Layout) -> list[Segment]:
     kinds = sorted({id(table): i for i, table in enumerate(tables)}.values())  # one contribution of each kind of table
     found, before = list[Segment](), list[Sent | None]()
     for name in dict.fromkeys(name for i in kinds for name in tables[i]):
-        sents = [table.get(name) for table in tables]
-        of_kinds = [sents[i] for i in kinds]
+        of_kinds = [tables[i].get(name) for i in kinds]
         tensor = Tensor(name, layout.entries[name].spec.shape, _came(of_kinds, layout, name))
         if before and found[-1].dtype == compute_dtype(tensor.came) and _follow(before, of_kinds):
             found[-1].tensors.append(tensor)
         else:
-            found.append(_segment(tensor, stored, sents))
+            found.append(_segment(tensor, stored, [table.get(name) for table in tables]))
         before = of_kinds
     return found
 

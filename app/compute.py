@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from app.kernels import Kernels
 from optim_engine import Config
 from optim_engine.fused_forms import has_loop
-from optim_engine.machine import Machine
+from optim_engine.machine import NUMPY, Machine
 
 T = TypeVar("T")
 
@@ -54,6 +54,8 @@ class Compute:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compute")
         self.runs = 0
         """The number of starts and ends of work so far."""
+        self.plain = Machine(NUMPY, threads, self._pool)
+        """The machine for what has no kernel of its own."""
         self._kernels = Kernels()
         self._small = Machine(self._kernels.small, threads, self._pool)
         self._large = Machine(self._kernels.large, threads, self._pool)
@@ -62,11 +64,6 @@ class Compute:
     def kernel(self) -> str:
         """Return the name of the kernel for large steps."""
         return self._kernels.name
-
-    @property
-    def plain(self) -> Machine:
-        """Return the machine for what no kernel computes: NumPy, on all threads."""
-        return self._small
 
     def machine(self, nbytes: int, config: Config) -> Machine:
         """Return the machine for a step of so many bytes of arrays and state, by the rules of these settings."""
