@@ -54,7 +54,7 @@ def calls(lines: Iterator[str]) -> None:
 
 def _status(url: str, method: str, path: str, patience: Patience, chance: float, lines: Iterator[str]) -> int:
     """Return the status of the answer that a call ends with."""
-    headers = _calls._writes(_calls.JSON)
+    headers = _calls.writes(_calls.JSON)
     request = Request(method, path, headers=headers, body=b"{}" if method == "POST" else b"")
     now = 0.0
     conversation = perform(Call(request, lambda answer: answer.status), patience, lambda: now, lambda: chance)

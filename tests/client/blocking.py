@@ -5,9 +5,9 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from optim_client import AsyncClient, AsyncSession, AsyncSessions, Page
+from optim_client import AsyncClient, AsyncSession, AsyncSessions, AsyncWorker, Page
 
-ASYNC = (AsyncClient, AsyncSessions, AsyncSession)
+ASYNC = (AsyncClient, AsyncSessions, AsyncSession, AsyncWorker)
 
 
 class Blocking:
@@ -20,6 +20,12 @@ class Blocking:
 
     def __iter__(self) -> Iterator[Any]:
         return self._all(aiter(self._target))
+
+    def __enter__(self) -> Any:
+        return self._wrap(self._runner.run(self._target.__aenter__()))
+
+    def __exit__(self, *error: Any) -> None:
+        self._runner.run(self._target.__aexit__(*error))
 
     def _all(self, pages: AsyncIterator[Any]) -> Iterator[Any]:
         while (session := self._runner.run(anext(pages, None))) is not None:

@@ -14,20 +14,26 @@ from optim_client import (
     AsyncClient,
     AsyncSession,
     AsyncSessions,
+    AsyncWorker,
     Client,
     Session,
     Sessions,
+    Worker,
     _async_client,
     _async_session,
     _async_sessions,
     _async_storage,
+    _async_workers,
     _client,
     _session,
     _sessions,
     _storage,
+    _workers,
 )
 
-TWINS: list[tuple[Any, Any]] = [(Client, AsyncClient), (Sessions, AsyncSessions), (Session, AsyncSession)]
+TWINS: list[tuple[Any, Any]] = [
+    (Client, AsyncClient), (Sessions, AsyncSessions), (Session, AsyncSession), (Worker, AsyncWorker)
+]  # fmt: skip
 VERBS = [
     (kind, name)
     for pair in TWINS
@@ -50,7 +56,8 @@ def as_sync(text: str) -> str:
     text = re.sub(r"_async\b|_async(?=_)|\bAsync(?=[A-Z])|\b(async|await) ", "", text)
     text = re.sub(r"asyncio\.to_thread\((.+?), (.+?)\)", r"\1(\2)", text).replace("asyncio.sleep", "time.sleep")
     text = re.sub(r"__a(enter|exit|iter)__", r"__\1__", text)
-    return text.replace("(session.get()).tensors", "session.get().tensors").replace("many tasks", "many threads")
+    text = re.sub(r"\(((?:session|team)\.\w+\(1?\))\)\.", r"\1.", text)
+    return re.sub(r"\b(many|one|a) task", r"\1 thread", text)
 
 
 def signature(member: Any) -> str:
@@ -112,6 +119,7 @@ def test_both_clients_have_the_same_docstrings(sync: Any, other: Any) -> None:
         (_session, _async_session),
         (_sessions, _async_sessions),
         (_storage, _async_storage),
+        (_workers, _async_workers),
     ],
 )
 def test_both_clients_have_the_same_code_up_to_await(sync: Any, other: Any) -> None:
@@ -134,9 +142,13 @@ def test_a_docstring_has_arguments_result_errors_and_example(kind: Any, name: st
     assert section(member, "Args") == list(parameters)
     assert ("\nReturns:\n" in words) == (inspect.signature(member).return_annotation is not None)
     errors = section(member, "Raises")
-    assert errors or name == "close"
+    assert errors or name in ("close", "leave")
     assert set(errors) <= {*optim_client.__all__, "OSError", "TypeError", "ValueError"}
     assert example(member)
+
+
+ALONE = [(kind, name) for kind, name in VERBS if not re.search(r"\b(team|worker)\b", example(getattr(kind, name)))]
+"""The verbs whose example needs no other workers."""
 
 
 @pytest.fixture
@@ -146,7 +158,7 @@ def values(tmp_path: Path) -> dict[str, Any]:
     return {"params": params, "grads": params, "path": tmp_path / "state", "Client": Client, "AsyncClient": AsyncClient}
 
 
-@pytest.mark.parametrize(("kind", "name"), [verb for verb in VERBS if verb[0] in (Client, Sessions, Session)])
+@pytest.mark.parametrize(("kind", "name"), [verb for verb in ALONE if verb[0] in (Client, Sessions, Session)])
 def test_an_example_runs(kind: Any, name: str, values: dict[str, Any]) -> None:
     with Client("memory:") as client:
         session = client.sessions.create("adamw", undo=1)
@@ -156,7 +168,7 @@ def test_an_example_runs(kind: Any, name: str, values: dict[str, Any]) -> None:
         exec(example(getattr(kind, name)), values | {"client": client, "session": session, "held": held})
 
 
-@pytest.mark.parametrize(("kind", "name"), [verb for verb in VERBS if verb[0] not in (Client, Sessions, Session)])
+@pytest.mark.parametrize(("kind", "name"), [verb for verb in ALONE if verb[0] not in (Client, Sessions, Session)])
 async def test_an_async_example_runs(kind: Any, name: str, values: dict[str, Any]) -> None:
     async with AsyncClient("memory:") as client:
         session = await client.sessions.create("adamw", undo=1)

@@ -89,7 +89,7 @@ class Twin:
     def compare(self, answer: Response, outcome: Outcome) -> None:
         """Compare an answer with the outcome here. Answers must come in the order of their steps."""
         assert answer.status == 200, answer.body
-        told = _calls._stepped(answer)
+        told = _calls.stepped(answer)
         assert bits(told.params) == bits(outcome.params), f"step {outcome.state.t} differs"
         assert (told.step, told.skipped) == (outcome.state.t, outcome.skipped)
         for name, value in vars(outcome.metrics).items():

@@ -9,12 +9,25 @@ with Client() as client:
 
 from optim_client._async_client import AsyncClient
 from optim_client._async_sessions import AsyncSession, AsyncSessions
+from optim_client._async_workers import AsyncWorker
 from optim_client._client import Client
 from optim_client._gradients import Int8, Rows, TopK
 from optim_client._progress import progress
 from optim_client._sessions import Session, Sessions
 from optim_client._state_file import StateFile
-from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, Preview, SessionInfo, TensorInfo
+from optim_client._workers import Worker
+from optim_client.documents import (
+    Contribution,
+    HistoryRow,
+    Metrics,
+    OptimizerInfo,
+    Page,
+    Preview,
+    RoundInfo,
+    SessionInfo,
+    TensorInfo,
+    WorkerInfo,
+)
 from optim_client.errors import (
     APIConnectionError,
     APIStatusError,
@@ -68,11 +81,13 @@ __all__ = [
     "AsyncClient",
     "AsyncSession",
     "AsyncSessions",
+    "AsyncWorker",
     "Authentication",
     "BadRequest",
     "BodyTooLarge",
     "Client",
     "Conflict",
+    "Contribution",
     "ContributionMismatch",
     "ForeignAnswer",
     "HistoryRow",
@@ -100,6 +115,7 @@ __all__ = [
     "RateLimited",
     "ReplayDiffers",
     "RoundClosed",
+    "RoundInfo",
     "RoundOpen",
     "Rows",
     "ServiceUnavailable",
@@ -120,7 +136,9 @@ __all__ = [
     "TopK",
     "UndoUnavailable",
     "UnprocessableEntity",
+    "Worker",
     "WorkerFenced",
+    "WorkerInfo",
     "WorkersOnly",
     "progress",
 ]

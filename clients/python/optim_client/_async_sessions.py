@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from optim_client import _calls
-from optim_client._async_session import AsyncSessionSteps
+from optim_client._async_workers import AsyncSessionWorkers
 from optim_client._protocol import Call
 from optim_client.documents import Page, SessionInfo
 from optim_client.settings import Changes, ForkSettings, Optimizer, Settings
@@ -203,7 +203,7 @@ class AsyncSessions(AsyncSessionList):
         return AsyncSession(self._client, info, etag)
 
 
-class AsyncSession(AsyncSessionSteps):
+class AsyncSession(AsyncSessionWorkers):
     """One training run's optimizer, made by `client.sessions`. It takes one step at a time.
 
     Its calls may come from many tasks. With `hold_params` one step waits for another; without, a second one raises

@@ -4,12 +4,15 @@ import asyncio
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, Unpack
+from typing import Literal, Protocol, Self, TypeVar, Unpack
+
+import httpx2
 
 from optim_client import _calls
 from optim_client._address import shown
 from optim_client._async_turn import AsyncTurn
 from optim_client._files import replacing, sync
+from optim_client._http import Timeout
 from optim_client._protocol import Call
 from optim_client._state import SessionState
 from optim_client.documents import SessionInfo
@@ -22,6 +25,10 @@ class AsyncCaller(Protocol):
     """The part of a client that its sessions use."""
 
     base_url: str
+    timeout: httpx2.Timeout
+
+    def with_options(self, *, timeout: Timeout | None = None, max_retries: int | None = None) -> Self:
+        """Return the same client with other options."""
 
     async def _run(self, call: Call[T]) -> T:
         """Make a call; return its result."""

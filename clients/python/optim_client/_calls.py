@@ -44,7 +44,7 @@ class Stepped:
 
 def tagged(call: Call[T]) -> Call[tuple[T, str | None]]:
     """Return the same call, its result beside the answer's `ETag`; `None` where no `If-Match` can use that."""
-    return Call(call.request, lambda response: (call.read(response), _etag(response)))
+    return Call(call.request, lambda response: (call.read(response), etag_of(response)))
 
 
 def ready() -> Call[None]:
@@ -63,12 +63,12 @@ def create(optimizer: str, settings: Settings, key: str | None = None) -> Call[S
     The order of the settings does not matter for a repetition with the same key.
     """
     body = _json({"optimizer": _arguments.as_json("optimizer", optimizer), **document(settings)}, sort_keys=True)
-    return Call(Request("POST", "/v1/sessions", headers=_writes(JSON, key), body=body), _session)
+    return Call(Request("POST", "/v1/sessions", headers=writes(JSON, key), body=body), _session)
 
 
 def create_from_state(file: BinaryIO, key: str | None = None) -> Call[SessionInfo]:
     """Return the call that creates a session from a saved state. Raises `TypeError` and `ValueError`."""
-    return Call(Request("POST", "/v1/sessions", headers=_writes(SAFETENSORS, key), body=file), _session)
+    return Call(Request("POST", "/v1/sessions", headers=writes(SAFETENSORS, key), body=file), _session)
 
 
 def list_sessions(
@@ -89,30 +89,30 @@ def get(session_id: str, step: int | None = None) -> Call[SessionInfo]:
             raise StepMismatch(session_id, step, info.step)
         return info
 
-    return Call(Request("GET", _path(session_id)), _session).then(at_step)
+    return Call(Request("GET", path_of(session_id)), _session).then(at_step)
 
 
 def update(session_id: str, changes: Changes) -> Call[SessionInfo]:
     """Return the call that changes settings. Raises `TypeError` and `ValueError`."""
     body = _json(document(changes))
-    return Call(Request("PATCH", _path(session_id), headers=_writes(JSON), body=body), _session)
+    return Call(Request("PATCH", path_of(session_id), headers=writes(JSON), body=body), _session)
 
 
 def fork(session_id: str, settings: ForkSettings, key: str | None = None) -> Call[SessionInfo]:
     """Return the call that creates a session in the state of another one. Raises `TypeError` and `ValueError`."""
     body = _json({name: _arguments.as_json(name, value) for name, value in settings.items()}, sort_keys=True)
-    return Call(Request("POST", _path(session_id, "fork"), headers=_writes(JSON, key), body=body), _session)
+    return Call(Request("POST", path_of(session_id, "fork"), headers=writes(JSON, key), body=body), _session)
 
 
 def undo(session_id: str, step: int) -> Call[SessionInfo]:
     """Return the call that undoes the session's last step, of that number. Raises `TypeError`."""
     body = _json({"step": _arguments.as_json("step", step)})
-    return Call(Request("POST", _path(session_id, "undo"), headers=_writes(JSON), body=body), _session)
+    return Call(Request("POST", path_of(session_id, "undo"), headers=writes(JSON), body=body), _session)
 
 
 def delete(session_id: str) -> Call[None]:
     """Return the call that deletes a session."""
-    return Call(Request("DELETE", _path(session_id), headers=_key()), _done)
+    return Call(Request("DELETE", path_of(session_id), headers=keyed()), done)
 
 
 def step(
@@ -141,8 +141,8 @@ def step(
     if overrides is not None:
         written["overrides"] = _json(_arguments.as_json("overrides", overrides)).decode()
     body = encode(tensors, {"step": str(number), **written}, others)
-    headers = {**_writes(SAFETENSORS), **_accepts(SAFETENSORS), **({} if return_params else MINIMAL)}
-    call = Call(Request("POST", _path(session_id, "steps"), headers=headers, body=body), _stepped)
+    headers = {**writes(SAFETENSORS), **accepts(SAFETENSORS), **({} if return_params else MINIMAL)}
+    call = Call(Request("POST", path_of(session_id, "steps"), headers=headers, body=body), stepped)
     return call.then(lambda answer: _of_step(number, answer))
 
 
@@ -157,39 +157,39 @@ def preview(
     """Return the call that asks for the answer of step `number`. It has no key. Raises `TypeError` and `ValueError`."""
     taken = step(session_id, number, params, grads, others=others, **options)
     headers = {name: value for name, value in taken.request.headers.items() if name != "idempotency-key"}
-    return replace(taken, request=replace(taken.request, path=_path(session_id, "preview"), headers=headers))
+    return replace(taken, request=replace(taken.request, path=path_of(session_id, "preview"), headers=headers))
 
 
 def params(session_id: str, view: View | None = None) -> Call[Arrays]:
     """Return the call that reads the held parameters, or another view of them."""
     query = {} if view is None else {"view": view}
-    return Call(Request("GET", _path(session_id, "params"), query, headers=_accepts(SAFETENSORS)), _params)
+    return Call(Request("GET", path_of(session_id, "params"), query, headers=accepts(SAFETENSORS)), _params)
 
 
 def rows(session_id: str, rows: Mapping[str, ArrayLike]) -> Call[Arrays]:
     """Return the call that reads rows of held parameters. Raises `TypeError` and `ValueError`."""
     wanted = _arguments.mapping("rows", rows, "{'emb': [3, 17]}")
     indices = {name: _arguments.indices(f"rows[{name!r}]", given) for name, given in wanted.items()}
-    headers = {"content-type": JSON, **_accepts(SAFETENSORS)}
-    path = _path(session_id, "params", "rows")
+    headers = {"content-type": JSON, **accepts(SAFETENSORS)}
+    path = path_of(session_id, "params", "rows")
     return Call(Request("POST", path, headers=headers, body=_json({"rows": indices})), _params)
 
 
 def put_params(session_id: str, params: ArraysLike) -> Call[None]:
     """Return the call that gives parameters to a session that holds them."""
     body = encode({"params": params}, {})
-    return Call(Request("PUT", _path(session_id, "params"), headers=_writes(SAFETENSORS), body=body), _done)
+    return Call(Request("PUT", path_of(session_id, "params"), headers=writes(SAFETENSORS), body=body), done)
 
 
 def state(session_id: str, into: BinaryIO) -> Call[None]:
     """Return the call that downloads the state into a file."""
-    return Call(Request("GET", _path(session_id, "state"), headers=_accepts(SAFETENSORS), into=into), _file)
+    return Call(Request("GET", path_of(session_id, "state"), headers=accepts(SAFETENSORS), into=into), _file)
 
 
 def put_state(session_id: str, file: BinaryIO, digest: str | None = None) -> Call[None]:
     """Return the call that uploads a saved state."""
-    path, query = _path(session_id, "state"), _given(digest=digest)
-    return Call(Request("PUT", path, query=query, headers=_writes(SAFETENSORS), body=file), _done)
+    path, query = path_of(session_id, "state"), _given(digest=digest)
+    return Call(Request("PUT", path, query=query, headers=writes(SAFETENSORS), body=file), done)
 
 
 def edit_tensors(
@@ -199,16 +199,17 @@ def edit_tensors(
     lists = {"remove": _arguments.names("remove", remove), "reset": _arguments.names("reset", reset)}
     edits = {"rename": _arguments.mapping("rename", rename, "{'old': 'new'}"), **lists}
     body = _json({name: _arguments.as_json(name, edit) for name, edit in edits.items()})
-    return Call(Request("PATCH", _path(session_id, "tensors"), headers=_writes(JSON), body=body), _session)
+    return Call(Request("PATCH", path_of(session_id, "tensors"), headers=writes(JSON), body=body), _session)
 
 
 def history(session_id: str, after: int | None, limit: int | None, last: int | None = None) -> Call[list[HistoryRow]]:
     """Return the call that reads rows of the history."""
     query = _given(after=after, limit=limit, last=last)
-    return Call(Request("GET", _path(session_id, "history"), query=query), _history)
+    return Call(Request("GET", path_of(session_id, "history"), query=query), _history)
 
 
-def _path(session_id: str, *below: str) -> str:
+def path_of(session_id: str, *below: str) -> str:
+    """Return the path of a session, or of what is below it. Raises `TypeError` and `ValueError`."""
     if not isinstance(session_id, str):
         raise TypeError(f"a session's id must be a string, not {session_id!r}")
     if session_id in NO_IDS:
@@ -216,23 +217,25 @@ def _path(session_id: str, *below: str) -> str:
     return "/".join(["/v1/sessions", quote(session_id, safe=""), *below])
 
 
-def _writes(media_type: str, key: str | None = None) -> dict[str, str]:
-    return {"content-type": media_type, **_key(key)}
+def writes(media_type: str, key: str | None = None) -> dict[str, str]:
+    """Return the headers of a write: its media type, and its idempotency key."""
+    return {"content-type": media_type, **keyed(key)}
 
 
-def _key(given: str | None = None) -> dict[str, str]:
+def keyed(given: str | None = None) -> dict[str, str]:
     """Return the header of the idempotency key, or of a new one, which goes over all tries of a call."""
     key = uuid.uuid4().hex if given is None else _arguments.idempotency_key(given)
     return {"idempotency-key": f'"{key}"'}
 
 
-def _etag(response: Response) -> str | None:
+def etag_of(response: Response) -> str | None:
     """Return the answer's ETag. A weak one (a proxy compressed the answer) never fulfils `If-Match`."""
     etag = response.headers.get("etag", "")
     return etag if etag.startswith('"') else None
 
 
-def _accepts(media_type: str) -> dict[str, str]:
+def accepts(media_type: str) -> dict[str, str]:
+    """Return the header that asks for an answer of that media type."""
     return {"accept": f"{media_type}, application/problem+json"}
 
 
@@ -248,7 +251,7 @@ def _nothing(_: Response) -> None:
     return None
 
 
-def _done(response: Response) -> None:
+def done(response: Response) -> None:
     """Check the status of an answer without a body. A repeated deletion finds nothing (404)."""
     if response.status not in {204, 404}:
         raise ValueError(f"unexpected status {response.status}; expected 204")
@@ -277,7 +280,8 @@ def _optimizers(response: Response) -> dict[str, OptimizerInfo]:
     return {name: OptimizerInfo.read(optimizer) for name, optimizer in found.items()}
 
 
-def _stepped(response: Response) -> Stepped:
+def stepped(response: Response) -> Stepped:
+    """Return the answer to a step. Raises `KeyError` and `ValueError`."""
     params, metadata = decode(response.body, "params")
     skipped = json.loads(metadata["skipped"])
     metrics = Metrics.read(json.loads(metadata["metrics"]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from optim_client import _calls
 from optim_client._protocol import Call
-from optim_client._session import SessionSteps
+from optim_client._workers import SessionWorkers
 from optim_client.documents import Page, SessionInfo
 from optim_client.settings import Changes, ForkSettings, Optimizer, Settings
 
@@ -198,7 +198,7 @@ class Sessions(SessionList):
         return Session(self._client, info, etag)
 
 
-class Session(SessionSteps):
+class Session(SessionWorkers):
     """One training run's optimizer, made by `client.sessions`. It takes one step at a time.
 
     Its calls may come from many threads. With `hold_params` one step waits for another; without, a second one raises

@@ -162,6 +162,100 @@ class HistoryRow(Metrics):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """A worker's contribution, and its fate: `"applied"`, `"dropped"` for a `reason`, or `None` in an open round.
+
+    `round` is the number of the step that it became a part of, or was sent for. `norm` is that of its gradients. `seq`
+    and `staleness` are of the asynchronous mode, `clip_scale` of the aggregate `clipped_mean`.
+    """
+
+    worker: str
+    round: int
+    fate: str | None
+    reason: str | None = None
+    epoch: int | None = None
+    weight: float = 1.0
+    norm: float | None = None
+    seq: int | None = None
+    staleness: int | None = None
+    clip_scale: float | None = None
+
+    @property
+    def applied(self) -> bool:
+        """Return whether the step has it."""
+        return self.fate == "applied"
+
+    @classmethod
+    def read(cls, document: Document, number: int) -> Self:
+        """Return the document as an object. Raises `KeyError`, `TypeError` and `ValueError`."""
+        known = {each.name: document[each.name] for each in fields(cls) if each.name in document}
+        if known.get("norm") is not None:
+            known["norm"] = float(known["norm"])
+        return cls(**{**known, "round": number, "worker": document["worker"], "fate": document["fate"]})
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A worker that has joined and not left. The end of its lease fences nobody: it shows who is alive.
+
+    `lateness_seconds` is the time from the first contribution of its last round to its own.
+    """
+
+    worker: str
+    epoch: int
+    lease_expires_at: datetime
+    last_round: int | None
+    last_contribution_at: datetime | None
+    lateness_seconds: float | None
+
+    @classmethod
+    def read(cls, document: Document) -> Self:
+        """Return the document as an object. Raises `KeyError`, `TypeError` and `ValueError`."""
+        last = document.get("last_contribution_at")
+        return cls(
+            document["worker"],
+            document["epoch"],
+            datetime.fromisoformat(document["lease_expires_at"]),
+            document.get("last_round"),
+            datetime.fromisoformat(last) if last else None,
+            document.get("lateness_seconds"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RoundInfo:
+    """A round: `state` is `"open"` or `"applied"`. An open one has `have` contributions, and needs `need` more.
+
+    It closes at `closes_at` at the latest; without a quorum that is `None`. An applied one has `step` and `digest`, and
+    each contribution its fate.
+    """
+
+    round: int
+    state: str
+    have: int
+    need: int
+    closes_at: datetime | None
+    step: int | None
+    digest: str | None
+    contributions: tuple[Contribution, ...]
+
+    @classmethod
+    def read(cls, document: Document) -> Self:
+        """Return the document as an object. Raises `KeyError`, `TypeError` and `ValueError`."""
+        number, closes_at = document["round"], document.get("closes_at")
+        return cls(
+            number,
+            document["state"],
+            document["have"],
+            document["need"],
+            datetime.fromisoformat(closes_at) if closes_at else None,
+            document.get("step"),
+            document.get("digest"),
+            tuple(Contribution.read(each, number) for each in document.get("contributions", ())),
+        )
+
+
 def _metrics(document: Document) -> dict[str, float]:
     """Return the metrics. `float` reads what JSON has no number for: `"NaN"`, `"Infinity"`."""
     return {field.name: float(document[field.name]) for field in fields(Metrics)}

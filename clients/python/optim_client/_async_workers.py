@@ -1,0 +1,244 @@
+"""The workers of an async session, and the verbs of its rounds: `_workers.py` with `await`."""
+
+import logging
+from typing import Any, Self, TypeVar, Unpack, overload
+
+from optim_client import _worker_calls
+from optim_client._async_heart import AsyncHeart
+from optim_client._async_session import AsyncSessionSteps
+from optim_client._tensors import Arrays, GradsLike
+from optim_client._trees import Tree, TreeT
+from optim_client._worker_calls import ContributionOptions
+from optim_client._worker_state import Conversation, WorkerState
+from optim_client.documents import RoundInfo, WorkerInfo
+from optim_client.errors import OptimError
+
+BEATS = 3
+"""The renewals in the length of a lease."""
+LEAVE_SECONDS = 5.0
+"""Seconds without progress after which a worker that leaves does not wait for an answer."""
+
+T = TypeVar("T")
+
+log = logging.getLogger("optim_client")
+
+
+class AsyncWorker(WorkerState):
+    """A worker of a session, made by `session.worker(name)`. For one task.
+
+    In a `with` block it has joined, and a task renews its lease.
+
+    Args:
+        session: The session.
+        name: The worker's name.
+
+    Example:
+        async with team.worker("gpu-3") as worker:
+            params = await worker.params()
+            params = await worker.contribute(grads, weight=32)
+    """
+
+    def __init__(self, session: "AsyncSessionWorkers", name: str) -> None:
+        super().__init__(session, name, session._client.timeout.read)
+        self._client = session._client
+        self._heart = AsyncHeart(self._client)
+
+    async def join(self) -> Self:
+        """Join, as a `with` block does at its start: another process that has joined by the same name is fenced.
+
+        Returns:
+            The worker.
+
+        Raises:
+            WorkersOnly: The session has no workers: give it `workers`.
+            QuotaExceeded: The session has as many workers as it may.
+            InvalidSession: The name has other characters than a worker's may.
+
+        Example:
+            worker = await team.worker("gpu-4").join()
+            await worker.leave()
+        """
+        await self._make(self._join())
+        renew = _worker_calls.renew(self._state.id, self.name, self._present())
+        await self._heart.start(self, renew, self.lease_seconds / BEATS)
+        return self
+
+    async def leave(self) -> None:
+        """Leave, as a `with` block does at its end. What the worker has contributed stays.
+
+        One try is made, so that a service that is down delays nobody: the lease then ends by itself.
+
+        Example:
+            await worker.leave()
+        """
+        epoch, self._epoch = self.epoch, None
+        await self._heart.stop()
+        if epoch is not None:
+            once = self._client.with_options(max_retries=0, timeout=LEAVE_SECONDS)
+            try:
+                await once._run(_worker_calls.leave(self._state.id, self.name, epoch))
+            except (OptimError, RuntimeError) as error:  # RuntimeError: the client is closed
+                log.info("worker %s did not leave: %s", self.name, error)
+
+    @overload
+    async def params(self) -> Arrays: ...
+
+    @overload
+    async def params(self, like: TreeT) -> TreeT: ...
+
+    async def params(self, like: Tree | None = None) -> Any:
+        """Return the parameters that the next gradients are to be computed from.
+
+        They are downloaded if there was a step since the worker got some, else they are the same arrays as before.
+
+        Args:
+            like: A tree that gives the answer its structure; without it, names to arrays.
+
+        Returns:
+            The parameters, in the shapes and dtypes that the session holds them in.
+
+        Raises:
+            WorkerFenced: Another process has joined by the worker's name.
+
+        Example:
+            params = await worker.params()
+        """
+        return await self._make(self._params(like))
+
+    @overload
+    async def contribute(self, grads: GradsLike, **options: Unpack[ContributionOptions]) -> Arrays: ...
+
+    @overload
+    async def contribute(self, grads: Tree, **options: Unpack[ContributionOptions]) -> Any: ...
+
+    async def contribute(self, grads: Tree, **options: Unpack[ContributionOptions]) -> Any:
+        """Contribute to the open round, and wait until it is a step.
+
+        A contribution that is dropped raises nothing: the newest parameters are returned, to go on from, and
+        `contribution` says why. It is `late` if the round was closed without it, and `stale` if its parameters are too
+        old. After a crash it may be `mismatch`: the worker's contribution from before the crash was in the round.
+
+        Args:
+            grads: The gradients, as for `session.step`.
+            options: `weight`, such as the number of tokens in the batch; `loss`, for the history; `grad_scale`, which
+                divides the gradients; `step`, the number of another round than `round`, for a repetition after a crash;
+                `base_step`, the step whose parameters the gradients are of, if that is not `worker.step`.
+
+        Returns:
+            The parameters of the round's step, in the structure of the gradients: the same bits for all workers.
+            `Rows` come back as `Rows` if all workers sent some.
+
+        Raises:
+            WorkerFenced: Another process has joined by the worker's name; `join()` takes it back.
+            NonFinite: A gradient has a NaN or an infinity, and the session rejects those.
+            TensorMismatch: A tensor has another shape or dtype than before.
+            InvalidSession: The session takes no weights.
+            StepConflict: The round is beyond the next one: the session went back to an earlier state.
+            ContributionMismatch: In the asynchronous mode, that number was taken by other gradients.
+            APIConnectionError: No answer came; the same call again is applied once.
+            TypeError: An array or an option has a wrong type. Nothing was sent.
+            ValueError: There is no gradient, or two arrays have one name. Nothing was sent.
+
+        Example:
+            params = await worker.contribute(grads, weight=32, loss=0.53)
+            assert worker.contribution.applied
+        """
+        return await self._make(self._contribute(grads, **options))
+
+    async def __aenter__(self) -> Self:
+        return await self.join()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.leave()
+
+    async def _make(self, conversation: Conversation[T]) -> T:
+        """Make the calls of a conversation; return its result."""
+        try:
+            call = next(conversation)
+            while True:
+                try:
+                    answer = await self._client._run(call)
+                except OptimError as error:
+                    call = conversation.throw(error)
+                else:
+                    call = conversation.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+class AsyncSessionWorkers(AsyncSessionSteps):
+    """The verbs of a session that has `workers`."""
+
+    def worker(self, name: str) -> AsyncWorker:
+        """Return a worker of the session, which joins in a `with` block.
+
+        Args:
+            name: The worker's name: letters, digits and . _ ~ : @ -, the same each time that its program is started.
+
+        Returns:
+            The worker, which has not joined yet.
+
+        Raises:
+            TypeError: The name is no string.
+            ValueError: It is empty, or leads to another path.
+
+        Example:
+            async with team.worker("gpu-3") as worker:
+                params = await worker.contribute(grads, weight=32)
+        """
+        return AsyncWorker(self, name)
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return the workers that have joined and not left, by name.
+
+        Returns:
+            Each with its lease, its last contribution and how late that was.
+
+        Raises:
+            SessionNotFound: The session was deleted, or has expired.
+
+        Example:
+            names = [each.worker for each in await team.workers()]
+        """
+        return await self._client._run(_worker_calls.workers(self.id))
+
+    async def round(self, number: int, *, wait: int = 0) -> RoundInfo:
+        """Return a round, with each contribution and its fate.
+
+        Args:
+            number: The number of the step that it became, or is to become.
+            wait: Seconds to wait for it to be applied, at most 60.
+
+        Returns:
+            The round as it is then.
+
+        Raises:
+            StepConflict: It is beyond the open round.
+            MalformedQuery: `wait` is out of range.
+            TypeError: An argument is no whole number. Nothing was sent.
+
+        Example:
+            dropped = [each for each in (await team.round(1)).contributions if not each.applied]
+        """
+        return await self._client._run(_worker_calls.read_round(self.id, number, wait))
+
+    async def close_round(self, number: int) -> RoundInfo:
+        """Make a step of the contributions that are in, without waiting for others.
+
+        Args:
+            number: The number of the open round.
+
+        Returns:
+            The round, which is applied.
+
+        Raises:
+            NoQuorum: Too few are in.
+            RoundClosed: It was closed before.
+            StepConflict: It is beyond the open round.
+            TypeError: The number is no whole number. Nothing was sent.
+
+        Example:
+            closed = await team.close_round(team.info.step + 1)
+        """
+        return await self._client._run(_worker_calls.close_round(self.id, number))

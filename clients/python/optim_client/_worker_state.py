@@ -1,0 +1,266 @@
+"""A worker's knowledge between two calls, and its decisions, without I/O: both twins inherit it.
+
+A conversation yields calls, is sent the result of each or has its error thrown in, and returns the verb's result.
+
+Rule 1: a contribution is sent until it has a fate. Its place names it, so every try has the same bytes.
+Rule 2: a contribution that was dropped raises nothing: the newest parameters are the answer, and `contribution` and the
+log say why it was dropped. What the caller must decide is raised: another process has the name, or a number is not
+finite.
+Rule 3: gradients are never said to be of newer parameters than they are of.
+"""
+
+import logging
+import os
+from collections.abc import Generator
+from typing import Any, SupportsFloat, TypeVar, Unpack
+
+import numpy as np
+
+from optim_client import _arguments, _calls, _worker_calls
+from optim_client._gradients import Parts, parts_of, with_indices
+from optim_client._protocol import Call
+from optim_client._state import SessionState
+from optim_client._tensors import Arrays, widened
+from optim_client._trees import Tree, flattened, rebuilt
+from optim_client._worker_calls import Applied, Beside, ContributionOptions
+from optim_client.documents import Contribution
+from optim_client.errors import (
+    APIStatusError,
+    ContributionMismatch,
+    NonFinite,
+    RoundClosed,
+    Stale,
+    StepConflict,
+    WorkerFenced,
+)
+
+T = TypeVar("T")
+Conversation = Generator[Call[Any], Any, T]
+Fate = tuple[Contribution, Applied | None]
+
+WAIT_SECONDS = 25
+"""Seconds for which the service holds an answer back until the round is a step."""
+LEASE_SECONDS = 30.0
+"""The lease, where the session's settings do not say it."""
+MOST_DOWNLOADS = 3
+"""Downloads in a row, where a round closes during each: the step before the last one is then said to be theirs."""
+NOT_MODIFIED = 304
+EPOCH_BITS = 20
+"""In the asynchronous mode a number has the epoch before these bits, so that it is higher than all before the join."""
+REASONS = {RoundClosed: "late", Stale: "stale", NonFinite: "non_finite", WorkerFenced: "fenced"}
+"""The reasons for which a contribution is dropped, by the refusal."""
+KEPT = "mismatch"
+"""The reason of this client's own: another contribution of the worker, from before a crash, was in the round."""
+
+log = logging.getLogger("optim_client")
+
+
+class WorkerPlace:
+    """A worker's place in its session: its epoch, its lease, and the parameters that it has.
+
+    `step` is the step of the parameters, and `contribution` its last contribution, with its fate.
+    """
+
+    def __init__(self, session: SessionState, name: str, read_timeout: float | None) -> None:
+        self.name = _worker_calls.checked_name(name)
+        self._epoch: int | None = None
+        self._process = os.getpid()
+        self.step = session.info.step
+        self.contribution: Contribution | None = None
+        self._state = session
+        self._wait = WAIT_SECONDS if read_timeout is None else max(1, min(WAIT_SECONDS, int(read_timeout / 2)))
+        self._sent = 0
+        self._held: Arrays = {}
+        self._etag: str | None = None
+
+    @property
+    def epoch(self) -> int | None:
+        """Return the number of its join; `None` before it, after it has left, and in a forked process."""
+        return self._epoch if self._process == os.getpid() else None
+
+    @property
+    def round(self) -> int:
+        """Return the number of its next contribution: its round, or in the asynchronous mode one that rises."""
+        if self._is_async:
+            return ((self.epoch or 0) << EPOCH_BITS) + self._sent + 1
+        return self.step + 1
+
+    @property
+    def lease_seconds(self) -> float:
+        """Return the length of its lease."""
+        return float(self._setting("lease_seconds", LEASE_SECONDS))
+
+    def __repr__(self) -> str:
+        epoch = "not joined" if self.epoch is None else f"epoch {self.epoch}"
+        return f"<{type(self).__name__} {self.name} of {self._state.id}, {epoch}, at step {self.step}>"
+
+    @property
+    def _is_async(self) -> bool:
+        return bool(self._setting("mode", "rounds") == "async")
+
+    def _setting(self, name: str, default: Any) -> Any:
+        return (self._state.info.workers or {}).get(name, default)
+
+    def _present(self) -> int:
+        """Return the epoch. Raises `RuntimeError`."""
+        epoch = self.epoch
+        if epoch is None:
+            raise RuntimeError(
+                f"worker {self.name!r} has not joined in this process, or has left: `with session.worker(…):` "
+                "joins and leaves, as join() and leave() do"
+            )
+        return epoch
+
+    def _join(self) -> Conversation[None]:
+        """Read the session's settings, and join."""
+        yield _calls.get(self._state.id).then(self._state._learned)
+        joined = yield _worker_calls.join(self._state.id, self.name)
+        self._epoch, self._process = joined.epoch, os.getpid()
+        self.step, self._sent, self._etag = joined.step, 0, None
+
+    def _params(self, like: Tree | None) -> Conversation[Any]:
+        held = yield from self._newest()
+        return dict(held) if like is None else rebuilt(like, held.get)
+
+    def _newest(self) -> Conversation[Arrays]:
+        """Return the held parameters, downloaded if they have changed, and learn their step.
+
+        The step is told before and after the download: another one in between would be a wrong number for these.
+        """
+        renew = _worker_calls.renew(self._state.id, self.name, self._present())
+        before = (yield renew).step
+        downloads = 0
+        while (found := (yield from self._changed())) is not None:
+            self._held, self._etag = found
+            after, downloads = (yield renew).step, downloads + 1
+            if after == before or self._is_async or downloads == MOST_DOWNLOADS:
+                break
+            before = after
+        self.step = before
+        return self._held
+
+    def _changed(self) -> Conversation[tuple[Arrays, str | None] | None]:
+        """Return the held parameters and their ETag; `None` if they are those that the worker has."""
+        try:
+            found: tuple[Arrays, str | None] = yield _worker_calls.params(self._state.id, self._etag)
+        except APIStatusError as answer:
+            if answer.status != NOT_MODIFIED:
+                raise
+            return None
+        return found
+
+
+class WorkerState(WorkerPlace):
+    """The state of a worker as its client knows it."""
+
+    def _contribute(self, grads: Tree, **options: Unpack[ContributionOptions]) -> Conversation[Any]:
+        """Send a contribution until it has a fate; return the newest parameters in the structure of the gradients."""
+        parts, number, call = self._call(grads, **options)
+        try:
+            fate, applied = yield from (self._of_step if self._is_async else self._of_round)(number, call)
+        except (NonFinite, WorkerFenced) as refusal:
+            self._settle(self._dropped(number, REASONS[type(refusal)]))
+            raise
+        self._settle(fate)
+        if applied is None or not applied.answer.params:
+            held = yield from self._newest()
+            return rebuilt(grads, lambda name, _: held.get(name))
+        after = self._stepped(applied, options.get("loss"))
+        wide = widened(after, parts.floats) if self._state.info.wire_dtype else after
+        return rebuilt(grads, lambda name, _: wide.get(name))
+
+    def _call(self, grads: Tree, **options: Unpack[ContributionOptions]) -> tuple[Parts, int, Call[Applied | None]]:
+        """Return the gradients, the number of their place, and the call. Raises `TypeError` and `ValueError`."""
+        beside: dict[str, Any] = {"epoch": self._present(), **options}
+        step = beside.pop("step", None)
+        given = {name: grad for name, grad in flattened("grads", grads).items() if grad is not None}
+        if not given:
+            raise ValueError("contribute() has no gradient: grads is empty, or holds nothing but None")
+        number = self.round if step is None else _arguments.whole("step", step)
+        parts = parts_of(given)
+        parts = Parts(self._state._narrowed(parts.floats), parts.others)
+        where = self._state.id, self.name, number
+        if self._is_async:
+            beside["base_step"] = self.step if beside.get("base_step") is None else beside["base_step"]
+            return parts, number, _worker_calls.contribute_async(*where, parts, Beside(**beside))
+        wait = 0 if self._may_skip and not _is_finite(parts) else self._wait
+        return parts, number, _worker_calls.contribute(*where, parts, Beside(**beside), wait)
+
+    @property
+    def _may_skip(self) -> bool:
+        """Return whether the service drops numbers that are not finite without an error."""
+        return self._state.info.on_non_finite == "skip"
+
+    def _of_round(self, number: int, call: Call[Applied | None]) -> Conversation[Fate]:
+        """Contribute to a round; return the fate, and the step's answer if it came with that."""
+        try:
+            applied: Applied | None = yield call
+        except (RoundClosed, Stale) as refusal:
+            return self._dropped(number, REASONS[type(refusal)]), None
+        except ContributionMismatch:
+            yield from self._decided(number)
+            return self._dropped(number, KEPT), None
+        if applied is not None and not self._may_skip:
+            return self._applied(number), applied
+        return (yield from self._decided(number)), applied
+
+    def _of_step(self, seq: int, call: Call[Applied | None]) -> Conversation[Fate]:
+        """The same in the asynchronous mode."""
+        try:
+            applied: Applied | None = yield call
+        except Stale:
+            return self._dropped(self.step + 1, "stale"), None
+        except StepConflict as conflict:
+            if conflict.applied_as_step is None:
+                raise
+            return self._applied(conflict.applied_as_step), None
+        except ContributionMismatch:
+            self._sent += 1  # that number is taken
+            raise
+        self._sent += 1
+        if applied is None:
+            return self._applied(self.step + 1), None
+        answer = applied.answer
+        fate, reason = ("dropped", "non_finite") if answer.skipped else ("applied", None)
+        known = Contribution(self.name, answer.step, fate, reason, self.epoch, seq=seq, staleness=applied.staleness)
+        return known, applied
+
+    def _decided(self, number: int) -> Conversation[Contribution]:
+        """Wait until this worker's contribution to the round has a fate, also where the round stays open without it."""
+        while True:
+            found = yield _worker_calls.read_round(self._state.id, number, self._wait)
+            own = [each for each in found.contributions if each.worker == self.name]
+            if found.state == "applied" or (own and all(each.fate for each in own)):
+                own.sort(key=lambda each: (each.applied, each.epoch == self.epoch))
+                return own[-1] if own else Contribution(self.name, number, None, epoch=self.epoch)
+
+    def _applied(self, number: int) -> Contribution:
+        return Contribution(self.name, number, "applied", epoch=self.epoch)
+
+    def _dropped(self, number: int, reason: str) -> Contribution:
+        return Contribution(self.name, number, "dropped", reason, epoch=self.epoch)
+
+    def _settle(self, fate: Contribution) -> None:
+        """Remember the fate of a contribution, and log that it was dropped."""
+        self.contribution = fate
+        if fate.fate == "dropped":
+            where = f"session {self._state.id}, worker {self.name}, round {fate.round}"
+            log.warning("%s: the contribution was dropped (%s)", where, fate.reason)
+
+    def _stepped(self, applied: Applied, loss: SupportsFloat | None) -> dict[str, Any]:
+        """Remember the answer of a step; return its parameters."""
+        answer, state = applied.answer, self._state
+        self.step = answer.step
+        if answer.step >= state.info.step:
+            state._stepped(answer, [], loss)
+            state._etag = applied.etag
+        is_whole = self._etag is not None and not (applied.rows or state.info.wire_dtype)
+        self._held = {**self._held, **answer.params} if is_whole else {}
+        self._etag = applied.etag if is_whole else None
+        return with_indices({**self._held, **answer.params}, applied.rows)
+
+
+def _is_finite(parts: Parts) -> bool:
+    """Return whether no number of the gradients is a NaN or an infinity."""
+    scales = parts.others.get("scale", {})
+    return all(bool(np.isfinite(np.asarray(array)).all()) for array in [*parts.floats.values(), *scales.values()])
