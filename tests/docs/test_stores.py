@@ -1,25 +1,37 @@
 """docs/stores.md: the keys in Redis that it lists."""
 
+import asyncio
 import re
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from optim_client import Client
 
+from app.settings import Settings
+from app.store import open_store
 from optim_engine import OPTIMIZERS, Config
 from tests.docs.blocks import read, rows, section
 from tests.durability.processes import servers
 from tests.servers import RedisServer
+from tests.store.ledgers import ledger_saved
 
 STORES = read("docs/stores.md")
 W = {"w": np.ones(300_000, np.float32)}
+
+
+async def wait_in_a_round(url: str, session_id: str) -> None:
+    """Save a ledger that is due in a year."""
+    async with open_store(Settings(store=url)) as store:
+        await ledger_saved(store, session_id=session_id, due_at=time.time() + 365 * 86400)
 
 
 def test_every_key_that_redis_holds_has_a_row(own_redis: RedisServer, tmp_path: Path) -> None:
     with servers([own_redis.url], tmp_path) as (server,), Client(server.url) as client:
         session = client.sessions.create("adam")
         session.step(W, W)
+        asyncio.run(wait_in_a_round(own_redis.url, session.id))
         with own_redis.client() as admin:
             keys = set(map(bytes.decode, admin.keys()))
     named = set(re.findall(r"^\| `(optim:\S+)` \|", STORES, re.MULTILINE))
