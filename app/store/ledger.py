@@ -110,7 +110,8 @@ class LedgerStore(ABC):
     async def due(self) -> list[Due]:
         """Return the session and the time of each ledger that has a `due_at`.
 
-        None is missing. In addition it may name sessions that are gone, or that have another time by now.
+        None is missing. There may be more, of sessions that are gone, and of ledgers that are gone or never were: a
+        session may be named more than once. Only a look at the ledger tells whether its time is that one.
         """
 
     @abstractmethod

@@ -3,19 +3,20 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import lmdb
 
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
-from app.store import lmdb_length
+from app.store import ledger_envelope, lmdb_length
 from app.store.envelope import decode
 from app.store.lmdb_format import format_of
 from app.store.lmdb_guard import Guard
 from app.store.lmdb_rows import ascending, digest
 from app.store.lmdb_tables import Tables
+from app.store.piece import Piece
 
 PART = "data.mdb.part"
 """The name of an unfinished copy."""
@@ -146,6 +147,8 @@ def _checked(file: Path, map_bytes: int) -> Copied:
     try:
         _expect_whole(environment, file)
         tables = _Sessions(*(environment.open_db(name, create=False) for name in (b"index", b"heads", b"pieces")))
+        with suppress(lmdb.NotFoundError):  # in a store of an earlier version
+            tables.ledgers = environment.open_db(b"ledgers", create=False)
         with environment.begin(buffers=True) as txn:
             ids = [bytes(row[16:]).decode() for row, _ in ascending(txn, tables.index, b"")]
             whole = [(session_id, tables.is_whole(txn, session_id)) for session_id in ids]
@@ -157,13 +160,14 @@ def _checked(file: Path, map_bytes: int) -> Copied:
     return Copied(sum(is_whole is not None for _, is_whole in whole), file.stat().st_size, damaged)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Sessions:
-    """The tables of the sessions and their pieces."""
+    """The tables of the sessions, their pieces and their ledgers."""
 
     index: lmdb._Database
     heads: lmdb._Database
     pieces: lmdb._Database
+    ledgers: lmdb._Database | None = None
 
     def is_whole(self, transaction: "lmdb.Transaction[memoryview]", session_id: str) -> bool | None:
         """Return whether each piece of a session is what was written; `None` if the session does not exist any more."""
@@ -172,11 +176,16 @@ class _Sessions:
         if data is None:
             return None
         try:
-            for piece in decode(session_id, bytes(data)).kept:
+            for piece in (*decode(session_id, bytes(data)).kept, *self._waiting(transaction, session_id)):
                 piece.verify(session_id, transaction.get(session + piece.name.encode(), db=self.pieces))
         except ServiceError:
             return False
         return True
+
+    def _waiting(self, transaction: "lmdb.Transaction[memoryview]", session_id: str) -> tuple[Piece, ...]:
+        """Return the pieces of a session's ledger."""
+        data = transaction.get(digest(session_id), db=self.ledgers) if self.ledgers else None
+        return ledger_envelope.decode(session_id, bytes(data)).pieces if data else ()
 
 
 def _sync(folder: Path) -> None:

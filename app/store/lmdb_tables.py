@@ -5,8 +5,8 @@
     pieces   digest(session) name           a piece's bytes
     rows     digest(session) step version   a row of the history (`lmdb_history`)
              digest(session)                the number of rows
-    staging  digest(session) token          pieces of a save before its last transaction (`lmdb_save`): start time,
-                                            session, names
+    staging  digest(session) token          pieces of a save before its last transaction (`lmdb_staging`):
+                                            start time, session, names
     keys     as in `lmdb_keys`
     claims   as in `lmdb_claims`
     ledgers  digest(session)                a ledger's envelope (`lmdb_ledgers`)

@@ -33,11 +33,8 @@ def _member(ledger: Ledger) -> str:
 
 
 async def read(client: Client) -> list[Due]:
-    """Return the sessions that have entries, each with the earliest time."""
-    times: dict[str, float] = {}
-    for member, due_at in await _entries(client):
-        times.setdefault(_session_of(member), due_at)
-    return [Due(session_id, due_at) for session_id, due_at in times.items()]
+    """Return all entries, the earliest first."""
+    return [Due(_session_of(member), due_at) for member, due_at in await _entries(client)]
 
 
 async def now(client: Client) -> float:

@@ -10,7 +10,8 @@ from app.store import lmdb_file
 from app.store.base import Store
 from tests import redis_user
 from tests.servers import RedisServer
-from tests.store.places import LmdbPlace, Place, RedisPlace, place_at
+from tests.store.places import DurablePlace, LmdbPlace, Place, RedisPlace, place_at
+from tests.stores import DURABLE, STORES
 
 
 @pytest.fixture
@@ -23,6 +24,18 @@ def redis_url(redis_url: str) -> str:
 async def place(store_url: str) -> AsyncIterator[Place]:
     """Lend each store in turn, open and empty, with a way to look behind it. It keeps five rows of history."""
     place = place_at(store_url, history_limit=5, store_timeout_seconds=10)
+    async with place.store:
+        yield place
+    if isinstance(place, RedisPlace):
+        place.client.close()
+
+
+@pytest.fixture(params=DURABLE)
+async def durable_place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DurablePlace]:
+    """Lend each store in turn whose ledgers are bytes, open and empty."""
+    url = STORES[request.param](tmp_path, lambda: str(request.getfixturevalue("redis_url")))
+    place = place_at(url)
+    assert isinstance(place, DurablePlace)
     async with place.store:
         yield place
     if isinstance(place, RedisPlace):

@@ -1,13 +1,18 @@
 """The promises of every store about damage: it is refused, and never taken for a new session."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.errors import StateDamaged
-from app.store.base import IncompatibleStore, Store, Unreadable
+from app.store.base import IncompatibleStore, Store, Unreadable, new_token
 from app.store.envelope import HEAD_FORMAT, encode
+from app.store.ledger_envelope import LEDGER_FORMAT
 from app.store.piece import checksum_of
+from app.store.stamp import VersionConflict
 from tests.store.changes import change_of, row, saved, state_of
-from tests.store.places import Place
+from tests.store.ledgers import ledger_saved
+from tests.store.places import DurablePlace, Place
 
 
 def flipped(data: bytes, at: int) -> bytes:
@@ -111,3 +116,36 @@ async def test_damage_in_one_session_does_not_touch_another(place: Place) -> Non
     await place.put_head("session-1", b"garbage")
     assert await state_of(store, other) == b"onetwo"
     assert await saved(store, other, [b"new"])
+
+
+async def test_a_damaged_ledger_is_refused_and_leaves_the_session_whole(durable_place: DurablePlace) -> None:
+    store = durable_place.store
+    head, ledger = await saved(store), await ledger_saved(store, None, [b"a"])
+    for garbage in (b"garbage", (await durable_place.ledger("session-1"))[:-1]):
+        await durable_place.put_ledger("session-1", garbage)
+        with pytest.raises(StateDamaged, match="session-1: the ledger of its workers"):
+            await store.ledger("session-1")
+        for previous in (None, replace(ledger, token=new_token())):
+            with pytest.raises((StateDamaged, VersionConflict)):
+                await ledger_saved(store, previous)
+        assert await durable_place.ledger("session-1") == garbage
+        head = await saved(store, head, [b"new"])
+        assert await state_of(store, head) == b"new"
+    assert await store.delete("session-1", head.stamp) is True
+    assert await durable_place.pieces("session-1") == {}
+    await saved(store)
+    assert await store.ledger("session-1") is None
+
+
+async def test_a_newer_versions_ledger_is_refused_as_such(durable_place: DurablePlace) -> None:
+    store = durable_place.store
+    await saved(store)
+    await ledger_saved(store)
+    data = (await durable_place.ledger("session-1")).split(b" ", 2)[2]
+    form = b"%d" % (LEDGER_FORMAT + 1)
+    newer = b"%s %s %s" % (form, checksum_of(form + b" " + data).encode(), data)
+    await durable_place.put_ledger("session-1", newer)
+    with pytest.raises(IncompatibleStore, match=f"session-1 has format {LEDGER_FORMAT + 1}, of a newer version"):
+        await store.ledger("session-1")
+    assert await durable_place.ledger("session-1") == newer
+    assert await store.delete("session-1") is True

@@ -220,17 +220,27 @@ async def test_a_ledger_dies_with_its_session(place: Place) -> None:
     assert await store.due() == [("session-1", 2.0)]
 
 
-async def test_a_ledger_expires_with_its_session(place: Place) -> None:
-    store = place.store
-    head = await saved(store, expires_at=time.time() + 0.4)
-    ledger = await ledger_saved(store, None, [b"a"])
-    assert await waiting(store, ledger) == [b"a"]
+async def test_a_ledger_expires_when_its_session_does(place: Place) -> None:
+    store, soon = place.store, time.time() + 0.4
+    ledgers: dict[str, Ledger] = {}
+    for name, expires_at in (("now", soon), ("later", time.time() + DAY), ("never", None)):
+        head = await saved(store, session_id=name, expires_at=soon)
+        ledgers[name] = await ledger_saved(store, None, [b"a"], session_id=name)
+        if name == "now":
+            closed = closing(head, ledgers[name])
+        else:
+            head = await saved(store, head, expires_at=expires_at)
+            change = ledger_change(ledgers[name], [b"b"])
+            await store.save(replace(change_of(head, expires_at=expires_at), ledger=change))
+            ledgers[name] = change.ledger
     await asyncio.sleep(0.45)
-    await _expect_gone(place, ledger)
+    await _expect_gone(place, ledgers["now"])
     with pytest.raises(VersionConflict):
-        await store.save(closing(head, ledger))
+        await store.save(closed)
     await store.sweep()
-    assert await place.pieces("session-1") == {}
+    assert await place.pieces("now") == {}
+    for name in ("later", "never"):
+        assert await waiting(store, ledgers[name]) == [b"a", b"b"]
 
 
 async def _expect_gone(place: Place, ledger: Ledger) -> None:
@@ -239,21 +249,6 @@ async def _expect_gone(place: Place, ledger: Ledger) -> None:
         await place.store.contents(ledger, ledger.pieces)
     with pytest.raises(VersionConflict):
         await ledger_saved(place.store, ledger)
-
-
-@pytest.mark.parametrize("later", [None, DAY], ids=["never", "later"])
-async def test_a_save_of_the_head_delays_the_ledgers_expiry(place: Place, later: float | None) -> None:
-    head = await saved(place.store, expires_at=time.time() + 0.4)
-    ledger = await ledger_saved(place.store, None, [b"a"])
-    head = await saved(place.store, head, expires_at=later and time.time() + later)
-    closed = closing(head, ledger, expires_at=later and time.time() + later)
-    assert closed.ledger
-    closed = replace(closed, ledger=replace(closed.ledger, ledger=replace(closed.ledger.ledger, pieces=ledger.pieces)))
-    await asyncio.sleep(0.45)
-    assert await waiting(place.store, ledger) == [b"a"]
-    await place.store.save(closed)
-    assert closed.ledger
-    assert await waiting(place.store, closed.ledger.ledger) == [b"a"]
 
 
 async def test_the_name_of_an_expired_session_starts_without_a_ledger(place: Place) -> None:

@@ -18,6 +18,7 @@ from app.store.base import IncompatibleStore, Store
 from app.store.formats import STORE_FORMAT
 from app.store.lmdb_copy import backup, restore
 from tests.store.changes import row, saved, state_of
+from tests.store.ledgers import ledger_saved
 from tests.store.places import LmdbPlace, place_at
 
 MAP = 1 << 40
@@ -199,10 +200,15 @@ async def test_damaged_sessions_are_copied_and_told(folder: Path, copy: Path) ->
         await place.put_piece("damaged piece", (await store.load("damaged piece")).pieces[0].name, b"???")  # type: ignore[union-attr]
         await place.put_head("damaged head", (await place.head("damaged head"))[:-1])
         assert head
+        for name in ("whole", "damaged ledger", "lost contribution"):
+            await saved(store, await store.load(name), session_id=name)
+            ledger = await ledger_saved(store, None, [b"waits"], session_id=name)
+        await place.put_piece(ledger.session_id, ledger.pieces[0].name, None)
+        await place.put_ledger("damaged ledger", b"garbage")
     told = await optim("backup", copy, "--store", f"lmdb:{folder}")
-    assert told.stdout.startswith(f"backed up {folder} to {copy}: 3 sessions")
+    assert told.stdout.startswith(f"backed up {folder} to {copy}: 5 sessions")
     assert [line.partition(" is damaged")[0] for line in told.stderr.splitlines()] == [
-        "session damaged head", "session damaged piece"
+        "session damaged head", "session damaged ledger", "session damaged piece", "session lost contribution"
     ]  # fmt: skip
 
 

@@ -9,8 +9,10 @@ import pytest
 
 from app.settings import Settings
 from app.store import lmdb_staging, open_store
-from tests.store import writer
+from tests.amounts import times
+from tests.store import contributor, writer
 from tests.store.changes import saved, state_of
+from tests.store.ledgers import waiting
 from tests.store.places import place_at
 
 
@@ -62,6 +64,27 @@ async def test_a_killed_writers_staged_pieces_are_swept(tmp_path: Path, monkeypa
         assert head
         assert set(await place.pieces("killed")) == {piece.name for piece in head.pieces}
         assert await state_of(store, head) == b"".join(writer.parts_of(head.version, 70))
+
+
+@pytest.mark.parametrize("pieces", [1, 30])
+async def test_a_killed_contributors_rounds_are_whole(
+    shared_url: str, pieces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lmdb_staging, "STAGED_SECONDS", 0.0)
+    for _ in range(times(quick=1, whole=10)):
+        process = contributor.start(shared_url, "killed", pieces)
+        await asyncio.to_thread(_killed_after, process, 2, random.uniform(0.001, 0.1))
+        place = place_at(shared_url)
+        async with place.store as store:
+            head, ledger = await store.load("killed"), await store.ledger("killed")
+            assert head
+            assert ledger
+            rows = await store.history("killed", 0, 10_000)
+            assert rows == [b"row %d" % step for step in range(1, head.version)]
+            parts = writer.parts_of(head.version, pieces)
+            assert await waiting(store, ledger) == (parts if ledger.pieces else [])
+            assert ledger.version == 2 * head.version - (1 if ledger.pieces else 2)
+            assert not ledger.pieces or ("killed", float(head.version)) in await store.due()
 
 
 async def test_processes_that_save_one_session_lose_no_save(shared_url: str) -> None:

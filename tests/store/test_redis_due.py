@@ -16,13 +16,13 @@ async def test_an_entry_has_the_token_of_its_ledger(redis_place: RedisPlace, red
     assert redis.zrange("optim:due", 0, -1, withscores=True) == [(f"session-1 {ledger.token}".encode(), 1.25)]
 
 
-async def test_the_earliest_entry_of_a_session_counts(redis_place: RedisPlace) -> None:
+async def test_entries_of_lost_saves_hide_no_other(redis_place: RedisPlace) -> None:
     store = redis_place.store
     await saved(store)
     ledger = await ledger_saved(store, due_at=5.0)
     for due_at in (7.0, 3.0):  # saves that never came
         await store._redis.ask(*redis_due.added(ledger_change(ledger, due_at=due_at).ledger))
-    assert await store.due() == [("session-1", 3.0)]
+    assert await store.due() == [("session-1", 3.0), ("session-1", 5.0), ("session-1", 7.0)]
 
 
 async def test_a_sweep_removes_old_entries_of_other_ledgers(redis_place: RedisPlace) -> None:
@@ -33,6 +33,6 @@ async def test_a_sweep_removes_old_entries_of_other_ledgers(redis_place: RedisPl
         await store._redis.ask(*redis_due.added(ledger_change(ledger, due_at=due_at).ledger))
     await store._redis.ask(*redis_due.added(ledger_change(None, session_id="a gone one", due_at=1.0).ledger))
     assert await store.sweep() == 2
-    assert await store.due() == [("session-1", now - 100)]
+    assert await store.due() == [("session-1", now - 100), ("session-1", now)]
     await ledger_saved(store, ledger)
     assert await store.due() == [("session-1", now)]

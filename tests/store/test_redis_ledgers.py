@@ -55,3 +55,16 @@ async def test_a_session_without_workers_has_no_more_keys(redis_place: RedisPlac
     kinds = {key.rpartition(b"}:")[2].partition(b":")[0] for key in redis.keys("optim:{session-1}:*")}
     assert kinds == {b"head", b"piece"}
     assert redis.exists("optim:due") == 0
+
+
+async def test_a_full_redis_refuses_a_contribution_whole(redis_place: RedisPlace, redis: Redis) -> None:
+    store = redis_place.store
+    await saved(store)
+    ledger = await ledger_saved(store, None, [b"first"])
+    redis.config_set("maxmemory", redis.info("memory")["used_memory"] + (4 << 20))
+    with pytest.raises(StoreUnavailable, match="is out of memory"):
+        await ledger_saved(store, ledger, [bytes(1 << 20)] * 12, due_at=1.0)
+    assert await store.ledger("session-1") == ledger
+    redis.config_set("maxmemory", 0)
+    assert sorted((await redis_place.pieces("session-1")).values()) == [b"first", b"one", b"two"]
+    assert await store.due() == []
