@@ -31,7 +31,7 @@ class Decision:
 
 def check_weight(settings: WorkerSettings, push: Push) -> None:
     """Raise `InvalidSession` if the push has a weight that its session does not take."""
-    if push.weight == 1 or (isinstance(settings, RoundSettings) and settings.takes_weights):
+    if push.weight == 1 or (isinstance(settings, RoundSettings) and settings.aggregation.takes_weights):
         return
     where = f"`aggregate` {settings.aggregate}" if isinstance(settings, RoundSettings) else "the asynchronous mode"
     raise InvalidSession(f"weight: {where} takes weight 1 alone, not {push.weight:g}", where="weight")

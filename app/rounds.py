@@ -14,6 +14,7 @@ from app.entry import Entry
 from app.errors import NoQuorum, RoundOpen, StateDamaged, WorkersOnly
 from app.ledger import Contribution, Ledger
 from app.workers import RoundSettings
+from optim_engine.aggregate import added, clipped
 
 OUTLIER = 10
 """A norm is an outlier if it is over so many times the round's median, of `OUTLIER_FROM` contributions or more."""
@@ -122,13 +123,6 @@ def close(settings: RoundSettings, ledger: Ledger, step: int) -> Closing:
     return Closing(number, tuple(applied), entries, _loss(applied), tuple(_outliers(settings, applied)), after)
 
 
-def clip_scale(settings: RoundSettings, norm: float | None) -> float | None:
-    """Return the factor of `clipped_mean` on a contribution of that norm; `None` for another aggregate."""
-    if settings.max_norm is None or norm is None:
-        return None
-    return min(1.0, settings.max_norm / norm) if norm > 0 else 1.0
-
-
 def spoiled(ledger: Ledger, step: int) -> Ledger:
     """Return the ledger of an open round whose contributions are finite, but not their aggregate: all are dropped."""
     number, after = open_round(ledger, step), replace(ledger, round=None, waiting=())
@@ -138,17 +132,17 @@ def spoiled(ledger: Ledger, step: int) -> Ledger:
 
 
 def _applied(settings: RoundSettings, entry: Entry) -> Entry:
-    return replace(entry, fate="applied", clip_scale=clip_scale(settings, entry.norm))
+    norm, bound = entry.norm, settings.max_norm
+    scale = None if norm is None or bound is None else clipped(norm, bound)
+    return replace(entry, fate="applied", clip_scale=scale)
 
 
 def _loss(applied: Sequence[Contribution]) -> float | None:
     """Return the mean of the losses, by the weights of those who gave one."""
-    total = weights = 0.0
-    for contribution in applied:
-        if contribution.loss is not None:
-            total += contribution.entry.weight * contribution.loss
-            weights += contribution.entry.weight
-    return total / weights if weights else None
+    known = [(each.entry.weight, each.loss) for each in applied if each.loss is not None]
+    if not known:
+        return None
+    return added([weight * loss for weight, loss in known]) / added([weight for weight, _ in known])
 
 
 def _outliers(settings: RoundSettings, applied: Sequence[Contribution]) -> list[str]:
@@ -157,14 +151,11 @@ def _outliers(settings: RoundSettings, applied: Sequence[Contribution]) -> list[
     if len(norms) < OUTLIER_FROM:
         return []
     middle = median(norms.values())
-    bounds = (
-        ""
-        if settings.aggregate not in {"mean", "mean_of_sums"}
-        else (": `aggregate` clipped_mean, median or trimmed_mean bounds what one worker does")
-    )
+    is_bounded = settings.aggregate in {"clipped_mean", "median", "trimmed_mean"}
+    advice = "" if is_bounded else "; `aggregate` clipped_mean, median or trimmed_mean bounds what one worker does"
     return [
         f"worker {worker!r}: the norm of its gradients, {norm:.4g}, is over {OUTLIER} times the median of the round, "
-        f"{middle:.4g}{bounds}"
+        f"{middle:.4g}{advice}"
         for worker, norm in norms.items()
         if norm > OUTLIER * middle
     ]
@@ -174,8 +165,8 @@ def check_settled(ledger: Ledger, what: str) -> None:
     """Raise `RoundOpen` if contributions wait; `what` says what was refused."""
     if ledger.waiting:
         raise RoundOpen(
-            f"{what}: {len(ledger.waiting)} contributions wait in round {ledger.round}; wait for it to close, or close "
-            "it (POST …/rounds/{round}/close)",
+            f"{what}: contributions wait in round {ledger.round} ({len(ledger.waiting)} so far); wait for it to close, "
+            "or close it (POST …/rounds/{round}/close)",
             round=ledger.round,
         )
 

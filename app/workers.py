@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from app.errors import InvalidSession
 from optim_engine import InvalidConfig
+from optim_engine.aggregate import Aggregate, Kind
 from optim_engine.fields import (
     Checked,
     check_known,
@@ -39,7 +40,7 @@ class RoundSettings(Checked):
     """The least number of contributions with which a round may close."""
     deadline_seconds: float = number(60.0, above=0, at_most=LONGEST_WAIT)
     grace_seconds: float = number(2.0, at_least=0, at_most=LONGEST_WAIT)
-    aggregate: str = choice("mean", "mean_of_sums", "clipped_mean", "median", "trimmed_mean", default="mean")
+    aggregate: Kind = choice(*get_args(Kind), default="mean")
     max_norm: float | None = optional(number(above=0))
     """The bound on a contribution's norm, for `clipped_mean`."""
     trim: float | None = optional(number(at_least=0, below=0.5))
@@ -59,9 +60,9 @@ class RoundSettings(Checked):
                 raise InvalidConfig(name, f"is for {aggregate} alone, and `aggregate` is {self.aggregate}")
 
     @property
-    def takes_weights(self) -> bool:
-        """Return whether the aggregate weighs contributions. Without it, each has weight 1."""
-        return self.aggregate not in ("median", "trimmed_mean")
+    def aggregation(self) -> Aggregate:
+        """Return what makes one gradient of those of a round."""
+        return Aggregate(self.aggregate, self.max_norm or 1.0, self.trim or 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
