@@ -130,14 +130,20 @@ def _row_total(x, squares, begin, end):
 
 
 @njit(error_model="numpy")
+def _square(lanes, x):
+    """Add the squares of a row of lanes."""
+    for i in range(x.size):
+        lanes[i] += x[i] * x[i]
+
+
+@njit(error_model="numpy")
 def _block_total(x, squares, lanes, begin, end):
     """Return the sum of a block's squares."""
     _clear(lanes)
     for tile in range(begin, end, TILE):
         _clear(squares)
         for start in range(tile, min(tile + TILE, end), LANES):
-            for i in range(min(LANES, end - start)):
-                squares[0][i] += x[start + i] * x[start + i]
+            _square(squares[0], x[start : min(start + LANES, end)])
         _add(lanes, squares)
     return _total(lanes[0])
 
