@@ -12,7 +12,7 @@ from app.errors import QuotaExceeded, WorkerFenced
 from app.ledger import Ledger, Worker
 from app.workers import MOST_WORKERS, WorkerSettings, check_name
 
-MOST_JOINS = 8
+MOST_JOINS = 4
 """The joins of a worker whose keys are known: as many may be under way and come late."""
 
 

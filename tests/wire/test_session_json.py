@@ -21,11 +21,11 @@ SCALARS = (
     | st.integers(-(2**63), 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=5)
-    | st.sampled_from([0, 1, 0.5, "adamw", "sgd", "skip", "cosine", "float32", 2**53, 1e300, -1])
+    | st.sampled_from([0, 1, 0.5, "adamw", "sgd", "skip", "cosine", "float32", "async", "median", 2**53, 1e300, -1])
 )
 WORDS = st.sampled_from([
     "lr", "betas", "eps", "momentum", "match", "kind", "total_steps", "warmup_steps", "global_norm", "value", "gamma",
-    "shape", "dtype", "step", "w",
+    "shape", "dtype", "step", "w", "mode", "expected", "quorum", "aggregate", "trim", "lease_seconds",
 ])  # fmt: skip
 VALUES = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3), max_leaves=8
@@ -42,6 +42,7 @@ DOCUMENTS = st.fixed_dictionaries(
         "on_non_finite": st.sampled_from(["reject", "skip"]) | VALUES,
         "hold_params": VALUES,
         "wire_dtype": st.sampled_from(["bfloat16", "float16"]) | VALUES,
+        "workers": st.dictionaries(WORDS, VALUES, max_size=3) | VALUES,
         "ttl_seconds": VALUES,
         "labels": st.dictionaries(st.text(max_size=5), st.text(max_size=5) | VALUES, max_size=2) | VALUES,
         "other": VALUES,
