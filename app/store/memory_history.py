@@ -26,7 +26,8 @@ class History:
         """Forget, replace and add rows as the save asks."""
         if save.forget_after is not None:
             self.forget_after(save.forget_after)
-        self.replace(save.replaced)
+        if save.undone or save.ledger:
+            self.replace(save.replaced)
         if save.row:
             self.add(save.row, save.head.version, limit)
 

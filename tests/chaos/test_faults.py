@@ -120,12 +120,13 @@ async def check(store: FaultyStore, client: httpx2.AsyncClient, session: str, wo
 
 
 async def check_leftovers(store: FaultyStore, session: str) -> None:
-    """Assert that all pieces are named by the head or will expire."""
+    """Assert that all pieces are named by head or ledger, or will expire."""
     session_id = session.rpartition("/")[2]
     await store.sweep()
     place = PLACES[store.url.partition(":")[0]](store.url, store)
-    head = await store.load(session_id)
-    left = set(await place.pieces(session_id)) - {piece.name for piece in (head.kept if head else ())}
+    head, ledger = await store.load(session_id), await store.ledger(session_id)
+    named = (*(head.kept if head else ()), *(ledger.pieces if ledger else ()))
+    left = set(await place.pieces(session_id)) - {piece.name for piece in named}
     if isinstance(place, RedisPlace):
         left = {name for name in left if place.client.pttl(f"optim:{{{session_id}}}:piece:{name}") <= 0}
         place.client.close()

@@ -36,3 +36,22 @@ async def test_a_sweep_removes_old_entries_of_other_ledgers(redis_place: RedisPl
     assert await store.due() == [("session-1", now - 100), ("session-1", now)]
     await ledger_saved(store, ledger)
     assert await store.due() == [("session-1", now)]
+
+
+async def test_an_entry_whose_ledger_just_came_is_put_back(redis_place: RedisPlace) -> None:
+    store = redis_place.store
+    await saved(store)
+    change, ask = ledger_change(due_at=1.0), store._redis.ask
+    await ask(*redis_due.added(change.ledger))
+
+    async def slow(*commands, **named):  # type: ignore[no-untyped-def]
+        """Let the ledger come between the look at it and the removal of its entry."""
+        answers = await ask(*commands, **named)
+        if commands[0][0] == "GETRANGE":
+            store._redis.ask = ask
+            await store.save_ledger(change)
+        return answers
+
+    store._redis.ask = slow
+    assert await store.sweep() == 0
+    assert await store.due() == [("session-1", 1.0)]
