@@ -13,11 +13,17 @@ from app.step import StepAnswer, StepRequest
 from app.store.base import HistoryRow
 
 
-def row_of(session: Session, answer: StepAnswer, request: StepRequest, started: float) -> HistoryRow:
-    """Return the row of a step that began at `started`; `session` is the one after it."""
+def row_of(session: Session, answer: StepAnswer, request: StepRequest, started: float, version: int) -> HistoryRow:
+    """Return the row of a step that began at `started`; `session` is the one after it, and of that version.
+
+    The row of a step that is made of contributions has their entries too, and the digest.
+    """
     ms = round(1000 * (time.perf_counter() - started), 3)
     kept = answer.kept
-    written = partial(_write, kept.step, request.loss, kept.metrics, answer.skipped, ms, session.updated_at)
+    beside: dict[str, Any] = {}
+    if request.collected is not None:
+        beside = {"contributions": request.collected.entries, "digest": kept.digest, "version": version}
+    written = partial(_write, kept.step, request.loss, kept.metrics, answer.skipped, ms, session.updated_at, beside)
     return HistoryRow(session.step, written)
 
 
@@ -26,7 +32,15 @@ def marked(row: bytes) -> bytes:
     return row.removesuffix(b"}") + b',"undone":true}'
 
 
-def _write(step: int, loss: float | None, metrics: Mapping[str, Any], skipped: bool, ms: float, at: float) -> bytes:
+def _write(
+    step: int,
+    loss: float | None,
+    metrics: Mapping[str, Any],
+    skipped: bool,
+    ms: float,
+    at: float,
+    beside: Mapping[str, Any],
+) -> bytes:
     row = {
         "step": step,
         "loss": plain.number(loss),
@@ -34,5 +48,6 @@ def _write(step: int, loss: float | None, metrics: Mapping[str, Any], skipped: b
         "skipped": skipped,
         "duration_ms": ms,
         "time": plain.instant(at),
+        **beside,
     }
     return orjson.dumps(row)

@@ -14,16 +14,35 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import errors
 from app.auth import Keys
+from app.books import Books
 from app.cache import StateCache
+from app.closing import Closing
 from app.compute import Compute
+from app.contributing import Contributing
+from app.keeper import Keeper
 from app.listing import Listing
 from app.logs import flush_logs, log
+from app.members import Members
 from app.memory import let_go_when_idle
 from app.quota import Quota
 from app.readiness import Readiness
 from app.records import Records
 from app.room import Room
-from app.routes import docs, health, openapi, optimizers, params, regions, sessions, state, steps, tensors
+from app.round_calls import RoundCalls
+from app.routes import (
+    docs,
+    health,
+    openapi,
+    optimizers,
+    params,
+    regions,
+    rounds,
+    sessions,
+    state,
+    steps,
+    tensors,
+    workers,
+)
 from app.routes.failures import FAILURES, problem_of
 from app.routes.step_road import StepsAtOnce, is_step, step_road
 from app.service import Service
@@ -33,6 +52,7 @@ from app.stepping import Stepping
 from app.store import open_store
 from app.store.base import Store
 from app.turns import Turns
+from app.waiting import Waiting
 from app.web.admission import Admission
 from app.web.at_once import AT_ONCE
 from app.web.body_memory import BodyMemory
@@ -42,6 +62,7 @@ from app.web.names import listed
 from app.web.problems import Problem
 from app.web.rate_limit import RateLimit
 from app.web.regions import RegionMemory
+from app.web.starting import STOPPING
 from app.web.telemetry import Metrics, Telemetry
 from app.wire.codec import Limits
 from optim_engine.buffers import BUFFERS
@@ -61,12 +82,15 @@ def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
         async with service.store:
             for warning in await service.store.warnings() if warns else ():
                 log.warning(warning)
-            tasks = [asyncio.create_task(task) for task in (_sweep(service), let_go_when_idle(service.compute))]
-            yield {AT_ONCE: StepsAtOnce(service)}
+            lasting = _sweep(service), let_go_when_idle(service.compute), service.keeper.run()
+            tasks = [asyncio.create_task(task) for task in lasting]
+            yield {AT_ONCE: StepsAtOnce(service), STOPPING: service.waiting.end}
+            service.waiting.end()
             for task in tasks:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            await service.keeper.stop()
             service.compute.close()
         flush_logs()
 
@@ -81,7 +105,7 @@ def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.service = service
-    for noun in (sessions, steps, params, state, tensors, optimizers, regions, health, docs):
+    for noun in (sessions, steps, workers, rounds, params, state, tensors, optimizers, regions, health, docs):
         app.include_router(noun.router)
     _add_handlers(app)
     _add_layers(app, service)
@@ -122,13 +146,15 @@ def _service(settings: Settings, store: Store) -> Service:
     keys = Keys(settings.api_keys_file, settings.api_key_sha256)
     rate = settings.rate_limit
     metrics = Metrics()
+    stepping = Stepping(records, turns, compute, room)
     return Service(
         settings=settings,
         store=store,
         readiness=Readiness(store),
         records=records,
         sessions=Sessions(records, turns, compute, room),
-        stepping=Stepping(records, turns, compute, room),
+        stepping=stepping,
+        **_of_workers(records, turns, compute, stepping),
         listing=Listing(store, compute),
         compute=compute,
         keys=keys,
@@ -145,6 +171,21 @@ def _service(settings: Settings, store: Store) -> Service:
             settings.max_json_bytes,
         ),
     )
+
+
+def _of_workers(records: Records, turns: Turns, compute: Compute, stepping: Stepping) -> dict[str, Any]:
+    """Return the parts of a service that are for sessions with workers."""
+    store, books = records.store, Books(records, turns, compute)
+    waiting = Waiting(None if store.is_instant else books.next_round)
+    closing = Closing(records, stepping, compute, books, waiting)
+    rounds = RoundCalls(records, books, closing, waiting)
+    return {
+        "members": Members(records, books),
+        "contributing": Contributing(books, closing, waiting),
+        "rounds": rounds,
+        "waiting": waiting,
+        "keeper": Keeper(store, rounds.close_due, lambda session_id: records.newest(session_id) is not None),
+    }
 
 
 def _admission(places: int, has_tenants: bool) -> Admission:

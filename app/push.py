@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from app.entry import Entry, Fate, Reason
+from app.step import StepRequest
 from app.store.piece import Piece
 from optim_engine import NonFinite
 
@@ -40,3 +41,28 @@ class Push:
     def is_in(self, entry: Entry) -> bool:
         """Return whether the entry is of this contribution, whichever epoch it came with."""
         return (self.worker, self.digest) == (entry.worker, entry.digest)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """The request of a push as codecs read it: gradients as a step has them, and what stands beside them.
+
+    `base_step` is the step of the parameters that the gradients were computed from, if the worker says so.
+    """
+
+    request: StepRequest
+    epoch: int
+    weight: float = 1.0
+    base_step: int | None = None
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An upload, and the bytes of it that are stored until its round closes: a body of safetensors.
+
+    `digest` identifies all of it except the epoch, so that a worker that joined again may send the same again.
+    """
+
+    upload: Upload
+    stored: memoryview
+    digest: str

@@ -10,14 +10,19 @@ from fastapi import Depends, Request
 
 from app.auth import Caller, Keys
 from app.compute import Compute
+from app.contributing import Contributing
+from app.keeper import Keeper
 from app.listing import Listing
+from app.members import Members
 from app.readiness import Readiness
 from app.records import Records
 from app.roles import Role
+from app.round_calls import RoundCalls
 from app.sessions import Sessions
 from app.settings import Settings
 from app.stepping import Stepping
 from app.store.base import Store
+from app.waiting import Waiting
 from app.web.admission import Admission
 from app.web.body_memory import BodyMemory
 from app.web.rate_limit import RateLimit
@@ -36,6 +41,11 @@ class Service:
     records: Records
     sessions: Sessions
     stepping: Stepping
+    members: Members
+    contributing: Contributing
+    rounds: RoundCalls
+    waiting: Waiting
+    keeper: Keeper
     listing: Listing
     compute: Compute
     keys: Keys

@@ -11,12 +11,23 @@ from typing import Any, Self
 import numpy as np
 
 from app.once import Once
+from app.store.ledger import LedgerSave
 from optim_engine.arrays import Arrays
 
 
 def nbytes_of(arrays: Arrays) -> int:
     """Return how many bytes the arrays have."""
     return sum([array.nbytes for array in arrays.values()]) if arrays else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """The parts of a save that a step made of contributions adds: their entries in its row of the history, the warnings
+    of its answer, and the change of the ledger."""
+
+    entries: Sequence[Mapping[str, Any]]
+    warnings: Sequence[str]
+    ledger: LedgerSave
 
 
 @dataclass(frozen=True)
@@ -45,11 +56,17 @@ class StepRequest:
     scale: Arrays = field(default_factory=dict)
     forms: Mapping[str, str] = field(default_factory=dict)
     may_change: bool = False
+    collected: Collected | None = None
     dtypes: Mapping[str, np.dtype[Any]] | None = None
 
     def dtype_of(self, name: str) -> np.dtype[Any]:
         """Return the dtype in which the new parameter of a tensor is answered: that of its gradient as it came."""
         return self.grads[name].dtype if self.dtypes is None else self.dtypes[name]
+
+    @property
+    def ledger(self) -> LedgerSave | None:
+        """Return the change of the session's ledger that is saved with the step."""
+        return self.collected.ledger if self.collected else None
 
     @property
     def is_compressed(self) -> bool:

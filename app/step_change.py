@@ -10,7 +10,7 @@ from dataclasses import replace
 from app import advice, generations, history, last_params, plain
 from app.change import Change, head_of, members_of, used_keys
 from app.checksums import checksums_of, params_digest
-from app.errors import ReplayDiffers
+from app.errors import NonFinite, ReplayDiffers
 from app.once import Done
 from app.passing import Passing, checksums_passed
 from app.pieces import Pieces
@@ -60,8 +60,8 @@ def step(
     head = head_of(after, cutting.version, cutting.token, pieces)
     answer = StepAnswer(kept, outcome.params, head.etag, outcome.skipped, rows=request.rows)
     used = used_keys(session, request.once, Done(request.once.request, after.step, outcome.skipped))
-    row = history.row_of(after, answer, request, started)
-    save = Save(head, old.head, state.memory.data, row, used=used)
+    row = history.row_of(after, answer, request, started, head.version)
+    save = Save(head, old.head, state.memory.data, row, used=used, ledger=request.ledger)
     if session.undo:
         save = generations.keep(save, session, skipped=outcome.skipped)
     return Change(save, after, state, cutting.blocks), answer
@@ -76,7 +76,7 @@ def preview(old: Loaded, request: StepRequest, machine: Machine, room: Room) -> 
 def _computed(
     old: Loaded, request: StepRequest, machine: Machine, passing: Passing | None, *, in_place: bool
 ) -> Outcome:
-    return engine_step(
+    outcome = engine_step(
         old.session.config,
         old.state,
         request.params,
@@ -91,6 +91,9 @@ def _computed(
         machine=machine,
         in_place=in_place and old.session.step < LARGEST_INTEGER,  # beyond that `room` refuses the computed step
     )
+    if outcome.skipped and request.collected is not None:
+        raise NonFinite("the aggregate of the contributions is not finite")
+    return outcome
 
 
 def _kept(
@@ -106,7 +109,7 @@ def _kept(
         params_digest=params_digest(
             outcome.params, checksums, None if outcome.skipped or request.rows else after.layout
         ),
-        warnings=warnings,
+        warnings=[*warnings, *(request.collected.warnings if request.collected else ())],
     )
 
 

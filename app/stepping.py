@@ -74,6 +74,13 @@ class Stepping:
 
         return await self._turns.take(session_id, attempt)
 
+    async def apply(self, old: Loaded, request: StepRequest) -> StepAnswer:
+        """Take the step that contributions make of the session as it was loaded, in the turn of the caller.
+
+        Raises `VersionConflict` if the session or its ledger is another one by now.
+        """
+        return await self._take(old, request)
+
     async def preview(self, tenant: str, session_id: str, request: StepRequest) -> StepAnswer:
         """Return the answer that the step would get now, or its earlier one. Nothing is kept, and nobody waits for it.
 

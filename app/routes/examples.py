@@ -41,6 +41,15 @@ _ANSWER: dict[str, Any] = {
     "warnings": [],
 }
 
+_PROGRESS: dict[str, Any] = {
+    "round": 42, "state": "open", "have": 2, "need": 0, "closes_at": "2026-11-20T12:05:33.250Z",
+}  # fmt: skip
+_LEASE: dict[str, Any] = {"worker": "gpu-3", "epoch": 7, "lease_expires_at": "2026-11-20T12:06:01.250Z"}
+_FATES = [
+    {"worker": "gpu-1", "epoch": 3, "weight": 4096.0, "norm": 0.36, "fate": "applied"},
+    {"worker": "gpu-3", "epoch": 7, "weight": 2048.0, "norm": 0.41, "fate": "applied"},
+]
+
 EXAMPLES: Mapping[str, dict[str, Any]] = {
     "CreateSession": {
         "optimizer": "adamw",
@@ -60,6 +69,25 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     "Step": {"step": 42, "params": _PARAMS, "grads": {"w": [[0.01, -0.3]], "b": [0.2]}, "loss": 0.53},
     "StepAnswer": _ANSWER,
     "Preview": {**_ANSWER, "preview": True},
+    "JoinWorker": {"epoch": 7},
+    "Worker": {**_LEASE, "round": 42, "step": 41, "digest": _SESSION["digest"]},
+    "WorkerList": {
+        "workers": [
+            {
+                **_LEASE, "last_round": 41, "last_contribution_at": "2026-11-20T12:05:31.250Z",
+                "lateness_seconds": 0.4,
+            }
+        ]
+    },
+    "Contribution": {
+        "epoch": 7, "weight": 2048, "grads": {"w": [[0.01, -0.3]], "b": [0.2]}, "loss": 0.53,
+    },
+    "Contributed": _ANSWER,
+    "Pending": _PROGRESS,
+    "Round": {
+        **_PROGRESS, "state": "applied", "closes_at": None, "step": 42, "digest": _ANSWER["digest"],
+        "contributions": _FATES,
+    },
     "Params": {"params": _PARAMS},
     "Rows": {"rows": {"w": [0]}},
     "RowsOfParams": {"params": {"w": {"rows": [0], "data": [[0.1, 0.2]]}}},

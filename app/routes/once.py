@@ -6,17 +6,26 @@ schema, `schema.written` stands for `schema.answers`, and `schema.ONCE` goes int
 """
 
 import re
+from typing import Protocol
 
 from fastapi import Request
 
 from app.errors import MalformedHeader
 from app.once import ANY, Once
-from app.records import Written
-from app.step import StepAnswer
 
 LONGEST_KEY = 255
 ETAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 ETAGS = re.compile(rf"{ETAG}(?:[ \t]*,[ \t,]*{ETAG})*")
+
+
+class Answered(Protocol):
+    """The answer of a write: the session's ETag now, and whether the write had been answered before."""
+
+    @property
+    def etag(self) -> str: ...
+
+    @property
+    def replayed(self) -> bool: ...
 
 
 def read_once(request: Request) -> Once:
@@ -35,7 +44,7 @@ def read_once(request: Request) -> Once:
     )
 
 
-def headers_of(written: Written | StepAnswer) -> dict[str, str]:
+def headers_of(written: Answered) -> dict[str, str]:
     """Return the headers of a write's answer."""
     return {"ETag": written.etag, **({"Idempotent-Replayed": "true"} if written.replayed else {})}
 

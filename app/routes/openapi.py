@@ -6,7 +6,8 @@ from http import HTTPStatus
 
 from app.errors import ERRORS
 from app.routes.examples import EXAMPLES
-from app.routes.schemas import Document, components, ref
+from app.routes.schema_words import Document, ref
+from app.routes.schemas import components
 from app.wire.codecs import JSON, SAFETENSORS
 
 IF_NONE_MATCH: Document = {
@@ -43,10 +44,17 @@ PREFER: Document = {
     "schema": {"type": "string"},
     "example": "return=minimal",
 }
+PREFER_WAIT: Document = PREFER | {
+    "description": "`wait=25`: wait up to 25 seconds, at most 60, for the round to be a step. `return=minimal`: the "
+    "step's answer has no parameters. Other preferences are ignored.",
+    "example": "wait=25",
+}
 ONCE: Document = {"parameters": [IDEMPOTENCY_KEY, IF_MATCH]}
 """The `openapi_extra` of every write."""
 STEPS_ONCE: Document = {"parameters": [IDEMPOTENCY_KEY, IF_MATCH, PREFER]}
 """The `openapi_extra` of a step."""
+CONTRIBUTED: Document = {"parameters": [IDEMPOTENCY_KEY, IF_MATCH, PREFER_WAIT]}
+"""The `openapi_extra` of a contribution to a round."""
 WRITES = ("malformed_header", "precondition_failed", "idempotency_mismatch")
 """The codes that every write may be refused with."""
 REPLAYED = {"Idempotent-Replayed": "`true` where the request had been answered before."}
@@ -75,8 +83,17 @@ def tensor_body(name: str) -> Document:
 
 def step_body() -> Document:
     """Return the schema of a step, whose gradients may be compressed in its binary form."""
-    binary = {"schema": {**_BINARY, "description": _STEP_SECTIONS}}
-    content = _tensor_content("Step") | dict.fromkeys(_BINARY_FORMS, binary)
+    return _gradients_body("Step", _STEP_SECTIONS)
+
+
+def contribution_body(name: str = "Contribution") -> Document:
+    """Return the schema of a contribution, whose gradients are as those of a step."""
+    return _gradients_body(name, _STEP_SECTIONS.replace("`params/<name>` and ", ""))
+
+
+def _gradients_body(name: str, sections: str) -> Document:
+    binary = {"schema": {**_BINARY, "description": sections}}
+    content = _tensor_content(name) | dict.fromkeys(_BINARY_FORMS, binary)
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -99,6 +116,12 @@ def answers(
     """Return the schema of a successful answer, and of an error for each status of the codes."""
     content = {JSON.media_type: {"schema": ref(name)}} if name else None
     return _answers(status, content, codes, headers, keyed)
+
+
+def also(status: int, name: str, headers: Mapping[str, str] | None = None) -> dict[int | str, Document]:
+    """Return the schema of another successful answer."""
+    content = {JSON.media_type: {"schema": ref(name)}}
+    return {status: _success(status, content, headers)}
 
 
 def written(
@@ -146,18 +169,22 @@ def _give_example(form: Document | None) -> None:
 def _answers(
     status: int, content: Document | None, codes: tuple[str, ...], headers: Mapping[str, str] | None, keyed: bool
 ) -> dict[int | str, Document]:
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for code in (*codes, *(KEYED if keyed else ()), *ALWAYS):
+        by_status[ERRORS[code].status].append(code)
+    found: dict[int | str, Document] = {status: _success(status, content, headers)}
+    for error, names in sorted(by_status.items()):
+        found[error] = _problem(names)
+    return found
+
+
+def _success(status: int, content: Document | None, headers: Mapping[str, str] | None) -> Document:
     success: Document = {"description": HTTPStatus(status).phrase} | ({"content": content} if content else {})
     if headers:
         success["headers"] = {
             name: {"description": words, "schema": {"type": "string"}} for name, words in headers.items()
         }
-    by_status: dict[int, list[str]] = defaultdict(list)
-    for code in (*codes, *(KEYED if keyed else ()), *ALWAYS):
-        by_status[ERRORS[code].status].append(code)
-    found: dict[int | str, Document] = {status: success}
-    for error, names in sorted(by_status.items()):
-        found[error] = _problem(names)
-    return found
+    return success
 
 
 def _problem(codes: list[str]) -> Document:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from starlette.requests import Request
 
 MINIMAL = "return=minimal"
+LONGEST_WAIT = 60
+"""Seconds."""
 QUOTED = r'"(?:[^"\\]|\\.)*"'
 PREFERENCES = re.compile(rf'(?:{QUOTED}|[^",]|")+')
 """The parts between commas, of which a quoted string may hold some."""
@@ -16,10 +18,20 @@ PREFERENCE = re.compile(rf'\s*([^\s;="]+)\s*(?:=\s*({QUOTED}|[^\s;"]*))?\s*(?:;.
 """A name, and a value if it has one; parameters follow."""
 
 
+WHOLE = re.compile("[0-9]+", re.ASCII)
+
+
 def prefers_minimal(request: Request) -> bool:
     """Return true for a request that prefers an answer without parameters."""
     headers = request.headers.getlist("prefer")
     return bool(headers) and _preferences(", ".join(headers)).get("return") == "minimal"
+
+
+def wait_seconds(request: Request) -> int:
+    """Return the seconds that a request prefers to wait for its answer, at most `LONGEST_WAIT`; 0 if it names none."""
+    headers = request.headers.getlist("prefer")
+    seconds = _preferences(", ".join(headers)).get("wait", "") if headers else ""
+    return min(int(seconds[:9]), LONGEST_WAIT) if WHOLE.fullmatch(seconds) else 0
 
 
 def applied(*, minimal: bool) -> dict[str, str]:

@@ -6,8 +6,10 @@ from typing import Any
 
 from app.errors import ERRORS
 from app.routes.examples import EXAMPLES
+from app.routes.round_schemas import rounds
+from app.routes.schema_words import FLAG, NUMBER, SPECIAL_NUMBER, TEXT, WHOLE, Document, list_of, object_of, ref
 from app.session import DTYPES
-from app.wire.session_json import CHANGEABLE, CREATION, FORKED, Undo
+from app.wire.session_json import CHANGEABLE, CREATION, FORKED, Joining, Undo
 from app.workers import workers_schema
 from optim_engine.clipping import Clip
 from optim_engine.fields import Setting, field_schema
@@ -15,29 +17,15 @@ from optim_engine.groups import LONGEST_NAME
 from optim_engine.optimizers import OPTIMIZERS
 from optim_engine.schedules import SCHEDULES
 
-Document = dict[str, Any]
-
 METRICS = tuple(EXAMPLES["StepAnswer"]["metrics"])
-TEXT: Document = {"type": "string"}
-WHOLE: Document = {"type": "integer"}
 UNDONE = "The session's own step, which is undone."
-FLAG: Document = {"type": "boolean"}
-_NOT_FINITE: Document = {"type": "string", "enum": ["NaN", "Infinity", "-Infinity"]}
-_SPECIAL_NUMBER: Document = {"anyOf": [{"type": "number"}, {"type": "null"}, _NOT_FINITE]}
-NUMBER: Document = {"anyOf": [{"type": "number"}, _NOT_FINITE]}
-
-
-def ref(name: str) -> Document:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
 _PARAMS: Document = {"type": "object", "additionalProperties": ref("Tensor")}
 _ROWS: Document = {"type": "array", "items": {"type": "integer", "minimum": 0}, "description": "Strictly increasing."}
 
 
 def components() -> dict[str, Document]:
     """Return every schema that the routes refer to."""
-    return {**_requests(), **_sessions(), **_steps(), **_service()}
+    return {**_requests(), **_sessions(), **_steps(), **rounds(_step()), **_service()}
 
 
 def _create() -> Document:
@@ -78,7 +66,7 @@ def _session() -> Document:
     """Return the settings and all else that an answer has of a session."""
     composite: Document = {
         "hyperparameters": {"type": "object"},
-        "groups": _list(ref("Group")),
+        "groups": list_of(ref("Group")),
         "schedule": {"type": ["object", "null"]},
         "clip": {"type": ["object", "null"]},
         "average": {"type": ["object", "null"]},
@@ -91,7 +79,7 @@ def _session() -> Document:
         "step": WHOLE,
         "skipped_steps": WHOLE,
         "rewinds": {**WHOLE, "description": "How many steps were undone."},
-        "warnings": _list(TEXT),
+        "warnings": list_of(TEXT),
         "expires_at": {"type": ["string", "null"]},
     }
 
@@ -110,15 +98,24 @@ def _or_null(schema: Mapping[str, Any]) -> Document:
 
 def _requests() -> dict[str, Document]:
     return {
-        "CreateSession": _object(_create(), required=["optimizer"]),
-        "UpdateSession": _object(_update(), required=[]),
-        "ForkSession": _object(_fork(), required=[]),
-        "Undo": _object({"step": {**field_schema(Undo)["properties"]["step"], "description": UNDONE}}),
-        "TensorEdits": _object(
+        "CreateSession": object_of(_create(), required=["optimizer"]),
+        "UpdateSession": object_of(_update(), required=[]),
+        "ForkSession": object_of(_fork(), required=[]),
+        "Undo": object_of({"step": {**field_schema(Undo)["properties"]["step"], "description": UNDONE}}),
+        "JoinWorker": object_of(
+            {
+                "epoch": {
+                    **field_schema(Joining)["properties"]["epoch"],
+                    "description": "The epoch whose lease is renewed; without it, the worker joins with a new one.",
+                }
+            },
+            required=[],
+        ),
+        "TensorEdits": object_of(
             {
                 "rename": {"type": "object", "additionalProperties": TEXT, "description": "New names by old ones."},
-                "remove": {**_list(TEXT), "description": "Tensors to forget."},
-                "reset": {**_list(TEXT), "description": "Tensors to start again: no moments, no updates."},
+                "remove": {**list_of(TEXT), "description": "Tensors to forget."},
+                "reset": {**list_of(TEXT), "description": "Tensors to start again: no moments, no updates."},
             },
             required=[],
         ),
@@ -142,25 +139,25 @@ def _requests() -> dict[str, Document]:
 def _sessions() -> dict[str, Document]:
     session = _session()
     return {
-        "Session": _object(
+        "Session": object_of(
             {**session, "tensors": {"type": "object", "additionalProperties": ref("SeenTensor")}},
         ),
-        "SessionSummary": _object({**session, "tensor_count": WHOLE, "state_bytes": WHOLE}),
-        "SeenTensor": _object(
+        "SessionSummary": object_of({**session, "tensor_count": WHOLE, "state_bytes": WHOLE}),
+        "SeenTensor": object_of(
             {
-                "shape": _list(WHOLE),
+                "shape": list_of(WHOLE),
                 "dtype": TEXT,
                 "step": WHOLE,
                 "group": {"type": ["integer", "null"]},
                 "optimizer": TEXT,
             }
         ),
-        "SessionList": _object(
+        "SessionList": object_of(
             {
-                "sessions": _list(ref("SessionSummary")),
+                "sessions": list_of(ref("SessionSummary")),
                 "unreadable": {
                     "type": "array",
-                    "items": _object({"id": TEXT, "code": {"type": "string", "enum": sorted(ERRORS)}}),
+                    "items": object_of({"id": TEXT, "code": {"type": "string", "enum": sorted(ERRORS)}}),
                     "description": "Damaged sessions, and those of a newer version. Absent if there are none.",
                 },
                 "next_cursor": {"type": ["string", "null"]},
@@ -173,17 +170,17 @@ def _sessions() -> dict[str, Document]:
 def _steps() -> dict[str, Document]:
     return {
         "Tensor": _tensor({"type": "number"}),
-        "Gradient": _tensor(_SPECIAL_NUMBER, rows=True)
+        "Gradient": _tensor(SPECIAL_NUMBER, rows=True)
         | {"description": "`null` as a whole: left out, with its parameter."},
         "AnsweredTensor": _tensor({"type": "number"}, rows=True),
-        "Step": _object(_step(), required=["grads"]),
+        "Step": object_of(_step(), required=["grads"]),
         "StepAnswer": _answer(_step_answer()),
         "Preview": _answer({**_step_answer(), "preview": {"const": True}}),
-        "Params": _object({"params": _PARAMS}),
-        "Rows": _object({"rows": {"type": "object", "additionalProperties": _ROWS}}),
-        "RowsOfParams": _object({"params": {"type": "object", "additionalProperties": _rows_of_tensor()}}),
-        "History": _object({"history": _list(ref("HistoryRow"))}),
-        "HistoryRow": _object(
+        "Params": object_of({"params": _PARAMS}),
+        "Rows": object_of({"rows": {"type": "object", "additionalProperties": _ROWS}}),
+        "RowsOfParams": object_of({"params": {"type": "object", "additionalProperties": _rows_of_tensor()}}),
+        "History": object_of({"history": list_of(ref("HistoryRow"))}),
+        "HistoryRow": object_of(
             {
                 "step": WHOLE,
                 "loss": {"anyOf": [*NUMBER["anyOf"], {"type": "null"}]},
@@ -192,6 +189,9 @@ def _steps() -> dict[str, Document]:
                 "duration_ms": {"type": "number"},
                 "time": TEXT,
                 "undone": {"const": True, "description": "The step was undone. Absent from other rows."},
+                "contributions": {**list_of(ref("Fate")), "description": "Of a step that is made of contributions."},
+                "digest": {**TEXT, "description": "The session's after such a step."},
+                "version": {**WHOLE, "description": "That of the save of such a step."},
             },
             required=["step", "loss", *METRICS, "skipped", "duration_ms", "time"],
         ),
@@ -218,7 +218,7 @@ def _step() -> Document:
 
 def _answer(members: Document) -> Document:
     """Return the schema of a step's answer, which may come without parameters."""
-    return _object(members, required=[name for name in members if name != "params"])
+    return object_of(members, required=[name for name in members if name != "params"])
 
 
 def _step_answer() -> Document:
@@ -233,27 +233,27 @@ def _step_answer() -> Document:
         "skipped": FLAG,
         "digest": TEXT,
         "params_digest": digest,
-        "metrics": _object(dict.fromkeys(METRICS, NUMBER)),
-        "warnings": {**_list(TEXT), "description": "Possible mistakes in a step that was taken."},
+        "metrics": object_of(dict.fromkeys(METRICS, NUMBER)),
+        "warnings": {**list_of(TEXT), "description": "Possible mistakes in a step that was taken."},
     }
 
 
 def _service() -> dict[str, Document]:
     return {
-        "Optimizers": _object({"optimizers": {"type": "object", "additionalProperties": ref("Optimizer")}}),
-        "Optimizer": _object(
+        "Optimizers": object_of({"optimizers": {"type": "object", "additionalProperties": ref("Optimizer")}}),
+        "Optimizer": object_of(
             {
                 "hyperparameters": {
                     "type": "object",
                     "additionalProperties": {"type": "object", "description": "Its JSON schema, with the default."},
                 },
-                "slots": {**_list(TEXT), "description": "What it keeps for a matrix under its defaults."},
+                "slots": {**list_of(TEXT), "description": "What it keeps for a matrix under its defaults."},
                 "bits": {"type": "string", "enum": ["everywhere", "machine"]},
                 "reference": {**TEXT, "description": "The package whose names, defaults and numerics it has."},
             }
         ),
-        "Liveness": _object({"status": TEXT}),
-        "Readiness": _object({"status": TEXT, "store": TEXT, "kernel": TEXT, "version": TEXT}),
+        "Liveness": object_of({"status": TEXT}),
+        "Readiness": object_of({"status": TEXT, "store": TEXT, "kernel": TEXT, "version": TEXT}),
         "Problem": {
             "type": "object",
             "description": "RFC 9457; further members depend on the code.",
@@ -283,7 +283,7 @@ def _tensor(number: Document, *, rows: bool = False) -> Document:
     some = {"rows": {**typed["shape"], "description": "Strictly increasing."}}
     lists: list[Document] = [{"data": nested}, {"dtype": typed["dtype"], "data": {"type": "array"}}]
     of_rows = [{**some, **form} for form in (*lists, *forms)]
-    return {"anyOf": [number, nested, *map(_object, forms), *map(_object, of_rows if rows else [])]}
+    return {"anyOf": [number, nested, *map(object_of, forms), *map(object_of, of_rows if rows else [])]}
 
 
 def _rows_of_tensor() -> Document:
@@ -291,8 +291,8 @@ def _rows_of_tensor() -> Document:
     nested = {"dtype": {"type": "string", "enum": [*DTYPES]}, "data": {"type": "array", "items": {}}}
     return {
         "anyOf": [
-            _object({"rows": _ROWS, **nested}, required=["rows", "data"]),
-            *(_object({"rows": _ROWS, **form["properties"]}) for form in forms),
+            object_of({"rows": _ROWS, **nested}, required=["rows", "data"]),
+            *(object_of({"rows": _ROWS, **form["properties"]}) for form in forms),
         ]
     }
 
@@ -309,13 +309,3 @@ def _schedules() -> list[Document]:
         schema["required"] = ["kind", *schema.get("required", [])]
         schemas.append({"title": name, "description": kind.__doc__ or "", **schema})
     return schemas
-
-
-def _list(items: Document) -> Document:
-    return {"type": "array", "items": items}
-
-
-def _object(properties: Document, required: list[str] | None = None) -> Document:
-    needed = list(properties) if required is None else required
-    schema: Document = {"type": "object", "additionalProperties": False, "properties": properties}
-    return schema | ({"required": needed} if needed else {})

@@ -16,6 +16,10 @@ from app.web.body import BULK_BYTES
 from app.web.one_write import with_whole_answers
 from app.web.pacing import Pacing
 
+STOPPING = "optim.stopping"
+"""The key in the state of an application's ASGI lifespan of a function to call when the server begins to stop: what
+waits for others is answered then."""
+
 
 class Starting(HttpToolsProtocol):
     """uvicorn's protocol, which starts each request in a task of its own and as soon as its head has come."""
@@ -35,6 +39,7 @@ class Starting(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._pacing = pacing
         self._at_once: AtOnce | None = app_state.get(AT_ONCE)
+        self._stopping: Callable[[], None] = app_state.get(STOPPING, lambda: None)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         scope: Scope = cycle.scope  # type: ignore[assignment]
@@ -85,5 +90,6 @@ class Starting(HttpToolsProtocol):
         self._begin_held()
 
     def shutdown(self) -> None:
+        self._stopping()
         self._begin_held()
         super().shutdown()

@@ -13,6 +13,7 @@ from typing import ClassVar, TypeAlias, TypeVar
 from app import plain
 from app.errors import MalformedBody
 from app.once import Once
+from app.push import Upload
 from app.step import StepAnswer, StepRequest
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import LARGEST_INTEGER, named
@@ -81,6 +82,9 @@ class Codec(ABC):
     def read_step(self, body: Buffer, limits: Limits, once: Once) -> StepRequest: ...
 
     @abstractmethod
+    def read_contribution(self, body: Buffer, limits: Limits, once: Once) -> Upload: ...
+
+    @abstractmethod
     def write_answer(self, answer: StepAnswer, forms: Mapping[str, str]) -> list[Buffer]:
         """Write the answer; `forms` are those of its request. An answer without parameters has no place for them."""
 
@@ -136,6 +140,31 @@ def checked_grad_scale(scale: float | None) -> float:
     if 0 < scale < float("inf"):
         return scale
     raise MalformedBody(f"`grad_scale` must be a finite number above 0, not {plain.number(scale)}")
+
+
+def checked_epoch(epoch: object) -> int:
+    """Return the epoch of a contribution. Raises `MalformedBody`."""
+    if isinstance(epoch, int) and not isinstance(epoch, bool) and 1 <= epoch <= LARGEST_INTEGER:
+        return epoch
+    if epoch is None:
+        raise MalformedBody("`epoch` is needed: the number that the worker got when it joined (PUT …/workers/{worker})")
+    raise MalformedBody(f"`epoch` must be a whole number from 1 to {LARGEST_INTEGER}, not {named(epoch)}")
+
+
+def checked_weight(weight: float | None) -> float:
+    """Return the weight of a contribution. Raises `MalformedBody`."""
+    if weight is None:
+        return 1.0
+    if 0 < weight < float("inf"):
+        return weight
+    raise MalformedBody(f"`weight` must be a finite number above 0, not {plain.number(weight)}")
+
+
+def checked_base_step(step: object) -> int | None:
+    """Return the step of the parameters that a contribution was computed from. Raises `MalformedBody`."""
+    if step is None or (isinstance(step, int) and not isinstance(step, bool) and 0 <= step <= LARGEST_INTEGER):
+        return step
+    raise MalformedBody(f"`base_step` must be a whole number from 0 to {LARGEST_INTEGER}, not {named(step)}")
 
 
 def checked_shape(tensor: str, shape: object) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from app.errors import MalformedBody, NotAcceptable
 from app.once import Once
+from app.push import Upload
 from app.session import DTYPES
 from app.step import StepAnswer, StepRequest
 from app.wire.codec import (
@@ -23,10 +24,13 @@ from app.wire.codec import (
     Buffer,
     Codec,
     Limits,
+    checked_base_step,
+    checked_epoch,
     checked_grad_scale,
     checked_lr,
     checked_shape,
     checked_step,
+    checked_weight,
     joined,
 )
 from app.wire.json_elements import FINITE, NoElements, at, elements
@@ -52,18 +56,24 @@ class JsonTensors(Codec):
         document = read_object(body, {"step", "params", "grads", "lr", "overrides", "grad_scale", "loss"}, limits)
         _leave_out_nulls(document.get("params"), document.get("grads"))
         params, params_forms = _read_tensors(document, "params", limits)
-        grads, grads_forms = _read_tensors(document, "grads", limits)
+        given = _read_gradients(document, limits)
         return StepRequest(
-            grads=grads,
             once=once,
-            rows=checked_rows(_read_rows(document), grads),
             params=params,
             step=checked_step(document.get("step")),
             lr=checked_lr(_number(document, "lr")),
             overrides=document.get("overrides"),
-            grad_scale=checked_grad_scale(_number(document, "grad_scale")),
-            loss=_number(document, "loss"),
-            forms={**grads_forms, **params_forms},
+            **given | {"forms": {**given["forms"], **params_forms}},
+        )
+
+    def read_contribution(self, body: Buffer, limits: Limits, once: Once) -> Upload:
+        document = read_object(body, {"grads", "grad_scale", "loss", "epoch", "weight", "base_step"}, limits)
+        _leave_out_nulls(None, document.get("grads"))
+        return Upload(
+            StepRequest(once=once, **_read_gradients(document, limits)),
+            checked_epoch(document.get("epoch")),
+            checked_weight(_number(document, "weight")),
+            checked_base_step(document.get("base_step")),
         )
 
     def write_answer(self, answer: StepAnswer, forms: Mapping[str, str]) -> list[Buffer]:
@@ -136,6 +146,18 @@ def _leave_out_nulls(params: Any, grads: Any) -> None:
             del grads[name]
             if isinstance(params, dict):
                 params.pop(name, None)
+
+
+def _read_gradients(document: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """Return the gradients of a body as a step has them, and their forms."""
+    grads, forms = _read_tensors(document, "grads", limits)
+    return {
+        "grads": grads,
+        "rows": checked_rows(_read_rows(document), grads),
+        "grad_scale": checked_grad_scale(_number(document, "grad_scale")),
+        "loss": _number(document, "loss"),
+        "forms": forms,
+    }
 
 
 def _read_tensors(document: dict[str, Any], section: str, limits: Limits) -> tuple[dict[str, Array], dict[str, str]]:

@@ -16,15 +16,19 @@ import orjson
 
 from app.errors import MalformedBody
 from app.once import Once
+from app.push import Upload
 from app.step import StepAnswer, StepRequest
 from app.wire.codec import (
     NO_ROWS,
     Buffer,
     Codec,
     Limits,
+    checked_base_step,
+    checked_epoch,
     checked_grad_scale,
     checked_lr,
     checked_step,
+    checked_weight,
     joined,
     number_of,
 )
@@ -40,6 +44,9 @@ Sections: TypeAlias = dict[str, dict[str, Array]]
 STEP_SECTIONS = ("params", "grads", "rows", "at", "scale")
 STEP_METADATA = ("step", "lr", "overrides", "grad_scale", "loss")
 """The members of a step's metadata, besides `format`."""
+CONTRIBUTION_SECTIONS = STEP_SECTIONS[1:]
+CONTRIBUTION_METADATA = ("epoch", "weight", "base_step", "grad_scale", "loss")
+"""The same of a contribution."""
 MAX_HEADER_BYTES = 100_000_000
 
 
@@ -61,15 +68,23 @@ class SafetensorsTensors(Codec):
     def read_step(self, body: Buffer, limits: Limits, once: Once) -> StepRequest:
         header, sections = _read(body, STEP_SECTIONS, limits)
         given = _read_metadata(header.metadata, limits) if header.metadata else {}
-        grads, rows = sections["grads"], checked_rows(sections["rows"], sections["grads"])
-        return StepRequest(
-            grads=grads,
+        return StepRequest(once=once, params=sections["params"], **_gradients(header, sections), **given)
+
+    def read_contribution(self, body: Buffer, limits: Limits, once: Once) -> Upload:
+        header, sections = _read(body, CONTRIBUTION_SECTIONS, limits)
+        metadata = header.metadata or {}
+        _check_members(metadata, CONTRIBUTION_METADATA)
+        request = StepRequest(
             once=once,
-            rows=rows,
-            at=checked_at(sections["at"], grads, rows),
-            scale=checked_scale(sections["scale"], grads, header.names_of(INT8)),
-            params=sections["params"],
-            **given,
+            grad_scale=checked_grad_scale(number_of(metadata, "grad_scale", float)),
+            loss=number_of(metadata, "loss", float),
+            **_gradients(header, sections),
+        )
+        return Upload(
+            request,
+            checked_epoch(number_of(metadata, "epoch", int)),
+            checked_weight(number_of(metadata, "weight", float)),
+            checked_base_step(number_of(metadata, "base_step", int)),
         )
 
     def write_answer(self, answer: StepAnswer, forms: Mapping[str, str]) -> list[Buffer]:
@@ -95,6 +110,17 @@ class SafetensorsTensors(Codec):
         return write_file({}, _with_rows(params, rows))
 
 
+def _gradients(header: Header, sections: Sections) -> dict[str, Any]:
+    """Return the gradients of a body as a step has them."""
+    grads, rows = sections["grads"], checked_rows(sections["rows"], sections["grads"])
+    return {
+        "grads": grads,
+        "rows": rows,
+        "at": checked_at(sections["at"], grads, rows),
+        "scale": checked_scale(sections["scale"], grads, header.names_of(INT8)),
+    }
+
+
 def _with_rows(params: Arrays, rows: Arrays) -> Iterator[tuple[str, Array]]:
     """Yield the rows, which come first, where 8 bytes are aligned, and then the parameters."""
     yield from ((f"rows/{name}", array) for name, array in rows.items())
@@ -111,7 +137,7 @@ def read_file(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[
 
 
 def _read(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[Header, Sections]:
-    text, data = _split(memoryview(body))
+    text, data = split(memoryview(body))
     header = read_header(text, len(data), tuple(sections), limits)
     found: Sections = {section: {} for section in sections}
     everything = np.frombuffer(data, np.uint8)
@@ -124,8 +150,8 @@ def _read(body: Buffer, sections: Collection[str], limits: Limits) -> tuple[Head
     return header, found
 
 
-def _split(body: memoryview) -> tuple[bytes, memoryview]:
-    """Return the text of the header, and the bytes after it."""
+def split(body: memoryview) -> tuple[bytes, memoryview]:
+    """Return the text of a file's header, and the bytes after it. Raises `MalformedBody`."""
     if len(body) < 8:
         raise MalformedBody(f"{len(body)} bytes are too few for a safetensors body{_hint(body)}")
     header_bytes = int.from_bytes(body[:8], "little")
@@ -190,9 +216,7 @@ def _head(metadata: Mapping[str, str], entries: bytes) -> bytes:
 
 def _read_metadata(metadata: Mapping[str, str], limits: Limits) -> dict[str, Any]:
     """Return the members of a step that its metadata has. Raises `MalformedBody`."""
-    if unknown := metadata.keys() - {*STEP_METADATA, "format"}:
-        expected = ", ".join(STEP_METADATA)
-        raise MalformedBody(f"unknown member {min(unknown)!r:.80} of __metadata__; expected one of {expected}")
+    _check_members(metadata, STEP_METADATA)
     return {
         "step": checked_step(number_of(metadata, "step", int)),
         "lr": checked_lr(number_of(metadata, "lr", float)),
@@ -200,6 +224,12 @@ def _read_metadata(metadata: Mapping[str, str], limits: Limits) -> dict[str, Any
         "grad_scale": checked_grad_scale(number_of(metadata, "grad_scale", float)),
         "loss": number_of(metadata, "loss", float),
     }
+
+
+def _check_members(metadata: Mapping[str, str], known: Collection[str]) -> None:
+    if unknown := metadata.keys() - {*known, "format"}:
+        expected = ", ".join(known)
+        raise MalformedBody(f"unknown member {min(unknown)!r:.80} of __metadata__; expected one of {expected}")
 
 
 def _from_json(metadata: Mapping[str, str], name: str, limits: Limits) -> Any:

@@ -14,7 +14,7 @@ from app.errors import InvalidSession
 from app.session import BESIDE, Listed, Session
 from optim_engine import OPTIMIZERS, Config, InvalidConfig
 from optim_engine.config import SETTINGS
-from optim_engine.fields import Checked, integer, named, read_settings
+from optim_engine.fields import Checked, integer, named, optional, read_settings
 
 CREATION = SETTINGS | BESIDE
 HYPERPARAMETERS = frozenset(field.name for rule in OPTIMIZERS.values() for field in fields(rule.settings))
@@ -26,6 +26,13 @@ class Undo(Checked):
     """The request of an undo."""
 
     step: int = integer(at_least=1)
+
+
+@dataclass(frozen=True)
+class Joining(Checked):
+    """The request of a worker that joins, or renews the lease of an epoch."""
+
+    epoch: int | None = optional(integer(at_least=1))
 
 
 FORKED = {name: BESIDE[name] for name in ("ttl_seconds", "labels")}
@@ -84,6 +91,12 @@ def read_undo(document: Any) -> int:
     if "step" not in document:
         raise InvalidConfig("step", "is required: the session's own step, which is to be undone")
     return Undo(**document).step
+
+
+def read_joining(document: Any) -> int | None:
+    """Return the epoch whose lease is to be renewed; `None` to join. Raises `InvalidConfig` and `InvalidSession`."""
+    _check_keys(document, {"epoch": Joining}, "is no part of joining")
+    return Joining(**document).epoch
 
 
 def read_fork(document: Any) -> dict[str, Any]:

@@ -73,6 +73,14 @@ EXPECTED: dict[tuple[str, str], dict[str, int]] = {
     ("post", "/v1/sessions/{session_id}/undo"): statuses(409, 409, 403, 404, 403, 404),
     ("post", "/v1/sessions/{session_id}/steps"): statuses(200, 200, 403, 404, 403, 404),
     ("post", "/v1/sessions/{session_id}/preview"): statuses(200, 200, 403, 404, 403, 404),
+    ("put", "/v1/sessions/{session_id}/workers/{worker}"): statuses(409, 409, 403, 404, 403, 404),
+    ("get", "/v1/sessions/{session_id}/workers"): statuses(200, 200, 200, 404, 404, 404),
+    ("delete", "/v1/sessions/{session_id}/workers/{worker}"): statuses(204, 204, 403, 404, 403, 404),
+    ("put", "/v1/sessions/{session_id}/rounds/{round_number}/contributions/{worker}"): statuses(
+        409, 409, 403, 404, 403, 404
+    ),
+    ("get", "/v1/sessions/{session_id}/rounds/{round_number}"): statuses(409, 409, 409, 404, 404, 404),
+    ("post", "/v1/sessions/{session_id}/rounds/{round_number}/close"): statuses(409, 409, 403, 404, 403, 404),
     ("get", "/v1/sessions/{session_id}/params"): statuses(200, 200, 200, 404, 404, 404),
     ("put", "/v1/sessions/{session_id}/params"): statuses(204, 204, 403, 404, 403, 404),
     ("post", "/v1/sessions/{session_id}/params/rows"): statuses(200, 200, 200, 404, 404, 404),
@@ -89,28 +97,27 @@ EXPECTED: dict[tuple[str, str], dict[str, int]] = {
 }
 
 
+SENT: dict[tuple[str, str], dict[str, Any]] = {
+    ("post", "sessions"): {"optimizer": "sgd"},
+    ("post", "fork"): {"labels": {"run": "2"}},
+    ("post", "undo"): {"step": 1},
+    ("post", "steps"): {"grads": W["grads"]},
+    ("post", "preview"): {"grads": W["grads"]},
+    ("post", "rows"): {"rows": {"w": [0]}},
+    ("patch", "tensors"): {"reset": ["w"]},
+    ("patch", "{session_id}"): {"labels": {"run": "2"}},
+    ("put", "params"): {"params": W["params"]},
+    ("put", "workers/{worker}"): {},
+    ("put", "contributions/{worker}"): {"grads": W["grads"], "epoch": 1},
+}
+"""The JSON that the owner could send, by the method and the end of the path."""
+
+
 def body(client: Client, method: str, path: str, session: str) -> dict[str, Any]:
     """Return what the owner could send there."""
-    match method, path.rpartition("/")[2]:
-        case "post", "sessions":
-            return {"json": {"optimizer": "sgd"}}
-        case "post", "fork":
-            return {"json": {"labels": {"run": "2"}}}
-        case "post", "undo":
-            return {"json": {"step": 1}}
-        case "post", "steps" | "preview":
-            return {"json": {"grads": W["grads"]}}
-        case "patch", "tensors":
-            return {"json": {"reset": ["w"]}}
-        case "patch", _:
-            return {"json": {"labels": {"run": "2"}}}
-        case "put", "params":
-            return {"json": {"params": W["params"]}}
-        case "post", "rows":
-            return {"json": {"rows": {"w": [0]}}}
-        case "put", "state":
-            return {"content": client.get(f"{session}/state").content, "headers": {"content-type": SAFETENSORS}}
-    return {}
+    if (method, path.rpartition("/")[2]) == ("put", "state"):
+        return {"content": client.get(f"{session}/state").content, "headers": {"content-type": SAFETENSORS}}
+    return next(({"json": sent} for (of, end), sent in SENT.items() if of == method and path.endswith(f"/{end}")), {})
 
 
 def written(*keys: tuple[str, str, str, str | None]) -> str:
@@ -152,7 +159,7 @@ def asked(
     """Return the answer to that caller, who sends what would do for `session`."""
     sent = body(client, method, path, session)
     session_id = session_id or session.rpartition("/")[2]
-    request = client.build_request(method, path.format(session_id=session_id), **sent)
+    request = client.build_request(method, path.format(session_id=session_id, worker="a", round_number=2), **sent)
     del request.headers["authorization"]
     if (said := CALLERS[caller]) is not None:
         request.headers.update({b"authorization": said.encode("latin-1")})

@@ -1,0 +1,149 @@
+"""A session with workers and its ledger: read together, and the ledger saved if nobody was quicker. Knows no HTTP."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from app import ledgers, round_rows, rounds
+from app.compute import Compute
+from app.errors import SessionBusy, WorkersOnly
+from app.ledger import Ledger
+from app.records import Records
+from app.round_rows import RoundRow
+from app.session import Session
+from app.store.base import Head
+from app.store.generation import ReplacedRow
+from app.store.ledger import Ledger as StoredLedger
+from app.store.ledger import LedgerSave
+from app.store.piece import Part
+from app.store.stamp import VersionConflict
+from app.turns import Turns, finished
+from app.workers import RoundSettings, WorkerSettings, mode_of
+
+T = TypeVar("T")
+
+TRIES = 64
+"""Attempts at a change of a ledger against other processes: many workers change it at once, each a little."""
+PAUSE_SECONDS = 0.002
+"""The longest pause before the second attempt, twice as long before each later one, up to `LONGEST_PAUSE`. Jittered."""
+LONGEST_PAUSE = 0.1
+MOST_READ = 256
+"""Ledgers that are kept as read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """A session and its ledger, and the time by the store's clock."""
+
+    head: Head
+    session: Session
+    stored: StoredLedger | None
+    ledger: Ledger
+    now: float
+
+    @property
+    def settings(self) -> WorkerSettings:
+        """Return the setting `workers`. Raises `WorkersOnly` if the session has none."""
+        if self.session.workers is None:
+            raise WorkersOnly("the session has no workers: set `workers` (PATCH), or take plain steps (POST …/steps)")
+        return self.session.workers
+
+    @property
+    def rounds(self) -> RoundSettings:
+        """Return the same of a session whose workers work in rounds. Raises `WorkersOnly`."""
+        settings = self.settings
+        if not isinstance(settings, RoundSettings):
+            raise WorkersOnly(
+                f"the session has the mode {mode_of(settings)!r}, which has no rounds: send each step (PUT "
+                " …/contributions/{worker}/{seq})"
+            )
+        return settings
+
+
+class Books:
+    """The books of all sessions. A session of another tenant than `tenant` is not found."""
+
+    def __init__(self, records: Records, turns: Turns, compute: Compute) -> None:
+        self._records = records
+        self._turns = turns
+        self._compute = compute
+        self._read: dict[str, tuple[str, Ledger]] = {}
+
+    async def read(self, tenant: str, session_id: str) -> Book:
+        """Return the session, its ledger and the time. Raises `SessionNotFound`.
+
+        The ledger is read first: a save of it fails if it has changed since, and it changes whenever the session gets
+        another step or other workers.
+        """
+        store = self._records.store
+        while True:
+            stored = await store.ledger(session_id)
+            head, session = await self._records.get(tenant, session_id)
+            ledger = self._ledger_of(stored)
+            if not ledger.waiting or ledger.round == session.step + 1:
+                return Book(head, session, stored, ledger, await store.now())
+            again = await store.ledger(session_id)
+            if (again and again.stamp) == (stored and stored.stamp):
+                rounds.open_round(ledger, session.step)  # which says what is wrong
+
+    async def row(self, session_id: str, number: int) -> RoundRow | None:
+        """Return a closed round's row of the history, `None` if the history has none (any more)."""
+        return round_rows.read(await self._records.store.history(session_id, number - 1, 1), number)
+
+    async def next_round(self, session_id: str) -> int | None:
+        """Return the number of any tenant's next round, `None` if the session is gone."""
+        head = await self._records.store.load(session_id)
+        return None if head is None else (await self._records.read(head)).step + 1
+
+    def _ledger_of(self, stored: StoredLedger | None) -> Ledger:
+        """Return the ledger as a value. The last ones are kept as read."""
+        if stored is None:
+            return Ledger()
+        known = self._read.pop(stored.session_id, None)
+        if known is None or known[0] != stored.token:
+            known = stored.token, ledgers.read(stored)
+        self._keep(stored, known[1])
+        return known[1]
+
+    def _keep(self, stored: StoredLedger, ledger: Ledger) -> None:
+        self._read[stored.session_id] = stored.token, ledger
+        while len(self._read) > MOST_READ:
+            del self._read[next(iter(self._read))]
+
+    async def save(
+        self, book: Book, ledger: Ledger, parts: Iterable[Part] = (), replaced: Iterable[ReplacedRow] = ()
+    ) -> Book:
+        """Save the next ledger, also if the request is cancelled meanwhile; return the book with it.
+
+        Raises `VersionConflict` if somebody was quicker.
+        """
+        save = self.next_of(book, ledger, parts, replaced)
+        await finished(self._records.store.save_ledger(save))
+        self._keep(save.ledger, ledger)
+        return Book(book.head, book.session, save.ledger, ledger, book.now)
+
+    def next_of(
+        self, book: Book, ledger: Ledger, parts: Iterable[Part] = (), replaced: Iterable[ReplacedRow] = ()
+    ) -> LedgerSave:
+        """Return the save of the next ledger."""
+        return ledgers.next_of(book.session.id, book.stored, ledger, book.session.workers, parts, replaced)
+
+    async def change(self, tenant: str, session_id: str, attempt: Callable[[Book], Awaitable[T]]) -> T:
+        """Return what `attempt` makes of the book, while nothing else in this process changes the session.
+
+        It is called again if another process was quicker. Raises `SessionBusy`, and `SessionNotFound`.
+        """
+
+        async def patient() -> T:
+            pause = PAUSE_SECONDS
+            for _ in range(TRIES):
+                try:
+                    return await attempt(await self.read(tenant, session_id))
+                except VersionConflict:
+                    await asyncio.sleep(random.uniform(0, pause))
+                    pause = min(2 * pause, LONGEST_PAUSE)
+            raise SessionBusy(f"session {session_id}: {TRIES} other changes came first; send the request again")
+
+        return await self._turns.take(session_id, patient)

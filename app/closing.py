@@ -1,0 +1,132 @@
+"""The close of a round: its contributions become one step, which any process computes with the same bits.
+
+Also what is read of a contribution before it is taken, and the answer that all workers of a round get.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import cast
+
+import numpy as np
+
+from app import round_rows, rounds
+from app.aggregation import Weighed, aggregated
+from app.books import Book, Books
+from app.checksums import checksums_of, params_digest
+from app.compute import Compute
+from app.errors import NonFinite
+from app.expansion import expanded
+from app.once import Once
+from app.push import Packed
+from app.records import Records
+from app.session import Session
+from app.step import Collected, StepAnswer, StepRequest
+from app.stepping import Stepping
+from app.store.base import Head, new_token
+from app.store.piece import Part, Piece, checksum_of, cut
+from app.waiting import Waiting
+from optim_engine import NonFinite as EngineNonFinite
+from optim_engine import State, examine, held_params
+from optim_engine.aggregate import Aggregate, Kind
+from optim_engine.arrays import Arrays
+
+NO_MEMORY = np.empty(0, np.uint8)
+MOST_DIGESTS = 256
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """A contribution whose gradients are read: their norm or what is not finite, and the pieces."""
+
+    norm: float | None
+    not_finite: EngineNonFinite | None
+    parts: tuple[Part, ...]
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        return tuple(piece for piece, _ in self.parts)
+
+
+class Closing:
+    """The close of rounds."""
+
+    def __init__(self, records: Records, stepping: Stepping, compute: Compute, books: Books, waiting: Waiting) -> None:
+        self._records = records
+        self._stepping = stepping
+        self._compute = compute
+        self._books = books
+        self._waiting = waiting
+        self._digests: OrderedDict[str, str] = OrderedDict()
+        """The digests of all parameters of the last answered heads, by their tokens."""
+
+    async def read(self, session: Session, packed: Packed) -> Gradients:
+        """Read the gradients of a contribution, and cut it into pieces. Raises `TensorMismatch`."""
+        request = packed.upload.request
+        return await self._compute.run(partial(_read, session, packed), 4 * request.nbytes + session.breadth)
+
+    async def close(self, book: Book, once: Once | None = None) -> tuple[Head, Session]:
+        """Close the open round, in the turn of the caller; return the session afterwards.
+
+        Raises `NoQuorum`, `VersionConflict` if somebody was quicker, and `NonFinite` if the aggregate is not finite:
+        its contributions are dropped then.
+        """
+        closing = rounds.close(book.rounds, book.ledger, book.session.step)
+        loaded = await self._records.with_state(book.head, book.session)
+        request = replace(
+            await self._aggregated(book, closing, once or Once(f"round {closing.round}")),
+            collected=Collected(
+                round_rows.written(closing.entries), closing.warnings, self._books.next_of(book, closing.ledger)
+            ),
+        )
+        try:
+            await self._stepping.apply(loaded, request)
+        except (NonFinite, EngineNonFinite) as error:
+            await self._books.save(book, rounds.spoiled(book.ledger, book.session.step))
+            words = "is not finite, although each of them is, so all are dropped: send smaller gradients or weights"
+            raise NonFinite(
+                f"the aggregate of the contributions to round {closing.round} {words}", round=closing.round
+            ) from error
+        self._waiting.wake(book.session.id, closing.round + 1)
+        return await self._records.get(book.session.tenant, book.session.id)
+
+    async def _aggregated(self, book: Book, closing: rounds.Closing, once: Once) -> StepRequest:
+        """Return the step of the round's contributions."""
+        assert book.stored is not None
+        settings, read = book.rounds, partial(self._records.store.contents, book.stored)
+        aggregate = Aggregate(cast(Kind, settings.aggregate), settings.max_norm or 1.0, settings.trim or 0.0)
+        weighed = [Weighed(one.worker, one.pieces, one.entry.weight, one.entry.norm or 0.0) for one in closing.applied]
+        found = await aggregated(aggregate, weighed, book.session.layout, read, self._compute)
+        return StepRequest(once=once, step=closing.round, loss=closing.loss, **found._asdict())
+
+    async def answer(self, head: Head, session: Session) -> StepAnswer | None:
+        """Return the answer of the session's last step, with all parameters; `None` if the step is not known."""
+        kept = session.applied
+        if kept is None or kept.step != session.step:
+            return None
+        state = (await self._records.with_state(head, session)).state
+        params = held_params(state, dict.fromkeys(state.held()))
+        digest = self._digests.get(head.token)
+        if digest is None:
+            work = partial(_digest_of, params, session)
+            digest = self._digests[head.token] = await self._compute.run(work, state.memory.nbytes)
+            if len(self._digests) > MOST_DIGESTS:
+                self._digests.popitem(last=False)
+        return StepAnswer(replace(kept, params_digest=digest), params, head.etag)
+
+
+def _digest_of(params: Arrays, session: Session) -> str:
+    return params_digest(params, checksums_of(params), session.layout)
+
+
+def _read(session: Session, packed: Packed) -> Gradients:
+    request = expanded(packed.upload.request, session.layout)
+    state = State(session.step, session.layout, session.counts, NO_MEMORY)
+    token, parts = new_token(), list[Part]()
+    for i, data in enumerate(cut(packed.stored)):
+        parts.append((Piece(f"round-{token}-{i}", len(data), checksum_of(data)), data))
+    try:
+        norm = examine(session.config, state, request.grads, grad_scale=request.grad_scale, rows=request.rows)
+    except EngineNonFinite as error:
+        return Gradients(None, error, ())
+    return Gradients(norm, None, tuple(parts))

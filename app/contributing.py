@@ -1,0 +1,178 @@
+"""The main verb of workers: contribute to a round, and get the answer of its step. Knows no HTTP.
+
+A contribution is taken by a compare-and-save of the ledger, and a round is closed by one of head and ledger together.
+Any process may do either, and one of two that do the same wins. `arrivals` and `rounds` decide.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from app import arrivals, round_views, rounds
+from app.books import Book, Books
+from app.closing import Closing, Gradients
+from app.decision import Decision
+from app.entry import Entry
+from app.errors import NonFinite, ServiceError
+from app.logs import log
+from app.once import Once
+from app.push import Packed, Push
+from app.round_rows import RoundRow
+from app.session import Session
+from app.step import StepAnswer
+from app.store.base import Head
+from app.store.piece import Part
+from app.turns import retried
+from app.waiting import Waiter, Waiting
+from optim_engine import EngineError
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """The answer of a contribution so far: it waits, or its round is a step.
+
+    `answer` is the step's, while it is the session's last one. `forms` has the form of each tensor in the request.
+    """
+
+    number: int
+    push: Push
+    document: Document
+    etag: str
+    is_pending: bool = False
+    replayed: bool = False
+    answer: StepAnswer | None = None
+    forms: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Unread(Exception):
+    """The gradients of a push are needed, to be read for this session."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+
+
+class Contributing:
+    """Contributions to rounds. A session of another tenant than `tenant` is not found."""
+
+    def __init__(self, books: Books, closing: Closing, waiting: Waiting) -> None:
+        self._books = books
+        self._closing = closing
+        self._waiting = waiting
+
+    def waiter(self, session_id: str, number: int) -> AbstractContextManager[Waiter]:
+        """Return a waiter for that round, to hold from before the round is looked at."""
+        return self._waiting.for_round(session_id, number)
+
+    async def contribute(self, tenant: str, session_id: str, number: int, worker: str, packed: Packed) -> Pushed:
+        """Take a contribution to a round, and close the round if it is due then.
+
+        Raises what `arrivals` does, `TensorMismatch`, and `QuotaExceeded`.
+        """
+        upload, gradients = packed.upload, None
+        push = Push(worker, upload.epoch, packed.digest, upload.weight, upload.request.loss, upload.base_step)
+        while True:
+            attempt = partial(self._push, number=number, push=push, once=upload.request.once, gradients=gradients)
+            try:
+                pushed = await self._books.change(tenant, session_id, attempt)
+            except _Unread as unread:
+                gradients = await self._closing.read(unread.session, packed)
+                push = replace(push, norm=gradients.norm, not_finite=gradients.not_finite, pieces=gradients.pieces)
+            else:
+                return replace(pushed, forms=upload.request.forms)
+
+    async def _push(self, book: Book, *, number: int, push: Push, once: Once, gradients: Gradients | None) -> Pushed:
+        """Decide about a contribution, save what follows, and close the round if it is due."""
+        session, parts = book.session, tuple[Part, ...]()
+        if number <= session.step:
+            return await self._late(book, number, push)
+        asked = book.rounds, book.ledger, session.step, number, push, book.now
+        decided = arrivals.look(*asked)
+        if decided is None:
+            once.check(book.head)
+            if gradients is None:
+                raise _Unread(session)
+            decided = arrivals.take(*asked, rejects=session.config.on_non_finite == "reject")
+            parts = gradients.parts if decided.entry.fate is None else ()
+        book = await self._save(book, decided, parts=parts)
+        closed = await self._close_if_due(book)
+        if decided.error is not None:
+            raise decided.error
+        if closed is not None:
+            return await self._answered(*closed, number, push, decided.entry)
+        return self._pending(book, number, push, replayed=decided.repeated)
+
+    def _pending(self, book: Book, number: int, push: Push, *, replayed: bool) -> Pushed:
+        """Return the answer of a contribution that waits for others."""
+        state = round_views.progress(rounds.progress(book.rounds, book.ledger, book.session.step))
+        return Pushed(number, push, state, book.head.etag, is_pending=True, replayed=replayed)
+
+    async def outcome(self, tenant: str, session_id: str, pushed: Pushed) -> Pushed:
+        """Return what became of a contribution that waited, with its step's answer if there is one by now.
+
+        Raises what the contribution would be refused with now.
+        """
+        number, push = pushed.number, pushed.push
+
+        async def attempt() -> Pushed:
+            book = await self._books.read(tenant, session_id)
+            if number <= book.session.step:
+                return await self._late(book, number, push, waited=True)
+            self._check_waits(book, number, push)
+            return self._pending(book, number, push, replayed=pushed.replayed)
+
+        return replace(await retried(session_id, attempt), forms=pushed.forms)
+
+    def _check_waits(self, book: Book, number: int, push: Push) -> None:
+        """Raise `NonFinite` if the round was given up, because the sum of its contributions is not finite."""
+        is_dropped = any(drop.round == number and push.is_in(drop.entry) for drop in book.ledger.dropped)
+        if is_dropped and book.ledger.of(push.worker) is None and book.session.config.on_non_finite == "reject":
+            words = "is not finite, although each of them is, so all are dropped: send smaller gradients or weights"
+            raise NonFinite(f"the aggregate of the contributions to round {number} {words}", round=number)
+
+    async def _late(self, book: Book, number: int, push: Push, *, waited: bool = False) -> Pushed:
+        """Return the answer of a contribution to a closed round; record and refuse one that is not part of it."""
+        row = await self._books.row(book.session.id, number)
+        decided = arrivals.look_late(
+            book.rounds, book.ledger, book.session.step, number, push, row.entries if row else None, book.now
+        )
+        await self._save(book, decided, row)
+        skips = waited and decided.entry.reason == "non_finite" and book.session.config.on_non_finite == "skip"
+        if decided.error is not None and not skips:
+            raise decided.error
+        return await self._answered(book.head, book.session, number, push, decided.entry, replayed=not waited)
+
+    async def _save(
+        self, book: Book, decided: Decision, row: RoundRow | None = None, parts: tuple[Part, ...] = ()
+    ) -> Book:
+        """Save what a decision changes; return the book afterwards."""
+        replaced = [row.with_entries(decided.entries)] if row is not None and decided.entries is not None else []
+        if decided.ledger is book.ledger and not replaced:
+            return book
+        return await self._books.save(book, decided.ledger, parts, replaced)
+
+    async def _answered(
+        self, head: Head, session: Session, number: int, push: Push, entry: Entry, *, replayed: bool = False
+    ) -> Pushed:
+        """Return what became of a contribution to a closed round, with the step's answer while it is the last step."""
+        answer = await self._closing.answer(head, session) if session.step == number else None
+        told = {"round": number, "fate": entry.fate, "step": number}
+        return Pushed(number, push, told, head.etag, replayed=replayed, answer=answer)
+
+    async def _close_if_due(self, book: Book) -> tuple[Head, Session] | None:
+        """Close the round if it is due. A failure is logged, because the contribution is taken: the keeper goes on."""
+        if not rounds.is_due(book.rounds, book.ledger, book.now):
+            return None
+        try:
+            return await self._closing.close(book)
+        except NonFinite:
+            if book.session.config.on_non_finite == "reject":
+                raise
+            return None
+        except (EngineError, ServiceError) as error:
+            log.warning("a round could not be closed", session=book.session.id, error=str(error))
+            return None

@@ -1,0 +1,89 @@
+"""The verbs about a round: read it, wait for it, close it by hand or because it is due. Knows no HTTP."""
+
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from app import round_views, rounds
+from app.books import Book, Books
+from app.closing import Closing
+from app.errors import RoundClosed, SessionNotFound, StepConflict
+from app.members import Noted
+from app.once import Once
+from app.records import Records
+from app.replay import is_repeated
+from app.waiting import Waiting
+from app.workers import RoundSettings
+
+Document = dict[str, Any]
+
+
+class RoundCalls:
+    """The verbs. A session of another tenant than `tenant` is not found."""
+
+    def __init__(self, records: Records, books: Books, closing: Closing, waiting: Waiting) -> None:
+        self._records = records
+        self._books = books
+        self._closing = closing
+        self._waiting = waiting
+
+    async def round(self, tenant: str, session_id: str, number: int, seconds: float = 0) -> Document:
+        """Return the round, once it is applied or after so many seconds. Raises `StepConflict` for a later one."""
+        with self._waiting.for_round(session_id, number) as waiter:
+            found = await self._round(tenant, session_id, number)
+            if found["state"] == round_views.OPEN and seconds:
+                await waiter.wait(seconds)
+                found = await self._round(tenant, session_id, number)
+        return found
+
+    async def _round(self, tenant: str, session_id: str, number: int) -> Document:
+        book = await self._books.read(tenant, session_id)
+        if number <= book.session.step:
+            return round_views.applied(number, await self._books.row(session_id, number))
+        _check_open(book, number)
+        state = rounds.progress(book.rounds, book.ledger, book.session.step)
+        return round_views.opened(state, book.ledger)
+
+    async def close(self, tenant: str, session_id: str, number: int, once: Once) -> Noted:
+        """Close a round with those who are in. Raises `NoQuorum`, `RoundClosed` and `StepConflict`."""
+
+        async def attempt(book: Book, known: Once) -> Noted:
+            repeated = is_repeated(book.session, known)
+            if not repeated:
+                _check_open(book, number)
+                once.check(book.head)
+                head, session = await self._closing.close(book, once)
+                book = replace(book, head=head, session=session)
+            row = await self._books.row(session_id, number)
+            return Noted(round_views.applied(number, row), book.head.etag, repeated)
+
+        async def informed(known: Once) -> Noted:
+            return await self._books.change(tenant, session_id, partial(attempt, known=known))
+
+        return await self._records.informed(session_id, once, informed)
+
+    async def close_due(self, session_id: str) -> None:
+        """Close the open round of any tenant's session, which was due a moment ago; nothing if it is closed or gone."""
+        head = await self._records.store.load(session_id)
+        if head is None:
+            self._waiting.wake(session_id, None)
+            return
+
+        async def attempt(book: Book) -> None:
+            settings = book.session.workers
+            if isinstance(settings, RoundSettings) and rounds.closes_at(settings, book.ledger) is not None:
+                await self._closing.close(book)
+
+        with suppress(SessionNotFound):
+            await self._books.change(head.tenant, session_id, attempt)
+
+
+def _check_open(book: Book, number: int) -> None:
+    """Raise `StepConflict` for a round beyond the open one, and `RoundClosed` for one before it."""
+    step = book.session.step
+    if number > step + 1:
+        raise StepConflict(f"round {number} is not open yet: the session is at step {step}", current_step=step)
+    if number <= step:
+        words = f"it became step {number}, and the session is at step {step}"
+        raise RoundClosed(f"round {number} is closed: {words}", round=number, current_step=step)

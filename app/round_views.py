@@ -1,0 +1,81 @@
+"""The documents of workers and rounds, as answers have them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from app import plain
+from app.entry import Entry
+from app.ledger import Ledger, Worker
+from app.round_rows import RoundRow
+from app.rounds import Progress
+from app.session import Session
+
+OPEN, APPLIED = "open", "applied"
+
+Document = dict[str, Any]
+
+
+def joined(session: Session, worker: Worker) -> Document:
+    """Return a worker that has joined, and where the session stands."""
+    return {
+        "worker": worker.name,
+        "epoch": worker.epoch,
+        "round": session.step + 1,
+        "step": session.step,
+        "digest": session.digest,
+        "lease_expires_at": plain.instant(worker.expires_at),
+    }
+
+
+def roster(ledger: Ledger) -> Document:
+    """Return all workers, in the order of their names."""
+    return {"workers": [_worker(ledger.workers[name]) for name in sorted(ledger.workers)]}
+
+
+def _worker(worker: Worker) -> Document:
+    last = worker.last
+    return {
+        "worker": worker.name,
+        "epoch": worker.epoch,
+        "lease_expires_at": plain.instant(worker.expires_at),
+        "last_round": last.round if last else None,
+        "last_contribution_at": plain.instant(last.at) if last else None,
+        "lateness_seconds": last.lateness if last else None,
+    }
+
+
+def progress(state: Progress) -> Document:
+    """Return where an open round stands."""
+    return {
+        "round": state.round,
+        "state": OPEN,
+        "have": state.have,
+        "need": state.need,
+        "closes_at": plain.instant(state.closes_at),
+    }
+
+
+def opened(state: Progress, ledger: Ledger) -> Document:
+    """Return an open round: those who are in, and what was dropped so far."""
+    entries = [contribution.entry for contribution in ledger.waiting] + [drop.entry for drop in ledger.dropped]
+    return {**progress(state), "step": None, "digest": None, "contributions": _entries(entries)}
+
+
+def applied(number: int, row: RoundRow | None) -> Document:
+    """Return a round that is a step; without contributions if the history has no row of it any more."""
+    entries = row.entries if row else ()
+    have = sum(entry.fate == "applied" for entry in entries)
+    return {
+        "round": number,
+        "state": APPLIED,
+        "have": have,
+        "need": 0,
+        "closes_at": None,
+        "step": number,
+        "digest": row.digest if row else None,
+        "contributions": _entries(entries),
+    }
+
+
+def _entries(entries: Iterable[Entry]) -> list[Document]:
+    return [{name: value for name, value in entry.document().items() if name != "digest"} for entry in entries]

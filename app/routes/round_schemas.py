@@ -1,0 +1,75 @@
+"""The schemas of workers, contributions and rounds."""
+
+from app.routes.schema_words import TEXT, WHOLE, Document, list_of, object_of, ref
+
+INSTANT: Document = {"type": ["string", "null"]}
+_WEIGHT: Document = {
+    "type": ["number", "null"],
+    "exclusiveMinimum": 0,
+    "default": 1,
+    "description": "Such as the number of tokens that the gradients are of.",
+}
+_BASE_STEP: Document = {
+    "type": ["integer", "null"],
+    "minimum": 0,
+    "description": "The step whose parameters the gradients were computed from.",
+}
+_PROGRESS: Document = {
+    "round": {**WHOLE, "description": "The number of the step that it becomes."},
+    "state": {"type": "string", "enum": ["open", "applied"]},
+    "have": {**WHOLE, "description": "Contributions that are in."},
+    "need": {**WHOLE, "description": "Contributions that the quorum still needs."},
+    "closes_at": {**INSTANT, "description": "When it closes at the latest; `null` without a quorum."},
+}
+_WORKER: Document = {"worker": TEXT, "epoch": WHOLE, "lease_expires_at": TEXT}
+_FATE: Document = {
+    "worker": TEXT,
+    "epoch": WHOLE,
+    "weight": {"type": "number"},
+    "norm": {"type": "number", "description": "The norm of its gradients."},
+    "fate": {"enum": ["applied", "dropped", None], "description": "`null` while the round is open."},
+    "reason": {"enum": ["late", "stale", "fenced", "non_finite"]},
+    "seq": WHOLE,
+    "staleness": WHOLE,
+    "clip_scale": {"type": "number"},
+    "digest": {**TEXT, "description": "What identifies it, in the history."},
+}
+
+
+def rounds(step: Document) -> dict[str, Document]:
+    """Return the schemas; `step` has the members of a step."""
+    return {
+        "Contribution": object_of(
+            {
+                "epoch": {**WHOLE, "minimum": 1, "description": "The worker's present epoch."},
+                **{name: step[name] for name in ("grads", "grad_scale", "loss")},
+                "weight": _WEIGHT,
+                "base_step": _BASE_STEP,
+            },
+            required=["epoch", "grads"],
+        ),
+        "Contributed": {"anyOf": [ref("StepAnswer"), ref("Told")]},
+        "Pending": object_of({**_PROGRESS, "state": {"const": "open"}}),
+        "Round": object_of(
+            {
+                **_PROGRESS,
+                "step": {"type": ["integer", "null"], "description": "The step that it is; `null` while it is open."},
+                "digest": {"type": ["string", "null"], "description": "The session's digest after that step."},
+                "contributions": list_of(ref("Fate")),
+            }
+        ),
+        "Fate": object_of(_FATE, required=["worker", "epoch", "weight", "fate"]),
+        "Told": object_of({"round": WHOLE, "fate": {"enum": ["applied", "dropped"]}, "step": WHOLE}),
+        "Worker": object_of({**_WORKER, "round": WHOLE, "step": WHOLE, "digest": TEXT}),
+        "WorkerList": object_of({"workers": list_of(object_of({**_WORKER, **_last()}))}),
+    }
+
+
+def _last() -> Document:
+    """Return what is known of a worker's last contribution."""
+    lateness = "Seconds from the first contribution of its last round to its own."
+    return {
+        "last_round": {"type": ["integer", "null"]},
+        "last_contribution_at": INSTANT,
+        "lateness_seconds": {"type": ["number", "null"], "description": lateness},
+    }

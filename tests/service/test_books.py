@@ -1,0 +1,68 @@
+"""Books: a session and its ledger as read together, also while another process changes both."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from app.store.ledger import Ledger
+from app.store.memory import MemoryStore
+from tests.service.crew import GRADS, PARAMS
+from tests.service.gathered import created, service
+
+
+class Shared(MemoryStore):
+    """A store in memory that several services share, as processes do: each looks for what the others did."""
+
+    is_instant = False
+
+
+async def test_many_workers_of_two_services_are_all_counted() -> None:
+    store, names = Shared(100), [f"w{i}" for i in range(12)]
+    async with service(store) as one, service(store) as other:
+        session = await created(one, hold_params=True, workers={"expected": len(names)})
+        await one.put(f"{session}/params", json={"params": PARAMS})
+        near = {name: (one, other)[i % 2] for i, name in enumerate(names)}
+        joined = await asyncio.gather(*(near[name].put(f"{session}/workers/{name}", json={}) for name in names))
+        epochs = {name: answer.json()["epoch"] for name, answer in zip(names, joined, strict=True)}
+        assert sorted(epochs.values()) == list(range(1, len(names) + 1))
+        for number in (1, 2):
+            pushes = [
+                near[name].put(
+                    f"{session}/rounds/{number}/contributions/{name}",
+                    json={"epoch": epochs[name], "grads": GRADS},
+                    headers={"prefer": "wait=30"},
+                )
+                for name in names
+            ]
+            answers = await asyncio.gather(*pushes)
+            assert {answer.status_code for answer in answers} == {200}
+            assert len({answer.content for answer in answers}) == 1
+            found = (await other.get(f"{session}/rounds/{number}")).json()
+            assert (found["have"], found["state"]) == (len(names), "applied")
+
+
+class InBetween(Shared):
+    """A store with which something happens just after the ledger was read."""
+
+    def __init__(self) -> None:
+        super().__init__(10)
+        self.meanwhile: list[Callable[[], Awaitable[object]]] = []
+
+    async def ledger(self, session_id: str) -> Ledger | None:
+        found = await super().ledger(session_id)
+        meanwhile, self.meanwhile = self.meanwhile, []
+        for call in meanwhile:
+            await call()
+        return found
+
+
+async def test_a_round_that_closes_while_it_is_read_is_closed() -> None:
+    store = InBetween()
+    async with service(store) as one, service(store) as other:
+        session = await created(one, hold_params=True, workers={"expected": 2, "quorum": 1, "grace_seconds": 60})
+        await one.put(f"{session}/params", json={"params": PARAMS})
+        await one.put(f"{session}/workers/a", json={})
+        push = {"epoch": 1, "grads": GRADS}
+        assert (await one.put(f"{session}/rounds/1/contributions/a", json=push)).status_code == 202
+        store.meanwhile = [lambda: other.post(f"{session}/rounds/1/close")]
+        found = await one.get(f"{session}/rounds/1")
+        assert (found.status_code, found.json()["state"]) == (200, "applied")

@@ -1,0 +1,40 @@
+"""The close of a round: by two processes at once, by the keeper, with a worker that is far off."""
+
+import asyncio
+
+from httpx2 import Client
+
+from tests.service.crew import GRADS, PARAMS, Crew
+from tests.service.gathered import created, service
+from tests.service.test_books import Shared
+
+
+async def test_two_that_close_a_round_make_one_step() -> None:
+    store = Shared(100)
+    async with service(store) as one, service(store) as other:
+        session = await created(one, hold_params=True, workers={"expected": 2, "quorum": 1, "grace_seconds": 60})
+        await one.put(f"{session}/params", json={"params": PARAMS})
+        await one.put(f"{session}/workers/a", json={})
+        await one.put(f"{session}/rounds/1/contributions/a", json={"epoch": 1, "grads": GRADS})
+        closes = [client.post(f"{session}/rounds/1/close") for client in (one, other)]
+        answers = await asyncio.gather(*closes)
+        assert sorted(answer.status_code for answer in answers) == [200, 409]
+        assert len((await one.get(f"{session}/history")).json()["history"]) == 1
+        assert store._views.states  # and what waited is gone with the round
+        assert (await store.ledger(session.rpartition("/")[2])).pieces == ()  # type: ignore[union-attr]
+
+
+def test_a_round_closes_at_its_grace_although_nobody_sends(client: Client) -> None:
+    crew = Crew(client, "a", "b", quorum=1, grace_seconds=0.1)
+    answer = crew.push(1, "a", wait=20)
+    assert (answer.status_code, answer.json()["step"]) == (200, 1)
+    assert crew.fates(1) == {"a": "applied"}
+
+
+def test_a_worker_that_is_far_off_is_named(client: Client) -> None:
+    crew = Crew(client, "a", "b", "c")
+    crew.push(1, "a")
+    crew.push(1, "b")
+    answer = crew.push(1, "c", {"w": [1000.0, 0.0, 0.0]})
+    assert "worker 'c'" in answer.json()["warnings"][0]
+    assert crew.push(1, "a").json() == answer.json()

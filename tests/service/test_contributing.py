@@ -1,0 +1,119 @@
+"""Contributions to rounds, on each store: taken once, answered again, refused with what became of them."""
+
+from collections.abc import Iterator
+
+import pytest
+from httpx2 import Client
+
+from tests.service.calls import create, problem, serving, stepped
+from tests.service.crew import GRADS, PARAMS, Crew
+
+
+@pytest.fixture
+def client(store_url: str) -> Iterator[Client]:
+    with serving(store=store_url) as client:
+        yield client
+
+
+def test_a_round_closes_when_all_expected_are_in(client: Client) -> None:
+    crew = Crew(client, "a", "b")
+    first = crew.push(1, "a")
+    assert first.status_code == 202
+    assert first.json() == {"round": 1, "state": "open", "have": 1, "need": 0, "closes_at": first.json()["closes_at"]}
+    last = crew.push(1, "b", {"w": [1.5, 0.25, 0.0], "b": [0.0]}, weight=3.0, loss=0.5)
+    assert last.status_code == 200
+    found = crew.round(1)
+    assert (found["state"], found["step"], found["have"], found["digest"]) == ("applied", 1, 2, last.json()["digest"])
+    assert [(entry["worker"], entry["weight"], entry["fate"]) for entry in found["contributions"]] == [
+        ("a", 1.0, "applied"),
+        ("b", 3.0, "applied"),
+    ]
+    plain = create(client, hold_params=True)
+    client.put(f"{plain}/params", json={"params": PARAMS})
+    mean = {"w": [(0.5 + 4.5) / 4, (-0.25 + 0.75) / 4, 0.25], "b": [0.5]}
+    assert stepped(client, plain, grads=mean)["params"] == last.json()["params"] == crew.params()
+
+
+def test_one_worker_of_weight_one_takes_the_plain_step(client: Client) -> None:
+    crew, plain = Crew(client, "a"), create(client, hold_params=True)
+    client.put(f"{plain}/params", json={"params": PARAMS})
+    for number in (1, 2):
+        pushed, step = crew.push(number, "a").json(), stepped(client, plain, grads=GRADS)
+        assert pushed == step | {"digest": pushed["digest"]}
+
+
+def test_a_contribution_sent_again_is_the_same(client: Client) -> None:
+    crew = Crew(client, "a", "b")
+    crew.push(1, "a")
+    again = crew.push(1, "a")
+    assert (again.status_code, again.json()["have"], again.headers["idempotent-replayed"]) == (202, 1, "true")
+    problem(crew.push(1, "a", {"w": [0.0, 0.0, 0.0]}), 422, "contribution_mismatch")
+    last = crew.push(1, "b")
+    for name in ("a", "b"):
+        answer = crew.push(1, name)
+        assert (answer.status_code, answer.headers["idempotent-replayed"]) == (200, "true")
+        assert answer.content == last.content
+    for name in ("a", "b"):
+        crew.push(2, name)
+    later = crew.push(1, "a")
+    assert (later.status_code, later.json()) == (200, {"round": 1, "fate": "applied", "step": 1})
+
+
+def test_a_contribution_survives_its_workers_new_epoch(client: Client) -> None:
+    crew = Crew(client, "a", "b")
+    old = dict(crew.epochs)
+    crew.push(1, "a")
+    assert crew.join("a") > old["a"]
+    assert crew.push(1, "a").headers["idempotent-replayed"] == "true"
+    problem(crew.push(1, "a", {"w": [0.0, 0.0, 0.0]}, epoch=old["a"]), 409, "worker_fenced")
+    assert crew.push(1, "b").status_code == 200
+    assert crew.round(1)["contributions"][0]["fate"] == "applied"
+
+
+def test_a_late_contribution_is_refused_and_recorded_once(client: Client) -> None:
+    crew = Crew(client, "a", "b", quorum=1)
+    crew.push(1, "a")
+    assert crew.close(1).status_code == 200
+    etag = client.get(crew.session).headers["etag"]
+    for _ in range(2):
+        refused = problem(crew.push(1, "b"), 409, "round_closed")
+        assert (refused["fate"], refused["reason"], refused["current_step"]) == ("dropped", "late", 1)
+    assert crew.fates(1) == {"a": "applied", "b": "late"}
+    assert len(client.get(f"{crew.session}/history").json()["history"]) == 1
+    assert client.get(crew.session).headers["etag"] == etag
+
+
+def test_a_number_that_is_not_finite_leaves_its_place_free(client: Client) -> None:
+    crew = Crew(client, "a", "b")
+    crew.push(1, "a")
+    refused = problem(crew.push(1, "b", {"w": [0.0, "NaN", 1.0]}), 422, "non_finite")
+    assert (refused["tensor"], refused["index"], refused["round"]) == ("w", [1], 1)
+    assert crew.fates(1) == {"a": "applied", "b": "non_finite"}
+
+
+def test_a_gradient_that_does_not_fit_never_waits(client: Client) -> None:
+    crew = Crew(client, "a", "b")
+    for grads in ({"w": [1.0]}, {"unknown": [1.0]}):
+        problem(crew.push(1, "a", grads), 422, "tensor_mismatch")
+    problem(crew.push(1, "a", params=PARAMS), 400, "malformed_body")
+    problem(crew.push(2, "a"), 409, "step_conflict")
+    problem(crew.push(1, "c"), 409, "worker_fenced")
+    assert crew.round(1)["have"] == 0
+
+
+def test_the_sum_of_finite_gradients_may_not_be_finite(client: Client) -> None:
+    crew = Crew(client, "a", aggregate="mean_of_sums")
+    refused = problem(crew.push(1, "a", {"w": [3e38, 0.0, 0.0]}, weight=1e-3), 422, "non_finite")
+    assert refused["round"] == 1
+    assert crew.round(1)["have"] == 0
+    assert crew.push(1, "a").status_code == 200
+
+
+def test_writes_of_workers_are_made_on_the_named_state(client: Client) -> None:
+    crew = Crew(client, "a", "b", quorum=1)
+    etag = client.get(crew.session).headers["etag"]
+    for status, tag in ((412, '"0-0"'), (202, etag)):
+        assert crew.push(1, "a", headers={"if-match": tag}).status_code == status
+    assert crew.push(1, "a", headers={"if-match": '"0-0"'}).status_code == 202
+    problem(crew.close(1, if_match='"0-0"'), 412, "precondition_failed")
+    assert crew.close(1, if_match=etag).headers["etag"] == client.get(crew.session).headers["etag"]
