@@ -11,7 +11,7 @@ from app.errors import InvalidSession, NonFinite, ServiceError, Stale, StepConfl
 from app.ledger import Ledger
 from app.push import Push
 from app.roster import check_epoch
-from app.workers import RoundSettings, WorkerSettings
+from app.workers import RoundSettings, WorkerSettings, check_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,12 @@ def check_weight(settings: WorkerSettings, push: Push) -> None:
 
 
 def fence(ledger: Ledger, step: int, push: Push) -> Decision | None:
-    """Return the refusal of a push whose epoch is not its worker's present one, `None` if it is."""
+    """Return the refusal of a push whose epoch is not its worker's present one, `None` if it is.
+
+    Raises `InvalidSession` for a name that no worker can have.
+    """
     try:
-        check_epoch(ledger, push.worker, push.epoch)
+        check_epoch(ledger, check_name(push.worker), push.epoch)
     except WorkerFenced as error:
         entry = push.dropped("fenced")
         return Decision(ledger.with_dropped(step + 1, entry), entry, error=error)

@@ -23,4 +23,6 @@ def joined(*names: str, settings: WorkerSettings = ROUNDS, ledger: Ledger | None
 
 def push_of(ledger: Ledger, worker: str, digest: str = "", **fields: Any) -> Push:
     """Return a push of a worker with its present epoch; `digest` is that of its content, else the worker's name."""
-    return Push(worker, **{"epoch": ledger.workers[worker].epoch, "digest": digest or worker, "norm": 1.0, **fields})
+    return Push(
+        **{"worker": worker, "epoch": ledger.workers[worker].epoch, "digest": digest or worker, "norm": 1.0, **fields}
+    )

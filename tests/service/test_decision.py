@@ -1,5 +1,7 @@
 """The refusals that rounds and the asynchronous mode share: what they say, and what they record."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.decision import check_weight, fence, not_finite, stale
@@ -14,6 +16,8 @@ def test_an_old_epoch_is_fenced_and_recorded() -> None:
     fenced = fence(ledger, 4, push_of(ledger, "a", epoch=1))
     assert fenced is not None
     assert isinstance(fenced.error, WorkerFenced)
+    with pytest.raises(InvalidSession):
+        fence(ledger, 4, replace(push_of(ledger, "a"), worker="a" * 129))
     [drop] = fenced.ledger.dropped
     assert (drop.round, drop.entry, drop.entry.reason) == (5, fenced.entry, "fenced")
 
