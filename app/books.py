@@ -11,6 +11,7 @@ from app.compute import Compute
 from app.errors import SessionBusy, WorkersOnly
 from app.ledger import Ledger
 from app.records import Records
+from app.round_counts import RoundCounts
 from app.round_rows import RoundRow
 from app.session import Session
 from app.store.base import Head
@@ -63,12 +64,16 @@ class Book:
 
 
 class Books:
-    """The books of all sessions. A session of another tenant than `tenant` is not found."""
+    """The books of all sessions. A session of another tenant than `tenant` is not found.
 
-    def __init__(self, records: Records, turns: Turns, compute: Compute) -> None:
+    `counts` are told what is saved.
+    """
+
+    def __init__(self, records: Records, turns: Turns, compute: Compute, counts: RoundCounts) -> None:
         self._records = records
         self._turns = turns
         self._compute = compute
+        self.counts = counts
         self._read: dict[str, tuple[str, Ledger]] = {}
 
     async def read(self, tenant: str, session_id: str) -> Book:
@@ -122,6 +127,7 @@ class Books:
         save = self.next_of(book, ledger, parts, replaced)
         await finished(self._records.store.save_ledger(save))
         self._keep(save.ledger, ledger)
+        self.counts.saved(book.ledger, ledger)
         return Book(book.head, book.session, save.ledger, ledger, book.now)
 
     def next_of(

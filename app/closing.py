@@ -87,6 +87,7 @@ class Closing:
             raise NonFinite(
                 f"the aggregate of the contributions to round {closing.round} {words}", round=closing.round
             ) from error
+        self._books.counts.closed(book.rounds, book.ledger, book.now, asked=once is not None)
         self._waiting.wake(book.session.id, closing.round + 1)
         return await self._records.get(book.session.tenant, book.session.id)
 

@@ -153,7 +153,10 @@ class Contributing:
         replaced = [row.with_entries(decided.entries)] if row is not None and decided.entries is not None else []
         if decided.ledger is book.ledger and not replaced:
             return book
-        return await self._books.save(book, decided.ledger, parts, replaced)
+        saved = await self._books.save(book, decided.ledger, parts, replaced)
+        if replaced:
+            self._books.counts.dropped(decided.entry.reason)
+        return saved
 
     async def _answered(
         self, head: Head, session: Session, number: int, push: Push, entry: Entry, *, replayed: bool = False

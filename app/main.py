@@ -29,6 +29,7 @@ from app.readiness import Readiness
 from app.records import Records
 from app.room import Room
 from app.round_calls import RoundCalls
+from app.round_counts import RoundCounts
 from app.routes import (
     docs,
     health,
@@ -154,7 +155,7 @@ def _service(settings: Settings, store: Store) -> Service:
         records=records,
         sessions=Sessions(records, turns, compute, room),
         stepping=stepping,
-        **_of_workers(records, turns, compute, stepping),
+        **_of_workers(records, turns, compute, stepping, RoundCounts(metrics.rounds)),
         listing=Listing(store, compute),
         compute=compute,
         keys=keys,
@@ -173,9 +174,11 @@ def _service(settings: Settings, store: Store) -> Service:
     )
 
 
-def _of_workers(records: Records, turns: Turns, compute: Compute, stepping: Stepping) -> dict[str, Any]:
+def _of_workers(
+    records: Records, turns: Turns, compute: Compute, stepping: Stepping, counts: RoundCounts
+) -> dict[str, Any]:
     """Return the parts of a service that are for sessions with workers."""
-    store, books = records.store, Books(records, turns, compute)
+    store, books = records.store, Books(records, turns, compute, counts)
     waiting = Waiting(None if store.is_instant else books.next_round)
     closing = Closing(records, stepping, compute, books, waiting)
     rounds = RoundCalls(records, books, closing, waiting)

@@ -1,0 +1,46 @@
+"""The counts of what happens among workers: what a saved ledger and a closed round add to the metrics. Knows no HTTP.
+
+Whose save won calls these functions, so that each event counts once.
+"""
+
+from app import rounds
+from app.ledger import Ledger
+from app.web.round_metrics import RoundMetrics
+from app.workers import RoundSettings
+
+
+class RoundCounts:
+    """The counts of one process."""
+
+    def __init__(self, metrics: RoundMetrics) -> None:
+        self._metrics = metrics
+
+    def saved(self, before: Ledger, after: Ledger) -> None:
+        """Count what a saved ledger has that the one before it had not: a join, what was dropped, what waits."""
+        if after.epoch > before.epoch:
+            self._metrics.count_join()
+        for drop in after.dropped[len(before.dropped) :]:
+            self.dropped(drop.entry.reason)
+        self._metrics.add_waiting(_nbytes(after) - _nbytes(before))
+
+    def dropped(self, reason: str | None) -> None:
+        """Count a contribution that was dropped for that reason."""
+        if reason is not None:
+            self._metrics.count_contribution(reason)
+
+    def closed(self, settings: RoundSettings, before: Ledger, now: float, *, asked: bool) -> None:
+        """Count a closed round: the contributions that waited are applied."""
+        due = rounds.due_of(settings, before)
+        cause = due.cause if due is not None and not asked else "asked"
+        self._metrics.count_round(cause, max(0.0, now - min(waiting.at for waiting in before.waiting)))
+        for _ in before.waiting:
+            self._metrics.count_contribution("applied")
+        self._metrics.add_waiting(-_nbytes(before))
+
+    def applied(self) -> None:
+        """Count a contribution that was a step of its own."""
+        self._metrics.count_contribution("applied")
+
+
+def _nbytes(ledger: Ledger) -> int:
+    return sum(piece.size for piece in ledger.pieces)
