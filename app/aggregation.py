@@ -1,38 +1,32 @@
 """The aggregation of a round: the gradients of all its contributions become one, as they are read from the store.
 
-Pieces are read a window at a time, the next one while this one is computed. So memory does not grow with the number of
-workers: it is two windows, the scratch of each thread, and the gradient. A median or trimmed mean of more than 32
+Memory does not grow with the number of workers: it is two windows of pieces, the scratch of each thread, and the
+gradient. A median or trimmed mean of more than 32
 workers holds at most `MATRIX_BYTES` of sorted values besides, and then reads a piece more than once.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate, chain
 from math import prod
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from app.aggregation_plan import BLOCK, Block, Segment, Source, segments_of
 from app.compute import TENSOR_BYTES, Compute
 from app.store.piece import PIECE_BYTES, Piece
-from app.stored_gradients import Contents, Stored, header_pieces
+from app.stored_gradients import Stored, header_pieces
+from app.windows import WINDOW_BYTES, Contents, Read, Task, Windows
 from optim_engine import Layout
 from optim_engine.aggregate import Aggregate, Collect, Collected
 from optim_engine.arrays import Array, Arrays
 from optim_engine.buffers import ALIGNMENT, BUFFERS
-from optim_engine.machine import ALONE, Machine
 
-WINDOW_BYTES = 32 * PIECE_BYTES
-"""The bytes of pieces that are read together."""
 MATRIX_BYTES = 64 << 20
 """The most bytes of values that are sorted at a time, of more workers than a window has pieces."""
 SORTED_BLOCK = 1 << 16
 """The elements of a block whose values are sorted: those of several workers stay in the cache."""
-
-Read: TypeAlias = Callable[[Sequence[Piece]], Awaitable[Sequence[memoryview]]]
-"""The reading of some pieces: `Store.contents` of a ledger."""
 
 
 class Weighed(NamedTuple):
@@ -67,102 +61,32 @@ async def aggregated(
         request = StepRequest(once=once, step=number, **found._asdict())
     """
     ordered = sorted(contributions, key=lambda contribution: contribution.worker.encode())
-    reading = Reading(read, compute)
-    stored = await _stored([contribution.pieces for contribution in ordered], reading)
+    windows = Windows(read, compute)
+    stored = await _stored([contribution.pieces for contribution in ordered], windows)
     segments = await compute.run(partial(segments_of, stored, layout), TENSOR_BYTES * _tensors(stored))
     most = _most_elements(aggregate, len(ordered))
-    await _locate(segments, most, layout, reading)
+    await _locate(segments, most, layout, windows)
     collect = aggregate.of([one.weight for one in ordered], [one.norm for one in ordered])
     vectors = _vectors(segments)
     parts = zip(segments, vectors, strict=True)
     tasks = chain.from_iterable(_tasks(segment, most, collect, out) for segment, out in parts)
-    await reading.through(tasks, compute.plain, TENSOR_BYTES * len(segments) * len(ordered))
+    await windows.through(tasks, compute.plain, TENSOR_BYTES * len(segments) * len(ordered))
     return _named(segments, vectors)
 
 
-class Task(NamedTuple):
-    """Work on the content of some pieces, which goes through so many elements."""
-
-    pieces: Sequence[Piece]
-    work: Callable[[Contents], None]
-    elements: int
-
-
-class Reading:
-    """The reading of pieces. Those that are held are not read again."""
-
-    def __init__(self, read: Read, compute: Compute) -> None:
-        self._read = read
-        self.compute = compute
-        self.held: Contents = {}
-
-    async def of(self, pieces: Iterable[Piece]) -> Contents:
-        """Return the bytes of the pieces by name."""
-        missing = {piece.name: piece for piece in pieces if piece.name not in self.held}
-        if not missing:
-            return self.held
-        read = await self._read([*missing.values()])
-        return {**self.held, **dict(zip(missing, read, strict=True))}
-
-    async def through(self, tasks: Iterable[Task], machine: Machine = ALONE, planning: int = 0) -> None:
-        """Do the tasks in order of their windows; those of one window at once, on the machine's threads.
-
-        `planning` is the work of making the tasks, as `Compute.run` counts it.
-        """
-        plan = partial(next, _windows(tasks), None)
-        window = await self.compute.run(plan, planning)
-        coming = self._coming(window)
-        try:
-            while window is not None and coming is not None:
-                contents, now = await coming, window
-                window = await self.compute.run(plan, planning)
-                coming = self._coming(window)
-                elements = sum(task.elements for task in now)
-                await self.compute.run(partial(_do, now, contents, machine, elements), 8 * elements)
-        finally:
-            if coming is not None:
-                coming.cancel()
-
-    def _coming(self, window: Sequence[Task] | None) -> asyncio.Task[Contents] | None:
-        """Begin to read what a window needs."""
-        if window is None:
-            return None
-        return asyncio.ensure_future(self.of(chain.from_iterable(task.pieces for task in window)))
-
-
-def _do(tasks: Sequence[Task], contents: Contents, machine: Machine, elements: int) -> None:
-    machine.map(lambda task: task.work(contents), tasks, elements)
-
-
-def _windows(tasks: Iterable[Task]) -> Iterator[list[Task]]:
-    """Yield the tasks in groups whose pieces are a window together; a task with more is a group of its own."""
-    window, names, nbytes = list[Task](), set[str](), 0
-    for task in tasks:
-        fresh = {piece.name: piece.size for piece in task.pieces if piece.name not in names}
-        if window and nbytes + sum(fresh.values()) > WINDOW_BYTES:
-            yield window
-            window, names, nbytes = [], set(), 0
-            fresh = {piece.name: piece.size for piece in task.pieces}
-        window.append(task)
-        names |= fresh.keys()
-        nbytes += sum(fresh.values())
-    if window:
-        yield window
-
-
-async def _stored(bodies: Sequence[Sequence[Piece]], reading: Reading) -> list[Stored]:
+async def _stored(bodies: Sequence[Sequence[Piece]], windows: Windows) -> list[Stored]:
     """Return the bodies with their headers. If all are a window together, they are read at once, and held."""
     if sum(piece.size for pieces in bodies for piece in pieces) <= WINDOW_BYTES:
-        reading.held = await reading.of(chain.from_iterable(bodies))
+        windows.held = await windows.of(chain.from_iterable(bodies))
     found = list[Stored]()
     for start in range(0, len(bodies), WINDOW_BYTES // PIECE_BYTES):
         group = bodies[start : start + WINDOW_BYTES // PIECE_BYTES]
-        contents = await reading.of(pieces[0] for pieces in group)
+        contents = await windows.of(pieces[0] for pieces in group)
         more = [header_pieces(pieces, contents[pieces[0].name]) for pieces in group]
         if any(len(pieces) > 1 for pieces in more):
-            contents = await reading.of(chain.from_iterable(more))
+            contents = await windows.of(chain.from_iterable(more))
         headers = sum(piece.size for pieces in more for piece in pieces)
-        found += await reading.compute.run(partial(_headers, group, contents), headers)
+        found += await windows.compute.run(partial(_headers, group, contents), headers)
     return found
 
 
@@ -181,16 +105,16 @@ def _most_elements(aggregate: Aggregate, count: int) -> int:
     return SORTED_BLOCK if count * PIECE_BYTES <= WINDOW_BYTES else max(MATRIX_BYTES // (8 * count), 1)
 
 
-async def _locate(segments: Sequence[Segment], most: int, layout: Layout, reading: Reading) -> None:
+async def _locate(segments: Sequence[Segment], most: int, layout: Layout, windows: Windows) -> None:
     """Find where in their segments the sources with indices lie, and the rows of those that are a union."""
     indexed = [segment for segment in segments if segment.indexed]
     unions = [(segment, np.zeros(_height(segment, layout), np.bool_)) for segment in indexed if segment.is_union]
-    await reading.through(
+    await windows.through(
         task for segment, named in unions for source in segment.indexed for task in _ids(source, partial(_mark, named))
     )
     for segment, named in unions:
         segment.rows = np.flatnonzero(named)
-    await reading.through(
+    await windows.through(
         task
         for segment in indexed
         for blocks in [segment.blocks(most)]

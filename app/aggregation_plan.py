@@ -14,7 +14,8 @@ import numpy as np
 
 from app.expansion import FLOAT32, SCALED, scaled
 from app.store.piece import PIECE_BYTES, Piece
-from app.stored_gradients import Contents, Sent, Stored
+from app.stored_gradients import Sent, Stored
+from app.windows import Contents
 from app.wire.safetensors_header import INT8, Place
 from optim_engine import Layout
 from optim_engine.aggregate import Part

@@ -5,15 +5,16 @@ Knows no session and no store.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from app.store.piece import PIECE_BYTES, Part, Piece, checksum_of, cut
+from app.windows import Contents
 from app.wire.codec import Limits, checked_grad_scale, number_of
 from app.wire.safetensors_header import Header, Place, read_header
 from app.wire.safetensors_tensors import STEP_SECTIONS
@@ -23,9 +24,6 @@ LENGTH_BYTES = 8
 """The bytes before the header, which say how long it is."""
 STORED = Limits(max_tensors=1 << 31, max_name_length=1 << 31)
 """The limits of what is stored: none, because it was within them when it came."""
-
-Contents: TypeAlias = Mapping[str, memoryview]
-"""The bytes of some pieces, by name."""
 
 
 def parts_of(body: memoryview, token: str) -> tuple[Part, ...]:
@@ -40,7 +38,7 @@ def parts_of(body: memoryview, token: str) -> tuple[Part, ...]:
     """
     start = _start_of(body)
     cuts = [body] if len(body) <= PIECE_BYTES else [*cut(body[:start]), *cut(body[start:])]
-    return tuple((Piece(f"c-{token}-{i}", len(data), checksum_of(data)), data) for i, data in enumerate(cuts))
+    return tuple((Piece(f"round-{token}-{i}", len(data), checksum_of(data)), data) for i, data in enumerate(cuts))
 
 
 def header_pieces(pieces: Sequence[Piece], first: memoryview) -> Sequence[Piece]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import aggregation, aggregation_plan, stored_gradients
+from app import aggregation, aggregation_plan, stored_gradients, windows
 from app.aggregation import Aggregated, Weighed, aggregated
 from app.compute import Compute
 from app.expansion import expanded
@@ -99,7 +99,8 @@ def cut_small(piece_bytes: int, window: int, block: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (piece, stored_gradients, aggregation_plan, aggregation):
             patch.setattr(module, "PIECE_BYTES", piece_bytes)
-        patch.setattr(aggregation, "WINDOW_BYTES", window * piece_bytes)
+        for module in (windows, aggregation):
+            patch.setattr(module, "WINDOW_BYTES", window * piece_bytes)
         patch.setattr(aggregation, "MATRIX_BYTES", 8 * block)
         patch.setattr(aggregation, "SORTED_BLOCK", block)
         patch.setattr(aggregation, "BLOCK", block)
@@ -200,20 +201,6 @@ def test_large_contributions_are_read_once_by_windows(aggregate: Aggregate) -> N
     kept = [pieces.keep(f"w{i}", body) for i, body in enumerate(bodies)]
     found = found_by(aggregate, pieces, kept, layout)
     assert sum(pieces.reads) == sum(len(body) for body in bodies)
-    assert max(pieces.reads) <= aggregation.WINDOW_BYTES
+    assert max(pieces.reads) <= windows.WINDOW_BYTES
     whole = in_memory(aggregate, bodies, kept, layout)
     assert all(found.grads[name].tobytes() == whole[name].tobytes() for name in shapes)
-
-
-async def test_a_failed_read_ends_the_aggregation() -> None:
-    pieces, compute = Pieces(), Compute(1)
-    kept = [pieces.keep("a", body_of({"grads/w": np.zeros(20 << 20, np.float32)}))]
-
-    async def read(asked: Sequence[Piece]) -> list[memoryview]:
-        if pieces.reads[2:]:
-            raise ConnectionError("gone")
-        return await pieces.read(asked)
-
-    with pytest.raises(ConnectionError, match="gone"):
-        await aggregated(Aggregate(), kept, layout_of(np.float32, {"w": (20 << 20,)}), read, compute)
-    compute.close()

@@ -36,7 +36,7 @@ def test_pieces_are_views_of_the_body_with_its_checksums() -> None:
     assert b"".join(data for _, data in parts) == body
     assert all(data.obj is body.obj for _, data in parts)
     assert [piece.checksum for piece, _ in parts] == [checksum_of(data) for _, data in parts]
-    assert [piece.name for piece, _ in parts] == [f"c-token-{i}" for i in range(4)]
+    assert [piece.name for piece, _ in parts] == [f"round-token-{i}" for i in range(4)]
 
 
 def test_a_small_body_is_one_piece() -> None:

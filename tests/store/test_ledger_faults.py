@@ -31,7 +31,7 @@ CHANGES: dict[str, tuple[Callable[[Head, Ledger], Change], int]] = {
 
 @dataclass(frozen=True)
 class Seen:
-    """What a store has of a session."""
+    """The parts of a session that a store has."""
 
     head: Head | None
     ledger: Ledger | None
