@@ -6,7 +6,6 @@ Also what is read of a contribution before it is taken, and the answer that all 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import cast
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from app.store.piece import Part, Piece, checksum_of, cut
 from app.waiting import Waiting
 from optim_engine import NonFinite as EngineNonFinite
 from optim_engine import State, examine, held_params
-from optim_engine.aggregate import Aggregate, Kind
+from optim_engine.aggregate import Aggregate
 from optim_engine.arrays import Arrays
 
 NO_MEMORY = np.empty(0, np.uint8)
@@ -95,7 +94,7 @@ class Closing:
         """Return the step of the round's contributions."""
         assert book.stored is not None
         settings, read = book.rounds, partial(self._records.store.contents, book.stored)
-        aggregate = Aggregate(cast(Kind, settings.aggregate), settings.max_norm or 1.0, settings.trim or 0.0)
+        aggregate = Aggregate(settings.aggregate, settings.max_norm or 1.0, settings.trim or 0.0)
         weighed = [Weighed(one.worker, one.pieces, one.entry.weight, one.entry.norm or 0.0) for one in closing.applied]
         found = await aggregated(aggregate, weighed, book.session.layout, read, self._compute)
         return StepRequest(once=once, step=closing.round, loss=closing.loss, **found._asdict())
