@@ -67,7 +67,13 @@ LANGUAGES = {
             tests=(("java", "-cp", "build", "OptimTest"), ("java", "-cp", "build", "ServiceTest")),
             tools=("java",),
         ),
-        Language("shell", ("sh", "prove"), tests=(("sh", "tests.sh"),), tools=("curl", "jq"), form="json"),
+        Language(
+            "shell",
+            ("sh", "prove"),
+            tests=(("sh", "tests.sh"), (sys.executable, "-m", "pytest", "-q", f"{ROOT}/tests/shell")),
+            tools=("curl", "jq"),
+            form="json",
+        ),
         Language(
             "typescript",
             ("node", "prove.mjs"),

@@ -64,6 +64,22 @@ def test_two_processes_take_turns_to_the_same_bits(url: str) -> None:
     assert run("two_processes.py", url).startswith("two processes, after step 60: the same bits, 1 - 2x + 3x² has [")
 
 
+def test_four_processes_train_to_the_bits_of_one(url: str) -> None:
+    found = re.fullmatch(
+        r"four processes, after step 100: the same bits, (\S+)% of new .*\n", run("data_parallel.py", url)
+    )
+    assert found
+    assert float(found[1]) > 90
+
+
+def test_four_workers_learn_by_diloco(url: str) -> None:
+    *rounds, last = run("federated.py", url).splitlines()
+    found = re.fullmatch(r"diloco: (\S+)% of new digits are read rightly", last)
+    assert found
+    assert len(rounds) == 20
+    assert float(found[1]) >= 95
+
+
 def test_killed_trainers_and_services_end_at_the_same_bits() -> None:
     retries = "(POST .*: no answer .*\nPOST .*: answered, .*\n)*"
     said = run("crash.py", "http://127.0.0.1:1", beside=retries)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from optim_engine import Config, State, step
 from optim_engine.arrays import Array
-from tests.docs.blocks import read, rows, section
+from tests.docs.blocks import ROOT, read, rows, section
 
 ROUNDS, WORKERS = 20, 4
 START = 1e-6
@@ -103,6 +104,15 @@ def recipes() -> dict[str, Config]:
 
 def test_every_method_has_an_oracle() -> None:
     assert recipes().keys() == PAPERS.keys()
+
+
+def test_the_example_has_the_settings_of_the_table() -> None:
+    named = {"fedavg": "federated averaging", **{name.lower(): name for name in PAPERS}}
+    methods = runpy.run_path(str(ROOT / "examples" / "federated.py"))["METHODS"]
+    found = {named[name]: dict(settings) for name, settings in methods.items() if name in named}
+    assert recipes() == {
+        name: Config.parse(each.pop("optimizer"), hyperparameters=each, groups=[]) for name, each in found.items()
+    }
 
 
 @pytest.mark.parametrize("method", PAPERS)

@@ -109,7 +109,7 @@ def test_a_class_is_one_of_torch_with_its_signature(client: Client, rule: str) -
     local = OPTIMIZERS[rule]
     assert issubclass(REMOTE[rule], local)
     rows = inspect.signature(REMOTE[rule]).parameters
-    assert list(rows) == [*inspect.signature(local).parameters, "client", "session"]
+    assert list(rows) == [*inspect.signature(local).parameters, "client", "session", "worker"]
     optimizer = REMOTE[rule](params_of(rule).values(), client=client)
     assert optimizer.defaults == local(params_of(rule).values()).defaults
 

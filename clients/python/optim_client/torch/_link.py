@@ -15,7 +15,7 @@ from optim_client.documents import SessionInfo
 from optim_client.torch import _param_groups
 from optim_client.torch._arrays import NAMES, as_tensor
 from optim_client.torch._asgd import Late
-from optim_client.torch._grads import gradients
+from optim_client.torch._grads import Gradients, gradients
 from optim_client.torch._held import Held
 from optim_client.torch._memory import Params, Staging, same_bits
 from optim_client.torch._param_groups import ParamGroups, Values
@@ -50,6 +50,12 @@ class Link:
         """Return whether the session holds the parameters."""
         return self.session.info.hold_params
 
+    def open(self, param_groups: ParamGroups) -> None:
+        """Take over a session that fits the param groups: it gets their settings."""
+        self.named(param_groups)
+        if not has_settings(self.session.info, self._known):
+            self.session.update(**self._known)
+
     def named(self, param_groups: ParamGroups) -> Params:
         """Return the parameters by name. Raises `ValueError` if one has another name than before."""
         params = _param_groups.named(param_groups)
@@ -57,27 +63,32 @@ class Link:
         self._params = {**self._params, **params}
         return params
 
-    def begin(self, param_groups: ParamGroups, loss: Any, grad_scale: Any) -> Send:
+    def begin(self, param_groups: ParamGroups, loss: Any, grad_scale: Any, weight: Any = None) -> Send:
         """Bring the session up to date; return the function that sends the step, and answers the new parameters."""
         params = self.named(param_groups)
-        listed = self._known["groups"]
-        grads = gradients(params, self.rule, listed, self._staging, rows=self.holds)
+        grads = gradients(params, self.rule, self._known["groups"], self._staging, rows=self.holds)
         if not grads:
             return dict
-        options = {"loss": _recorded(loss), "grad_scale": _param_groups.plain(grad_scale)}
-        wanted = self.follow(param_groups)
-        options["overrides"] = self._late.overrides(self._known, wanted) or None
-        beside = None
+        beside = {"loss": _recorded(loss), "grad_scale": _param_groups.plain(grad_scale)}
+        return self._sending(param_groups, params, grads, beside, _param_groups.plain(weight))
+
+    def _sending(
+        self, param_groups: ParamGroups, params: Params, grads: Gradients, beside: dict[str, Any], weight: Any
+    ) -> Send:
+        if weight is not None:
+            raise TypeError("weight is that of a worker's gradients: make the optimizer with worker=")
+        wanted, old = self.follow(param_groups), None
+        options = {**beside, "overrides": self._late.overrides(self._known, wanted) or None}
         if self.holds:
             if not self._held.knows_any and self.session.info.step:
                 self._tell_replaced(params)
             self.put(self._held.changed(params))
         else:
-            beside = self._staging.arrays({name: params[name] for name in grads})
+            old = self._staging.arrays({name: params[name] for name in grads})
 
         def send() -> Answer:
             before = self.session.info.step
-            answer: Answer = self.session.step(beside, grads, **options)
+            answer: Answer = self.session.step(old, grads, **options)
             if self.session.info.step > before:
                 self._late.took(wanted, grads)
             return answer
@@ -156,22 +167,26 @@ class Link:
     def read_params(self, param_groups: ParamGroups) -> None:
         """Write the parameters that the session holds into torch's memory."""
         params = self.named(param_groups)
-        held = self.session.params()
+        held = self._held_params()
         known = {name: held[name] for name in params if name in held}
         self._staging.write(params, known)
         self._held.put({name: params[name] for name in known}, known)
 
-    def check_answered_last(self, param_groups: ParamGroups) -> None:
-        """Raise `ParamsConflict` unless the parameters are those that the session answered last."""
-        params, session = _param_groups.named(param_groups), self.session
-        seen = {name: params[name] for name, tensor in session.info.tensors.items() if tensor.step}
-        if seen:
-            arrays, said = self._staging.arrays(seen), session.info.on_other_params
-            session.update(on_other_params="reject")
-            try:
-                session.preview(arrays, {name: np.zeros_like(array) for name, array in arrays.items()})
-            finally:
-                session.update(on_other_params=said)  # type: ignore[arg-type]
+    def _held_params(self) -> Answer:
+        answer: Answer = self.session.params()
+        return answer
+
+
+def check_answered_last(session: Session, params: Params) -> None:
+    """Raise `ParamsConflict` unless the parameters are those that the session answered last."""
+    seen = {name: params[name] for name, tensor in session.info.tensors.items() if tensor.step}
+    if seen:
+        arrays, said = Staging().arrays(seen), session.info.on_other_params
+        session.update(on_other_params="reject")
+        try:
+            session.preview(arrays, {name: np.zeros_like(array) for name, array in arrays.items()})
+        finally:
+            session.update(on_other_params=said)  # type: ignore[arg-type]
 
 
 def found_session(client: Client | None, session: Session | str | None) -> Session | None:
@@ -187,24 +202,28 @@ def opened(
     defaults: Mapping[str, Any],
     client: Client | None,
     session: Session | str | None,
+    make: "Callable[[Session, Mapping[str, Any], Values], Link]",
 ) -> Link:
     """Return the link to a new session, or to that one. Raises `ValueError` if the session is for other parameters."""
     wanted = _param_groups.settings(rule, param_groups, defaults)
     found = found_session(client, session)
     if found is None:
         new = (client or Client()).sessions.create(rule, hold_params=True, **wanted)  # type: ignore[arg-type]
-        return Link(new, defaults, wanted)
+        return make(new, defaults, wanted)
     info = found.get()
     params = _param_groups.named(param_groups)
     names = _param_groups.adopted(info.tensors, params)
     check_fits(replace(info, tensors={names.get(name, name): x for name, x in info.tensors.items()}), rule, params)
     if names:
         found.edit_tensors(rename=names)
-    link = Link(found, defaults, wanted)
-    link.named(param_groups)
-    if any((info.groups if name == "groups" else info.hyperparameters.get(name)) != wanted[name] for name in wanted):
-        found.update(**wanted)
+    link = make(found, defaults, wanted)
+    link.open(param_groups)
     return link
+
+
+def has_settings(info: SessionInfo, wanted: Values) -> bool:
+    """Return whether the session has these settings."""
+    return all((info.groups if name == "groups" else info.hyperparameters.get(name)) == wanted[name] for name in wanted)
 
 
 def check_fits(info: SessionInfo, rule: str, params: Params) -> None:

@@ -1,6 +1,7 @@
 """`RemoteOptimizer`: a `torch.optim.Optimizer` whose steps a session takes."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
@@ -10,8 +11,9 @@ from optim_client._sessions import Session
 from optim_client.documents import SessionInfo
 from optim_client.torch import _param_groups
 from optim_client.torch._ahead import StepAhead
-from optim_client.torch._link import Answer, Link, found_session, opened
+from optim_client.torch._link import Answer, Link, check_answered_last, found_session, opened
 from optim_client.torch._memory import check_dtype
+from optim_client.torch._shared_link import SharedLink
 
 Given = Iterable[Any]
 """Parameters as torch takes them: tensors, pairs of name and tensor, or dicts with such under `params`."""
@@ -32,12 +34,13 @@ class OptimizerSteps(torch.optim.Optimizer):
         return self._link.session
 
     @torch._disable_dynamo  # type: ignore[untyped-decorator]
-    def step(self, closure: Callable[[], Any] | None = None, *, wait: bool = True) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, *, wait: bool = True, weight: Any = None) -> Any:
         """Take a step: send the gradients, and put the new parameters into torch's memory.
 
         Args:
             closure: A function that computes the loss and the gradients anew, and returns the loss.
             wait: False to return at once, with the step under way.
+            weight: For a worker, the weight of these gradients in the round, such as the number of tokens; else 1.
 
         Returns:
             The closure's loss; without `wait`, a `StepAhead`.
@@ -60,7 +63,7 @@ class OptimizerSteps(torch.optim.Optimizer):
             found_inf = getattr(self, "found_inf", None)
             is_finite = found_inf is None or not float(found_inf)
             scale = getattr(self, "grad_scale", None)
-            send = self._link.begin(self.param_groups, loss, scale) if is_finite else dict
+            send = self._link.begin(self.param_groups, loss, scale, weight) if is_finite else dict
             if wait:
                 self._link.finish(send())
                 return loss
@@ -128,8 +131,14 @@ class OptimizerSteps(torch.optim.Optimizer):
         self._settle()
         return {**super().__getstate__(), "_link": self._link}
 
-    def _open(self, client: Client | None, session: Session | str | None) -> None:
-        self._link = opened(self.rule, self.param_groups, self.defaults, client, session)
+    def _open(self, client: Client | None, session: Session | str | None, worker: str | None) -> None:
+        if worker is not None and session is None:
+            raise ValueError(
+                f"worker {worker!r} needs the session that it shares: make it once, with hold_params=True and "
+                "workers={'expected': 4}, and give all workers its id"
+            )
+        make = Link if worker is None else partial(SharedLink, worker=worker)
+        self._link = opened(self.rule, self.param_groups, self.defaults, client, session, make)
 
     @torch._disable_dynamo  # type: ignore[untyped-decorator]
     def _settle(self) -> None:
@@ -197,6 +206,8 @@ class RemoteOptimizer(OptimizerStates):
         client: The client, else `Client()`.
         session: A session to go on with, or its id; its groups become those of the optimizer. Without it a new session
             that holds the parameters.
+        worker: The name of this process among those that train the session together. Each has its own, and takes the
+            parameters that the session holds.
         hyperparameters: Those of the rule. The others are the session's, or the service's defaults.
 
     Raises:
@@ -215,6 +226,7 @@ class RemoteOptimizer(OptimizerStates):
         *,
         client: Client | None = None,
         session: Session | str | None = None,
+        worker: str | None = None,
         **hyperparameters: Any,
     ) -> None:
         found = found_session(client, session)
@@ -222,7 +234,7 @@ class RemoteOptimizer(OptimizerStates):
         defaults = found.info.hyperparameters if found else _defaults(service, rule)
         self.rule = rule  # type: ignore[misc]
         super().__init__(params, {name: _in_torch(x) for name, x in {**defaults, **hyperparameters}.items()})
-        self._open(service, found)
+        self._open(service, found, worker)
 
     @classmethod
     def resume(cls, client: Client, session: Session | str, params: Given) -> Self:
@@ -254,7 +266,7 @@ class RemoteOptimizer(OptimizerStates):
         if found.info.hold_params:
             optimizer._link.read_params(optimizer.param_groups)
         else:
-            optimizer._link.check_answered_last(optimizer.param_groups)
+            check_answered_last(found, _param_groups.named(optimizer.param_groups))
         return optimizer
 
 

@@ -13,7 +13,7 @@ from optim_client.torch._optimizer import Given, RemoteOptimizer
 class TorchRule(RemoteOptimizer):
     """The base of the classes below. `local` is torch's class, which reads and checks the arguments.
 
-    `client` and `session` are as for `RemoteOptimizer`; all others are torch's.
+    `client`, `session` and `worker` are as for `RemoteOptimizer`; all others are torch's.
     """
 
     local: ClassVar[type[torch.optim.Optimizer]]
@@ -22,7 +22,7 @@ class TorchRule(RemoteOptimizer):
         super().__init_subclass__(**given)
         rows = inspect.signature(cls.local).parameters.values()
         beside = inspect.signature(TorchRule.__init__).parameters
-        cls.__signature__ = inspect.Signature([*rows, beside["client"], beside["session"]])
+        cls.__signature__ = inspect.Signature([*rows, *(beside[name] for name in ("client", "session", "worker"))])
 
     def __init__(
         self,
@@ -30,11 +30,12 @@ class TorchRule(RemoteOptimizer):
         *given: Any,
         client: Client | None = None,
         session: Session | str | None = None,
+        worker: str | None = None,
         **named: Any,
     ) -> None:
         self.local.__init__(self, params, *given, **named)
         self.state.clear()  # Adagrad's sums: the service has them
-        self._open(client, session)
+        self._open(client, session, worker)
 
 
 class RemoteAdamW(TorchRule, torch.optim.AdamW):
