@@ -23,35 +23,21 @@ if TYPE_CHECKING:
 NO_HELP = {"default_map": {"help": False}}
 """The value of a `--help` that is not given. Typer has none, so it imports Pydantic to convert it."""
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings=NO_HELP,
-)
-sessions = typer.Typer(
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    context_settings=NO_HELP,
-    help="Look at, move and delete the sessions of a running service.",
-    epilog="Where no --url is given: OPTIM_BASE_URL, else http://127.0.0.1:8000. The API key is OPTIM_API_KEY.",
-)
-app.add_typer(sessions, name="sessions")
-keys = typer.Typer(
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    context_settings=NO_HELP,
-    help="Make, list and revoke API keys. A running service rereads their file by itself.",
-)
-app.add_typer(keys, name="keys")
-store = typer.Typer(
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    context_settings=NO_HELP,
-    help="Back up and restore the embedded store, without a service.",
-)
-app.add_typer(store, name="store")
+PLAIN: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True, "context_settings": NO_HELP}
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, **PLAIN)
+
+
+def _group(name: str, words: str, epilog: str | None = None) -> typer.Typer:
+    """Return a new group of commands."""
+    group = typer.Typer(help=words, epilog=epilog, **PLAIN)
+    app.add_typer(group, name=name)
+    return group
+
+
+WHERE = "Where no --url is given: OPTIM_BASE_URL, else http://127.0.0.1:8000. The API key is OPTIM_API_KEY."
+sessions = _group("sessions", "Look at, move and delete the sessions of a running service.", WHERE)
+keys = _group("keys", "Make, list and revoke API keys. A running service rereads their file by itself.")
+store = _group("store", "Back up and restore the embedded store, without a service.")
 
 Url = Annotated[str | None, typer.Option(metavar="URL", help="Where the service is.")]
 SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session.")]
@@ -151,6 +137,19 @@ def demo(url: Url = None) -> None:
     from app.demo.run import demo as run_demo
 
     raise typer.Exit(run_demo(url))
+
+
+@app.command(epilog=WHERE)
+def workers(
+    session_id: SessionId,
+    url: Url = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Show the workers of a session, and its open round."""
+    from app import workers_table
+
+    with _client(url) as client:
+        typer.echo(workers_table.shown(client.sessions.get(session_id), as_json=as_json))
 
 
 @sessions.command("list")

@@ -53,7 +53,7 @@ def new_session(url: str) -> str:
 def test_help_names_every_command(optim: Optim) -> None:
     status, words, _ = optim("--help")
     assert status == 0
-    for command in ("serve", "demo", "keys", "sessions"):
+    for command in ("serve", "demo", "keys", "sessions", "workers"):
         assert re.search(rf"^  {command} ", words, re.MULTILINE)
 
 
@@ -65,7 +65,8 @@ def test_no_line_of_the_overviews_is_cut(optim: Optim, group: list[str]) -> None
 
 
 @pytest.mark.parametrize(
-    "words", ["", "keys", "keys create", "sessions", "sessions list", "store", "store backup", "demo", "serve"]
+    "words",
+    ["", "keys", "keys create", "sessions", "sessions list", "store", "store backup", "demo", "serve", "workers"],
 )
 def test_help_imports_no_service(words: str) -> None:
     command = [sys.executable, "-c", IMPORTED, *words.split(), "--help"]
@@ -99,6 +100,14 @@ def test_a_backup_of_a_malformed_store_is_refused_by_name(optim: Optim, tmp_path
 
 def test_the_version_is_that_of_the_package(optim: Optim) -> None:
     assert optim("--version") == (0, f"optim {version('optim-service')}\n", "")
+
+
+def test_the_workers_of_a_session_are_shown(optim: Optim, url: str) -> None:
+    session = new_session(url)
+    assert optim("workers", session, "--url", url)[:2] == (0, "the session has no workers\n")
+    status, told, _ = optim("workers", session, "--json", OPTIM_BASE_URL=url)
+    assert (status, json.loads(told)) == (0, {"round": None, "workers": []})
+    assert optim("sessions", "delete", session, "--url", url) == (0, "", "")
 
 
 def test_sessions_are_listed_shown_moved_and_deleted(optim: Optim, url: str, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from benchmarks.peers.process import START_SECONDS, python, wait_for
 from benchmarks.peers.service import Service, body_of, only_array
 from benchmarks.peers.session import Session, Step
 from benchmarks.peers.sink import uploads
+from benchmarks.peers.workers import worker_rounds
 from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY
 from tests.servers import free_port
@@ -53,6 +54,10 @@ def test_a_replay_repeats_the_first_step(service: Service) -> None:
 def test_a_session_of_many_tensors_takes_the_same_steps(service: Service) -> None:
     many = partial(service.client_steps, tensors=100)
     check_agreement(after(3, {"engine": ALONE, "many": many}), START)
+
+
+def test_rounds_of_workers_take_the_same_steps(service: Service) -> None:
+    check_agreement(after(3, {"engine": ALONE, "workers": worker_rounds(service, 3)}), START)
 
 
 def test_the_echo_answers_with_the_bytes_of_a_step() -> None:
@@ -107,7 +112,7 @@ def test_the_file_has_about_the_bytes_of_a_small_save(tmp_path: Path) -> None:
 
 def table_bytes(folder: Path) -> dict[str, int]:
     """Return the bytes of the keys and values in each table of a store."""
-    with lmdb.open(str(folder), max_dbs=8, readonly=True) as environment, environment.begin() as transaction:
+    with lmdb.open(str(folder), max_dbs=16, readonly=True) as environment, environment.begin() as transaction:
         names = [bytes(key) for key, _ in transaction.cursor()]
         tables = {name: environment.open_db(name, txn=transaction, create=False) for name in names if name.isalpha()}
         return {
