@@ -21,7 +21,7 @@ from app.store.ledger import LedgerSave
 from app.store.piece import Part
 from app.store.stamp import VersionConflict
 from app.turns import Turns, finished
-from app.workers import RoundSettings, WorkerSettings, mode_of
+from app.workers import AsyncSettings, RoundSettings, WorkerSettings, mode_of
 
 T = TypeVar("T")
 
@@ -57,8 +57,19 @@ class Book:
         settings = self.settings
         if not isinstance(settings, RoundSettings):
             raise WorkersOnly(
-                f"the session has the mode {mode_of(settings)!r}, which has no rounds: send each step (PUT "
-                " …/contributions/{worker}/{seq})"
+                f"the session has the mode {mode_of(settings)!r}, which has no rounds: number each contribution "
+                "(PUT …/contributions/{worker}/{seq})"
+            )
+        return settings
+
+    @property
+    def asynchronous(self) -> AsyncSettings:
+        """Return the same of a session whose contributions are steps. Raises `WorkersOnly`."""
+        settings = self.settings
+        if not isinstance(settings, AsyncSettings):
+            raise WorkersOnly(
+                f"the session has the mode {mode_of(settings)!r}: contribute to a round "
+                "(PUT …/rounds/{round}/contributions/{worker})"
             )
         return settings
 

@@ -4,10 +4,8 @@ Also what is read of a contribution before it is taken, and the answer that all 
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-
-import numpy as np
 
 from app import round_rows, rounds
 from app.aggregation import Weighed, aggregated
@@ -15,36 +13,21 @@ from app.books import Book, Books
 from app.checksums import checksums_of, params_digest
 from app.compute import Compute
 from app.errors import NonFinite
-from app.expansion import expanded
+from app.expansion import expanded_nbytes
+from app.gradients import Examined, examined
 from app.once import Once
 from app.push import Packed
 from app.records import Records
 from app.session import Session
 from app.step import Collected, StepAnswer, StepRequest
 from app.stepping import Stepping
-from app.store.base import Head, new_token
-from app.store.piece import Part, Piece, checksum_of, cut
+from app.store.base import Head
 from app.waiting import Waiting
 from optim_engine import NonFinite as EngineNonFinite
-from optim_engine import State, examine, held_params
-from optim_engine.aggregate import Aggregate
+from optim_engine import held_params
 from optim_engine.arrays import Arrays
 
-NO_MEMORY = np.empty(0, np.uint8)
 MOST_DIGESTS = 256
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """A contribution whose gradients are read: their norm or what is not finite, and the pieces."""
-
-    norm: float | None
-    not_finite: EngineNonFinite | None
-    parts: tuple[Part, ...]
-
-    @property
-    def pieces(self) -> tuple[Piece, ...]:
-        return tuple(piece for piece, _ in self.parts)
 
 
 class Closing:
@@ -59,10 +42,13 @@ class Closing:
         self._digests: OrderedDict[str, str] = OrderedDict()
         """The digests of all parameters of the last answered heads, by their tokens."""
 
-    async def read(self, session: Session, packed: Packed) -> Gradients:
-        """Read the gradients of a contribution, and cut it into pieces. Raises `TensorMismatch`."""
-        request = packed.upload.request
-        return await self._compute.run(partial(_read, session, packed), 4 * request.nbytes + session.breadth)
+    async def examined(self, book: Book, packed: Packed, *, is_stored: bool) -> Examined:
+        """Return a contribution with its gradients examined. Raises `TensorMismatch`."""
+        request, session, state = packed.upload.request, book.session, None
+        if session.config.lazy_groups:
+            state = (await self._records.with_state(book.head, session)).state
+        work = partial(examined, session, state, packed, is_stored=is_stored)
+        return await self._compute.run(work, 4 * expanded_nbytes(request, session.layout) + session.breadth)
 
     async def close(self, book: Book, once: Once | None = None) -> tuple[Head, Session]:
         """Close the open round, in the turn of the caller; return the session afterwards.
@@ -94,9 +80,8 @@ class Closing:
         """Return the step of the round's contributions."""
         assert book.stored is not None
         settings, read = book.rounds, partial(self._records.store.contents, book.stored)
-        aggregate = Aggregate(settings.aggregate, settings.max_norm or 1.0, settings.trim or 0.0)
         weighed = [Weighed(one.worker, one.pieces, one.entry.weight, one.entry.norm or 0.0) for one in closing.applied]
-        found = await aggregated(aggregate, weighed, book.session.layout, read, self._compute)
+        found = await aggregated(settings.aggregation, weighed, book.session.layout, read, self._compute)
         return StepRequest(once=once, step=closing.round, loss=closing.loss, **found._asdict())
 
     async def answer(self, head: Head, session: Session) -> StepAnswer | None:
@@ -117,16 +102,3 @@ class Closing:
 
 def _digest_of(params: Arrays, session: Session) -> str:
     return params_digest(params, checksums_of(params), session.layout)
-
-
-def _read(session: Session, packed: Packed) -> Gradients:
-    request = expanded(packed.upload.request, session.layout)
-    state = State(session.step, session.layout, session.counts, NO_MEMORY)
-    token, parts = new_token(), list[Part]()
-    for i, data in enumerate(cut(packed.stored)):
-        parts.append((Piece(f"round-{token}-{i}", len(data), checksum_of(data)), data))
-    try:
-        norm = examine(session.config, state, request.grads, grad_scale=request.grad_scale, rows=request.rows)
-    except EngineNonFinite as error:
-        return Gradients(None, error, ())
-    return Gradients(norm, None, tuple(parts))

@@ -12,10 +12,11 @@ from typing import Any
 
 from app import arrivals, round_views, rounds
 from app.books import Book, Books
-from app.closing import Closing, Gradients
+from app.closing import Closing
 from app.decision import Decision
 from app.entry import Entry
 from app.errors import NonFinite, ServiceError
+from app.gradients import Examined
 from app.logs import log
 from app.once import Once
 from app.push import Packed, Push
@@ -48,12 +49,12 @@ class Pushed:
     forms: Mapping[str, str] = field(default_factory=dict)
 
 
-class _Unread(Exception):
-    """The gradients of a push are needed, to be read for this session."""
+class Unread(Exception):
+    """The gradients of a push are needed, to be examined for the session in this book."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, book: Book) -> None:
         super().__init__()
-        self.session = session
+        self.book = book
 
 
 class Contributing:
@@ -79,13 +80,13 @@ class Contributing:
             attempt = partial(self._push, number=number, push=push, once=upload.request.once, gradients=gradients)
             try:
                 pushed = await self._books.change(tenant, session_id, attempt)
-            except _Unread as unread:
-                gradients = await self._closing.read(unread.session, packed)
-                push = replace(push, norm=gradients.norm, not_finite=gradients.not_finite, pieces=gradients.pieces)
+            except Unread as unread:
+                gradients = await self._closing.examined(unread.book, packed, is_stored=True)
+                push = gradients.of(push)
             else:
                 return replace(pushed, forms=upload.request.forms)
 
-    async def _push(self, book: Book, *, number: int, push: Push, once: Once, gradients: Gradients | None) -> Pushed:
+    async def _push(self, book: Book, *, number: int, push: Push, once: Once, gradients: Examined | None) -> Pushed:
         """Decide about a contribution, save what follows, and close the round if it is due."""
         session, parts = book.session, tuple[Part, ...]()
         if number <= session.step:
@@ -95,7 +96,7 @@ class Contributing:
         if decided is None:
             once.check(book.head)
             if gradients is None:
-                raise _Unread(session)
+                raise Unread(book)
             decided = arrivals.take(*asked, rejects=session.config.on_non_finite == "reject")
             parts = gradients.parts if decided.entry.fate is None else ()
         book = await self._save(book, decided, parts=parts)

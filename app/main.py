@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import errors
+from app.async_contributing import AsyncContributing
 from app.auth import Keys
 from app.books import Books
 from app.cache import StateCache
@@ -186,6 +187,7 @@ def _of_workers(
         "members": Members(records, books),
         "contributing": Contributing(books, closing, waiting),
         "rounds": rounds,
+        "async_contributing": AsyncContributing(records, books, closing, stepping, compute),
         "waiting": waiting,
         "keeper": Keeper(store, rounds.close_due, lambda session_id: records.newest(session_id) is not None),
     }

@@ -1,6 +1,6 @@
 """A push: the request that brings one contribution of a worker. Knows no wire format, no HTTP and no store."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.entry import Entry, Fate, Reason
 from app.step import StepRequest
@@ -28,6 +28,10 @@ class Push:
     norm: float | None = None
     not_finite: NonFinite | None = None
     pieces: tuple[Piece, ...] = ()
+
+    def examined(self, norm: float | None, not_finite: NonFinite | None, pieces: tuple[Piece, ...]) -> "Push":
+        """Return the push with what is known of its gradients."""
+        return replace(self, norm=norm, not_finite=not_finite, pieces=pieces)
 
     def entry(self, *, fate: Fate | None = None, reason: Reason | None = None, staleness: int | None = None) -> Entry:
         """Return the record of the contribution with that fate."""

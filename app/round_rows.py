@@ -1,24 +1,33 @@
 """The rows of rounds in a session's history: those of steps, and with the fates of the contributions."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import orjson
 
 from app.entry import Entry
 from app.store.generation import ReplacedRow
+from optim_engine import Metrics
+
+METRICS = tuple(field.name for field in fields(Metrics))
 
 
 @dataclass(frozen=True, slots=True)
 class RoundRow:
-    """The row of a round. `version` is that of the save that wrote it."""
+    """The row of a round, or of an asynchronous contribution. `version` is that of the save that wrote it."""
 
     number: int
     row: bytes
     version: int
     digest: str
     entries: tuple[Entry, ...]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Return the metrics of the step."""
+        document = orjson.loads(self.row)
+        return {name: document[name] for name in METRICS}
 
     def with_entries(self, entries: Iterable[Entry]) -> ReplacedRow:
         """Return the row as it is to be replaced, with those entries."""
@@ -38,4 +47,16 @@ def read(rows: Sequence[bytes], number: int) -> RoundRow | None:
         if document["step"] == number and "contributions" in document and "undone" not in document:
             entries = tuple(Entry.read(entry) for entry in document["contributions"])
             return RoundRow(number, row, document["version"], document["digest"], entries)
+    return None
+
+
+def step_of(rows: Sequence[bytes], worker: str, seq: int) -> int | None:
+    """Return the step that the worker's asynchronous contribution of that number became."""
+    name = b'"worker":%b' % orjson.dumps(worker)
+    for row in reversed(rows):
+        if name in row and "undone" not in (document := orjson.loads(row)):
+            for entry in map(Entry.read, document.get("contributions", ())):
+                if (entry.worker, entry.seq, entry.fate) == (worker, seq, "applied"):
+                    step: int = document["step"]
+                    return step
     return None

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from app.async_contributing import AsyncContributing
 from app.auth import Caller, Keys
 from app.compute import Compute
 from app.contributing import Contributing
@@ -44,6 +45,7 @@ class Service:
     members: Members
     contributing: Contributing
     rounds: RoundCalls
+    async_contributing: AsyncContributing
     waiting: Waiting
     keeper: Keeper
     listing: Listing

@@ -104,7 +104,8 @@ class StepAnswer:
     """The answer of a step; the same, array for array, when it is replayed. `etag` is the session's now.
 
     `rows` are the request's: of those tensors `params` has these rows alone. Without `params` the request preferred an
-    answer that has none. A `preview` is the answer that a step would get; nothing was saved.
+    answer that has none. A `preview` is the answer that a step would get; nothing was saved. `staleness` is that of an
+    asynchronous contribution.
     """
 
     kept: KeptAnswer
@@ -114,6 +115,7 @@ class StepAnswer:
     replayed: bool = False
     preview: bool = False
     rows: Arrays = field(default_factory=dict)
+    staleness: int | None = None
 
     def without_params(self) -> Self:
         """Return the answer without its parameters; the rest is the same."""

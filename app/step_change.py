@@ -91,7 +91,7 @@ def _computed(
         machine=machine,
         in_place=in_place and old.session.step < LARGEST_INTEGER,  # beyond that `room` refuses the computed step
     )
-    if outcome.skipped and request.collected is not None:
+    if outcome.skipped and request.dtypes is not None:
         raise NonFinite("the aggregate of the contributions is not finite")
     return outcome
 

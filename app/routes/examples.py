@@ -83,6 +83,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "epoch": 7, "weight": 2048, "grads": {"w": [[0.01, -0.3]], "b": [0.2]}, "loss": 0.53,
     },
     "Contributed": _ANSWER,
+    "AsyncAnswer": {**_ANSWER, "staleness": 2},
     "Pending": _PROGRESS,
     "Round": {
         **_PROGRESS, "state": "applied", "closes_at": None, "step": 42, "digest": _ANSWER["digest"],

@@ -36,8 +36,8 @@ _FATE: Document = {
 }
 
 
-def rounds(step: Document) -> dict[str, Document]:
-    """Return the schemas; `step` has the members of a step."""
+def rounds(step: Document, answer: Document) -> dict[str, Document]:
+    """Return the schemas; `step` and `answer` have the members of a step and of its answer."""
     return {
         "Contribution": object_of(
             {
@@ -49,6 +49,14 @@ def rounds(step: Document) -> dict[str, Document]:
             required=["epoch", "grads"],
         ),
         "Contributed": {"anyOf": [ref("StepAnswer"), ref("Told")]},
+        "AsyncAnswer": object_of(
+            {
+                **answer,
+                "params_digest": {**answer["params_digest"], "type": ["string", "null"]},
+                "staleness": {**WHOLE, "description": "Steps that others took since `base_step`."},
+            },
+            required=[name for name in answer if name != "params"],
+        ),
         "Pending": object_of({**_PROGRESS, "state": {"const": "open"}}),
         "Round": object_of(
             {

@@ -1,5 +1,6 @@
 """The rounds of a session: contributions, what became of them, and closing by hand."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -7,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.auth import Caller
 from app.contributing import Pushed
-from app.errors import RouteNotFound
+from app.errors import MalformedBody, RouteNotFound
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
 from app.routes.once import headers_of, read_once
@@ -16,6 +17,7 @@ from app.routes.query import StrictRoute
 from app.routes.waits import while_connected
 from app.service import Has, Reader, Service, Writer
 from app.step import nbytes_of
+from app.wire.codec import Codec
 from app.wire.codecs import codec_accepted, codec_of
 from app.wire.contributions import read_contribution
 from optim_engine.fields import LARGEST_INTEGER
@@ -59,9 +61,7 @@ async def _push(
     request: Request, service: Service, caller: Caller, session_id: str, number: int, worker: str
 ) -> Pushed:
     """Take the contribution in the body, whose memory is free afterwards."""
-    codec = codec_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
-    codec_accepted(request.headers.get("accept"), codec)
-    conditions = read_once(request)
+    (codec, _), conditions = _codecs(request), read_once(request)
     async with tensors_body(request, service, caller.tenant, session_id) as body:
         upload = await service.compute.run(
             lambda: read_contribution(codec, body, service.limits, conditions), len(body)
@@ -74,13 +74,45 @@ async def _answer(request: Request, service: Service, pushed: Pushed) -> Respons
     headers, answer = headers_of(pushed), pushed.answer
     if answer is None:
         return _document(pushed.document, 202 if pushed.is_pending else 200, headers)
-    codec = codec_of(request.headers.get("content-type"), None)
-    codec = codec_accepted(request.headers.get("accept"), codec)
-    minimal = prefers_minimal(request)
+    codec, minimal = _codecs(request)[1], prefers_minimal(request)
     written = answer.without_params() if minimal else answer
     codec.check_answer(written.params.values(), service.limits)
     buffers = await service.compute.run(lambda: codec.write_answer(written, pushed.forms), nbytes_of(written.params))
     return BuffersResponse(buffers, codec.media_type, headers | applied(minimal=minimal))
+
+
+@router.put(
+    "/v1/sessions/{session_id}/contributions/{worker}/{seq}",
+    operation_id="contributeAsync",
+    summary="Contribute in the asynchronous mode",
+    openapi_extra=schema.contribution_body() | schema.STEPS_ONCE,
+    responses=schema.tensor_answers(
+        "AsyncAnswer", *schema.WRITES, *REFUSED, "replay_differs",
+        headers=schema.WRITTEN | schema.PREFERENCE_APPLIED,
+    ),
+)  # fmt: skip
+async def contribute_async(
+    request: Request, session_id: str, worker: str, seq: str, service: Has, caller: Writer
+) -> Response:
+    """Gradients as in a step, with the `base_step` whose parameters they were computed from: one step, and its answer.
+    The worker numbers its contributions upwards. The last number again gets the same answer, without parameters if
+    others have stepped since.
+    """
+    number, codec, answer_codec = _number(seq, "contribution"), *_codecs(request)
+    conditions, minimal = read_once(request), prefers_minimal(request)
+    async with tensors_body(request, service, caller.tenant, session_id) as body:
+        packed = await service.compute.run(
+            lambda: read_contribution(codec, body, service.limits, conditions), len(body)
+        )
+        if packed.upload.base_step is None:
+            raise MalformedBody("`base_step` is needed: the step whose parameters the gradients were computed from")
+        take = service.async_contributing.contribute
+        answer = await take(caller.tenant, session_id, worker, number, packed)
+        written = answer.without_params() if minimal else answer
+        write = partial(answer_codec.write_answer, written, packed.upload.request.forms)
+        buffers = await service.compute.run(write, len(body))
+    service.metrics.count_step(answer.outcome)
+    return BuffersResponse(buffers, answer_codec.media_type, headers_of(answer) | applied(minimal=minimal))
 
 
 @router.get(
@@ -127,11 +159,17 @@ async def close_round(request: Request, session_id: str, round_number: str, serv
     return _document(closed.document, 200, headers_of(closed))
 
 
-def _number(text: str) -> int:
-    """Return the number of a round in a path. Raises `RouteNotFound`."""
+def _codecs(request: Request) -> tuple[Codec, Codec]:
+    """Return the codecs of a body and of its answer. Raises `UnsupportedMediaType` and `NotAcceptable`."""
+    codec = codec_of(request.headers.get("content-type"), request.headers.get("content-encoding"))
+    return codec, codec_accepted(request.headers.get("accept"), codec)
+
+
+def _number(text: str, what: str = "round") -> int:
+    """Return a number in a path. Raises `RouteNotFound`."""
     if text.isascii() and text.isdigit() and 1 <= int(text[:20]) <= LARGEST_INTEGER:
         return int(text)
-    raise RouteNotFound(f"a round's number is a whole number from 1 to {LARGEST_INTEGER}, not {text!r:.40}")
+    raise RouteNotFound(f"the number of a {what} is a whole number from 1 to {LARGEST_INTEGER}, not {text!r:.40}")
 
 
 def _document(document: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:

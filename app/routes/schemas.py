@@ -25,7 +25,7 @@ _ROWS: Document = {"type": "array", "items": {"type": "integer", "minimum": 0}, 
 
 def components() -> dict[str, Document]:
     """Return every schema that the routes refer to."""
-    return {**_requests(), **_sessions(), **_steps(), **rounds(_step()), **_service()}
+    return {**_requests(), **_sessions(), **_steps(), **rounds(_step(), _step_answer()), **_service()}
 
 
 def _create() -> Document:

@@ -87,6 +87,8 @@ class JsonTensors(Codec):
         }
         if answer.preview:
             rest["preview"] = True
+        if answer.staleness is not None:
+            rest["staleness"] = answer.staleness
         params = [b'"params":', *members(answer.params, forms, answer.rows), b","] if answer.params else []
         return joined([b'{"step":%d,' % kept.step, *params, dumps(rest)[1:]])
 

@@ -99,6 +99,8 @@ class SafetensorsTensors(Codec):
         }
         if answer.preview:
             metadata["preview"] = "true"
+        if answer.staleness is not None:
+            metadata["staleness"] = str(answer.staleness)
         if isinstance(answer.params, Views) and not answer.rows:
             return _write_views(metadata, answer.params)
         return write_file(metadata, _with_rows(answer.params, answer.rows))

@@ -47,6 +47,14 @@ class Crew:
         path = f"{self.session}/rounds/{number}/contributions/{name}"
         return self.client.put(path, json=body, headers=prefer | (headers or {}))
 
+    def step(
+        self, name: str, seq: int, base: int, grads: dict[str, Any] | None = None, key: str | None = None, **beside: Any
+    ) -> httpx2.Response:
+        """Send an asynchronous contribution as JSON."""
+        body = {"epoch": self.epochs.get(name, 1), "grads": grads or GRADS, "base_step": base, **beside}
+        headers = {} if key is None else {"idempotency-key": f'"{key}"'}
+        return self.client.put(f"{self.session}/contributions/{name}/{seq}", json=body, headers=headers)
+
     def round(self, number: int, wait: int = 0) -> dict[str, Any]:
         """Return a round."""
         answer = self.client.get(f"{self.session}/rounds/{number}", params={"wait": wait} if wait else {})

@@ -135,7 +135,7 @@ def test_every_answer_of_a_call_is_in_its_schema(name: str, hold: bool, keys_fil
         session = create(client, hold_params=hold, undo=1)
         stepped(client, session, "first", params={"w": [1.0]}, grads={"w": [1.0]})
         session_id = session.rpartition("/")[2]
-        there = {"worker": "a", "round_number": "2"}
+        there = {"worker": "a", "round_number": "2", "seq": "1"}
         here, nowhere = path.format(session_id=session_id, **there), path.format(session_id="0" * 32, **there)
 
         def ask(where: str, **request: Any) -> None:
@@ -161,6 +161,6 @@ def test_every_call_may_be_limited(name: str) -> None:
     method, path, operation = OPERATIONS[name]
     with serving(rate_limit="1/hour") as client:
         client.get("/v1/sessions")
-        answer = client.request(method, path.format(session_id="0", worker="a", round_number="2"))
+        answer = client.request(method, path.format(session_id="0", worker="a", round_number="2", seq="1"))
         problem(answer, 429, "rate_limited")
         check_answer(operation, answer)

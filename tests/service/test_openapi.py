@@ -34,6 +34,7 @@ CONTRACT = {
     "listWorkers": ("GET", "/v1/sessions/{session_id}/workers"),
     "leaveWorker": ("DELETE", "/v1/sessions/{session_id}/workers/{worker}"),
     "contribute": ("PUT", "/v1/sessions/{session_id}/rounds/{round_number}/contributions/{worker}"),
+    "contributeAsync": ("PUT", "/v1/sessions/{session_id}/contributions/{worker}/{seq}"),
     "getRound": ("GET", "/v1/sessions/{session_id}/rounds/{round_number}"),
     "closeRound": ("POST", "/v1/sessions/{session_id}/rounds/{round_number}/close"),
     "takeStep": ("POST", "/v1/sessions/{session_id}/steps"),

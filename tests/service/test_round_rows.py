@@ -35,3 +35,12 @@ def test_a_row_gets_a_late_entry_and_keeps_the_rest() -> None:
     again = round_rows.read([replaced.body], 3)
     assert again is not None
     assert (again.entries, again.digest) == ((APPLIED, late), "d")
+
+
+def test_the_step_of_an_older_number_is_found() -> None:
+    def numbered(step: int, seq: int) -> bytes:
+        return row(step, contributions=round_rows.written([Entry("a", 1, "d", fate="applied", seq=seq)]))
+
+    rows = [numbered(3, 1), numbered(4, 2), row(5)]
+    assert round_rows.step_of(rows, "a", 1) == 3
+    assert round_rows.step_of(rows, "b", 1) is None

@@ -79,6 +79,7 @@ EXPECTED: dict[tuple[str, str], dict[str, int]] = {
     ("put", "/v1/sessions/{session_id}/rounds/{round_number}/contributions/{worker}"): statuses(
         409, 409, 403, 404, 403, 404
     ),
+    ("put", "/v1/sessions/{session_id}/contributions/{worker}/{seq}"): statuses(409, 409, 403, 404, 403, 404),
     ("get", "/v1/sessions/{session_id}/rounds/{round_number}"): statuses(409, 409, 409, 404, 404, 404),
     ("post", "/v1/sessions/{session_id}/rounds/{round_number}/close"): statuses(409, 409, 403, 404, 403, 404),
     ("get", "/v1/sessions/{session_id}/params"): statuses(200, 200, 200, 404, 404, 404),
@@ -109,6 +110,7 @@ SENT: dict[tuple[str, str], dict[str, Any]] = {
     ("put", "params"): {"params": W["params"]},
     ("put", "workers/{worker}"): {},
     ("put", "contributions/{worker}"): {"grads": W["grads"], "epoch": 1},
+    ("put", "contributions/{worker}/{seq}"): {"grads": W["grads"], "epoch": 1, "base_step": 1},
 }
 """The JSON that the owner could send, by the method and the end of the path."""
 
@@ -159,7 +161,9 @@ def asked(
     """Return the answer to that caller, who sends what would do for `session`."""
     sent = body(client, method, path, session)
     session_id = session_id or session.rpartition("/")[2]
-    request = client.build_request(method, path.format(session_id=session_id, worker="a", round_number=2), **sent)
+    request = client.build_request(
+        method, path.format(session_id=session_id, worker="a", round_number=2, seq=1), **sent
+    )
     del request.headers["authorization"]
     if (said := CALLERS[caller]) is not None:
         request.headers.update({b"authorization": said.encode("latin-1")})

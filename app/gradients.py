@@ -1,0 +1,50 @@
+"""The gradients of one contribution, examined before it is taken, and cut into the pieces that are stored."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.expansion import expanded
+from app.push import Packed, Push
+from app.session import Session
+from app.step import StepRequest
+from app.store.base import new_token
+from app.store.piece import Part, Piece, checksum_of, cut
+from optim_engine import NonFinite, State, examine
+
+NO_MEMORY = np.empty(0, np.uint8)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """Gradients that fit the session: dense, with their norm, or with the error of one that is not finite."""
+
+    request: StepRequest
+    norm: float | None
+    not_finite: NonFinite | None
+    parts: tuple[Part, ...] = ()
+
+    def of(self, push: Push) -> Push:
+        """Return the push with what is known of its gradients."""
+        return push.examined(self.norm, self.not_finite, tuple(piece for piece, _ in self.parts))
+
+
+def examined(session: Session, state: State | None, packed: Packed, *, is_stored: bool) -> Examined:
+    """Examine the gradients of a contribution. Raises `TensorMismatch`.
+
+    `state` is needed for a session with lazy rows. Gradients that are finite are cut into pieces with `is_stored`.
+    """
+    request = expanded(packed.upload.request, session.layout)
+    state = state or State(session.step, session.layout, session.counts, NO_MEMORY)
+    try:
+        norm = examine(session.config, state, request.grads, grad_scale=request.grad_scale, rows=request.rows)
+    except NonFinite as error:
+        return Examined(request, None, error)
+    return Examined(request, norm, None, _parts_of(packed.stored) if is_stored else ())
+
+
+def _parts_of(stored: memoryview) -> tuple[Part, ...]:
+    token = new_token()
+    return tuple(
+        (Piece(f"round-{token}-{i}", len(data), checksum_of(data)), data) for i, data in enumerate(cut(stored))
+    )
