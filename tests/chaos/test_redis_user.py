@@ -14,17 +14,19 @@ from redis.exceptions import ResponseError
 from app.errors import StoreUnavailable
 from app.settings import Settings
 from app.store import open_store
+from app.store.generation import ReplacedRow
 from app.store.keys import Claim, key_digest
 from app.store.redis_names import head_key, tenant_key
 from tests import redis_user
 from tests.chaos.trial import Trial
 from tests.servers import RedisServer
 from tests.service.calls import SAFETENSORS, W, binary_step, create, serving
+from tests.store.ledgers import ledger_saved
 
 LARGE = {"w": np.ones(1_500_000, np.float32)}
 """Larger than the service answers from memory, with more pieces than one pipeline sends."""
 ALLOWED = [word.removeprefix("+") for word in redis_user.documented() if word.startswith("+")]
-OF_NO_KEY = {"scan", "eval", "evalsha", "info", "client|setname"}
+OF_NO_KEY = {"scan", "eval", "evalsha", "time", "info", "client|setname"}
 WITHOUT_ACL = {"auth", "hello", "quit", "reset"}
 """Commands that everybody may use, even before a login: they only change the user."""
 
@@ -66,8 +68,17 @@ def live(url: str, admin: Redis) -> None:
         admin.set(head_key(damaged), "not a head")
         client.delete(f"/v1/sessions/{damaged}")
         client.delete(large)
+        asyncio.run(contributed(url, session.rpartition("/")[2]))
     admin.zadd(tenant_key("default"), {"gone": 0})
     assert asyncio.run(swept(url)) == 3
+
+
+async def contributed(url: str, session_id: str) -> None:
+    """Save a ledger whose deadline is set and removed."""
+    async with open_store(Settings(store=url)) as store:
+        ledger = await ledger_saved(store, session_id=session_id, due_at=await store.now())
+        assert len(await store.due()) == 1
+        await ledger_saved(store, ledger, [b"a"], replaced=[ReplacedRow(1, 1, b"row")])
 
 
 async def swept(url: str) -> int:
