@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -30,13 +31,18 @@ class Team:
     """Optimizers of several workers, and a local one that is given the mean of their gradients."""
 
     def __init__(self, client: Client, session: Session, **settings: Any) -> None:
-        self.here = params_of("adamw")
-        self.local = torch.optim.AdamW(self.here.values(), **settings)
         self.params = [params_of("adamw") for _ in NAMES]
-        self.remote = [
-            RemoteAdamW(params.items(), client=client, session=session.id, worker=name, **settings)
-            for params, name in zip(self.params, NAMES, strict=True)
-        ]
+        for factor, params in enumerate(self.params):
+            for param in params.values():
+                param.data.mul_(factor + 1)
+        self.remote: list[RemoteAdamW] = at_once(
+            [
+                partial(RemoteAdamW, params.items(), client=client, session=session.id, worker=name, **settings)
+                for params, name in zip(self.params, NAMES, strict=True)
+            ]
+        )
+        self.here = {name: torch.nn.Parameter(param.detach().clone()) for name, param in self.params[0].items()}
+        self.local = torch.optim.AdamW(self.here.values(), **settings)
         self._draw = torch.Generator().manual_seed(1)
 
     def step(self, **options: Any) -> list[Any]:
@@ -46,12 +52,8 @@ class Team:
             for params, grad in zip(self.params, grads, strict=True):
                 params[name].grad = grad
         self.local.step()
-        return at_once(
-            [
-                lambda optimizer=optimizer, weight=weight: optimizer.step(weight=weight, **options)
-                for optimizer, weight in zip(self.remote, WEIGHTS, strict=True)
-            ]
-        )
+        pairs = zip(self.remote, WEIGHTS, strict=True)
+        return at_once([partial(optimizer.step, weight=weight, **options) for optimizer, weight in pairs])
 
     def check(self) -> None:
         assert all(is_same(params, self.params[0]) for params in self.params)
@@ -62,6 +64,7 @@ class Team:
 def test_workers_train_as_one_optimizer_with_the_mean(client: Client) -> None:
     session = shared(client)
     team, used = Team(client, session, lr=0.05), []
+    team.check()
     schedulers = [ExponentialLR(each, 0.5) for each in (team.local, *team.remote)]
     for _ in range(6):
         used.append(team.local.param_groups[0]["lr"])
@@ -93,6 +96,25 @@ def test_a_worker_takes_the_parameters_of_the_session(client: Client) -> None:
     team.check()
     team.step()
     team.check()
+
+
+def test_a_late_worker_changes_nothing_and_goes_on(client: Client) -> None:
+    session = client.sessions.create("adamw", hold_params=True, workers={"expected": 2, "grace_seconds": 0})
+    models = [params_of("adamw") for _ in range(2)]
+    early, late = (
+        RemoteAdamW(params.items(), client=client, session=session.id, worker=name, lr=0.05)
+        for params, name in zip(models, NAMES, strict=False)
+    )
+    for param in (*models[0].values(), *models[1].values()):
+        param.grad = torch.ones_like(param)
+    early.step()
+    late.param_groups[0]["lr"] = 7.0  # of a round that is closed
+    late.step()
+    assert is_same(*models)
+    assert session.get().step == 1
+    late.param_groups[0]["lr"] = 0.01
+    late.step()
+    assert [row.lr for row in session.history()] == [0.05, 0.01]
 
 
 def test_a_parameter_changed_by_a_worker_is_refused(client: Client) -> None:
