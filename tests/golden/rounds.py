@@ -90,6 +90,22 @@ RUNS: Mapping[str, tuple[dict[str, Any], tuple[Asked, ...]]] = {
             _binary("gpu-1", 1, 3.0, 1.0),
         ),
     ),
+    "async": (
+        {"optimizer": "sgd", "hyperparameters": {"lr": 0.5}, "hold_params": True,
+         "workers": {"mode": "async", "max_staleness": 1, "staleness": "scale"}},
+        (
+            Asked("PUT", "params", {"params": {"w": [1, 2]}}),
+            _join("gpu-1"),
+            _join("phone"),
+            Asked("PUT", "contributions/gpu-1/1", {"epoch": 1, "base_step": 0, "grads": {"w": [0.5, -0.5]}}),
+            Asked("PUT", "contributions/phone/1", {"epoch": 2, "base_step": 0, "grads": {"w": [0.25, 0.5]}}),
+            Asked("PUT", "contributions/gpu-1/1", {"epoch": 1, "base_step": 0, "grads": {"w": [0.5, -0.5]}}),
+            Asked("PUT", "contributions/gpu-1/2", {"epoch": 1, "base_step": 0, "grads": {"w": [0.5, -0.5]}}),
+            Asked("PUT", "contributions/gpu-1/2", {"epoch": 1, "base_step": 2, "grads": {"w": [0.5, -0.5]}}),
+            Asked("PUT", "contributions/gpu-1/1", {"epoch": 1, "base_step": 0, "grads": {"w": [0.5, -0.5]}}),
+            Asked("GET", "rounds/1"),
+        ),
+    ),
 }  # fmt: skip
 """The settings and the calls of each run."""
 
