@@ -16,7 +16,7 @@ import numpy as np
 from app.aggregation_plan import BLOCK, Block, Segment, Source, segments_of
 from app.compute import TENSOR_BYTES, Compute
 from app.store.piece import PIECE_BYTES, Piece
-from app.stored_gradients import Stored, header_pieces
+from app.stored_gradients import Stored, header_pieces, start_of
 from app.windows import WINDOW_BYTES, Contents, Read, Task, Windows
 from optim_engine import Layout
 from optim_engine.aggregate import Aggregate, Collect, Collected
@@ -82,11 +82,11 @@ async def _stored(bodies: Sequence[Sequence[Piece]], windows: Windows) -> list[S
     for start in range(0, len(bodies), WINDOW_BYTES // PIECE_BYTES):
         group = bodies[start : start + WINDOW_BYTES // PIECE_BYTES]
         contents = await windows.of(pieces[0] for pieces in group)
-        more = [header_pieces(pieces, contents[pieces[0].name]) for pieces in group]
+        firsts = [contents[pieces[0].name] for pieces in group]
+        more = [header_pieces(pieces, first) for pieces, first in zip(group, firsts, strict=True)]
         if any(len(pieces) > 1 for pieces in more):
             contents = await windows.of(chain.from_iterable(more))
-        headers = sum(piece.size for pieces in more for piece in pieces)
-        found += await windows.compute.run(partial(_headers, group, contents), headers)
+        found += await windows.compute.run(partial(_headers, group, contents), sum(map(start_of, firsts)))
     return found
 
 

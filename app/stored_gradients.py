@@ -36,18 +36,18 @@ def parts_of(body: memoryview, token: str) -> tuple[Part, ...]:
     >>> [piece.size for piece, _ in parts_of(memoryview(b"\\2\\0\\0\\0\\0\\0\\0\\0{}"), new_token())]
     [10]
     """
-    start = _start_of(body)
+    start = start_of(body)
     cuts = [body] if len(body) <= PIECE_BYTES else [*cut(body[:start]), *cut(body[start:])]
     return tuple((Piece(f"round-{token}-{i}", len(data), checksum_of(data)), data) for i, data in enumerate(cuts))
 
 
 def header_pieces(pieces: Sequence[Piece], first: memoryview) -> Sequence[Piece]:
     """Return the pieces that have the header; `first` is the content of the first one."""
-    return _touched(pieces, _ends(pieces), 0, _start_of(first))
+    return _touched(pieces, _ends(pieces), 0, start_of(first))
 
 
-def _start_of(body: memoryview) -> int:
-    """Return the byte with which the tensors begin."""
+def start_of(body: memoryview) -> int:
+    """Return the byte with which the tensors begin; the first 8 bytes of the body say it."""
     return LENGTH_BYTES + int.from_bytes(body[:LENGTH_BYTES], "little")
 
 
@@ -78,7 +78,7 @@ class Stored:
     @classmethod
     def read(cls, pieces: Sequence[Piece], contents: Contents) -> "Stored":
         """Return the body of those pieces; `contents` has those of the header."""
-        start, ends = _start_of(contents[pieces[0].name]), _ends(pieces)
+        start, ends = start_of(contents[pieces[0].name]), _ends(pieces)
         text = bytes(_bytes(pieces, ends, contents, LENGTH_BYTES, start))
         header = read_header(text, ends[-1] - start, STEP_SECTIONS, STORED)
         return cls(pieces, start, header, checked_grad_scale(number_of(header.metadata or {}, "grad_scale", float)))
