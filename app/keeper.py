@@ -24,8 +24,8 @@ RETRY_SECONDS = 5.0
 OTHERS_SECONDS = 0.3
 """The time for which a process leaves a round to another one, if it has not the state of the session in memory."""
 
-Close = Callable[[str], Awaitable[None]]
-"""Closes a session's open round if it is due, whatever the store's clock says by now."""
+Close = Callable[[Due], Awaitable[None]]
+"""Closes a session's open round if its deadline is still this one, whatever the store's clock says by now."""
 
 
 class Keeper:
@@ -80,7 +80,7 @@ class Keeper:
 
     async def _close_one(self, due: Due) -> None:
         try:
-            await self._close(due.session_id)
+            await self._close(due)
         except (ServiceError, EngineError) as error:
             log.warning("a round that is due could not be closed", session=due.session_id, error=str(error))
             await asyncio.sleep(random.uniform(RETRY_SECONDS / 2, RETRY_SECONDS))

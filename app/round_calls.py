@@ -13,6 +13,7 @@ from app.members import Noted
 from app.once import Once
 from app.records import Records
 from app.replay import is_repeated
+from app.store.ledger import Due
 from app.waiting import Waiting
 from app.workers import RoundSettings
 
@@ -63,20 +64,23 @@ class RoundCalls:
 
         return await self._records.informed(session_id, once, informed)
 
-    async def close_due(self, session_id: str) -> None:
-        """Close the open round of any tenant's session, which was due a moment ago; nothing if it is closed or gone."""
-        head = await self._records.store.load(session_id)
+    async def close_due(self, due: Due) -> None:
+        """Close the open round of any tenant's session if that deadline, which is over, is its own; else do nothing.
+
+        The store also names deadlines of rounds that are closed by now, and of saves that never came.
+        """
+        head = await self._records.store.load(due.session_id)
         if head is None:
-            self._waiting.wake(session_id, None)
+            self._waiting.wake(due.session_id, None)
             return
 
         async def attempt(book: Book) -> None:
-            settings = book.session.workers
-            if isinstance(settings, RoundSettings) and rounds.closes_at(settings, book.ledger) is not None:
+            settings, due_at = book.session.workers, book.stored and book.stored.due_at
+            if isinstance(settings, RoundSettings) and due_at == due.due_at:
                 await self._closing.close(book)
 
         with suppress(SessionNotFound):
-            await self._books.change(head.tenant, session_id, attempt)
+            await self._books.change(head.tenant, due.session_id, attempt)
 
 
 def _check_open(book: Book, number: int) -> None:

@@ -2,8 +2,11 @@
 
 import asyncio
 
+import pytest
 from httpx2 import Client
 
+from app import keeper
+from app.store.ledger import Due
 from tests.service.crew import GRADS, PARAMS, Crew
 from tests.service.gathered import created, service
 from tests.service.test_books import Shared
@@ -22,6 +25,25 @@ async def test_two_that_close_a_round_make_one_step() -> None:
         assert len((await one.get(f"{session}/history")).json()["history"]) == 1
         assert store._views.states  # and what waited is gone with the round
         assert (await store.ledger(session.rpartition("/")[2])).pieces == ()  # type: ignore[union-attr]
+
+
+class Remembering(Shared):
+    """A store that names the deadline of a save that never came, as one in Redis may."""
+
+    async def due(self) -> list[Due]:
+        return [due for real in await super().due() for due in (real._replace(due_at=1.0), real)]
+
+
+async def test_the_deadline_of_another_ledger_closes_no_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "LOOK_SECONDS", 0.005)
+    monkeypatch.setattr(keeper, "OTHERS_SECONDS", 0.01)
+    async with service(Remembering(100)) as client:
+        session = await created(client, hold_params=True, workers={"expected": 2, "quorum": 1, "grace_seconds": 60})
+        await client.put(f"{session}/params", json={"params": PARAMS})
+        await client.put(f"{session}/workers/a", json={})
+        await client.put(f"{session}/rounds/1/contributions/a", json={"epoch": 1, "grads": GRADS})
+        await asyncio.sleep(0.1)
+        assert (await client.get(f"{session}/rounds/1")).json()["state"] == "open"
 
 
 def test_a_round_closes_at_its_grace_although_nobody_sends(client: Client) -> None:

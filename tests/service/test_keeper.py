@@ -42,10 +42,10 @@ class Closed:
         self.came = asyncio.Event()
         self.keeper = Keeper(store, self.close, lambda _: is_near, lambda: self.here)
 
-    async def close(self, session_id: str) -> None:
+    async def close(self, due: Due) -> None:
         if self.fails:
             raise StoreUnavailable("away")
-        self.names.append(session_id)
+        self.names.append(due.session_id)
         self.came.set()
 
     async def look(self, seconds: float = 0.0, jump: float = 0.0) -> list[str]:
