@@ -95,7 +95,7 @@ class Contributing:
         decided = arrivals.look(*asked)
         if decided is None:
             once.check(book.head)
-            if gradients is None:
+            if gradients is None or not gradients.fit(session):
                 raise Unread(book)
             decided = arrivals.take(*asked, rejects=session.config.on_non_finite == "reject")
             parts = gradients.parts if decided.entry.fate is None else ()

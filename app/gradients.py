@@ -17,12 +17,18 @@ NO_MEMORY = np.empty(0, np.uint8)
 
 @dataclass(frozen=True)
 class Examined:
-    """Gradients that fit the session: dense, with their norm, or with the error of one that is not finite."""
+    """Gradients that fit a session: dense, with their norm, or with the error of one that is not finite."""
 
+    session: Session
     request: StepRequest
     norm: float | None
     not_finite: NonFinite | None
     parts: tuple[Part, ...] = ()
+
+    def fit(self, session: Session) -> bool:
+        """Return whether the gradients were examined with the settings and tensors that the session has."""
+        known = self.session
+        return known.config == session.config and known.layout.entries == session.layout.entries
 
     def of(self, push: Push) -> Push:
         """Return the push with what is known of its gradients."""
@@ -39,8 +45,8 @@ def examined(session: Session, state: State | None, packed: Packed, *, is_stored
     try:
         norm = examine(session.config, state, request.grads, grad_scale=request.grad_scale, rows=request.rows)
     except NonFinite as error:
-        return Examined(request, None, error)
-    return Examined(request, norm, None, _parts_of(packed.stored) if is_stored else ())
+        return Examined(session, request, None, error)
+    return Examined(session, request, norm, None, _parts_of(packed.stored) if is_stored else ())
 
 
 def _parts_of(stored: memoryview) -> tuple[Part, ...]:

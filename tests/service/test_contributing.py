@@ -5,8 +5,13 @@ from collections.abc import Iterator
 import pytest
 from httpx2 import Client
 
+from app.books import Book
+from app.closing import Closing
+from app.gradients import Examined
+from app.push import Packed
 from tests.service.calls import create, problem, serving, stepped
 from tests.service.crew import GRADS, PARAMS, Crew
+from tests.service.gathered import created, service
 
 
 @pytest.fixture
@@ -117,3 +122,23 @@ def test_writes_of_workers_are_made_on_the_named_state(client: Client) -> None:
     assert crew.push(1, "a", headers={"if-match": '"0-0"'}).status_code == 202
     problem(crew.close(1, if_match='"0-0"'), 412, "precondition_failed")
     assert crew.close(1, if_match=etag).headers["etag"] == client.get(crew.session).headers["etag"]
+
+
+async def test_settings_that_change_meanwhile_are_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings change after the gradients were checked, and before they are saved."""
+    examined = Closing.examined
+
+    async def examined_then_changed(self: Closing, book: Book, packed: Packed, *, is_stored: bool) -> Examined:
+        gradients = await examined(self, book, packed, is_stored=is_stored)
+        await client.patch(path, json={"hyperparameters": {"momentum": 0.9}})
+        return gradients
+
+    async with service() as client:
+        path = await created(client, optimizer="sgd", hold_params=True, workers={"expected": 2})
+        await client.put(f"{path}/params", json={"params": PARAMS})
+        await client.put(f"{path}/workers/a", json={})
+        monkeypatch.setattr(Closing, "examined", examined_then_changed)
+        rows = {"epoch": 1, "grads": {"w": {"rows": [0], "data": [1.0]}}}
+        refused = await client.put(f"{path}/rounds/1/contributions/a", json=rows)
+        assert "momentum" in problem(refused, 422, "tensor_mismatch")["detail"]
+        assert (await client.get(f"{path}/rounds/1")).json()["have"] == 0

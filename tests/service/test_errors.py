@@ -12,16 +12,7 @@ import numpy as np
 import pytest
 from httpx2 import Client
 
-from app.errors import (
-    ERRORS,
-    ContributionMismatch,
-    NoQuorum,
-    RoundClosed,
-    RoundOpen,
-    Stale,
-    StoreUnavailable,
-    WorkerFenced,
-)
+from app.errors import ERRORS, StoreUnavailable
 from app.main import create_app
 from app.settings import Settings
 from app.store.base import IncompatibleStore
@@ -29,6 +20,7 @@ from app.store.memory import MemoryStore
 from app.web import admission
 from tests import contract
 from tests.service.calls import SAFETENSORS, W, binary_step, create, path_of, problem, serving, step, stepped
+from tests.service.crew import Crew
 from tests.service.faults import BusyStore, DamagedStore, FailingStore, ForgedStore, SlowStore
 
 MARK = 123456.75
@@ -73,6 +65,11 @@ def on_session(
             return ask(client, session)
 
     return asked
+
+
+def with_crew(ask: Callable[[Crew], httpx2.Response]) -> Callable[[Path], httpx2.Response]:
+    """On a session whose workers `a` and `b` have joined, and one of which is a quorum."""
+    return with_client(lambda client: ask(Crew(client, "a", "b", quorum=1, grace_seconds=600)))
 
 
 def rate_limited(client: Client) -> httpx2.Response:
@@ -124,13 +121,15 @@ WAYS: dict[str, Callable[[Path], httpx2.Response]] = {
     ),
     "undo_unavailable": on_session(lambda c, s: c.post(f"{s}/undo", json={"step": 1})),
     "session_busy": on_session(lambda c, s: step(c, s, **MARKED), BusyStore),
-    "round_closed": lambda _: failing(RoundClosed("late", round=1, current_step=1, fate="dropped", reason="late")),
-    "round_open": lambda _: failing(RoundOpen("2 contributions wait", round=2)),
-    "no_quorum": lambda _: failing(NoQuorum("1 of 2", round=2, have=1, need=1)),
-    "worker_fenced": lambda _: failing(WorkerFenced("it has joined again", worker="a")),
-    "workers_only": with_client(lambda c: step(c, create(c, hold_params=True, workers={}), **MARKED)),
-    "stale": lambda _: failing(Stale("9 steps ago", current_step=9, staleness=9)),
-    "contribution_mismatch": lambda _: failing(ContributionMismatch("it has another one", worker="a", round=2)),
+    "round_closed": with_crew(lambda crew: (crew.push(1, "a"), crew.close(1), crew.push(1, "b", MARKED["grads"]))[-1]),
+    "round_open": with_crew(lambda crew: (crew.push(1, "a"), step(crew.client, crew.session, **MARKED))[-1]),
+    "no_quorum": with_crew(lambda crew: crew.close(1)),
+    "worker_fenced": with_crew(lambda crew: crew.push(1, "a", MARKED["grads"], epoch=7)),
+    "workers_only": with_crew(lambda crew: step(crew.client, crew.session, **MARKED)),
+    "stale": with_crew(
+        lambda crew: (crew.push(1, "a"), crew.close(1), crew.push(2, "b", MARKED["grads"], base_step=0))[-1]
+    ),
+    "contribution_mismatch": with_crew(lambda crew: (crew.push(1, "a"), crew.push(1, "a", MARKED["grads"]))[-1]),
     "precondition_failed": on_session(
         lambda c, s: c.post(f"{s}/steps", json=MARKED, headers={"if-match": '"1-0123456789ab"'})
     ),

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from httpx2 import Client
 
-from tests.service.calls import problem, serving
-from tests.service.crew import Crew
+from tests.service.calls import patched, problem, serving, stepped
+from tests.service.crew import GRADS, Crew
 
 
 @pytest.fixture
@@ -25,3 +25,35 @@ def test_a_join_with_a_key_has_one_epoch(client: Client) -> None:
     problem(client.delete(f"{crew.session}/workers/b?epoch=2"), 409, "worker_fenced")
     assert client.delete(f"{crew.session}/workers/b").status_code == 204
     assert [worker["worker"] for worker in client.get(f"{crew.session}/workers").json()["workers"]] == ["a"]
+
+
+def test_a_contribution_stays_when_its_worker_leaves(client: Client) -> None:
+    crew = Crew(client, "a", "b")
+    assert crew.push(1, "a").status_code == 202
+    client.delete(f"{crew.session}/workers/a")
+    assert crew.push(1, "a").headers["idempotent-replayed"] == "true"
+    problem(crew.push(1, "a", {"w": [0.0, 0.0, 0.0]}), 409, "worker_fenced")
+    crew.join("a")
+    problem(crew.push(1, "a", {"w": [0.0, 0.0, 0.0]}), 422, "contribution_mismatch")
+    assert crew.push(1, "b").status_code == 200
+    fates = [(entry["worker"], entry["fate"]) for entry in crew.round(1)["contributions"]]
+    assert fates == [("a", "applied"), ("b", "applied"), ("a", "dropped")]
+
+
+def test_workers_come_and_go_between_plain_steps(client: Client) -> None:
+    crew = Crew(client, "a", settings={"undo": 1})
+    crew.push(1, "a")
+    patched(client, crew.session, workers=None)
+    problem(crew.push(2, "a"), 409, "workers_only")
+    stepped(client, crew.session, grads=GRADS)
+    assert client.post(f"{crew.session}/undo", json={"step": 2}).status_code == 200
+    patched(client, crew.session, workers={"expected": 1})
+    assert crew.push(1, "a").headers["idempotent-replayed"] == "true"
+    problem(crew.push(3, "a"), 409, "step_conflict")
+    assert crew.push(2, "a").json()["step"] == 2
+    assert crew.fates(2) == {"a": "applied"}
+    patched(client, crew.session, workers={"mode": "async"})
+    problem(crew.push(3, "a"), 409, "workers_only")
+    patched(client, crew.session, workers={"mode": "rounds"})
+    assert crew.push(3, "a").json()["step"] == 3
+    assert crew.join("a") == 2
