@@ -129,6 +129,17 @@ def test_a_parameter_changed_by_a_worker_is_refused(client: Client) -> None:
     assert session.get().step == 1
 
 
+def test_a_worker_without_rounds_takes_steps_with_its_settings(client: Client) -> None:
+    session, params = client.sessions.create("adamw", hold_params=True, workers={"mode": "async"}), params_of("adamw")
+    optimizer = RemoteAdamW(params.items(), client=client, session=session.id, worker="gpu-0", lr=0.5)
+    for lr in (0.5, 0.25):
+        for param in params.values():
+            param.grad = torch.ones_like(param)
+        optimizer.param_groups[0]["lr"] = lr
+        optimizer.step()
+    assert [row.lr for row in session.history()] == [0.5, 0.25]
+
+
 def test_an_optimizer_of_a_worker_is_not_copied(client: Client) -> None:
     optimizer = RemoteAdamW(params_of("adamw").items(), client=client, session=shared(client, 1).id, worker="gpu-0")
     with pytest.raises(TypeError, match="cannot be copied"):
