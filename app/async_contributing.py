@@ -94,6 +94,9 @@ class AsyncContributing:
 
     async def _skipped(self, book: Book, push: Push, gradients: Examined) -> StepAnswer:
         """Skip the step of a contribution that is not finite, as a plain step is skipped. Its number stays free."""
+        past = book.session.skipped
+        if past is not None and past.body == gradients.request.once.request:
+            return await self._replayed(book, past, gradients.request)
         dropped = push.dropped("non_finite")
         entries = (dropped, *(drop.entry for drop in book.ledger.dropped))
         save = self._books.next_of(book, replace(book.ledger, dropped=()))
@@ -109,13 +112,17 @@ class AsyncContributing:
         assert turn is not None
         staleness = turn.step - 1 - (turn.step - 1 if push.base_step is None else push.base_step)
         if session.step == turn.step and session.applied is not None:
-            loaded = await self._records.with_state(book.head, session)
-            work = partial(step_change.replay, loaded, session.applied, request)
-            answer = await self._compute.run(work, loaded.state.memory.nbytes + request.nbytes)
+            answer = await self._replayed(book, session.applied, request)
         else:
             row = await self._books.row(session.id, turn.step)
             answer = StepAnswer(_kept(turn.step, row), {}, book.head.etag, replayed=True)
         return replace(answer, staleness=staleness)
+
+    async def _replayed(self, book: Book, past: KeptAnswer, request: StepRequest) -> StepAnswer:
+        """Return the answer of the session's last step, or of the one that was skipped since, again."""
+        loaded = await self._records.with_state(book.head, book.session)
+        work = partial(step_change.replay, loaded, past, request)
+        return await self._compute.run(work, loaded.state.memory.nbytes + request.nbytes)
 
     async def _applied_as(self, book: Book, push: Push) -> int | None:
         """Return the step that an older contribution of the worker became, if the history still has it."""

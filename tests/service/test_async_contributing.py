@@ -79,6 +79,9 @@ def test_a_contribution_that_is_not_finite_leaves_its_number_free(client: Client
         assert problem(answer, 422, "non_finite")["tensor"] == "w"
     else:
         assert (answer.status_code, answer.json()["skipped"], answer.json()["step"]) == (200, True, 0)
+        again = crew.step("a", 1, 0, {"w": [0.0, "NaN", 1.0]})
+        assert (again.content, again.headers["idempotent-replayed"]) == (answer.content, "true")
+        assert client.get(crew.session).json()["skipped_steps"] == 1
     assert crew.step("a", 1, 0).json()["step"] == 1
     dropped = [row.get("contributions") for row in client.get(f"{crew.session}/history").json()["history"]]
     assert sum(entry.get("reason") == "non_finite" for entries in dropped for entry in entries) == 1
