@@ -67,3 +67,8 @@ def _read_etags(header: str) -> frozenset[str]:
     if not ETAGS.fullmatch(header):
         raise MalformedHeader(f'If-Match is {header!r:.80}: it must be *, or ETags with commas between them: "1-0a1b…"')
     return frozenset(re.findall(ETAG, header))
+
+
+def is_known(etag: str, header: str) -> bool:
+    """Return whether `If-None-Match` has that ETag, or `*`. A proxy that compresses may have made it a weak one."""
+    return not {etag, "*"}.isdisjoint(tag.strip().removeprefix("W/") for tag in header.split(","))

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.errors import InvalidSession, UnsupportedMediaType
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, tensors_body
-from app.routes.once import headers_of, read_once
+from app.routes.once import headers_of, is_known, read_once
 from app.routes.query import StrictRoute
 from app.service import Has, Reader, Writer
 from app.session import Session
@@ -40,7 +40,9 @@ _NEEDS: Mapping[View, str] = {
     responses=schema.tensor_answers(
         "Params", "session_not_found", "not_acceptable", "session_busy", "invalid_session",
         "state_damaged",
-    ),
+        headers=schema.ETAG,
+    ) | {304: {"description": "Unchanged: `If-None-Match` has this ETag."}},
+    openapi_extra={"parameters": [schema.IF_NONE_MATCH]},
 )  # fmt: skip
 async def get_params(
     request: Request,
@@ -49,8 +51,13 @@ async def get_params(
     caller: Reader,
     view: Annotated[View | None, Query(description=_VIEWS)] = None,
 ) -> Response:
-    """All that the session holds; JSON, or safetensors by `Accept`."""
+    """All that the session holds; JSON, or safetensors by `Accept`, with the session's `ETag`."""
     codec = codec_accepted(request.headers.get("accept"), JSON)
+    if known := request.headers.get("if-none-match", ""):
+        head, session = await service.records.get(caller.tenant, session_id)
+        session.check_holds()
+        if is_known(head.etag, known):
+            return Response(status_code=304, headers={"ETag": head.etag})
     loaded = await service.records.load(caller.tenant, session_id)
     loaded.session.check_holds()
     if view is not None:
@@ -62,7 +69,7 @@ async def get_params(
         return codec.write_params(params)
 
     buffers = await service.compute.run(write, loaded.head.state_bytes + loaded.session.breadth)
-    return BuffersResponse(buffers, codec.media_type)
+    return BuffersResponse(buffers, codec.media_type, {"ETag": loaded.head.etag})
 
 
 @router.put(

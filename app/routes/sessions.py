@@ -9,7 +9,7 @@ from app.errors import MalformedQuery
 from app.listing import Filter
 from app.routes import openapi as schema
 from app.routes.documents import read_document, session_answer
-from app.routes.once import headers_of, read_once
+from app.routes.once import headers_of, is_known, read_once
 from app.routes.query import StrictRoute
 from app.routes.state_files import state_file
 from app.service import Has, Reader, Writer
@@ -101,7 +101,7 @@ async def list_sessions(
 async def get_session(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
     """Return the session with every effective setting, and each tensor that it has seen."""
     head, session = await service.records.get(caller.tenant, session_id)
-    if _is_known(head.etag, request.headers.get("if-none-match", "")):
+    if is_known(head.etag, request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers={"ETag": head.etag})
     return await session_answer(service, session, 200, {"ETag": head.etag})
 
@@ -213,8 +213,3 @@ def _filter(labels: list[str], optimizer: str | None) -> Filter:
     if optimizer is not None and optimizer not in OPTIMIZERS:
         raise MalformedQuery(f"query parameter optimizer is {optimizer!r:.80}; expected one of {', '.join(OPTIMIZERS)}")
     return Filter(labels, optimizer)
-
-
-def _is_known(etag: str, header: str) -> bool:
-    """Return whether `If-None-Match` has that ETag, or `*`. A proxy that compresses may have made it a weak one."""
-    return not {etag, "*"}.isdisjoint(tag.strip().removeprefix("W/") for tag in header.split(","))

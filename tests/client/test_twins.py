@@ -16,6 +16,7 @@ from optim_client import (
     AsyncSessions,
     AsyncWorker,
     Client,
+    NoQuorum,
     Session,
     Sessions,
     Worker,
@@ -34,6 +35,7 @@ from optim_client import (
 TWINS: list[tuple[Any, Any]] = [
     (Client, AsyncClient), (Sessions, AsyncSessions), (Session, AsyncSession), (Worker, AsyncWorker)
 ]  # fmt: skip
+SYNC = [sync for sync, _ in TWINS]
 VERBS = [
     (kind, name)
     for pair in TWINS
@@ -147,38 +149,50 @@ def test_a_docstring_has_arguments_result_errors_and_example(kind: Any, name: st
     assert example(member)
 
 
-ALONE = [(kind, name) for kind, name in VERBS if not re.search(r"\b(team|worker)\b", example(getattr(kind, name)))]
-"""The verbs whose example needs no other workers."""
-
-
 @pytest.fixture
 def values(tmp_path: Path) -> dict[str, Any]:
     """Return the names that examples use, besides `client`, `session` and `held`."""
     params = {"w": np.float32([1, 2]), "b": np.float32([0])}
-    return {"params": params, "grads": params, "path": tmp_path / "state", "Client": Client, "AsyncClient": AsyncClient}
+    return {
+        "params": params,
+        "grads": params,
+        "path": tmp_path / "state",
+        "Client": Client,
+        "AsyncClient": AsyncClient,
+        "NoQuorum": NoQuorum,
+    }
 
 
-@pytest.mark.parametrize(("kind", "name"), [verb for verb in ALONE if verb[0] in (Client, Sessions, Session)])
+@pytest.mark.parametrize(("kind", "name"), [verb for verb in VERBS if verb[0] in SYNC])
 def test_an_example_runs(kind: Any, name: str, values: dict[str, Any]) -> None:
     with Client("memory:") as client:
         session = client.sessions.create("adamw", undo=1)
         held = client.sessions.create("adamw", hold_params=True)
         session.step(values["params"], values["grads"])
-        held.put_params(values["params"])
-        exec(example(getattr(kind, name)), values | {"client": client, "session": session, "held": held})
+        team = client.sessions.create("adamw", hold_params=True, workers={})
+        for each in (held, team):
+            each.put_params(values["params"])
+        with team.worker("w") as worker:
+            worker.contribute(values["grads"])
+            names = values | {"client": client, "session": session, "held": held, "team": team, "worker": worker}
+            exec(example(getattr(kind, name)), names)
 
 
-@pytest.mark.parametrize(("kind", "name"), [verb for verb in ALONE if verb[0] not in (Client, Sessions, Session)])
+@pytest.mark.parametrize(("kind", "name"), [verb for verb in VERBS if verb[0] not in SYNC])
 async def test_an_async_example_runs(kind: Any, name: str, values: dict[str, Any]) -> None:
     async with AsyncClient("memory:") as client:
         session = await client.sessions.create("adamw", undo=1)
         held = await client.sessions.create("adamw", hold_params=True)
         await session.step(values["params"], values["grads"])
-        await held.put_params(values["params"])
-        names = values | {"client": client, "session": session, "held": held}
-        function = f"async def run({', '.join(names)}):\n{textwrap.indent(example(getattr(kind, name)), '    ')}"
-        exec(function, scope := dict[str, Any]())
-        await scope["run"](**names)
+        team = await client.sessions.create("adamw", hold_params=True, workers={})
+        for each in (held, team):
+            await each.put_params(values["params"])
+        async with team.worker("w") as worker:
+            await worker.contribute(values["grads"])
+            names = values | {"client": client, "session": session, "held": held, "team": team, "worker": worker}
+            function = f"async def run({', '.join(names)}):\n{textwrap.indent(example(getattr(kind, name)), '    ')}"
+            exec(function, scope := dict[str, Any]())
+            await scope["run"](**names)
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])

@@ -87,7 +87,7 @@ def test_a_round_that_becomes_a_step_is_one_call() -> None:
     assert (f"{push.method} {push.path}", push.headers["prefer"]) == (f"PUT /v1/sessions/s-1/{PUSH[4:]}", "wait=25")
     assert {"idempotency-key", "if-match"}.isdisjoint(push.headers)
     assert sent(push) == {"epoch": "3", "weight": "2.0", "loss": "0.5"}
-    assert one.contribution == Contribution("gpu-3", 42, "applied", epoch=3)
+    assert one.contribution == Contribution("gpu-3", 42, "applied", epoch=3, weight=2)
     assert (one.step, one.round, one._state.info.step, one._state.loss, one._state._etag) == (42, 43, 42, 0.5, '"e42"')
 
 
@@ -103,7 +103,7 @@ def test_an_open_round_is_waited_for_without_another_upload() -> None:
     open_round, applied = round_of(own(None), state="open"), round_of(own("applied"))
     params, requests = talk(one._contribute(G), PENDING, open_round, applied, told(42), held(w=G["w"]), told(42))
     assert asked(requests) == [PUSH, LOOK, LOOK, RENEWAL, DOWNLOAD, RENEWAL]
-    assert requests[1].query == {"wait": 25}
+    assert [each.query for each in requests[1:3]] == [{}, {"wait": 25}]
     assert params["w"].tolist() == [3, 4]
     assert one.contribution == Contribution("gpu-3", 42, "applied", epoch=3, weight=2, norm=5)
     assert one.step == 42
@@ -219,7 +219,7 @@ def test_an_asynchronous_answer_may_lack_what_others_have_stepped_over() -> None
 def test_an_older_asynchronous_contribution_says_the_step_that_it_became() -> None:
     one, again = worker("async"), error_of("step_conflict", current_step=44, applied_as_step=43)
     talk(one._contribute(G, step=7, base_step=40), again, told(44), held(), told(44))
-    assert one.contribution == Contribution("gpu-3", 43, "applied", epoch=3)
+    assert one.contribution == Contribution("gpu-3", 43, "applied", epoch=3, seq=7)
     with pytest.raises(StepConflict):
         talk(one._contribute(G), error_of("step_conflict", current_step=44))
 

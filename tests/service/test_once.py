@@ -329,3 +329,17 @@ def test_a_used_key_holds_no_more_memory_than_its_row() -> None:
         assert tracemalloc.get_traced_memory()[0] < len(used) * 1000
     finally:
         tracemalloc.stop()
+
+
+def test_unchanged_parameters_are_not_sent_again(client: Client) -> None:
+    held, other = create(client, hold_params=True), create(client)
+    stepped(client, held, params={"w": [1, 2]}, grads={"w": [1, 2]})
+    etag = client.get(f"{held}/params").headers["etag"]
+    assert etag == client.get(held).headers["etag"]
+    known = {"if-none-match": f'W/{etag}, "other"'}
+    again = client.get(f"{held}/params", headers=known)
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    stepped(client, held, grads={"w": [1, 2]})
+    assert client.get(f"{held}/params", headers=known).headers["etag"] != etag
+    refused = client.get(f"{other}/params", headers={"if-none-match": client.get(other).headers["etag"]})
+    problem(refused, 422, "invalid_session")

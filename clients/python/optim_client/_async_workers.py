@@ -239,6 +239,9 @@ class AsyncSessionWorkers(AsyncSessionSteps):
             TypeError: The number is no whole number. Nothing was sent.
 
         Example:
-            closed = await team.close_round(team.info.step + 1)
+            try:
+                closed = await team.close_round(2)
+            except NoQuorum as error:
+                print(error.need)
         """
         return await self._client._run(_worker_calls.close_round(self.id, number))

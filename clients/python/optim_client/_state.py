@@ -165,7 +165,7 @@ class SessionState:
         return self._tied(self._conditional(call))
 
     def _params(self, like: Tree | None, view: View | None) -> Call[Any]:
-        held = self._tied(_calls.params(self.id, view))
+        held = _calls.params(self.id, view)  # its ETag is of these, and not of what the client knows of the session
         return held if like is None else held.then(lambda params: rebuilt(like, params.get))
 
     def _rows(self, rows: Mapping[str, ArrayLike]) -> Call[Arrays]:

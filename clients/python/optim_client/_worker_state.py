@@ -12,6 +12,7 @@ Rule 3: gradients are never said to be of newer parameters than they are of.
 import logging
 import os
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any, SupportsFloat, TypeVar, Unpack
 
 import numpy as np
@@ -155,11 +156,11 @@ class WorkerState(WorkerPlace):
 
     def _contribute(self, grads: Tree, **options: Unpack[ContributionOptions]) -> Conversation[Any]:
         """Send a contribution until it has a fate; return the newest parameters in the structure of the gradients."""
-        parts, number, call = self._call(grads, **options)
+        parts, sent, call = self._call(grads, **options)
         try:
-            fate, applied = yield from (self._of_step if self._is_async else self._of_round)(number, call)
+            fate, applied = yield from (self._of_step if self._is_async else self._of_round)(sent, call)
         except (NonFinite, WorkerFenced) as refusal:
-            self._settle(self._dropped(number, REASONS[type(refusal)]))
+            self.contribution = _dropped(sent, REASONS[type(refusal)])
             raise
         self._settle(fate)
         if applied is None or not applied.answer.params:
@@ -169,76 +170,78 @@ class WorkerState(WorkerPlace):
         wide = widened(after, parts.floats) if self._state.info.wire_dtype else after
         return rebuilt(grads, lambda name, _: wide.get(name))
 
-    def _call(self, grads: Tree, **options: Unpack[ContributionOptions]) -> tuple[Parts, int, Call[Applied | None]]:
-        """Return the gradients, the number of their place, and the call. Raises `TypeError` and `ValueError`."""
-        beside: dict[str, Any] = {"epoch": self._present(), **options}
-        step = beside.pop("step", None)
+    def _call(
+        self, grads: Tree, **options: Unpack[ContributionOptions]
+    ) -> tuple[Parts, Contribution, Call[Applied | None]]:
+        """Return the gradients, the contribution without a fate, and its call. Raises `TypeError` and `ValueError`."""
+        numbers: dict[str, Any] = {"epoch": self._present(), **options}
+        step = numbers.pop("step", None)
         given = {name: grad for name, grad in flattened("grads", grads).items() if grad is not None}
         if not given:
             raise ValueError("contribute() has no gradient: grads is empty, or holds nothing but None")
         number = self.round if step is None else _arguments.whole("step", step)
-        parts = parts_of(given)
+        if self._is_async and numbers.get("base_step") is None:
+            numbers["base_step"] = self.step
+        beside, parts = Beside(**numbers), parts_of(given)
         parts = Parts(self._state._narrowed(parts.floats), parts.others)
+        sent = Contribution(
+            self.name, number, None, epoch=beside.epoch, weight=_arguments.number("weight", beside.weight)
+        )
         where = self._state.id, self.name, number
         if self._is_async:
-            beside["base_step"] = self.step if beside.get("base_step") is None else beside["base_step"]
-            return parts, number, _worker_calls.contribute_async(*where, parts, Beside(**beside))
+            sent = replace(sent, round=self.step + 1, seq=number)
+            return parts, sent, _worker_calls.contribute_async(*where, parts, beside)
         wait = 0 if self._may_skip and not _is_finite(parts) else self._wait
-        return parts, number, _worker_calls.contribute(*where, parts, Beside(**beside), wait)
+        return parts, sent, _worker_calls.contribute(*where, parts, beside, wait)
 
     @property
     def _may_skip(self) -> bool:
         """Return whether the service drops numbers that are not finite without an error."""
         return self._state.info.on_non_finite == "skip"
 
-    def _of_round(self, number: int, call: Call[Applied | None]) -> Conversation[Fate]:
+    def _of_round(self, sent: Contribution, call: Call[Applied | None]) -> Conversation[Fate]:
         """Contribute to a round; return the fate, and the step's answer if it came with that."""
         try:
             applied: Applied | None = yield call
         except (RoundClosed, Stale) as refusal:
-            return self._dropped(number, REASONS[type(refusal)]), None
+            return _dropped(sent, REASONS[type(refusal)]), None
         except ContributionMismatch:
-            yield from self._decided(number)
-            return self._dropped(number, KEPT), None
+            yield from self._decided(sent)
+            return _dropped(sent, KEPT), None
         if applied is not None and not self._may_skip:
-            return self._applied(number), applied
-        return (yield from self._decided(number)), applied
+            return replace(sent, fate="applied"), applied
+        return (yield from self._decided(sent)), applied
 
-    def _of_step(self, seq: int, call: Call[Applied | None]) -> Conversation[Fate]:
-        """The same in the asynchronous mode."""
+    def _of_step(self, sent: Contribution, call: Call[Applied | None]) -> Conversation[Fate]:
+        """Contribute a step; return the fate, and the answer unless others have stepped since."""
         try:
             applied: Applied | None = yield call
         except Stale:
-            return self._dropped(self.step + 1, "stale"), None
+            return _dropped(sent, REASONS[Stale]), None
         except StepConflict as conflict:
             if conflict.applied_as_step is None:
                 raise
-            return self._applied(conflict.applied_as_step), None
+            return replace(sent, fate="applied", round=conflict.applied_as_step), None
         except ContributionMismatch:
             self._sent += 1  # that number is taken
             raise
         self._sent += 1
         if applied is None:
-            return self._applied(self.step + 1), None
-        answer = applied.answer
-        fate, reason = ("dropped", "non_finite") if answer.skipped else ("applied", None)
-        known = Contribution(self.name, answer.step, fate, reason, self.epoch, seq=seq, staleness=applied.staleness)
-        return known, applied
+            return replace(sent, fate="applied"), None
+        if applied.answer.skipped:
+            return _dropped(sent, REASONS[NonFinite]), applied
+        return replace(sent, fate="applied", round=applied.answer.step, staleness=applied.staleness), applied
 
-    def _decided(self, number: int) -> Conversation[Contribution]:
+    def _decided(self, sent: Contribution) -> Conversation[Contribution]:
         """Wait until this worker's contribution to the round has a fate, also where the round stays open without it."""
+        wait = 0  # first: what was dropped at once ends no wait
         while True:
-            found = yield _worker_calls.read_round(self._state.id, number, self._wait)
+            found = yield _worker_calls.read_round(self._state.id, sent.round, wait)
+            wait = self._wait
             own = [each for each in found.contributions if each.worker == self.name]
             if found.state == "applied" or (own and all(each.fate for each in own)):
                 own.sort(key=lambda each: (each.applied, each.epoch == self.epoch))
-                return own[-1] if own else Contribution(self.name, number, None, epoch=self.epoch)
-
-    def _applied(self, number: int) -> Contribution:
-        return Contribution(self.name, number, "applied", epoch=self.epoch)
-
-    def _dropped(self, number: int, reason: str) -> Contribution:
-        return Contribution(self.name, number, "dropped", reason, epoch=self.epoch)
+                return own[-1] if own else sent
 
     def _settle(self, fate: Contribution) -> None:
         """Remember the fate of a contribution, and log that it was dropped."""
@@ -258,6 +261,10 @@ class WorkerState(WorkerPlace):
         self._held = {**self._held, **answer.params} if is_whole else {}
         self._etag = applied.etag if is_whole else None
         return with_indices({**self._held, **answer.params}, applied.rows)
+
+
+def _dropped(sent: Contribution, reason: str) -> Contribution:
+    return replace(sent, fate="dropped", reason=reason)
 
 
 def _is_finite(parts: Parts) -> bool:

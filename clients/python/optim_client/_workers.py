@@ -242,6 +242,9 @@ class SessionWorkers(SessionSteps):
             TypeError: The number is no whole number. Nothing was sent.
 
         Example:
-            closed = team.close_round(team.info.step + 1)
+            try:
+                closed = team.close_round(2)
+            except NoQuorum as error:
+                print(error.need)
         """
         return self._client._run(_worker_calls.close_round(self.id, number))
