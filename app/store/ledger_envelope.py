@@ -41,6 +41,6 @@ def peek(session_id: str, data: bytes | memoryview) -> Label:
 
 def _refuse(session_id: str, why: str) -> NoReturn:
     raise StateDamaged(
-        f"session {session_id}: the ledger of its workers {why}; restore the store from a backup, or download the "
-        f"session's state, which is whole, make a new session of it and delete this one"
+        f"session {session_id}: the ledger of its workers {why}; restore the store from a backup, or fork the session, "
+        f"whose state is whole, and delete this one"
     )

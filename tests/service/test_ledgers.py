@@ -10,11 +10,14 @@ from httpx2 import Client
 from app import ledgers
 from app.arrivals import take
 from app.ledger import Ledger
+from app.store import ledger_envelope
 from app.store.base import Save
+from app.store.ledger import Ledger as StoredLedger
 from app.store.ledger import LedgerSave
 from app.store.memory import MemoryStore
 from app.store.stamp import VersionConflict
 from tests.service.calls import SAFETENSORS, W, create, patched, problem, serving, step, stepped
+from tests.service.crew import PARAMS, Crew
 from tests.service.pushes import ROUNDS, joined, push_of
 
 WORKERS = {"expected": 3, "quorum": 2}
@@ -134,3 +137,27 @@ def test_a_ledger_is_due_when_its_round_closes(store: RacingStore) -> None:
     assert (second.ledger.version, second.ledger.due_at, second.previous) == (2, None, first.ledger)
     assert ledgers.read(second.ledger) == ledger
     assert ledgers.read(None) == Ledger()
+
+
+class DamagedStore(MemoryStore):
+    """A store whose ledgers cannot be read any more, once it is told so."""
+
+    is_damaged = False
+
+    async def ledger(self, session_id: str) -> StoredLedger | None:
+        if self.is_damaged:
+            ledger_envelope.decode(session_id, b"garbage")
+        return await super().ledger(session_id)
+
+
+def test_a_session_with_a_damaged_ledger_is_forked_and_deleted() -> None:
+    store = DamagedStore(10)
+    with serving(store) as client:
+        crew = Crew(client, "a")
+        store.is_damaged = True
+        refused = problem(crew.push(1, "a"), 500, "state_damaged")
+        assert "fork the session, whose state is whole, and delete this one" in refused["detail"]
+        fork = client.post(f"{crew.session}/fork", json={}).json()["id"]
+        assert client.get(f"/v1/sessions/{fork}/params").json()["params"] == PARAMS
+        assert client.delete(crew.session).status_code == 204
+        assert client.get(crew.session).status_code == 404

@@ -26,7 +26,7 @@ def test_a_ledgers_bytes_are_those_of_earlier_versions() -> None:
 
 
 def test_any_flipped_byte_of_a_ledger_is_refused() -> None:
-    way_out = "session 0198b3c5: the ledger of its workers .* make a new session of it and delete this one"
+    way_out = "session 0198b3c5: the ledger of its workers .* fork the session, whose state is whole"
     for at in range(len(GOLDEN)):
         with pytest.raises(StateDamaged, match=way_out):
             decode("0198b3c5", flipped(GOLDEN, at))
