@@ -133,9 +133,12 @@ class Books:
     ) -> Book:
         """Save the next ledger, also if the request is cancelled meanwhile; return the book with it.
 
-        Raises `VersionConflict` if somebody was quicker.
+        Raises `VersionConflict` if somebody was quicker, and `QuotaExceeded` if fresh parts may not wait.
         """
         save = self.next_of(book, ledger, parts, replaced)
+        if save.parts:
+            waiting = sum(piece.size for piece in ledger.pieces)
+            await self._records.quota.check_waiting(book.session.tenant, waiting)
         await finished(self._records.store.save_ledger(save))
         self._keep(save.ledger, ledger)
         self.counts.saved(book.ledger, ledger)

@@ -45,6 +45,19 @@ class Quota:
             await self._check(save.head.tenant, added, grown)
             yield
 
+    async def check_waiting(self, tenant: str, waiting: int) -> None:
+        """Raise `QuotaExceeded` if contributions of so many bytes may not wait in a session, beside the states."""
+        if not self._state_bytes:
+            return
+        _, nbytes = await self._kept(tenant)
+        if nbytes + waiting > self._state_bytes:
+            raise QuotaExceeded(
+                f"this tenant keeps {nbytes} bytes of state, {waiting} of contributions would wait in this session; "
+                f"together it may keep {self._state_bytes}: close the round (POST …/rounds/{{round}}/close), delete a "
+                "session, or raise OPTIM_MAX_STATE_BYTES",
+                limit=self._state_bytes,
+            )
+
     async def _check(self, tenant: str, added: bool, grown: int) -> None:
         count, nbytes = await self._kept(tenant)
         if added and self._sessions and count >= self._sessions:

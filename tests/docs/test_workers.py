@@ -1,12 +1,20 @@
-"""docs/workers.md: its lines of curl give what is printed, and its pictures are those that their script draws."""
+"""docs/workers.md: its lines of curl, tables and pictures are true."""
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
+from typing import get_args
 
+from app.entry import Reason
+from app.errors import ERRORS
+from app.routes.rounds import REFUSED
+from app.workers import MODES
 from docs.images.make_workers_pictures import pictures
-from tests.docs.blocks import ROOT, blocks, read, section
+from optim_engine.aggregate import Kind
+from optim_engine.fields import field_schema
+from tests.docs.blocks import ROOT, blocks, read, rows, section
 
 PAGE = read("docs/workers.md")
 TRY = section(PAGE, "Try it with curl")
@@ -26,3 +34,31 @@ def test_the_pictures_are_those_of_their_script() -> None:
     for name, picture in pictures().items():
         assert (ROOT / "docs" / "images" / name).read_text(encoding="utf-8") == picture
         assert f"](images/{name})" in PAGE
+
+
+def test_the_settings_have_a_row_each_with_their_defaults() -> None:
+    table = {row[0].strip("`"): row[1] for row in rows(section(PAGE, "Settings"))}
+    settings = {mode: field_schema(kind)["properties"] for mode, kind in MODES.items()}
+    beside = {"mode", "max_norm", "trim"}
+    assert table.keys() | beside == beside.union(*settings.values())
+    assert table["max_staleness"] == " in `async` ".join(
+        f"{settings[mode]['max_staleness']['default']}{',' * (mode == 'rounds')}" for mode in MODES
+    )
+    for fields in settings.values():
+        for name in fields.keys() - beside - {"max_staleness"}:
+            assert table[name].strip("`") == str(fields[name]["default"]).removesuffix(".0")
+
+
+def test_the_fates_and_aggregates_are_those_that_there_are() -> None:
+    fates = [(row[0].strip("`"), row[1].strip("`")) for row in rows(section(PAGE, "Fates"))]
+    assert fates == [("applied", ""), *(("dropped", reason) for reason in get_args(Reason))]
+    assert [row[0].strip("`") for row in rows(section(PAGE, "Aggregates"))] == list(get_args(Kind))
+
+
+def test_every_refusal_of_workers_has_its_way_out() -> None:
+    named = set(
+        re.findall(r"`([a-z_]+)`", "".join(row[0] for row in rows(section(PAGE, "What to do after each answer"))))
+    )
+    of_workers = {code for code in REFUSED if ERRORS[code].status == 409} - {"session_busy"}
+    assert named <= ERRORS.keys()
+    assert named >= of_workers | {"contribution_mismatch", "non_finite", "tensor_mismatch", "quota_exceeded"}

@@ -17,6 +17,7 @@ from app.store.base import Head, Save, Saving
 from app.store.memory import MemoryStore
 from app.store.piece import PIECE_BYTES
 from tests.service.calls import SAFETENSORS, W, binary_step, create, problem, serving, step, stepped
+from tests.service.crew import Crew
 
 SGD: dict[str, Any] = {"optimizer": "sgd"}
 BYTES_OF_W = 64 + 8
@@ -147,3 +148,14 @@ def test_what_a_refused_step_has_written_already_is_discarded() -> None:
         large = {"w": np.ones(2 * PIECE_BYTES // 4, np.float32)}
         problem(binary_step(client, session, large, large), 403, "quota_exceeded")
     assert (store.lent, store.left, store.saved) == (1, 1, 0)
+
+
+def test_contributions_that_wait_count_beside_the_states(store_url: str) -> None:
+    with serving(store=store_url, max_state_bytes=600) as client:
+        crew = Crew(client, "a", "b", "c", quorum=3)
+        taken = [crew.push(1, name).status_code for name in ("a", "b")]
+        assert taken == [202, 202]
+        refused = problem(crew.push(1, "c"), 403, "quota_exceeded")
+        assert refused["limit"] == 600
+        assert "OPTIM_MAX_STATE_BYTES" in refused["detail"]
+        assert crew.round(1)["have"] == 2
