@@ -16,11 +16,11 @@ from app.gradients import Examined
 from app.once import Once
 from app.push import Packed, Push
 from app.records import Records
-from app.replay import mismatch
 from app.round_rows import RoundRow
 from app.session import Session
 from app.step import Collected, KeptAnswer, StepAnswer, StepRequest
 from app.stepping import Stepping
+from app.store.ledger import LedgerSave
 from optim_engine.rates import learning_rates
 
 FAR_BACK = 10_000
@@ -46,19 +46,16 @@ class AsyncContributing:
         once = upload.request.once
         push = Push(worker, upload.epoch, packed.digest, upload.weight, upload.request.loss, upload.base_step, seq)
 
-        async def informed(known: Once) -> StepAnswer:
-            nonlocal gradients, push
-            if known.known is not None and known.known.request != once.request:
-                raise mismatch(once, known.known)
-            while True:
-                attempt = partial(self._push, push=push, gradients=gradients, once=once)
-                try:
-                    return await self._books.change(tenant, session_id, attempt)
-                except Unread as unread:
-                    gradients = await self._closing.examined(unread.book, packed, is_stored=False)
-                    push = gradients.of(push)
+        async def attempt(book: Book) -> StepAnswer:
+            return await self._push(book, push=push, gradients=gradients, once=once)
 
-        return await self._records.informed(session_id, once, informed)
+        while True:
+            try:
+                change = partial(self._books.change, tenant, session_id, attempt)
+                return await self._books.keyed(session_id, once, change)
+            except Unread as unread:
+                gradients = await self._closing.examined(unread.book, packed, is_stored=False)
+                push = gradients.of(push)
 
     async def _push(self, book: Book, *, push: Push, gradients: Examined | None, once: Once) -> StepAnswer:
         settings, session = book.asynchronous, book.session
@@ -85,12 +82,21 @@ class AsyncContributing:
         session = book.session
         applied = async_arrivals.apply(book.asynchronous, book.ledger, session.step, push, book.now)
         overrides = None if applied.lr_divisor == 1.0 else _divided(session, applied.lr_divisor)
-        collected = Collected(round_rows.written(applied.entries), (), self._books.next_of(book, applied.ledger))
+        save = self._books.next_of(book, applied.ledger)
+        collected = Collected(round_rows.written(applied.entries), (), save, partial(self._renewed, book, push))
         loaded = await self._records.with_state(book.head, session)
         request = replace(gradients.request, collected=collected, overrides=overrides)
         answer = await self._stepping.apply(loaded, request)
         self._books.counts.applied()
         return replace(answer, staleness=applied.staleness)
+
+    async def _renewed(self, book: Book, push: Push) -> LedgerSave | None:
+        """Return what the step makes of the ledger that the store has by now, if it still is the next one."""
+        now = await self._books.same(book)
+        if now is None or now.ledger.workers.get(push.worker) != book.ledger.workers.get(push.worker):
+            return None
+        applied = async_arrivals.apply(now.asynchronous, now.ledger, now.session.step, push, book.now)
+        return self._books.next_of(now, applied.ledger)
 
     async def _skipped(self, book: Book, push: Push, gradients: Examined) -> StepAnswer:
         """Skip the step of a contribution that is not finite, as a plain step is skipped. Its number stays free."""
@@ -101,7 +107,7 @@ class AsyncContributing:
         entries = (dropped, *(drop.entry for drop in book.ledger.dropped))
         save = self._books.next_of(book, replace(book.ledger, dropped=()))
         loaded = await self._records.with_state(book.head, book.session)
-        collected = Collected(round_rows.written(entries), (), save)
+        collected = Collected(round_rows.written(entries), (), save, nothing_else)
         answer = await self._stepping.apply(loaded, replace(gradients.request, collected=collected))
         self._books.counts.dropped(dropped.reason)
         return answer
@@ -131,6 +137,10 @@ class AsyncContributing:
             return None
         rows = await self._records.store.latest(book.session.id, FAR_BACK)
         return round_rows.step_of(rows, push.worker, push.seq)
+
+
+async def nothing_else() -> None:
+    """Return nothing: the step is to be computed anew."""
 
 
 def _divided(session: Session, divisor: float) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from app import ledgers, round_rows, rounds
 from app.compute import Compute
 from app.errors import SessionBusy, WorkersOnly
 from app.ledger import Ledger
+from app.once import Once
 from app.records import Records
+from app.replay import mismatch
 from app.round_counts import RoundCounts
 from app.round_rows import RoundRow
 from app.session import Session
@@ -113,6 +115,13 @@ class Books:
         head = await self._records.store.load(session_id)
         return None if head is None else (await self._records.read(head)).step + 1
 
+    async def same(self, book: Book) -> Book | None:
+        """Return the book as it is now, if only workers or their leases have changed in it."""
+        now = await self.read(book.session.tenant, book.session.id)
+        is_same = now.head.stamp == book.head.stamp
+        is_same &= (now.ledger.waiting, now.ledger.dropped) == (book.ledger.waiting, book.ledger.dropped)
+        return now if is_same else None
+
     def _ledger_of(self, stored: StoredLedger | None) -> Ledger:
         """Return the ledger as a value. The last ones are kept as read."""
         if stored is None:
@@ -149,6 +158,16 @@ class Books:
     ) -> LedgerSave:
         """Return the save of the next ledger."""
         return ledgers.next_of(book.session.id, book.stored, ledger, book.session.workers, parts, replaced)
+
+    async def keyed(self, session_id: str, once: Once, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what `attempt` returns. Raises `IdempotencyMismatch` if the key is known to be another request's."""
+
+        async def informed(known: Once) -> T:
+            if known.known is not None and known.known.request != once.request:
+                raise mismatch(once, known.known)
+            return await attempt()
+
+        return await self._records.informed(session_id, once, informed)
 
     async def change(self, tenant: str, session_id: str, attempt: Callable[[Book], Awaitable[T]]) -> T:
         """Return what `attempt` makes of the book, while nothing else in this process changes the session.

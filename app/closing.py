@@ -22,6 +22,7 @@ from app.session import Session
 from app.step import Collected, StepAnswer, StepRequest
 from app.stepping import Stepping
 from app.store.base import Head
+from app.store.ledger import LedgerSave
 from app.waiting import Waiting
 from optim_engine import NonFinite as EngineNonFinite
 from optim_engine import held_params
@@ -58,12 +59,14 @@ class Closing:
         """
         closing = rounds.close(book.rounds, book.ledger, book.session.step)
         loaded = await self._records.with_state(book.head, book.session)
-        request = replace(
-            await self._aggregated(book, closing, once or Once(f"round {closing.round}")),
-            collected=Collected(
-                round_rows.written(closing.entries), closing.warnings, self._books.next_of(book, closing.ledger)
-            ),
+        collected = Collected(
+            round_rows.written(closing.entries),
+            closing.warnings,
+            self._books.next_of(book, closing.ledger),
+            partial(self._renewed, book),
         )
+        request = await self._aggregated(book, closing, once or Once(f"round {closing.round}"))
+        request = replace(request, collected=collected)
         try:
             await self._stepping.apply(loaded, request)
         except (NonFinite, EngineNonFinite) as error:
@@ -75,6 +78,13 @@ class Closing:
         self._books.counts.closed(book.rounds, book.ledger, book.now, asked=once is not None)
         self._waiting.wake(book.session.id, closing.round + 1)
         return await self._records.get(book.session.tenant, book.session.id)
+
+    async def _renewed(self, book: Book) -> LedgerSave | None:
+        """Return what the close makes of the ledger that the store has by now, if it has the same contributions."""
+        now = await self._books.same(book)
+        if now is None:
+            return None
+        return self._books.next_of(now, rounds.close(now.rounds, now.ledger, now.session.step).ledger)
 
     async def _aggregated(self, book: Book, closing: rounds.Closing, once: Once) -> StepRequest:
         """Return the step of the round's contributions."""

@@ -75,11 +75,16 @@ class Contributing:
         Raises what `arrivals` does, `TensorMismatch`, and `QuotaExceeded`.
         """
         upload, gradients = packed.upload, None
+        once = upload.request.once
         push = Push(worker, upload.epoch, packed.digest, upload.weight, upload.request.loss, upload.base_step)
+
+        async def attempt(book: Book) -> Pushed:
+            return await self._push(book, number=number, push=push, once=once, gradients=gradients)
+
         while True:
-            attempt = partial(self._push, number=number, push=push, once=upload.request.once, gradients=gradients)
             try:
-                pushed = await self._books.change(tenant, session_id, attempt)
+                change = partial(self._books.change, tenant, session_id, attempt)
+                pushed = await self._books.keyed(session_id, once, change)
             except Unread as unread:
                 gradients = await self._closing.examined(unread.book, packed, is_stored=True)
                 push = gradients.of(push)

@@ -9,7 +9,8 @@ from app.push import Packed, Push
 from app.session import Session
 from app.step import StepRequest
 from app.store.base import new_token
-from app.store.piece import Part, Piece, checksum_of, cut
+from app.store.piece import Part
+from app.stored_gradients import parts_of
 from optim_engine import NonFinite, State, examine
 
 NO_MEMORY = np.empty(0, np.uint8)
@@ -46,11 +47,4 @@ def examined(session: Session, state: State | None, packed: Packed, *, is_stored
         norm = examine(session.config, state, request.grads, grad_scale=request.grad_scale, rows=request.rows)
     except NonFinite as error:
         return Examined(session, request, None, error)
-    return Examined(session, request, norm, None, _parts_of(packed.stored) if is_stored else ())
-
-
-def _parts_of(stored: memoryview) -> tuple[Part, ...]:
-    token = new_token()
-    return tuple(
-        (Piece(f"round-{token}-{i}", len(data), checksum_of(data)), data) for i, data in enumerate(cut(stored))
-    )
+    return Examined(session, request, norm, None, parts_of(packed.stored, new_token()) if is_stored else ())

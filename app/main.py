@@ -184,7 +184,7 @@ def _of_workers(
     closing = Closing(records, stepping, compute, books, waiting)
     rounds = RoundCalls(records, books, closing, waiting)
     return {
-        "members": Members(records, books),
+        "members": Members(books),
         "contributing": Contributing(books, closing, waiting),
         "rounds": rounds,
         "async_contributing": AsyncContributing(records, books, closing, stepping, compute),

@@ -1,14 +1,12 @@
 """The verbs about a session's workers: join, renew a lease, leave, list. `roster` decides. Knows no HTTP."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from app import roster, round_views
 from app.books import Book, Books
 from app.once import Once
-from app.records import Records
-from app.replay import mismatch
 from app.store.keys import key_digest
 
 Document = dict[str, Any]
@@ -26,8 +24,7 @@ class Noted:
 class Members:
     """The roster of a session's workers. A session of another tenant than `tenant` is not found."""
 
-    def __init__(self, records: Records, books: Books) -> None:
-        self._records = records
+    def __init__(self, books: Books) -> None:
         self._books = books
 
     async def join(self, tenant: str, session_id: str, worker: str, epoch: int | None, once: Once) -> Noted:
@@ -44,7 +41,7 @@ class Members:
                 await self._books.save(book, joined.ledger)
             return Noted(round_views.joined(book.session, joined.worker), book.head.etag, joined.repeated)
 
-        return await self._noted(tenant, session_id, once, attempt)
+        return await self._books.keyed(session_id, once, partial(self._books.change, tenant, session_id, attempt))
 
     async def leave(self, tenant: str, session_id: str, worker: str, epoch: int | None, once: Once) -> Noted:
         """Let a worker leave; with an epoch, only if it is the worker's. Raises `WorkerFenced`."""
@@ -56,20 +53,9 @@ class Members:
                 await self._books.save(book, left)
             return Noted({}, book.head.etag)
 
-        return await self._noted(tenant, session_id, once, attempt)
+        return await self._books.keyed(session_id, once, partial(self._books.change, tenant, session_id, attempt))
 
     async def workers(self, tenant: str, session_id: str) -> Document:
         """Return the workers that have joined and not left."""
-        return round_views.roster((await self._books.read(tenant, session_id)).ledger)
-
-    async def _noted(
-        self, tenant: str, session_id: str, once: Once, attempt: Callable[[Book], Awaitable[Noted]]
-    ) -> Noted:
-        """Change the ledger once. A key that the session knows is that of another request."""
-
-        async def informed(known: Once) -> Noted:
-            if known.known is not None:
-                raise mismatch(once, known.known)
-            return await self._books.change(tenant, session_id, attempt)
-
-        return await self._records.informed(session_id, once, informed)
+        book = await self._books.read(tenant, session_id)
+        return round_views.roster(book.ledger, book.now)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from app import round_views, rounds
+from app import ledgers, round_views, rounds
 from app.books import Book, Books
 from app.closing import Closing
 from app.errors import RoundClosed, SessionNotFound, StepConflict
@@ -13,6 +13,7 @@ from app.members import Noted
 from app.once import Once
 from app.records import Records
 from app.replay import is_repeated
+from app.session import Session
 from app.store.ledger import Due
 from app.waiting import Waiting
 from app.workers import RoundSettings
@@ -45,6 +46,13 @@ class RoundCalls:
         _check_open(book, number)
         state = rounds.progress(book.rounds, book.ledger, book.session.step)
         return round_views.opened(state, book.ledger)
+
+    async def standing(self, session: Session) -> Document | None:
+        """Return where the open round of a session stands, and how many workers it has; `None` without workers."""
+        if session.workers is None:
+            return None
+        ledger = ledgers.read(await self._records.store.ledger(session.id))
+        return round_views.standing(session, ledger)
 
     async def close(self, tenant: str, session_id: str, number: int, once: Once) -> Noted:
         """Close a round with those who are in. Raises `NoQuorum`, `RoundClosed` and `StepConflict`."""

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-from app import plain
+from app import plain, rounds
 from app.entry import Entry
 from app.ledger import Ledger, Worker
 from app.round_rows import RoundRow
 from app.rounds import Progress
 from app.session import Session
+from app.workers import RoundSettings
 
 OPEN, APPLIED = "open", "applied"
 
@@ -27,17 +28,18 @@ def joined(session: Session, worker: Worker) -> Document:
     }
 
 
-def roster(ledger: Ledger) -> Document:
+def roster(ledger: Ledger, now: float) -> Document:
     """Return all workers, in the order of their names."""
-    return {"workers": [_worker(ledger.workers[name]) for name in sorted(ledger.workers)]}
+    return {"workers": [_worker(ledger.workers[name], now) for name in sorted(ledger.workers)]}
 
 
-def _worker(worker: Worker) -> Document:
+def _worker(worker: Worker, now: float) -> Document:
     last = worker.last
     return {
         "worker": worker.name,
         "epoch": worker.epoch,
         "lease_expires_at": plain.instant(worker.expires_at),
+        "expired": worker.expires_at <= now,
         "last_round": last.round if last else None,
         "last_contribution_at": plain.instant(last.at) if last else None,
         "lateness_seconds": last.lateness if last else None,
@@ -53,6 +55,16 @@ def progress(state: Progress) -> Document:
         "need": state.need,
         "closes_at": plain.instant(state.closes_at),
     }
+
+
+def standing(session: Session, ledger: Ledger) -> Document:
+    """Return the open round as a session has it. Without rounds, it is the next step."""
+    settings = session.workers
+    beside: Document = {"have": 0, "need": 0, "closes_at": None}
+    if isinstance(settings, RoundSettings) and (not ledger.waiting or ledger.round == session.step + 1):
+        found = progress(rounds.progress(settings, ledger, session.step))
+        beside = {name: found[name] for name in beside}
+    return {"round": session.step + 1, **beside, "workers": len(ledger.workers)}
 
 
 def opened(state: Progress, ledger: Ledger) -> Document:

@@ -3,10 +3,10 @@
 Knows no session, no store, no wire format and no HTTP.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
@@ -20,14 +20,22 @@ def nbytes_of(arrays: Arrays) -> int:
     return sum([array.nbytes for array in arrays.values()]) if arrays else 0
 
 
+Renewed: TypeAlias = Callable[[], Awaitable[LedgerSave | None]]
+
+
 @dataclass(frozen=True, slots=True)
 class Collected:
     """The parts of a save that a step made of contributions adds: their entries in its row of the history, the warnings
-    of its answer, and the change of the ledger."""
+    of its answer, and the change of the ledger.
+
+    `renewed` is called if the store holds another ledger by then. It returns the change of that one, if it concerns the
+    step in nothing, such as the renewal of a lease.
+    """
 
     entries: Sequence[Mapping[str, Any]]
     warnings: Sequence[str]
     ledger: LedgerSave
+    renewed: Renewed
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 One path: load, from memory or the store → look for an earlier answer → compute → save.
 """
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -19,9 +21,10 @@ from app.records import Records
 from app.replay import earlier_answer, may_be_repeated
 from app.room import Room
 from app.session import Loaded
-from app.step import KeptAnswer, StepAnswer, StepRequest
+from app.step import Collected, KeptAnswer, StepAnswer, StepRequest
 from app.store.base import KeyUsed, Saving, new_token
 from app.store.piece import PIECE_BYTES
+from app.store.stamp import VersionConflict
 from app.turns import Turns, finished, retried
 from optim_engine import EngineError, is_refused_early
 
@@ -29,6 +32,9 @@ T = TypeVar("T")
 
 LOOKED_AT = 8
 """Bytes whose numbers are checked in the time in which the engine updates one."""
+
+TRIES, PAUSE_SECONDS = 32, 0.005
+"""The attempts at saving a step whose ledger others save too, and the unit of the pauses between them."""
 
 LARGE = 4 * PIECE_BYTES
 """Bytes of a step's arrays and state from which on a step is large: a look into the store then costs little compared
@@ -77,7 +83,7 @@ class Stepping:
     async def apply(self, old: Loaded, request: StepRequest) -> StepAnswer:
         """Take the step that contributions make of the session as it was loaded, in the turn of the caller.
 
-        Raises `VersionConflict` if the session or its ledger is another one by now.
+        Raises `VersionConflict` if the session is another one by now, or its ledger in what concerns the step.
         """
         return await self._take(old, request)
 
@@ -156,8 +162,8 @@ class Stepping:
                 work = self._work_of(old, request, nbytes, saving, in_place=in_place)
                 computed = self._compute.run_apart(work)  # it runs while a task is made
                 if in_place and store.keeps_views:  # there is no other copy: finish the step even if it is cancelled
-                    return await finished(_within(lent.pop_all(), self._saved(computed, saving)))
-                return await self._saved(computed, saving)
+                    return await finished(_within(lent.pop_all(), self._saved(computed, saving, request)))
+                return await self._saved(computed, saving, request)
 
     async def _may_write_over_all(self, old: Loaded, request: StepRequest) -> bool:
         """Return whether nothing can refuse the step any more once it writes over the only copy of the state."""
@@ -170,7 +176,7 @@ class Stepping:
         self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None = None
     ) -> StepAnswer:
         work = self._work_of(old, request, nbytes, saving)
-        return await self._saved(self._compute.run(work, _work(old, request)), saving)
+        return await self._saved(self._compute.run(work, _work(old, request)), saving, request)
 
     def _work_of(
         self, old: Loaded, request: StepRequest, nbytes: int, saving: Saving | None, *, in_place: bool = False
@@ -178,10 +184,34 @@ class Stepping:
         machine = self._compute.machine(nbytes, old.session.config)
         return partial(step_change.step, old, request, machine, self._room, saving, in_place)
 
-    async def _saved(self, computed: Awaitable[tuple[Change, StepAnswer]], saving: Saving | None) -> StepAnswer:
+    async def _saved(
+        self, computed: Awaitable[tuple[Change, StepAnswer]], saving: Saving | None, request: StepRequest
+    ) -> StepAnswer:
         change, answer = await computed
-        await self._records.save(change, saving)
+        await _save(self._records, change, saving, request.collected)
         return answer
+
+
+async def _save(records: Records, change: Change, saving: Saving | None, collected: Collected | None) -> None:
+    try:
+        await records.save(change, saving)
+    except VersionConflict as conflict:
+        if collected is None or isinstance(conflict, KeyUsed):
+            raise
+        await _save_again(records, change, collected)
+
+
+async def _save_again(records: Records, change: Change, collected: Collected) -> None:
+    """Save a step beside whose ledger others have saved theirs, for as long as that does not concern it."""
+    for i in range(TRIES):
+        ledger = await collected.renewed()
+        if ledger is None:
+            break
+        with suppress(VersionConflict):
+            await records.save(replace(change, save=replace(change.save, ledger=ledger)))
+            return
+        await asyncio.sleep(random.uniform(0, PAUSE_SECONDS * (1 + i)))
+    raise VersionConflict(f"session {change.session.id}: it or its contributions have changed")
 
 
 async def _within(lent: ExitStack, taken: Awaitable[T]) -> T:

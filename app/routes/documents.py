@@ -36,6 +36,8 @@ async def read_document(request: Request, service: Service, tenant: str, read: C
 
 
 async def session_answer(service: Service, session: Session, status: int, headers: dict[str, str]) -> Response:
-    """Return the session as an answer."""
-    text = await service.compute.run(lambda: orjson.dumps(view(session)), session.breadth)
+    """Return the session as an answer; one with workers has its open round as it is now."""
+    standing = await service.rounds.standing(session)
+    beside = {} if standing is None else {"round": standing}
+    text = await service.compute.run(lambda: orjson.dumps(view(session) | beside), session.breadth)
     return Response(text, status, headers, "application/json")

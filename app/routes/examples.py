@@ -74,7 +74,7 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     "WorkerList": {
         "workers": [
             {
-                **_LEASE, "last_round": 41, "last_contribution_at": "2026-11-20T12:05:31.250Z",
+                **_LEASE, "expired": False, "last_round": 41, "last_contribution_at": "2026-11-20T12:05:31.250Z",
                 "lateness_seconds": 0.4,
             }
         ]

@@ -59,6 +59,7 @@ WRITES = ("malformed_header", "precondition_failed", "idempotency_mismatch")
 """The codes that every write may be refused with."""
 REPLAYED = {"Idempotent-Replayed": "`true` where the request had been answered before."}
 ETAG = {"ETag": "Changes with every change of the session."}
+UNCHANGED: dict[int | str, Document] = {304: {"description": "Unchanged: `If-None-Match` has this ETag."}}
 WRITTEN = REPLAYED | ETAG
 """The headers of a write's answer."""
 PREFERENCE_APPLIED = {"Preference-Applied": "`return=minimal` where the answer has no parameters because of it."}

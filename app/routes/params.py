@@ -41,7 +41,7 @@ _NEEDS: Mapping[View, str] = {
         "Params", "session_not_found", "not_acceptable", "session_busy", "invalid_session",
         "state_damaged",
         headers=schema.ETAG,
-    ) | {304: {"description": "Unchanged: `If-None-Match` has this ETag."}},
+    ) | schema.UNCHANGED,
     openapi_extra={"parameters": [schema.IF_NONE_MATCH]},
 )  # fmt: skip
 async def get_params(

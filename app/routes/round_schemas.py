@@ -1,6 +1,6 @@
 """The schemas of workers, contributions and rounds."""
 
-from app.routes.schema_words import TEXT, WHOLE, Document, list_of, object_of, ref
+from app.routes.schema_words import FLAG, TEXT, WHOLE, Document, list_of, object_of, ref
 
 INSTANT: Document = {"type": ["string", "null"]}
 _WEIGHT: Document = {
@@ -67,6 +67,11 @@ def rounds(step: Document, answer: Document) -> dict[str, Document]:
             }
         ),
         "Fate": object_of(_FATE, required=["worker", "epoch", "weight", "fate"]),
+        "Standing": object_of(
+            {name: row for name, row in _PROGRESS.items() if name != "state"}
+            | {"workers": {**WHOLE, "description": "Those who have joined and not left."}}
+        )
+        | {"description": "The open round of a session with workers. Its changes leave the `ETag` as it is."},
         "Told": object_of({"round": WHOLE, "fate": {"enum": ["applied", "dropped"]}, "step": WHOLE}),
         "Worker": object_of({**_WORKER, "round": WHOLE, "step": WHOLE, "digest": TEXT}),
         "WorkerList": object_of({"workers": list_of(object_of({**_WORKER, **_last()}))}),
@@ -74,9 +79,10 @@ def rounds(step: Document, answer: Document) -> dict[str, Document]:
 
 
 def _last() -> Document:
-    """Return what is known of a worker's last contribution."""
+    """Return what is known of a worker's lease and of its last contribution."""
     lateness = "Seconds from the first contribution of its last round to its own."
     return {
+        "expired": {**FLAG, "description": "The lease has ended. The worker may still contribute."},
         "last_round": {"type": ["integer", "null"]},
         "last_contribution_at": INSTANT,
         "lateness_seconds": {"type": ["number", "null"], "description": lateness},

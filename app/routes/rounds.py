@@ -1,16 +1,22 @@
 """The rounds of a session: contributions, what became of them, and closing by hand."""
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Annotated, Any
 
+import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from app.auth import Caller
 from app.contributing import Pushed
 from app.errors import MalformedBody, RouteNotFound
+from app.expansion import expanded_nbytes
+from app.once import Once
+from app.push import Packed
 from app.routes import openapi as schema
-from app.routes.bodies import BuffersResponse, tensors_body
+from app.routes.bodies import BuffersResponse, expansion_room, tensors_body
 from app.routes.once import headers_of, read_once
 from app.routes.prefer import LONGEST_WAIT, applied, prefers_minimal, wait_seconds
 from app.routes.query import StrictRoute
@@ -18,8 +24,10 @@ from app.routes.waits import while_connected
 from app.service import Has, Reader, Service, Writer
 from app.step import nbytes_of
 from app.wire.codec import Codec
-from app.wire.codecs import codec_accepted, codec_of
+from app.wire.codecs import JSON, codec_accepted, codec_of
 from app.wire.contributions import read_contribution
+from optim_engine import Layout
+from optim_engine.arrays import Array
 from optim_engine.fields import LARGEST_INTEGER
 
 router = APIRouter(tags=["rounds"], route_class=StrictRoute)
@@ -61,12 +69,39 @@ async def _push(
     request: Request, service: Service, caller: Caller, session_id: str, number: int, worker: str
 ) -> Pushed:
     """Take the contribution in the body, whose memory is free afterwards."""
-    (codec, _), conditions = _codecs(request), read_once(request)
+    conditions = read_once(request)
+    async with _packed(request, service, caller, session_id, conditions) as packed:
+        return await service.contributing.contribute(caller.tenant, session_id, number, worker, packed)
+
+
+@asynccontextmanager
+async def _packed(
+    request: Request, service: Service, caller: Caller, session_id: str, conditions: Once
+) -> AsyncIterator[Packed]:
+    """Read the contribution in the body, and hold the memory that it takes.
+
+    Raises `NotAcceptable` if the answer would be too long.
+    """
+    codec, answer_codec = _codecs(request)
     async with tensors_body(request, service, caller.tenant, session_id) as body:
-        upload = await service.compute.run(
+        packed = await service.compute.run(
             lambda: read_contribution(codec, body, service.limits, conditions), len(body)
         )
-        return await service.contributing.contribute(caller.tenant, session_id, number, worker, upload)
+        layout = (await service.records.known(caller.tenant, session_id)).layout
+        if answer_codec is JSON and not prefers_minimal(request):
+            answer_codec.check_answer(_outlines(layout), service.limits)
+        sent = packed.upload.request
+        room: AbstractAsyncContextManager[None] = nullcontext()
+        if sent.is_compressed:
+            room = expansion_room(request, service, caller.tenant, body, expanded_nbytes(sent, layout))
+        async with room:
+            yield packed
+
+
+def _outlines(layout: Layout) -> Iterator[Array]:
+    """Yield an array like each held parameter, which takes no memory."""
+    for entry in layout.entries.values():
+        yield np.broadcast_to(np.zeros((), entry.spec.dtype), entry.spec.shape)
 
 
 async def _answer(request: Request, service: Service, pushed: Pushed) -> Response:
@@ -76,7 +111,6 @@ async def _answer(request: Request, service: Service, pushed: Pushed) -> Respons
         return _document(pushed.document, 202 if pushed.is_pending else 200, headers)
     codec, minimal = _codecs(request)[1], prefers_minimal(request)
     written = answer.without_params() if minimal else answer
-    codec.check_answer(written.params.values(), service.limits)
     buffers = await service.compute.run(lambda: codec.write_answer(written, pushed.forms), nbytes_of(written.params))
     return BuffersResponse(buffers, codec.media_type, headers | applied(minimal=minimal))
 
@@ -98,21 +132,17 @@ async def contribute_async(
     The worker numbers its contributions upwards. The last number again gets the same answer, without parameters if
     others have stepped since.
     """
-    number, codec, answer_codec = _number(seq, "contribution"), *_codecs(request)
-    conditions, minimal = read_once(request), prefers_minimal(request)
-    async with tensors_body(request, service, caller.tenant, session_id) as body:
-        packed = await service.compute.run(
-            lambda: read_contribution(codec, body, service.limits, conditions), len(body)
-        )
+    number, codec, minimal = _number(seq, "contribution"), _codecs(request)[1], prefers_minimal(request)
+    async with _packed(request, service, caller, session_id, read_once(request)) as packed:
         if packed.upload.base_step is None:
             raise MalformedBody("`base_step` is needed: the step whose parameters the gradients were computed from")
         take = service.async_contributing.contribute
         answer = await take(caller.tenant, session_id, worker, number, packed)
         written = answer.without_params() if minimal else answer
-        write = partial(answer_codec.write_answer, written, packed.upload.request.forms)
-        buffers = await service.compute.run(write, len(body))
+        write = partial(codec.write_answer, written, packed.upload.request.forms)
+        buffers = await service.compute.run(write, nbytes_of(written.params))
     service.metrics.count_step(answer.outcome)
-    return BuffersResponse(buffers, answer_codec.media_type, headers_of(answer) | applied(minimal=minimal))
+    return BuffersResponse(buffers, codec.media_type, headers_of(answer) | applied(minimal=minimal))
 
 
 @router.get(

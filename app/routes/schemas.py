@@ -138,10 +138,9 @@ def _requests() -> dict[str, Document]:
 
 def _sessions() -> dict[str, Document]:
     session = _session()
+    tensors: Document = {"type": "object", "additionalProperties": ref("SeenTensor")}
     return {
-        "Session": object_of(
-            {**session, "tensors": {"type": "object", "additionalProperties": ref("SeenTensor")}},
-        ),
+        "Session": object_of({**session, "tensors": tensors, "round": ref("Standing")}, required=[*session, "tensors"]),
         "SessionSummary": object_of({**session, "tensor_count": WHOLE, "state_bytes": WHOLE}),
         "SeenTensor": object_of(
             {

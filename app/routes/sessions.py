@@ -95,7 +95,7 @@ async def list_sessions(
     responses=schema.answers(
         200, "Session", "session_not_found", "state_damaged",
         headers=schema.ETAG,
-    ) | {304: {"description": "Unchanged: `If-None-Match` has this ETag."}},
+    ) | schema.UNCHANGED,
     openapi_extra={"parameters": [schema.IF_NONE_MATCH]},
 )  # fmt: skip
 async def get_session(request: Request, session_id: str, service: Has, caller: Reader) -> Response:
@@ -134,6 +134,7 @@ async def update_session(request: Request, session_id: str, service: Has, caller
 async def delete_session(request: Request, session_id: str, service: Has, caller: Writer) -> Response:
     """Delete the session, its state and its history for good. Sent again it is 404."""
     await service.sessions.delete(caller.tenant, session_id, read_once(request))
+    service.waiting.wake(session_id, None)
     return Response(status_code=204)
 
 

@@ -1,12 +1,15 @@
 """The close of a round: by two processes at once, by the keeper, with a worker that is far off."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from httpx2 import Client
 
 from app import keeper
-from app.store.ledger import Due
+from app.store.base import Save
+from app.store.ledger import Due, Ledger
+from app.store.piece import Piece
 from tests.service.crew import GRADS, PARAMS, Crew
 from tests.service.gathered import created, service
 from tests.service.test_books import Shared
@@ -23,7 +26,6 @@ async def test_two_that_close_a_round_make_one_step() -> None:
         answers = await asyncio.gather(*closes)
         assert sorted(answer.status_code for answer in answers) == [200, 409]
         assert len((await one.get(f"{session}/history")).json()["history"]) == 1
-        assert store._views.states  # and what waited is gone with the round
         assert (await store.ledger(session.rpartition("/")[2])).pieces == ()  # type: ignore[union-attr]
 
 
@@ -60,3 +62,36 @@ def test_a_worker_that_is_far_off_is_named(client: Client) -> None:
     answer = crew.push(1, "c", {"w": [1000.0, 0.0, 0.0]})
     assert "worker 'c'" in answer.json()["warnings"][0]
     assert crew.push(1, "a").json() == answer.json()
+
+
+class Beating(Shared):
+    """A store in which a lease is renewed by somebody else just before a close is saved; it counts what it reads."""
+
+    def __init__(self) -> None:
+        super().__init__(10)
+        self.beat: Callable[[], Awaitable[object]] | None = None
+        self.reads = 0
+
+    async def save(self, save: Save) -> None:
+        beat, self.beat = self.beat, None
+        if beat is not None:
+            await beat()
+        await super().save(save)
+
+    async def contents(self, ledger: Ledger, pieces: Sequence[Piece]) -> list[memoryview]:
+        self.reads += 1
+        return await super().contents(ledger, pieces)
+
+
+async def test_a_renewed_lease_costs_a_close_no_second_computation() -> None:
+    store = Beating()
+    async with service(store) as one, service(store) as other:
+        session = await created(one, hold_params=True, workers={"expected": 2, "quorum": 1, "grace_seconds": 60})
+        await one.put(f"{session}/params", json={"params": PARAMS})
+        await one.put(f"{session}/workers/a", json={})
+        await one.put(f"{session}/rounds/1/contributions/a", json={"epoch": 1, "grads": GRADS})
+        store.beat = lambda: other.put(f"{session}/workers/b", json={})
+        closed = await one.post(f"{session}/rounds/1/close")
+        assert (closed.status_code, closed.json()["state"], store.reads) == (200, "applied", 1)
+        workers = (await other.get(f"{session}/workers")).json()["workers"]
+        assert [worker["worker"] for worker in workers] == ["a", "b"]

@@ -33,3 +33,25 @@ def test_rounds_are_for_sessions_with_rounds_alone(client: Client) -> None:
     for method, path in (("GET", "/rounds/1"), ("POST", "/rounds/1/close"), ("PUT", "/workers/a")):
         problem(client.request(method, session + path, json={}), 409, "workers_only")
     problem(client.get(f"{session}/rounds/0"), 404, "route_not_found")
+
+
+def test_a_session_with_workers_has_its_open_round(client: Client) -> None:
+    crew = Crew(client, "a", "b", quorum=2)
+    crew.push(1, "a")
+    read = client.get(crew.session)
+    assert read.json()["round"] == {"round": 1, "have": 1, "need": 1, "closes_at": None, "workers": 2}
+    crew.push(1, "b")
+    assert client.get(crew.session).json()["round"]["round"] == 2
+    changed = client.patch(crew.session, json={"workers": None})
+    assert "round" not in changed.json()
+    assert "round" not in client.get(create(client)).json()
+
+
+def test_parameters_that_have_not_changed_are_not_sent_again(client: Client) -> None:
+    crew = Crew(client, "a")
+    answer = client.get(f"{crew.session}/params")
+    etag = {"if-none-match": answer.headers["etag"]}
+    same = client.get(f"{crew.session}/params", headers=etag)
+    assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", answer.headers["etag"])
+    crew.push(1, "a")
+    assert client.get(f"{crew.session}/params", headers=etag).json()["params"] == crew.params()

@@ -24,6 +24,7 @@ def test_a_round_without_a_row_has_no_contributions() -> None:
 
 
 def test_a_worker_that_has_not_contributed_has_no_last_round() -> None:
-    (worker,) = round_views.roster(Ledger().with_worker(Worker("a", 1, 0.0)))["workers"]
+    (worker,) = round_views.roster(Ledger().with_worker(Worker("a", 1, 0.0)), 1.0)["workers"]
+    assert worker["expired"]
     assert (worker["last_round"], worker["lateness_seconds"]) == (None, None)
     assert worker["lease_expires_at"] == "1970-01-01T00:00:00.000Z"
