@@ -44,10 +44,20 @@ def read(rows: Sequence[bytes], number: int) -> RoundRow | None:
     """Return the row of a round among rows of the history; `None` if it is not there, or of a plain step."""
     for row in reversed(rows):
         document = orjson.loads(row)
-        if document["step"] == number and "contributions" in document and "undone" not in document:
+        is_left = document.get("skipped") or "undone" in document
+        if document["step"] == number and "contributions" in document and not is_left:
             entries = tuple(Entry.read(entry) for entry in document["contributions"])
             return RoundRow(number, row, document["version"], document["digest"], entries)
     return None
+
+
+def newest(rows: Sequence[bytes], written: bytes) -> bytes:
+    """Return the row of a step as it is among rows of the history; `written` is how its save wrote it.
+
+    A contribution that came late has changed it since.
+    """
+    version = orjson.loads(written).get("version")
+    return next((row for row in rows if version is not None and orjson.loads(row).get("version") == version), written)
 
 
 def step_of(rows: Sequence[bytes], worker: str, seq: int) -> int | None:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from app import changes, generations, ledgers
+from app import changes, generations, ledgers, round_rows
 from app.change import Change
 from app.compute import TENSOR_BYTES, Compute
 from app.errors import StateDamaged
@@ -192,7 +192,8 @@ class Sessions(Creating):
         async def make(head: Head, old: Session) -> Change:
             await ledgers.check_no_workers(self._records.store, old, "nothing was undone")
             generations.newest(old, head, step)
-            then, row = await self._records.before(head)
+            then, written = await self._records.before(head)
+            row = round_rows.newest(await self._records.store.history(session_id, step - 1, 1), written)
             now = Loaded(head, old, then.state)
             work = partial(changes.undo, now, then, row, once, self._room)
             return await self._compute.run(work, then.head.state_bytes + then.session.breadth)

@@ -94,3 +94,12 @@ def test_the_modes_refuse_each_others_contributions(client: Client) -> None:
     patched(client, crew.session, workers={"mode": "async"})
     assert problem(crew.step("a", 1, None), 400, "malformed_body")["detail"].startswith("`base_step`")  # type: ignore[arg-type]
     assert crew.step("a", 1, 0).status_code == 200
+
+
+def test_a_skipped_step_hides_no_applied_one(client: Client) -> None:
+    crew = Crew(client, "a", "b", settings={"on_non_finite": "skip"}, mode="async")
+    first = crew.step("a", 1, 0).json()
+    crew.step("b", 1, 1, {"w": [0.0, "NaN", 1.0]})
+    assert crew.fates(1) == {"a": "applied"}
+    crew.step("b", 1, 1)
+    assert crew.step("a", 1, 0).json()["metrics"] == first["metrics"]

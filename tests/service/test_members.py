@@ -57,3 +57,17 @@ def test_workers_come_and_go_between_plain_steps(client: Client) -> None:
     patched(client, crew.session, workers={"mode": "rounds"})
     assert crew.push(3, "a").json()["step"] == 3
     assert crew.join("a") == 2
+
+
+def test_an_undone_round_keeps_all_fates(client: Client) -> None:
+    crew = Crew(client, "a", "b", settings={"undo": 1}, quorum=1)
+    crew.push(1, "a")
+    crew.close(1)
+    problem(crew.push(1, "b"), 409, "round_closed")
+    patched(client, crew.session, workers=None)
+    assert client.post(f"{crew.session}/undo", json={"step": 1}).status_code == 200
+    [row] = client.get(f"{crew.session}/history").json()["history"]
+    assert (row["undone"], [entry["fate"] for entry in row["contributions"]]) == (True, ["applied", "dropped"])
+    patched(client, crew.session, workers={"expected": 2})
+    assert [crew.push(1, name).status_code for name in ("a", "b")] == [202, 200]
+    assert crew.fates(1) == {"a": "applied", "b": "applied"}

@@ -44,3 +44,13 @@ def test_the_step_of_an_older_number_is_found() -> None:
     rows = [numbered(3, 1), numbered(4, 2), row(5)]
     assert round_rows.step_of(rows, "a", 1) == 3
     assert round_rows.step_of(rows, "b", 1) is None
+
+
+def test_the_newest_row_of_a_save_has_what_came_late() -> None:
+    written, other = of_round(3, 9), of_round(3, 8)
+    found = round_rows.read([written], 3)
+    assert found is not None
+    changed = found.with_entries([*found.entries, Entry("b", 2, "d2", fate="dropped", reason="late")]).body
+    assert round_rows.newest([other, changed], written) == changed
+    assert round_rows.newest([], written) == written
+    assert round_rows.newest([other], b'{"step":3}') == b'{"step":3}'
