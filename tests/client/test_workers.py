@@ -225,3 +225,18 @@ def test_parameters_are_downloaded_once_a_round(server: Server) -> None:
             client.sessions.get(session.id).worker("b").join().contribute(G)
             worker.params()
             assert transport.statuses[3:] == [200]
+
+
+def test_asynchronous_workers_step_by_themselves(client: Any) -> None:
+    session = team_of(client, mode="async", max_staleness=1)
+    with session.worker("a") as one, session.worker("b") as two:
+        assert one.contribute(G)["w"].tolist() == [-2, -2]
+        assert two.contribute(G)["w"].tolist() == [-5, -6]
+        assert (one.contribution.staleness, two.contribution.staleness) == (0, 1)
+        two.contribute(G)
+        assert one.contribute(G)["w"].tolist() == [-8, -10]
+        assert (one.contribution.reason, one.step) == ("stale", 3)
+        assert one.contribute(G)["w"].tolist() == [-11, -14]
+        one.join()
+        assert one.contribute(G)["w"].tolist() == [-14, -18]
+        assert one.contribution.applied
