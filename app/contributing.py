@@ -10,12 +10,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from app import arrivals, round_views, rounds
 from app.books import Book, Books
+from app.checksums import checksums_of, params_digest
 from app.closing import Closing
 from app.decision import Decision
 from app.entry import Entry
 from app.errors import NonFinite, ServiceError
+from app.expansion import dtype_of
 from app.gradients import Examined
 from app.logs import log
 from app.once import Once
@@ -28,6 +32,7 @@ from app.store.piece import Part
 from app.turns import retried
 from app.waiting import Waiter, Waiting
 from optim_engine import EngineError
+from optim_engine.arrays import rounded
 
 Document = dict[str, Any]
 
@@ -36,7 +41,8 @@ Document = dict[str, Any]
 class Pushed:
     """The answer of a contribution so far: it waits, or its round is a step.
 
-    `answer` is the step's, while it is the session's last one. `forms` has the form of each tensor in the request.
+    `answer` is the step's, while it is the session's last one. `forms` has the form of each tensor in the request, and
+    `dtypes` its dtype.
     """
 
     number: int
@@ -47,6 +53,7 @@ class Pushed:
     replayed: bool = False
     answer: StepAnswer | None = None
     forms: Mapping[str, str] = field(default_factory=dict)
+    dtypes: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
 
 
 class Unread(Exception):
@@ -89,7 +96,8 @@ class Contributing:
                 gradients = await self._closing.examined(unread.book, packed, is_stored=True)
                 push = gradients.of(push)
             else:
-                return replace(pushed, forms=upload.request.forms)
+                sent = upload.request
+                return replace(pushed, forms=sent.forms, dtypes={name: dtype_of(name, sent) for name in sent.grads})
 
     async def _push(self, book: Book, *, number: int, push: Push, once: Once, gradients: Examined | None) -> Pushed:
         """Decide about a contribution, save what follows, and close the round if it is due."""
@@ -131,7 +139,7 @@ class Contributing:
             self._check_waits(book, number, push)
             return self._pending(book, number, push, replayed=pushed.replayed)
 
-        return replace(await retried(session_id, attempt), forms=pushed.forms)
+        return replace(await retried(session_id, attempt), forms=pushed.forms, dtypes=pushed.dtypes)
 
     def _check_waits(self, book: Book, number: int, push: Push) -> None:
         """Raise `NonFinite` if the round was given up, because the sum of its contributions is not finite."""
@@ -185,3 +193,17 @@ class Contributing:
         except (EngineError, ServiceError) as error:
             log.warning("a round could not be closed", session=book.session.id, error=str(error))
             return None
+
+
+def in_dtypes(answer: StepAnswer, dtypes: Mapping[str, np.dtype[Any]]) -> StepAnswer:
+    """Return the answer with each parameter in the dtype of its gradient, as a step has it.
+
+    That is another one than the session's only for gradients in its wire dtype.
+    """
+    params = answer.params
+    narrow = {name: rounded(params[name], dtypes[name]) for name in params if name in dtypes}
+    if all(params[name] is array for name, array in narrow.items()):
+        return answer
+    params = {**params, **narrow}
+    kept = replace(answer.kept, params_digest=params_digest(params, checksums_of(params), None))
+    return replace(answer, kept=kept, params=params)

@@ -47,7 +47,7 @@ def outline(request: StepRequest, layout: Layout) -> Arrays:
         return request.grads
     shapes = {name: _shape_of(name, request, layout) for name in request.grads}
     return {
-        name: np.broadcast_to(np.zeros((), _dtype_of(name, request)), shape)
+        name: np.broadcast_to(np.zeros((), dtype_of(name, request)), shape)
         for name, shape in shapes.items()
         if shape is not None
     }
@@ -58,12 +58,13 @@ def expanded_nbytes(request: StepRequest, layout: Layout) -> int:
     if not request.is_compressed:
         return request.nbytes
     nbytes = sum(
-        prod(_shape_of(name, request, layout) or ()) * _dtype_of(name, request).itemsize for name in request.grads
+        prod(_shape_of(name, request, layout) or ()) * dtype_of(name, request).itemsize for name in request.grads
     )
     return nbytes + nbytes_of(request.params) + nbytes_of(request.rows)
 
 
-def _dtype_of(name: str, request: StepRequest) -> np.dtype[Any]:
+def dtype_of(name: str, request: StepRequest) -> np.dtype[Any]:
+    """Return the dtype of a gradient, once it is expanded."""
     return FLOAT32 if name in request.scale else request.grads[name].dtype
 
 

@@ -10,7 +10,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from app.auth import Caller
-from app.contributing import Pushed
+from app.contributing import Pushed, in_dtypes
 from app.errors import MalformedBody, RouteNotFound
 from app.expansion import expanded_nbytes
 from app.once import Once
@@ -23,7 +23,7 @@ from app.routes.query import StrictRoute
 from app.routes.waits import while_connected
 from app.service import Has, Reader, Service, Writer
 from app.step import nbytes_of
-from app.wire.codec import Codec
+from app.wire.codec import Buffer, Codec
 from app.wire.codecs import JSON, codec_accepted, codec_of
 from app.wire.contributions import read_contribution
 from optim_engine import Layout
@@ -106,12 +106,17 @@ def _outlines(layout: Layout) -> Iterator[Array]:
 
 async def _answer(request: Request, service: Service, pushed: Pushed) -> Response:
     """Return the step's answer, in the form of the request or the one that it accepts, or what is known instead."""
-    headers, answer = headers_of(pushed), pushed.answer
-    if answer is None:
+    headers = headers_of(pushed)
+    answered = pushed.answer
+    if answered is None:
         return _document(pushed.document, 202 if pushed.is_pending else 200, headers)
     codec, minimal = _codecs(request)[1], prefers_minimal(request)
-    written = answer.without_params() if minimal else answer
-    buffers = await service.compute.run(lambda: codec.write_answer(written, pushed.forms), nbytes_of(written.params))
+
+    def write() -> list[Buffer]:
+        answer = in_dtypes(answered, pushed.dtypes)
+        return codec.write_answer(answer.without_params() if minimal else answer, pushed.forms)
+
+    buffers = await service.compute.run(write, nbytes_of(answered.params))
     return BuffersResponse(buffers, codec.media_type, headers | applied(minimal=minimal))
 
 

@@ -142,3 +142,14 @@ async def test_settings_that_change_meanwhile_are_checked_too(monkeypatch: pytes
         refused = await client.put(f"{path}/rounds/1/contributions/a", json=rows)
         assert "momentum" in problem(refused, 422, "tensor_mismatch")["detail"]
         assert (await client.get(f"{path}/rounds/1")).json()["have"] == 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_parameters_are_answered_in_the_dtype_of_the_gradients(client: Client, dtype: str) -> None:
+    settings = {"wire_dtype": "bfloat16"}
+    crew, plain = Crew(client, "a", settings=settings), create(client, hold_params=True, **settings)
+    client.put(f"{plain}/params", json={"params": PARAMS})
+    grads = {name: {"dtype": dtype, "shape": [len(g)], "data": g} for name, g in GRADS.items()}
+    pushed, step = crew.push(1, "a", grads).json(), stepped(client, plain, grads=grads)
+    assert pushed == step | {"digest": pushed["digest"]}
+    assert crew.push(1, "a", grads).json() == pushed
