@@ -71,6 +71,7 @@ class Closing:
             await self._stepping.apply(loaded, request)
         except (NonFinite, EngineNonFinite) as error:
             await self._books.save(book, rounds.spoiled(book.ledger, book.session.step))
+            self._waiting.wake(book.session.id, None)
             words = "is not finite, although each of them is, so all are dropped: send smaller gradients or weights"
             raise NonFinite(
                 f"the aggregate of the contributions to round {closing.round} {words}", round=closing.round

@@ -142,9 +142,14 @@ class Contributing:
         return replace(await retried(session_id, attempt), forms=pushed.forms, dtypes=pushed.dtypes)
 
     def _check_waits(self, book: Book, number: int, push: Push) -> None:
-        """Raise `NonFinite` if the round was given up, because the sum of its contributions is not finite."""
-        is_dropped = any(drop.round == number and push.is_in(drop.entry) for drop in book.ledger.dropped)
-        if is_dropped and book.ledger.of(push.worker) is None and book.session.config.on_non_finite == "reject":
+        """Raise `NonFinite` if the round was given up, because the sum of its contributions is not finite.
+
+        The contribution itself is finite then, so that it has a norm.
+        """
+        if book.ledger.of(push.worker) is not None:
+            return
+        known = [drop.entry for drop in book.ledger.dropped if drop.round == number and push.is_in(drop.entry)]
+        if any(entry.reason == "non_finite" and entry.norm is not None for entry in known):
             words = "is not finite, although each of them is, so all are dropped: send smaller gradients or weights"
             raise NonFinite(f"the aggregate of the contributions to round {number} {words}", round=number)
 
@@ -187,9 +192,7 @@ class Contributing:
         try:
             return await self._closing.close(book)
         except NonFinite:
-            if book.session.config.on_non_finite == "reject":
-                raise
-            return None
+            raise
         except (EngineError, ServiceError) as error:
             log.warning("a round could not be closed", session=book.session.id, error=str(error))
             return None

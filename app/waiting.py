@@ -34,7 +34,7 @@ class Waiter:
                 await self._woken.wait()
 
     def wake(self, next_round: int | None) -> None:
-        """Wake it if the next round is a later one, or if there is none because the session is gone."""
+        """Wake it if the next round is a later one, or if there is none."""
         if next_round is None or self.round_number < next_round:
             self._woken.set()
 
@@ -66,7 +66,7 @@ class Waiting:
                 del self._waiters[session_id]
 
     def wake(self, session_id: str, next_round: int | None) -> None:
-        """Wake those who wait for a round before that one; all if there is none, because the session is gone."""
+        """Wake those who wait for a round before that one; all with `None`: the session or what waited is gone."""
         for waiter in self._waiters.get(session_id, ()):
             waiter.wake(next_round)
 

@@ -1,9 +1,10 @@
 """Contributions to rounds, on each store: taken once, answered again, refused with what became of them."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
-from httpx2 import Client
+from httpx2 import Client, Response
 
 from app.books import Book
 from app.closing import Closing
@@ -106,12 +107,32 @@ def test_a_gradient_that_does_not_fit_never_waits(client: Client) -> None:
     assert crew.round(1)["have"] == 0
 
 
-def test_the_sum_of_finite_gradients_may_not_be_finite(client: Client) -> None:
-    crew = Crew(client, "a", aggregate="mean_of_sums")
+@pytest.mark.parametrize("policy", ["reject", "skip"])
+def test_the_sum_of_finite_gradients_may_not_be_finite(client: Client, policy: str) -> None:
+    crew = Crew(client, "a", settings={"on_non_finite": policy}, aggregate="mean_of_sums")
     refused = problem(crew.push(1, "a", {"w": [3e38, 0.0, 0.0]}, weight=1e-3), 422, "non_finite")
     assert refused["round"] == 1
     assert crew.round(1)["have"] == 0
     assert crew.push(1, "a").status_code == 200
+
+
+async def test_all_waiters_are_told_of_a_sum_not_finite() -> None:
+    async with service() as client:
+        path = await created(
+            client, hold_params=True, workers={"expected": 2, "quorum": 2, "aggregate": "mean_of_sums"}
+        )
+        await client.put(f"{path}/params", json={"params": PARAMS})
+        huge = {"grads": {"w": [3e38, 0.0, 0.0]}, "weight": 1e-3}
+
+        async def contribute(name: str) -> Response:
+            epoch = (await client.put(f"{path}/workers/{name}", json={})).json()["epoch"]
+            place = f"{path}/rounds/1/contributions/{name}"
+            return await client.put(place, json={"epoch": epoch, **huge}, headers={"prefer": "wait=60"})
+
+        async with asyncio.timeout(20):
+            answers = await asyncio.gather(contribute("a"), contribute("b"))
+        for answer in answers:
+            assert problem(answer, 422, "non_finite")["round"] == 1
 
 
 def test_writes_of_workers_are_made_on_the_named_state(client: Client) -> None:
