@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from typing import get_args
 
+import pytest
+
 from app.entry import Reason
 from app.errors import ERRORS
 from app.routes.rounds import REFUSED
@@ -28,6 +30,15 @@ def test_the_curl_lines_of_workers_give_what_is_printed(here: Callable[[str], st
     printed = [json.loads(block) for block in blocks(TRY, "json")]
     assert len(printed) == 3
     assert [json.loads(line) for line in result.stdout.splitlines() if line] == printed
+
+
+def test_the_python_lines_of_workers_print_what_is_printed(
+    here: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lines,) = blocks(section(PAGE, "In Python"), "python")
+    (printed,) = blocks(section(PAGE, "In Python"), "text")
+    exec(here(lines), {})
+    assert capsys.readouterr().out == printed
 
 
 def test_the_pictures_are_those_of_their_script() -> None:
