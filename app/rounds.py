@@ -92,9 +92,9 @@ def due_of(settings: RoundSettings, ledger: Ledger) -> Due | None:
 
 
 def is_due(settings: RoundSettings, ledger: Ledger, now: float) -> bool:
-    """Return whether the open round is to be closed."""
-    due_at = closes_at(settings, ledger)
-    return due_at is not None and due_at <= now
+    """Return whether the open round is to be closed: at once when all are in, also if the clock was set back since."""
+    due = due_of(settings, ledger)
+    return due is not None and (due.cause == "expected" or due.at <= now)
 
 
 def _arrived(ledger: Ledger) -> int:

@@ -91,4 +91,11 @@ REQUIREMENTS: dict[str, Requirement] = {
         "rows: a fast `/livez` throughout; large steps, JSON and sessions; after an idle minute, memory is back "
         "at its start",
     ),
+    "R19": Requirement(
+        "A round neither loses nor doubles a contribution, and waits for no dead worker",
+        "8 worker processes and 2 servers on one store, `kill -9` of any of them, cuts, resets, delays and black holes "
+        "between them, on LMDB and on Redis: each round equals a local replay of exactly those contributions that its "
+        "ledger calls applied, and closes within its deadline and a second; a state machine compares fates, numbers "
+        "and digests with a second implementation on all stores",
+    ),
 }

@@ -31,19 +31,56 @@ from tests.stores import STORES
 LARGE = stepping.LARGE
 
 
-class Processes(RuleBasedStateMachine):
-    """Two processes of the service on one store, which take the requests in turns, and their sessions."""
+class TwoProcesses(RuleBasedStateMachine):
+    """Two processes of the service on one store, which take the requests in turns."""
 
-    stores: Mapping[str, Store]
     apps: list[FastAPI]
     clients: list[httpx2.Client]
     store: Store
 
     def __init__(self) -> None:
         super().__init__()
+        self.requests = 0
+
+    def crash(self) -> None:
+        """Let both processes forget all that they have in memory. Their routes stay: making those takes long."""
+        for app in self.apps:
+            app.state.service.compute.close()
+            app.state.service = create_app(Settings(store="memory:"), self.store).state.service
+
+    def send(self, method: str, path: str, fault: int | None = None, **content: Any) -> httpx2.Response:
+        """Return the answer. The first try of a write is hit by the fault, and both processes crash; then it is sent
+        again."""
+        self.requests += 1
+        if fault and isinstance(self.store, Faulty):
+            self.store.fault = struck = Fault(fault, self.store.fail)
+            answer = self.clients[0].request(method, path, **content)
+            self.store.fault = None
+            assert not struck.struck or answer.status_code != 500, answer.text
+            self.crash()
+        return self.clients[self.requests.bit_count() % 2].request(method, path, **content)
+
+    def expect(self, status: int, method: str, path: str, code: str | None = None, **content: Any) -> httpx2.Response:
+        answer = self.send(method, path, **content)
+        assert answer.status_code == status, answer.text
+        assert code is None or answer.json()["code"] == code, answer.text
+        return answer
+
+    def write(self, status: int, method: str, path: str, fault: int | None, **content: Any) -> httpx2.Response:
+        """Return the answer of a write with a new key."""
+        headers = {**content.pop("headers", {}), "idempotency-key": f'"{new_key()}"'}
+        return self.expect(status, method, path, fault=fault, headers=headers, **content)
+
+
+class Processes(TwoProcesses):
+    """Two processes on any of the stores, and their sessions."""
+
+    stores: Mapping[str, Store]
+
+    def __init__(self) -> None:
+        super().__init__()
         self.sessions: list[EngineSession] = []
         self.files: list[tuple[bytes, EngineSession]] = []
-        self.requests = 0
         self.last: EngineSession | None = None
 
     @initialize(
@@ -74,35 +111,6 @@ class Processes(RuleBasedStateMachine):
         finally:
             for session in self.sessions:
                 self.send("DELETE", session.path)
-
-    def crash(self) -> None:
-        """Let both processes forget all that they have in memory. Their routes stay: making those takes long."""
-        for app in self.apps:
-            app.state.service.compute.close()
-            app.state.service = create_app(Settings(store="memory:"), self.store).state.service
-
-    def send(self, method: str, path: str, fault: int | None = None, **content: Any) -> httpx2.Response:
-        """Return the answer. The first try of a write is hit by the fault, and both processes crash; then it is sent
-        again."""
-        self.requests += 1
-        if fault and isinstance(self.store, Faulty):
-            self.store.fault = struck = Fault(fault, self.store.fail)
-            answer = self.clients[0].request(method, path, **content)
-            self.store.fault = None
-            assert not struck.struck or answer.status_code != 500, answer.text
-            self.crash()
-        return self.clients[self.requests.bit_count() % 2].request(method, path, **content)
-
-    def expect(self, status: int, method: str, path: str, code: str | None = None, **content: Any) -> httpx2.Response:
-        answer = self.send(method, path, **content)
-        assert answer.status_code == status, answer.text
-        assert code is None or answer.json()["code"] == code, answer.text
-        return answer
-
-    def write(self, status: int, method: str, path: str, fault: int | None, **content: Any) -> httpx2.Response:
-        """Return the answer of a write with a new key."""
-        headers = {**content.pop("headers", {}), "idempotency-key": f'"{new_key()}"'}
-        return self.expect(status, method, path, fault=fault, headers=headers, **content)
 
     @property
     def held(self) -> list[EngineSession]:

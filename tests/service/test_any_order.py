@@ -1,9 +1,7 @@
 """Random sequences of all requests, crashes and faults, on every store: each answer is the engine's, to the bit."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import httpx2
@@ -22,20 +20,17 @@ from optim_client._tensors import decode
 from app import stepping
 from app.main import create_app
 from app.settings import Settings
-from app.store import open_store
 from app.store.base import Store
 from optim_engine import Edits, held_params
 from optim_engine.held_views import View, viewed, views_of
 from tests.amounts import times
 from tests.bodies import encode
-from tests.chaos.faulty_store import faulty_store
 from tests.engine.cases import same_bits
 from tests.service import any_requests as any_of
 from tests.service.any_processes import LARGE, Processes
 from tests.service.any_requests import faults, seeds
 from tests.service.calls import SAFETENSORS, InThisThread, path_of
 from tests.service.engine_session import Asked, EngineSession, Taken, agree, new_key
-from tests.stores import STORES
 
 BINARY = {"content-type": SAFETENSORS}
 MOST = 3
@@ -241,24 +236,6 @@ class Requests(Steps):
         self.sessions.remove(session)
         self.send("DELETE", session.path, fault)
         self.expect(404, "GET", session.path, "session_not_found")
-
-
-@pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture
-def stores(redis_url: str, tmp_path: Path, runner: asyncio.Runner) -> Iterator[dict[str, Store]]:
-    """Open each store; those that outlive a process have a place for a fault."""
-    stack, opened = AsyncExitStack(), dict[str, Store]()
-    for name, url_of in STORES.items():
-        url = url_of(tmp_path, lambda: redis_url)
-        store = open_store(Settings(store=url)) if name == "memory" else faulty_store(url)
-        opened[name] = runner.run(stack.enter_async_context(store))
-    yield opened
-    runner.run(stack.aclose())
 
 
 @pytest.mark.campaign

@@ -49,9 +49,15 @@ def test_a_round_closes_by_grace_deadline_or_the_last_expected(
     assert (now.round, now.have, now.need, now.closes_at) == (1, len(times), max(0, 2 - len(times)), closes_at)
     assert rounds.due_of(ROUNDS, ledger) == due
     assert rounds.is_due(ROUNDS, ledger, 1e9) == (closes_at is not None)
-    if closes_at is not None:
-        assert rounds.is_due(ROUNDS, ledger, closes_at)
-        assert not rounds.is_due(ROUNDS, ledger, closes_at - 0.01)
+    if due is not None:
+        assert rounds.is_due(ROUNDS, ledger, due[0])
+        is_full = due[1] == "expected"
+        assert rounds.is_due(ROUNDS, ledger, due[0] - 0.01) == is_full
+
+
+def test_a_full_round_is_due_though_the_clock_jumps() -> None:
+    ledger = after(joined("a", "b", "c"), ("a", 7200.0), ("b", 7200.0), ("c", 3600.0))
+    assert rounds.is_due(ROUNDS, ledger, 3600.0)
 
 
 def test_who_sends_no_finite_numbers_is_expected_no_longer() -> None:
