@@ -48,8 +48,10 @@ class Closing:
         request, session, state = packed.upload.request, book.session, None
         if session.config.lazy_groups:
             state = (await self._records.with_state(book.head, session)).state
-        work = partial(examined, session, state, packed, is_stored=is_stored)
-        return await self._compute.run(work, 4 * expanded_nbytes(request, session.layout) + session.breadth)
+        nbytes = expanded_nbytes(request, session.layout)
+        machine = replace(self._compute.machine(nbytes, session.config), threads=1)  # it ends before another begins
+        work = partial(examined, session, state, packed, machine, is_stored=is_stored)
+        return await self._compute.run(work, 4 * nbytes + session.breadth)
 
     async def close(self, book: Book, once: Once | None = None) -> tuple[Head, Session]:
         """Close the open round, in the turn of the caller; return the session afterwards.

@@ -12,6 +12,7 @@ from app.store.base import new_token
 from app.store.piece import Part
 from app.stored_gradients import parts_of
 from optim_engine import NonFinite, State, examine
+from optim_engine.machine import ALONE, Machine
 
 NO_MEMORY = np.empty(0, np.uint8)
 
@@ -36,15 +37,18 @@ class Examined:
         return push.examined(self.norm, self.not_finite, tuple(piece for piece, _ in self.parts))
 
 
-def examined(session: Session, state: State | None, packed: Packed, *, is_stored: bool) -> Examined:
+def examined(
+    session: Session, state: State | None, packed: Packed, machine: Machine = ALONE, *, is_stored: bool
+) -> Examined:
     """Examine the gradients of a contribution. Raises `TensorMismatch`.
 
     `state` is needed for a session with lazy rows. Gradients that are finite are cut into pieces with `is_stored`.
     """
     request = expanded(packed.upload.request, session.layout)
     state = state or State(session.step, session.layout, session.counts, NO_MEMORY)
+    grads, rows, grad_scale = request.grads, request.rows, request.grad_scale
     try:
-        norm = examine(session.config, state, request.grads, grad_scale=request.grad_scale, rows=request.rows)
+        norm = examine(session.config, state, grads, grad_scale=grad_scale, rows=rows, machine=machine)
     except NonFinite as error:
         return Examined(session, request, None, error)
     return Examined(session, request, norm, None, parts_of(packed.stored, new_token()) if is_stored else ())

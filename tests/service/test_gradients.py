@@ -29,7 +29,7 @@ def test_finite_gradients_have_a_norm_and_pieces() -> None:
     found = examined(session(), None, packed(2.0), is_stored=True)
     push = found.of(Push("a", 1, "digest"))
     assert push.norm == pytest.approx(2 * N**0.5)
-    assert [piece.size for piece in push.pieces][:2] == [PIECE_BYTES, PIECE_BYTES]
+    assert [piece.size for piece in push.pieces][1:] == [PIECE_BYTES, PIECE_BYTES]
     assert b"".join(data for _, data in found.parts) == packed(2.0).stored
     assert len({piece.name for piece in push.pieces}) == len(push.pieces)
     assert examined(session(), None, packed(2.0), is_stored=False).parts == ()
