@@ -37,7 +37,7 @@ def train(url: str, folder: Path, death: str = "") -> bytes:
     """Train from where the folder's file says, to the end; return the bits of the parameters."""
     transport, file = Deadly(), folder / "feedback.safetensors"
     with Client(url, transport=transport) as client:
-        session = client.sessions.create("sgd", lr=0.1, hold_params=True, idempotency_key=folder.name)
+        session = client.sessions.create("sgd", lr=0.1, hold_params=True, idempotency_key=str(folder))
         if session.info.step == 0:
             session.put_params({"w": np.linspace(-1, 1, 50, dtype=np.float32)})
         feedback = TopKFeedback.load(file) if file.exists() else TopKFeedback(0.1)

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -23,7 +24,7 @@ from tests.client import contributing
 from tests.client.conftest import Connect
 from tests.client.documents import SESSION, W, stepped
 from tests.client.scripted import BUSY, DROP, Answer, ScriptedServer, session_of
-from tests.client.test_heart import until
+from tests.client.test_heart import beating, until
 
 WORKERS = {"mode": "rounds", "expected": 2, "lease_seconds": 30}
 SESSION_BODY = json.dumps({**SESSION, "hold_params": True, "workers": WORKERS}).encode()
@@ -146,6 +147,7 @@ def test_a_late_worker_goes_on_from_the_newest_parameters(client: Any) -> None:
         ("early", "applied", None),
         ("late", "dropped", "late"),
     ]
+    assert session.history()[0].contributions == session.round(1).contributions
     assert session.workers() == []
 
 
@@ -240,3 +242,19 @@ def test_asynchronous_workers_step_by_themselves(client: Any) -> None:
         one.join()
         assert one.contribute(G)["w"].tolist() == [-14, -18]
         assert one.contribution.applied
+
+
+def test_an_interrupt_ends_a_wait_and_leaves_the_contribution_in(server: Server) -> None:
+    with Client(server.url) as client, ThreadPoolExecutor(1) as pool:
+        session = team_of(client, expected=2, quorum=2)
+
+        def interrupt() -> None:
+            until(lambda: session.round(1).have == 1)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        once = pool.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt), session.worker("a") as worker:
+            worker.contribute(G)
+        once.result()
+        assert (worker.epoch, session.workers(), session.round(1).have) == (None, [], 1)
+        assert not beating()

@@ -138,31 +138,6 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryRow(Metrics):
-    """A past step. A skipped one has the number of the step before it; an `undone` one is no part of the state."""
-
-    step: int
-    loss: float | None
-    skipped: bool
-    duration_ms: float
-    time: datetime
-    undone: bool = False
-
-    @classmethod
-    def read(cls, document: Document) -> Self:
-        """Return the document as an object. Raises `KeyError`, `TypeError` and `ValueError`."""
-        return cls(
-            **_metrics(document),
-            step=document["step"],
-            loss=None if document["loss"] is None else float(document["loss"]),
-            skipped=document["skipped"],
-            duration_ms=document["duration_ms"],
-            time=datetime.fromisoformat(document["time"]),
-            undone=document.get("undone", False),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Contribution:
     """A worker's contribution, and its fate: `"applied"`, `"dropped"` for a `reason`, or `None` in an open round.
 
@@ -193,6 +168,36 @@ class Contribution:
         if known.get("norm") is not None:
             known["norm"] = float(known["norm"])
         return cls(**{**known, "round": number, "worker": document["worker"], "fate": document["fate"]})
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow(Metrics):
+    """A past step. A skipped one has the number of the step before it; an `undone` one is no part of the state.
+
+    The step of a round has the `contributions` of its workers, and their fates.
+    """
+
+    step: int
+    loss: float | None
+    skipped: bool
+    duration_ms: float
+    time: datetime
+    undone: bool = False
+    contributions: tuple[Contribution, ...] = ()
+
+    @classmethod
+    def read(cls, document: Document) -> Self:
+        """Return the document as an object. Raises `KeyError`, `TypeError` and `ValueError`."""
+        return cls(
+            **_metrics(document),
+            step=document["step"],
+            loss=None if document["loss"] is None else float(document["loss"]),
+            skipped=document["skipped"],
+            duration_ms=document["duration_ms"],
+            time=datetime.fromisoformat(document["time"]),
+            undone=document.get("undone", False),
+            contributions=contributions_of(document, document["step"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +257,13 @@ class RoundInfo:
             datetime.fromisoformat(closes_at) if closes_at else None,
             document.get("step"),
             document.get("digest"),
-            tuple(Contribution.read(each, number) for each in document.get("contributions", ())),
+            contributions_of(document, number),
         )
+
+
+def contributions_of(document: Document, number: int) -> tuple[Contribution, ...]:
+    """Return the contributions of a round or of its step. Raises `KeyError`, `TypeError` and `ValueError`."""
+    return tuple(Contribution.read(each, number) for each in document.get("contributions", ()))
 
 
 def _metrics(document: Document) -> dict[str, float]:
