@@ -15,6 +15,7 @@ from tests.client.scripted import DROP, Answer, ScriptedServer
 
 RENEWED = Answer(body=b'{"worker": "a", "epoch": 1, "step": 4}')
 FENCED = Answer(409, b'{"code": "worker_fenced", "detail": "another process"}')
+BUSY = Answer(409, b'{"code": "session_busy", "detail": "other workers were quicker"}')
 RENEW = _worker_calls.renew("s", "a", 1)
 SECONDS = 0.02
 
@@ -35,7 +36,7 @@ def beating() -> list[threading.Thread]:
 
 
 def test_a_lease_is_renewed_until_the_worker_leaves() -> None:
-    with ScriptedServer(DROP, Answer(503), RENEWED, resent=[200]) as server, Client(server.url) as client:
+    with ScriptedServer(DROP, Answer(503), BUSY, RENEWED, resent=[200]) as server, Client(server.url) as client:
         heart, owner = Heart(client), Owner()
         heart.start(owner, RENEW, SECONDS)
         until(lambda: len(server.seen) > 4)
@@ -69,7 +70,7 @@ def test_the_thread_never_outlives_its_worker(end: str) -> None:
 
 
 async def test_the_task_renews_and_ends_with_its_worker() -> None:
-    with ScriptedServer(DROP, RENEWED, resent=[200]) as server:
+    with ScriptedServer(DROP, BUSY, RENEWED, resent=[200]) as server:
         async with AsyncClient(server.url) as client:
             heart, owner = AsyncHeart(client), Owner()
             for end in ("stopped", "collected"):

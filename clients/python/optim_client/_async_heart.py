@@ -7,7 +7,7 @@ from typing import Any
 
 from optim_client._async_storage import AsyncCaller
 from optim_client._protocol import Call
-from optim_client.errors import Conflict, NotFound, OptimError
+from optim_client.errors import NotFound, OptimError, WorkerFenced
 
 
 class AsyncHeart:
@@ -44,7 +44,7 @@ async def _beat(client: AsyncCaller, renew: Call[Any], seconds: float) -> None:
         await asyncio.sleep(seconds)
         try:
             await client._run(renew)
-        except (Conflict, NotFound, RuntimeError):  # another process has the name, or the client is closed
+        except (WorkerFenced, NotFound, RuntimeError):  # another process has the name, or the client is closed
             return
         except OptimError:
             continue

@@ -12,7 +12,7 @@ from typing import Any
 from optim_client import _fork
 from optim_client._protocol import Call
 from optim_client._storage import Caller
-from optim_client.errors import Conflict, NotFound, OptimError
+from optim_client.errors import NotFound, OptimError, WorkerFenced
 
 END_SECONDS = 2.0
 """Seconds to wait for the end of the thread, which may be in the middle of a renewal."""
@@ -60,7 +60,7 @@ def _beat(stop: threading.Event, client: Caller, renew: Call[Any], seconds: floa
     while not stop.wait(seconds):
         try:
             client._run(renew)
-        except (Conflict, NotFound, RuntimeError):  # another process has the name, or the client is closed
+        except (WorkerFenced, NotFound, RuntimeError):  # another process has the name, or the client is closed
             return
         except OptimError:
             continue
