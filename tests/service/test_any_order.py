@@ -247,7 +247,7 @@ def test_any_order_of_requests_gives_the_bits_of_the_engine(
     clients = [httpx2.Client(transport=InThisThread(app, runner), base_url="http://localhost") for app in apps]
     machine = type("Machine", (Requests,), {"stores": stores, "apps": apps, "clients": clients})
     examples = amounts(
-        max_examples=times(quick=25, whole=300),
+        max_examples=times(quick=15, whole=300),
         stateful_step_count=30,
         deadline=None,
         suppress_health_check=list(HealthCheck),
