@@ -28,6 +28,8 @@ class Contribution(NamedTuple):
     body: bytes
     is_finite: bool = True
     base_step: int | None = None
+    seq: int = 0
+    """The worker's own number of it, in the asynchronous mode."""
 
 
 class Fate(NamedTuple):

@@ -57,17 +57,25 @@ class Asked(NamedTuple):
 
 
 @st.composite
-def settings(draw: st.DrawFn) -> dict[str, Any]:
-    """Return the body of a creation: most rules, with rounds of all kinds."""
+def some_rule(draw: st.DrawFn) -> dict[str, Any]:
+    """Return the settings of a session of held parameters, with most rules."""
     case = draw(st.sampled_from([case for case in RULES if case.optimizer != "muon"]))
-    expected = draw(st.sampled_from([2, 3, 1, 4]))
-    aggregate = draw(st.sampled_from([{}, {}, {"aggregate": "mean_of_sums"}, *ROBUST]))
     return {
         "optimizer": case.optimizer,
         "hyperparameters": dict(case.hyperparameters),
         "hold_params": True,
-        "on_non_finite": draw(st.sampled_from(["skip", "reject"])),
         "clip": draw(st.sampled_from(any_of.CLIPS)),
+    }
+
+
+@st.composite
+def settings(draw: st.DrawFn) -> dict[str, Any]:
+    """Return the body of a creation: most rules, with rounds of all kinds."""
+    expected = draw(st.sampled_from([2, 3, 1, 4]))
+    aggregate = draw(st.sampled_from([{}, {}, {"aggregate": "mean_of_sums"}, *ROBUST]))
+    return {
+        **draw(some_rule()),
+        "on_non_finite": draw(st.sampled_from(["skip", "reject"])),
         "workers": {
             "mode": "rounds",
             "expected": expected,
@@ -89,12 +97,11 @@ jumps = st.sampled_from([1.0, 2.5, 30.0, 61.0, 0.1, -20.0])
 """Seconds by which the store's clock jumps."""
 
 
-class Rounds(TwoProcesses):
+class Workers(TwoProcesses):
     """One session of many workers on any of the stores."""
 
     stores: Mapping[str, Store]
-    clock: Clock
-    runner: asyncio.Runner
+    model: type[RoundSession]
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,17 +110,16 @@ class Rounds(TwoProcesses):
         self.told: list[Asked] = []
         """Contributions that have come, some of which come again."""
 
-    @initialize(name=st.sampled_from(list(STORES)), body=settings(), dtype=any_of.dtypes, seed=seeds, fault=faults)
-    def open(self, name: str, body: dict[str, Any], dtype: type[Any], seed: int, fault: int | None) -> None:
+    def begin(self, name: str, body: dict[str, Any], dtype: type[Any], seed: int, fault: int | None) -> None:
         """Start on one of the stores with a session and two workers."""
-        self.store, self.clock.time = self.stores[name], START
+        self.store = self.stores[name]
         self.crash()
         path = path_of(self.write(201, "POST", "/v1/sessions", fault, json=body))
         params = dict(sorted(any_of.params_of(dtype, seed).items()))
         content = encode({"params": params}, {})
         self.write(204, "PUT", f"{path}/params", fault, content=content, headers={"content-type": SAFETENSORS})
         config = Config.parse(**{name: value for name, value in body.items() if name != "workers"})
-        self.session = RoundSession(path, config, body["workers"], params)
+        self.session = self.model(path, config, body["workers"], params)
         for worker in WORKERS[:2]:
             self.joined(worker, None)
 
@@ -128,28 +134,81 @@ class Rounds(TwoProcesses):
         answer = self.write(201, "PUT", f"{self.session.path}/workers/{worker}", fault, json={})
         self.session.rounds.roster.join(worker, answer.json()["epoch"])
 
+    def gradients(self, data: st.DataObject) -> tuple[dict[str, Any], bool]:
+        """Return gradients of all kinds, and whether they are finite."""
+        engine, seed = self.session.engine, data.draw(seeds)
+        names, is_finite = data.draw(any_of.names), data.draw(st.sampled_from([True] * 9 + [False]))
+        grads = {name: any_of.gradient(engine, name, data.draw(any_of.kinds), seed + i) for i, name in enumerate(names)}
+        if not is_finite:
+            grads[names[0]] = any_of.not_finite(any_of.gradient(engine, names[0], "dense", seed))
+        return grads, is_finite
+
+    def worker(self, data: st.DataObject) -> tuple[str, int]:
+        """Return a worker that has joined, and its epoch or sometimes one before."""
+        epochs = self.session.rounds.roster.epochs
+        worker = data.draw(st.sampled_from(sorted(epochs) or ["nobody"]))
+        return worker, max(1, epochs.get(worker, 1) - data.draw(st.sampled_from([0] * 9 + [1])))
+
+    def kept(self, asked: Asked) -> Asked:
+        """Keep the gradients of a contribution under its body, which has all but its epoch."""
+        body = asked._replace(one=asked.one._replace(epoch=0)).content()["content"]
+        self.session.sent[body] = self.session.dense(asked.grads)
+        return asked._replace(one=asked.one._replace(body=body))
+
+    def differences(self) -> list[str]:
+        """Return the arrays of the state that are not the engine's."""
+        file, state = self.expect(200, "GET", f"{self.session.path}/state").content, self.session.engine.state
+        found = {slot: decode(file, slot)[0] for slot, _, _ in state.arrays()}
+        return [
+            f"{slot}/{name}" for slot, name, array in state.arrays() if array.tobytes() != found[slot][name].tobytes()
+        ]
+
+    def check(self) -> None:
+        """Assert that the session, and the fates of all contributions to its steps, are the oracle's."""
+        engine, rounds = self.session.engine, self.session.rounds
+        document = self.expect(200, "GET", self.session.path).json()
+        assert (document["step"], document["digest"]) == (rounds.step, engine.digest), self.differences()
+        for number in range(1, rounds.step + 1):
+            ledger = self.ledger(number)
+            assert (ledger["state"], ledger["digest"]) == ("applied", self.session.digests[number])
+
+    def ledger(self, number: int) -> dict[str, Any]:
+        """Return a round, whose fates are the oracle's."""
+        ledger: dict[str, Any] = self.expect(200, "GET", f"{self.session.path}/rounds/{number}").json()
+        assert Counter(map(fate_of, ledger["contributions"])) == Counter(self.session.rounds.fates(number))
+        return ledger
+
+    def is_step(self, answer: httpx2.Response, number: int) -> None:
+        """Assert that a contribution was answered with its step."""
+        params, about = decode(answer.content, "params")
+        rows, _ = decode(answer.content, "rows")
+        held = {name: self.session.engine.state.array(name, "params")[rows.get(name, ...)] for name in params}
+        assert (about["step"], about["digest"]) == (str(number), self.session.digests[number])
+        assert same_bits(params, held)
+
+
+class Rounds(Workers):
+    """A session whose workers work in rounds."""
+
+    model = RoundSession
+    clock: Clock
+    runner: asyncio.Runner
+
+    @initialize(name=st.sampled_from(list(STORES)), body=settings(), dtype=any_of.dtypes, seed=seeds, fault=faults)
+    def open(self, name: str, body: dict[str, Any], dtype: type[Any], seed: int, fault: int | None) -> None:
+        self.clock.time = START
+        self.begin(name, body, dtype, seed, fault)
+
     def asked(self, data: st.DataObject) -> Asked:
         """Return a contribution of any worker that has an epoch, to the open round or one beside it."""
-        session, rounds = self.session, self.session.rounds
-        worker = data.draw(st.sampled_from(sorted(rounds.roster.epochs) or ["nobody"]))
-        epoch = rounds.roster.epochs.get(worker, 1) - data.draw(st.sampled_from([0] * 9 + [1]))
-        number = max(1, rounds.step + 1 + data.draw(st.sampled_from([0] * 9 + [-1, 1])))
+        session, (worker, epoch) = self.session, self.worker(data)
+        number = max(1, session.rounds.step + 1 + data.draw(st.sampled_from([0] * 9 + [-1, 1])))
         lag = data.draw(st.sampled_from([None, None, None, 1, 2, 3]))
         base = None if lag is None else max(0, number - lag)
         is_weighed = session.workers["aggregate"] not in ("median", "trimmed_mean")
         weight = float(data.draw(st.sampled_from([1, 1, 3, 0.1] if is_weighed else [1])))
-        seed, is_finite = data.draw(seeds), data.draw(st.sampled_from([True] * 9 + [False]))
-        names = data.draw(any_of.names)
-        grads = {
-            name: any_of.gradient(session.engine, name, data.draw(any_of.kinds), seed + i)
-            for i, name in enumerate(names)
-        }
-        if not is_finite:
-            grads[names[0]] = any_of.not_finite(any_of.gradient(session.engine, names[0], "dense", seed))
-        asked = Asked(number, Contribution(worker, 0, weight, b"", is_finite, base), grads)
-        body = asked.content()["content"]
-        session.sent[body] = session.dense(grads)
-        return asked._replace(one=asked.one._replace(epoch=max(1, epoch), body=body))
+        grads, is_finite = self.gradients(data)
+        return self.kept(Asked(number, Contribution(worker, epoch, weight, b"", is_finite, base), grads))
 
     def push(self, asked: Asked, fault: int | None = None) -> None:
         """Send a contribution; compare the answer with the oracle's."""
@@ -162,8 +221,10 @@ class Rounds(TwoProcesses):
         assert answered(answer) in expected, (answer.text, expected)
         if answer.status_code == 202:
             self.is_open(answer.json())
+        elif answer.status_code == 200 and asked.round < rounds.step:
+            assert answer.json() == {"round": asked.round, "fate": "applied", "step": asked.round}
         elif answer.status_code == 200:
-            self.is_step(answer, asked)
+            self.is_step(answer, asked.round)
         if rounds.is_due(self.clock.time):  # who was refused may have noticed
             self.look()
 
@@ -187,36 +248,9 @@ class Rounds(TwoProcesses):
         else:
             assert document["closes_at"] is not None
 
-    def is_step(self, answer: httpx2.Response, asked: Asked) -> None:
-        """Assert that a contribution was answered with its step."""
-        if asked.round < self.session.rounds.step:
-            assert answer.json() == {"round": asked.round, "fate": "applied", "step": asked.round}
-            return
-        params, about = decode(answer.content, "params")
-        held = {name: self.session.engine.state.array(name, "params") for name in params}
-        assert about["step"] == str(asked.round)
-        assert about["digest"] == self.session.engine.digest
-        assert same_bits(params, held)
-
     def check(self) -> None:
-        """Assert that the session, and the fates of all contributions, are the oracle's."""
-        engine, rounds = self.session.engine, self.session.rounds
-        document = self.expect(200, "GET", self.session.path).json()
-        assert (document["step"], document["digest"]) == (rounds.step, engine.digest), self.differences()
-        for number in range(1, rounds.step + 2):
-            ledger = self.expect(200, "GET", f"{self.session.path}/rounds/{number}").json()
-            assert Counter(map(fate_of, ledger["contributions"])) == Counter(rounds.fates(number))
-            assert ledger["state"] == ("applied" if number <= rounds.step else "open")
-            assert ledger["digest"] == self.session.digests.get(number)
-        self.is_open(ledger)
-
-    def differences(self) -> list[str]:
-        """Return the arrays of the state that are not the engine's."""
-        file, state = self.expect(200, "GET", f"{self.session.path}/state").content, self.session.engine.state
-        found = {slot: decode(file, slot)[0] for slot, _, _ in state.arrays()}
-        return [
-            f"{slot}/{name}" for slot, name, array in state.arrays() if array.tobytes() != found[slot][name].tobytes()
-        ]
+        super().check()
+        self.is_open(self.ledger(self.session.rounds.step + 1))
 
 
 def answered(answer: httpx2.Response) -> Answer:

@@ -15,6 +15,7 @@ from optim_engine import Config, State, step
 from optim_engine.arrays import Array, Arrays
 from tests import oracle_aggregate
 from tests.oracle import square_sum
+from tests.oracle_async import Stream
 from tests.oracle_rounds import Contribution, Rounds, Settings, in_order
 from tests.service.engine_session import EngineSession
 
@@ -45,11 +46,14 @@ class RoundSession:
     def __init__(self, path: str, config: Config, workers: Mapping[str, Any], params: Arrays) -> None:
         self.engine = EngineSession(path, config, 0, params, State.empty().with_params(params))
         self.workers = {"aggregate": "mean", **workers}
-        limits = {name: workers[name] for name in Settings._fields if name in workers}
-        self.rounds = Rounds(Settings(**limits, skips=config.on_non_finite == "skip"), self._apply)
+        self.rounds = self._begun()
         self.sent: dict[bytes, Gradients] = {}
         self.digests: dict[int, str] = {}
         """The digest of the session after each step."""
+
+    def _begun(self) -> Any:
+        limits = {name: self.workers[name] for name in Settings._fields if name in self.workers}
+        return Rounds(Settings(**limits, skips=self.engine.config.on_non_finite == "skip"), self._apply)
 
     @property
     def path(self) -> str:
@@ -94,3 +98,24 @@ class RoundSession:
             single=dtype == np.float32,
         )
         return np.array(values, dtype).reshape(θ.shape)
+
+
+class AsyncSession(RoundSession):
+    """A session of held parameters, each contribution to which is a step of its own."""
+
+    def _begun(self) -> Any:
+        return Stream(self.workers["max_staleness"], self._apply)
+
+    def _apply(self, number: int, applied: Sequence[Contribution]) -> None:
+        """Take the plain step of a contribution, with a smaller learning rate if it is stale and the session scales."""
+        engine, (one,) = self.engine, applied
+        assert one.base_step is not None
+        scale = sqrt(number - one.base_step) if self.workers["staleness"] == "scale" else 1.0
+        grads = {name: self._narrow(name, values) for name, values in self.sent[one.body].tensors.items()}
+        lr = engine.config.hyperparameters.lr / scale
+        engine.state = step(engine.config, engine.state, {}, grads, lr=lr).state
+        self.digests[number] = engine.digest
+
+    def _narrow(self, name: str, values: Sequence[float]) -> Array:
+        θ = self.engine.params[name]
+        return np.array(values).reshape(θ.shape).astype(θ.dtype)

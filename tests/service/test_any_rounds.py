@@ -125,7 +125,7 @@ def test_any_order_of_contributions_gives_what_the_oracle_says(
     places = {"stores": stores, "runner": runner, "clock": clock}
     machine = type("Machine", (Requests,), {**places, "apps": apps, "clients": clients})
     examples = amounts(
-        max_examples=times(quick=10, whole=300),
+        max_examples=times(quick=6, whole=300),
         stateful_step_count=20,
         deadline=None,
         suppress_health_check=list(HealthCheck),
