@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from app import ledgers, round_rows, rounds
 from app.compute import Compute
-from app.errors import SessionBusy, WorkersOnly
+from app.errors import SessionBusy, StateDamaged, WorkersOnly
 from app.ledger import Ledger
 from app.once import Once
 from app.records import Records
@@ -16,7 +16,7 @@ from app.replay import mismatch
 from app.round_counts import RoundCounts
 from app.round_rows import RoundRow
 from app.session import Session
-from app.store.base import Head
+from app.store.base import Head, IncompatibleStore
 from app.store.generation import ReplacedRow
 from app.store.ledger import Ledger as StoredLedger
 from app.store.ledger import LedgerSave
@@ -97,7 +97,7 @@ class Books:
         """
         store = self._records.store
         while True:
-            stored = await store.ledger(session_id)
+            stored = await self._stored(tenant, session_id)
             head, session = await self._records.get(tenant, session_id)
             ledger = self._ledger_of(stored)
             if not ledger.waiting or ledger.round == session.step + 1:
@@ -106,12 +106,23 @@ class Books:
             if (again and again.stamp) == (stored and stored.stamp):
                 rounds.open_round(ledger, session.step)  # which says what is wrong
 
+    async def _stored(self, tenant: str, session_id: str) -> StoredLedger | None:
+        """Return the ledger as the store has it. A damaged one is told to its tenant alone."""
+        try:
+            return await self._records.store.ledger(session_id)
+        except (StateDamaged, IncompatibleStore):
+            await self._records.head(tenant, session_id)
+            raise
+
     async def row(self, session_id: str, number: int) -> RoundRow | None:
         """Return a closed round's row of the history, `None` if the history has none (any more)."""
         return round_rows.read(await self._records.store.history(session_id, number - 1, 1), number)
 
     async def next_round(self, session_id: str) -> int | None:
         """Return the number of any tenant's next round, `None` if the session is gone."""
+        ledger = self._ledger_of(await self._records.store.ledger(session_id))
+        if ledger.began is not None:  # a short document, which names the last closed round
+            return ledger.began[0] + 1
         head = await self._records.store.load(session_id)
         return None if head is None else (await self._records.read(head)).step + 1
 

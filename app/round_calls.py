@@ -8,12 +8,13 @@ from typing import Any
 from app import ledgers, round_views, rounds
 from app.books import Book, Books
 from app.closing import Closing
-from app.errors import RoundClosed, SessionNotFound, StepConflict
+from app.errors import RoundClosed, SessionNotFound, StateDamaged, StepConflict
 from app.members import Noted
 from app.once import Once
 from app.records import Records
 from app.replay import is_repeated
 from app.session import Session
+from app.store.base import IncompatibleStore
 from app.store.ledger import Due
 from app.waiting import Waiting
 from app.workers import RoundSettings
@@ -48,10 +49,16 @@ class RoundCalls:
         return round_views.opened(state, book.ledger)
 
     async def standing(self, session: Session) -> Document | None:
-        """Return where the open round of a session stands, and how many workers it has; `None` without workers."""
+        """Return where the open round of a session stands, and how many workers it has; `None` without workers.
+
+        Also `None` if the ledger is damaged, which the calls about workers tell: the session itself is whole.
+        """
         if session.workers is None:
             return None
-        ledger = ledgers.read(await self._records.store.ledger(session.id))
+        try:
+            ledger = ledgers.read(await self._records.store.ledger(session.id))
+        except (StateDamaged, IncompatibleStore):
+            return None
         return round_views.standing(session, ledger)
 
     async def close(self, tenant: str, session_id: str, number: int, once: Once) -> Noted:

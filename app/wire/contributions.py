@@ -1,6 +1,7 @@
 """Contributions, read from a body of any form, and packed as the store keeps them: as a body of safetensors."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import orjson
 
@@ -14,10 +15,15 @@ from app.wire.safetensors_tensors import CONTRIBUTION_SECTIONS, split, write_fil
 
 
 def read_contribution(codec: Codec, body: memoryview, limits: Limits, once: Once) -> Packed:
-    """Return the contribution in a body. Raises `MalformedBody` and `TensorMismatch`."""
+    """Return the contribution in a body, by whose digest its request is known again.
+
+    Raises `MalformedBody` and `TensorMismatch`.
+    """
     upload = codec.read_contribution(body, limits, once)
     stored = body if codec is SAFETENSORS else _written(upload)
-    return Packed(upload, stored, _digest_of(stored, limits))
+    digest = _digest_of(stored, limits)
+    request = replace(upload.request, once=replace(once, body=digest))
+    return Packed(replace(upload, request=request), stored, digest)
 
 
 def _written(upload: Upload) -> memoryview:

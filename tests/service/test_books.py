@@ -1,10 +1,15 @@
 """Books: a session and its ledger as read together, also while another process changes both."""
 
 import asyncio
+import hashlib
+import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
+from app.errors import StateDamaged
 from app.store.ledger import Ledger
 from app.store.memory import MemoryStore
+from tests.service.calls import create, problem, serving
 from tests.service.crew import GRADS, PARAMS
 from tests.service.gathered import created, service
 
@@ -66,3 +71,24 @@ async def test_a_round_that_closes_while_it_is_read_is_closed() -> None:
         store.meanwhile = [lambda: other.post(f"{session}/rounds/1/close")]
         found = await one.get(f"{session}/rounds/1")
         assert (found.status_code, found.json()["state"]) == (200, "applied")
+
+
+class Damaged(MemoryStore):
+    """A store with damaged ledgers."""
+
+    async def ledger(self, session_id: str) -> Ledger | None:
+        raise StateDamaged("damaged")
+
+
+def test_a_damaged_ledger_is_told_to_its_tenant_alone(tmp_path: Path) -> None:
+    keys = [{"sha256": hashlib.sha256(name.encode()).hexdigest(), "tenant": name, "role": "write"} for name in "ab"]
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": keys}))
+    with serving(Damaged(10), api_keys_file=file) as client:
+        client.headers["authorization"] = "Bearer a"
+        session = create(client, hold_params=True, workers={})
+        assert "round" not in client.get(session).json()
+        for method, path in (("GET", "workers"), ("GET", "rounds/1"), ("POST", "rounds/1/close")):
+            problem(client.request(method, f"{session}/{path}"), 500, "state_damaged")
+            other = client.request(method, f"{session}/{path}", headers={"authorization": "Bearer b"})
+            problem(other, 404, "session_not_found")
