@@ -13,7 +13,7 @@ from optim_client._state import SessionState
 from optim_client._worker_state import MOST_DOWNLOADS, WorkerState
 
 from tests.bodies import encode
-from tests.client.documents import METRICS, SESSION, W, error_of, stepped
+from tests.client.documents import SESSION, W, error_of, stepped
 
 G = {"w": np.float32([3, 4])}
 NOT_MODIFIED = error_of("session_not_found")
@@ -185,15 +185,21 @@ def test_parameters_are_never_said_to_be_of_a_later_step() -> None:
 
 
 def test_a_contribution_has_rows_compressed_gradients_and_a_structure() -> None:
-    one, kind = worker(), {"content-type": "application/vnd.safetensors"}
     grads = {"layer": [Rows([1], G["w"][None]), TopK([0], G["w"][:1])], "other": None}
-    params = {"layer/0": np.zeros((2, 2)), "layer/1": W["w"]}
-    metadata = {"step": "42", "skipped": "false", "digest": "d", "metrics": json.dumps(METRICS)}
-    body = encode({"params": params}, metadata, {"rows": {"layer/0": np.int64([1, 5])}})
-    answer, [push] = talk(one._contribute(grads), Response(200, kind, body))
+    whole = stepped({"layer/0": np.zeros((3, 2)), "layer/1": W["w"]}, step=42)
+    answer, [push] = talk(worker()._contribute(grads), whole)
     assert b'"at/layer/1"' in bytes(push.body[0])
-    assert (answer["layer"][0].indices.tolist(), answer["layer"][1].tolist()) == ([1, 5], [1, 2])
+    assert (answer["layer"][0].shape, answer["layer"][1].tolist()) == ((3, 2), [1, 2])
     assert answer["other"] is None
+
+
+def test_a_half_answer_is_widened_and_not_kept_as_exact() -> None:
+    one = worker(wire_dtype="float16")
+    one._held, one._etag = W, '"e"'
+    answer, [push] = talk(one._contribute(G), stepped({"w": np.float16([1, 2])}, step=42))
+    assert b'"F16"' in bytes(push.body[0])
+    assert answer["w"].dtype == np.float32
+    assert one._held == {}
 
 
 def test_an_asynchronous_contribution_is_numbered_after_all_of_older_epochs() -> None:

@@ -125,8 +125,8 @@ class AsyncWorker(WorkerState):
                 `base_step`, the step whose parameters the gradients are of, if that is not `worker.step`.
 
         Returns:
-            The parameters of the round's step, in the structure of the gradients: the same bits for all workers.
-            `Rows` come back as `Rows` if all workers sent some.
+            The parameters of the round's step, in the structure of the gradients: the same bits for all workers. They
+            are whole tensors, also where `Rows` were sent.
 
         Raises:
             WorkerFenced: Another process has joined by the worker's name; `join()` takes it back.

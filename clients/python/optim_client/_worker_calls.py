@@ -23,10 +23,9 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The answer of a contribution's step, the numbers of the rows that it has by name, and its staleness."""
+    """The answer of a contribution's step, with its staleness in the asynchronous mode, and its ETag."""
 
     answer: Stepped
-    rows: Arrays
     staleness: int | None
     etag: str | None
 
@@ -164,6 +163,5 @@ def _pushed(response: Response) -> Applied | None:
     """Return the step's answer; `None` if the round is open, or has a later step after it by now."""
     if response.headers.get("content-type", "").startswith(_calls.JSON):
         return None
-    answer, (rows, metadata) = _calls.stepped(response), decode(response.body, "rows")
-    staleness = metadata.get("staleness")
-    return Applied(answer, rows, None if staleness is None else int(staleness), _calls.etag_of(response))
+    staleness = decode(response.body, "params")[1].get("staleness")
+    return Applied(_calls.stepped(response), None if staleness is None else int(staleness), _calls.etag_of(response))

@@ -18,7 +18,7 @@ from typing import Any, SupportsFloat, TypeVar, Unpack
 import numpy as np
 
 from optim_client import _arguments, _calls, _worker_calls
-from optim_client._gradients import Parts, parts_of, with_indices
+from optim_client._gradients import Parts, parts_of
 from optim_client._protocol import Call
 from optim_client._state import SessionState
 from optim_client._tensors import Arrays, widened
@@ -183,16 +183,16 @@ class WorkerState(WorkerPlace):
         if self._is_async and numbers.get("base_step") is None:
             numbers["base_step"] = self.step
         beside, parts = Beside(**numbers), parts_of(given)
-        parts = Parts(self._state._narrowed(parts.floats), parts.others)
+        narrow = Parts(self._state._narrowed(parts.floats), parts.others)
         sent = Contribution(
             self.name, number, None, epoch=beside.epoch, weight=_arguments.number("weight", beside.weight)
         )
         where = self._state.id, self.name, number
         if self._is_async:
             sent = replace(sent, round=self.step + 1, seq=number)
-            return parts, sent, _worker_calls.contribute_async(*where, parts, beside)
+            return parts, sent, _worker_calls.contribute_async(*where, narrow, beside)
         wait = 0 if self._may_skip and not _is_finite(parts) else self._wait
-        return parts, sent, _worker_calls.contribute(*where, parts, beside, wait)
+        return parts, sent, _worker_calls.contribute(*where, narrow, beside, wait)
 
     @property
     def _may_skip(self) -> bool:
@@ -250,17 +250,17 @@ class WorkerState(WorkerPlace):
             where = f"session {self._state.id}, worker {self.name}, round {fate.round}"
             log.warning("%s: the contribution was dropped (%s)", where, fate.reason)
 
-    def _stepped(self, applied: Applied, loss: SupportsFloat | None) -> dict[str, Any]:
+    def _stepped(self, applied: Applied, loss: SupportsFloat | None) -> Arrays:
         """Remember the answer of a step; return its parameters."""
         answer, state = applied.answer, self._state
         self.step = answer.step
         if answer.step >= state.info.step:
             state._stepped(answer, [], loss)
             state._etag = applied.etag
-        is_whole = self._etag is not None and not (applied.rows or state.info.wire_dtype)
+        is_whole = self._etag is not None and not state.info.wire_dtype  # which rounds the answer
         self._held = {**self._held, **answer.params} if is_whole else {}
         self._etag = applied.etag if is_whole else None
-        return with_indices({**self._held, **answer.params}, applied.rows)
+        return {**self._held, **answer.params}
 
 
 def _dropped(sent: Contribution, reason: str) -> Contribution:
