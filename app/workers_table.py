@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -19,7 +19,7 @@ def shown(session: "Session", *, as_json: bool) -> str:
     if as_json:
         document = {"round": opened and asdict(opened), "workers": [asdict(worker) for worker in workers]}
         return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
-    rows = [HEAD, *(_cells(worker, datetime.now(UTC)) for worker in workers)] if workers else []
+    rows = [HEAD, *(_cells(worker) for worker in workers)] if workers else []
     return "\n".join([*_told(opened, session.info.workers or {}), *_table(rows)])
 
 
@@ -47,8 +47,8 @@ def _closes(opened: "RoundInfo") -> str:
     return f", {opened.need} more for the quorum" if opened.need else ""
 
 
-def _cells(worker: "WorkerInfo", now: datetime) -> tuple[str, ...]:
-    lease = f"{'ended' if worker.lease_expires_at < now else 'until'} {_instant(worker.lease_expires_at)}"
+def _cells(worker: "WorkerInfo") -> tuple[str, ...]:
+    lease = f"{'ended' if worker.expired else 'until'} {_instant(worker.lease_expires_at)}"
     if worker.last_contribution_at is None:
         return worker.worker, str(worker.epoch), lease, "none", ""
     last = f"round {worker.last_round}, {_instant(worker.last_contribution_at)}"

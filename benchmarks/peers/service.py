@@ -44,7 +44,7 @@ class Service(ServerProcess):
     @contextmanager
     def steps(self, params: Array, grads: Array) -> Iterator[Step]:
         """Open a session that holds its parameters; step it with binary bodies on a bare socket."""
-        self.load_kernel(params, grads)
+        self._load_kernel(params, grads)
         with BareClient(self.port, params.nbytes + ROOM) as bare, held(bare, params) as path:
             request = StepRequest(f"{path}/steps", SAFETENSORS, body_of(grads))
             yield Step(lambda: bare.ask(request.next()), only_array)
@@ -80,7 +80,7 @@ class Service(ServerProcess):
 
         The parameters are cut into so many tensors. With `in_region` the gradients are made in the shared region.
         """
-        self.load_kernel(params, grads)
+        self._load_kernel(params, grads)
         start, change = ({f"w{i}": w for i, w in enumerate(np.split(array, tensors))} for array in (params, grads))
         with Client(self.address, timeout=TIMEOUT_SECONDS, max_retries=0) as client:
             session = client.sessions.create("adamw", hold_params=True)
@@ -108,7 +108,7 @@ class Service(ServerProcess):
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
 
-    def load_kernel(self, params: Array, grads: Array) -> None:
+    def _load_kernel(self, params: Array, grads: Array) -> None:
         """Make the server load the fused kernel, if steps of this size do: by the second of the smallest that do."""
         size = FUSED_FROM // (4 * params.itemsize)
         if len(params) < size:

@@ -202,7 +202,7 @@ class HistoryRow(Metrics):
 
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
-    """A worker that has joined and not left. The end of its lease fences nobody: it shows who is alive.
+    """A worker that has joined and not left. The end of its lease fences nobody: `expired` shows who is silent.
 
     `lateness_seconds` is the time from the first contribution of its last round to its own.
     """
@@ -213,6 +213,7 @@ class WorkerInfo:
     last_round: int | None
     last_contribution_at: datetime | None
     lateness_seconds: float | None
+    expired: bool = False
 
     @classmethod
     def read(cls, document: Document) -> Self:
@@ -225,6 +226,7 @@ class WorkerInfo:
             document.get("last_round"),
             datetime.fromisoformat(last) if last else None,
             document.get("lateness_seconds"),
+            document.get("expired", False),
         )
 
 
