@@ -98,13 +98,15 @@ def test_a_wait_is_shorter_than_the_timeout(timeout: float | None, wait: str) ->
     assert talk(one._contribute(G), after())[1][0].headers["prefer"] == wait
 
 
-def test_an_open_round_is_waited_for_without_another_upload() -> None:
+def test_an_open_round_is_waited_for_without_another_upload(caplog: pytest.LogCaptureFixture) -> None:
     one = worker()
+    caplog.set_level("INFO", "optim_client")
     open_round, applied = round_of(own(None), state="open"), round_of(own("applied"))
     params, requests = talk(one._contribute(G), PENDING, open_round, applied, told(42), held(w=G["w"]), told(42))
     assert asked(requests) == [PUSH, LOOK, LOOK, RENEWAL, DOWNLOAD, RENEWAL]
     assert [each.query for each in requests[1:3]] == [{}, {"wait": 25}]
     assert params["w"].tolist() == [3, 4]
+    assert caplog.messages == ["session s-1, worker gpu-3, round 42 waits: 1 are in, and the quorum needs 0 more"]
     assert one.contribution == Contribution("gpu-3", 42, "applied", epoch=3, weight=2, norm=5)
     assert one.step == 42
 

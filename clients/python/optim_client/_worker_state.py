@@ -242,13 +242,16 @@ class WorkerState(WorkerPlace):
             if found.state == "applied" or (own and all(each.fate for each in own)):
                 own.sort(key=lambda each: (each.applied, each.epoch == self.epoch))
                 return own[-1] if own else sent
+            log.info("%s waits: %d are in, and the quorum needs %d more", self._where(sent), found.have, found.need)
 
     def _settle(self, fate: Contribution) -> None:
         """Remember the fate of a contribution, and log that it was dropped."""
         self.contribution = fate
         if fate.fate == "dropped":
-            where = f"session {self._state.id}, worker {self.name}, round {fate.round}"
-            log.warning("%s: the contribution was dropped (%s)", where, fate.reason)
+            log.warning("%s: the contribution was dropped (%s)", self._where(fate), fate.reason)
+
+    def _where(self, sent: Contribution) -> str:
+        return f"session {self._state.id}, worker {self.name}, round {sent.round}"
 
     def _stepped(self, applied: Applied, loss: SupportsFloat | None) -> Arrays:
         """Remember the answer of a step; return its parameters."""
