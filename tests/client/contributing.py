@@ -19,7 +19,7 @@ class Deadly(httpx2.HTTPTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         if "/contributions/" in request.url.path:
-            del request.headers["prefer"]
+            request.headers.pop("prefer", None)
             super().handle_request(request).read()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().handle_request(request)

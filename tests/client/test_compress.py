@@ -29,9 +29,9 @@ def lists(arrays: Any) -> dict[str, Any]:
 
 def test_a_packet_leaves_the_smaller_elements_in_the_residual() -> None:
     feedback = TopKFeedback(0.5)
-    packet = feedback.packet(G, 1, loss=np.float32(0.5), weight=3)
+    packet = feedback.packet(G, 1, loss=np.float32(0.5), weight=3, base_step=np.int64(0))
     assert shown(packet.grads) == {"w": ([1, 2], [-4, 3]), "b": ([0], [0.5])}
-    assert packet.options == {"step": 1, "loss": 0.5, "weight": 3}
+    assert str(packet.options) == "{'step': 1, 'loss': 0.5, 'weight': 3, 'base_step': 0}"
     assert (feedback.step, feedback.residual) == (0, {})
     feedback.acknowledge()
     assert (feedback.step, lists(feedback.residual)) == (1, {"w": [[1, 0], [0, 2]], "b": 0})

@@ -256,12 +256,13 @@ def _largest(flat: NDArray[Any], k: int) -> NDArray[np.int64]:
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options as JSON has them; a loss may be NaN or infinite. Raises `TypeError` and `ValueError`."""
-    scalars = {
-        name: value for name, value in options.items() if hasattr(value, "__float__") and not isinstance(value, bool)
-    }
-    return {name: _arguments.number(name, value) for name, value in scalars.items()} | {
-        name: _arguments.as_json(name, value) for name, value in options.items() if name not in scalars
-    }
+    return {name: _as_json(name, value) for name, value in options.items()}
+
+
+def _as_json(name: str, value: Any) -> Any:
+    if hasattr(value, "__float__") and not isinstance(value, int | np.integer | np.bool_):
+        return _arguments.number(name, value)
+    return _arguments.as_json(name, value)
 
 
 def _of(kind: str, arrays: Arrays) -> Arrays:
