@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from app import books
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.store.base import Head, Save, Unreadable
+from app.store.ledger import Ledger, LedgerSave
 from app.store.memory import MemoryStore
 from app.store.stamp import VersionConflict
 from tests.bodies import encode
@@ -46,15 +48,23 @@ class Troubled(MemoryStore):
         self._maybe("history")
         return await super().history(session_id, after, limit)
 
+    async def ledger(self, session_id: str) -> Ledger | None:
+        self._maybe("ledger")
+        return await super().ledger(session_id)
+
+    async def save_ledger(self, save: LedgerSave) -> None:
+        self._maybe("save")
+        await super().save_ledger(save)
+
     async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head | Unreadable]:
         self._maybe("list")
         return await super().list(tenant, limit, before)
 
 
-ALL = ("ping", "load", "read", "save", "list", "history")
+ALL = ("ping", "load", "read", "save", "list", "history", "ledger")
 TROUBLES: list[tuple[Exception, tuple[str, ...]]] = [
     (StoreUnavailable("away"), ALL),
-    (StateDamaged("damaged"), ("load", "read", "list")),
+    (StateDamaged("damaged"), ("load", "read", "list", "ledger")),
     (VersionConflict(), ("read", "save")),
     (RuntimeError("a defect"), ALL),
     (ServiceError("a failure"), ALL),
@@ -73,6 +83,10 @@ BODIES: list[tuple[str, bytes]] = [
         {"params": {"w": [1, 2]}, "grads": {"w": [1, 2]}},
         {"grads": {"w": {"dtype": "float32", "shape": [1], "base64": "AADAfw=="}}, "params": {"w": [1]}},
         {"grads": {"w": [1]}},
+        {"grads": {"w": [2]}, "epoch": 1, "base_step": 1},
+        {"grads": {"w": ["NaN"]}, "epoch": 1, "base_step": 1},
+        {"epoch": 1},
+        {"epoch": 9},
         {"params": {"w": [1]}},
         {"params": {"w": [1, 2]}},
         {"hyperparameters": {"amsgrad": True}},
@@ -126,14 +140,37 @@ HOLDING = (
 )
 
 
-@pytest.mark.parametrize(("name", "hold"), [(name, False) for name in CONTRACT] + [(name, True) for name in HOLDING])
-def test_every_answer_of_a_call_is_in_its_schema(name: str, hold: bool, keys_file: Path) -> None:
+WORKERS = {"rounds": {"expected": 2, "quorum": 2}, "async": {"mode": "async"}}
+WORKING = {
+    "joinWorker": "rounds",
+    "contribute": "rounds",
+    "contributeAsync": "async",
+    "closeRound": "rounds",
+    "takeStep": "rounds",
+    "undoStep": "rounds",
+    "putParams": "rounds",
+    "putState": "rounds",
+    "editTensors": "rounds",
+}
+"""The mode of workers with which a call is made, beside one without."""
+CALLS = [(name, False, None) for name in CONTRACT] + [(name, True, None) for name in HOLDING]
+CALLS += [(name, True, mode) for name, mode in WORKING.items()]
+
+
+@pytest.mark.parametrize(("name", "hold", "mode"), CALLS)
+def test_every_answer_of_a_call_is_in_its_schema(
+    name: str, hold: bool, mode: str | None, keys_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "PAUSE_SECONDS", 0)
     method, path, operation = OPERATIONS[name]
     store = Troubled(10)
     with serving(store, api_keys_file=keys_file, max_body_bytes=1024, state_cache_bytes=0) as client:
         client.headers["authorization"] = "Bearer write"
         session = create(client, hold_params=hold, undo=1)
         stepped(client, session, "first", params={"w": [1.0]}, grads={"w": [1.0]})
+        if mode is not None:
+            client.patch(session, json={"workers": WORKERS[mode]})
+            client.put(f"{session}/workers/a", json={})
         session_id = session.rpartition("/")[2]
         there = {"worker": "a", "round_number": "2", "seq": "1"}
         here, nowhere = path.format(session_id=session_id, **there), path.format(session_id="0" * 32, **there)

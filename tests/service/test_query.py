@@ -22,7 +22,9 @@ def test_an_unknown_parameter_is_refused_on_every_route(client: Client, method: 
     session = create(client, hold_params=True)
     stepped(client, session, **W)
     before = client.get(f"{session}/state").content
-    answer = client.request(method, f"{path.format(session_id=session[-32:], worker='a', round_number=1)}?{query}")
+    answer = client.request(
+        method, f"{path.format(session_id=session[-32:], worker='a', round_number=1, seq=1)}?{query}"
+    )
     assert answer.status_code == 400
     if method != "HEAD":
         assert "unknown query parameter" in problem(answer, 400, "malformed_query")["detail"]
