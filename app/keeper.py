@@ -8,6 +8,7 @@ closes no round early that was seen before, and one that is set back keeps none 
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from app.errors import ServiceError
@@ -19,8 +20,12 @@ from optim_engine import EngineError
 
 LOOK_SECONDS = 0.25
 """The time between two looks at the store."""
-RETRY_SECONDS = 5.0
-"""The longest time until a round that could not be closed is tried again."""
+RETRY_SECONDS = 0.25
+"""The time until a round that could not be closed is tried again: twice as long after each failure, jittered."""
+LONGEST_RETRY = 10.0
+"""The longest such time."""
+AGAIN_SECONDS = 0.5
+"""The time until a deadline that was kept is tried again if the store still has it: its ledger may just be saved."""
 OTHERS_SECONDS = 0.3
 """The time for which a process leaves a round to another one, if it has not the state of the session in memory."""
 
@@ -48,6 +53,7 @@ class Keeper:
         self._deadlines: dict[Due, float] = {}
         """The deadlines that were seen, by the monotonic clock."""
         self._closing: dict[str, asyncio.Task[None]] = {}
+        self._failures: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Keep the deadlines for as long as the service runs. If the store is away, go on when it is back."""
@@ -60,6 +66,8 @@ class Keeper:
                 if not is_away:
                     log.warning("the deadlines of rounds cannot be looked at", error=error.detail)
                 is_away = True
+            except Exception:
+                log.exception("the deadlines of rounds cannot be looked at")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
@@ -83,12 +91,20 @@ class Keeper:
             await self._close(due)
         except (ServiceError, EngineError) as error:
             log.warning("a round that is due could not be closed", session=due.session_id, error=str(error))
-            await asyncio.sleep(random.uniform(RETRY_SECONDS / 2, RETRY_SECONDS))
+            await self._pause(due.session_id)
         except Exception:
             log.exception("a round that is due could not be closed", session=due.session_id)
-            await asyncio.sleep(RETRY_SECONDS)
+            await self._pause(due.session_id)
+        else:
+            self._failures.pop(due.session_id, None)
+            self._deadlines[due] = self._clock() + AGAIN_SECONDS
         finally:
             del self._closing[due.session_id]
+
+    async def _pause(self, session_id: str) -> None:
+        seconds = min(RETRY_SECONDS * 2 ** min(self._failures[session_id], 10), LONGEST_RETRY)
+        self._failures[session_id] += 1
+        await asyncio.sleep(random.uniform(seconds / 2, seconds))
 
     async def stop(self) -> None:
         """Give up what is under way: another process, or the next start, closes it."""

@@ -83,6 +83,14 @@ async def test_a_process_lets_the_one_with_the_state_close() -> None:
     assert await closed.look(keeper.OTHERS_SECONDS) == ["a"]
 
 
+async def test_a_deadline_that_was_kept_is_not_kept_each_time() -> None:
+    closed = Closed(Clocked())
+    closed.store.dues = [("a", 1e9)]
+    for _ in range(3):
+        assert await closed.look(keeper.AGAIN_SECONDS / 4) == ["a"]
+    assert await closed.look(keeper.AGAIN_SECONDS) == ["a", "a"]
+
+
 async def test_a_close_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper, "RETRY_SECONDS", 0.0)
     closed = Closed(Clocked())
