@@ -36,9 +36,10 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker that has joined and not left.
+    """A worker that has joined.
 
-    `expires_at` is the end of its lease. `joins` has the last joins with a key: the key's digest, and the epoch.
+    `expires_at` is the end of its lease. `joins` has the last joins with a key: the key's digest, and the epoch. One
+    that has left is kept for its `turn` alone: a contribution that is sent again after a new join is still known.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Worker:
     joins: tuple[tuple[str, int], ...] = ()
     last: Last | None = None
     turn: Turn | None = None
+    has_left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,11 @@ class Ledger:
     def pieces(self) -> tuple[Piece, ...]:
         """Return the pieces of all waiting contributions."""
         return tuple(piece for contribution in self.waiting for piece in contribution.pieces)
+
+    @property
+    def present(self) -> list[Worker]:
+        """Return the workers that have not left, in the order of their names."""
+        return [self.workers[name] for name in sorted(self.workers) if not self.workers[name].has_left]
 
     def of(self, worker: str) -> Contribution | None:
         """Return the waiting contribution of a worker."""

@@ -54,13 +54,14 @@ def _written_worker(worker: Worker) -> dict[str, Any]:
         "joins": worker.joins,
         "last": worker.last and astuple(worker.last),
         "turn": worker.turn and astuple(worker.turn),
+        **({"left": True} if worker.has_left else {}),
     }
 
 
 def _read_worker(row: Mapping[str, Any]) -> Worker:
     joins = tuple((key, epoch) for key, epoch in row["joins"])
     last, turn = row["last"] and Last(*row["last"]), row["turn"] and Turn(*row["turn"])
-    return Worker(row["name"], row["epoch"], row["expires_at"], joins, last, turn)
+    return Worker(row["name"], row["epoch"], row["expires_at"], joins, last, turn, row.get("left", False))
 
 
 def _written_contribution(contribution: Contribution) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def join(settings: WorkerSettings, ledger: Ledger, name: str, key: str | None, n
     epoch = ledger.epoch + 1
     joins = joins if key is None else (*joins, (key, epoch))[-MOST_JOINS:]
     began = Worker(name, epoch, now + settings.lease_seconds)
-    worker = replace(old or began, epoch=epoch, expires_at=began.expires_at, joins=joins)
+    worker = replace(old or began, epoch=epoch, expires_at=began.expires_at, joins=joins, has_left=False)
     return Joined(replace(ledger.with_worker(worker), epoch=epoch), worker)
 
 
@@ -57,17 +57,24 @@ def leave(ledger: Ledger, name: str, epoch: int | None = None) -> Ledger:
 
     With an `epoch`, only the holder of that one leaves. Raises `WorkerFenced` for an older one.
     """
-    if name not in ledger.workers:
+    worker = ledger.workers.get(name)
+    if worker is None or worker.has_left:
         return ledger
     if epoch is not None:
         check_epoch(ledger, name, epoch)
+    if worker.turn is None:
+        return _without(ledger, name)
+    return ledger.with_worker(replace(worker, expires_at=0.0, joins=(), has_left=True))
+
+
+def _without(ledger: Ledger, name: str) -> Ledger:
     return replace(ledger, workers={other: worker for other, worker in ledger.workers.items() if other != name})
 
 
 def check_epoch(ledger: Ledger, name: str, epoch: int) -> Worker:
     """Return the worker whose present epoch this is. Raises `WorkerFenced`."""
     worker = ledger.workers.get(name)
-    if worker is None:
+    if worker is None or worker.has_left:
         raise _fenced(f"worker {name!r:.140} has not joined, or has left", name)
     if worker.epoch != epoch:
         raise _fenced(
@@ -89,4 +96,4 @@ def _with_room(ledger: Ledger, name: str, now: float) -> Ledger:
     if oldest.expires_at > now:
         words = "let one leave (DELETE …/workers/{worker}), or wait for a lease to end"
         raise QuotaExceeded(f"the session has {MOST_WORKERS} workers, all with a lease; {words}", limit=MOST_WORKERS)
-    return leave(ledger, oldest.name)
+    return _without(ledger, oldest.name)

@@ -16,12 +16,12 @@ class RoundCounts:
         self._metrics = metrics
 
     def saved(self, before: Ledger, after: Ledger) -> None:
-        """Count what a saved ledger has that the one before it had not: a join, what was dropped, what waits."""
+        """Count what a saved ledger has that the one before it had not: a join, what was dropped, bytes that came."""
         if after.epoch > before.epoch:
             self._metrics.count_join()
         for drop in after.dropped[len(before.dropped) :]:
             self.dropped(drop.entry.reason)
-        self._metrics.add_waiting(_nbytes(after) - _nbytes(before))
+        self._metrics.count_bytes(max(0, _nbytes(after) - _nbytes(before)))
 
     def dropped(self, reason: str | None) -> None:
         """Count a contribution that was dropped for that reason."""
@@ -35,7 +35,6 @@ class RoundCounts:
         self._metrics.count_round(cause, max(0.0, now - min(waiting.at for waiting in before.waiting)))
         for _ in before.waiting:
             self._metrics.count_contribution("applied")
-        self._metrics.add_waiting(-_nbytes(before))
 
     def applied(self) -> None:
         """Count a contribution that was a step of its own."""

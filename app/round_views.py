@@ -30,7 +30,7 @@ def joined(session: Session, worker: Worker) -> Document:
 
 def roster(ledger: Ledger, now: float) -> Document:
     """Return all workers, in the order of their names."""
-    return {"workers": [_worker(ledger.workers[name], now) for name in sorted(ledger.workers)]}
+    return {"workers": [_worker(worker, now) for worker in ledger.present]}
 
 
 def _worker(worker: Worker, now: float) -> Document:
@@ -64,7 +64,7 @@ def standing(session: Session, ledger: Ledger) -> Document:
     if isinstance(settings, RoundSettings) and (not ledger.waiting or ledger.round == session.step + 1):
         found = progress(rounds.progress(settings, ledger, session.step))
         beside = {name: found[name] for name in beside}
-    return {"round": session.step + 1, **beside, "workers": len(ledger.workers)}
+    return {"round": session.step + 1, **beside, "workers": len(ledger.present)}
 
 
 def opened(state: Progress, ledger: Ledger) -> Document:

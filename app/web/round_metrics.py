@@ -1,6 +1,6 @@
 """The metrics of sessions with many workers, for Prometheus."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 ROUND_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600)
 
@@ -28,12 +28,7 @@ class RoundMetrics:
             buckets=ROUND_SECONDS,
             registry=registry,
         )
-        self._waiting = Gauge(
-            "optim_contributions_waiting_bytes",
-            "Bytes of the contributions that wait for their round to close.",
-            registry=registry,
-            multiprocess_mode="sum",
-        )
+        self._bytes = Counter("optim_contribution_bytes", "Bytes of contributions to rounds.", registry=registry)
 
     def count_join(self) -> None:
         """Count a worker that joined."""
@@ -48,6 +43,6 @@ class RoundMetrics:
         self._rounds.labels(cause).inc()
         self._seconds.observe(seconds)
 
-    def add_waiting(self, nbytes: int) -> None:
-        """Add the bytes of a contribution that waits from now on; a close subtracts those of its round."""
-        self._waiting.inc(nbytes)
+    def count_bytes(self, nbytes: int) -> None:
+        """Count the bytes of a contribution to a round that was taken."""
+        self._bytes.inc(nbytes)

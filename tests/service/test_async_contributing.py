@@ -52,6 +52,19 @@ def test_a_number_sent_again_has_the_same_answer(client: Client) -> None:
     assert problem(crew.step("a", 1, 0), 409, "step_conflict")["applied_as_step"] == 1
 
 
+def test_a_contribution_is_known_after_its_worker_left(client: Client) -> None:
+    crew = Crew(client, "a", mode="async")
+    first = crew.step("a", 1, 0)
+    for _ in range(2):
+        assert client.delete(f"{crew.session}/workers/a").status_code == 204
+    assert client.get(f"{crew.session}/workers").json() == {"workers": []}
+    problem(crew.step("a", 2, 1), 409, "worker_fenced")
+    crew.join("a")
+    again = crew.step("a", 1, 0)
+    assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
+    assert crew.step("a", 2, 1).json()["step"] == 2
+
+
 def test_a_stale_contribution_counts_less_or_not_at_all(client: Client) -> None:
     groups = [{"match": ["b"], "lr": 0.01}]
     settings = {"optimizer": "sgd", "hyperparameters": {"lr": 0.1}, "groups": groups}

@@ -1,4 +1,4 @@
-"""The counts of rounds: each join, fate, close and waiting byte is counted once."""
+"""The counts of rounds: each join, fate, close and byte is counted once."""
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -41,7 +41,7 @@ def saved(counts: RoundCounts, ledger: Ledger, worker: str, at: float, nbytes: i
     return after
 
 
-def test_a_saved_ledger_counts_joins_drops_and_waiting_bytes(counts: RoundCounts, registry: CollectorRegistry) -> None:
+def test_a_saved_ledger_counts_joins_drops_and_bytes(counts: RoundCounts, registry: CollectorRegistry) -> None:
     ledger = joined("a")
     counts.saved(Ledger(), ledger)
     ledger = saved(counts, ledger, "a", 1.0, not_finite=BAD)
@@ -51,7 +51,7 @@ def test_a_saved_ledger_counts_joins_drops_and_waiting_bytes(counts: RoundCounts
     assert found(registry) == {
         "workers_joined_total": 1,
         "contributions_total non_finite": 1,
-        "contributions_waiting_bytes": 100,
+        "contribution_bytes_total": 100,
         "contributions_total fenced": 1,
     }
 
@@ -76,23 +76,26 @@ def test_a_close_counts_its_cause_time_and_applied_contributions(
         f"rounds_total {cause}": 1,
         "round_seconds_count": 1,
         "round_seconds_sum": 60.0,
+        "contribution_bytes_total": 100 * len(times),
         "contributions_total applied": len(times),
     }
 
 
-def test_the_service_counts_joins_fates_closes_and_waiting_bytes() -> None:
+def test_the_service_counts_joins_fates_closes_and_bytes() -> None:
     with serving() as client:
         crew = Crew(client, "a", "b", "c", expected=3, quorum=1)
         crew.push(1, "a")
         crew.push(1, "b")
-        waiting = counted(client.get("/metrics").text)
-        assert waiting.pop("optim_contributions_waiting_bytes") > 0
-        assert waiting == {"optim_workers_joined_total": 3}
+        open_round = counted(client.get("/metrics").text)
+        nbytes = open_round.pop("optim_contribution_bytes_total")
+        assert nbytes > 0
+        assert open_round == {"optim_workers_joined_total": 3}
         client.post(f"{crew.session}/rounds/1/close")
         for _ in range(2):
             crew.push(1, "c")
         assert counted(client.get("/metrics").text) == {
             "optim_workers_joined_total": 3,
+            "optim_contribution_bytes_total": nbytes,
             'optim_contributions_total{fate="applied"}': 2,
             'optim_contributions_total{fate="late"}': 1,
             'optim_rounds_total{cause="asked"}': 1,
@@ -103,7 +106,7 @@ def test_the_service_counts_joins_fates_closes_and_waiting_bytes() -> None:
 def counted(text: str) -> dict[str, float]:
     """Return the counts of workers that are not 0, by their name in the text."""
     lines = [line.rpartition(" ")[::2] for line in text.splitlines() if not line.startswith("#")]
-    kinds = ("optim_workers_joined_total", "optim_contributions", "optim_rounds_total", "optim_round_seconds_count")
+    kinds = ("optim_workers_joined_total", "optim_contribution", "optim_rounds_total", "optim_round_seconds_count")
     return {
         name: float(value)
         for name, value in lines

@@ -1,4 +1,4 @@
-"""The metrics of rounds: joins, fates, causes, and the bytes that wait."""
+"""The metrics of rounds: joins, fates, causes, and bytes."""
 
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -11,9 +11,8 @@ def test_rounds_are_counted_by_cause_and_contributions_by_fate() -> None:
     metrics.count_join()
     for fate in ("applied", "applied", "late"):
         metrics.count_contribution(fate)
-    metrics.add_waiting(300)
+    metrics.count_bytes(300)
     metrics.count_round("grace", 2.4)
-    metrics.add_waiting(-200)
     lines = generate_latest(registry).decode().splitlines()
     assert {
         "optim_workers_joined_total 1.0",
@@ -22,5 +21,5 @@ def test_rounds_are_counted_by_cause_and_contributions_by_fate() -> None:
         'optim_rounds_total{cause="grace"} 1.0',
         'optim_round_seconds_bucket{le="1.0"} 0.0',
         'optim_round_seconds_bucket{le="2.5"} 1.0',
-        "optim_contributions_waiting_bytes 100.0",
+        "optim_contribution_bytes_total 300.0",
     } <= set(lines)
