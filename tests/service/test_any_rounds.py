@@ -49,6 +49,15 @@ class Requests(Rounds):
             self.push(asked, data.draw(faults))
 
     @rule(data=st.data())
+    def contribute_all(self, data: st.DataObject) -> None:
+        """Let all workers contribute to the open round, in any order."""
+        rounds = self.session.rounds
+        number, workers = rounds.step + 1, data.draw(st.permutations(sorted(rounds.roster.epochs)))
+        for worker in workers:
+            self.told.append(self.drawn(data, number, worker, rounds.roster.epochs[worker]))
+            self.push(self.told[-1], data.draw(faults))
+
+    @rule(data=st.data())
     def delay(self, data: st.DataObject) -> None:
         """Prepare a contribution that comes later, perhaps when its round is closed or its worker is fenced."""
         self.late.append(self.asked(data))
