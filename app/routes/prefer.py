@@ -10,15 +10,14 @@ from starlette.requests import Request
 
 MINIMAL = "return=minimal"
 LONGEST_WAIT = 60
-"""Seconds."""
+"""The most seconds that a request waits."""
 QUOTED = r'"(?:[^"\\]|\\.)*"'
 PREFERENCES = re.compile(rf'(?:{QUOTED}|[^",]|")+')
 """The parts between commas, of which a quoted string may hold some."""
 PREFERENCE = re.compile(rf'\s*([^\s;="]+)\s*(?:=\s*({QUOTED}|[^\s;"]*))?\s*(?:;.*)?', re.DOTALL)
 """A name, and a value if it has one; parameters follow."""
-
-
 WHOLE = re.compile("[0-9]+", re.ASCII)
+"""A number of seconds."""
 
 
 def prefers_minimal(request: Request) -> bool:

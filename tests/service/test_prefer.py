@@ -7,7 +7,7 @@ from httpx2 import Client
 from optim_client._tensors import decode
 from starlette.requests import Request
 
-from app.routes.prefer import prefers_minimal
+from app.routes.prefer import prefers_minimal, wait_seconds
 from tests.service.calls import W, binary_step, create
 
 GRADS: dict[str, Any] = {"grads": W["grads"]}
@@ -87,3 +87,25 @@ def test_a_skipped_step_may_be_answered_minimally(client: Client) -> None:
 def test_preferences_are_read_as_the_rfc_has_them(headers: list[str], minimal: bool) -> None:
     request = Request({"type": "http", "headers": [(b"prefer", header.encode()) for header in headers]})
     assert prefers_minimal(request) is minimal
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("wait=25", 25),
+        ("return=minimal, WAIT=3", 3),
+        ('wait="7"', 7),
+        ("wait=600", 60),
+        ("wait=99999999999999999999", 60),
+        ("wait=0", 0),
+        ("wait=-1", 0),
+        ("wait=2.5", 0),
+        ("wait=٣", 0),
+        ("wait", 0),
+        ("", 0),
+    ],
+)
+def test_the_seconds_to_wait_are_whole_and_bounded(header: str, seconds: int) -> None:
+    request = Request({"type": "http", "headers": [(b"prefer", header.encode())]})
+    assert wait_seconds(request) == seconds
+    assert wait_seconds(Request({"type": "http", "headers": []})) == 0
