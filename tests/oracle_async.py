@@ -21,14 +21,9 @@ class Stream:
     step: int = 0
     roster: Roster = field(default_factory=Roster)
     turns: dict[str, Contribution] = field(default_factory=dict)
-    """The last contribution of each worker that became a step."""
+    """The last contribution of each worker that became a step. It is known also when its worker has left."""
     open: Round = field(default_factory=Round)
     past: dict[int, Round] = field(default_factory=dict)
-
-    def leave(self, worker: str) -> None:
-        """Forget a worker and its numbers."""
-        self.roster.leave(worker)
-        self.turns.pop(worker, None)
 
     def push(self, one: Contribution) -> Answer:
         """Return what a contribution is answered."""

@@ -65,7 +65,7 @@ class Requests(Workers):
     @rule(worker=st.sampled_from(WORKERS), fault=faults)
     def leave(self, worker: str, fault: int | None) -> None:
         self.write(204, "DELETE", f"{self.session.path}/workers/{worker}", fault)
-        self.session.rounds.leave(worker)
+        self.session.rounds.roster.leave(worker)
 
     @rule(data=st.data(), count=st.integers(1, 4))
     def contribute(self, data: st.DataObject, count: int) -> None:
