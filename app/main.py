@@ -13,24 +13,24 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import errors
-from app.async_contributing import AsyncContributing
 from app.auth import Keys
-from app.books import Books
 from app.cache import StateCache
-from app.closing import Closing
 from app.compute import Compute
-from app.contributing import Contributing
-from app.keeper import Keeper
+from app.contributions.async_contributing import AsyncContributing
+from app.contributions.books import Books
+from app.contributions.closing import Closing
+from app.contributions.contributing import Contributing
+from app.contributions.keeper import Keeper
+from app.contributions.members import Members
+from app.contributions.round_calls import RoundCalls
+from app.contributions.waiting import Waiting
 from app.listing import Listing
 from app.logs import flush_logs, log
-from app.members import Members
 from app.memory import let_go_when_idle
 from app.quota import Quota
 from app.readiness import Readiness
 from app.records import Records
 from app.room import Room
-from app.round_calls import RoundCalls
-from app.round_counts import RoundCounts
 from app.routes import (
     docs,
     health,
@@ -54,7 +54,6 @@ from app.stepping import Stepping
 from app.store import open_store
 from app.store.base import Store
 from app.turns import Turns
-from app.waiting import Waiting
 from app.web.admission import Admission
 from app.web.at_once import AT_ONCE
 from app.web.body_memory import BodyMemory
@@ -67,6 +66,7 @@ from app.web.regions import RegionMemory
 from app.web.starting import STOPPING
 from app.web.telemetry import Metrics, Telemetry
 from app.wire.codec import Limits
+from app.workers.round_counts import RoundCounts
 from optim_engine.buffers import BUFFERS
 
 

@@ -8,22 +8,22 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.async_contributing import AsyncContributing
 from app.auth import Caller, Keys
 from app.compute import Compute
-from app.contributing import Contributing
-from app.keeper import Keeper
+from app.contributions.async_contributing import AsyncContributing
+from app.contributions.contributing import Contributing
+from app.contributions.keeper import Keeper
+from app.contributions.members import Members
+from app.contributions.round_calls import RoundCalls
+from app.contributions.waiting import Waiting
 from app.listing import Listing
-from app.members import Members
 from app.readiness import Readiness
 from app.records import Records
 from app.roles import Role
-from app.round_calls import RoundCalls
 from app.sessions import Sessions
 from app.settings import Settings
 from app.stepping import Stepping
 from app.store.base import Store
-from app.waiting import Waiting
 from app.web.admission import Admission
 from app.web.body_memory import BodyMemory
 from app.web.rate_limit import RateLimit

@@ -19,7 +19,7 @@ from app.step import KeptAnswer
 from app.store.base import Head
 from app.store.block_sums import Blocks
 from app.store.piece import Piece
-from app.workers import WorkerSettings, read_workers, write_workers
+from app.worker_settings import WorkerSettings, read_workers, write_workers
 from optim_engine import Config, InvalidConfig, Layout, State
 from optim_engine.arrays import COMPUTE_DTYPES
 from optim_engine.fields import custom, integer, named, setting, settings_of

@@ -19,7 +19,7 @@ from app.session import BESIDE, DTYPES, Listed, Session
 from app.step import KeptAnswer
 from app.store.base import Head, IncompatibleStore
 from app.store.formats import expect_format
-from app.workers import WorkerSettings, read_workers
+from app.worker_settings import WorkerSettings, read_workers
 from optim_engine import Config, EngineError, Entry, Layout, Spec
 
 DOCUMENT_FORMAT = 4

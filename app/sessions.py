@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from app import changes, generations, ledgers, round_rows
+from app import changes, generations
 from app.change import Change
 from app.compute import TENSOR_BYTES, Compute
 from app.errors import StateDamaged
@@ -23,6 +23,7 @@ from app.step import nbytes_of
 from app.store.base import AlreadyCreated, Head
 from app.store.keys import Claim, key_digest
 from app.turns import Turns, retried
+from app.workers import ledgers, round_rows
 from optim_engine import Config, Edits, State
 from optim_engine.arrays import Arrays
 from optim_engine.checks import check_shapes

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from app import ledgers, step_change
+from app import step_change
 from app.change import Change
 from app.compute import INLINE_BELOW, TENSOR_BYTES, Compute
 from app.errors import ServiceError, StoreUnavailable
@@ -26,6 +26,7 @@ from app.store.base import KeyUsed, Saving, new_token
 from app.store.piece import PIECE_BYTES
 from app.store.stamp import VersionConflict
 from app.turns import Turns, finished, retried
+from app.workers import ledgers
 from optim_engine import EngineError, is_refused_early
 
 T = TypeVar("T")

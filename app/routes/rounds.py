@@ -10,11 +10,10 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 
 from app.auth import Caller
-from app.contributing import Pushed, in_dtypes
+from app.contributions.contributing import Pushed, in_dtypes
 from app.errors import MalformedBody, RouteNotFound
 from app.expansion import expanded_nbytes
 from app.once import Once
-from app.push import Packed
 from app.routes import openapi as schema
 from app.routes.bodies import BuffersResponse, expansion_room, tensors_body
 from app.routes.once import headers_of, read_once
@@ -26,6 +25,7 @@ from app.step import nbytes_of
 from app.wire.codec import Buffer, Codec
 from app.wire.codecs import JSON, codec_accepted, codec_of
 from app.wire.contributions import read_contribution
+from app.workers.push import Packed
 from optim_engine import Layout
 from optim_engine.arrays import Array
 from optim_engine.fields import LARGEST_INTEGER

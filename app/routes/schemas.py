@@ -10,7 +10,7 @@ from app.routes.round_schemas import rounds
 from app.routes.schema_words import FLAG, NUMBER, SPECIAL_NUMBER, TEXT, WHOLE, Document, list_of, object_of, ref
 from app.session import DTYPES
 from app.wire.session_json import CHANGEABLE, CREATION, FORKED, Joining, Undo
-from app.workers import workers_schema
+from app.worker_settings import workers_schema
 from optim_engine.clipping import Clip
 from optim_engine.fields import Setting, field_schema
 from optim_engine.groups import LONGEST_NAME

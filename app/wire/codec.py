@@ -13,8 +13,8 @@ from typing import ClassVar, TypeAlias, TypeVar
 from app import plain
 from app.errors import MalformedBody
 from app.once import Once
-from app.push import Upload
 from app.step import StepAnswer, StepRequest
+from app.workers.push import Upload
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import LARGEST_INTEGER, named
 

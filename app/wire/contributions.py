@@ -6,12 +6,12 @@ from dataclasses import replace
 import orjson
 
 from app.once import Once
-from app.push import Packed, Upload
 from app.store.piece import checksum_of
 from app.wire.codec import Codec, Limits
 from app.wire.codecs import SAFETENSORS
 from app.wire.safetensors_header import read_header
 from app.wire.safetensors_tensors import CONTRIBUTION_SECTIONS, split, write_file
+from app.workers.push import Packed, Upload
 
 
 def read_contribution(codec: Codec, body: memoryview, limits: Limits, once: Once) -> Packed:

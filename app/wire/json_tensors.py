@@ -14,7 +14,6 @@ import numpy as np
 
 from app.errors import MalformedBody, NotAcceptable
 from app.once import Once
-from app.push import Upload
 from app.session import DTYPES
 from app.step import StepAnswer, StepRequest
 from app.wire.codec import (
@@ -38,6 +37,7 @@ from app.wire.json_forms import BASE64, DATA, LIST, NESTED, ROWS, dumps, is_fini
 from app.wire.json_numbers import Cut, NumberText, read_numbers
 from app.wire.json_text import loads, read_text
 from app.wire.rows import checked_rows
+from app.workers.push import Upload
 from optim_engine.arrays import Array, Arrays
 from optim_engine.fields import named
 

@@ -16,7 +16,6 @@ import orjson
 
 from app.errors import MalformedBody
 from app.once import Once
-from app.push import Upload
 from app.step import StepAnswer, StepRequest
 from app.wire.codec import (
     NO_ROWS,
@@ -36,6 +35,7 @@ from app.wire.compressed import checked_at, checked_scale
 from app.wire.json_text import read_text
 from app.wire.rows import checked_rows
 from app.wire.safetensors_header import INT8, NAMES, Header, read_header
+from app.workers.push import Upload
 from optim_engine.arrays import Array, Arrays
 from optim_engine.views import Places, Views
 

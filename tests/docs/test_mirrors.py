@@ -6,11 +6,13 @@ from tests.docs.blocks import ROOT
 
 MIRRORS = {
     "app": ("", "service"),
+    "app/contributions": ("service",),
     "app/demo": ("demo",),
     "app/routes": ("service",),
     "app/store": ("store",),
     "app/web": ("web",),
     "app/wire": ("wire",),
+    "app/workers": ("service",),
     "optim_engine": ("engine",),
     "optim_engine/rules": ("engine/rules",),
     "clients/python/optim_client": ("client",),

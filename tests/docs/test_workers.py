@@ -9,10 +9,10 @@ from typing import get_args
 
 import pytest
 
-from app.entry import Reason
 from app.errors import ERRORS
 from app.routes.rounds import REFUSED
-from app.workers import MODES
+from app.worker_settings import MODES
+from app.workers.entry import Reason
 from docs.images.make_workers_pictures import pictures
 from optim_engine.aggregate import Kind
 from optim_engine.fields import field_schema

@@ -11,7 +11,7 @@ from hypothesis.stateful import initialize
 from optim_client._gradients import parts_of
 from optim_client._tensors import decode
 
-from app.keeper import Keeper
+from app.contributions.keeper import Keeper
 from app.store.base import Store
 from optim_engine import Config
 from tests.bodies import encode

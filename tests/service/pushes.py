@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from app import roster
-from app.ledger import Ledger
-from app.push import Push
-from app.workers import AsyncSettings, RoundSettings, WorkerSettings
+from app.worker_settings import AsyncSettings, RoundSettings, WorkerSettings
+from app.workers import roster
+from app.workers.ledger import Ledger
+from app.workers.push import Push
 from optim_engine import NonFinite
 
 ROUNDS = RoundSettings(expected=3, quorum=2, deadline_seconds=60, grace_seconds=2)

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app import aggregation, aggregation_plan, stored_gradients, windows
-from app.aggregation import Aggregated, Weighed, aggregated
 from app.compute import Compute
+from app.contributions import aggregation, aggregation_plan, stored_gradients, windows
+from app.contributions.aggregation import Aggregated, Weighed, aggregated
+from app.contributions.stored_gradients import parts_of
 from app.expansion import expanded
 from app.store import piece
 from app.store.base import new_token
 from app.store.piece import Piece
-from app.stored_gradients import parts_of
 from app.wire.codec import Limits
 from app.wire.codecs import SAFETENSORS
 from app.wire.safetensors_tensors import write_file

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app import books
+from app.contributions import books
 from app.errors import ServiceError, StateDamaged, StoreUnavailable
 from app.store.base import Head, Save, Unreadable
 from app.store.ledger import Ledger, LedgerSave

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from app import async_arrivals, rounds
-from app.arrivals import look, look_late, take
-from app.decision import Decision
-from app.entry import Entry
 from app.errors import ContributionMismatch, NonFinite, QuotaExceeded, RoundClosed, Stale, StepConflict, WorkerFenced
-from app.ledger import Contribution, Last, Ledger, Turn
-from app.push import Push
 from app.store.piece import Piece
-from app.workers import MOST_WORKERS, AsyncSettings, RoundSettings
+from app.worker_settings import MOST_WORKERS, AsyncSettings, RoundSettings
+from app.workers import async_arrivals, rounds
+from app.workers.arrivals import look, look_late, take
+from app.workers.decision import Decision
+from app.workers.entry import Entry
+from app.workers.ledger import Contribution, Last, Ledger, Turn
+from app.workers.push import Push
 from tests.service.pushes import ASYNC, BAD, ROUNDS, joined, push_of
 
 STEP, OPEN = 4, 5

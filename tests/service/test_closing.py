@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 from httpx2 import Client
 
-from app import keeper
+from app.contributions import keeper
 from app.store.base import Save
 from app.store.ledger import Due, Ledger
 from app.store.piece import Piece

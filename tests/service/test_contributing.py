@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from httpx2 import Client, Response
 
-from app.books import Book
-from app.closing import Closing
-from app.gradients import Examined
-from app.push import Packed
+from app.contributions.books import Book
+from app.contributions.closing import Closing
+from app.contributions.gradients import Examined
+from app.workers.push import Packed
 from tests.service.calls import create, problem, serving, stepped
 from tests.service.crew import GRADS, PARAMS, Crew
 from tests.service.gathered import created, service

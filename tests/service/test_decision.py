@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from app.decision import check_weight, fence, not_finite, stale
 from app.errors import InvalidSession, NonFinite, Stale, StepConflict, WorkerFenced
-from app.workers import RoundSettings
+from app.worker_settings import RoundSettings
+from app.workers.decision import check_weight, fence, not_finite, stale
 from tests.service.pushes import ASYNC, BAD, ROUNDS, joined, push_of
 
 

@@ -5,7 +5,7 @@ import math
 import orjson
 import pytest
 
-from app.entry import Entry
+from app.workers.entry import Entry
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from app.gradients import examined
+from app.contributions.gradients import examined
 from app.once import Once
-from app.push import Packed, Push, Upload
 from app.session import Session
 from app.step import StepRequest
 from app.store.piece import PIECE_BYTES
+from app.workers.push import Packed, Push, Upload
 from optim_engine import Config, State, TensorMismatch
 from tests.bodies import encode
 

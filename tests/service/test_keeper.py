@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from app import keeper
+from app.contributions import keeper
+from app.contributions.keeper import Keeper
 from app.errors import StoreUnavailable
-from app.keeper import Keeper
 from app.store.ledger import Due
 from app.store.memory import MemoryStore
 

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from app.entry import Entry
-from app.ledger import MOST_DROPPED, Contribution, Last, Ledger, Turn
 from app.store.piece import Piece
+from app.workers.entry import Entry
+from app.workers.ledger import MOST_DROPPED, Contribution, Last, Ledger, Turn
 from tests.service.pushes import joined
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import orjson
 import pytest
 
-from app.entry import Entry
 from app.errors import StateDamaged
-from app.ledger import Contribution, Dropped, Last, Ledger, Turn, Worker
-from app.ledger_document import read_ledger, write_ledger
 from app.store.piece import Piece
+from app.workers.entry import Entry
+from app.workers.ledger import Contribution, Dropped, Last, Ledger, Turn, Worker
+from app.workers.ledger_document import read_ledger, write_ledger
 
 PIECES = (Piece("2-abc-0", 4, "x"), Piece("2-abc-1", 3, "y"))
 LEDGER = Ledger(

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from httpx2 import Client
 
-from app import ledgers
-from app.arrivals import take
-from app.ledger import Ledger
 from app.store import ledger_envelope
 from app.store.base import Save
 from app.store.ledger import Ledger as StoredLedger
 from app.store.ledger import LedgerSave
 from app.store.memory import MemoryStore
 from app.store.stamp import VersionConflict
+from app.workers import ledgers
+from app.workers.arrivals import take
+from app.workers.ledger import Ledger
 from tests.service.calls import SAFETENSORS, W, create, patched, problem, serving, step, stepped
 from tests.service.crew import PARAMS, Crew
 from tests.service.pushes import ROUNDS, joined, push_of

@@ -1,7 +1,7 @@
 """A push, and the record that is made of it."""
 
-from app.entry import Entry
-from app.push import Push
+from app.workers.entry import Entry
+from app.workers.push import Push
 
 PUSH = Push("a", 2, "d", weight=3.0, norm=0.5, seq=4)
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from app.errors import InvalidSession, QuotaExceeded, WorkerFenced
-from app.ledger import Ledger
-from app.roster import MOST_JOINS, check_epoch, join, leave, renew
-from app.workers import MOST_WORKERS
+from app.worker_settings import MOST_WORKERS
+from app.workers.ledger import Ledger
+from app.workers.roster import MOST_JOINS, check_epoch, join, leave, renew
 from tests.service.pushes import ROUNDS, joined
 
 

@@ -3,11 +3,11 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.arrivals import take
-from app.ledger import Ledger
-from app.round_counts import RoundCounts
 from app.store.piece import Piece
 from app.web.round_metrics import RoundMetrics
+from app.workers.arrivals import take
+from app.workers.ledger import Ledger
+from app.workers.round_counts import RoundCounts
 from tests.service.calls import serving
 from tests.service.crew import Crew
 from tests.service.pushes import BAD, ROUNDS, joined, push_of

@@ -2,8 +2,8 @@
 
 import orjson
 
-from app import round_rows
-from app.entry import Entry
+from app.workers import round_rows
+from app.workers.entry import Entry
 
 APPLIED = Entry("a", 1, "d1", fate="applied")
 

@@ -1,9 +1,9 @@
 """The documents of workers and rounds."""
 
-from app import round_views
-from app.entry import Entry
-from app.ledger import Contribution, Ledger, Worker
-from app.rounds import Progress
+from app.workers import round_views
+from app.workers.entry import Entry
+from app.workers.ledger import Contribution, Ledger, Worker
+from app.workers.rounds import Progress
 
 WAITS = Contribution(Entry("a", 1, "digest of a", norm=0.5), 10.0)
 

@@ -9,13 +9,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from app import roster, rounds
-from app.arrivals import look_late, take
-from app.entry import Entry
 from app.errors import ContributionMismatch, NoQuorum, RoundOpen, StateDamaged
-from app.ledger import Ledger
-from app.push import Push
-from app.workers import RoundSettings
+from app.worker_settings import RoundSettings
+from app.workers import roster, rounds
+from app.workers.arrivals import look_late, take
+from app.workers.entry import Entry
+from app.workers.ledger import Ledger
+from app.workers.push import Push
 from tests.examples import examples
 from tests.service.pushes import BAD, ROUNDS, joined, push_of
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from app import waiting
+from app.contributions import waiting
+from app.contributions.waiting import Waiting
 from app.errors import StoreUnavailable
-from app.waiting import Waiting
 
 LONG = 60.0
 

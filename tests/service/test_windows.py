@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from app.compute import Compute
+from app.contributions.windows import WINDOW_BYTES, Contents, Task, Windows
 from app.store.piece import PIECE_BYTES, Piece
-from app.windows import WINDOW_BYTES, Contents, Task, Windows
 
 PIECES = [Piece(str(i), PIECE_BYTES, "") for i in range(100)]
 

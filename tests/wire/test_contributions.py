@@ -8,10 +8,10 @@ import pytest
 
 from app.errors import MalformedBody
 from app.once import Once
-from app.push import Packed
 from app.wire.codec import Limits
 from app.wire.codecs import JSON, SAFETENSORS
 from app.wire.contributions import read_contribution
+from app.workers.push import Packed
 from tests.bodies import encode
 
 LIMITS, ONCE = Limits(100, 100), Once("PUT /")

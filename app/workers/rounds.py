@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal, NamedTuple
 
-from app.entry import Entry
 from app.errors import NoQuorum, RoundOpen, StateDamaged, WorkersOnly
-from app.ledger import Contribution, Ledger
-from app.workers import RoundSettings
+from app.worker_settings import RoundSettings
+from app.workers.entry import Entry
+from app.workers.ledger import Contribution, Ledger
 from optim_engine.aggregate import added, clipped
 
 OUTLIER = 10

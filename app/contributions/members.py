@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from app import roster, round_views
-from app.books import Book, Books
+from app.contributions.books import Book, Books
 from app.once import Once
 from app.store.keys import key_digest
+from app.workers import roster, round_views
 
 Document = dict[str, Any]
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.contributions.stored_gradients import parts_of
 from app.expansion import expanded
-from app.push import Packed, Push
 from app.session import Session
 from app.step import StepRequest
 from app.store.base import new_token
 from app.store.piece import Part
-from app.stored_gradients import parts_of
+from app.workers.push import Packed, Push
 from optim_engine import NonFinite, State, examine
 from optim_engine.machine import ALONE, Machine
 

@@ -20,13 +20,13 @@ A refusal that drops a contribution changes the ledger, or the row of the closed
 from collections.abc import Sequence
 from dataclasses import replace
 
-from app.decision import Decision, check_weight, fence, not_finite, stale
-from app.entry import Entry
 from app.errors import ContributionMismatch, QuotaExceeded, RoundClosed, ServiceError, StepConflict, WorkerFenced
-from app.ledger import MOST_DROPPED, Contribution, Last, Ledger
-from app.push import Push
-from app.rounds import open_round
-from app.workers import MOST_WORKERS, RoundSettings
+from app.worker_settings import MOST_WORKERS, RoundSettings
+from app.workers.decision import Decision, check_weight, fence, not_finite, stale
+from app.workers.entry import Entry
+from app.workers.ledger import MOST_DROPPED, Contribution, Last, Ledger
+from app.workers.push import Push
+from app.workers.rounds import open_round
 
 
 def look(settings: RoundSettings, ledger: Ledger, step: int, number: int, push: Push, now: float) -> Decision | None:

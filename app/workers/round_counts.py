@@ -3,10 +3,10 @@
 Whose save won calls these functions, so that each event counts once.
 """
 
-from app import rounds
-from app.ledger import Ledger
 from app.web.round_metrics import RoundMetrics
-from app.workers import RoundSettings
+from app.worker_settings import RoundSettings
+from app.workers import rounds
+from app.workers.ledger import Ledger
 
 
 class RoundCounts:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from app.contributions.windows import Contents
 from app.store.piece import PIECE_BYTES, Part, Piece, checksum_of, cut
-from app.windows import Contents
 from app.wire.codec import Limits, checked_grad_scale, number_of
 from app.wire.safetensors_header import Header, Place, read_header
 from app.wire.safetensors_tensors import STEP_SECTIONS

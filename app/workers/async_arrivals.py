@@ -16,12 +16,12 @@ A refusal that drops a contribution changes the ledger: save first, then raise.
 from dataclasses import dataclass, replace
 from math import sqrt
 
-from app.decision import Decision, check_weight, fence, not_finite, stale
-from app.entry import Entry
 from app.errors import ContributionMismatch, StepConflict
-from app.ledger import Last, Ledger, Turn
-from app.push import Push
-from app.workers import AsyncSettings
+from app.worker_settings import AsyncSettings
+from app.workers.decision import Decision, check_weight, fence, not_finite, stale
+from app.workers.entry import Entry
+from app.workers.ledger import Last, Ledger, Turn
+from app.workers.push import Push
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
-from app import plain, rounds
-from app.entry import Entry
-from app.ledger import Ledger, Worker
-from app.round_rows import RoundRow
-from app.rounds import Progress
+from app import plain
 from app.session import Session
-from app.workers import RoundSettings
+from app.worker_settings import RoundSettings
+from app.workers import rounds
+from app.workers.entry import Entry
+from app.workers.ledger import Ledger, Worker
+from app.workers.round_rows import RoundRow
+from app.workers.rounds import Progress
 
 OPEN, APPLIED = "open", "applied"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from app.entry import Entry
 from app.store.generation import ReplacedRow
+from app.workers.entry import Entry
 from optim_engine import Metrics
 
 METRICS = tuple(field.name for field in fields(Metrics))

@@ -7,23 +7,23 @@ from collections import OrderedDict
 from dataclasses import replace
 from functools import partial
 
-from app import round_rows, rounds
-from app.aggregation import Weighed, aggregated
-from app.books import Book, Books
 from app.checksums import checksums_of, params_digest
 from app.compute import Compute
+from app.contributions.aggregation import Weighed, aggregated
+from app.contributions.books import Book, Books
+from app.contributions.gradients import Examined, examined
+from app.contributions.waiting import Waiting
 from app.errors import NonFinite
 from app.expansion import expanded_nbytes
-from app.gradients import Examined, examined
 from app.once import Once
-from app.push import Packed
 from app.records import Records
 from app.session import Session
 from app.step import Collected, StepAnswer, StepRequest
 from app.stepping import Stepping
 from app.store.base import Head
 from app.store.ledger import LedgerSave
-from app.waiting import Waiting
+from app.workers import round_rows, rounds
+from app.workers.push import Packed
 from optim_engine import NonFinite as EngineNonFinite
 from optim_engine import held_params
 from optim_engine.arrays import Arrays

@@ -6,12 +6,12 @@ save first, then raise it.
 
 from dataclasses import dataclass
 
-from app.entry import Entry
 from app.errors import InvalidSession, NonFinite, ServiceError, Stale, StepConflict, WorkerFenced
-from app.ledger import Ledger
-from app.push import Push
-from app.roster import check_epoch
-from app.workers import RoundSettings, WorkerSettings, check_name
+from app.worker_settings import RoundSettings, WorkerSettings, check_name
+from app.workers.entry import Entry
+from app.workers.ledger import Ledger
+from app.workers.push import Push
+from app.workers.roster import check_epoch
 
 
 @dataclass(frozen=True, slots=True)

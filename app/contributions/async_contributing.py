@@ -7,20 +7,21 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from app import async_arrivals, round_rows, step_change
-from app.books import Book, Books
-from app.closing import Closing
+from app import step_change
 from app.compute import Compute
-from app.contributing import Unread
-from app.gradients import Examined
+from app.contributions.books import Book, Books
+from app.contributions.closing import Closing
+from app.contributions.contributing import Unread
+from app.contributions.gradients import Examined
 from app.once import Once
-from app.push import Packed, Push
 from app.records import Records
-from app.round_rows import RoundRow
 from app.session import Session
 from app.step import Collected, KeptAnswer, StepAnswer, StepRequest
 from app.stepping import Stepping
 from app.store.ledger import LedgerSave
+from app.workers import async_arrivals, round_rows
+from app.workers.push import Packed, Push
+from app.workers.round_rows import RoundRow
 from optim_engine.rates import learning_rates
 
 FAR_BACK = 10_000

@@ -6,8 +6,8 @@ The store keeps it beside the session's head (`ledger_document` writes it). Know
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from app.entry import Entry
 from app.store.piece import Piece
+from app.workers.entry import Entry
 
 MOST_DROPPED = 1024
 """The most dropped contributions that are recorded for one step. Beyond it a refusal is told to its sender alone."""

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterable
 
-from app import rounds
-from app.ledger import Ledger
-from app.ledger_document import read_ledger, write_ledger
 from app.session import Session
 from app.store.base import Store, new_token
 from app.store.generation import ReplacedRow
 from app.store.ledger import Ledger as StoredLedger
 from app.store.ledger import LedgerSave
 from app.store.piece import Part
-from app.workers import RoundSettings, WorkerSettings
+from app.worker_settings import RoundSettings, WorkerSettings
+from app.workers import rounds
+from app.workers.ledger import Ledger
+from app.workers.ledger_document import read_ledger, write_ledger
 
 
 def read(stored: StoredLedger | None) -> Ledger:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from app.entry import Entry, Fate, Reason
 from app.step import StepRequest
 from app.store.piece import Piece
+from app.workers.entry import Entry, Fate, Reason
 from optim_engine import NonFinite
 
 

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from app.aggregation_plan import BLOCK, Block, Segment, Source, segments_of
 from app.compute import TENSOR_BYTES, Compute
+from app.contributions.aggregation_plan import BLOCK, Block, Segment, Source, segments_of
+from app.contributions.stored_gradients import Stored, header_pieces, start_of
+from app.contributions.windows import WINDOW_BYTES, Contents, Read, Task, Windows
 from app.store.piece import PIECE_BYTES, Piece
-from app.stored_gradients import Stored, header_pieces, start_of
-from app.windows import WINDOW_BYTES, Contents, Read, Task, Windows
 from optim_engine import Layout
 from optim_engine.aggregate import Aggregate, Collect, Collected
 from optim_engine.arrays import Array, Arrays

@@ -6,15 +6,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from app import ledgers, round_rows, rounds
 from app.compute import Compute
 from app.errors import SessionBusy, StateDamaged, WorkersOnly
-from app.ledger import Ledger
 from app.once import Once
 from app.records import Records
 from app.replay import mismatch
-from app.round_counts import RoundCounts
-from app.round_rows import RoundRow
 from app.session import Session
 from app.store.base import Head, IncompatibleStore
 from app.store.generation import ReplacedRow
@@ -23,7 +19,11 @@ from app.store.ledger import LedgerSave
 from app.store.piece import Part
 from app.store.stamp import VersionConflict
 from app.turns import Turns, finished
-from app.workers import AsyncSettings, RoundSettings, WorkerSettings, mode_of
+from app.worker_settings import AsyncSettings, RoundSettings, WorkerSettings, mode_of
+from app.workers import ledgers, round_rows, rounds
+from app.workers.ledger import Ledger
+from app.workers.round_counts import RoundCounts
+from app.workers.round_rows import RoundRow
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from app.errors import QuotaExceeded, WorkerFenced
-from app.ledger import Ledger, Worker
-from app.workers import MOST_WORKERS, WorkerSettings, check_name
+from app.worker_settings import MOST_WORKERS, WorkerSettings, check_name
+from app.workers.ledger import Ledger, Worker
 
 MOST_JOINS = 4
 """The joins of a worker whose keys are known: as many may be under way and come late."""

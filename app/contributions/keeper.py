@@ -15,7 +15,7 @@ from app.errors import ServiceError
 from app.logs import log
 from app.store.base import Store
 from app.store.ledger import Due
-from app.workers import LONGEST_WAIT
+from app.worker_settings import LONGEST_WAIT
 from optim_engine import EngineError
 
 LOOK_SECONDS = 0.25

@@ -12,25 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from app import arrivals, round_views, rounds
-from app.books import Book, Books
 from app.checksums import checksums_of, params_digest
-from app.closing import Closing
-from app.decision import Decision
-from app.entry import Entry
+from app.contributions.books import Book, Books
+from app.contributions.closing import Closing
+from app.contributions.gradients import Examined
+from app.contributions.waiting import Waiter, Waiting
 from app.errors import NonFinite, ServiceError
 from app.expansion import dtype_of
-from app.gradients import Examined
 from app.logs import log
 from app.once import Once
-from app.push import Packed, Push
-from app.round_rows import RoundRow
 from app.session import Session
 from app.step import StepAnswer
 from app.store.base import Head
 from app.store.piece import Part
 from app.turns import retried
-from app.waiting import Waiter, Waiting
+from app.workers import arrivals, round_views, rounds
+from app.workers.decision import Decision
+from app.workers.entry import Entry
+from app.workers.push import Packed, Push
+from app.workers.round_rows import RoundRow
 from optim_engine import EngineError
 from optim_engine.arrays import rounded
 

@@ -7,10 +7,10 @@ from typing import Any
 import orjson
 
 from app import plain
-from app.entry import Entry
 from app.errors import StateDamaged
-from app.ledger import Contribution, Dropped, Last, Ledger, Turn, Worker
 from app.store.piece import Piece
+from app.workers.entry import Entry
+from app.workers.ledger import Contribution, Dropped, Last, Ledger, Turn, Worker
 
 
 def write_ledger(ledger: Ledger) -> bytes:

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from app.contributions.stored_gradients import Sent, Stored
+from app.contributions.windows import Contents
 from app.expansion import FLOAT32, SCALED, scaled
 from app.store.piece import PIECE_BYTES, Piece
-from app.stored_gradients import Sent, Stored
-from app.windows import Contents
 from app.wire.safetensors_header import INT8, Place
 from optim_engine import Layout
 from optim_engine.aggregate import Part

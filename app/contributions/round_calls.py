@@ -5,19 +5,19 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from app import ledgers, round_views, rounds
-from app.books import Book, Books
-from app.closing import Closing
+from app.contributions.books import Book, Books
+from app.contributions.closing import Closing
+from app.contributions.members import Noted
+from app.contributions.waiting import Waiting
 from app.errors import RoundClosed, SessionNotFound, StateDamaged, StepConflict
-from app.members import Noted
 from app.once import Once
 from app.records import Records
 from app.replay import is_repeated
 from app.session import Session
 from app.store.base import IncompatibleStore
 from app.store.ledger import Due
-from app.waiting import Waiting
-from app.workers import RoundSettings
+from app.worker_settings import RoundSettings
+from app.workers import ledgers, round_views, rounds
 
 Document = dict[str, Any]
 
