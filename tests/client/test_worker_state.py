@@ -13,7 +13,7 @@ from optim_client._state import SessionState
 from optim_client._worker_state import MOST_DOWNLOADS, WorkerState
 
 from tests.bodies import encode
-from tests.client.documents import SESSION, W, error_of, stepped
+from tests.client.documents import METRICS, SESSION, W, error_of, stepped
 
 G = {"w": np.float32([3, 4])}
 NOT_MODIFIED = error_of("session_not_found")
@@ -222,6 +222,30 @@ def test_an_asynchronous_answer_may_lack_what_others_have_stepped_over() -> None
     params, requests = talk(one._contribute(G), told_alone, told(45), held(), told(46))
     assert asked(requests)[1:] == [RENEWAL, DOWNLOAD, RENEWAL]
     assert (params["w"].tolist(), one.step) == ([1, 2], 45)
+
+
+def test_an_asynchronous_answer_hides_no_step_of_others() -> None:
+    one = worker("async")
+    talk(one._params(None), told(41), held(w=W["w"], b=W["w"]), told(41))
+    talk(one._contribute(G), after(44))  # of w alone: b may have changed in 42 and 43
+    newest, requests = talk(one._params(None), told(44), held(w=W["w"], b=G["w"]), told(44))
+    assert "if-none-match" not in requests[1].headers
+    assert newest["b"].tolist() == [3, 4]
+    talk(one._contribute(G), after(45))  # the next one
+    assert one._held.keys() == {"w", "b"}
+
+
+def test_an_asynchronous_answer_of_rows_is_completed() -> None:
+    one, table = worker("async"), np.zeros((3, 2))
+    talk(one._params(None), told(41), held(e=table), told(41))
+    metadata = {"step": "42", "skipped": "false", "digest": "d", "metrics": json.dumps(METRICS)}
+    body = encode({"params": {"e": W["w"][None]}}, metadata, {"rows": {"e": np.int64([1])}})
+    some = Response(200, {"content-type": "application/vnd.safetensors", "etag": '"e42"'}, body)
+    answers = some, told(42), held(e=table + 1), told(42)
+    params, requests = talk(one._contribute({"e": Rows([1], G["w"][None])}), *answers)
+    assert "if-none-match" not in requests[2].headers
+    assert params["e"].tolist() == (table + 1).tolist()
+    assert (one.step, one._state.info.step) == (42, 42)
 
 
 def test_an_older_asynchronous_contribution_says_the_step_that_it_became() -> None:

@@ -23,9 +23,13 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The answer of a contribution's step, with its staleness in the asynchronous mode, and its ETag."""
+    """The answer of a contribution's step, with its ETag.
+
+    In the asynchronous mode it has only what the contribution has, with the numbers of its `rows`, and a `staleness`.
+    """
 
     answer: Stepped
+    rows: Arrays
     staleness: int | None
     etag: str | None
 
@@ -163,5 +167,6 @@ def _pushed(response: Response) -> Applied | None:
     """Return the step's answer; `None` if the round is open, or has a later step after it by now."""
     if response.headers.get("content-type", "").startswith(_calls.JSON):
         return None
-    staleness = decode(response.body, "params")[1].get("staleness")
-    return Applied(_calls.stepped(response), None if staleness is None else int(staleness), _calls.etag_of(response))
+    answer, (rows, metadata) = _calls.stepped(response), decode(response.body, "rows")
+    staleness = metadata.get("staleness")
+    return Applied(answer, rows, None if staleness is None else int(staleness), _calls.etag_of(response))

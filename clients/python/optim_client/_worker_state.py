@@ -163,10 +163,10 @@ class WorkerState(WorkerPlace):
             self.contribution = _dropped(sent, REASONS[type(refusal)])
             raise
         self._settle(fate)
-        if applied is None or not applied.answer.params:
+        after = {} if applied is None else self._stepped(applied, options.get("loss"))
+        if not after:
             held = yield from self._newest()
             return rebuilt(grads, lambda name, _: held.get(name))
-        after = self._stepped(applied, options.get("loss"))
         wide = widened(after, parts.floats) if self._state.info.wire_dtype else after
         return rebuilt(grads, lambda name, _: wide.get(name))
 
@@ -254,16 +254,18 @@ class WorkerState(WorkerPlace):
         return f"session {self._state.id}, worker {self.name}, round {sent.round}"
 
     def _stepped(self, applied: Applied, loss: SupportsFloat | None) -> Arrays:
-        """Remember the answer of a step; return its parameters."""
+        """Remember the answer of a step; return its parameters, or nothing if it has some rows of them alone."""
         answer, state = applied.answer, self._state
+        is_next = answer.step == self.step + 1  # else what it lacks may have changed in the steps between
+        has_all = is_next or self._held.keys() <= answer.params.keys()
         self.step = answer.step
         if answer.step >= state.info.step:
             state._stepped(answer, [], loss)
             state._etag = applied.etag
-        is_whole = self._etag is not None and not state.info.wire_dtype  # which rounds the answer
+        is_whole = self._etag is not None and has_all and not (applied.rows or state.info.wire_dtype)
         self._held = {**self._held, **answer.params} if is_whole else {}
         self._etag = applied.etag if is_whole else None
-        return {**self._held, **answer.params}
+        return {} if applied.rows else {**self._held, **answer.params}
 
 
 def _dropped(sent: Contribution, reason: str) -> Contribution:
