@@ -1,11 +1,13 @@
 """The schemas of workers, contributions and rounds."""
 
 from app.routes.schema_words import FLAG, TEXT, WHOLE, Document, list_of, object_of, ref
+from app.wire.codec import LEAST_WEIGHT, MOST_WEIGHT
 
 INSTANT: Document = {"type": ["string", "null"]}
 _WEIGHT: Document = {
     "type": ["number", "null"],
-    "exclusiveMinimum": 0,
+    "minimum": LEAST_WEIGHT,
+    "maximum": MOST_WEIGHT,
     "default": 1,
     "description": "Such as the number of tokens that the gradients are of.",
 }

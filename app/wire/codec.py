@@ -28,6 +28,8 @@ LARGEST_COPIED = 1 << 16
 MAX_DIMENSIONS = 32
 """The dimensions that NumPy's broadcasting has long had; a tensor of more is refused."""
 MAX_ELEMENTS = 1 << 48
+LEAST_WEIGHT, MOST_WEIGHT = 1e-100, 1e100
+"""The weights of contributions: their sum is finite, and their products with gradients keep all digits."""
 NO_ROWS: Arrays = {}
 NUMBER = re.compile("[-+.0-9A-Za-z]+", re.ASCII)
 """The characters of a number; also `nan` and `Infinity`."""
@@ -155,9 +157,12 @@ def checked_weight(weight: float | None) -> float:
     """Return the weight of a contribution. Raises `MalformedBody`."""
     if weight is None:
         return 1.0
-    if 0 < weight < float("inf"):
+    if LEAST_WEIGHT <= weight <= MOST_WEIGHT:
         return weight
-    raise MalformedBody(f"`weight` must be a finite number above 0, not {plain.number(weight)}")
+    raise MalformedBody(
+        f"`weight` must be a number from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g}, not {plain.number(weight)}: such as the "
+        "number of tokens"
+    )
 
 
 def checked_base_step(step: object) -> int | None:

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from app.errors import MalformedBody
-from app.wire.codec import LARGEST_COPIED, Limits, checked_shape, joined
+from app.wire.codec import LARGEST_COPIED, Limits, checked_shape, checked_weight, joined
 from app.wire.codecs import JSON
 from tests.wire.steps import ONCE
 
@@ -40,3 +40,9 @@ def test_an_impossible_shape_is_refused(shape: Any) -> None:
     with pytest.raises(MalformedBody) as raised:
         checked_shape("w", shape)
     assert raised.value.fields["tensor"] == "w"
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, 5e-324, 1e-320, 1e308, float("inf"), float("nan")])
+def test_a_weight_that_sums_would_lose_is_refused(weight: float) -> None:
+    with pytest.raises(MalformedBody, match="weight"):
+        checked_weight(weight)
