@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property, partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypedDict
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
@@ -175,9 +175,18 @@ def _service(settings: Settings, store: Store) -> Service:
     )
 
 
-def _of_workers(
-    records: Records, turns: Turns, compute: Compute, stepping: Stepping, counts: RoundCounts
-) -> dict[str, Any]:
+class OfWorkers(TypedDict):
+    """The parts of a service that are for sessions with workers."""
+
+    members: Members
+    contributing: Contributing
+    rounds: RoundCalls
+    async_contributing: AsyncContributing
+    waiting: Waiting
+    keeper: Keeper
+
+
+def _of_workers(records: Records, turns: Turns, compute: Compute, stepping: Stepping, counts: RoundCounts) -> OfWorkers:
     """Return the parts of a service that are for sessions with workers."""
     store, books = records.store, Books(records, turns, compute, counts)
     waiting = Waiting(None if store.is_instant else books.next_round)

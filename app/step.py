@@ -1,6 +1,6 @@
 """One optimizer step: the request and the answer, which codecs read and write.
 
-Knows no session, no store, no wire format and no HTTP.
+Knows no session, no wire format and no HTTP; of the store only what is saved with a step.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence

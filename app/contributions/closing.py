@@ -74,10 +74,7 @@ class Closing:
         except (NonFinite, EngineNonFinite) as error:
             await self._books.save(book, rounds.spoiled(book.ledger, book.session.step))
             self._waiting.wake(book.session.id, None)
-            words = "is not finite, although each of them is, so all are dropped: send smaller gradients or weights"
-            raise NonFinite(
-                f"the aggregate of the contributions to round {closing.round} {words}", round=closing.round
-            ) from error
+            raise rounds.aggregate_not_finite(closing.round) from error
         self._books.counts.closed(book.rounds, book.ledger, book.now, asked=once is not None)
         self._waiting.wake(book.session.id, closing.round + 1)
         return await self._records.get(book.session.tenant, book.session.id)
@@ -89,7 +86,7 @@ class Closing:
             return None
         return self._books.next_of(now, rounds.close(now.rounds, now.ledger, now.session.step).ledger)
 
-    async def _aggregated(self, book: Book, closing: rounds.Closing, once: Once) -> StepRequest:
+    async def _aggregated(self, book: Book, closing: rounds.Closed, once: Once) -> StepRequest:
         """Return the step of the round's contributions."""
         assert book.stored is not None
         settings, read = book.rounds, partial(self._records.store.contents, book.stored)

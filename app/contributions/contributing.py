@@ -150,8 +150,7 @@ class Contributing:
             return
         known = [drop.entry for drop in book.ledger.dropped if drop.round == number and push.is_in(drop.entry)]
         if any(entry.reason == "non_finite" and entry.norm is not None for entry in known):
-            words = "is not finite, although each of them is, so all are dropped: send smaller gradients or weights"
-            raise NonFinite(f"the aggregate of the contributions to round {number} {words}", round=number)
+            raise rounds.aggregate_not_finite(number)
 
     async def _late(self, book: Book, number: int, push: Push, *, waited: bool = False) -> Pushed:
         """Return the answer of a contribution to a closed round; record and refuse one that is not part of it."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal, NamedTuple
 
-from app.errors import NoQuorum, RoundOpen, StateDamaged, WorkersOnly
+from app.errors import NonFinite, NoQuorum, RoundOpen, StateDamaged, WorkersOnly
 from app.worker_settings import RoundSettings
 from app.workers.entry import Entry
 from app.workers.ledger import Contribution, Ledger
@@ -42,7 +42,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
+class Closed:
     """A closed round: what is applied, in the order of the workers' names; the fates of all; the ledger afterwards."""
 
     round: int
@@ -105,7 +105,7 @@ def _arrived(ledger: Ledger) -> int:
     return len(spoiled | {contribution.worker for contribution in ledger.waiting})
 
 
-def close(settings: RoundSettings, ledger: Ledger, step: int) -> Closing:
+def close(settings: RoundSettings, ledger: Ledger, step: int) -> Closed:
     """Close the open round with those who are in. Raises `NoQuorum`."""
     number, waiting = open_round(ledger, step), ledger.waiting
     if len(waiting) < settings.quorum:
@@ -120,7 +120,7 @@ def close(settings: RoundSettings, ledger: Ledger, step: int) -> Closing:
     entries = (*(contribution.entry for contribution in applied), *(drop.entry for drop in ledger.dropped))
     began = (number, min(contribution.at for contribution in waiting))
     after = replace(ledger, round=None, waiting=(), dropped=(), began=began)
-    return Closing(number, tuple(applied), entries, _loss(applied), tuple(_outliers(settings, applied)), after)
+    return Closed(number, tuple(applied), entries, _loss(applied), tuple(_outliers(settings, applied)), after)
 
 
 def spoiled(ledger: Ledger, step: int) -> Ledger:
@@ -129,6 +129,12 @@ def spoiled(ledger: Ledger, step: int) -> Ledger:
     for contribution in ledger.waiting:
         after = after.with_dropped(number, replace(contribution.entry, fate="dropped", reason="non_finite"))
     return after
+
+
+def aggregate_not_finite(number: int) -> NonFinite:
+    """Return the error of a round whose contributions are finite, but not their aggregate."""
+    words = "is not finite, although each of them is, so all are dropped: send smaller gradients or weights"
+    return NonFinite(f"the aggregate of the contributions to round {number} {words}", round=number)
 
 
 def _applied(settings: RoundSettings, entry: Entry) -> Entry:

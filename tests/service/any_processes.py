@@ -1,20 +1,18 @@
-"""Two processes of the service on any store, which crash and meet faults: the base of the machine in test_any_order.py.
+"""Two processes of the service on any store, which crash and meet faults: the base of the machines in test_any_*.py.
 
 All that it knows of sessions it has from the engine.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import httpx2
 import numpy as np
 from fastapi import FastAPI
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, run_state_machine_as_test
 
 from app import stepping
 from app.main import create_app
@@ -24,7 +22,7 @@ from optim_engine import Config
 from tests.chaos.faulty_store import Fault, Faulty
 from tests.service import any_requests as any_of
 from tests.service.any_requests import faults, seeds
-from tests.service.calls import path_of
+from tests.service.calls import InThisThread, path_of
 from tests.service.engine_session import EngineSession, Row, agree_in_all, new_key
 from tests.stores import STORES
 
@@ -70,6 +68,28 @@ class TwoProcesses(RuleBasedStateMachine):
         """Return the answer of a write with a new key."""
         headers = {**content.pop("headers", {}), "idempotency-key": f'"{new_key()}"'}
         return self.expect(status, method, path, fault=fault, headers=headers, **content)
+
+
+def play(
+    machine: type[TwoProcesses],
+    stores: dict[str, Store],
+    runner: asyncio.Runner,
+    *,
+    examples: int,
+    steps: int,
+    **more: Any,
+) -> None:
+    """Run that machine with two processes, so many times with so many steps; `more` are further members of it."""
+    apps = [create_app(Settings(store="memory:"), stores["memory"]) for _ in range(2)]
+    clients = [httpx2.Client(transport=InThisThread(app, runner), base_url="http://localhost") for app in apps]
+    members = {"stores": stores, "runner": runner, "apps": apps, "clients": clients, **more}
+    limits = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+    amounts = settings(max_examples=examples, stateful_step_count=steps, **limits)
+    try:
+        run_state_machine_as_test(type("Machine", (machine,), members), settings=amounts)
+    finally:
+        for app in apps:
+            app.state.service.compute.close()
 
 
 class Processes(TwoProcesses):

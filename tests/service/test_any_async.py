@@ -3,22 +3,17 @@
 import asyncio
 from typing import Any
 
-import httpx2
 import pytest
-from hypothesis import HealthCheck
-from hypothesis import settings as amounts
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
-from app.main import create_app
-from app.settings import Settings
 from app.store.base import Store
 from tests.amounts import times
 from tests.oracle_rounds import Contribution
 from tests.service import any_requests as any_of
+from tests.service.any_processes import play
 from tests.service.any_requests import faults, seeds
 from tests.service.any_rounds import WORKERS, Asked, Workers, answered, some_rule
-from tests.service.calls import InThisThread
 from tests.service.round_session import AsyncSession
 from tests.stores import STORES
 
@@ -103,17 +98,4 @@ class Requests(Workers):
 def test_any_order_of_asynchronous_steps_gives_what_the_oracle_says(
     stores: dict[str, Store], runner: asyncio.Runner
 ) -> None:
-    apps = [create_app(Settings(store="memory:"), stores["memory"]) for _ in range(2)]
-    clients = [httpx2.Client(transport=InThisThread(app, runner), base_url="http://localhost") for app in apps]
-    machine = type("Machine", (Requests,), {"stores": stores, "apps": apps, "clients": clients})
-    examples = amounts(
-        max_examples=times(quick=4, whole=200),
-        stateful_step_count=15,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    try:
-        run_state_machine_as_test(machine, settings=examples)
-    finally:
-        for app in apps:
-            app.state.service.compute.close()
+    play(Requests, stores, runner, examples=times(quick=4, whole=200), steps=15)

@@ -4,22 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-import httpx2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck
-from hypothesis import settings as amounts
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 from optim_client._tensors import decode
 
 from app import stepping
-from app.main import create_app
-from app.settings import Settings
 from app.store.base import Store
 from optim_engine import Edits, held_params
 from optim_engine.held_views import View, viewed, views_of
@@ -27,9 +21,9 @@ from tests.amounts import times
 from tests.bodies import encode
 from tests.engine.cases import same_bits
 from tests.service import any_requests as any_of
-from tests.service.any_processes import LARGE, Processes
+from tests.service.any_processes import LARGE, Processes, play
 from tests.service.any_requests import faults, seeds
-from tests.service.calls import SAFETENSORS, InThisThread, path_of
+from tests.service.calls import SAFETENSORS, path_of
 from tests.service.engine_session import Asked, EngineSession, Taken, agree, new_key
 
 BINARY = {"content-type": SAFETENSORS}
@@ -243,17 +237,4 @@ def test_any_order_of_requests_gives_the_bits_of_the_engine(
     stores: dict[str, Store], runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stepping, "LARGE", LARGE)
-    apps = [create_app(Settings(store="memory:"), stores["memory"]) for _ in range(2)]
-    clients = [httpx2.Client(transport=InThisThread(app, runner), base_url="http://localhost") for app in apps]
-    machine = type("Machine", (Requests,), {"stores": stores, "apps": apps, "clients": clients})
-    examples = amounts(
-        max_examples=times(quick=15, whole=300),
-        stateful_step_count=30,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    try:
-        run_state_machine_as_test(machine, settings=examples)
-    finally:
-        for app in apps:
-            app.state.service.compute.close()
+    play(Requests, stores, runner, examples=times(quick=15, whole=300), steps=30)

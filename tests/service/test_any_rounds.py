@@ -3,21 +3,16 @@ oracles', on every store."""
 
 import asyncio
 
-import httpx2
 import pytest
-from hypothesis import HealthCheck
-from hypothesis import settings as amounts
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, precondition, rule
 
-from app.main import create_app
-from app.settings import Settings
 from app.store.base import Store
 from tests.amounts import times
 from tests.oracle_rounds import Answer
+from tests.service.any_processes import play
 from tests.service.any_requests import faults
 from tests.service.any_rounds import WORKERS, Clock, Rounds, answered, jumps
-from tests.service.calls import InThisThread
 from tests.service.engine_session import new_key
 
 
@@ -129,18 +124,4 @@ def clock(stores: dict[str, Store], monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_any_order_of_contributions_gives_what_the_oracle_says(
     stores: dict[str, Store], runner: asyncio.Runner, clock: Clock
 ) -> None:
-    apps = [create_app(Settings(store="memory:"), stores["memory"]) for _ in range(2)]
-    clients = [httpx2.Client(transport=InThisThread(app, runner), base_url="http://localhost") for app in apps]
-    places = {"stores": stores, "runner": runner, "clock": clock}
-    machine = type("Machine", (Requests,), {**places, "apps": apps, "clients": clients})
-    examples = amounts(
-        max_examples=times(quick=6, whole=300),
-        stateful_step_count=20,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    try:
-        run_state_machine_as_test(machine, settings=examples)
-    finally:
-        for app in apps:
-            app.state.service.compute.close()
+    play(Requests, stores, runner, examples=times(quick=6, whole=300), steps=20, clock=clock)
