@@ -1,8 +1,8 @@
 """The aggregation of a round: the gradients of all its contributions become one, as they are read from the store.
 
 Memory does not grow with the number of workers: it is two windows of pieces, the scratch of each thread, and the
-gradient. A median or trimmed mean of more than 32
-workers holds at most `MATRIX_BYTES` of sorted values besides, and then reads a piece more than once.
+gradient. A median or trimmed mean of more than 32 workers holds at most `MATRIX_BYTES` of sorted values besides, and
+then reads a piece more than once.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

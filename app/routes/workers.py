@@ -21,9 +21,8 @@ router = APIRouter(tags=["workers"], route_class=StrictRoute)
     summary="Join, or renew a lease",
     openapi_extra=schema.json_body("JoinWorker") | schema.ONCE,
     responses=schema.written(
-        201, "Worker", "malformed_body", "session_not_found", "session_busy", "worker_fenced", "workers_only",
-        "quota_exceeded",
-        "body_too_large", "unsupported_media_type", "invalid_session", "state_damaged",
+        201, "Worker", "malformed_body", "quota_exceeded", "session_not_found", "session_busy", "worker_fenced",
+        "workers_only", "body_too_large", "unsupported_media_type", "invalid_session", "state_damaged",
     ) | schema.also(200, "Worker", headers=schema.WRITTEN),
 )  # fmt: skip
 async def join_worker(request: Request, session_id: str, worker: str, service: Has, caller: Writer) -> Response:
