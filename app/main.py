@@ -46,7 +46,7 @@ from app.routes import (
     workers,
 )
 from app.routes.failures import FAILURES, problem_of
-from app.routes.step_road import StepsAtOnce, is_step, step_road
+from app.routes.road import StepsAtOnce, is_on_road, road
 from app.service import Service
 from app.sessions import Sessions
 from app.settings import Settings
@@ -116,10 +116,10 @@ def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
 
 class _Application(FastAPI):
     road: ASGIApp | None = None
-    """The application that answers steps; without it FastAPI's route does."""
+    """The application that answers the calls of a training loop; without it FastAPI's routes do."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.road is None or not is_step(scope):
+        if self.road is None or not is_on_road(scope):
             await super().__call__(scope, receive, send)
         else:
             scope["app"] = self
@@ -219,7 +219,7 @@ async def _sweep(service: Service) -> None:
 
 
 def _add_layers(app: _Application, service: Service) -> None:
-    """Wrap the routes, and the step's road: telemetry outside, then CORS and the host gate. Each sees what is refused
+    """Wrap the routes, and the road: telemetry outside, then CORS and the host gate. Each sees what is refused
     further in.
     """
     settings = service.settings
@@ -233,7 +233,7 @@ def _add_layers(app: _Application, service: Service) -> None:
         has_keys=service.keys.needed,
     )
     telemetry = partial(Telemetry, metrics=service.metrics, answer_error=lambda error: with_cors(Problem(error)))
-    app.road = step_road
+    app.road = road
     for layer in (gate, with_cors, telemetry):
         app.add_middleware(layer)
         app.road = layer(app.road)

@@ -1,9 +1,9 @@
-"""The step's own road: the same answers, log lines and metrics as FastAPI's route, which it stands before."""
+"""The road: the same answers, log lines and metrics as FastAPI's routes, which it stands before."""
 
 import json
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,6 +26,7 @@ from tests.web.sockets import listening
 Call: TypeAlias = Callable[[Client, str], httpx2.Response]
 JSON = {"content-type": "application/json"}
 ETAG = re.compile(r"\d+-[0-9a-f]{12}")
+TIME = re.compile(r"\d+-\d\d-\d\dT[\d:.]+Z")
 COUNT = re.compile(r"optim_(steps|requests)_total")
 GIVEN = {**W, "loss": 0.5}
 
@@ -73,6 +74,35 @@ CALLS: dict[str, Call] = {
 }
 
 
+def put(path: str, **sent: Any) -> Call:
+    """Return the call that contributes that, to a path of a session with the worker `a`, who has the epoch 1."""
+    return lambda client, session: client.put(f"{session}/{path}", **{"json": {**G, "epoch": 1}, **sent})
+
+
+G = {"grads": {"w": [0.5, -0.25]}}
+ROUND = "rounds/1/contributions/a"
+CONTRIBUTIONS: dict[str, Call] = {
+    "a worker": put("workers/a", json={}),
+    "another worker": put("workers/b", json={}),
+    "a contribution that waits": put(ROUND),
+    "the same again": put(ROUND),
+    "another one": put(ROUND, json={"grads": {"w": [1.0, 1.0]}, "epoch": 1}),
+    "no epoch": put(ROUND, json=G),
+    "a round that is not open": put("rounds/9/contributions/a"),
+    "a number that is none": put("rounds/x/contributions/a"),
+    "a worker that is none": put("rounds/1/contributions/c"),
+    "a name with a slash": put("rounds/1/contributions/a%2Fb"),
+    "a name of other letters": put("rounds/1/contributions/%C3%A4"),
+    "no media type": put(ROUND, json=None, content=b"{}"),
+    "a query": put(f"{ROUND}?a=1"),
+    "a reading": lambda client, session: client.get(f"{session}/{ROUND}"),
+    "the last one": put("rounds/1/contributions/b", json={**G, "epoch": 2}, headers={"prefer": "wait=9"}),
+    "the mode of another session": put("contributions/a/1", json={**G, "epoch": 1, "base_step": 0}),
+    "no number": put("contributions/a/1.5"),
+    "a plain step": post(json=G),
+}
+
+
 class Failing(MemoryStore):
     """A store that fails at a save as no store should."""
 
@@ -109,14 +139,18 @@ def shown(answer: httpx2.Response, session: str) -> tuple[Any, ...]:
     """Return an answer without what differs from run to run."""
     varying = {"date", "etag", "server"} | ({"x-request-id"} if answer.headers["x-request-id"] != "mine" else set())
     headers = sorted((name, value) for name, value in answer.headers.multi_items() if name not in varying)
-    text = ETAG.sub("ETAG", answer.text.replace(session.rpartition("/")[2], "ID"))
+    text = TIME.sub("TIME", ETAG.sub("ETAG", answer.text.replace(session.rpartition("/")[2], "ID")))
     return answer.status_code, headers, "etag" in answer.headers, text
 
 
-def outcomes(*, road: bool, at_once: bool = False) -> dict[str, Any]:
+def outcomes(
+    calls: Mapping[str, Call] = CALLS, *, road: bool, at_once: bool = False, workers: Any = None
+) -> dict[str, Any]:
     with captured() as logs, service(road=road, at_once=at_once) as client:
-        session = create(client, on_non_finite="reject")
-        found = {name: shown(call(client, session), session) for name, call in CALLS.items()}
+        session = create(client, on_non_finite="reject", hold_params=workers is not None, workers=workers)
+        if workers:
+            client.put(f"{session}/params", json={"params": W["params"]})
+        found = {name: shown(call(client, session), session) for name, call in calls.items()}
         counts = [
             line for line in client.get("/metrics").text.splitlines() if re.match(r"optim_(steps|requests)_", line)
         ]
@@ -130,6 +164,14 @@ def test_the_road_answers_as_the_route() -> None:
         assert by_road[name] == outcome, name
     statuses = {name: by_road[name][0] for name in CALLS}
     assert (statuses["a step"], statuses["the same again"], statuses["a query"]) == (200, 200, 400)
+
+
+def test_the_road_takes_contributions_as_the_route() -> None:
+    by_road, by_route = (outcomes(CONTRIBUTIONS, road=road, workers={"expected": 2}) for road in (True, False))
+    for name, outcome in by_route.items():
+        assert by_road[name] == outcome, name
+    statuses = [by_road[name][0] for name in ("a contribution that waits", "a query", "the last one", "a reading")]
+    assert statuses == [202, 400, 200, 405]
 
 
 def test_steps_at_once_answer_as_the_route(monkeypatch: pytest.MonkeyPatch) -> None:
