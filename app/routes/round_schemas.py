@@ -1,6 +1,6 @@
 """The schemas of workers, contributions and rounds."""
 
-from app.routes.schema_words import FLAG, TEXT, WHOLE, Document, list_of, object_of, ref
+from app.routes.schema_words import FLAG, NUMBER, TEXT, WHOLE, Document, list_of, object_of, ref
 from app.wire.codec import LEAST_WEIGHT, MOST_WEIGHT
 
 INSTANT: Document = {"type": ["string", "null"]}
@@ -28,7 +28,7 @@ _FATE: Document = {
     "worker": TEXT,
     "epoch": WHOLE,
     "weight": {"type": "number"},
-    "norm": {"type": "number", "description": "The norm of its gradients."},
+    "norm": {**NUMBER, "description": "The norm of its gradients."},
     "fate": {"enum": ["applied", "dropped", None], "description": "`null` while the round is open."},
     "reason": {"enum": ["late", "stale", "fenced", "non_finite"]},
     "seq": WHOLE,

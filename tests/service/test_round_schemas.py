@@ -2,6 +2,7 @@
 
 from httpx2 import Client
 
+from tests.service.calls import create
 from tests.service.crew import Crew
 from tests.service.test_examples import answer_of, example_of, shape_of
 from tests.service.test_openapi import OPERATIONS, check_answer
@@ -28,6 +29,17 @@ def test_the_answers_of_a_round_are_in_their_schemas(client: Client) -> None:
         ("leaveWorker", client.delete(f"{crew.session}/workers/a")),
     ):
         check_answer(OPERATIONS[name][2], answer)
+
+
+def test_a_norm_beyond_the_range_of_floats_is_in_its_schema(client: Client) -> None:
+    session = create(client, hold_params=True, workers={"expected": 2})
+    huge = {"w": {"dtype": "float64", "shape": [2], "data": [1.7e308, 1.7e308]}}
+    client.put(f"{session}/params", json={"params": huge})
+    client.put(f"{session}/workers/a", json={})
+    assert client.put(f"{session}/rounds/1/contributions/a", json={"epoch": 1, "grads": huge}).status_code == 202
+    found = client.get(f"{session}/rounds/1")
+    assert found.json()["contributions"][0]["norm"] == "Infinity"
+    check_answer(OPERATIONS["getRound"][2], found)
 
 
 def test_the_examples_of_a_round_work(client: Client) -> None:
