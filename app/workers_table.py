@@ -19,8 +19,12 @@ def shown(session: "Session", *, as_json: bool) -> str:
     if as_json:
         document = {"round": opened and asdict(opened), "workers": [asdict(worker) for worker in workers]}
         return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
-    rows = [HEAD, *(_cells(worker) for worker in workers)] if workers else []
-    return "\n".join([*_told(opened, session.info.workers or {}), *_table(rows)])
+    lines = list(_told(opened, session.info.workers or {}))
+    if workers:
+        lines += _table([HEAD, *map(_cells, workers)])
+    elif session.info.workers:
+        lines.append("no worker has joined, or all have left")
+    return "\n".join(lines)
 
 
 def _open_round(session: "Session") -> "RoundInfo | None":

@@ -77,7 +77,7 @@ def not_finite(ledger: Ledger, number: int, push: Push, *, rejects: bool) -> Dec
     error = None
     if rejects and push.not_finite is not None:
         at = push.not_finite
-        words = f"the contribution of worker {push.worker!r} to round {number} is dropped, and its place is free"
+        words = f"the contribution of worker {push.worker!r} is dropped; its place is free until round {number} closes"
         cause = f"the gradient of tensor {at.tensor!r} is not finite at {list(at.index)}"
         error = NonFinite(f"{cause}: {words}", tensor=at.tensor, index=at.index, round=number)
     return Decision(ledger.with_dropped(number, entry), entry, error=error)

@@ -159,9 +159,9 @@ def _outliers(settings: RoundSettings, applied: Sequence[Contribution]) -> list[
     middle = median(norms.values())
     is_bounded = settings.aggregate in {"clipped_mean", "median", "trimmed_mean"}
     advice = "" if is_bounded else "; `aggregate` clipped_mean, median or trimmed_mean bounds what one worker does"
-    return [
-        f"worker {worker!r}: the norm of its gradients, {norm:.4g}, is over {OUTLIER} times the median of the round, "
-        f"{middle:.4g}{advice}"
+    return [  # without numbers, because a lasting problem is told in the same words at each step
+        f"worker {worker!r}: the norm of its gradients is over {OUTLIER} times the median of the round, whose norms "
+        f"`GET …/rounds/{{round}}` has{advice}"
         for worker, norm in norms.items()
         if norm > OUTLIER * middle
     ]

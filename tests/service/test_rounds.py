@@ -110,6 +110,7 @@ def test_a_norm_far_over_the_others_is_named() -> None:
     ledger = after(joined("a", "b", "c"), ("a", 1.0), ("b", 1.0))
     [warning] = rounds.close(ROUNDS, after(ledger, ("c", 1.0), norm=10.5), 0).warnings
     assert "worker 'c'" in warning
+    assert [warning] == list(rounds.close(ROUNDS, after(ledger, ("c", 1.0), norm=11.0), 0).warnings)
     assert rounds.close(ROUNDS, after(ledger, ("c", 1.0), norm=10.0), 0).warnings == ()
 
 
