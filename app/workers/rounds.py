@@ -111,7 +111,7 @@ def close(settings: RoundSettings, ledger: Ledger, step: int) -> Closed:
     if len(waiting) < settings.quorum:
         raise NoQuorum(
             f"round {number} has {len(waiting)} of the {settings.quorum} contributions that its quorum needs: wait for "
-            "more, or lower the quorum once none wait",
+            "more; for a worker that is gone, another program may join and contribute",
             round=number,
             have=len(waiting),
             need=settings.quorum - len(waiting),

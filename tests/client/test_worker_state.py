@@ -263,7 +263,7 @@ def test_a_worker_in_a_forked_process_sends_nothing() -> None:
         next(one._contribute(G))
 
 
-@pytest.mark.parametrize("name", ["", "..", 3])
+@pytest.mark.parametrize("name", ["", "..", "host/0", 3])
 def test_a_name_that_no_path_can_have_is_refused(name: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="a worker's name"):
         WorkerState(worker()._state, name, None)

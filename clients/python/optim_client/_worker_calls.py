@@ -145,8 +145,8 @@ def checked_name(worker: str) -> str:
     """Return a worker's name. Raises `TypeError` and `ValueError`."""
     if not isinstance(worker, str):
         raise TypeError(f"a worker's name must be a string, not {worker!r}")
-    if worker in _calls.NO_IDS:
-        raise ValueError(f"a worker's name cannot be {worker!r}")
+    if worker in _calls.NO_IDS or "/" in worker:
+        raise ValueError(f"a worker's name cannot be {worker!r}: it has letters, digits and . _ ~ : @ -")
     return worker
 
 
