@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Tests start hundreds of interpreters: each would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test campaign watch check serve backup restore peers clients bench big chaos lock audit clean
 .DEFAULT_GOAL := help
@@ -19,10 +21,10 @@ demo: $(VENV)/.installed  ## watch a network learn through the service, whose se
 	$(BIN)/optim demo
 
 test: $(VENV)/.installed  ## run every test, on the embedded store and on a real Redis
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --timeout 300
 
 campaign: $(VENV)/.installed  ## run the tests that multiply or repeat in full: products of rules, dtypes and kernels, many examples
-	CHAOS=whole $(BIN)/python -m pytest -n 3 --dist worksteal -m "campaign or hypothesis"
+	CHAOS=whole $(BIN)/python -m pytest -n 3 --dist worksteal -m "campaign or hypothesis" --timeout 3600
 
 watch: $(VENV)/.installed  ## run the tests of what changed since the last commit, again at each save; at most 10 s a run
 	$(BIN)/python -m tests.watch
@@ -83,7 +85,7 @@ audit: .venv-supply/.installed  ## look for known vulnerabilities of the locked 
 	touch $@
 
 peers: .venv-peers/.installed $(VENV)/.installed  ## test the engine and the client with live torch, JAX, optax and others, in an environment of their own
-	.venv-peers/bin/python -m pytest tests/peers
+	.venv-peers/bin/python -m pytest tests/peers --timeout 300
 
 clients: $(VENV)/.installed  ## build and prove the clients in all languages, with the tools of the package managers; ONLY="c go" for some
 	$(BIN)/python -m tests.clients $(ONLY)
