@@ -1,6 +1,7 @@
 """The ledgers of sessions as a store has them: read as values, and the saves that follow. Knows no HTTP."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from app.session import Session
 from app.store.base import Store, new_token
@@ -43,6 +44,8 @@ async def settled(store: Store, session: Session, settings: WorkerSettings | Non
     stored = await store.ledger(session.id)
     ledger = read(stored)
     rounds.check_settled(ledger, "nothing was changed")
+    if settings is None:
+        ledger = replace(ledger, began=None)  # the last closed round is not the last step then
     return next_of(session.id, stored, ledger, settings)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from app.errors import StateDamaged
@@ -43,6 +44,23 @@ async def test_many_workers_of_two_services_are_all_counted() -> None:
             assert len({answer.content for answer in answers}) == 1
             found = (await other.get(f"{session}/rounds/{number}")).json()
             assert (found["have"], found["state"]) == (len(names), "applied")
+
+
+async def test_a_round_is_waited_for_again_after_its_undo() -> None:
+    store = Shared(10)
+    async with service(store) as one, service(store) as other:
+        session = await created(one, hold_params=True, undo=1, workers={})
+        await one.put(f"{session}/params", json={"params": PARAMS})
+        await one.put(f"{session}/workers/gpu-1", json={})
+        push = partial(other.put, f"{session}/rounds/1/contributions/gpu-1", json={"epoch": 1, "grads": GRADS})
+        await push()
+        await one.patch(session, json={"workers": None})
+        await one.post(f"{session}/undo", json={"step": 1})
+        await one.patch(session, json={"workers": {}})
+        waiting = asyncio.create_task(one.get(f"{session}/rounds/1", params={"wait": 30}))
+        await asyncio.sleep(0.2)
+        await push()
+        assert (await waiting).json()["state"] == "applied"
 
 
 class InBetween(Shared):
