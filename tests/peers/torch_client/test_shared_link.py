@@ -129,6 +129,18 @@ def test_a_parameter_changed_by_a_worker_is_refused(client: Client) -> None:
     assert session.get().step == 1
 
 
+def test_a_new_parameter_of_a_worker_is_refused(client: Client) -> None:
+    session, params = shared(client, expected=1), params_of("adamw")
+    optimizer = RemoteAdamW(params.items(), client=client, session=session.id, worker="gpu-0")
+    with pytest.raises(ValueError, match="has no tensor '1/new', and gets none while it has workers"):
+        optimizer.add_param_group({"params": [("new", torch.nn.Parameter(torch.ones(2)))], "lr": 0.5})
+    for param in params.values():
+        param.grad = torch.ones_like(param)
+    optimizer.step()
+    assert session.get().step == 1
+    assert len(session.info.groups) == 1
+
+
 def test_a_worker_without_rounds_takes_steps_with_its_settings(client: Client) -> None:
     session, params = client.sessions.create("adamw", hold_params=True, workers={"mode": "async"}), params_of("adamw")
     optimizer = RemoteAdamW(params.items(), client=client, session=session.id, worker="gpu-0", lr=0.5)

@@ -34,6 +34,7 @@ class SharedLink(Link):
                 self.put(params)
             except (PreconditionFailed, WorkersOnly):  # another one was first
                 continue
+        self._check_has(params)
         self.worker.join()
         self.read_params(param_groups)
 
@@ -60,6 +61,7 @@ class SharedLink(Link):
 
     def follow(self, param_groups: ParamGroups) -> Values:
         """Return the settings of these param groups. Brings the session to them, unless a later round is open."""
+        self._check_has(_param_groups.named(param_groups))
         wanted = _param_groups.settings(self.rule, param_groups, self._defaults)
         while self._agreed != wanted:
             info = self.session.get()
@@ -73,6 +75,14 @@ class SharedLink(Link):
             self._agreed = wanted
         self._known = wanted
         return wanted
+
+    def _check_has(self, params: Params) -> None:
+        """Raise `ValueError` if the session lacks a parameter: it gets no new tensors while it has workers."""
+        if missing := sorted(params.keys() - self.session.info.tensors.keys()):
+            raise ValueError(
+                f"session {self.session.id} has no tensor {missing[0]!r}, and gets none while it has workers: the "
+                "first worker's optimizer needs all parameters"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         raise TypeError("a worker's optimizer cannot be copied: make another one with its session and a worker's name")
