@@ -11,7 +11,7 @@ from app.step import StepRequest
 from app.store.base import new_token
 from app.store.piece import Part
 from app.workers.push import Packed, Push
-from optim_engine import NonFinite, State, examine
+from optim_engine import NonFinite, State, TensorMismatch, examine
 from optim_engine.machine import ALONE, Machine
 
 NO_MEMORY = np.empty(0, np.uint8)
@@ -47,8 +47,19 @@ def examined(
     request = expanded(packed.upload.request, session.layout)
     state = state or State(session.step, session.layout, session.counts, NO_MEMORY)
     grads, rows, grad_scale = request.grads, request.rows, request.grad_scale
+    for tensor in grads:
+        check_known(session, tensor)
     try:
         norm = examine(session.config, state, grads, grad_scale=grad_scale, rows=rows, machine=machine)
     except NonFinite as error:
         return Examined(session, request, None, error)
     return Examined(session, request, norm, None, parts_of(packed.stored, new_token()) if is_stored else ())
+
+
+def check_known(session: Session, tensor: str) -> None:
+    """Raise `TensorMismatch` unless the session has this tensor, because a contribution brings no parameters."""
+    known = session.layout.entries
+    if not known:
+        raise TensorMismatch(tensor, "has a gradient, and the session has no parameters yet: PUT …/params first")
+    if tensor not in known:
+        raise TensorMismatch(tensor, f"is none of the session's, such as {min(known)!r:.80}")

@@ -1,5 +1,7 @@
 """The gradients of a contribution, examined before they are taken."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,3 +46,10 @@ def test_what_is_not_finite_is_named_and_not_stored() -> None:
 def test_gradients_that_do_not_fit_are_refused() -> None:
     with pytest.raises(TensorMismatch, match="w"):
         examined(session(), None, packed(1.0, size=3), is_stored=True)
+
+
+def test_an_unknown_tensor_is_told_beside_a_known_one() -> None:
+    other = State.empty().with_params({"module.w": np.zeros(N, np.float32)}, None)
+    for state, words in ((other, "none of the session's, such as 'module.w'"), (State.empty(), "PUT …/params")):
+        with pytest.raises(TensorMismatch, match=words):
+            examined(replace(session(), layout=state.layout, counts=state.counts), None, packed(1.0), is_stored=True)

@@ -174,6 +174,8 @@ class WorkerState(WorkerPlace):
         self, grads: Tree, **options: Unpack[ContributionOptions]
     ) -> tuple[Parts, Contribution, Call[Applied | None]]:
         """Return the gradients, the contribution without a fate, and its call. Raises `TypeError` and `ValueError`."""
+        if unknown := options.keys() - ContributionOptions.__annotations__.keys():
+            raise TypeError(f"contribute() got an unexpected keyword argument {min(unknown)!r}")
         numbers: dict[str, Any] = {"epoch": self._present(), **options}
         step = numbers.pop("step", None)
         given = {name: grad for name, grad in flattened("grads", grads).items() if grad is not None}
