@@ -17,7 +17,7 @@ from app.contributions.books import Book, Books
 from app.contributions.closing import Closing
 from app.contributions.gradients import Examined
 from app.contributions.waiting import Waiter, Waiting
-from app.errors import NonFinite, ServiceError
+from app.errors import NonFinite, ServiceError, StoreUnavailable
 from app.expansion import dtype_of
 from app.logs import log
 from app.once import Once
@@ -29,6 +29,7 @@ from app.turns import retried
 from app.workers import arrivals, round_views, rounds
 from app.workers.decision import Decision
 from app.workers.entry import Entry
+from app.workers.ledger import MOST_DROPPED
 from app.workers.push import Packed, Push
 from app.workers.round_rows import RoundRow
 from optim_engine import EngineError
@@ -144,13 +145,21 @@ class Contributing:
     def _check_waits(self, book: Book, number: int, push: Push) -> None:
         """Raise `NonFinite` if the round was given up, because the sum of its contributions is not finite.
 
-        The contribution itself is finite then, so that it has a norm.
+        The contribution itself is finite then, so that it has a norm. Raises `StoreUnavailable` if the store has lost
+        what it had acknowledged, so that it is sent again.
         """
-        if book.ledger.of(push.worker) is not None:
+        waiting, dropped = book.ledger.of(push.worker), book.ledger.dropped
+        if waiting is not None and push.is_in(waiting.entry):
             return
-        known = [drop.entry for drop in book.ledger.dropped if drop.round == number and push.is_in(drop.entry)]
+        known = [drop.entry for drop in dropped if drop.round == number and push.is_in(drop.entry)]
         if any(entry.reason == "non_finite" and entry.norm is not None for entry in known):
-            raise rounds.aggregate_not_finite(number)
+            words = "is not finite, although each of them is, so all are dropped: send smaller gradients or weights"
+            raise NonFinite(f"the aggregate of the contributions to round {number} {words}", round=number)
+        if not known and len(dropped) < MOST_DROPPED:
+            raise StoreUnavailable(
+                f"the store went back to an earlier state, without the contribution of worker {push.worker!r} to round "
+                f"{number}: the session is at step {book.session.step}; send the contribution again"
+            )
 
     async def _late(self, book: Book, number: int, push: Push, *, waited: bool = False) -> Pushed:
         """Return the answer of a contribution to a closed round; record and refuse one that is not part of it."""

@@ -9,10 +9,14 @@ from httpx2 import Client, Response
 from app.contributions.books import Book
 from app.contributions.closing import Closing
 from app.contributions.gradients import Examined
+from app.store.ledger import LedgerSave
+from app.store.memory import MemoryStore
+from app.workers import ledgers
 from app.workers.push import Packed
 from tests.service.calls import create, problem, serving, stepped
 from tests.service.crew import GRADS, PARAMS, Crew
 from tests.service.gathered import created, service
+from tests.service.pushes import ROUNDS
 
 
 @pytest.fixture
@@ -174,3 +178,34 @@ def test_parameters_are_answered_in_the_dtype_of_the_gradients(client: Client, d
     pushed, step = crew.push(1, "a", grads).json(), stepped(client, plain, grads=grads)
     assert pushed == step | {"digest": pushed["digest"]}
     assert crew.push(1, "a", grads).json() == pushed
+
+
+class TellingStore(MemoryStore):
+    """Tells when a contribution is stored."""
+
+    def __init__(self) -> None:
+        super().__init__(10)
+        self.taken = asyncio.Event()
+
+    async def save_ledger(self, save: LedgerSave) -> None:
+        await super().save_ledger(save)
+        if save.parts:
+            self.taken.set()
+
+
+async def test_a_waiting_contribution_that_the_store_lost_is_told() -> None:
+    """The store goes back to before the contribution, as a failover to a replica that was behind has it."""
+    store = TellingStore()
+    async with service(store) as client:
+        path = await created(client, hold_params=True, workers={"expected": 2})
+        session_id = path.rpartition("/")[2]
+        await client.put(f"{path}/params", json={"params": PARAMS})
+        await client.put(f"{path}/workers/a", json={})
+        before = ledgers.read(await store.ledger(session_id))
+        place, sent = f"{path}/rounds/1/contributions/a", {"epoch": 1, "grads": GRADS}
+        pushing = asyncio.create_task(client.put(place, json=sent, headers={"prefer": "wait=1"}))
+        async with asyncio.timeout(10):
+            await store.taken.wait()
+        await store.save_ledger(ledgers.next_of(session_id, await store.ledger(session_id), before, ROUNDS))
+        assert "round 1" in problem(await pushing, 503, "store_unavailable")["detail"]
+        assert (await client.put(place, json=sent)).json()["have"] == 1
