@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from optim_engine import OPTIMIZERS, Config
+from optim_engine.aggregate import Aggregate
 from optim_engine.arrays import Array
 from optim_engine.fused_forms import has_loop
 from optim_engine.machine import NUMPY, Machine, fastest
@@ -24,8 +25,18 @@ DTYPES: Mapping[str, type[Any]] = {
     "bfloat16": ml_dtypes.bfloat16,
 }
 
+HALVES = ("float16", "bfloat16")
 SHAPES = {"layer.weight": (3, 4), "layer.bias": (4,), "gain": ()}
 """One tensor in the default group without decay, and one that is a single number."""
+WITH_LARGE = {**SHAPES, "large": (300, 1000)}
+
+AGGREGATES = [
+    Aggregate("mean"),
+    Aggregate("mean_of_sums"),
+    Aggregate("clipped_mean", max_norm=0.5),
+    Aggregate("median"),
+    Aggregate("trimmed_mean", trim=0.25),
+]
 
 
 @dataclass(frozen=True)

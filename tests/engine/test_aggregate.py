@@ -13,17 +13,10 @@ from hypothesis import strategies as st
 from optim_engine.aggregate import Aggregate, Part, trimmed
 from optim_engine.arrays import Array, compute_dtype
 from tests import oracle_aggregate
-from tests.engine.cases import DTYPES
+from tests.engine.cases import AGGREGATES, DTYPES
 from tests.examples import examples
 
-KINDS = [
-    Aggregate("mean"),
-    Aggregate("mean_of_sums"),
-    Aggregate("clipped_mean", max_norm=0.5),
-    Aggregate("median"),
-    Aggregate("trimmed_mean", trim=0.25),
-]
-each_kind = pytest.mark.parametrize("aggregate", KINDS, ids=lambda aggregate: aggregate.kind)
+each_kind = pytest.mark.parametrize("aggregate", AGGREGATES, ids=lambda aggregate: aggregate.kind)
 
 
 def aggregated(
@@ -65,7 +58,7 @@ WEIGHTS = st.sampled_from([1.0, 3.0, 0.1, 1e-300, 1e6]) | st.floats(0.01, 100)
 @st.composite
 def rounds(draw: st.DrawFn) -> tuple[Aggregate, list[Part | None], list[Array], list[float], list[float]]:
     """Draw an aggregate, its parts, the same parts as whole vectors, weights and norms."""
-    aggregate, dtype = draw(st.sampled_from(KINDS)), np.dtype(draw(st.sampled_from([*DTYPES.values()])))
+    aggregate, dtype = draw(st.sampled_from(AGGREGATES)), np.dtype(draw(st.sampled_from([*DTYPES.values()])))
     width, height = draw(st.integers(1, 3)), draw(st.integers(1, 4))
     parts, dense = list[Part | None](), list[Array]()
     for _ in range(draw(st.integers(1, 9))):
@@ -105,8 +98,8 @@ def test_one_gradient_of_weight_1_is_itself(aggregate: Aggregate, dtype: Any) ->
 
 def test_a_mean_is_weighted_and_is_no_mean_of_means() -> None:
     parts = [Part(np.float32([1.0])), Part(np.float32([9.0]))]
-    assert aggregated(KINDS[0], parts, 1, np.float32, weights=[3, 1]) == [3.0]
-    assert aggregated(KINDS[1], parts, 1, np.float32, weights=[3, 1]) == [2.5]
+    assert aggregated(AGGREGATES[0], parts, 1, np.float32, weights=[3, 1]) == [3.0]
+    assert aggregated(AGGREGATES[1], parts, 1, np.float32, weights=[3, 1]) == [2.5]
 
 
 def test_a_mean_is_rounded_once() -> None:
@@ -115,7 +108,7 @@ def test_a_mean_is_rounded_once() -> None:
     assert aggregated(Aggregate("mean_of_sums"), parts, 1, np.float32, weights=[0.5, 0.25, 0.25]) == [1 + 2.0**-23]
 
 
-@pytest.mark.parametrize("aggregate", KINDS[2:], ids=lambda aggregate: aggregate.kind)
+@pytest.mark.parametrize("aggregate", AGGREGATES[2:], ids=lambda aggregate: aggregate.kind)
 def test_a_gradient_times_1000_moves_a_robust_aggregate_little(aggregate: Aggregate) -> None:
     rng = np.random.default_rng(0)
     good = [rng.standard_normal(100).astype(np.float32) for _ in range(4)]
@@ -123,7 +116,7 @@ def test_a_gradient_times_1000_moves_a_robust_aggregate_little(aggregate: Aggreg
     norms = [float(np.linalg.norm(g)) for g in grads]
     found = aggregated(aggregate, [Part(g) for g in grads], 100, np.float32, norms=norms)
     assert np.abs(found).max() <= max(np.abs(g).max() for g in good)
-    assert np.abs(aggregated(KINDS[0], [Part(g) for g in grads], 100, np.float32)).max() > 100
+    assert np.abs(aggregated(AGGREGATES[0], [Part(g) for g in grads], 100, np.float32)).max() > 100
 
 
 def test_many_values_are_sorted_as_by_numpy() -> None:

@@ -13,8 +13,9 @@ from optim_engine.unscaled import unscaled
 from tests.engine.cases import (
     ALL,
     DTYPES,
+    HALVES,
     KERNELS,
-    SHAPES,
+    WITH_LARGE,
     Case,
     each_dtype,
     each_machine,
@@ -22,9 +23,6 @@ from tests.engine.cases import (
     same_bits,
     tensors,
 )
-
-HALVES = ("float16", "bfloat16")
-LARGE = {**SHAPES, "large": (300, 1000)}
 
 
 def times(grads: Arrays, scale: float) -> dict[str, Any]:
@@ -50,14 +48,14 @@ def test_a_power_of_two_is_as_divided_by_the_client(case: Case, machine: Machine
 @pytest.mark.parametrize("clip", [None, {"global_norm": 0.7}])
 def test_divided_halves_are_not_rounded_to_halves(machine: Machine, half: str, clip: Any) -> None:
     config = Config.parse("adamw", clip=clip)
-    narrow, scaled = tensors(0, DTYPES[half], LARGE), tensors(1, DTYPES[half], LARGE)
+    narrow, scaled = tensors(0, DTYPES[half], WITH_LARGE), tensors(1, DTYPES[half], WITH_LARGE)
     outcome = step(config, State.empty(), narrow, scaled, grad_scale=3e4, machine=machine)
     wide = {name: θ.astype(np.float32) for name, θ in narrow.items()}
     divided = {name: np.float32(g.astype(np.float64) / 3e4) for name, g in scaled.items()}
     plain = step(config, State.empty(), wide, divided, machine=machine)
     assert same_bits(outcome.params, {name: θ.astype(DTYPES[half]) for name, θ in plain.params.items()})
     assert outcome.metrics == plain.metrics
-    for name in LARGE:
+    for name in WITH_LARGE:
         for slot in ("m", "v"):
             assert np.array_equal(outcome.state.array(name, slot), plain.state.array(name, slot))
 
@@ -65,7 +63,7 @@ def test_divided_halves_are_not_rounded_to_halves(machine: Machine, half: str, c
 @pytest.mark.parametrize("half", HALVES)
 def test_gradients_of_a_wire_dtype_are_divided_as_float32(half: str) -> None:
     config = Config.parse("adamw", hold_params=True, wire_dtype=half)
-    params, wired = tensors(0, np.float32, LARGE), tensors(1, DTYPES[half], LARGE)
+    params, wired = tensors(0, np.float32, WITH_LARGE), tensors(1, DTYPES[half], WITH_LARGE)
     outcome = step(config, State.empty(), params, wired, grad_scale=3.0)
     divided = {name: np.float32(g.astype(np.float64) / 3) for name, g in wired.items()}
     plain = step(replace(config, wire_dtype=None), State.empty(), params, divided)
@@ -76,9 +74,9 @@ def test_gradients_of_a_wire_dtype_are_divided_as_float32(half: str) -> None:
 @each_dtype
 def test_a_replay_divides_the_gradients_too(dtype: type[Any]) -> None:
     config = Config.parse("adamw", clip={"global_norm": 0.7})
-    params, state = tensors(0, dtype, LARGE), State.empty()
+    params, state = tensors(0, dtype, WITH_LARGE), State.empty()
     for t in range(1, 4):
-        grads = tensors(t, dtype, LARGE)
+        grads = tensors(t, dtype, WITH_LARGE)
         outcome = step(config, state, params, grads, grad_scale=0.3)
         clip_scale = outcome.metrics.clip_scale
         again = reapply(config, outcome.state, params, grads, clip_scale=clip_scale, grad_scale=0.3)

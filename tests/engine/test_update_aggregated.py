@@ -13,8 +13,10 @@ from optim_engine.machine import Machine
 from tests.engine.cases import (
     ALL,
     DTYPES,
+    HALVES,
     KERNELS,
     SHAPES,
+    WITH_LARGE,
     Case,
     each_dtype,
     each_machine,
@@ -24,8 +26,6 @@ from tests.engine.cases import (
 )
 from tests.engine.row_cases import SHAPE, drawn
 
-HALVES = ("float16", "bfloat16")
-LARGE = {**SHAPES, "large": (300, 1000)}
 KINDS = ("adamw", "adamw_clip_norm", "sgd_nesterov_all", "nadam_cautious", "adafactor", "lamb", "muon", "prodigy")
 SOME = [case for case in ALL if case.name in KINDS]
 """A rule of each kind: by blocks or whole tensors, sharing numbers or not."""
@@ -61,13 +61,13 @@ def test_an_aggregate_of_one_gradient_is_the_plain_step(case: Case, machine: Mac
 @pytest.mark.parametrize("wire", [False, True])
 def test_an_aggregate_of_halves_keeps_its_digits(machine: Machine, half: str, wire: bool) -> None:
     config = Config.parse("adamw", hold_params=True, wire_dtype=half if wire else None, clip={"global_norm": 0.7})
-    params, mean = tensors(0, DTYPES["float32" if wire else half], LARGE), tensors(1, np.float32, LARGE)
-    halves = dict.fromkeys(LARGE, np.dtype(DTYPES[half]))
+    params, mean = tensors(0, DTYPES["float32" if wire else half], WITH_LARGE), tensors(1, np.float32, WITH_LARGE)
+    halves = dict.fromkeys(WITH_LARGE, np.dtype(DTYPES[half]))
     outcome = step(config, State.empty().with_params(params), {}, mean, dtypes=halves, machine=machine)
     plain = step(replace(config, wire_dtype=None), State.empty().with_params(wide(params)), {}, mean, machine=machine)
     assert same_bits(outcome.params, {name: θ.astype(DTYPES[half]) for name, θ in plain.params.items()})
     assert outcome.metrics == plain.metrics
-    for name in LARGE:
+    for name in WITH_LARGE:
         assert np.array_equal(outcome.state.array(name, "v"), plain.state.array(name, "v"))
 
 
@@ -115,7 +115,7 @@ def test_a_skipped_aggregate_answers_in_the_dtypes_that_came() -> None:
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_the_norm_of_a_gradient_is_that_of_its_step(machine: Machine, dtype: type[Any], scale: float) -> None:
     config = Config.parse("adamw", hold_params=True)
-    state, grads = State.empty().with_params(tensors(0, dtype, LARGE)), tensors(1, dtype, LARGE)
+    state, grads = State.empty().with_params(tensors(0, dtype, WITH_LARGE)), tensors(1, dtype, WITH_LARGE)
     found = examine(config, state, grads, grad_scale=scale, machine=machine)
     assert found == step(config, state, {}, grads, grad_scale=scale, machine=machine).metrics.grad_norm
 

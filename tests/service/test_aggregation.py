@@ -25,19 +25,12 @@ from optim_engine import Layout, State
 from optim_engine.aggregate import Aggregate, Part
 from optim_engine.arrays import Array, compute_dtype, flat
 from optim_engine.unscaled import unscaled
-from tests.engine.cases import DTYPES
+from tests.engine.cases import AGGREGATES, DTYPES
 from tests.examples import examples
 from tests.wire.steps import ONCE
 
 LIMITS = Limits(100, 100)
 SHAPES = {"b": (7,), "emb": (9, 3), "empty": (0, 3), "gain": (), "q": (300,), "w": (5, 4)}
-KINDS = [
-    Aggregate("mean"),
-    Aggregate("mean_of_sums"),
-    Aggregate("clipped_mean", max_norm=0.5),
-    Aggregate("median"),
-    Aggregate("trimmed_mean", trim=0.25),
-]
 
 
 class Pieces:
@@ -139,7 +132,7 @@ def rounds(draw: st.DrawFn) -> tuple[Aggregate, Any, list[bytes]]:
     bodies = draw(st.lists(bodies_of(dtype), min_size=1, max_size=6))
     if draw(st.booleans()):
         bodies = [bodies[0]] * len(bodies)
-    return draw(st.sampled_from(KINDS)), dtype, bodies
+    return draw(st.sampled_from(AGGREGATES)), dtype, bodies
 
 
 CUTS = st.tuples(st.sampled_from([64, 200, 4096]), st.sampled_from([1, 3, 50]), st.sampled_from([1, 8, 1000]))
