@@ -153,8 +153,7 @@ class Contributing:
             return
         known = [drop.entry for drop in dropped if drop.round == number and push.is_in(drop.entry)]
         if any(entry.reason == "non_finite" and entry.norm is not None for entry in known):
-            words = "is not finite, although each of them is, so all are dropped: send smaller gradients or weights"
-            raise NonFinite(f"the aggregate of the contributions to round {number} {words}", round=number)
+            raise rounds.aggregate_not_finite(number)
         if not known and len(dropped) < MOST_DROPPED:
             raise StoreUnavailable(
                 f"the store went back to an earlier state, without the contribution of worker {push.worker!r} to round "
