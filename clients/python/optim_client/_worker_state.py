@@ -24,7 +24,7 @@ from optim_client._state import SessionState
 from optim_client._tensors import Arrays, widened
 from optim_client._trees import Tree, flattened, rebuilt
 from optim_client._worker_calls import Applied, Beside, ContributionOptions
-from optim_client.documents import Contribution
+from optim_client.documents import Contribution, RoundInfo
 from optim_client.errors import (
     APIStatusError,
     ContributionMismatch,
@@ -41,12 +41,12 @@ Fate = tuple[Contribution, Applied | None]
 
 WAIT_SECONDS = 25
 """Seconds for which the service holds an answer back until the round is a step."""
-LEASE_SECONDS = 30.0
-"""The lease, where the session's settings do not say it."""
+LEASE_SECONDS, DEADLINE_SECONDS = 30.0, 60.0
+"""The lease and the deadline of a round, where the session's settings do not say them."""
 MOST_DOWNLOADS = 3
 """Downloads in a row, where a round closes during each: the step before the last one is then said to be theirs."""
 NOT_MODIFIED = 304
-EPOCH_BITS = 20
+EPOCH_BITS = 26
 """In the asynchronous mode a number has the epoch before these bits, so that it is higher than all before the join."""
 REASONS = {RoundClosed: "late", Stale: "stale", NonFinite: "non_finite", WorkerFenced: "fenced"}
 """The reasons for which a contribution is dropped, by the refusal."""
@@ -90,6 +90,9 @@ class WorkerPlace:
     def lease_seconds(self) -> float:
         """Return the length of its lease."""
         return float(self._setting("lease_seconds", LEASE_SECONDS))
+
+    def __reduce__(self) -> str:
+        raise TypeError(f"worker {self.name!r} cannot be copied: give its session's id, and join there by another name")
 
     def __repr__(self) -> str:
         epoch = "not joined" if self.epoch is None else f"epoch {self.epoch}"
@@ -236,15 +239,22 @@ class WorkerState(WorkerPlace):
 
     def _decided(self, sent: Contribution) -> Conversation[Contribution]:
         """Wait until this worker's contribution to the round has a fate, also where the round stays open without it."""
-        wait = 0  # first: what was dropped at once ends no wait
-        while True:
+        wait, waited = 0, self._wait
+        while True:  # at first without a wait: what was dropped at once ends none
             found = yield _worker_calls.read_round(self._state.id, sent.round, wait)
-            wait = self._wait
             own = [each for each in found.contributions if each.worker == self.name]
             if found.state == "applied" or (own and all(each.fate for each in own)):
                 own.sort(key=lambda each: (each.applied, each.epoch == self.epoch))
                 return own[-1] if own else sent
-            log.info("%s waits: %d are in, and the quorum needs %d more", self._where(sent), found.have, found.need)
+            self._say_waits(sent, found, waited)
+            wait = self._wait
+            waited += wait
+
+    def _say_waits(self, sent: Contribution, found: RoundInfo, waited: float) -> None:
+        """Log that the round is open; once it has no quorum at the deadline, a warning."""
+        is_overdue = found.need > 0 and 0 <= waited - self._setting("deadline_seconds", DEADLINE_SECONDS) < self._wait
+        say = log.warning if is_overdue else log.info
+        say("%s waits: %d are in, and the quorum needs %d more", self._where(sent), found.have, found.need)
 
     def _settle(self, fate: Contribution) -> None:
         """Remember the fate of a contribution, and log that it was dropped."""
