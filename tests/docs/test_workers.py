@@ -42,7 +42,7 @@ def test_the_python_lines_of_workers_print_what_is_printed(
     assert capsys.readouterr().out == printed
 
 
-def test_the_shown_table_of_workers_has_the_columns_of_the_command() -> None:
+def test_the_shown_table_of_workers_has_the_commands_columns() -> None:
     (shown,) = blocks(section(PAGE, "See what happens"), "text")
     table = [re.split(" {2,}", line) for line in shown.splitlines() if not line.startswith(("round", "  "))]
     assert table[0] == list(HEAD)
