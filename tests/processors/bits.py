@@ -19,6 +19,7 @@ from optim_engine import OPTIMIZERS, Config, State, held_params, step
 from optim_engine.aggregate import Aggregate, Part
 from optim_engine.arrays import CHUNK, Array, compute_dtype
 from optim_engine.machine import NUMPY, Kernel, Machine, fastest
+from tests.amounts import WHOLE
 from tests.engine.cases import ALL, DTYPES, Case
 from tests.processors.environments import THREADS
 
@@ -37,6 +38,8 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
 LARGE: Mapping[str, tuple[int, ...]] = {"large": (2 * CHUNK + 4097,), "next": (CHUNK // 2 + 1,), "tiny": (3,)}
 """More than one chunk, so that threads share it."""
 LARGE_CASES = ("adamw", "adamw_clip_norm", "adam_all", "sgd_nesterov_all", "rmsprop_all", "nadam_all", "adafactor_all")
+LARGE_THREADS = range(1, THREADS + 1) if WHOLE else [1, THREADS]
+"""The numbers of threads that take the large runs; a quick run leaves out those in between."""
 GROUPS = [
     {"match": ["large"], "optimizer": "lion"},
     {"match": ["tiny*"], "optimizer": "nadam"},
@@ -142,11 +145,11 @@ def kernels() -> list[Kernel]:
 
 
 def digests(kernel: Kernel) -> dict[str, str]:
-    """Return the digest of each run by that kernel: large ones on one to four threads, which must agree."""
+    """Return the digest of each run by that kernel: large ones on several numbers of threads, which must agree."""
     found = {}
     with ThreadPoolExecutor(THREADS) as pool:
         for name, case, shapes, dtype in runs():
-            threads = range(1, THREADS + 1) if shapes is LARGE else [1]
+            threads = LARGE_THREADS if shapes is LARGE else [1]
             of = {digest(case.config, shapes, DTYPES[dtype], Machine(kernel, n, pool)) for n in threads}
             found[name] = " ".join(sorted(of))
     found |= {f"lazy rows {name}": digest_of_rows(dtype, Machine(kernel)) for name, dtype in DTYPES.items()}

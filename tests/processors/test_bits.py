@@ -8,6 +8,7 @@ from optim_engine.machine import Kernel
 from tests.processors.bits import FILE, digests, kernels
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("kernel", kernels(), ids=lambda kernel: kernel.name)
 def test_every_run_gives_the_bits_of_every_processor(kernel: Kernel) -> None:
     expected = json.loads(FILE.read_text())
