@@ -59,6 +59,7 @@ class AsyncContributing:
                 push = gradients.of(push)
 
     async def _push(self, book: Book, *, push: Push, gradients: Examined | None, once: Once) -> StepAnswer:
+        book = await self._without_undone(book, push)
         settings, session = book.asynchronous, book.session
         decided = async_arrivals.look(settings, book.ledger, session.step, push, await self._applied_as(book, push))
         if decided is None:
@@ -130,6 +131,16 @@ class AsyncContributing:
         loaded = await self._records.with_state(book.head, book.session)
         work = partial(step_change.replay, loaded, past, request)
         return await self._compute.run(work, loaded.state.memory.nbytes + request.nbytes)
+
+    async def _without_undone(self, book: Book, push: Push) -> Book:
+        """Return the book, without the worker's last step if that has this number and was undone since."""
+        worker, step = book.ledger.workers.get(push.worker), book.session.step
+        if worker is None or worker.turn is None or worker.turn.seq != push.seq:
+            return book
+        row = await self._books.row(book.session.id, worker.turn.step) if worker.turn.step <= step else None
+        entries = [(entry.worker, entry.seq, entry.fate) for entry in row.entries] if row else []
+        was_undone = worker.turn.step > step or (row is not None and (worker.name, push.seq, "applied") not in entries)
+        return replace(book, ledger=book.ledger.with_worker(replace(worker, turn=None))) if was_undone else book
 
     async def _applied_as(self, book: Book, push: Push) -> int | None:
         """Return the step that an older contribution of the worker became, if the history still has it."""

@@ -65,6 +65,21 @@ def test_a_contribution_is_known_after_its_worker_left(client: Client) -> None:
     assert crew.step("a", 2, 1).json()["step"] == 2
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_an_undone_contribution_is_a_new_one(client: Client, others: int) -> None:
+    crew = Crew(client, "a", "b", settings={"undo": 1}, mode="async")
+    crew.step("a", 1, 0)
+    patched(client, crew.session, workers=None)
+    assert client.post(f"{crew.session}/undo", json={"step": 1}).status_code == 200
+    patched(client, crew.session, workers={"mode": "async"})
+    for seq in range(others):
+        crew.step("b", seq + 1, 0)
+    again = crew.step("a", 1, 0)
+    assert (again.json()["step"], "idempotent-replayed" in again.headers) == (1 + others, False)
+    assert crew.params() == again.json()["params"]
+    assert crew.fates(1 + others) == {"a": "applied"}
+
+
 def test_a_stale_contribution_counts_less_or_not_at_all(client: Client) -> None:
     groups = [{"match": ["b"], "lr": 0.01}]
     settings = {"optimizer": "sgd", "hyperparameters": {"lr": 0.1}, "groups": groups}
