@@ -15,6 +15,7 @@ from app.contributions.gradients import Examined, examined
 from app.contributions.waiting import Waiting
 from app.errors import NonFinite
 from app.expansion import expanded_nbytes
+from app.logs import log
 from app.once import Once
 from app.records import Records
 from app.session import Session
@@ -75,7 +76,9 @@ class Closing:
             await self._books.save(book, rounds.spoiled(book.ledger, book.session.step))
             self._waiting.wake(book.session.id, None)
             raise rounds.aggregate_not_finite(closing.round) from error
-        self._books.counts.closed(book.rounds, book.ledger, book.now, asked=once is not None)
+        cause = self._books.counts.closed(book.rounds, book.ledger, book.now, asked=once is not None)
+        session, applied = book.session.id, len(closing.applied)
+        log.info("closed a round", session=session, round=closing.round, cause=cause, applied=applied)
         self._waiting.wake(book.session.id, closing.round + 1)
         return await self._records.get(book.session.tenant, book.session.id)
 

@@ -28,13 +28,14 @@ class RoundCounts:
         if reason is not None:
             self._metrics.count_contribution(reason)
 
-    def closed(self, settings: RoundSettings, before: Ledger, now: float, *, asked: bool) -> None:
-        """Count a closed round: the contributions that waited are applied."""
+    def closed(self, settings: RoundSettings, before: Ledger, now: float, *, asked: bool) -> str:
+        """Count a closed round, whose contributions that waited are applied; return the cause of its close."""
         due = rounds.due_of(settings, before)
         cause = due.cause if due is not None and not asked else "asked"
         self._metrics.count_round(cause, max(0.0, now - min(waiting.at for waiting in before.waiting)))
         for _ in before.waiting:
             self._metrics.count_contribution("applied")
+        return cause
 
     def applied(self) -> None:
         """Count a contribution that was a step of its own."""

@@ -1,12 +1,14 @@
 """The close of a round: by two processes at once, by the keeper, with a worker that is far off."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from httpx2 import Client
 
 from app.contributions import keeper
+from app.logs import LOGGER
 from app.store.base import Save
 from app.store.ledger import Due, Ledger
 from app.store.piece import Piece
@@ -95,3 +97,17 @@ async def test_a_renewed_lease_costs_a_close_no_second_computation() -> None:
         assert (closed.status_code, closed.json()["state"], store.reads) == (200, "applied", 1)
         workers = (await other.get(f"{session}/workers")).json()["workers"]
         assert [worker["worker"] for worker in workers] == ["a", "b"]
+
+
+def test_each_close_has_a_line_in_the_log(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    crew = Crew(client, "a", "b", quorum=1)
+    with caplog.at_level(logging.INFO, LOGGER):
+        for number, names in ((1, "ab"), (2, "a")):
+            for name in names:
+                crew.push(number, name)
+        crew.close(2)
+    session = crew.session.rpartition("/")[2]
+    assert [message for message in caplog.messages if "round=" in message] == [
+        f"closed a round session={session} round=1 cause=expected applied=2",
+        f"closed a round session={session} round=2 cause=asked applied=1",
+    ]
