@@ -48,7 +48,7 @@ def work(session_id: str, number: int) -> None:
     with Client() as client:
         session = client.sessions.get(session_id)
         with session.worker(f"worker-{number}") as worker:
-            params = session.params()
+            params = worker.params()
             while worker.round <= STEPS:
                 part = share(train, worker.round, number)
                 loss, grads = loss_and_grads(params, part)

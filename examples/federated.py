@@ -61,7 +61,7 @@ def work(session_id: str, number: int) -> None:
     with Client() as client:
         session = client.sessions.get(session_id)
         with session.worker(f"worker-{number}") as worker:
-            begin = session.params()
+            begin = worker.params()
             while worker.round <= ROUNDS:
                 params = begin
                 for _ in range(LOCAL_STEPS):

@@ -52,13 +52,18 @@ joined=$(optim_call PUT "$session/workers/$worker" '{}')
 epoch=$(printf '%s' "$joined" | jq .epoch)
 round=$(printf '%s' "$joined" | jq .round)
 while [ "$round" -le "$rounds" ]; do
-    optim_params "$1" | jq '.params | (.weight, .bias) | flatten[]' >"$own/params"
+    params=$(optim_params "$1") # a call in a pipe could fail, and the script would go on
+    printf '%s' "$params" | jq '.params | (.weight, .bias) | flatten[]' >"$own/params"
     changes=$(awk -v moments="$own/next" -f "$own/local.awk" \
         file=params "$own/params" file=moments "$own/moments" file=data "$file")
     mv "$own/next" "$own/moments"
     body=$(printf '%s' "$changes" | jq -c --argjson epoch "$epoch" '. + {epoch: $epoch}')
     optim_call PUT "$session/rounds/$round/contributions/$worker" "$body" >"$own/answer"
-    until [ "$(optim_call GET "$session/rounds/$round?wait=25" | jq -r .state)" = applied ]; do :; done
+    state=open
+    until [ "$state" = applied ]; do
+        answer=$(optim_call GET "$session/rounds/$round?wait=25")
+        state=$(printf '%s' "$answer" | jq -r .state)
+    done
     round=$((round + 1))
 done
 optim_call DELETE "$session/workers/$worker"
