@@ -1,7 +1,7 @@
 """The record of a contribution: who sent it, with which weight, and what became of it. Knows no HTTP, no store."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
 from app import plain
@@ -32,7 +32,7 @@ class Entry:
 
     def document(self) -> dict[str, Any]:
         """Return the entry as JSON has it: without the members that it has no value for, except `fate`."""
-        members = {**asdict(self), "norm": plain.number(self.norm)}
+        members = {name: getattr(self, name) for name in _NAMES} | {"norm": plain.number(self.norm)}
         return {name: value for name, value in members.items() if value is not None or name == "fate"}
 
     @classmethod
@@ -42,4 +42,4 @@ class Entry:
         return cls(**members | {name: float(members[name]) for name in ("weight", "norm") if name in members})
 
 
-_NAMES = frozenset(field.name for field in fields(Entry))
+_NAMES = tuple(field.name for field in fields(Entry))

@@ -1,7 +1,6 @@
 """The store's document of a ledger: JSON. Unknown members are ignored, as a later version may add some."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple
 from typing import Any
 
 import orjson
@@ -47,13 +46,14 @@ def _read(document: Mapping[str, Any], pieces: Mapping[str, Piece]) -> Ledger:
 
 
 def _written_worker(worker: Worker) -> dict[str, Any]:
+    last, turn = worker.last, worker.turn
     return {
         "name": worker.name,
         "epoch": worker.epoch,
         "expires_at": worker.expires_at,
         "joins": worker.joins,
-        "last": worker.last and astuple(worker.last),
-        "turn": worker.turn and astuple(worker.turn),
+        "last": last and (last.round, last.at, last.lateness),
+        "turn": turn and (turn.seq, turn.digest, turn.step),
         **({"left": True} if worker.has_left else {}),
     }
 
