@@ -15,9 +15,10 @@ import numpy as np
 
 from app.compute import TENSOR_BYTES, Compute
 from app.contributions.aggregation_plan import BLOCK, Block, Segment, Source, segments_of
-from app.contributions.stored_gradients import Stored, header_pieces, start_of
+from app.contributions.stored_gradients import Stored, header_pieces
 from app.contributions.windows import WINDOW_BYTES, Contents, Read, Task, Windows
 from app.store.piece import PIECE_BYTES, Piece
+from app.wire.contributions import start_of
 from optim_engine import Layout
 from optim_engine.aggregate import Aggregate, Collect, Collected
 from optim_engine.arrays import Array, Arrays

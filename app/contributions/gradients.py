@@ -1,14 +1,12 @@
-"""The gradients of one contribution, examined before it is taken, and cut into the pieces that are stored."""
+"""The gradients of one contribution, examined before it is taken."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from app.contributions.stored_gradients import parts_of
 from app.expansion import expanded
 from app.session import Session
 from app.step import StepRequest
-from app.store.base import new_token
 from app.store.piece import Part
 from app.workers.push import Packed, Push
 from optim_engine import NonFinite, State, TensorMismatch, examine
@@ -42,7 +40,7 @@ def examined(
 ) -> Examined:
     """Examine the gradients of a contribution. Raises `TensorMismatch`.
 
-    `state` is needed for a session with lazy rows. Gradients that are finite are cut into pieces with `is_stored`.
+    `state` is needed for a session with lazy rows. Those that are finite have their pieces with `is_stored`.
     """
     request = expanded(packed.upload.request, session.layout)
     state = state or State(session.step, session.layout, session.counts, NO_MEMORY)
@@ -53,7 +51,7 @@ def examined(
         norm = examine(session.config, state, grads, grad_scale=grad_scale, rows=rows, machine=machine)
     except NonFinite as error:
         return Examined(session, request, None, error)
-    return Examined(session, request, norm, None, parts_of(packed.stored, new_token()) if is_stored else ())
+    return Examined(session, request, norm, None, packed.parts if is_stored else ())
 
 
 def check_known(session: Session, tensor: str) -> None:

@@ -14,41 +14,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app.contributions.windows import Contents
-from app.store.piece import PIECE_BYTES, Part, Piece, checksum_of, cut
+from app.store.piece import Piece
 from app.wire.codec import Limits, checked_grad_scale, number_of
+from app.wire.contributions import LENGTH_BYTES, start_of
 from app.wire.safetensors_header import Header, Place, read_header
 from app.wire.safetensors_tensors import STEP_SECTIONS
 from optim_engine.arrays import Array
 
-LENGTH_BYTES = 8
-"""The bytes before the header, which say how long it is."""
 STORED = Limits(max_tensors=1 << 31, max_name_length=1 << 31)
 """The limits of what is stored: none, because it was within them when it came."""
-
-
-def parts_of(body: memoryview, token: str) -> tuple[Part, ...]:
-    """Return the pieces of a body, named after a token that nobody else has, with their bytes.
-
-    A long body is cut anew where its tensors begin. So bodies with the same tensors are cut in the same places,
-    whatever their headers say besides, and are read piece by piece together.
-
-    >>> from app.store.base import new_token
-    >>> [piece.size for piece, _ in parts_of(memoryview(b"\\2\\0\\0\\0\\0\\0\\0\\0{}"), new_token())]
-    [10]
-    """
-    start = start_of(body)
-    cuts = [body] if len(body) <= PIECE_BYTES else [*cut(body[:start]), *cut(body[start:])]
-    return tuple((Piece(f"round-{token}-{i}", len(data), checksum_of(data)), data) for i, data in enumerate(cuts))
 
 
 def header_pieces(pieces: Sequence[Piece], first: memoryview) -> Sequence[Piece]:
     """Return the pieces that have the header; `first` is the content of the first one."""
     return _touched(pieces, _ends(pieces), 0, start_of(first))
-
-
-def start_of(body: memoryview) -> int:
-    """Return the byte with which the tensors begin; the first 8 bytes of the body say it."""
-    return LENGTH_BYTES + int.from_bytes(body[:LENGTH_BYTES], "little")
 
 
 class Sent(NamedTuple):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from app.step import StepRequest
-from app.store.piece import Piece
+from app.store.piece import Part, Piece
 from app.workers.entry import Entry, Fate, Reason
 from optim_engine import NonFinite
 
@@ -62,11 +62,11 @@ class Upload:
 
 @dataclass(frozen=True)
 class Packed:
-    """An upload, and the bytes of it that are stored until its round closes: a body of safetensors.
+    """An upload, and the pieces of it that are stored until its round closes: those of a body of safetensors.
 
     `digest` identifies all of it except the epoch, so that a worker that joined again may send the same again.
     """
 
     upload: Upload
-    stored: memoryview
+    parts: tuple[Part, ...]
     digest: str

@@ -11,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.compute import Compute
-from app.contributions import aggregation, aggregation_plan, stored_gradients, windows
+from app.contributions import aggregation, aggregation_plan, windows
 from app.contributions.aggregation import Aggregated, Weighed, aggregated
-from app.contributions.stored_gradients import parts_of
 from app.expansion import expanded
 from app.store import piece
 from app.store.base import new_token
 from app.store.piece import Piece
+from app.wire import contributions
 from app.wire.codec import Limits
 from app.wire.codecs import SAFETENSORS
+from app.wire.contributions import parts_of
 from app.wire.safetensors_tensors import write_file
 from optim_engine import Layout, State
 from optim_engine.aggregate import Aggregate, Part
@@ -90,7 +91,7 @@ def in_memory(
 @contextmanager
 def cut_small(piece_bytes: int, window: int, block: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for module in (piece, stored_gradients, aggregation_plan, aggregation):
+        for module in (piece, contributions, aggregation_plan, aggregation):
             patch.setattr(module, "PIECE_BYTES", piece_bytes)
         for module in (windows, aggregation):
             patch.setattr(module, "WINDOW_BYTES", window * piece_bytes)

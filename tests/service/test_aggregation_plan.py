@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from app.contributions.aggregation_plan import BLOCK, Segment, segments_of
-from app.contributions.stored_gradients import Stored, parts_of
+from app.contributions.stored_gradients import Stored
 from app.store.base import new_token
+from app.wire.contributions import parts_of
 from app.wire.safetensors_tensors import write_file
 from optim_engine import State
 from optim_engine.arrays import Array

@@ -10,6 +10,7 @@ from app.once import Once
 from app.session import Session
 from app.step import StepRequest
 from app.store.piece import PIECE_BYTES
+from app.wire.contributions import parts_of
 from app.workers.push import Packed, Push, Upload
 from optim_engine import Config, State, TensorMismatch
 from tests.bodies import encode
@@ -24,7 +25,8 @@ def session() -> Session:
 
 def packed(*values: float, size: int = N) -> Packed:
     grads = {"w": np.resize(np.float32(values), size)}
-    return Packed(Upload(StepRequest(grads, Once("PUT /")), 1), memoryview(encode({"grads": grads}, {})), "digest")
+    parts = parts_of(memoryview(encode({"grads": grads}, {})), "token")
+    return Packed(Upload(StepRequest(grads, Once("PUT /")), 1), parts, "digest")
 
 
 def test_finite_gradients_have_a_norm_and_pieces() -> None:
@@ -32,7 +34,7 @@ def test_finite_gradients_have_a_norm_and_pieces() -> None:
     push = found.of(Push("a", 1, "digest"))
     assert push.norm == pytest.approx(2 * N**0.5)
     assert [piece.size for piece in push.pieces][1:] == [PIECE_BYTES, PIECE_BYTES]
-    assert b"".join(data for _, data in found.parts) == packed(2.0).stored
+    assert b"".join(data for _, data in found.parts) == b"".join(data for _, data in packed(2.0).parts)
     assert len({piece.name for piece in push.pieces}) == len(push.pieces)
     assert examined(session(), None, packed(2.0), is_stored=False).parts == ()
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from app.contributions.stored_gradients import Stored, header_pieces, parts_of
+from app.contributions.stored_gradients import Stored, header_pieces
 from app.store.base import new_token
 from app.store.piece import PIECE_BYTES, checksum_of
+from app.wire.contributions import parts_of
 from app.wire.safetensors_tensors import write_file
 from optim_engine.arrays import Array
 

@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import MalformedBody
 from app.once import Once
+from app.store.piece import PIECE_BYTES
 from app.wire.codec import Limits
 from app.wire.codecs import JSON, SAFETENSORS
 from app.wire.contributions import read_contribution
@@ -37,7 +38,7 @@ def test_a_contribution_has_what_stands_beside_its_gradients() -> None:
         assert (upload.epoch, upload.weight, upload.base_step) == (7, 2.5, 3)
         assert (upload.request.grad_scale, upload.request.loss) == (8.0, 0.5)
         assert upload.request.grads["w"].tolist() == [1.0, -2.0]
-        again = read_contribution(SAFETENSORS, packed.stored, LIMITS, ONCE)
+        again = read_contribution(SAFETENSORS, packed.parts[0][1], LIMITS, ONCE)
         assert (again.upload.weight, again.upload.request.grad_scale, again.digest) == (2.5, 8.0, packed.digest)
 
 
@@ -50,6 +51,20 @@ def test_the_epoch_alone_is_no_part_of_the_digest(read: Any) -> None:
         if "base_step" in beside:
             beside = other if read is binary else {"base_step": 0}
         assert read(**beside).digest != digest
+
+
+def large(epoch: str, nbytes: int, last: int = 0) -> Packed:
+    grads = np.zeros(nbytes // 4, np.float32)
+    grads[-1] = last
+    return read_contribution(SAFETENSORS, memoryview(encode({"grads": {"w": grads}}, {"epoch": epoch})), LIMITS, ONCE)
+
+
+def test_a_long_header_changes_no_digest_by_its_cuts() -> None:
+    at_the_limit = PIECE_BYTES - large("1", PIECE_BYTES - 400).parts[0][0].size + PIECE_BYTES - 400
+    for nbytes in (at_the_limit, 2 * PIECE_BYTES + 8):
+        short, long = large("1", nbytes), large("1" + "0" * 15, nbytes)
+        assert short.digest == long.digest != large("1", nbytes, last=1).digest
+    assert [len(large(epoch, at_the_limit).parts) for epoch in ("1", "1" + "0" * 15)] == [1, 2]
 
 
 @pytest.mark.parametrize(
