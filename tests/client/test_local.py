@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -91,15 +92,16 @@ def test_closing_ends_a_call_as_a_connection_error() -> None:
 
 def test_closing_ends_a_call_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client("memory:", max_retries=9)
-    client._transport._service._httpx = Stuck()  # type: ignore[attr-defined]
-    hand_over, begun = asyncio.run_coroutine_threadsafe, threading.Event()
+    service = client._transport._service  # type: ignore[attr-defined]
+    service._httpx = Stuck()
+    hand_over, begun = service._loop.call_soon_threadsafe, threading.Event()
 
     def slowly(*given: Any) -> Any:
         begun.set()
         time.sleep(0.2)
         return hand_over(*given)
 
-    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", slowly)
+    monkeypatch.setattr(service._loop, "call_soon_threadsafe", slowly)
     with ThreadPoolExecutor() as other:
         call = other.submit(client.sessions.list)
         assert begun.wait(10)
@@ -144,3 +146,26 @@ def test_a_signal_handler_may_call_during_a_call() -> None:
             signal.signal(signal.SIGALRM, before)
         assert seen
         assert session.params()["w"].tolist() == [-5050]
+
+
+def test_a_handlers_call_while_a_lock_is_taken_is_answered() -> None:
+    """`Condition.wait` begins with a lock taken: a handler may run there, and the loop needs that lock."""
+    client = Client("memory:")
+    session = client.sessions.create("sgd", lr=1, hold_params=True)
+    session.put_params({"w": np.float32([0])})
+
+    def handle(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code is threading.Condition.wait.__code__:
+            sys.setprofile(None)
+            session.get()
+
+    def step() -> None:
+        sys.setprofile(handle)
+        session.step(grads={"w": np.float32([1])})
+        sys.setprofile(None)
+
+    thread = threading.Thread(target=step, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    client.close()

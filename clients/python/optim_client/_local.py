@@ -7,9 +7,10 @@ imported when a client first asks for it: it is not a dependency of this library
 import asyncio
 import importlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from queue import SimpleQueue
 from typing import Any
 
 import httpx2
@@ -38,7 +39,7 @@ class Local:
 
     def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
-        return self._service.exchange(request, timeout).result()
+        return self._service.answer(request, timeout)
 
     def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory of this process."""
@@ -81,6 +82,7 @@ class _Service:
         A signal's handler may take it in the middle of that, for a call of its own.
         """
         self._loop = asyncio.new_event_loop()
+        self._tasks = set[asyncio.Task[Outcome]]()
         self._stop = asyncio.Event()
         started: Future[None] = Future()
         self._thread = threading.Thread(target=self._live, args=(app, started), name="optim-service", daemon=True)
@@ -95,15 +97,34 @@ class _Service:
         self._lock = threading.RLock()
 
     def exchange(self, request: Request, timeout: httpx2.Timeout) -> Future[Outcome]:
-        """Begin an exchange on the service's loop. Raises `RuntimeError` after `close` and after a fork.
-
-        The body is copied first: the exchange goes on when its caller is interrupted, who may then change the arrays.
-        """
-        own = replace(request, body=_http.whole(request.body)) if isinstance(request.body, Sequence) else request
+        """Begin an exchange on the service's loop. Raises `RuntimeError` after `close` and after a fork."""
+        own = _own(request)
         with self._lock:
-            if self._refusal:
-                raise RuntimeError(self._refusal)
+            self._check_open()
             return asyncio.run_coroutine_threadsafe(self._exchange(own, timeout), self._loop)
+
+    def answer(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
+        """Exchange on the service's loop, and wait for the end. Raises as `exchange`.
+
+        A signal's handler may do the same in the middle of this. So it waits at a queue, not at a future: the handler
+        could come while this thread holds the future's lock, which the loop needs to go on.
+        """
+        own, ended = _own(request), SimpleQueue[asyncio.Task[Outcome]]()
+        with self._lock:
+            self._check_open()
+            self._loop.call_soon_threadsafe(self._begin, own, timeout, ended.put)
+        return ended.get().result()
+
+    def _begin(self, request: Request, timeout: httpx2.Timeout, tell: Callable[[asyncio.Task[Outcome]], None]) -> None:
+        """Begin an exchange in the loop, and tell its end."""
+        task = self._loop.create_task(self._exchange(request, timeout))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(tell)
+
+    def _check_open(self) -> None:
+        if self._refusal:
+            raise RuntimeError(self._refusal)
 
     def close(self) -> None:
         """Stop the service and wait for its end. A later call does no more."""
@@ -137,6 +158,14 @@ class _Service:
             started.set_result(None)
             await self._stop.wait()
             await self._httpx.close()
+
+
+def _own(request: Request) -> Request:
+    """Return the request with a copy of its body.
+
+    The exchange goes on when its caller is interrupted, who may then change the arrays.
+    """
+    return replace(request, body=_http.whole(request.body)) if isinstance(request.body, Sequence) else request
 
 
 def _create_app(store: str) -> Any:
