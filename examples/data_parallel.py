@@ -12,29 +12,13 @@ from operator import add
 import numpy as np
 from optim_client import Client, Session
 
+from app.demo import network
 from app.demo.digits import Digits, load
 
 STEPS, BATCH = 100, 64
 BOUNDS = (0, 8, 20, 40, 64)
 """The cuts of a batch: the first worker has 8 images of it, the last one 24."""
 WORKERS = len(BOUNDS) - 1
-
-Params = dict[str, np.ndarray]
-
-
-def scores(params: Params, images: np.ndarray) -> np.ndarray:
-    return images @ params["weight"] + params["bias"]
-
-
-def loss_and_grads(params: Params, batch: Digits) -> tuple[float, Params]:
-    """Return the mean cross-entropy, and its derivative by each parameter."""
-    likely = np.exp(scores(params, batch.images))
-    likely /= likely.sum(axis=1, keepdims=True)
-    shown = np.arange(len(batch)), batch.labels
-    loss = -np.log(likely[shown]).mean()
-    likely[shown] -= 1
-    likely /= len(batch)
-    return float(loss), {"weight": batch.images.T @ likely, "bias": likely.sum(axis=0)}
 
 
 def share(train: Digits, step: int, number: int) -> Digits:
@@ -51,7 +35,7 @@ def work(session_id: str, number: int) -> None:
             params = worker.params()
             while worker.round <= STEPS:
                 part = share(train, worker.round, number)
-                loss, grads = loss_and_grads(params, part)
+                loss, grads = network.loss_and_grads(params, part)
                 params = worker.contribute(grads, weight=len(part), loss=loss)
 
 
@@ -60,7 +44,7 @@ def train_alone(session: Session, train: Digits) -> None:
     params = session.params()
     for step in range(1, STEPS + 1):
         parts = [share(train, step, number) for number in range(WORKERS)]
-        grads = [loss_and_grads(params, part)[1] for part in parts]
+        grads = [network.loss_and_grads(params, part)[1] for part in parts]
         mean = {}
         for name in params:
             weighted = [len(part) * grad[name].astype(np.float64) for part, grad in zip(parts, grads, strict=True)]
@@ -70,7 +54,7 @@ def train_alone(session: Session, train: Digits) -> None:
 
 def created(client: Client, **settings: object) -> Session:
     session = client.sessions.create("adamw", lr=0.01, hold_params=True, ttl_seconds=3600, **settings)  # type: ignore[arg-type]
-    session.put_params({"weight": np.zeros((64, 10), np.float32), "bias": np.zeros(10, np.float32)})
+    session.put_params(network.init())
     return session
 
 
@@ -86,5 +70,5 @@ if __name__ == "__main__":
         for worker in workers:
             worker.join()
         same = "the same bits" if shared.get().digest == alone.digest else "other bits than one alone"
-        right = (scores(shared.params(), test.images).argmax(axis=1) == test.labels).mean()
+        right = network.accuracy(shared.params(), test)
         print(f"four processes, after step {shared.info.step}: {same}, {right:.1%} of new digits are read rightly")
