@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +11,7 @@ import pytest
 
 from tests.amounts import WHOLE
 from tests.chaos.trial import Trial
+from tests.command import Optim, typed
 from tests.examples import examples
 from tests.servers import RedisServer
 from tests.stores import STORES
@@ -45,6 +47,14 @@ def without_numba(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def with_numba(without_numba: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the processes that the test starts find numba."""
     monkeypatch.setenv("PYTHONPATH", without_numba)
+
+
+@pytest.fixture
+def optim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Optim:
+    """Type a command; get its exit status, its output, and what it said on standard error."""
+    for name in [name for name in os.environ if name.startswith("OPTIM_")]:
+        monkeypatch.delenv(name)
+    return partial(typed, monkeypatch, capsys)
 
 
 @pytest.fixture

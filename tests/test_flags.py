@@ -14,9 +14,3 @@ def test_every_setting_is_a_flag_of_serve() -> None:
     for name, field in Settings.model_fields.items():
         value = "" if field.annotation is bool else r"\S+ "
         assert re.search(rf"--{name.replace('_', '-')} {value}{re.escape(str(field.description))}", words), name
-
-
-def test_the_help_of_serve_begins_with_its_words() -> None:
-    result = CliRunner().invoke(cli.app, ["serve", "--help"], prog_name="optim")
-    assert result.exit_code == 0
-    assert result.output.startswith("Usage: optim serve [OPTIONS]\n\n  Run the service.\n\n  Every flag is also")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from optim_client import Client, Session
 
-from app import cli
+from app.commands import state_files
 from tests.command import Optim, typed
 
 
@@ -24,7 +24,7 @@ def client() -> Iterator[Client]:
 @pytest.fixture
 def optim(client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Optim:
     """Return the command `optim sessions` of the client's service."""
-    monkeypatch.setattr(cli, "_client", lambda url: nullcontext(client))
+    monkeypatch.setattr(state_files, "client", lambda url: nullcontext(client))
     return partial(typed, monkeypatch, capsys, "sessions")
 
 

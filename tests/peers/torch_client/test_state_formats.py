@@ -11,7 +11,7 @@ import torch
 from optim_client import Client
 from optim_client.torch import by_name
 
-from app import cli
+from app.commands import state_files
 from tests.command import Optim, typed
 from tests.peers.torch_client.test_order import made
 
@@ -25,7 +25,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
 @pytest.fixture
 def optim(client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Optim:
     """Return the command `optim sessions` of the client's service."""
-    monkeypatch.setattr(cli, "_client", lambda url: nullcontext(client))
+    monkeypatch.setattr(state_files, "client", lambda url: nullcontext(client))
     return partial(typed, monkeypatch, capsys, "sessions")
 
 
