@@ -12,6 +12,7 @@ from optim_client._async_sessions import AsyncSession, AsyncSessions
 from optim_client._async_workers import AsyncWorker
 from optim_client._client import Client
 from optim_client._gradients import Int8, Rows, TopK
+from optim_client._history import History
 from optim_client._progress import progress
 from optim_client._sessions import Session, Sessions
 from optim_client._state_file import StateFile
@@ -90,6 +91,7 @@ __all__ = [
     "Contribution",
     "ContributionMismatch",
     "ForeignAnswer",
+    "History",
     "HistoryRow",
     "IdempotencyMismatch",
     "Int8",

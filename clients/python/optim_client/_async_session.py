@@ -7,9 +7,10 @@ from numpy.typing import ArrayLike
 
 from optim_client import _calls
 from optim_client._async_storage import AsyncSessionStorage
+from optim_client._history import History
 from optim_client._tensors import Arrays, ArraysLike, GradsLike
 from optim_client._trees import Tree, TreeT
-from optim_client.documents import HistoryRow, Preview
+from optim_client.documents import Preview
 from optim_client.settings import StepOptions, View
 
 
@@ -184,9 +185,7 @@ class AsyncSessionSteps(AsyncSessionParams):
         """
         return await self._client._run(self._preview(params, grads, **options))
 
-    async def history(
-        self, *, after: int | None = None, limit: int | None = None, last: int | None = None
-    ) -> list[HistoryRow]:
+    async def history(self, *, after: int | None = None, limit: int | None = None, last: int | None = None) -> History:
         """Return the rows of past steps, oldest first. Without arguments, all that the service keeps.
 
         Args:
@@ -195,17 +194,19 @@ class AsyncSessionSteps(AsyncSessionParams):
             last: This many of the newest; not together with the others.
 
         Returns:
-            A row for each step, with its number, loss, metrics, duration and time.
+            A row for each step, with its number, loss, metrics, duration and time. The list also has an array for each
+            column, such as `loss` and `grad_norm`, and `arrays()` has all of them by name.
 
         Raises:
             MalformedQuery: The arguments are out of range, or do not go together.
 
         Example:
-            losses = [row.loss for row in await session.history(last=100)]
+            history = await session.history(last=100)
+            curve = history.step, history.loss
         """
         if limit is not None or last is not None:
             return await self._client._run(_calls.history(self.id, after, limit, last))
-        rows: list[HistoryRow] = []
+        rows = History()
         while True:
             page = await self._client._run(_calls.history(self.id, after, _calls.HISTORY_PAGE, None))
             rows += page

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from numpy.typing import ArrayLike
 
 from optim_client import _arguments
+from optim_client._history import History
 from optim_client._protocol import Call, Request, Response
 from optim_client._tensors import NOTHING, Arrays, ArraysLike, decode, encode
 from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, SessionInfo
@@ -202,7 +203,7 @@ def edit_tensors(
     return Call(Request("PATCH", path_of(session_id, "tensors"), headers=writes(JSON), body=body), _session)
 
 
-def history(session_id: str, after: int | None, limit: int | None, last: int | None = None) -> Call[list[HistoryRow]]:
+def history(session_id: str, after: int | None, limit: int | None, last: int | None = None) -> Call[History]:
     """Return the call that reads rows of the history."""
     query = _given(after=after, limit=limit, last=last)
     return Call(Request("GET", path_of(session_id, "history"), query=query), _history)
@@ -302,5 +303,5 @@ def _params(response: Response) -> Arrays:
     return decode(response.body, "params")[0]
 
 
-def _history(response: Response) -> list[HistoryRow]:
-    return [HistoryRow.read(row) for row in json.loads(bytes(response.body))["history"]]
+def _history(response: Response) -> History:
+    return History(HistoryRow.read(row) for row in json.loads(bytes(response.body))["history"])

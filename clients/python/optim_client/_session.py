@@ -6,10 +6,11 @@ from typing import Any, Literal, Unpack, overload
 from numpy.typing import ArrayLike
 
 from optim_client import _calls
+from optim_client._history import History
 from optim_client._storage import SessionStorage
 from optim_client._tensors import Arrays, ArraysLike, GradsLike
 from optim_client._trees import Tree, TreeT
-from optim_client.documents import HistoryRow, Preview
+from optim_client.documents import Preview
 from optim_client.settings import StepOptions, View
 
 
@@ -182,9 +183,7 @@ class SessionSteps(SessionParams):
         """
         return self._client._run(self._preview(params, grads, **options))
 
-    def history(
-        self, *, after: int | None = None, limit: int | None = None, last: int | None = None
-    ) -> list[HistoryRow]:
+    def history(self, *, after: int | None = None, limit: int | None = None, last: int | None = None) -> History:
         """Return the rows of past steps, oldest first. Without arguments, all that the service keeps.
 
         Args:
@@ -193,17 +192,19 @@ class SessionSteps(SessionParams):
             last: This many of the newest; not together with the others.
 
         Returns:
-            A row for each step, with its number, loss, metrics, duration and time.
+            A row for each step, with its number, loss, metrics, duration and time. The list also has an array for each
+            column, such as `loss` and `grad_norm`, and `arrays()` has all of them by name.
 
         Raises:
             MalformedQuery: The arguments are out of range, or do not go together.
 
         Example:
-            losses = [row.loss for row in session.history(last=100)]
+            history = session.history(last=100)
+            curve = history.step, history.loss
         """
         if limit is not None or last is not None:
             return self._client._run(_calls.history(self.id, after, limit, last))
-        rows: list[HistoryRow] = []
+        rows = History()
         while True:
             page = self._client._run(_calls.history(self.id, after, _calls.HISTORY_PAGE, None))
             rows += page
