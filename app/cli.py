@@ -6,7 +6,9 @@ import typer
 
 from app.commands import keys, sessions, state_files, store
 from app.commands.demo import demo
+from app.commands.exits import exit_of
 from app.commands.options import PLAIN, WHERE
+from app.commands.output import plain
 from app.commands.serve import ServeCommand, serve
 from app.commands.workers import workers
 
@@ -42,24 +44,17 @@ _store.command()(store.restore)
 
 
 def main() -> None:
-    """Run the command. A refusal is one line on standard error and exit status 1."""
+    """Run the command. A refusal is one line on standard error, or two where the second says what to do."""
     try:
-        app()
+        app(prog_name="optim")
     except Exception as error:
-        if not _is_refusal(error):
+        code = exit_of(error)
+        if code is None:
             raise
-        typer.echo(f"optim: {error}", err=True)
-        raise SystemExit(1) from None
-
-
-def _is_refusal(error: Exception) -> bool:
-    if isinstance(error, ValueError | OSError):
-        return True
-    from optim_client import OptimError
-
-    from app.errors import ServiceError
-
-    return isinstance(error, OptimError | ServiceError)
+        first, *more = str(error).splitlines() or [type(error).__name__]
+        for line in (f"optim: {first}", *more):
+            typer.echo(plain(line), err=True)
+        raise SystemExit(code) from None
 
 
 def _print_version(wanted: bool) -> None:

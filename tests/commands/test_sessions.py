@@ -31,5 +31,5 @@ def test_sessions_are_listed_shown_moved_and_deleted(optim: Optim, url: str, tmp
 
     assert optim("sessions", "delete", there, "--url", url) == (0, "", "")
     status, out, words = optim("sessions", "show", there, "--url", url)
-    assert (status, out) == (1, "")
+    assert (status, out) == (3, "")
     assert words.startswith(f"optim: unknown session '{there}'")

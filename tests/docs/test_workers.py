@@ -9,11 +9,11 @@ from typing import get_args
 
 import pytest
 
+from app.commands.workers import COLUMNS
 from app.errors import ERRORS
 from app.routes.rounds import REFUSED
 from app.worker_settings import MODES
 from app.workers.entry import Reason
-from app.workers_table import HEAD
 from docs.images.make_workers_pictures import pictures
 from optim_engine.aggregate import Kind
 from optim_engine.fields import field_schema
@@ -45,8 +45,8 @@ def test_the_python_lines_of_workers_print_what_is_printed(
 def test_the_shown_table_of_workers_has_the_commands_columns() -> None:
     (shown,) = blocks(section(PAGE, "See what happens"), "text")
     table = [re.split(" {2,}", line) for line in shown.splitlines() if not line.startswith(("round", "  "))]
-    assert table[0] == list(HEAD)
-    assert {len(row) for row in table} == {len(HEAD)}
+    assert table[0] == [column.name for column in COLUMNS]
+    assert {len(row) for row in table} == {len(COLUMNS)}
 
 
 def test_the_pictures_are_those_of_their_script() -> None:
