@@ -36,6 +36,7 @@ from app.routes import (
     health,
     openapi,
     optimizers,
+    page,
     params,
     regions,
     rounds,
@@ -69,7 +70,7 @@ from app.wire.codec import Limits
 from app.workers.round_counts import RoundCounts
 from optim_engine.buffers import BUFFERS
 
-NOUNS = sessions, steps, workers, rounds, params, state, tensors, optimizers, regions, health, docs
+NOUNS = sessions, steps, workers, rounds, params, state, tensors, optimizers, regions, health, docs, page
 """Each has a router, whose routes all applications of a process share."""
 
 

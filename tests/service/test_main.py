@@ -95,13 +95,15 @@ def test_a_failed_sweep_is_logged_and_repeated(logs: Logs) -> None:
 
 def test_an_unknown_method_is_answered_with_the_known_ones(client: Client) -> None:
     methods = {"/v1/sessions": "POST, GET, HEAD", "/v1/sessions/0": "GET, PATCH, DELETE, HEAD", "/livez": "GET, HEAD"}
-    alike = dict.fromkeys(("/docs", "/openapi.json"), "GET, HEAD")
+    alike = dict.fromkeys(("/", "/page/main.js", "/docs", "/openapi.json"), "GET, HEAD")
     for path, allowed in {**methods, **alike, "/v1/sessions/0/steps": "POST"}.items():
         answer = client.put(path)
         problem(answer, 405, "method_not_allowed")
         assert answer.headers["allow"] == allowed
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/", "/v1/sessions/", "/v1/sessions/a/b", "/v1/sessions/a/steps/1"])
+@pytest.mark.parametrize(
+    "path", ["/index.html", "/v1", "/v1/", "/v1/sessions/", "/v1/sessions/a/b", "/v1/sessions/a/steps/1"]
+)
 def test_a_path_that_is_none_is_not_found(client: Client, path: str) -> None:
     problem(client.get(path), 404, "route_not_found")

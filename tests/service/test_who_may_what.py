@@ -95,6 +95,8 @@ EXPECTED: dict[tuple[str, str], dict[str, int]] = {
     ("get", "/readyz"): open_to_all(),
     ("get", "/openapi.json"): open_to_all(),
     ("get", "/docs"): open_to_all(),
+    ("get", "/"): open_to_all(),
+    ("get", "/page/main.js"): open_to_all(),
 }
 
 
@@ -148,7 +150,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 def routes() -> set[tuple[str, str]]:
     schema = create_app(Settings(store="memory:")).openapi()
     listed = {(method, path) for path, methods in schema["paths"].items() for method in methods}
-    return listed | {("get", "/openapi.json"), ("get", "/docs")}
+    return listed | {("get", path) for path in ("/openapi.json", "/docs", "/", "/page/main.js")}
 
 
 def test_there_is_a_row_for_each_route() -> None:

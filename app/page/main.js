@@ -1,0 +1,68 @@
+// The start of the page: the place in `location.hash` decides which view is shown.
+
+import { Problem } from './api.js'
+import { h } from './elements.js'
+import { forget, key } from './key.js'
+
+/**
+ * The views by their places. Each module has `show(main, argument, signal)`, which fills the empty element `main`, and
+ * stops what it has begun when the signal aborts; what it throws is shown in its place.
+ */
+const VIEWS = [
+  [/^(?:#\/?)?$/, () => import('./list.js')],
+  [/^#\/session\/([0-9a-f]{32})$/, () => import('./session.js')],
+  [/^#\/compare\/([0-9a-f]{32}(?:,[0-9a-f]{32})*)$/, () => import('./compare.js')],
+]
+let leaving = new AbortController()
+
+async function route() {
+  leaving.abort()
+  leaving = new AbortController()
+  const { signal } = leaving
+  const main = document.getElementById('main')
+  const view = VIEWS.map(([place, load]) => [place.exec(location.hash), load]).find(([found]) => found)
+  document.title = 'Optim Service'
+  main.replaceChildren()
+  main.className = ''
+  const first = document.getElementById('to-list')
+  if (view?.[0][0].length > 2) first.removeAttribute('aria-current')
+  else first.setAttribute('aria-current', 'page')
+  try {
+    if (!view) throw new Error('This address leads nowhere: a session has 32 characters, 0 to 9 and a to f.')
+    const [[, argument], load] = view
+    const module = await load()
+    if (!signal.aborted) await module.show(main, argument, signal)
+  } catch (error) {
+    if (!signal.aborted) main.replaceChildren(failed(error))
+  }
+}
+
+/** Return the page in place of a view that cannot be shown. */
+function failed(error) {
+  console.error(error)
+  const [title, words] = explained(error)
+  return h(
+    'section',
+    { class: 'note', role: 'alert' },
+    h('h1', null, title),
+    h('p', null, words),
+    h('p', { class: 'actions' }, h('button', { type: 'button', class: 'main', onclick: route }, 'Try again'), h('a', { href: '#/', class: 'button' }, 'All sessions')),
+  )
+}
+
+function explained(error) {
+  if (!(error instanceof Problem)) return ['This cannot be shown', error.message]
+  if (error.status === 401) return ['An API key is needed', 'Try again, and give a key of the role reader or a higher one.']
+  if (error.status === 404) return ['There is no such session', 'It was deleted, has expired, or belongs to others.']
+  return [error.document.title ?? 'The service refused', error.message]
+}
+
+function showKey() {
+  document.getElementById('forget').hidden = !key()
+}
+
+document.getElementById('forget').addEventListener('click', forget)
+document.addEventListener('keychange', showKey)
+addEventListener('hashchange', route)
+showKey()
+route()

@@ -1,0 +1,83 @@
+"""The page for people: files that a browser loads, at `/` and under `/page/`. No call of the API, so in no schema."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import NamedTuple
+
+from fastapi import APIRouter, Request, Response
+
+from app.errors import RouteNotFound
+from app.routes.once import is_known
+from app.routes.query import StrictRoute
+
+router = APIRouter(include_in_schema=False, route_class=StrictRoute)
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""A browser that is told so loads nothing from elsewhere, sends nothing elsewhere, and runs no inline script."""
+HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".LICENSE": "text/plain; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+class File(NamedTuple):
+    body: bytes
+    media_type: str
+    etag: str
+
+
+@router.get("/")
+def index(request: Request) -> Response:
+    """Return the page; not a coroutine, so that a thread reads the files and no step waits."""
+    return _answer(request, "index.html")
+
+
+@router.get("/page/{path:path}")
+def file(request: Request, path: str) -> Response:
+    """Return a file of the page."""
+    return _answer(request, path)
+
+
+def _answer(request: Request, path: str) -> Response:
+    """Return a file, or 304 if the browser has it. Raises `RouteNotFound`."""
+    found = page_files().get(path)
+    if found is None:
+        raise RouteNotFound(f"the page has no file {path!r:.80}; the paths of the API are listed in /docs")
+    headers = HEADERS | {"ETag": found.etag}
+    if is_known(found.etag, request.headers.get("if-none-match", "")):
+        return Response(status_code=304, headers=headers)
+    return Response(found.body, headers=headers, media_type=found.media_type)
+
+
+@cache
+def page_files() -> Mapping[str, File]:
+    """Return the files by their paths. A path that is not one of them cannot lead anywhere."""
+    return dict(_files(files("app") / "page", ""))
+
+
+def _files(folder: Traversable, prefix: str) -> list[tuple[str, File]]:
+    found = list[tuple[str, File]]()
+    for entry in folder.iterdir():
+        name = prefix + entry.name
+        if entry.is_dir():
+            found += _files(entry, f"{name}/")
+        elif kind := re.search(r"\.\w+$", name):
+            body = entry.read_bytes()
+            found.append((name, File(body, MEDIA_TYPES[kind[0]], f'"{sha256(body).hexdigest()[:32]}"')))
+    return found
