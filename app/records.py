@@ -19,6 +19,7 @@ from app.store.base import Head, IncompatibleStore, KeyUsed, Saving, Store
 from app.store.keys import key_digest
 from app.store.stamp import Stamp, VersionConflict
 from app.turns import finished, retried
+from app.web.phases import LOAD, SAVE, ending
 from optim_engine import EngineError, State
 from optim_engine.buffers import is_sole
 
@@ -52,7 +53,7 @@ class Records:
     async def get(self, tenant: str, session_id: str) -> tuple[Head, Session]:
         """Return the session. Raises `SessionNotFound`."""
         head = await self.head(tenant, session_id)
-        return head, await self.read(head)
+        return head, await ending(LOAD, self.read(head))
 
     async def head(self, tenant: str, session_id: str) -> Head:
         """Return the session's head alone. Raises `SessionNotFound`."""
@@ -76,7 +77,7 @@ class Records:
         cached = self._cache.get(head)
         if cached is not None:
             return Loaded(head, session, cached.state, cached.blocks)
-        loaded = Loaded(head, session, await _read_state(self.store, head, session))
+        loaded = Loaded(head, session, await ending(LOAD, _read_state(self.store, head, session)))
         self._cache.put(loaded)
         return Loaded(head, session, loaded.state.shared())
 
@@ -159,7 +160,7 @@ class Records:
     async def save(self, change: Change, saving: Saving | None = None) -> Written:
         """Save, and cache what was saved. A save is finished even if its request is cancelled."""
         commit = self._commit(change, saving)
-        return await (commit if saving is None and self.store.is_instant else finished(commit))
+        return await ending(SAVE, commit if saving is None and self.store.is_instant else finished(commit))
 
     async def _commit(self, change: Change, saving: Saving | None) -> Written:
         save, state, blocks = change.save, change.state, change.blocks

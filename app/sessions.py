@@ -23,6 +23,7 @@ from app.step import nbytes_of
 from app.store.base import AlreadyCreated, Head
 from app.store.keys import Claim, key_digest
 from app.turns import Turns, retried
+from app.web.phases import COMPUTE, ending
 from app.workers import ledgers, round_rows
 from optim_engine import Config, Edits, State
 from optim_engine.arrays import Arrays
@@ -79,7 +80,7 @@ class Creating:
         Raises `IdempotencyMismatch`, `PreconditionFailed`, and `SessionNotFound` if the key's session is gone.
         """
         if once.key is None:
-            return await self._records.save(await make(_new_id()))
+            return await self._records.save(await ending(COMPUTE, make(_new_id())))
         claim = Claim(tenant, key_digest(once.key), _new_id(), once.request, time.time())
         claim = await self._records.store.claim(claim)
         if claim.request != once.request:
@@ -89,7 +90,7 @@ class Creating:
             head = await self._records.store.load(claim.session_id)
             if head is not None:
                 return Written(head, await self._records.read(head), replayed=True)
-            change = await make(claim.session_id)
+            change = await ending(COMPUTE, make(claim.session_id))
             try:
                 return await self._records.save(change)
             except AlreadyCreated:
@@ -131,7 +132,7 @@ class Sessions(Creating):
             if is_repeated(old, known):
                 return Written(head, old, replayed=True)
             once.check(head)
-            return await self._records.save(await make(head, old))
+            return await self._records.save(await ending(COMPUTE, make(head, old)))
 
         return await self._turns.take(session_id, lambda: self._records.informed(session_id, once, attempt))
 

@@ -26,6 +26,7 @@ from app.store.base import KeyUsed, Saving, new_token
 from app.store.piece import PIECE_BYTES
 from app.store.stamp import VersionConflict
 from app.turns import Turns, finished, retried
+from app.web.phases import COMPUTE, LOAD, end_phase, ending
 from app.workers import ledgers
 from optim_engine import EngineError, is_refused_early
 
@@ -75,9 +76,7 @@ class Stepping:
             if past is None:
                 await ledgers.check_no_workers(self._records.store, old.session, "no step was taken")
             dense = await self._expanded(old, request)
-            if past is not None:
-                return await self._compute.run(partial(step_change.replay, old, past, dense), _work(old, dense))
-            return await self._take(old, dense)
+            return await (self._take(old, dense) if past is None else _replayed(self._compute, old, past, dense))
 
         return await self._turns.take(session_id, attempt)
 
@@ -98,11 +97,11 @@ class Stepping:
             old, past = await self._from_store(tenant, session_id, request)
             dense = await self._expanded(old, request)
             if past is not None:
-                answer = await self._compute.run(partial(step_change.replay, old, past, dense), _work(old, dense))
-                return replace(answer, preview=True)
+                return replace(await _replayed(self._compute, old, past, dense), preview=True)
             machine = self._compute.machine(_nbytes(old, dense), old.session.config)
             work = partial(step_change.preview, old, dense, machine, self._room)
-            change, answer = await self._compute.run(work, _work(old, dense))
+            end_phase(LOAD)
+            change, answer = await ending(COMPUTE, self._compute.run(work, _work(old, dense)))
             async with self._records.quota.room(change.save):  # or refused, as the save would be
                 return answer
 
@@ -150,6 +149,7 @@ class Stepping:
         Pieces of a large one are written meanwhile, and it writes over the state if nobody else reads that.
         """
         nbytes = _nbytes(old, request)
+        end_phase(LOAD)
         if nbytes < LARGE:
             return await self._compute_and_save(old, request, nbytes)
         store = self._records.store
@@ -188,9 +188,15 @@ class Stepping:
     async def _saved(
         self, computed: Awaitable[tuple[Change, StepAnswer]], saving: Saving | None, request: StepRequest
     ) -> StepAnswer:
-        change, answer = await computed
+        change, answer = await ending(COMPUTE, computed)
         await _save(self._records, change, saving, request.collected)
         return answer
+
+
+async def _replayed(compute: Compute, old: Loaded, past: KeptAnswer, request: StepRequest) -> StepAnswer:
+    work = partial(step_change.replay, old, past, request)
+    end_phase(LOAD)
+    return await ending(COMPUTE, compute.run(work, _work(old, request)))
 
 
 async def _save(records: Records, change: Change, saving: Saving | None, collected: Collected | None) -> None:

@@ -19,6 +19,7 @@ from app.session import Session
 from app.step import Collected, KeptAnswer, StepAnswer, StepRequest
 from app.stepping import Stepping
 from app.store.ledger import LedgerSave
+from app.web.phases import COMPUTE, ending
 from app.workers import async_arrivals, round_rows
 from app.workers.push import Packed, Push
 from app.workers.round_rows import RoundRow
@@ -130,7 +131,7 @@ class AsyncContributing:
         """Return the answer of the session's last step, or of the one that was skipped since, again."""
         loaded = await self._records.with_state(book.head, book.session)
         work = partial(step_change.replay, loaded, past, request)
-        return await self._compute.run(work, loaded.state.memory.nbytes + request.nbytes)
+        return await ending(COMPUTE, self._compute.run(work, loaded.state.memory.nbytes + request.nbytes))
 
     async def _without_undone(self, book: Book, push: Push) -> Book:
         """Return the book, without the worker's last step if that has this number and was undone since."""

@@ -19,6 +19,7 @@ from app.store.ledger import LedgerSave
 from app.store.piece import Part
 from app.store.stamp import VersionConflict
 from app.turns import Turns, finished
+from app.web.phases import LOAD, SAVE, end_phase, ending
 from app.worker_settings import AsyncSettings, RoundSettings, WorkerSettings, mode_of
 from app.workers import ledgers, round_rows, rounds
 from app.workers.ledger import Ledger
@@ -101,7 +102,9 @@ class Books:
             head, session = await self._records.get(tenant, session_id)
             ledger = self._ledger_of(stored)
             if not ledger.waiting or ledger.round == session.step + 1:
-                return Book(head, session, stored, ledger, await store.now())
+                now = await store.now()
+                end_phase(LOAD)
+                return Book(head, session, stored, ledger, now)
             again = await store.ledger(session_id)
             if (again and again.stamp) == (stored and stored.stamp):
                 rounds.open_round(ledger, session.step)  # which says what is wrong
@@ -159,7 +162,7 @@ class Books:
         if save.parts:
             waiting = sum(piece.size for piece in ledger.pieces)
             await self._records.quota.check_waiting(book.session.tenant, waiting)
-        await finished(self._records.store.save_ledger(save))
+        await ending(SAVE, finished(self._records.store.save_ledger(save)))
         self._keep(save.ledger, ledger)
         self.counts.saved(book.ledger, ledger)
         return Book(book.head, book.session, save.ledger, ledger, book.now)

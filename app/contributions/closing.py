@@ -23,6 +23,7 @@ from app.step import Collected, StepAnswer, StepRequest
 from app.stepping import Stepping
 from app.store.base import Head
 from app.store.ledger import LedgerSave
+from app.web.phases import COMPUTE, ending
 from app.workers import round_rows, rounds
 from app.workers.push import Packed
 from optim_engine import NonFinite as EngineNonFinite
@@ -52,7 +53,7 @@ class Closing:
         nbytes = expanded_nbytes(request, session.layout)
         machine = replace(self._compute.machine(nbytes, session.config), threads=1)  # it ends before another begins
         work = partial(examined, session, state, packed, machine, is_stored=is_stored)
-        return await self._compute.run(work, 4 * nbytes + session.breadth)
+        return await ending(COMPUTE, self._compute.run(work, 4 * nbytes + session.breadth))
 
     async def close(self, book: Book, once: Once | None = None) -> tuple[Head, Session]:
         """Close the open round, in the turn of the caller; return the session afterwards.
@@ -68,7 +69,7 @@ class Closing:
             self._books.next_of(book, closing.ledger),
             partial(self._renewed, book),
         )
-        request = await self._aggregated(book, closing, once or Once(f"round {closing.round}"))
+        request = await ending(COMPUTE, self._aggregated(book, closing, once or Once(f"round {closing.round}")))
         request = replace(request, collected=collected)
         try:
             await self._stepping.apply(loaded, request)
@@ -107,7 +108,8 @@ class Closing:
         digest = self._digests.get(head.token)
         if digest is None:
             work = partial(_digest_of, params, session)
-            digest = self._digests[head.token] = await self._compute.run(work, state.memory.nbytes)
+            digest = await ending(COMPUTE, self._compute.run(work, state.memory.nbytes))
+            self._digests[head.token] = digest
             if len(self._digests) > MOST_DIGESTS:
                 self._digests.popitem(last=False)
         return StepAnswer(replace(kept, params_digest=digest), params, head.etag)

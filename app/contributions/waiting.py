@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from app.errors import ServiceError
+from app.web.phases import CURRENT
 
 LOOK_SECONDS = 0.05
 """The time between two looks at the store for the rounds that other processes close."""
@@ -32,6 +33,7 @@ class Waiter:
         with self._waiting.looks_at(self.session_id), suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._woken.wait()
+        CURRENT.get().skip()
 
     def wake(self, next_round: int | None) -> None:
         """Wake it if the next round is a later one, or if there is none."""

@@ -17,6 +17,7 @@ from app.web.admission import Admission
 from app.web.body import BODY_EXTENSION, BULK_BYTES, Body
 from app.web.body_memory import Arrival
 from app.web.one_write import LARGEST_JOINED, WHOLE_BODY
+from app.web.phases import ENCODE, RECEIVE, end_phase
 from app.wire.codec import Buffer
 from app.wire.codecs import JSON, SAFETENSORS, codec_of
 from optim_engine.buffers import BUFFERS
@@ -79,6 +80,7 @@ class SmallBody:
     async def __aenter__(self) -> memoryview:
         body = await _read_chunks(self._request, self._limit)
         await self._admission.enter(self._tenant)
+        end_phase(RECEIVE)
         return body
 
     async def __aexit__(self, *_: object) -> None:
@@ -101,6 +103,7 @@ async def _large_body(
         check_length(len(region_body), limit)
     arriving = whole_body(request, service, tenant, limit) if region_body is None else nullcontext(region_body)
     async with arriving as body, service.admission.place(tenant):
+        end_phase(RECEIVE)
         yield body
 
 
@@ -228,6 +231,7 @@ class BuffersResponse(Response):
     """A body that is sent from the memory that it stands in; a short one in one piece."""
 
     def __init__(self, buffers: Sequence[Buffer], media_type: str, headers: Mapping[str, str] | None = None) -> None:
+        end_phase(ENCODE)
         length = sum(map(len, buffers))
         self._is_short = length <= LARGEST_JOINED
         self._buffers = buffers if length > LARGEST_WRITE or len(buffers) == 1 else [b"".join(buffers)]

@@ -12,6 +12,7 @@ from app.routes.bodies import Longest, longest_body, whole_body
 from app.routes.once import read_once
 from app.service import Service
 from app.session import Session
+from app.web.phases import DECODE, ENCODE, RECEIVE, end_phase, ending
 from app.wire.codecs import JSON, codec_of
 from app.wire.json_tensors import read_json
 from app.wire.session_json import view
@@ -30,14 +31,14 @@ async def read_document(request: Request, service: Service, tenant: str, read: C
         raise UnsupportedMediaType(f"settings are {JSON.media_type}, not {content_type!r:.80}")
     limit = min(longest_body(request, service), Longest(LARGEST_DOCUMENT, "say less in the settings"))
     async with whole_body(request, service, tenant, limit) as body:
-        return await service.compute.run(
-            lambda: (read(read_json(body, service.limits)), once.with_body(body)), len(body)
-        )
+        end_phase(RECEIVE)
+        work = service.compute.run(lambda: (read(read_json(body, service.limits)), once.with_body(body)), len(body))
+        return await ending(DECODE, work)
 
 
 async def session_answer(service: Service, session: Session, status: int, headers: dict[str, str]) -> Response:
     """Return the session as an answer; one with workers has its open round as it is now."""
     standing = await service.rounds.standing(session)
     beside = {} if standing is None else {"round": standing}
-    text = await service.compute.run(lambda: orjson.dumps(view(session) | beside), session.breadth)
+    text = await ending(ENCODE, service.compute.run(lambda: orjson.dumps(view(session) | beside), session.breadth))
     return Response(text, status, headers, "application/json")

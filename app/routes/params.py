@@ -13,6 +13,7 @@ from app.routes.once import headers_of, is_known, read_once
 from app.routes.query import StrictRoute
 from app.service import Has, Reader, Writer
 from app.session import Session
+from app.web.phases import DECODE, end_phase
 from app.wire.codec import Buffer
 from app.wire.codecs import JSON, codec_accepted, codec_of
 from app.wire.named_rows import read_rows
@@ -93,6 +94,7 @@ async def put_params(request: Request, session_id: str, service: Has, caller: Wr
         params, once = await service.compute.run(
             lambda: (codec.read_params(body, service.limits), conditions.with_body(body)), len(body)
         )
+        end_phase(DECODE)
         written = await service.sessions.hold(caller.tenant, session_id, params, once)
     return Response(status_code=204, headers=headers_of(written))
 
@@ -118,6 +120,7 @@ async def get_rows(request: Request, session_id: str, service: Has, caller: Read
         raise UnsupportedMediaType(f"rows are named in {JSON.media_type}, not {content_type!r:.80}")
     async with tensors_body(request, service, caller.tenant, session_id, Session.check_holds) as body:
         rows = await service.compute.run(lambda: read_rows(body, service.limits), len(body))
+        end_phase(DECODE)
         loaded = await service.records.load(caller.tenant, session_id)
         loaded.session.check_holds()
 

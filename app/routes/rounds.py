@@ -22,6 +22,8 @@ from app.routes.query import StrictRoute
 from app.routes.waits import while_connected
 from app.service import Has, Reader, Service, Writer
 from app.step import nbytes_of
+from app.web.phases import DECODE, end_phase
+from app.web.telemetry import STEP
 from app.wire.codec import Buffer, Codec
 from app.wire.codecs import JSON, codec_accepted, codec_of
 from app.wire.contributions import read_contribution
@@ -87,6 +89,7 @@ async def _packed(
         packed = await service.compute.run(
             lambda: read_contribution(codec, body, service.limits, conditions), len(body)
         )
+        end_phase(DECODE)
         layout = (await service.records.known(caller.tenant, session_id)).layout
         if answer_codec is JSON and not prefers_minimal(request):
             answer_codec.check_answer(_outlines(layout), service.limits)
@@ -111,6 +114,8 @@ async def _answer(request: Request, service: Service, pushed: Pushed) -> Respons
     if answered is None:
         return _document(pushed.document, 202 if pushed.is_pending else 200, headers)
     codec, minimal = _codecs(request)[1], prefers_minimal(request)
+
+    request.scope[STEP] = answered.kept.step
 
     def write() -> list[Buffer]:
         answer = in_dtypes(answered, pushed.dtypes)
@@ -147,6 +152,7 @@ async def contribute_async(
         write = partial(codec.write_answer, written, packed.upload.request.forms)
         buffers = await service.compute.run(write, nbytes_of(written.params))
     service.metrics.count_step(answer.outcome)
+    request.scope[STEP] = answer.kept.step
     return BuffersResponse(buffers, codec.media_type, headers_of(answer) | applied(minimal=minimal))
 
 

@@ -11,6 +11,7 @@ from app.room import HEADER_BYTES
 from app.routes.bodies import check_length, longest_body, tensors_body
 from app.routes.once import read_once
 from app.service import Service
+from app.web.phases import DECODE, end_phase
 from app.wire.state_file import StateFile
 
 
@@ -33,4 +34,5 @@ async def state_file(
         except MalformedBody:
             check_length(len(body), longest_body(request, service))
             raise
+        end_phase(DECODE)
         yield file, once

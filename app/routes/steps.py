@@ -18,6 +18,8 @@ from app.routes.query import StrictRoute
 from app.routes.region_bodies import places_of, write_into_room
 from app.service import Has, Service, Writer
 from app.step import StepAnswer, StepRequest
+from app.web.phases import DECODE, end_phase
+from app.web.telemetry import STEP
 from app.wire.codecs import codec_accepted, codec_of
 
 router = APIRouter(tags=["steps"], route_class=StrictRoute)
@@ -46,6 +48,7 @@ async def take_step(http: Request, session_id: str, service: Has, caller: Writer
     """Gradients in (and parameters, unless the session holds them), new parameters out; stored before the answer."""
     answer, response = await _answer(http, service, caller, session_id, read_once, service.stepping.step)
     service.metrics.count_step(answer.outcome)
+    http.scope[STEP] = answer.kept.step
     return response
 
 
@@ -101,6 +104,7 @@ async def _answer(
             room = expansion_room(http, service, caller.tenant, body, expanded_nbytes(request, layout))
         if answer_codec is not codec and not minimal:
             answer_codec.check_answer([*outline(request, layout).values(), *request.rows.values()], service.limits)
+        end_phase(DECODE)
         async with room:
             answer = await verb(caller.tenant, session_id, request)
         written = answer.without_params() if minimal else answer

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import Overloaded, ServiceError
 from app.logs import REQUEST, REQUEST_ID, log
 from app.web.head_method import as_get
+from app.web.phases import CURRENT, Phases
 from app.web.problems import ERROR
 from app.web.round_metrics import RoundMetrics
 
@@ -28,6 +29,8 @@ TENANT = "optim.tenant"
 """The key in the scope of the tenant, once that is known."""
 SESSION = "optim.session"
 """The key in the scope of a session that the request has made."""
+STEP = "optim.step"
+"""The key in the scope of the number of the step that the request was answered with."""
 FIT_FOR_A_LOG = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 ID = re.compile(r"[0-9a-f]{32}")
 LONGEST_WORDS = 400
@@ -103,6 +106,7 @@ class Telemetry:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        phases = Phases(started)
         request_id = _request_id(scope)
         status = 0
         method = scope["method"]
@@ -117,7 +121,7 @@ class Telemetry:
                     message["headers"] += [(name.encode(), value.encode()) for name, value in scope[HEADERS].items()]
             await send(message)
 
-        token = REQUEST_ID.set(request_id)
+        token, current = REQUEST_ID.set(request_id), CURRENT.set(phases)
         try:
             await self._app(scope, receive, send_with_id)
         except asyncio.CancelledError:  # the server stops, and OPTIM_SHUTDOWN_SECONDS have passed
@@ -132,14 +136,21 @@ class Telemetry:
             failed = self._answer_error(ServiceError("an unexpected error; the log has it under the request id"))
             await failed(scope, receive, send_with_id)
         finally:
-            self._record(method, scope, status, time.perf_counter() - started)
+            self._record(method, scope, status, time.perf_counter() - started, phases)
             REQUEST_ID.reset(token)
+            CURRENT.reset(current)
 
-    def _record(self, method: str, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, method: str, scope: Scope, status: int, seconds: float, phases: Phases) -> None:
         route = getattr(scope.get("route"), "path", "none")
         self._metrics.count_request(method, route, status, seconds)
         _level(status, route)(
-            REQUEST, method=method, route=route, status=status, ms=round(1000 * seconds, 2), **_about(scope)
+            REQUEST,
+            method=method,
+            route=route,
+            status=status,
+            ms=round(1000 * seconds, 2),
+            **phases.milliseconds(),
+            **_about(scope),
         )
 
 
@@ -149,14 +160,16 @@ def _level(status: int, route: str) -> Callable[..., None]:
     return log.debug if route in ("/livez", "/readyz", "/metrics") else log.info
 
 
-def _about(scope: Scope) -> dict[str, str]:
-    """Return the log line's tenant and session, the code of a refusal, and the cause of a failure."""
-    about = {}
+def _about(scope: Scope) -> dict[str, str | int]:
+    """Return the log line's tenant, session and step, the code of a refusal, and the cause of a failure."""
+    about = dict[str, str | int]()
     if TENANT in scope:
         about["tenant"] = scope[TENANT]
     session = scope.get(SESSION) or scope.get("path_params", {}).get("session_id", "")
     if ID.fullmatch(session):
         about["session"] = session
+    if STEP in scope:
+        about["step"] = scope[STEP]
     error: ServiceError | None = scope.pop(ERROR, None)  # else both would wait for a garbage collection
     if error is not None:
         about["code"] = error.code

@@ -18,6 +18,7 @@ from app.store.base import Save
 from app.store.memory import MemoryStore
 from app.web import starting
 from app.web.at_once import start
+from app.web.phases import FIELDS
 from tests.service.calls import SAFETENSORS, W, create, path_of, running
 from tests.service.test_auth import row
 from tests.web.logs import Logs, captured
@@ -130,7 +131,7 @@ def service(
 
 def told(logs: Logs, session: str) -> list[dict[str, Any]]:
     """Return the log lines without what differs from run to run."""
-    varying = ("ms", "timestamp", "request_id", "exception")
+    varying = (*FIELDS, "ms", "timestamp", "request_id", "exception")
     lines = [{name: value for name, value in line.items() if name not in varying} for line in logs.lines()]
     return [{**line, "session": line.get("session") == session.rpartition("/")[2]} for line in lines]
 
