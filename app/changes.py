@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from app import advice, generations
+from app import advice, generations, last_updates
 from app.change import Change, head_of, members_of, used_keys
 from app.digest import write_config
 from app.errors import InvalidSession
@@ -110,10 +110,11 @@ def replacement(
     *,
     keep: bool,
     answered: Mapping[str, int] | None = None,
+    updates: bytes = b"",
 ) -> Change:
     """Replace the session's state. Earlier answers can no longer be replayed.
 
-    `answered` has the checksums of the last answered parameters that remain known.
+    `answered` has the checksums of the last answered parameters that remain known, `updates` the updates.
     """
     cutting = Pieces(head, keep=keep, summed=new.sums_pieces)
     pieces = cutting.finish(state.memory)
@@ -125,6 +126,7 @@ def replacement(
         skipped=None,
         old_keys={},
         answered=answered or {},
+        updates=updates,
     )
     room.check(old, new)
     forget = state.t if state.t < old.step else None
@@ -141,9 +143,11 @@ def edited(old: Loaded, edits: Edits, once: Once, room: Room) -> Change:
     renamed = {new: rules[old] for old, new in edits.names(rules).items()}
     _check_fit(session.config, _at(session, state), renamed)
     answered = {new: session.answered[name] for name, new in edits.names(session.answered).items()}
+    names = edits.names({name: None for name in session.layout.entries if name not in edits.reset})
+    updates = last_updates.moved(session, state.layout, names)
     notes = {kind: note for kind, note in session.notes.items() if kind != advice.UNKNOWN_NAMES}
     new = replace(session, notes=notes)
-    return replacement(old.head, session, new, state, once, room, keep=True, answered=answered)
+    return replacement(old.head, session, new, state, once, room, keep=True, answered=answered, updates=updates)
 
 
 def undo(now: Loaded, then: Loaded, row: bytes, once: Once, room: Room) -> Change:
@@ -167,6 +171,7 @@ def undo(now: Loaded, then: Loaded, row: bytes, once: Once, room: Room) -> Chang
         applied=applied,
         skipped=before.skipped,
         answered=before.answered,
+        updates=before.updates,
         notes=advice.of_undone(before, old),
     )
     room.check(old, new)

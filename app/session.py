@@ -104,6 +104,8 @@ class Session:
     """The keys of a document of format 1, until the session's next save gives them to the store."""
     answered: Mapping[str, int] = field(default_factory=dict)
     """The checksum of the last answered parameter, by tensor (`last_params`)."""
+    updates: bytes = b""
+    """The sum of squares of each tensor's last update, packed (`last_updates`)."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """The last warning of a step or a change, by kind (`advice`)."""
 

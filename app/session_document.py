@@ -4,6 +4,7 @@ Knows no HTTP and no store's insides.
 """
 
 from array import array
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -51,6 +52,7 @@ def write_document(session: Session) -> bytes:
         "skipped": session.skipped,
         "answered": _written_last(session),
         "notes": session.notes,
+        **({"updates": b64encode(session.updates).decode()} if session.updates else {}),
     }
     return orjson.dumps(document)
 
@@ -107,6 +109,7 @@ def _read_session(head: Head, document: Any, layout: Layout, counts: Mapping[str
         skipped=_read_kept(document["skipped"]),
         old_keys=_read_old_keys(document.get("keys", ())),
         answered=_read_last(layout, *document.get("answered", ("", {}))),
+        updates=b64decode(document.get("updates", "")),
         notes=document.get("notes", {}),
     )
 

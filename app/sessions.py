@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from app import changes, generations
+from app import changes, generations, last_updates
 from app.change import Change
 from app.compute import TENSOR_BYTES, Compute
 from app.errors import StateDamaged
@@ -170,7 +170,8 @@ class Sessions(Creating):
             def work() -> Change:
                 check_shapes(old.config, state, params)
                 held = state.with_params(params, old.config.wire_dtype)
-                return changes.replacement(head, old, old, held, once, self._room, keep=True)
+                updates = last_updates.moved(old, held.layout)
+                return changes.replacement(head, old, old, held, once, self._room, keep=True, updates=updates)
 
             breadth = old.breadth + TENSOR_BYTES * len(params)
             return await self._compute.run(work, head.state_bytes + nbytes_of(params) + breadth)

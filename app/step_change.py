@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from app import advice, generations, history, last_params, plain
+from app import advice, generations, history, last_params, last_updates, plain
 from app.change import Change, head_of, members_of, used_keys
 from app.checksums import checksums_of, params_digest
 from app.errors import NonFinite, ReplayDiffers
@@ -52,6 +52,7 @@ def step(
         skipped_steps=session.skipped_steps + outcome.skipped,
         old_keys={},
         answered=last_params.after_step(session, outcome, whole),
+        updates=last_updates.after_step(session, outcome),
         notes={**session.notes, **found},
     )
     kept = _kept(request, outcome, after, checksums, advice.of_answer(session, after, found))
@@ -62,8 +63,7 @@ def step(
     used = used_keys(session, request.once, Done(request.once.request, after.step, outcome.skipped))
     row = history.row_of(after, answer, request, started, head.version)
     save = Save(head, old.head, state.memory.data, row, used=used, ledger=request.ledger)
-    if session.undo:
-        save = generations.keep(save, session, skipped=outcome.skipped)
+    save = generations.keep(save, session, skipped=outcome.skipped) if session.undo else save
     return Change(save, after, state, cutting.blocks), answer
 
 

@@ -18,12 +18,14 @@ from optim_engine.walk import Update, Vectors
 class Totals(NamedTuple):
     """The sums of squares over all tensors.
 
-    They are of the gradients as they came, of the change, and of the new parameters before rounding.
+    They are of the gradients as they came, of the change, and of the new parameters before rounding. `changes` has
+    those of each tensor's change, in the order of the names.
     """
 
     gradients: float
     change: float
     params: float
+    changes: Array
 
 
 class Job(NamedTuple):
@@ -51,7 +53,9 @@ def run(jobs: Sequence[Job], plan: Plan, memory: Array, machine: Machine, filled
     blocks = 1 if filled else machine.blocks(plan.size)
     todo = [(job, chunk) for job in jobs for chunk in job.run.chunks_of(blocks)]
     sums = machine.map(work, todo, plan.size) if len(todo) > 1 else [_run(*todo[0], memory, machine, filled)]
-    return Totals(*total(sums, plan.runs, blocks, plan.by_name))
+    tensors = by_tensor(sums, plan.runs, blocks, plan.by_name)
+    of_all: tuple[float, float, float] = tuple(in_order(tensors)[0].tolist())
+    return Totals(*of_all, tensors[:, 1])
 
 
 def _run(job: Job, chunk: Chunk, memory: Array, machine: Machine, filled: Filled | None) -> Array:
@@ -81,15 +85,20 @@ def square_sum(gradients: Sequence[Array], plan: Plan, machine: Machine) -> floa
 
 
 def total(sums: Sequence[Array], runs: Sequence[Run], blocks: int, by_name: Array) -> list[float]:
-    """Return the total of the chunks' sums: a tensor's blocks added in order, then the tensors in order of name."""
+    """Return the total of the chunks' sums: those of the tensors, added in the order of the names."""
+    found: list[float] = in_order(by_tensor(sums, runs, blocks, by_name))[0].tolist()
+    return found
+
+
+def by_tensor(sums: Sequence[Array], runs: Sequence[Run], blocks: int, by_name: Array) -> Array:
+    """Return the sums of each tensor, in the order of the names; those of a tensor's blocks are added in order."""
     if len(sums) == 1 and len(sums[0]) == 1:
-        only: list[float] = sums[0][0].tolist()
-        return only
+        return sums[0]
     rest, tensors = iter(sums), []
     for run in runs:
         chunks = run.chunks_of(blocks)
         parts = [next(rest) for _ in chunks]
         tensors.append(parts[0] if chunks[0].small else in_order(np.concatenate(parts)))
     together = np.concatenate(tensors) if len(tensors) > 1 else tensors[0]
-    found: list[float] = in_order(together.take(by_name, axis=0))[0].tolist()
-    return found
+    ordered: Array = together.take(by_name, axis=0)
+    return ordered

@@ -30,26 +30,33 @@ def by_name(tensors: Arrays) -> Iterator[Array]:
 
 
 @np.errstate(all="ignore")
-def square_sum(tensor: Array) -> float:
-    """Return the sum of one tensor's squares, in the order that docs/numerics.md defines."""
-    x = flat(tensor)
-    sums = [squares(x[chunk.place], chunk) for chunk in chunks_of([x.size])]
+def square_sum(tensor: Array, factor: float | None = None) -> float:
+    """Return the sum of one tensor's squares, in the order that docs/numerics.md defines; with a `factor`, of those of
+    its elements times the factor in float64."""
+    x, sums = flat(tensor), []
+    for chunk in chunks_of([x.size]):
+        part = x[chunk.place]
+        sums.append(squares(part if factor is None else part.astype(np.float64) * factor, chunk))
     return float(in_order(np.concatenate(sums))[0, 0])
 
 
-def _total(tensors: Iterable[Array]) -> float:
-    return float(in_order(np.array([[square_sum(x)] for x in tensors]).reshape(-1, 1))[0, 0])
+def _total(tensors: Iterable[Array], factor: float | None = None) -> float:
+    return float(in_order(np.array([[square_sum(x, factor)] for x in tensors]).reshape(-1, 1))[0, 0])
 
 
 @np.errstate(all="ignore")
 def _scaled_norm(tensors: list[Array]) -> float:
     """Return a norm whose square leaves the range of float64, by scaling with a power of two, which is exact."""
-    largest = max((float(np.abs(x).max(initial=0)) for x in tensors), default=0.0)
+    largest = max((_largest(flat(x)) for x in tensors), default=0.0)
     if largest == 0 or isinf(largest):
         return largest
     exponent = max(frexp(largest)[1], -1000)
-    root = sqrt(_total(x.astype(np.float64) * ldexp(1.0, -exponent) for x in tensors))
-    return float(np.ldexp(root, exponent))
+    return float(np.ldexp(sqrt(_total(tensors, ldexp(1.0, -exponent))), exponent))
+
+
+def _largest(x: Array) -> float:
+    """Return the largest magnitude in a vector; NaN if an element is."""
+    return float(np.max([np.abs(x[part]).max(initial=0) for part in cut(x.size, BLOCK)], initial=0))
 
 
 def trust_ratio(θ: Array, u: Array) -> float:

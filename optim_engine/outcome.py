@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from optim_engine.arrays import Arrays
+from optim_engine.arrays import Array, Arrays
 from optim_engine.reports import Touched
 from optim_engine.state import State
 
@@ -36,5 +36,8 @@ class Outcome:
     params: Arrays
     metrics: Metrics
     skipped: bool = False
+    changes: Array | None = None
+    """The sum of squares of each tensor's change, in the order of the names by UTF-8 bytes; `None` if skipped. The root
+    of their sum, added in this order, is `metrics.update_norm`."""
     touched: Sequence[Touched] = ()
     """The bytes of the state's memory that `touching` was told, if it was called."""

@@ -140,6 +140,8 @@ class Rule(ABC, Generic[H]):
     """The class of its hyperparameters: names, defaults and ranges."""
     keeps: tuple[Slot, ...] = ()
     """All slots that it may keep for a tensor, in the order of the memory (`layout.py`)."""
+    moments: tuple[str, str] = ("m", "v")
+    """The slots of its first and its second moment, where it keeps such: a mean of g (or a momentum), and one of g²."""
     unit: Unit = Unit.BLOCK
     bits: Literal["everywhere", "machine"] = "everywhere"
     """`machine` if its results have the same bits only on the same machine."""

@@ -129,7 +129,7 @@ def _stepped(
             _refuse(plan, grads, *bad)
     after = _named(plan, [job.answer for job in todo], out)
     metrics = Metrics(rates[None], grad_norm, math.sqrt(sums.change), math.sqrt(sums.params), scale)
-    return Outcome(new, _answered(config, after, came), metrics, touched=touched)
+    return Outcome(new, _answered(config, after, came), metrics, changes=sums.changes, touched=touched)
 
 
 @np.errstate(all="ignore")

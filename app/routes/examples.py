@@ -90,6 +90,15 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
         "contributions": _FATES,
     },
     "Params": {"params": _PARAMS},
+    "Tensors": {
+        "step": 41,
+        "tensors": {
+            "w": {
+                "param_norm": 0.22, "m_norm": 0.031, "v_norm": 0.0009, "update_norm": 0.0017,
+                "update_to_weight": 0.0077, "zero_share": 0.0,
+            }
+        },
+    },
     "Rows": {"rows": {"w": [0]}},
     "RowsOfParams": {"params": {"w": {"rows": [0], "data": [[0.1, 0.2]]}}},
     "History": {

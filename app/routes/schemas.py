@@ -25,7 +25,7 @@ _ROWS: Document = {"type": "array", "items": {"type": "integer", "minimum": 0}, 
 
 def components() -> dict[str, Document]:
     """Return every schema that the routes refer to."""
-    return {**_requests(), **_sessions(), **_steps(), **rounds(_step(), _step_answer()), **_service()}
+    return {**_requests(), **_sessions(), **_steps(), **rounds(_step(), _step_answer()), **_health(), **_service()}
 
 
 def _create() -> Document:
@@ -194,6 +194,25 @@ def _steps() -> dict[str, Document]:
             },
             required=["step", "loss", *METRICS, "skipped", "duration_ms", "time"],
         ),
+    }
+
+
+def _health() -> Document:
+    """Return the schemas of the tensors' health."""
+    words = {
+        "param_norm": "Of the held parameter; `null` if the session holds none.",
+        "m_norm": "Of the first moment; `null` if the rule keeps none.",
+        "v_norm": "Of the second moment; `null` if the rule keeps none.",
+        "update_norm": "Of the tensor's last update; `null` if it is not known.",
+        "update_to_weight": "`update_norm` / `param_norm`; `null` without either, or where the parameter is 0.",
+        "zero_share": "The share of the held parameter's elements that are 0; `null` if there are none.",
+    }
+    norm = {"anyOf": [*NUMBER["anyOf"], {"type": "null"}]}
+    return {
+        "Tensors": object_of(
+            {"step": WHOLE, "tensors": {"type": "object", "additionalProperties": ref("TensorHealth")}}
+        ),
+        "TensorHealth": object_of({name: {**norm, "description": text} for name, text in words.items()}),
     }
 
 

@@ -40,6 +40,7 @@ class AdanRule(Rule[Adan]):
     reference = "optax 0.2.8"
     settings = Adan
     keeps = Slot("m"), Slot("v"), Slot("g_last"), Slot("n")
+    moments = "m", "n"
 
     def advance(self, at: At[Adan], g: Array, old: Arrays, new: Arrays, room: Array) -> None:
         β1, β2, β3 = at.h.betas

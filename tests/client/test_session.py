@@ -10,6 +10,7 @@ from optim_client import (
     PreconditionFailed,
     StepConflict,
     StepMismatch,
+    TensorHealth,
     TensorMismatch,
     UndoUnavailable,
 )
@@ -70,6 +71,14 @@ def test_rows_of_held_parameters_are_read(client: Any) -> None:
     assert bits(rows) == bits({"w": w[[0, 3]], "b": w[0][:0]})
     with pytest.raises(TensorMismatch, match="row 4 is out of range"):
         session.rows({"w": [4]})
+
+
+def test_the_health_of_tensors_is_read(client: Any) -> None:
+    session = client.sessions.create("sgd", lr=0.5, hold_params=True)
+    session.step({"w": np.float32([4, 0])}, {"w": np.float32([2, 0])})
+    assert session.tensor_health() == {"w": TensorHealth(3.0, None, None, 1.0, 1 / 3, 0.5)}
+    session.put_params({"w": np.float32([np.inf, 0])})
+    assert session.tensor_health()["w"].param_norm == np.inf
 
 
 def test_tensors_are_renamed_removed_and_reset(client: Any) -> None:

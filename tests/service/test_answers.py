@@ -133,6 +133,7 @@ HOLDING = (
     "previewStep",
     "getParams",
     "getRows",
+    "getTensors",
     "putParams",
     "getState",
     "putState",

@@ -87,6 +87,10 @@ class TestExample:
         assert list(answer.json()["tensors"]) == ["head.w"]
         assert shape_of(answer.json()).keys() == shape_of(answer_of("editTensors")).keys()
 
+    def test_of_health_of_tensors_has_the_members_of_one(self, client: Client) -> None:
+        answer = client.get(f"{session_at_step_41(client)}/tensors").json()
+        assert answer["tensors"]["w"].keys() == answer_of("getTensors")["tensors"]["w"].keys()
+
     def test_of_the_optimizers_is_part_of_the_answer(self, client: Client) -> None:
         documented = answer_of("listOptimizers")["optimizers"]
         assert documented.items() <= client.get("/v1/optimizers").json()["optimizers"].items()

@@ -44,6 +44,7 @@ CONTRACT = {
     "putParams": ("PUT", "/v1/sessions/{session_id}/params"),
     "getState": ("GET", "/v1/sessions/{session_id}/state"),
     "putState": ("PUT", "/v1/sessions/{session_id}/state"),
+    "getTensors": ("GET", "/v1/sessions/{session_id}/tensors"),
     "editTensors": ("PATCH", "/v1/sessions/{session_id}/tensors"),
     "getHistory": ("GET", "/v1/sessions/{session_id}/history"),
     "listOptimizers": ("GET", "/v1/optimizers"),

@@ -24,7 +24,7 @@ def session() -> Session:
     return Session(
         "id", "tenant", config, 1.5, 2.5, ttl_seconds=60.0, labels={"run": "1"}, step=1, skipped_steps=2,
         layout=state.layout, counts=state.counts, digest="0" * 32, answered={"w": 7, "gone": 2**32 - 1},
-        notes={"late": "a warning"},
+        notes={"late": "a warning"}, updates=np.float64([2.5, 4.0]).tobytes(),
     )  # fmt: skip
 
 
@@ -55,6 +55,12 @@ def test_a_list_reads_names_without_the_layout() -> None:
 def test_an_unknown_member_is_ignored() -> None:
     same = read_document(changed(lambda document: document.update(of_tomorrow=1)))
     assert write_document(same) == write_document(session())
+
+
+def test_a_document_of_an_earlier_version_has_no_updates() -> None:
+    without = read_document(changed(lambda document: document.pop("updates")))
+    assert without.updates == b""
+    assert b"updates" not in write_document(without)
 
 
 @pytest.mark.parametrize("read", [read_document, read_listed])

@@ -87,6 +87,7 @@ EXPECTED: dict[tuple[str, str], dict[str, int]] = {
     ("post", "/v1/sessions/{session_id}/params/rows"): statuses(200, 200, 200, 404, 404, 404),
     ("get", "/v1/sessions/{session_id}/state"): statuses(200, 200, 200, 404, 404, 404),
     ("put", "/v1/sessions/{session_id}/state"): statuses(204, 204, 403, 404, 403, 404),
+    ("get", "/v1/sessions/{session_id}/tensors"): statuses(200, 200, 200, 404, 404, 404),
     ("patch", "/v1/sessions/{session_id}/tensors"): statuses(200, 200, 403, 404, 403, 404),
     ("get", "/v1/sessions/{session_id}/history"): statuses(200, 200, 200, 404, 404, 404),
     ("get", "/v1/optimizers"): statuses(200, 200, 200, 200, 200, 200),

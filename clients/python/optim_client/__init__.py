@@ -26,6 +26,7 @@ from optim_client.documents import (
     Preview,
     RoundInfo,
     SessionInfo,
+    TensorHealth,
     TensorInfo,
     WorkerInfo,
 )
@@ -133,6 +134,7 @@ __all__ = [
     "StepMismatch",
     "StepUnderWay",
     "StoreUnavailable",
+    "TensorHealth",
     "TensorInfo",
     "TensorMismatch",
     "TopK",

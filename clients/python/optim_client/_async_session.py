@@ -10,12 +10,12 @@ from optim_client._async_storage import AsyncSessionStorage
 from optim_client._history import History
 from optim_client._tensors import Arrays, ArraysLike, GradsLike
 from optim_client._trees import Tree, TreeT
-from optim_client.documents import Preview
+from optim_client.documents import Preview, TensorHealth
 from optim_client.settings import StepOptions, View
 
 
 class AsyncSessionParams(AsyncSessionStorage):
-    """The verbs for the parameters of a session that holds them."""
+    """The verbs for the parameters of a session that holds them, and for the health of tensors."""
 
     @overload
     async def params(self, *, view: View | None = None) -> Arrays: ...
@@ -80,6 +80,21 @@ class AsyncSessionParams(AsyncSessionStorage):
         """
         async with self._turn.call():
             await self._client._run(self._put_params(params))
+
+    async def tensor_health(self) -> dict[str, TensorHealth]:
+        """Return norms of each tensor, computed by the service now: of its parameter, its moments and its last update.
+
+        Returns:
+            The health of each tensor, by name; parts of it are `None` where the session holds no parameters.
+
+        Raises:
+            SessionNotFound: It was deleted, or has expired.
+
+        Example:
+            health = await session.tensor_health()
+            print({name: tensor.update_to_weight for name, tensor in health.items()})
+        """
+        return await self._client._run(_calls.tensor_health(self.id))
 
 
 class AsyncSessionSteps(AsyncSessionParams):

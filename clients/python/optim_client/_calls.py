@@ -13,7 +13,7 @@ from optim_client import _arguments
 from optim_client._history import History
 from optim_client._protocol import Call, Request, Response
 from optim_client._tensors import NOTHING, Arrays, ArraysLike, decode, encode
-from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, SessionInfo
+from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, SessionInfo, TensorHealth
 from optim_client.errors import StepMismatch
 from optim_client.settings import Changes, ForkSettings, Overrides, Settings, StepOptions, View, document
 
@@ -193,6 +193,11 @@ def put_state(session_id: str, file: BinaryIO, digest: str | None = None) -> Cal
     return Call(Request("PUT", path, query=query, headers=writes(SAFETENSORS), body=file), done)
 
 
+def tensor_health(session_id: str) -> Call[dict[str, TensorHealth]]:
+    """Return the call that reads the health of a session's tensors."""
+    return Call(Request("GET", path_of(session_id, "tensors")), _health)
+
+
 def edit_tensors(
     session_id: str, rename: Mapping[str, str], remove: Collection[str], reset: Collection[str]
 ) -> Call[SessionInfo]:
@@ -301,6 +306,11 @@ def _of_step(number: int, answer: Stepped) -> Stepped:
 
 def _params(response: Response) -> Arrays:
     return decode(response.body, "params")[0]
+
+
+def _health(response: Response) -> dict[str, TensorHealth]:
+    tensors = json.loads(bytes(response.body))["tensors"]
+    return {name: TensorHealth.read(tensor) for name, tensor in tensors.items()}
 
 
 def _history(response: Response) -> History:

@@ -32,6 +32,28 @@ class TensorInfo:
         return cls(shape, document["dtype"], document["step"], document["group"], optimizer)
 
 
+@dataclass(frozen=True, slots=True)
+class TensorHealth:
+    """The norms of a tensor, and the share of its parameter's elements that are 0.
+
+    `m_norm` and `v_norm` are of the first and second moment, `update_norm` of the last update, `update_to_weight` that
+    norm divided by `param_norm`. `None` stands for what the session does not hold, or does not know.
+    """
+
+    param_norm: float | None
+    m_norm: float | None
+    v_norm: float | None
+    update_norm: float | None
+    update_to_weight: float | None
+    zero_share: float | None
+
+    @classmethod
+    def read(cls, document: Document) -> Self:
+        """Return the document as an object. Raises `KeyError`, `TypeError` and `ValueError`."""
+        given = {each.name: document[each.name] for each in fields(cls)}
+        return cls(**{name: None if value is None else float(value) for name, value in given.items()})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionInfo(EffectiveSettings):
     """A session, with every effective setting.
