@@ -4,11 +4,12 @@ Pure except for the clock; no I/O.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from app import advice, generations, last_updates
+from app import advice, generations, last_updates, marks
 from app.change import Change, head_of, members_of, used_keys
 from app.digest import write_config
 from app.errors import InvalidSession
@@ -18,6 +19,7 @@ from app.room import Room
 from app.session import Loaded, Session
 from app.step import KeptAnswer
 from app.store.base import Head, Save
+from app.store.history import Mark
 from app.store.ledger import LedgerSave
 from app.store.piece import have_sums
 from optim_engine import OPTIMIZERS, Config, Edits, State, TensorMismatch
@@ -76,7 +78,7 @@ def settings(
     saved = replace(head_of(new, cutting.version, cutting.token, pieces), earlier=head.earlier)
     memory = state.memory.data if state else None
     used = used_keys(old, once, Done(once.request))
-    return Change(Save(saved, head, memory, used=used, ledger=ledger), new, state)
+    return Change(Save(saved, head, memory, used=used, ledger=ledger, mark=marks.of_settings(old, new)), new, state)
 
 
 def concern_contributions(old: Session, new: Session) -> bool:
@@ -109,12 +111,14 @@ def replacement(
     room: Room,
     *,
     keep: bool,
+    mark: Callable[[Session], Mark],
     answered: Mapping[str, int] | None = None,
     updates: bytes = b"",
 ) -> Change:
     """Replace the session's state. Earlier answers can no longer be replayed.
 
-    `answered` has the checksums of the last answered parameters that remain known, `updates` the updates.
+    `mark` makes the mark of the session as it then is. `answered` has the checksums of the last answered parameters
+    that remain known, `updates` the updates.
     """
     cutting = Pieces(head, keep=keep, summed=new.sums_pieces)
     pieces = cutting.finish(state.memory)
@@ -132,7 +136,8 @@ def replacement(
     forget = state.t if state.t < old.step else None
     saved = head_of(new, cutting.version, cutting.token, pieces)
     used = used_keys(old, once, Done(once.request))
-    return Change(Save(saved, head, state.memory.data, forget_after=forget, used=used), new, state)
+    save = Save(saved, head, state.memory.data, forget_after=forget, used=used, mark=mark(new))
+    return Change(save, new, state)
 
 
 def edited(old: Loaded, edits: Edits, once: Once, room: Room) -> Change:
@@ -147,7 +152,8 @@ def edited(old: Loaded, edits: Edits, once: Once, room: Room) -> Change:
     updates = last_updates.moved(session, state.layout, names)
     notes = {kind: note for kind, note in session.notes.items() if kind != advice.UNKNOWN_NAMES}
     new = replace(session, notes=notes)
-    return replacement(old.head, session, new, state, once, room, keep=True, answered=answered, updates=updates)
+    beside: Any = {"mark": partial(marks.of_tensors, edits=edits), "answered": answered, "updates": updates}
+    return replacement(old.head, session, new, state, once, room, keep=True, **beside)
 
 
 def undo(now: Loaded, then: Loaded, row: bytes, once: Once, room: Room) -> Change:
@@ -182,6 +188,7 @@ def undo(now: Loaded, then: Loaded, row: bytes, once: Once, room: Room) -> Chang
         state.memory.data,
         used=used_keys(old, once, Done(once.request)),
         undone=generations.undone(old, now.head, row),
+        mark=marks.of_undo(new, old.step),
     )
     return Change(save, new, state)
 

@@ -10,7 +10,7 @@ import orjson
 from app import plain
 from app.session import Session
 from app.step import StepAnswer, StepRequest
-from app.store.base import HistoryRow
+from app.store.history import HistoryRow
 
 
 def row_of(session: Session, answer: StepAnswer, request: StepRequest, started: float, version: int) -> HistoryRow:

@@ -18,6 +18,7 @@ from app.once import Done
 from app.step import KeptAnswer
 from app.store.base import Head
 from app.store.block_sums import Blocks
+from app.store.generation import MOST_UNDO
 from app.store.piece import Piece
 from app.worker_settings import WorkerSettings, read_workers, write_workers
 from optim_engine import Config, InvalidConfig, Layout, State
@@ -31,7 +32,6 @@ PATTERN_BYTES = 32
 """The work for a character of a group's pattern, in the same measure as `TENSOR_BYTES`."""
 LONGEST_TTL = 10 * 365 * 86400
 MOST_LABELS = 64
-MOST_UNDO = 16
 LONGEST_LABEL = 256
 
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
-from app import changes, generations, last_updates
+from app import changes, generations, last_updates, marks
 from app.change import Change
 from app.compute import TENSOR_BYTES, Compute
 from app.errors import StateDamaged
@@ -170,8 +170,8 @@ class Sessions(Creating):
             def work() -> Change:
                 check_shapes(old.config, state, params)
                 held = state.with_params(params, old.config.wire_dtype)
-                updates = last_updates.moved(old, held.layout)
-                return changes.replacement(head, old, old, held, once, self._room, keep=True, updates=updates)
+                beside: Any = {"mark": marks.of_params, "updates": last_updates.moved(old, held.layout)}
+                return changes.replacement(head, old, old, held, once, self._room, keep=True, **beside)
 
             breadth = old.breadth + TENSOR_BYTES * len(params)
             return await self._compute.run(work, head.state_bytes + nbytes_of(params) + breadth)
@@ -216,7 +216,8 @@ class Sessions(Creating):
                 await ledgers.check_no_workers(self._records.store, old, "no state was put")
 
             def work() -> Change:
-                return changes.replacement(head, old, fitted(old), state, once, self._room, keep=False)
+                mark = partial(marks.of_state, old)
+                return changes.replacement(head, old, fitted(old), state, once, self._room, keep=False, mark=mark)
 
             return await self._compute.run(work, state.memory.nbytes + old.breadth + TENSOR_BYTES * len(state.counts))
 

@@ -1,9 +1,9 @@
 """The interface of a store: few verbs, by value, with the same promises from all stores.
 
 A stored session is a *head* (a small document, and the list of its pieces), its *pieces* (the state's bytes, cut every
-1 MiB, and those of earlier generations) and its *history* (one small row a step). One with workers has a *ledger* too
-(`ledger.py`). The store compares versions, checks checksums and lets things expire; it does not know the meaning of the
-bytes.
+1 MiB, and those of earlier generations) and its *history* (`history.py`: one small row a step, and marks between them).
+One with workers has a *ledger* too (`ledger.py`). The store compares versions, checks checksums and lets things expire;
+it does not know the meaning of the bytes.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from typing import ClassVar, Self
 
 from app.errors import ServiceError, StoreUnavailable
 from app.store.generation import Generation, ReplacedRow, Undone
+from app.store.history import HistoryRow, HistoryStore, Mark
 from app.store.keys import Claim, KeyMemory, UsedKey
 from app.store.lazy import Lazy
 from app.store.ledger import LedgerSave, LedgerStore
@@ -107,14 +108,6 @@ class Unreadable:
     kept_bytes: ClassVar[int] = 0
 
 
-@dataclass(frozen=True)
-class HistoryRow:
-    """One row of a session's history: its step, and its bytes."""
-
-    step: int
-    body: Lazy = Lazy()
-
-
 @dataclass(frozen=True, slots=True)
 class Save:
     """One change of a session, saved as a whole or not at all.
@@ -124,7 +117,8 @@ class Save:
     are removed. The keys of `used` are known from then on. `claimed` says that the new session has the id of a claim:
     it is created once, even if it is deleted later. `beside` are pieces that `head` keeps in addition to its state's
     and that `previous` does not have; `undone` are the traces of a step that the save undoes. `ledger` is the change of
-    the session's ledger that goes with it: the store must hold both previous ones.
+    the session's ledger that goes with it: the store must hold both previous ones. `row` and `mark` get the version of
+    `head` as their number.
     """
 
     head: Head
@@ -137,6 +131,7 @@ class Save:
     beside: tuple[Part, ...] = ()
     undone: Undone | None = None
     ledger: LedgerSave | None = None
+    mark: Mark | None = None
 
     def is_done(self, held: Stamp | None) -> bool:
         """Return whether the store, which holds `held`, has this change already.
@@ -218,7 +213,7 @@ class Saving:
             await asyncio.shield(self.discard())
 
 
-class Store(LedgerStore, ABC):
+class Store(HistoryStore, LedgerStore, ABC):
     """The verbs of a store. All may raise `StoreUnavailable`; after that a save may or may not have happened.
 
     Nobody changes a value once it is passed, in either direction. Any number of processes may use one store at once,
@@ -301,14 +296,6 @@ class Store(LedgerStore, ABC):
 
         It is known for `key_memory.seconds` at least, and for as long as its session lives.
         """
-
-    @abstractmethod
-    async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
-        """Return `limit` rows of steps after `after`, oldest first, and all others of the last one's step."""
-
-    @abstractmethod
-    async def latest(self, session_id: str, count: int) -> list[bytes]:
-        """Return the newest `count` rows of the history, oldest first."""
 
     @abstractmethod
     async def sweep(self) -> int:

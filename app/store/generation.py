@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 from app.store.keys import UsedKey
 from app.store.piece import Piece
 
+MOST_UNDO = 16
+"""The most steps that a session can go back."""
+
 
 @dataclass(frozen=True, slots=True)
 class Generation:

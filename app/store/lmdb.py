@@ -15,8 +15,9 @@ from typing import Self
 from app.errors import StateDamaged, StoreUnavailable
 from app.file_modes import loose
 from app.settings import Settings
-from app.store import lmdb_claims, lmdb_history, lmdb_keys, lmdb_ledgers, lmdb_sweep
+from app.store import lmdb_claims, lmdb_history, lmdb_keys, lmdb_ledgers, lmdb_marks, lmdb_sweep
 from app.store.base import Head, IncompatibleStore, Save, Store, Unreadable
+from app.store.history import Numbered
 from app.store.keys import Claim
 from app.store.ledger import Due, Ledger, LedgerSave
 from app.store.lmdb_file import LmdbFile
@@ -117,6 +118,12 @@ class LmdbStore(Store):
 
     async def latest(self, session_id: str, count: int) -> list[bytes]:
         return await self.file.view(lambda txn: lmdb_history.latest_rows(txn, self.file.tables, session_id, count))
+
+    async def newer(self, session_id: str, version: int, limit: int) -> list[Numbered]:
+        return await self.file.view(lambda txn: lmdb_history.newer(txn, self.file.tables, session_id, version, limit))
+
+    async def marks(self, session_id: str) -> list[bytes]:
+        return await self.file.view(lambda txn: lmdb_marks.marks(txn, self.file.tables, session_id))
 
     async def sweep(self) -> int:
         await asyncio.to_thread(self.file.environment.reader_check)

@@ -1,10 +1,13 @@
 """The history of a session in an LMDB file: one row a step, and a count of the rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 
 from app.store.base import Save
-from app.store.generation import ReplacedRow
+from app.store.generation import MOST_UNDO, ReplacedRow
+from app.store.history import Numbered, Placed, last_older, merged, newer_rows
+from app.store.lmdb_marks import marks_after
 from app.store.lmdb_rows import Transaction, ascending, descending, digest, drop, number
 from app.store.lmdb_tables import ABOVE_ALL, Tables
 
@@ -30,6 +33,35 @@ def latest_rows(transaction: Transaction, tables: Tables, session_id: str, count
     session = digest(session_id)
     keys = (key for key in descending(transaction, tables.rows, session, ABOVE_ALL) if key != session)
     return [bytes(transaction.get(key, b"", db=tables.rows)) for key in islice(keys, count)][::-1]
+
+
+def newer(transaction: Transaction, tables: Tables, session_id: str, version: int, limit: int) -> list[Numbered]:
+    """Return rows and marks, as `HistoryStore.newer` promises."""
+    if tables.held(transaction, session_id) is None:
+        return []
+    rows = newer_rows(_above(transaction, tables, session_id, version), version, limit)
+    return merged(rows, islice(marks_after(transaction, tables, session_id, version), limit), limit)
+
+
+def _above(transaction: Transaction, tables: Tables, session_id: str, version: int) -> Iterator[Placed]:
+    """Yield the rows of `newer_rows`."""
+    session = digest(session_id)
+    last = next(descending(transaction, tables.rows, session, ABOVE_ALL), session)
+    if last == session:  # the count alone
+        return
+
+    def row_from(step: int) -> bytes:
+        """Return the key of the first row of that step, or of a later one."""
+        return next(ascending(transaction, tables.rows, session, number(step)))[0]
+
+    first = _step_of(row_from(0))
+    start = last_older(version, first, _step_of(last), lambda step: int.from_bytes(row_from(step)[24:], "big"))
+    for key, body in ascending(transaction, tables.rows, session, number(start - MOST_UNDO)):
+        yield Placed(_step_of(key), int.from_bytes(key[24:], "big"), partial(bytes, body))
+
+
+def _step_of(key: bytes) -> int:
+    return int.from_bytes(key[16:24], "big")
 
 
 def replace(transaction: Transaction, tables: Tables, session_id: str, rows: Iterable[ReplacedRow]) -> None:

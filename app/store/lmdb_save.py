@@ -6,7 +6,7 @@ A large save stages its pieces before (`lmdb_staging`).
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from app.store import lmdb_claims, lmdb_history, lmdb_keys, lmdb_ledgers, lmdb_staging
+from app.store import lmdb_claims, lmdb_history, lmdb_keys, lmdb_ledgers, lmdb_marks, lmdb_staging
 from app.store.base import Save
 from app.store.envelope import encode
 from app.store.keys import KeyMemory
@@ -60,5 +60,6 @@ def _write(transaction: Transaction, tables: Tables, save: Save, rest: Sequence[
     lmdb_claims.remember_created(transaction, tables, save)
     lmdb_keys.remember(transaction, tables, save, limits.keys)
     lmdb_history.record(transaction, tables, save, limits.history)
+    lmdb_marks.record(transaction, tables, save)
     if save.ledger:
         lmdb_ledgers.write(transaction, tables, save.ledger)

@@ -5,6 +5,7 @@
     pieces   digest(session) name           a piece's bytes
     rows     digest(session) step version   a row of the history (`lmdb_history`)
              digest(session)                the number of rows
+    marks    digest(session) version        a mark: its kind, a space, its body (`lmdb_marks`)
     staging  digest(session) token          pieces of a save before its last transaction (`lmdb_staging`):
                                             start time, session, names
     keys     as in `lmdb_keys`
@@ -44,6 +45,7 @@ class Tables:
     claims: Table
     ledgers: Table
     due: Table
+    marks: Table
 
     # Reading
 
@@ -122,5 +124,5 @@ class Tables:
             transaction.delete(session, db=self.heads)
         names = [key[16:].decode() for key, _ in ascending(transaction, self.pieces, session)]
         self.delete_pieces(transaction, session_id, [name for name in names if name not in kept])
-        for table in (self.rows, self.staging, self.keys, self.ledgers, self.due):
+        for table in (self.rows, self.marks, self.staging, self.keys, self.ledgers, self.due):
             drop(transaction, table, session)

@@ -7,6 +7,7 @@ a save needs no lock. Values change only while a step writes over them: whoever 
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Self
@@ -14,6 +15,7 @@ from typing import Self
 from app.settings import Settings
 from app.store.base import Head, Save, Store, Unreadable
 from app.store.envelope import listed
+from app.store.history import Numbered
 from app.store.keys import Claim
 from app.store.ledger import Due, Ledger, LedgerSave
 from app.store.memory_claims import Claims
@@ -37,7 +39,7 @@ class MemoryStore(Store):
         self._tenants: dict[str, str] = {}
         self._views = MemoryViews(self._heads)
         self._states = self._views.states
-        self._histories: dict[str, History] = {}
+        self._histories: defaultdict[str, History] = defaultdict(History)
         self._keys: dict[str, UsedKeys] = {}
         self._claims = Claims(self._heads)
         self._ledgers = Ledgers()
@@ -84,10 +86,7 @@ class MemoryStore(Store):
         self._tenants[session_id] = save.head.tenant
         if save.state is not None or save.previous is None:
             self._views.keep(save)
-        history = self._histories.get(session_id)
-        if history is None:
-            history = self._histories[session_id] = History()
-        history.take(save, self.history_limit)
+        self._histories[session_id].take(save, self.history_limit)
         if save.ledger:
             self._ledgers.take(save.ledger)
 
@@ -121,6 +120,12 @@ class MemoryStore(Store):
 
     async def latest(self, session_id: str, count: int) -> list[bytes]:
         return self._histories[session_id].latest(count) if self._held(session_id) else []
+
+    async def newer(self, session_id: str, version: int, limit: int) -> list[Numbered]:
+        return self._histories[session_id].newer(version, limit) if self._held(session_id) else []
+
+    async def marks(self, session_id: str) -> list[bytes]:
+        return self._histories[session_id].marks.bodies() if self._held(session_id) else []
 
     async def ledger(self, session_id: str) -> Ledger | None:
         return self._ledgers.held(session_id) if self._held(session_id) else None

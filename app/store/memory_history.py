@@ -1,11 +1,14 @@
 """The history of a session in memory."""
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import NamedTuple
 
-from app.store.base import HistoryRow, Save
-from app.store.generation import ReplacedRow
+from app.store.base import Save
+from app.store.generation import MOST_UNDO, ReplacedRow
+from app.store.history import HistoryRow, Numbered, Placed, last_older, merged, newer_rows
+from app.store.memory_marks import Marks
 
 
 class Row(NamedTuple):
@@ -21,6 +24,7 @@ class History:
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
+        self.marks = Marks()
 
     def take(self, save: Save, limit: int) -> None:
         """Forget, replace and add rows as the save asks."""
@@ -30,6 +34,8 @@ class History:
             self.replace(save.replaced)
         if save.row:
             self.add(save.row, save.head.version, limit)
+        if save.mark:
+            self.marks.add(save.mark, save.head.version)
 
     def replace(self, rows: Iterable[ReplacedRow]) -> None:
         """Replace those rows that are kept."""
@@ -62,3 +68,15 @@ class History:
     def latest(self, count: int) -> list[bytes]:
         """Return the last `count` rows."""
         return [row.given.body for row in self._rows[max(0, len(self._rows) - count) :]]
+
+    def newer(self, version: int, limit: int) -> list[Numbered]:
+        """Return the first `limit` of the rows and marks with greater numbers."""
+        rows = newer_rows(self._above(version), version, limit) if self._rows else []
+        return merged(rows, self.marks.newer(version), limit)
+
+    def _above(self, version: int) -> Iterator[Placed]:
+        """Yield the rows of `newer_rows`."""
+        rank = last_older(version, 0, len(self._rows) - 1, lambda rank: self._rows[rank].version)
+        for i in range(bisect.bisect_left(self._rows, (self._rows[rank].step - MOST_UNDO,)), len(self._rows)):
+            step, number, given = self._rows[i]
+            yield Placed(step, number, partial(getattr, given, "body"))

@@ -14,22 +14,17 @@ from app.settings import Settings
 from app.store import redis_deletion, redis_due
 from app.store.base import Head, Save, Store, Unreadable
 from app.store.envelope import decode, has_expired
+from app.store.history import Numbered
 from app.store.keys import Claim
 from app.store.ledger import Due, Ledger, LedgerSave
 from app.store.piece import Piece
 from app.store.redis_claims import Claims
 from app.store.redis_client import Client, Refused
 from app.store.redis_format import mark_format
+from app.store.redis_history import Histories
 from app.store.redis_index import Index
 from app.store.redis_ledgers import Ledgers
-from app.store.redis_names import (
-    READY_KEY,
-    TENANTS,
-    head_key,
-    history_key,
-    keys_key,
-    piece_keys,
-)
+from app.store.redis_names import READY_KEY, TENANTS, head_key, keys_key, piece_keys
 from app.store.redis_pieces import batched
 from app.store.redis_saving import RedisSaving, held
 from app.store.stamp import Stamp, VersionConflict
@@ -47,6 +42,7 @@ class RedisStore(Store):
         self._index = Index(client)
         self._claims = Claims(client)
         self._ledgers = Ledgers(client)
+        self._histories = Histories(client)
         self.history_limit = history_limit
 
     @classmethod
@@ -108,17 +104,16 @@ class RedisStore(Store):
             raise VersionConflict(f"session {head.session_id} is no longer at {head.stamp}")
 
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
-        key = history_key(session_id)
-        (page,) = await self._redis.ask(("ZRANGEBYSCORE", key, f"({after}", "+inf", "LIMIT", 0, limit))
-        if page:
-            last = int(page[-1][:16])
-            (sharing,) = await self._redis.ask(("ZRANGEBYSCORE", key, last, last))
-            page = [member for member in page if int(member[:16]) < last] + sharing
-        return [member[32:] for member in page]
+        return await self._histories.after(session_id, after, limit)
 
     async def latest(self, session_id: str, count: int) -> list[bytes]:
-        (page,) = await self._redis.ask(("ZRANGE", history_key(session_id), -count, -1))
-        return [member[32:] for member in page]
+        return await self._histories.latest(session_id, count)
+
+    async def newer(self, session_id: str, version: int, limit: int) -> list[Numbered]:
+        return await self._histories.newer(session_id, version, limit)
+
+    async def marks(self, session_id: str) -> list[bytes]:
+        return await self._histories.marks(session_id)
 
     async def ledger(self, session_id: str) -> Ledger | None:
         return await self._ledgers.read(session_id)

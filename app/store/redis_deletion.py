@@ -18,6 +18,7 @@ from app.store.redis_names import (
     history_key,
     keys_key,
     ledger_key,
+    marks_key,
     piece_key,
     piece_keys,
     session_key,
@@ -59,7 +60,7 @@ def _readable(decode: Callable[[str, bytes], Found], session_id: str, data: byte
 def _keys(head: Head, ledger: Ledger | None) -> list[str]:
     """Return every key of a session."""
     session_id = head.session_id
-    own = [make(session_id) for make in (head_key, history_key, keys_key, ledger_key)]
+    own = [make(session_id) for make in (head_key, history_key, marks_key, keys_key, ledger_key)]
     pieces = piece_keys(session_id, (*head.kept, *(ledger.pieces if ledger else ())))
     return [*own, *pieces, *(piece_key(session_id, name) for name in head.leftovers)]
 

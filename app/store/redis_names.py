@@ -3,6 +3,7 @@
 optim:{<session>}:head           string       an envelope
 optim:{<session>}:piece:<name>   string       a piece's bytes
 optim:{<session>}:history        sorted set   score: the step; member: step and version, 16 digits each, and the row
+optim:{<session>}:marks          sorted set   score: the version; member: it, 16 digits, then kind, space and body
 optim:{<session>}:keys           hash         of each key that was used: digest → row, number → time and digest; and
                                               numbers → the first and the last of these
 optim:{<session>}:ledger         string       an envelope
@@ -36,6 +37,10 @@ def head_key(session_id: str) -> str:
 
 def history_key(session_id: str) -> str:
     return session_key(session_id, "history")
+
+
+def marks_key(session_id: str) -> str:
+    return session_key(session_id, "marks")
 
 
 def keys_key(session_id: str) -> str:

@@ -11,13 +11,13 @@ from app.store.keys import KeyMemory
 from app.store.piece import Piece
 from app.store.redis_client import Command
 from app.store.redis_leftovers import LEFT_MS, left
-from app.store.redis_names import created_key, head_key, history_key, keys_key, piece_keys
+from app.store.redis_names import created_key, head_key, history_key, keys_key, marks_key, piece_keys
 
 
 def saved_keys(save: Save) -> list[str]:
     """Return the names of the keys that the script touches."""
     session_id = save.head.session_id
-    own = (head_key, history_key, keys_key, created_key)
+    own = (head_key, history_key, keys_key, created_key, marks_key)
     return [*(make(session_id) for make in own), *piece_keys(session_id, (*kept_pieces(save), *save.obsolete))]
 
 
@@ -64,7 +64,14 @@ def _key_values(save: Save, memory: KeyMemory, left_ms: str | int) -> Command:
     now = time.time()
     keys = (value for used in save.used for value in used)
     limits = (f"{now:.3f}", f"{now - memory.seconds:.3f}", memory.count, memory.most, left_ms)
-    return (*limits, *_undone_values(save.undone), len(_needed(save)), *keys)
+    return (*limits, *_undone_values(save.undone), len(_needed(save)), *_mark_values(save), *keys)
+
+
+def _mark_values(save: Save) -> Command:
+    if save.mark is None:
+        return ("", "")
+    version, (kind, body) = save.head.version, save.mark
+    return (version, b"%016d%s %s" % (version, kind.encode(), body))
 
 
 def _undone_values(undone: Undone | None) -> Command:

@@ -7,6 +7,7 @@ refuses the first write of `SAVE`; once that is done, it lets the rest pass.
 import hashlib
 from dataclasses import dataclass, field
 
+from app.store.history import MOST_MARKS
 from app.store.keys import TRIMMED
 
 
@@ -39,8 +40,8 @@ end
 """
 
 _HEAD_CHECKS = """
--- KEYS: head, history, used keys, the mark that a claim's session was created, the pieces that the new head keeps, the
---       obsolete pieces
+-- KEYS: head, history, used keys, the mark that a claim's session was created, the history's marks, the pieces that the
+--       new head keeps, the obsolete pieces
 -- ARGV: 1 token of the save  2 version and 3 token that the store must hold, or two empty strings  4 head
 --       5 number of the pieces that it keeps  6 ms to live; or empty: for ever; or -: for ever, and it was so before
 --       7 forget after this step, or empty  8 step and 9 member of the history's row, or two empty strings
@@ -48,20 +49,21 @@ _HEAD_CHECKS = """
 --       15 the most keys  16 ms to leave the obsolete pieces, or empty: none
 --       17 step, 18 place and 19 new member of an undone step's row, 20 digest and 21 new row of its key; or empty
 --       22 number of the pieces that must be there, the first ones: others are of earlier generations
---       23… the digest and the row of each key that is used up
+--       23 number and 24 member of the history's mark, or two empty strings
+--       25… the digest and the row of each key that is used up
 local version, token = label(KEYS[1])
 if token == ARGV[1] then return 'done' end
 if (version or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then return 'conflict' end
 if ARGV[11] ~= '' and redis.call('EXISTS', KEYS[4]) == 1 then return 'created' end
 local numbers
-for i = 23, #ARGV, 2 do
+for i = 25, #ARGV, 2 do
   local found = redis.call('HMGET', KEYS[3], ARGV[i], 'numbers')
   if found[1] then return 'used' end
   numbers = found[2]
 end
-local last = 4 + tonumber(ARGV[5])
-for i = 5, 4 + tonumber(ARGV[22]) do
-  if redis.call('EXISTS', KEYS[i]) == 0 then return i - 5 end
+local last = 5 + tonumber(ARGV[5])
+for i = 6, 5 + tonumber(ARGV[22]) do
+  if redis.call('EXISTS', KEYS[i]) == 0 then return i - 6 end
 end
 """
 _HEAD_WRITES = """
@@ -71,10 +73,14 @@ if ARGV[8] ~= '' then redis.call('ZADD', KEYS[2], ARGV[8], ARGV[9]) end
 if ARGV[17] ~= '' then replace(KEYS[2], ARGV[17], ARGV[18], ARGV[19]) end
 if ARGV[20] ~= '' and redis.call('HGET', KEYS[3], ARGV[20]) then redis.call('HSET', KEYS[3], ARGV[20], ARGV[21]) end
 redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[10]))
+if ARGV[23] ~= '' then
+  redis.call('ZADD', KEYS[5], ARGV[23], ARGV[24])
+  redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -1 - MOST_MARKS)
+end
 if ARGV[11] ~= '' then redis.call('SET', KEYS[4], ARGV[12], 'PX', ARGV[11]) end
-if #ARGV > 22 then
+if #ARGV > 24 then
   local first, newest = string.match(numbers or '1 0', '^(%d+) (%d+)')
-  for i = 23, #ARGV, 2 do
+  for i = 25, #ARGV, 2 do
     newest = newest + 1
     redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1], newest, ARGV[12] .. ' ' .. ARGV[i],
                'numbers', first .. ' ' .. newest)
@@ -92,12 +98,12 @@ end
 for i = last + 1, #KEYS do
   if ARGV[16] == '' then redis.call('UNLINK', KEYS[i]) else redis.call('PEXPIRE', KEYS[i], ARGV[16]) end
 end
-for i = ARGV[6] == '-' and 5 or 1, last do
+for i = ARGV[6] == '-' and 6 or 1, last do
   if i == 4 then  -- the mark has a time of its own
   elseif ARGV[6] == '-' or ARGV[6] == '' then redis.call('PERSIST', KEYS[i])
   else redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
 end
-""".replace("TRIMMED", str(TRIMMED))
+""".replace("TRIMMED", str(TRIMMED)).replace("MOST_MARKS", str(MOST_MARKS))
 
 _LEDGER_KEPT = """
 if ARGV[6] ~= '-' then  -- the time to live may be another one now: the ledger and its pieces have it too
@@ -180,6 +186,28 @@ local held = redis.call('HGET', KEYS[1], ARGV[1])
 if held and held ~= ARGV[3] then return held end
 if ARGV[2] == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
 return ARGV[2]
+""")
+
+NEWER = Script("""
+-- KEYS: history    ARGV: 1 a version  2 the most steps that may be undone  3 how many members
+-- Returns members from so many steps below the last one on whose version is not greater (`history.last_older`).
+local function at(rank)  -- the step and the version of a member
+  local member = redis.call('ZRANGE', KEYS[1], rank, rank)[1]
+  if member then return tonumber(string.sub(member, 1, 16)), tonumber(string.sub(member, 17, 32)) end
+end
+local version, low, high = tonumber(ARGV[1]), -1, 0
+local step, number = at(low)
+while number and number > version do
+  high, low = low, low * 2
+  step, number = at(low)
+end
+while high - low > 1 do
+  local middle = math.floor((low + high) / 2)
+  local found, newer = at(middle)
+  if not newer or newer <= version then low, step = middle, found else high = middle end
+end
+local least = step and string.format('%.0f', step - ARGV[2]) or '-inf'
+return redis.call('ZRANGEBYSCORE', KEYS[1], least, '+inf', 'LIMIT', 0, ARGV[3])
 """)
 
 UNLINK = Script("""

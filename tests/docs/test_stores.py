@@ -31,6 +31,7 @@ def test_every_key_that_redis_holds_has_a_row(own_redis: RedisServer, tmp_path: 
     with servers([own_redis.url], tmp_path) as (server,), Client(server.url) as client:
         session = client.sessions.create("adam")
         session.step(W, W)
+        session.update(labels={"run": "marked"})
         asyncio.run(wait_in_a_round(own_redis.url, session.id))
         with own_redis.client() as admin:
             keys = set(map(bytes.decode, admin.keys()))

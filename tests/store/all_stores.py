@@ -12,8 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize
 
 from app.settings import Settings
 from app.store import open_store
-from app.store.base import HistoryRow, Save, Store
+from app.store.base import Save, Store
 from app.store.generation import ReplacedRow, Undone
+from app.store.history import HistoryRow, Mark
 from app.store.keys import KeyMemory
 from app.store.ledger import LedgerSave
 from app.store.stamp import VersionConflict
@@ -33,6 +34,7 @@ states = st.lists(st.sampled_from([b"", b"x", b"y", b"z" * 3000]), max_size=4)
 steps = st.integers(0, 5)
 maybe_rows = st.none() | steps
 maybe_keys = st.none() | st.sampled_from(KEYS)
+marks = st.none() | st.builds(Mark, st.sampled_from(["undo", "settings"]), st.binary(max_size=3))
 lifetimes = st.sampled_from([None, None, DAY, -1.0])
 
 
@@ -107,5 +109,6 @@ class AllStores(RuleBasedStateMachine):
         step, body = (row.step, row.body) if row else (0, b"no row")
         marked = ReplacedRow(step, generation.version, b"undone " + body)
         trace = Undone(marked, used(undone, "undone") if undone else None)
-        change = undoing(held.head, held.earlier[0], trace, used=(used(key),) if key else ())
+        keys = (used(key),) if key else ()
+        change = undoing(held.head, held.earlier[0], trace, used=keys, mark=Mark("undo", body))
         self.trial.tried["undone steps"] += self.save(change, held.earlier[0], refused=key in held.keys)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.store.base import Head, HistoryRow, Save, Store, new_token
+from app.store.base import Head, Save, Store, new_token
 from app.store.generation import Generation, Undone
+from app.store.history import HistoryRow, Mark
 from app.store.keys import UsedKey, key_digest
 from app.store.piece import Piece, checksum_of
 
@@ -25,6 +26,7 @@ def change_of(
     used: Sequence[UsedKey] = (),
     claimed: bool = False,
     undo: int = 0,
+    mark: Mark | None = None,
 ) -> Save:
     """Return a save; with `undo`, of a step that keeps so many earlier generations."""
     token = new_token()
@@ -41,7 +43,7 @@ def change_of(
         session_id, tenant = previous.session_id, previous.tenant
     head = Head(session_id, tenant, version, token, document, tuple(pieces), expires_at)
     state = memoryview(b"".join(parts))
-    save = Save(head, previous, state, row, forget_after, used=tuple(used), claimed=claimed)
+    save = Save(head, previous, state, row, forget_after, used=tuple(used), claimed=claimed, mark=mark)
     return kept(save, undo) if undo and previous else save
 
 
@@ -77,6 +79,10 @@ async def state_of(store: Store, head: Head) -> bytes:
 
 def row(step: int, body: str = "") -> HistoryRow:
     return HistoryRow(step, (body or f"row {step}").encode())
+
+
+def mark(body: str, kind: str = "settings") -> Mark:
+    return Mark(kind, body.encode())
 
 
 def used(key: str, row: str = "") -> UsedKey:

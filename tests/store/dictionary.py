@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from app.store.base import Head, Save
 from app.store.generation import ReplacedRow
+from app.store.history import STEP, Numbered
 from app.store.ledger import Ledger, LedgerSave
 from tests.store.changes import used
 
@@ -27,6 +28,7 @@ class Session:
     ledger: Ledger | None = None
     waiting: list[bytes] = field(default_factory=list)
     """The bytes of the ledger's pieces."""
+    marks: list[Numbered] = field(default_factory=list)
 
     def row_of(self, key: str) -> bytes | None:
         """Return the row of a key, if it is known."""
@@ -66,7 +68,9 @@ class Dictionary(dict[str, Session]):
         undone -= {key for key in self._keys if used(key) in change.used}
         earlier = old.earlier[1:] if change.undone else [old.state, *old.earlier][: len(change.head.earlier)]
         kept_rows, kept_keys = rows[-self._rows :], keys[-self._kept_keys :]
-        self[name] = new = Session(change.head, state, kept_rows, kept_keys, earlier, undone, old.ledger, old.waiting)
+        marks = old.marks + ([Numbered(change.head.version, *change.mark)] if change.mark else [])
+        beside = old.ledger, old.waiting, marks
+        self[name] = new = Session(change.head, state, kept_rows, kept_keys, earlier, undone, *beside)
         new.replace([change.undone.row] if change.undone else [])
         if change.ledger:
             new.take(change.ledger)
@@ -85,6 +89,11 @@ class Dictionary(dict[str, Session]):
 
     def latest(self, name: str, count: int) -> builtins.list[bytes]:
         return [body for _, _, body in self.rows(name)[-count:]]
+
+    def newer(self, name: str, version: int, limit: int) -> builtins.list[Numbered]:
+        marks = self[name].marks if name in self else []
+        both = [*marks, *(Numbered(number, STEP, body) for _, number, body in self.rows(name))]
+        return sorted(each for each in both if each.number > version)[:limit]
 
     def rows(self, name: str) -> builtins.list[tuple[int, int, bytes]]:
         return self[name].rows if name in self else []

@@ -7,7 +7,7 @@ import pytest
 
 from app.store.base import Store
 from app.store.stamp import VersionConflict
-from tests.store.changes import DAY, change_of, row, saved, state_of
+from tests.store.changes import DAY, change_of, mark, row, saved, state_of
 from tests.store.places import Place
 
 SOON = 0.4
@@ -19,6 +19,8 @@ async def _is_gone(store: Store, session_id: str) -> bool:
     return (
         await store.load(session_id) is None
         and await store.history(session_id, -1, 10) == []
+        and await store.newer(session_id, 0, 10) == []
+        and await store.marks(session_id) == []
         and session_id not in {head.session_id for head in await store.list("tenant-1", 10)}
         and await store.delete(session_id) is False
     )
@@ -26,7 +28,7 @@ async def _is_gone(store: Store, session_id: str) -> bool:
 
 async def test_a_session_and_all_that_belongs_to_it_expire_together(place: Place) -> None:
     store = place.store
-    head = await saved(store, row=row(1), expires_at=time.time() + SOON)
+    head = await saved(store, row=row(1), mark=mark("goes"), expires_at=time.time() + SOON)
     stays = await saved(store, session_id="session-2", expires_at=time.time() + DAY)
     assert await state_of(store, head) == b"onetwo"
     await asyncio.sleep(SOON + MARGIN)
@@ -43,12 +45,14 @@ async def test_a_session_and_all_that_belongs_to_it_expire_together(place: Place
 
 
 async def test_a_save_delays_the_expiry_of_kept_pieces(store: Store) -> None:
-    head = await saved(store, None, [b"stays", b"old"], row=row(1), expires_at=time.time() + SOON)
+    expires_at = time.time() + SOON
+    head = await saved(store, None, [b"stays", b"old"], row=row(1), mark=mark("stays"), expires_at=expires_at)
     head = await saved(store, head, [b"stays", b"new"], expires_at=time.time() + DAY)
     await asyncio.sleep(SOON + MARGIN)
     assert await store.sweep() == 0
     assert await state_of(store, head) == b"staysnew"
     assert await store.history("session-1", 0, 10) == [b"row 1"]
+    assert await store.marks("session-1") == [b"stays"]
 
 
 async def test_a_save_can_take_the_expiry_away(store: Store) -> None:
@@ -69,7 +73,7 @@ async def test_a_save_can_bring_the_expiry_on(store: Store) -> None:
 
 
 async def test_an_expiry_in_the_past_is_at_once(place: Place) -> None:
-    await saved(place.store, row=row(1), expires_at=time.time() - 1)
+    await saved(place.store, row=row(1), mark=mark("gone"), expires_at=time.time() - 1)
     assert await _is_gone(place.store, "session-1")
     await place.store.sweep()
     assert await place.pieces("session-1") == {}

@@ -2,7 +2,8 @@
 
 import pytest
 
-from app.store.base import Head, HistoryRow, Store
+from app.store.base import Head, Store
+from app.store.history import HistoryRow
 from tests.store.changes import change_of, row, saved
 
 

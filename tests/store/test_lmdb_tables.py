@@ -3,7 +3,7 @@
 from app.store.keys import Claim, key_digest
 from app.store.lmdb_rows import Transaction, ascending
 from app.store.lmdb_tables import Tables
-from tests.store.changes import row, saved, used
+from tests.store.changes import mark, row, saved, used
 from tests.store.ledgers import ledger_saved
 from tests.store.places import LmdbPlace
 
@@ -17,11 +17,11 @@ def _counts(transaction: Transaction, tables: Tables) -> dict[str, int]:
 async def test_a_delete_leaves_claims_alone(lmdb_place: LmdbPlace) -> None:
     store, tables = lmdb_place.store, lmdb_place.store.file.tables
     await store.claim(Claim("tenant-1", key_digest("a"), "session-1", "request", 0.0))
-    await saved(store, row=row(1), used=[used("a")], claimed=True)
+    await saved(store, row=row(1), used=[used("a")], claimed=True, mark=mark("mark"))
     await ledger_saved(store, due_at=1.0)
     full = await store.file.view(lambda txn: _counts(txn, tables))
     rows = {"heads": 1, "index": 1, "pieces": 2, "rows": 2, "staging": 0, "keys": 2, "claims": 2}
-    assert full == rows | {"ledgers": 1, "due": 1}
+    assert full == rows | {"ledgers": 1, "due": 1, "marks": 1}
     await store.delete("session-1")
     empty = await store.file.view(lambda txn: _counts(txn, tables))
     assert empty == dict.fromkeys(full, 0) | {"claims": 2}

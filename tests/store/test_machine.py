@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
+from app.store.history import Mark
 from app.store.keys import key_digest
 from app.store.stamp import VersionConflict
 from tests.chaos.trial import Trial
@@ -13,6 +14,7 @@ from tests.store.all_stores import (
     KEYS,
     expiry,
     lifetimes,
+    marks,
     maybe_keys,
     maybe_rows,
     names,
@@ -51,6 +53,7 @@ class Stores(LedgerRules):
         key=maybe_keys,
         undo=st.integers(0, 2),
         back=st.booleans(),
+        mark=marks,
     )
     def update(
         self,
@@ -62,6 +65,7 @@ class Stores(LedgerRules):
         key: str | None,
         undo: int,
         back: bool,
+        mark: Mark | None,
     ) -> None:
         held = self.sessions[data.draw(st.sampled_from(sorted(self.sessions)))]
         change = change_of(
@@ -72,6 +76,7 @@ class Stores(LedgerRules):
             expires_at=expiry(lifetime),
             used=[used(key)] if key else [],
             undo=undo,
+            mark=mark,
         )
         if self.save(change, b"".join(state), refused=key in held.keys) and undo:
             self.steps[change.head.stamp] = change.row, key
@@ -135,6 +140,10 @@ class Stores(LedgerRules):
     def latest(self, name: str, count: int) -> None:
         self.expect(self.sessions.latest(name, count), lambda store: store.latest(name, count))
 
+    @rule(name=names, version=st.integers(0, 9), limit=st.integers(0, 5))
+    def newer(self, name: str, version: int, limit: int) -> None:
+        self.expect(self.sessions.newer(name, version, limit), lambda store: store.newer(name, version, limit))
+
     @invariant()
     def all_is_there(self) -> None:
         if not self.stores:
@@ -149,6 +158,8 @@ class Stores(LedgerRules):
                     self.expect(state, lambda store, then=then: state_of(store, then))
                 rows = [body for _, _, body in held.rows]
                 self.expect(rows, lambda store, name=name: store.history(name, -1, KEPT_ROWS))
+                bodies = [mark.body for mark in held.marks]
+                self.expect(bodies, lambda store, name=name: store.marks(name))
                 for key in KEYS:
                     row = held.row_of(key)
                     self.expect(row, lambda store, name=name, key=key: store.used(name, key_digest(key)))

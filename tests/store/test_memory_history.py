@@ -1,7 +1,7 @@
 """The history of a session in memory."""
 
-from app.store.base import HistoryRow
 from app.store.generation import ReplacedRow
+from app.store.history import HistoryRow
 from app.store.memory_history import History
 
 
