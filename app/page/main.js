@@ -1,7 +1,8 @@
 // The start of the page: the place in `location.hash` decides which view is shown.
 
-import { Problem } from './api.js'
+import { Problem, Unreachable } from './api.js'
 import { h } from './elements.js'
+import { help } from './help.js'
 import { forget, key } from './key.js'
 
 /**
@@ -51,6 +52,7 @@ function failed(error) {
 }
 
 function explained(error) {
+  if (error instanceof Unreachable) return ['The service cannot be reached', 'Is it running? `optim serve` starts it; its log says what is wrong.']
   if (!(error instanceof Problem)) return ['This cannot be shown', error.message]
   if (error.status === 401) return ['An API key is needed', 'Try again, and give a key of the role reader or a higher one.']
   if (error.status === 404) return ['There is no such session', 'It was deleted, has expired, or belongs to others.']
@@ -61,8 +63,10 @@ function showKey() {
   document.getElementById('forget').hidden = !key()
 }
 
+document.getElementById('help').addEventListener('click', help)
 document.getElementById('forget').addEventListener('click', forget)
 document.addEventListener('keychange', showKey)
+addEventListener('keydown', ({ key, target }) => key === '?' && !target.matches('input, textarea, select') && help())
 addEventListener('hashchange', route)
 showKey()
 route()
