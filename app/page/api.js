@@ -104,7 +104,7 @@ export async function events(id, from, handlers, signal) {
     }
     if (signal.aborted) return
     if (failure instanceof Problem && failure.status < 500 && failure.status !== 429) {
-      handlers.state?.(failure.status === 404 ? 'gone' : 'stopped', failure)
+      handlers.state?.(failure.document.code === 'session_not_found' ? 'gone' : 'stopped', failure)
       return
     }
     handlers.state?.('reconnecting', failure)

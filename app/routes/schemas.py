@@ -6,6 +6,7 @@ from typing import Any
 
 from app.errors import ERRORS
 from app.routes.examples import EXAMPLES
+from app.routes.mark_schemas import marks
 from app.routes.round_schemas import rounds
 from app.routes.schema_words import FLAG, NUMBER, SPECIAL_NUMBER, TEXT, WHOLE, Document, list_of, object_of, ref
 from app.session import DTYPES
@@ -25,7 +26,8 @@ _ROWS: Document = {"type": "array", "items": {"type": "integer", "minimum": 0}, 
 
 def components() -> dict[str, Document]:
     """Return every schema that the routes refer to."""
-    return {**_requests(), **_sessions(), **_steps(), **rounds(_step(), _step_answer()), **_health(), **_service()}
+    of_steps = {**_steps(), **marks(), **rounds(_step(), _step_answer())}
+    return {**_requests(), **_sessions(), **of_steps, **_health(), **_service()}
 
 
 def _create() -> Document:
@@ -178,7 +180,13 @@ def _steps() -> dict[str, Document]:
         "Params": object_of({"params": _PARAMS}),
         "Rows": object_of({"rows": {"type": "object", "additionalProperties": _ROWS}}),
         "RowsOfParams": object_of({"params": {"type": "object", "additionalProperties": _rows_of_tensor()}}),
-        "History": object_of({"history": list_of(ref("HistoryRow"))}),
+        "History": object_of(
+            {
+                "history": list_of(ref("HistoryRow")),
+                "marks": {**list_of(ref("Mark")), "description": "With `points`: what happened between steps."},
+            },
+            required=["history"],
+        ),
         "HistoryRow": object_of(
             {
                 "step": WHOLE,

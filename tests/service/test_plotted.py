@@ -1,0 +1,28 @@
+"""The history thinned for a plot, with its marks, as it is answered."""
+
+import pytest
+from httpx2 import Client
+
+from tests.service.calls import W, create, problem, stepped
+
+
+def test_points_thin_the_history_and_bring_the_marks(client: Client) -> None:
+    session = create(client, undo=1)
+    for number in range(1, 31):
+        stepped(client, session, **W, loss=1000 if number == 17 else number)
+    client.patch(session, json={"hyperparameters": {"lr": 0.5}})
+    client.post(f"{session}/undo", json={"step": 30})
+    answer = client.get(f"{session}/history", params={"points": 8})
+    assert answer.status_code == 200, answer.text
+    document = answer.json()
+    assert len(document["history"]) <= 12
+    losses = {row["step"]: row["loss"] for row in document["history"]}
+    assert (losses[1], losses[17], losses[30]) == (1, 1000, 30)
+    assert [mark["event"] for mark in document["marks"]] == ["settings", "undo"]
+    assert document["marks"][0]["changed"]["hyperparameters.lr"][1] == 0.5
+
+
+@pytest.mark.parametrize("query", [{"points": 3}, {"points": 8, "last": 2}, {"points": 8, "after": 1}])
+def test_points_go_with_nothing_else(client: Client, query: dict[str, int]) -> None:
+    answer = client.get(f"{create(client)}/history", params=query)
+    problem(answer, 400, "malformed_query")
