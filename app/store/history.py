@@ -24,10 +24,11 @@ STEP = "step"
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One row of a session's history: its step, and its bytes."""
+    """One row of a session's history: its step, its bytes, and whether it is notable (`thinning`)."""
 
     step: int
     body: Lazy = Lazy()
+    is_notable: bool = False
 
 
 class Mark(NamedTuple):

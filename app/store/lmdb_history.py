@@ -10,6 +10,7 @@ from app.store.history import Numbered, Placed, last_older, merged, newer_rows
 from app.store.lmdb_marks import marks_after
 from app.store.lmdb_rows import Transaction, ascending, descending, digest, drop, number
 from app.store.lmdb_tables import ABOVE_ALL, Tables
+from app.store.lmdb_thinning import Thinner, begun
 
 
 def rows_after(transaction: Transaction, tables: Tables, session_id: str, after: int, limit: int) -> list[bytes]:
@@ -73,16 +74,24 @@ def replace(transaction: Transaction, tables: Tables, session_id: str, rows: Ite
 
 
 def record(transaction: Transaction, tables: Tables, save: Save, limit: int) -> None:
-    """Forget, replace, append and trim rows as the save asks; keep the newest `limit`."""
+    """Forget, replace and add rows as the save asks, and thin them to `limit`."""
     session = digest(save.head.session_id)
+    thinner = begun(transaction, tables, session)
     count = int.from_bytes(transaction.get(session, b"", db=tables.rows), "big")
     if save.forget_after is not None:
         count -= drop(transaction, tables.rows, session, number(save.forget_after + 1))
+        if thinner:
+            thinner.note_forgotten(count)
     replace(transaction, tables, save.head.session_id, save.replaced)
     if save.row:
-        key = session + number(save.row.step) + number(save.head.version)
-        transaction.put(key, save.row.body, db=tables.rows)
+        place = number(save.row.step) + number(save.head.version)
+        transaction.put(session + place, save.row.body, db=tables.rows)
         count += 1
+        if thinner:
+            thinner.note_added(place)
     if count > limit:
-        count -= drop(transaction, tables.rows, session, number(0), count - limit)
+        thinner = thinner or Thinner(transaction, tables, session)
+        count -= thinner.thin(count, limit)
+    if thinner:
+        thinner.save()
     transaction.put(session, number(count), db=tables.rows)

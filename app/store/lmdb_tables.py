@@ -6,6 +6,7 @@
     rows     digest(session) step version   a row of the history (`lmdb_history`)
              digest(session)                the number of rows
     marks    digest(session) version        a mark: its kind, a space, its body (`lmdb_marks`)
+    thinned  digest(session)                how far its history is thinned (`lmdb_thinning`)
     staging  digest(session) token          pieces of a save before its last transaction (`lmdb_staging`):
                                             start time, session, names
     keys     as in `lmdb_keys`
@@ -46,6 +47,7 @@ class Tables:
     ledgers: Table
     due: Table
     marks: Table
+    thinned: Table
 
     # Reading
 
@@ -124,5 +126,5 @@ class Tables:
             transaction.delete(session, db=self.heads)
         names = [key[16:].decode() for key, _ in ascending(transaction, self.pieces, session)]
         self.delete_pieces(transaction, session_id, [name for name in names if name not in kept])
-        for table in (self.rows, self.marks, self.staging, self.keys, self.ledgers, self.due):
+        for table in (self.rows, self.marks, self.thinned, self.staging, self.keys, self.ledgers, self.due):
             drop(transaction, table, session)

@@ -1,33 +1,25 @@
-"""The history of a session in memory."""
+"""The history of a session in memory: its rows and its marks."""
 
-import bisect
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import NamedTuple
 
 from app.store.base import Save
 from app.store.generation import MOST_UNDO, ReplacedRow
 from app.store.history import HistoryRow, Numbered, Placed, last_older, merged, newer_rows
 from app.store.memory_marks import Marks
-
-
-class Row(NamedTuple):
-    """A row of the history: sorts in the order of reading, by its step and the version that wrote it."""
-
-    step: int
-    version: int
-    given: HistoryRow
+from app.store.memory_rows import Row, Rows
+from app.store.thinning import is_notable
 
 
 class History:
     """The history of one session."""
 
     def __init__(self) -> None:
-        self._rows: list[Row] = []
+        self._rows = Rows()
         self.marks = Marks()
 
     def take(self, save: Save, limit: int) -> None:
-        """Forget, replace and add rows as the save asks."""
+        """Forget, replace and add rows as the save asks, and keep its mark."""
         if save.forget_after is not None:
             self.forget_after(save.forget_after)
         if save.undone or save.ledger:
@@ -40,34 +32,30 @@ class History:
     def replace(self, rows: Iterable[ReplacedRow]) -> None:
         """Replace those rows that are kept."""
         for step, version, body in rows:
-            i = bisect.bisect_left(self._rows, (step, version))
-            if i < len(self._rows) and self._rows[i][:2] == (step, version):
-                self._rows[i] = Row(step, version, HistoryRow(step, body))
+            rank = self._rows.rank(step, version)
+            if rank < len(self._rows) and self._rows[rank][:2] == (step, version):
+                self._rows.put(Row(step, version, HistoryRow(step, body, is_notable(body))))
 
     def forget_after(self, step: int) -> None:
         """Remove the rows of later steps."""
-        del self._rows[bisect.bisect_left(self._rows, (step + 1,)) :]
+        self._rows.cut(self._rows.rank(step + 1))
 
     def add(self, row: HistoryRow, version: int, limit: int) -> None:
-        """Keep a row, and of all rows the latest `limit`."""
-        place = Row(row.step, version, row)
-        if self._rows and place < self._rows[-1]:
-            bisect.insort(self._rows, place)
-        else:
-            self._rows.append(place)
-        del self._rows[:-limit]
+        """Keep a row, and thin all of them to `limit`."""
+        self._rows.put(Row(row.step, version, row))
+        self._rows.thin(limit)
 
     def after(self, step: int, limit: int) -> list[bytes]:
         """Return `limit` rows of later steps, and all others of the last one's step."""
-        start = bisect.bisect_left(self._rows, (step + 1,))
-        page = self._rows[start : start + limit]
+        start = self._rows.rank(step + 1)
+        page = self._rows.between(start, start + limit)
         if page:
-            page = self._rows[start : bisect.bisect_left(self._rows, (page[-1].step + 1,))]
+            page = self._rows.between(start, self._rows.rank(page[-1].step + 1))
         return [row.given.body for row in page]
 
     def latest(self, count: int) -> list[bytes]:
         """Return the last `count` rows."""
-        return [row.given.body for row in self._rows[max(0, len(self._rows) - count) :]]
+        return [row.given.body for row in self._rows.between(max(0, len(self._rows) - count), len(self._rows))]
 
     def newer(self, version: int, limit: int) -> list[Numbered]:
         """Return the first `limit` of the rows and marks with greater numbers."""
@@ -77,6 +65,6 @@ class History:
     def _above(self, version: int) -> Iterator[Placed]:
         """Yield the rows of `newer_rows`."""
         rank = last_older(version, 0, len(self._rows) - 1, lambda rank: self._rows[rank].version)
-        for i in range(bisect.bisect_left(self._rows, (self._rows[rank].step - MOST_UNDO,)), len(self._rows)):
+        for i in range(self._rows.rank(self._rows[rank].step - MOST_UNDO), len(self._rows)):
             step, number, given = self._rows[i]
             yield Placed(step, number, partial(getattr, given, "body"))

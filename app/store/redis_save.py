@@ -11,13 +11,13 @@ from app.store.keys import KeyMemory
 from app.store.piece import Piece
 from app.store.redis_client import Command
 from app.store.redis_leftovers import LEFT_MS, left
-from app.store.redis_names import created_key, head_key, history_key, keys_key, marks_key, piece_keys
+from app.store.redis_names import created_key, head_key, history_key, keys_key, marks_key, piece_keys, thinned_key
 
 
 def saved_keys(save: Save) -> list[str]:
     """Return the names of the keys that the script touches."""
     session_id = save.head.session_id
-    own = (head_key, history_key, keys_key, created_key, marks_key)
+    own = (head_key, history_key, keys_key, created_key, marks_key, thinned_key)
     return [*(make(session_id) for make in own), *piece_keys(session_id, (*kept_pieces(save), *save.obsolete))]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from app.store.history import MOST_MARKS
 from app.store.keys import TRIMMED
+from app.store.redis_thinning import THINNING
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ end
 """
 
 _HEAD_CHECKS = """
--- KEYS: head, history, used keys, the mark that a claim's session was created, the history's marks, the pieces that the
---       new head keeps, the obsolete pieces
+-- KEYS: head, history, used keys, the mark that a claim's session was created, the history's marks, how far it is
+--       thinned, the pieces that the new head keeps, the obsolete pieces
 -- ARGV: 1 token of the save  2 version and 3 token that the store must hold, or two empty strings  4 head
 --       5 number of the pieces that it keeps  6 ms to live; or empty: for ever; or -: for ever, and it was so before
 --       7 forget after this step, or empty  8 step and 9 member of the history's row, or two empty strings
@@ -61,18 +62,21 @@ for i = 25, #ARGV, 2 do
   if found[1] then return 'used' end
   numbers = found[2]
 end
-local last = 5 + tonumber(ARGV[5])
-for i = 6, 5 + tonumber(ARGV[22]) do
-  if redis.call('EXISTS', KEYS[i]) == 0 then return i - 6 end
+local last = 6 + tonumber(ARGV[5])
+for i = 7, 6 + tonumber(ARGV[22]) do
+  if redis.call('EXISTS', KEYS[i]) == 0 then return i - 7 end
 end
 """
 _HEAD_WRITES = """
 redis.call('SET', KEYS[1], ARGV[4])
-if ARGV[7] ~= '' then redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. ARGV[7], '+inf') end
+if ARGV[7] ~= '' then
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '(' .. ARGV[7], '+inf')
+  forget(KEYS[2], KEYS[6])
+end
 if ARGV[8] ~= '' then redis.call('ZADD', KEYS[2], ARGV[8], ARGV[9]) end
 if ARGV[17] ~= '' then replace(KEYS[2], ARGV[17], ARGV[18], ARGV[19]) end
 if ARGV[20] ~= '' and redis.call('HGET', KEYS[3], ARGV[20]) then redis.call('HSET', KEYS[3], ARGV[20], ARGV[21]) end
-redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -1 - tonumber(ARGV[10]))
+thin(KEYS[2], KEYS[6], tonumber(ARGV[10]))
 if ARGV[23] ~= '' then
   redis.call('ZADD', KEYS[5], ARGV[23], ARGV[24])
   redis.call('ZREMRANGEBYRANK', KEYS[5], 0, -1 - MOST_MARKS)
@@ -98,7 +102,7 @@ end
 for i = last + 1, #KEYS do
   if ARGV[16] == '' then redis.call('UNLINK', KEYS[i]) else redis.call('PEXPIRE', KEYS[i], ARGV[16]) end
 end
-for i = ARGV[6] == '-' and 6 or 1, last do
+for i = ARGV[6] == '-' and 7 or 1, last do
   if i == 4 then  -- the mark has a time of its own
   elseif ARGV[6] == '-' or ARGV[6] == '' then redis.call('PERSIST', KEYS[i])
   else redis.call('PEXPIRE', KEYS[i], ARGV[6]) end
@@ -145,7 +149,7 @@ for i = 4, last_new do keep(ledger_keys[i], left) end
 """
 _DONE = "return 'done'"
 
-SAVE = Script(_FUNCTIONS + _HEAD_CHECKS + _HEAD_WRITES + _LEDGER_KEPT + _DONE)
+SAVE = Script(_FUNCTIONS + THINNING + _HEAD_CHECKS + _HEAD_WRITES + _LEDGER_KEPT + _DONE)
 
 SAVE_LEDGER = Script(
     _FUNCTIONS
@@ -162,6 +166,7 @@ if token == ARGV[1] then return 'done' end
 
 SAVE_BOTH = Script(
     _FUNCTIONS
+    + THINNING
     + """
 -- KEYS, ARGV: those of the head, then those of the ledger    ARGV, at the end: the numbers of the latter
 local function taken(list, count)  -- off the end of the list

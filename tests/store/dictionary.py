@@ -10,6 +10,7 @@ from app.store.generation import ReplacedRow
 from app.store.history import STEP, Numbered
 from app.store.ledger import Ledger, LedgerSave
 from tests.store.changes import used
+from tests.store.thinned import Row, Thinned
 
 
 @dataclass
@@ -18,8 +19,7 @@ class Session:
 
     head: Head
     state: bytes
-    rows: list[tuple[int, int, bytes]] = field(default_factory=list)
-    """Step, version and body of each row of the history."""
+    history: Thinned
     keys: list[str] = field(default_factory=list)
     earlier: list[bytes] = field(default_factory=list)
     """The states of the head's earlier generations."""
@@ -29,6 +29,10 @@ class Session:
     waiting: list[bytes] = field(default_factory=list)
     """The bytes of the ledger's pieces."""
     marks: list[Numbered] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Row]:
+        return self.history.rows
 
     def row_of(self, key: str) -> bytes | None:
         """Return the row of a key, if it is known."""
@@ -44,7 +48,7 @@ class Session:
     def replace(self, replaced: Iterable[ReplacedRow]) -> None:
         """Replace rows of the history that are there."""
         for new in replaced:
-            self.rows = [tuple(new) if row[:2] == new[:2] else row for row in self.rows]
+            self.history.rows = [tuple(new) if row[:2] == new[:2] else row for row in self.history.rows]
 
 
 class Dictionary(dict[str, Session]):
@@ -59,19 +63,20 @@ class Dictionary(dict[str, Session]):
     def save(self, change: Save, state: bytes) -> None:
         """Do a save that a store may not refuse."""
         name = change.head.session_id
-        old = self[name] if change.previous else Session(change.head, b"")
-        rows = [row for row in old.rows if change.forget_after is None or row[0] <= change.forget_after]
-        rows += [(change.row.step, change.head.version, change.row.body)] if change.row else []
-        rows.sort(key=lambda row: row[0])
+        old = self[name] if change.previous else Session(change.head, b"", Thinned(self._rows))
+        if change.forget_after is not None:
+            old.history.forget_after(change.forget_after)
+        old.replace([change.undone.row] if change.undone else [])
+        if change.row:
+            old.history.add((change.row.step, change.head.version, change.row.body))
         keys = old.keys + [key for key in self._keys if used(key) in change.used]
         undone = old.undone | {key for key in self._keys if change.undone and change.undone.key == used(key, "undone")}
         undone -= {key for key in self._keys if used(key) in change.used}
         earlier = old.earlier[1:] if change.undone else [old.state, *old.earlier][: len(change.head.earlier)]
-        kept_rows, kept_keys = rows[-self._rows :], keys[-self._kept_keys :]
+        kept_keys = keys[-self._kept_keys :]
         marks = old.marks + ([Numbered(change.head.version, *change.mark)] if change.mark else [])
         beside = old.ledger, old.waiting, marks
-        self[name] = new = Session(change.head, state, kept_rows, kept_keys, earlier, undone, *beside)
-        new.replace([change.undone.row] if change.undone else [])
+        self[name] = new = Session(change.head, state, old.history, kept_keys, earlier, undone, *beside)
         if change.ledger:
             new.take(change.ledger)
         if change.head.expires_at is not None and change.head.expires_at < time.time():
@@ -96,4 +101,4 @@ class Dictionary(dict[str, Session]):
         return sorted(each for each in both if each.number > version)[:limit]
 
     def rows(self, name: str) -> builtins.list[tuple[int, int, bytes]]:
-        return self[name].rows if name in self else []
+        return self[name].history.rows if name in self else []

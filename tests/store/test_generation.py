@@ -77,7 +77,7 @@ async def test_traces_that_are_gone_stay_gone(store: Store) -> None:
         head = await saved(store, head, LAPS[3], row=row(step), used=[used(f"k{step}")], undo=1)
     gone = Undone(ReplacedRow(1, 2, b"undone"), used("k1", "undone"))
     await store.save(undoing(head, b"".join(LAPS[3]), gone))
-    assert await store.history("session-1", -1, 9) == [b"row 4", b"row 5", b"row 6", b"row 7", b"row 8"]
+    assert await store.history("session-1", -1, 9) == [b"row 0", b"row 4", b"row 6", b"row 7", b"row 8"]
     assert await store.used("session-1", key_digest("k1")) is None
 
 

@@ -156,7 +156,7 @@ class Stores(LedgerRules):
                 for generation, state in zip(held.head.earlier, held.earlier, strict=True):
                     then = held.head.with_pieces(generation.pieces)
                     self.expect(state, lambda store, then=then: state_of(store, then))
-                rows = [body for _, _, body in held.rows]
+                rows = [body for _, _, body in held.history.rows]
                 self.expect(rows, lambda store, name=name: store.history(name, -1, KEPT_ROWS))
                 bodies = [mark.body for mark in held.marks]
                 self.expect(bodies, lambda store, name=name: store.marks(name))

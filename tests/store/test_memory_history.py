@@ -13,8 +13,8 @@ def history(*steps: int, limit: int = 9) -> History:
     return rows
 
 
-def test_the_oldest_rows_go_beyond_the_limit() -> None:
-    assert history(1, 2, 3, limit=2).latest(9) == [b"2 by 2", b"3 by 3"]
+def test_the_first_and_the_newest_rows_stay_beyond_the_limit() -> None:
+    assert history(1, 2, 3, limit=2).latest(9) == [b"1 by 1", b"3 by 3"]
 
 
 def test_a_page_ends_with_all_rows_of_its_last_step() -> None:

@@ -16,7 +16,7 @@ def test_the_script_gets_new_pieces_before_obsolete_ones() -> None:
     first = change_of(None, [b"stays", b"old"])
     second = change_of(first.head, [b"stays", b"new"])
     names = [piece.name for piece in (*second.head.pieces, first.head.pieces[1])]
-    own = [f"optim:{{session-1}}:{key}" for key in ("head", "history", "keys", "created", "marks")]
+    own = [f"optim:{{session-1}}:{key}" for key in ("head", "history", "keys", "created", "marks", "thinned")]
     assert saved_keys(second) == own + [f"optim:{{session-1}}:piece:{name}" for name in names]
     assert saved_values(second, 10, KeyMemory())[4] == 2
 
