@@ -13,19 +13,23 @@ from optim_engine.machine import Machine
 
 def health(loaded: Loaded, machine: Machine) -> dict[str, Any]:
     """Return the health of each tensor as JSON has it, with the number of the session's last step."""
-    session = loaded.session
-    updates, found = last_updates.norms(session), health_of(session.config, loaded.state, machine)
-    return {"step": session.step, "tensors": {name: _written(found[name], updates[name]) for name in found}}
-
-
-def _written(health: Health, update_norm: float | None) -> dict[str, float | str | None]:
+    session, found = loaded.session, health_of(loaded.session.config, loaded.state, machine)
+    updates = last_updates.norms(session)
     return {
-        "param_norm": plain.number(health.param_norm),
-        "m_norm": plain.number(health.m_norm),
-        "v_norm": plain.number(health.v_norm),
+        "step": session.step,
+        "tensors": {name: _written(found, name, updates[name]) for name in session.layout.entries},
+    }
+
+
+def _written(found: Health, name: str, update_norm: float | None) -> dict[str, float | str | None]:
+    param_norm = found.param_norms.get(name)
+    return {
+        "param_norm": plain.number(param_norm),
+        "m_norm": plain.number(found.m_norms.get(name)),
+        "v_norm": plain.number(found.v_norms.get(name)),
         "update_norm": plain.number(update_norm),
-        "update_to_weight": plain.number(_ratio(update_norm, health.param_norm)),
-        "zero_share": health.zero_share,
+        "update_to_weight": plain.number(_ratio(update_norm, param_norm)),
+        "zero_share": found.zero_shares.get(name),
     }
 
 

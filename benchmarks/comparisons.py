@@ -287,6 +287,13 @@ GROUPS = {
         },
         sizes=(10_000_000,),
     ).measure,
+    "health": Group(
+        {
+            "health, memory:": lambda rig: rig.memory.health,
+            "service, memory:": lambda rig: rig.memory.steps,
+        },
+        sizes=(10_000_000,),
+    ).measure,
     "table": table,
     "peak-memory": peak_memory,
 }

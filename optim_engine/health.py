@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from math import inf, isnan, prod, sqrt
-from typing import NamedTuple
+from math import prod
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,16 +21,18 @@ from optim_engine.plan import LARGEST_PACK
 from optim_engine.state import State
 from optim_engine.sums import SMALL, Chunk, chunks_of, in_order, squares
 
+Numbers: TypeAlias = Mapping[str, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The norms of a tensor's parameter and of its first and second moment, in float64, and the share of the
-    parameter's elements that are 0. `None` stands for what the state does not hold, and for a share of no elements."""
+    """The norms of the parameters and of their first and second moments, in float64, and the share of the parameters'
+    elements that are 0: each by tensor. What the state does not hold is absent, and so is a share of no elements."""
 
-    param_norm: float | None
-    m_norm: float | None
-    v_norm: float | None
-    zero_share: float | None
+    param_norms: Numbers
+    m_norms: Numbers
+    v_norms: Numbers
+    zero_shares: Numbers
 
 
 class Part(NamedTuple):
@@ -53,39 +55,40 @@ _NOT_COUNTED = np.zeros(0, np.int64)
 
 
 @np.errstate(all="ignore")
-def health_of(config: Config, state: State, machine: Machine = ALONE) -> dict[str, Health]:
-    """Return the health of each tensor. Parameters are as the next step will find them."""
+def health_of(config: Config, state: State, machine: Machine = ALONE) -> Health:
+    """Return the health of a state's tensors. Parameters are as the next step will find them."""
+    kept = [_kept(state, slots) for slots in _slots(config, state)]
+    parts = [list(_parts(state, slots)) for slots in kept]
+    every = [part for several in parts for part in several]
+    elements = sum(part.chunk.place.stop - part.chunk.place.start for part in every)
+    found = iter(machine.map(_measure, every, elements))
+    measured = [[next(found) for _ in several] for several in parts]
+    params, first, second = (_norms(state, *both) for both in zip(parts, measured, strict=True))
+    return Health(params, first, second, _zero_shares(state, parts[0], measured[0]))
+
+
+def _slots(config: Config, state: State) -> Iterator[dict[str, str]]:
+    """Yield the slots, by tensor, of the parameter, the first and the second moment."""
     groups = config.groups_of(state.entries, limited=False)
-    moments = {tensor: config.rule_of(group).moments for tensor, group in groups.items()}
-    slots = [(tensor, slot) for tensor, two in moments.items() for slot in ("params", *two)]
-    wanted = [(tensor, slot) for tensor, slot in slots if slot in state.entries[tensor].slots]
-    parts = list(_parts(state, wanted))
-    elements = sum(part.chunk.place.stop - part.chunk.place.start for part in parts)
-    found = machine.map(_measure, parts, elements)
-    norms, zeros = _norms(state, parts, found), _zeros(parts, found)
-    return {
-        tensor: Health(
-            norms.get((tensor, "params")),
-            norms.get((tensor, first)),
-            norms.get((tensor, second)),
-            _share(zeros.get(tensor), state.entries[tensor].spec.size),
-        )
-        for tensor, (first, second) in moments.items()
-    }
+    rules = {group: config.rule_of(group) for group in set(groups.values())}
+    yield dict.fromkeys(groups, "params")
+    for i in (0, 1):
+        yield {tensor: rules[group].moments[i] for tensor, group in groups.items()}
 
 
-def _share(zeros: int | None, size: int) -> float | None:
-    return None if zeros is None or not size else zeros / size
+def _kept(state: State, slots: Mapping[str, str]) -> dict[str, str]:
+    """Return those slots that the state has."""
+    return {tensor: slot for tensor, slot in slots.items() if slot in state.entries[tensor].slots}
 
 
-def _parts(state: State, wanted: Iterable[tuple[str, str]]) -> Iterator[Part]:
-    """Yield the parts of all wanted (tensor, slot), so that those of one slot of a large tensor follow each other."""
-    small: dict[tuple[str, str], list[str]] = {}
-    for tensor, slot in wanted:
+def _parts(state: State, slots: Mapping[str, str]) -> Iterator[Part]:
+    """Yield the parts of one slot of each tensor, so that those of a large one follow each other."""
+    small: dict[tuple[str, np.dtype[Any]], list[str]] = {}
+    for tensor, slot in slots.items():
         entry = state.entries[tensor]
         is_late = slot == "params" and "row_decay" in entry.slots
         if entry.spec.size < SMALL and not is_late:
-            small.setdefault((slot, entry.dtype_of(slot).name), []).append(tensor)
+            small.setdefault((slot, entry.dtype_of(slot)), []).append(tensor)
         else:
             read = _caught_up if is_late else _block
             for chunk in chunks_of([entry.spec.size]):
@@ -132,33 +135,34 @@ def _zeros_of(x: Array, chunk: Chunk) -> Array:
     return np.bincount(np.repeat(np.arange(len(sizes)), sizes)[is_zero], minlength=len(sizes))
 
 
-def _norms(state: State, parts: Sequence[Part], found: Sequence[Measured]) -> dict[tuple[str, str], float]:
-    """Return the norm of each tensor's slots. The sums of a tensor's blocks are added in order."""
-    sums: dict[tuple[str, str], list[Array]] = {}
-    for part, measured in zip(parts, found, strict=True):
-        rows = measured.squares[:, None] if part.chunk.small else [measured.squares]
-        for tensor, row in zip(part.tensors, rows, strict=True):
-            sums.setdefault((tensor, part.slot), []).append(row)
-    return {
-        (tensor, slot): _norm(state, tensor, slot, float(in_order(np.concatenate(rows))[0, 0]))
-        for (tensor, slot), rows in sums.items()
-    }
+def _norms(state: State, parts: Iterable[Part], found: Iterable[Measured]) -> dict[str, float]:
+    """Return the norm of each tensor's slot. The sums of a tensor's blocks are added in order."""
+    norms: dict[str, float] = {}
+    for (slot, tensors, is_small), several in groupby(zip(parts, found, strict=True), _tensors_of):
+        sums = [measured.squares for _, measured in several]
+        together = sums[0] if is_small else in_order(np.concatenate(sums))
+        norms |= zip(tensors, np.sqrt(together[:, 0]).tolist(), strict=True)
+        for i in np.flatnonzero((together < SMALLEST) | (together == np.inf)).tolist():
+            norms[tensors[i]] = _norm_again(state, tensors[i], slot, float(together[i, 0]))
+    return norms
 
 
-def _norm(state: State, tensor: str, slot: str, square_sum: float) -> float:
-    """Return the root, or where squares left the range of float64, the norm by another pass."""
-    if SMALLEST <= square_sum < inf or isnan(square_sum):
-        return sqrt(square_sum)
+def _tensors_of(pair: tuple[Part, Measured]) -> tuple[str, Sequence[str], bool]:
+    part, _ = pair
+    return part.slot, part.tensors, part.chunk.small
+
+
+def _norm_again(state: State, tensor: str, slot: str, square_sum: float) -> float:
+    """Return a norm whose square may have left the range of float64."""
     if not square_sum and state.entries[tensor].dtype_of(slot) != np.float64:
         return 0.0  # because no other number of a narrower dtype has a square that is 0
     return norm([state.caught_up(tensor) if slot == "params" else state.array(tensor, slot)], square_sum)
 
 
-def _zeros(parts: Sequence[Part], found: Sequence[Measured]) -> Mapping[str, int]:
+def _zero_shares(state: State, parts: Iterable[Part], found: Iterable[Measured]) -> dict[str, float]:
     zeros: dict[str, int] = {}
     for part, measured in zip(parts, found, strict=True):
-        if part.slot == "params":
-            counts = measured.zeros.tolist()
-            for tensor, count in zip(part.tensors, counts, strict=True):
-                zeros[tensor] = zeros.get(tensor, 0) + count
-    return zeros
+        for tensor, count in zip(part.tensors, measured.zeros.tolist(), strict=True):
+            zeros[tensor] = zeros.get(tensor, 0) + count
+    sizes = {tensor: state.entries[tensor].spec.size for tensor in zeros}
+    return {tensor: count / sizes[tensor] for tensor, count in zeros.items() if sizes[tensor]}

@@ -14,7 +14,7 @@ from optim_client import Client
 from safetensors.numpy import save
 
 from app.compute import FUSED_FROM
-from benchmarks.bare_client import BareClient, StepRequest
+from benchmarks.bare_client import BareClient, Request, StepRequest
 from benchmarks.peers.session import Step
 from optim_engine.arrays import Array
 from tests.durability.processes import ServerProcess
@@ -58,6 +58,14 @@ class Service(ServerProcess):
             yield Step(lambda: bare.ask(request), only_array)
             if b"idempotent-replayed: true" not in bare.head:
                 raise RuntimeError(f"this was not a replay: {bare.head.decode()}")
+
+    @contextmanager
+    def health(self, params: Array, grads: Array) -> Iterator[Step]:
+        """Open a session that holds its parameters and has taken a step; ask for the health of its tensors."""
+        with BareClient(self.port, params.nbytes + ROOM) as bare, held(bare, params) as path:
+            bare.ask(StepRequest(f"{path}/steps", SAFETENSORS, body_of(grads)).next())
+            request = Request("GET", f"{path}/tensors", JSON, b"")
+            yield Step(lambda: bare.ask(request))
 
     @contextmanager
     def step_requests(self, count: int, params: Array, grads: Array) -> Iterator[list[StepRequest]]:
