@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Tests start hundreds of interpreters: each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test campaign watch check serve backup restore peers clients bench big chaos lock audit clean
+.PHONY: help demo test campaign watch check serve backup restore peers clients page bench big chaos lock audit clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -90,6 +90,9 @@ peers: .venv-peers/.installed $(VENV)/.installed  ## test the engine and the cli
 clients: $(VENV)/.installed  ## build and prove the clients in all languages, with the tools of the package managers; ONLY="c go" for some
 	$(BIN)/python -m tests.clients $(ONLY)
 
+page: $(VENV)/.installed  ## test the page in real Chromium, with axe-core from npm; ONLY="-k list" for a part
+	$(BIN)/python -m tests.page $(ONLY)
+
 .venv-bench/.installed: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --upgrade "pip>=26"
@@ -104,4 +107,4 @@ big: $(VENV)/.installed  ## step a session of 100 million parameters on LMDB and
 
 clean:  ## remove the environments, what the clients were built to, and every cache
 	rm -rf $(VENV) .venv-supply .venv-peers .venv-clients .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .numba_cache
-	rm -rf clients/*/build clients/typescript/dist clients/typescript/node_modules
+	rm -rf clients/*/build clients/typescript/dist clients/typescript/node_modules tests/page/node_modules

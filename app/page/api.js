@@ -38,13 +38,13 @@ export function url(path, query = {}) {
 }
 
 /**
- * Return the service's answer, which is a success. Asks for a key if one is wanted.
+ * Return the service's answer, also a refusal. Asks for a key if one is wanted.
  * @param {string} path such as `v1/sessions`
  * @param {{query?: Object, method?: string, headers?: Object, body?: BodyInit, signal?: AbortSignal, patience?: number}} [options]
  * @returns {Promise<Response>}
- * @throws {Problem | Unreachable | DOMException} the last where the signal aborted the call
+ * @throws {Unreachable | DOMException} the latter where the signal aborted the call
  */
-export async function call(path, { query, headers, signal, patience = PATIENCE_MS, ...options } = {}) {
+export async function send(path, { query, headers, signal, patience = PATIENCE_MS, ...options } = {}) {
   const limits = [signal, patience ? AbortSignal.timeout(patience) : null].filter(Boolean)
   for (;;) {
     const sent = key()
@@ -55,10 +55,17 @@ export async function call(path, { query, headers, signal, patience = PATIENCE_M
       if (signal?.aborted) throw error
       throw new Unreachable(error)
     }
-    if (answer.ok || answer.status === 304) return answer
-    const problem = await problemOf(answer)
-    if (problem.status !== 401 || !(await askInstead(sent, problem.message))) throw problem
+    if (answer.status !== 401) return answer
+    const problem = await problemOf(answer.clone())
+    if (!(await askInstead(sent, problem.message))) return answer
   }
+}
+
+/** Return the service's answer, which is a success; else throw the `Problem`. The arguments are those of `send`. */
+export async function call(path, options) {
+  const answer = await send(path, options)
+  if (answer.ok || answer.status === 304) return answer
+  throw await problemOf(answer)
 }
 
 /** Return the document at a path. */

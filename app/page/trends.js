@@ -51,7 +51,7 @@ const isNews = (row) => row.known !== row.updated && row.step > 0
 async function readTrend(row, signal) {
   const { updated } = row
   const isWhole = row.trend === null || row.trend.length > MOST_POINTS
-  const { history } = await readHistory(row.id, isWhole ? { last: POINTS } : { last: 1 }, signal)
+  const { history } = await readHistory(row.id, isWhole ? { points: POINTS } : { last: 1 }, signal)
   const kept = history.filter((one) => !one.undone)
   const losses = kept.map((one) => one.loss).filter(Number.isFinite)
   row.trend = isWhole ? losses : [...row.trend, ...losses]

@@ -4,12 +4,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse
 
 from app.routes.docs_page import render
+from app.routes.html import POLICY
 from app.routes.query import StrictRoute
 
 router = APIRouter(include_in_schema=False, route_class=StrictRoute)
-
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; frame-ancestors 'none'"
-"""A browser that is told so loads nothing else and runs nothing."""
 
 
 @router.get("/openapi.json")

@@ -1,8 +1,7 @@
-"""An OpenAPI schema as one page, without scripts and without anything loaded from elsewhere. Knows only the schema."""
+"""An OpenAPI schema as one page in the clothes of the page at `/`, complete without scripts. Knows only the schema."""
 
 import json
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -26,9 +25,13 @@ def render(schema: Document) -> str:
         "head",
         node("meta", charset="utf-8"),
         node("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        node("link", rel="icon", href="data:,"),
+        node("meta", name="color-scheme", content="light dark"),
         node("title", info["title"]),
-        node("style", files(__package__).joinpath("docs_page.css").read_text(encoding="utf-8")),
+        node("link", rel="icon", href="page/icon.svg", type="image/svg+xml"),
+        node("script", src="page/theme.js"),
+        node("link", rel="stylesheet", href="page/theme.css"),
+        node("link", rel="stylesheet", href="page/docs.css"),
+        node("script", type="module", src="page/try.js"),
     )
     intro = node(
         "header",
@@ -40,7 +43,24 @@ def render(schema: Document) -> str:
     sections = [node("section", node("h2", tag, id=tag), *map(_operation, group)) for tag, group in groups.items()]
     named = [node("article", node("h3", name), *shape(value), id=name) for name, value in schemas.items()]
     sections.append(node("section", node("h2", "schemas", id="schemas"), *named))
-    return document(head, node("body", _contents(groups, schemas), node("main", intro, *sections)))
+    main = node("main", intro, *sections, id="main", tabindex="-1")
+    announcer = node("p", id="announcer", Class="hidden", role="status")
+    return document(head, node("body", *_bar(), node("div", _contents(groups, schemas), main, Class="docs"), announcer))
+
+
+def _bar() -> list[Element]:
+    """Return the head of the page, as `app/page/index.html` has it."""
+    brand = node("img", src="page/icon.svg", alt="", width="24", height="24"), node("span", "Optim Service")
+    pages = node("a", "Sessions", href="./"), node("a", "API", href="docs", aria_current="page")
+    header = node(
+        "header",
+        node("a", *brand, Class="brand", href="./", aria_label="Optim Service"),
+        node("nav", *pages, aria_label="Pages"),
+        node("button", "Forget key", type="button", Class="quiet", id="forget", hidden=""),
+        node("button", type="button", Class="quiet icon", id="theme"),
+        Class="bar",
+    )
+    return [node("a", "Skip to the content", Class="skip", href="#main"), header]
 
 
 def _by_tag(paths: Mapping[str, Mapping[str, Document]]) -> dict[str, list[Operation]]:
@@ -58,14 +78,16 @@ def _contents(groups: Mapping[str, Iterable[Operation]], schemas: Iterable[str])
         for method, _, about in group:
             links.append(node("a", _method(method), node("span", about["summary"]), href=f"#{about['operationId']}"))
     links.append(node("a", "schemas", href="#schemas", Class="tag"))
-    return node("nav", *links, *(node("a", name, href=f"#{name}", Class="schema") for name in schemas))
+    names = (node("a", name, href=f"#{name}", Class="schema") for name in schemas)
+    return node("nav", *links, *names, aria_label="Calls", Class="contents")
 
 
 def _operation(operation: Operation) -> Element:
     method, path, about = operation
+    button = node("button", "Try it", type="button", Class="try", hidden="", data_operation=about["operationId"])
     parts: list[Node] = [
         node("h3", about["summary"]),
-        node("p", _method(method), node("code", path), Class="path"),
+        node("p", _method(method), node("code", path), button, Class="path"),
         node("p", *prose(about.get("description", ""))),
     ]
     if parameters := about.get("parameters"):
@@ -111,7 +133,7 @@ def _forms(content: Mapping[str, Document]) -> list[Node]:
         what = type_of(form["schema"]) if form.get("schema") else ["text"]
         parts.append(node("p", node("code", media_type), " · ", *what))
         examples = [form["example"]] if "example" in form else [e["value"] for e in form.get("examples", {}).values()]
-        parts += [node("pre", pretty(example)) for example in examples[:1]]
+        parts += [node("pre", pretty(example), tabindex="0") for example in examples[:1]]
     return parts
 
 

@@ -11,16 +11,12 @@ from typing import NamedTuple
 from fastapi import APIRouter, Request, Response
 
 from app.errors import RouteNotFound
+from app.routes.html import POLICY
 from app.routes.once import is_known
 from app.routes.query import StrictRoute
 
 router = APIRouter(include_in_schema=False, route_class=StrictRoute)
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""A browser that is told so loads nothing from elsewhere, sends nothing elsewhere, and runs no inline script."""
 HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": POLICY,

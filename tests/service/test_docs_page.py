@@ -9,6 +9,7 @@ import pytest
 from app.errors import ERRORS
 from app.main import create_app
 from app.routes.docs_page import pretty, render
+from app.routes.page import page_files
 from app.settings import Settings
 
 LOADS = {"script", "img", "iframe", "object", "embed", "link", "form", "input"}
@@ -78,13 +79,22 @@ def test_every_error_is_on_the_page(page: Page) -> None:
     assert {code for code in answered if code not in page.text} == set()
 
 
-def test_the_page_loads_nothing_and_runs_nothing(page: Page) -> None:
-    assert [(tag, given) for tag, given in page.elements if tag in LOADS] == [
-        ("link", {"rel": "icon", "href": "data:,"})
+def test_the_page_loads_only_its_own_files(page: Page) -> None:
+    loaded = [(tag, given.get("src") or given.get("href")) for tag, given in page.elements if tag in LOADS]
+    assert loaded == [
+        ("link", "page/icon.svg"), ("script", "page/theme.js"), ("link", "page/theme.css"), ("link", "page/docs.css"),
+        ("script", "page/try.js"), ("img", "page/icon.svg"),
+    ]  # fmt: skip
+    assert {address.removeprefix("page/") for _, address in loaded if address} <= page_files().keys()
+    assert not [name for _, given in page.elements for name in given if name.startswith("on") or name == "style"]
+    assert "style" not in [tag for tag, _ in page.elements]
+
+
+def test_each_call_can_be_tried(schema: Any, page: Page) -> None:
+    buttons = [
+        given.get("data-operation") for tag, given in page.elements if tag == "button" and given.get("class") == "try"
     ]
-    assert not [name for _, given in page.elements for name in given if name.startswith("on") or name == "src"]
-    assert "url(" not in page.text
-    assert "@import" not in page.text
+    assert buttons == [operation["operationId"] for _, _, operation in operations(schema)]
 
 
 def test_whatever_a_schema_says_is_text() -> None:
@@ -100,7 +110,8 @@ def test_whatever_a_schema_says_is_text() -> None:
     schemas = {bad: {"title": bad, "properties": {bad: {"oneOf": [{"title": bad, "properties": {bad: {}}}]}}}}
     about = {"title": bad, "version": bad, "summary": bad}
     page = Page(render({"info": about, "paths": {f"/{bad}": {"get": operation}}, "components": {"schemas": schemas}}))
-    assert {"script", "marquee"}.isdisjoint(tag for tag, _ in page.elements)
+    assert "marquee" not in [tag for tag, _ in page.elements]
+    assert len([tag for tag, _ in page.elements if tag == "script"]) == 2, "its own"
     assert page.text.count("<script>alert(1)</script>&amp;") > 12
 
 

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 from httpx2 import Client
 
-from app.routes.page import MEDIA_TYPES, POLICY, page_files
+from app.routes.html import POLICY
+from app.routes.page import MEDIA_TYPES, page_files
 from tests.docs.blocks import ROOT, read
 from tests.service.calls import problem, serving
 
@@ -101,10 +102,23 @@ def test_a_script_makes_no_markup_of_text(path: str) -> None:
     assert text.count("\n") <= 250, "split it: one noun a file"
 
 
+def reached(path: str) -> set[str]:
+    """Return the files that a module loads, and those that they load."""
+    seen, waiting = set[str](), [path]
+    while waiting:
+        module = waiting.pop()
+        for address in re.findall(r"(?:from |import\()'([^'\n]+)'", read(f"app/page/{module}")):
+            found = posixpath.normpath(PurePosixPath(module).parent / address)
+            if found in PATHS and found not in seen:
+                seen.add(found)
+                waiting.append(found)
+    return seen
+
+
 def test_the_page_preloads_each_of_its_modules() -> None:
     """The browser would find them one after the other, and the first curve would wait."""
-    modules = set(SCRIPTS) - {"main.js", "theme.js", "try.js"}
-    assert set(re.findall(r'rel="modulepreload" href="page/([^"]+)"', read("app/page/index.html"))) == modules
+    preloaded = set(re.findall(r'rel="modulepreload" href="page/([^"]+)"', read("app/page/index.html")))
+    assert preloaded == reached("main.js") | {"vendor/uPlot.esm.js"}
 
 
 def test_wheel_and_image_get_every_file_of_the_page() -> None:
