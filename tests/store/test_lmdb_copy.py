@@ -155,7 +155,7 @@ async def test_a_running_services_folder_is_neither_source_nor_target(folder: Pa
         assert told.stderr == f"optim: a service has {folder} open: stop it first\n"
         (folder / "away").rename(folder / "data.mdb")
         told = await optim("restore", folder, "--store", f"lmdb:{copy.with_name('new')}")
-        assert (told.returncode, told.stdout) == (1, "")
+        assert (told.returncode, told.stdout) == (4, "")
         assert "open: stop it, or make a backup of it and restore that" in told.stderr
         assert not copy.with_name("new").exists()
         assert await saved(store)
