@@ -130,7 +130,7 @@ def test_a_newer_format_is_refused_and_left_unchanged(trial: Trial, kind: str, u
     KINDS[kind].write(url, dump)
     command = [sys.executable, "-m", "app.cli", "serve", "--port=0", f"--store={url}"]
     server = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert server.returncode == 1
+    assert server.returncode == 4
     [line] = server.stderr.splitlines()
     assert f"has format {STORE_FORMAT + 1}, of a newer version of this service" in line
     assert line.endswith("run the newer version")
