@@ -28,9 +28,11 @@ async def wait_in_a_round(url: str, session_id: str) -> None:
 
 
 def test_every_key_that_redis_holds_has_a_row(own_redis: RedisServer, tmp_path: Path) -> None:
-    with servers([own_redis.url], tmp_path) as (server,), Client(server.url) as client:
+    options = ["--history-limit=1"]  # so that the history is thinned
+    with servers([own_redis.url], tmp_path, options=options) as (server,), Client(server.url) as client:
         session = client.sessions.create("adam")
-        session.step(W, W)
+        for _ in range(3):
+            session.step(W, W)
         session.update(labels={"run": "marked"})
         asyncio.run(wait_in_a_round(own_redis.url, session.id))
         with own_redis.client() as admin:
