@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import keys, sessions, state_files, store
+from app.commands import changes, keys, sessions, state_files, store, summary
 from app.commands.demo import demo
 from app.commands.exits import exit_of
 from app.commands.options import PLAIN, WHERE
@@ -26,12 +26,15 @@ app.command(cls=ServeCommand)(serve)
 app.command()(demo)
 app.command(epilog=WHERE)(workers)
 
-_sessions = _group("sessions", "Look at, move and delete the sessions of a running service.", WHERE)
+_sessions = _group("sessions", "Look at, change and move the sessions of a running service.", WHERE)
 _sessions.command("list")(sessions.list_sessions)
-_sessions.command()(sessions.show)
-_sessions.command()(sessions.delete)
+_sessions.command()(summary.show)
+_sessions.command("set")(changes.change)
+_sessions.command()(sessions.undo)
+_sessions.command()(sessions.fork)
 _sessions.command()(state_files.export)
 _sessions.command("import")(state_files.import_state)
+_sessions.command()(sessions.delete)
 
 _keys = _group("keys", "Make, list and revoke API keys. A running service rereads their file by itself.")
 _keys.command("create")(keys.create_key)

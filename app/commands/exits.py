@@ -14,9 +14,13 @@ class Exit(IntEnum):
     FINDINGS = 5
 
 
+class NotThere(Exception):
+    """A thing that was named and is not there. The message says which, and the way out."""
+
+
 def exit_of(error: Exception) -> Exit | None:
     """Return the exit code of a refusal; `None` for an error that is none, but a fault of this program."""
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError | NotThere):
         return Exit.NOT_THERE
     if isinstance(error, ValueError | OSError):
         return Exit.FAILED

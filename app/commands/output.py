@@ -1,5 +1,6 @@
 """The output of commands: tables and colour for people, JSON for programs. No text of others rules the terminal."""
 
+import json
 import os
 import shutil
 import sys
@@ -101,6 +102,13 @@ def _width(text: str) -> int:
 def number(value: float | None) -> str:
     """Return a number as people read it, in four digits."""
     return NONE if value is None else f"{value:.4g}"
+
+
+def shown(value: Any) -> str:
+    """Return a setting's value as people type it: JSON, but a text without its quotes."""
+    if value is None:
+        return NONE
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def size(count: int | None) -> str:

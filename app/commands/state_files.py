@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands.options import SessionId, Url, client
+from app.commands.options import SessionId, Url, client, session_of
 
 StateFile = Annotated[Path, typer.Argument(metavar="FILE", help="The state.")]
 
@@ -37,7 +37,7 @@ def export(
     from app import state_formats
 
     with client(url) as service:
-        session = service.sessions.get(session_id)
+        session = session_of(service, session_id)
         done = "replaced" if file.exists() else "wrote"
         left_out = state_formats.export(session, file, form)
     typer.echo(f"{done} {file}: step {session.info.step:,}, {file.stat().st_size:,} bytes")
@@ -67,6 +67,6 @@ def import_state(
         raise typer.BadParameter(f"{len(words)} arguments; expected at most one session, and one file")
     with client(url) as service, state_formats.as_state(Path(file), form, step) as state:
         if ids:
-            service.sessions.get(ids[0]).load_state(state.path, digest="none" if state.made_elsewhere else None)
+            session_of(service, ids[0]).load_state(state.path, digest="none" if state.made_elsewhere else None)
         else:
             typer.echo(state_formats.create(service, state).id)

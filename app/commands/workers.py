@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from app.commands.options import AsJson, SessionId, Url, client
+from app.commands.options import AsJson, SessionId, Url, client, session_of
 from app.commands.output import NONE, Column, echo_json, echo_table, instant, plain
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ COLUMNS = (
 def workers(session_id: SessionId, url: Url = None, as_json: AsJson = False) -> None:
     """Show the workers of a session, and its open round."""
     with client(url) as service:
-        session = service.sessions.get(session_id)
+        session = session_of(service, session_id)
         found, opened = session.workers(), _open_round(session)
     if as_json:
         echo_json({"round": opened and asdict(opened), "workers": [asdict(worker) for worker in found]})
