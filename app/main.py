@@ -33,6 +33,7 @@ from app.records import Records
 from app.room import Room
 from app.routes import (
     docs,
+    events,
     health,
     openapi,
     optimizers,
@@ -54,6 +55,7 @@ from app.settings import Settings
 from app.stepping import Stepping
 from app.store import open_store
 from app.store.base import Store
+from app.streams import Streams
 from app.turns import Turns
 from app.web.admission import Admission
 from app.web.at_once import AT_ONCE
@@ -70,7 +72,7 @@ from app.wire.codec import Limits
 from app.workers.round_counts import RoundCounts
 from optim_engine.buffers import BUFFERS
 
-NOUNS = sessions, steps, workers, rounds, params, state, tensors, optimizers, regions, health, docs, page
+NOUNS = sessions, steps, workers, rounds, params, state, tensors, events, optimizers, regions, health, docs, page
 """Each has a router, whose routes all applications of a process share."""
 
 
@@ -90,8 +92,8 @@ def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
                 log.warning(warning)
             lasting = _sweep(service), let_go_when_idle(service.compute), service.keeper.run()
             tasks = [asyncio.create_task(task) for task in lasting]
-            yield {AT_ONCE: StepsAtOnce(service), STOPPING: service.waiting.end}
-            service.waiting.end()
+            yield {AT_ONCE: StepsAtOnce(service), STOPPING: service.end_waits}
+            service.end_waits()
             for task in tasks:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
@@ -140,12 +142,9 @@ class _Application(FastAPI):
 def _service(settings: Settings, store: Store) -> Service:
     compute = Compute(settings.compute_threads)
     BUFFERS.limit = settings.spare_bytes
-    records = Records(
-        store,
-        compute,
-        StateCache(settings.state_cache_bytes),
-        Quota(store, settings.max_sessions, settings.max_state_bytes),
-    )
+    streams = Streams(store, settings.max_streams)
+    quota = Quota(store, settings.max_sessions, settings.max_state_bytes)
+    records = Records(store, compute, StateCache(settings.state_cache_bytes), quota, streams.wake)
     turns = Turns()
     room = Room(settings.max_tensors, settings.max_body_bytes, settings.max_waiting_bytes)
     keys = Keys(settings.api_keys_file, settings.api_key_sha256)
@@ -162,6 +161,7 @@ def _service(settings: Settings, store: Store) -> Service:
         **_of_workers(records, turns, compute, stepping, RoundCounts(metrics.rounds)),
         listing=Listing(store, compute),
         compute=compute,
+        streams=streams,
         keys=keys,
         rate_limit=RateLimit(rate) if rate else None,
         admission=_admission(settings.max_waiting_steps, keys.needed),

@@ -25,6 +25,13 @@ from optim_engine.buffers import is_sole
 
 T = TypeVar("T")
 
+Wake = Callable[[str, int | None], None]
+"""A function that is told of each save of a session with its version, and of its deletion with `None`."""
+
+
+def _nobody(_session_id: str, _version: int | None) -> None:
+    """Wake nobody."""
+
 
 class Written(NamedTuple):
     """The result of a write: the session as it is now; `replayed` says that the write was done before."""
@@ -42,13 +49,12 @@ class Written(NamedTuple):
 class Records:
     """The sessions of a store. `tenant` is whose are seen: another's are not found."""
 
-    def __init__(self, store: Store, compute: Compute, cache: StateCache, quota: Quota) -> None:
+    def __init__(self, store: Store, compute: Compute, cache: StateCache, quota: Quota, wake: Wake = _nobody) -> None:
         self.store = store
         self.quota = quota
+        self._wake = wake
         self._compute = compute
         self._cache = cache
-
-    # Loading
 
     async def get(self, tenant: str, session_id: str) -> tuple[Head, Session]:
         """Return the session. Raises `SessionNotFound`."""
@@ -141,8 +147,6 @@ class Records:
                 raise
         return await attempt(known)
 
-    # Saving
-
     @contextmanager
     def in_place(self, old: Loaded) -> Iterator[bool]:
         """Yield whether a step may write over the state, which then is the caller's alone (`cache` says why)."""
@@ -178,12 +182,15 @@ class Records:
             raise
         if state is not None:
             self._cache.put(Loaded(save.head, change.session, state, blocks))
+        self._wake(save.head.session_id, save.head.version)
         return Written(save.head, change.session)
 
     async def delete(self, session_id: str, expected: Stamp | None) -> bool:
         """Remove the session; say whether there was one."""
         self._cache.drop(session_id)
-        return await self.store.delete(session_id, expected)
+        existed = await self.store.delete(session_id, expected)
+        self._wake(session_id, None)
+        return existed
 
     async def sweep(self) -> int:
         """Remove what has expired, here and in the store; say how many things went from there."""

@@ -24,6 +24,7 @@ from app.sessions import Sessions
 from app.settings import Settings
 from app.stepping import Stepping
 from app.store.base import Store
+from app.streams import Streams
 from app.web.admission import Admission
 from app.web.body_memory import BodyMemory
 from app.web.rate_limit import RateLimit
@@ -50,6 +51,7 @@ class Service:
     keeper: Keeper
     listing: Listing
     compute: Compute
+    streams: Streams
     keys: Keys
     rate_limit: RateLimit | None
     admission: Admission
@@ -57,6 +59,11 @@ class Service:
     regions: RegionMemory
     metrics: Metrics
     limits: Limits
+
+    def end_waits(self) -> None:
+        """Answer what waits for others, and end the streams: the service stops."""
+        self.waiting.end()
+        self.streams.end()
 
 
 async def service_of(request: Request) -> Service:

@@ -135,8 +135,8 @@ class FromEnvironment(BaseModel):
         return _stripped(value, LINE_ENDS if info.field_name == "ssl_keyfile_password" else LINE_ENDS + "\t ")
 
 
-class Settings(FromEnvironment):
-    """The settings."""
+class Place(FromEnvironment):
+    """The settings of a service's place: its store, its addresses and its processes."""
 
     store: StoreUrl = Field(
         default_factory=default_store,
@@ -150,6 +150,11 @@ class Settings(FromEnvironment):
         description="A Unix socket to listen on as well, such as `/run/optim/optim.sock`. Its mode is 0660.",
     )
     workers: int = Field(default=1, ge=1, le=256, description="Server processes; `memory:` allows only one.")
+
+
+class Settings(Place):
+    """The settings."""
+
     api_keys_file: FilePath | None = Field(
         default=None,
         description="A JSON file of hashed API keys with their tenants and roles, as `optim keys` writes it; reread "
@@ -238,6 +243,11 @@ class Settings(FromEnvironment):
         ge=1 << 16,
         description="Memory for the bodies of concurrent requests, in bytes; beyond it, the slowest body is "
         "answered 503 `overloaded`. A single body that is longer is answered 413.",
+    )
+    max_streams: int = Field(
+        default=256,
+        ge=1,
+        description="The most open streams of events in one server process; one more is answered 503 `overloaded`.",
     )
     max_region_bytes: int = Field(
         default=4 << 30,

@@ -9,6 +9,7 @@ from app.routes.examples import EXAMPLES
 from app.routes.schema_words import Document, ref
 from app.routes.schemas import components
 from app.wire.codecs import JSON, SAFETENSORS
+from app.wire.event_text import MEDIA_TYPE
 
 IF_NONE_MATCH: Document = {
     "name": "If-None-Match",
@@ -48,6 +49,15 @@ PREFER_WAIT: Document = PREFER | {
     "description": "`wait=25`: wait up to 25 seconds, at most 60, for the round to be a step. `return=minimal`: the "
     "step's answer has no parameters. Other preferences are ignored.",
     "example": "wait=25",
+}
+LAST_EVENT_ID: Document = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "required": False,
+    "description": "The `id` of the last event that was received: those after it come first. Without it, only what "
+    "happens from now on comes.",
+    "schema": {"type": "string", "pattern": "^[0-9]{1,19}$"},
+    "example": "41",
 }
 ONCE: Document = {"parameters": [IDEMPOTENCY_KEY, IF_MATCH]}
 """The `openapi_extra` of every write."""
@@ -143,6 +153,12 @@ def file_answer(*codes: str) -> dict[int | str, Document]:
 
 def text_answer(words: str, *codes: str) -> dict[int | str, Document]:
     return _answers(200, {"text/plain": {"schema": {"type": "string", "description": words}}}, codes, None, False)
+
+
+def event_answer(*codes: str) -> dict[int | str, Document]:
+    """Return the schema of server-sent events, and of an error for each status of the codes."""
+    words = "Events as the HTML standard defines them: `event`, `id`, and `data` with JSON on one line."
+    return _answers(200, {MEDIA_TYPE: {"schema": {"type": "string", "description": words}}}, codes, None, True)
 
 
 def completed(schema: Document) -> Document:

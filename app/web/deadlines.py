@@ -96,8 +96,14 @@ class Deadlines:
             self._incoming.since = now
         return self._incoming if self._incoming.has_passed(now) else None
 
-    def late_outgoing(self, untaken: int) -> Deadline | None:
-        """Return the deadline of the answer if it has passed with `untaken` bytes in the write buffer."""
+    def late_outgoing(self, untaken: int, endless: int | None = None) -> Deadline | None:
+        """Return the deadline of the answer if it has passed with `untaken` bytes in the write buffer.
+
+        `endless` are the bytes written so far of an answer without an end. It is late if the client has taken nothing
+        for the seconds of an answer.
+        """
+        if endless is not None:
+            return self._late_endless(untaken, endless)
         if not untaken:
             self._outgoing = None
         elif self._outgoing is None:
@@ -105,4 +111,14 @@ class Deadlines:
         else:
             self._outgoing.nbytes = self._untaken - untaken
             return self._outgoing if self._outgoing.has_passed(self._clock()) else None
+        return None
+
+    def _late_endless(self, untaken: int, written: int) -> Deadline | None:
+        taken, now = written - untaken, self._clock()
+        if not untaken:
+            self._outgoing = None
+        elif self._outgoing is None or taken > self._outgoing.nbytes:
+            self._outgoing = Deadline("answer", now, self._timeouts.answer_seconds, taken)
+        elif now >= self._outgoing.since + self._outgoing.seconds:
+            return self._outgoing
         return None

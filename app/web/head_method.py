@@ -2,6 +2,9 @@
 
 from starlette.types import Message, Scope, Send
 
+IS_HEAD = "optim.head"
+"""The key in the scope of a request of the method HEAD, for an answer without an end: its body must not begin."""
+
 
 def as_get(scope: Scope, send: Send) -> tuple[Scope, Send]:
     """Return a request of the method HEAD as one of GET, with a `send` that drops the body; others as they are."""
@@ -13,4 +16,4 @@ def as_get(scope: Scope, send: Send) -> tuple[Scope, Send]:
             message = {**message, "body": b""}
         await send(message)
 
-    return {**scope, "method": "GET"}, send_head
+    return {**scope, "method": "GET", IS_HEAD: True}, send_head

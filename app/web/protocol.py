@@ -168,7 +168,7 @@ class Http(Starting):
         late = self._deadlines.late_incoming(self.flow.read_paused)
         if late is not None and not self.transport.is_closing():
             close_late(self.transport, self.client, late)
-        late = self._deadlines.late_outgoing(self.transport.get_write_buffer_size())
+        late = self._deadlines.late_outgoing(self.transport.get_write_buffer_size(), self.endless_bytes)
         if late is not None:
             reset_late(self.transport, self.client, late)
         self._next_check = self.loop.call_later(self._check_seconds, self._check_deadlines)

@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from app.web.at_once import AT_ONCE, AtOnce, start
 from app.web.body import BULK_BYTES
+from app.web.endless import ENDLESS, Endless
 from app.web.one_write import with_whole_answers
 from app.web.pacing import Pacing
 
@@ -89,7 +90,16 @@ class Starting(HttpToolsProtocol):
         super().connection_lost(exc)
         self._begin_held()
 
+    @property
+    def endless_bytes(self) -> int | None:
+        """Return the bytes that were written of the answer under way, if it has no end."""
+        scope: Scope = {} if self.cycle is None else self.cycle.scope  # type: ignore[assignment]
+        endless: Endless | None = scope.get(ENDLESS)
+        return None if endless is None else endless.written
+
     def shutdown(self) -> None:
         self._stopping()
         self._begin_held()
         super().shutdown()
+        if self.endless_bytes is not None and self.transport.get_write_buffer_size():
+            self.transport.abort()  # its client does not take what it has, and may connect again elsewhere

@@ -26,9 +26,11 @@ def test_answers_match_the_schema(trial: Trial) -> None:
     app = create_app(Settings(store="memory:"))
     schema = schemathesis.openapi.from_dict(app.openapi())
     with listening(app) as (host, port), requests.Session() as client:
-        for found in schema.get_all_operations():
-            for mode in modes(found.ok()):
-                ask(found.ok(), mode, client, f"http://{host}:{port}", trial)
+        for operation in (found.ok() for found in schema.get_all_operations()):
+            if operation.path.endswith("/events"):
+                continue  # its answer has no end: tests/service/test_events.py
+            for mode in modes(operation):
+                ask(operation, mode, client, f"http://{host}:{port}", trial)
     assert trial.tried["answers 2xx"]
     assert trial.tried["answers 4xx"]
 

@@ -46,6 +46,7 @@ CONTRACT = {
     "putState": ("PUT", "/v1/sessions/{session_id}/state"),
     "getTensors": ("GET", "/v1/sessions/{session_id}/tensors"),
     "editTensors": ("PATCH", "/v1/sessions/{session_id}/tensors"),
+    "getEvents": ("GET", "/v1/sessions/{session_id}/events"),
     "getHistory": ("GET", "/v1/sessions/{session_id}/history"),
     "listOptimizers": ("GET", "/v1/optimizers"),
     "getLiveness": ("GET", "/livez"),
