@@ -1,83 +1,100 @@
-"""A history thinned for a plot: in each part of the run, the rows that a curve must not lose."""
+"""A history thinned for a plot: in each part of the run, the rows that a curve must not lose.
 
-import math
+A part has 2ᵏ steps and begins at a multiple of that; k is the least with which there is room for all parts. So parts
+are joined two by two while rows come, and rows thinned page by page are those thinned at once.
+"""
+
 from collections.abc import Sequence
-from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 CURVES = ("loss", "grad_norm")
 """The numbers whose extremes are kept."""
-EXTREMES = 2 * len(CURVES)
+EXTREMES, ENDS = 2 * len(CURVES), 3
+"""The most rows of a part, and of the ends of the run: the first, the last, and the last that is not undone."""
+WIDEST = 2**54
+"""The steps of a part that has all steps."""
+PLAIN, UNDONE, SKIPPED = range(3)
+ROW = np.dtype([("place", "i8"), ("kind", "u1"), ("step", "i8"), *((name, "f8") for name in CURVES), ("body", "O")])
+
+Rows = npt.NDArray[np.void]
+Indices = npt.NDArray[np.intp]
 
 
 class Thinned:
     """At most 1.5 rows for each of `points`, besides those of skipped steps, of rows that come in their order.
 
-    Kept are the first, the last and, in each of equal parts of the steps up to `last_step`, those with the least and
-    the greatest loss and gradient norm, or its first if it has neither. A history that is not longer is kept whole.
-    Memory does not grow with the rows.
+    Kept are the ends of the run, as far as there is room and the last one first. Beside them each part has its rows
+    with the least and the greatest loss and gradient norm, or its first if it has neither; the undone steps of a part
+    count as a part of their own. A history that is not longer is kept whole. Memory grows with skipped steps alone.
     """
 
-    def __init__(self, points: int, last_step: int) -> None:
+    def __init__(self, points: int) -> None:
         self._most = points * 3 // 2
-        self._parts = max(1, (self._most - 2) // EXTREMES)
-        self._last_step = last_step
-        self._first_step: int | None = None
+        self._most_parts = max(0, self._most - ENDS) // EXTREMES
+        self._width = 1
+        self._places = 0
         self._count = 0
-        self._all: list[bytes] | None = []
-        self._skipped: dict[int, bytes] = {}
-        self._ends: dict[int, bytes] = {}
-        self._found: dict[tuple[int, int], tuple[float, int, bytes]] = {}
-        """By part and extreme: the number (its negative, for a greatest one), the place and the row."""
-        self._plain: dict[int, tuple[int, bytes]] = {}
-        """The first row of each part."""
+        self._rows = np.empty(0, ROW)
+        self._skipped = list[Rows]()
 
-    def add(self, rows: Sequence[bytes]) -> None:
+    def add(self, bodies: Sequence[bytes]) -> None:
         """Take the next rows, as JSON."""
-        for body, row in zip(rows, orjson.loads(b"[%b]" % b",".join(rows)), strict=True):
-            self._add(body, row)
-
-    def _add(self, body: bytes, row: dict[str, Any]) -> None:
-        place = self._count
-        self._count += 1
-        if row["skipped"]:
-            self._skipped[place] = body
-            return
-        if self._first_step is None:
-            self._first_step = row["step"]
-            self._ends[place] = body
-        self._last = place, body
-        if self._all is not None:
-            self._all.append(body)
-            if len(self._all) > self._most:
-                self._all = None
-        part = self._part(row["step"], self._first_step)
-        self._plain.setdefault(part, (place, body))
-        for i, name in enumerate(CURVES):
-            value = row[name]
-            if not isinstance(value, int | float) or not math.isfinite(value):
-                continue
-            for key, number in (((part, 2 * i), value), ((part, 2 * i + 1), -value)):
-                if key not in self._found or number < self._found[key][0]:
-                    self._found[key] = number, place, body
-
-    def _part(self, step: int, first: int) -> int:
-        steps = max(1, self._last_step - first + 1)
-        return min(self._parts - 1, max(0, (step - first) * self._parts // steps))
+        new = self._read(bodies)
+        is_skipped = new["kind"] == SKIPPED
+        self._skipped.append(new[is_skipped])
+        self._rows = np.concatenate([self._rows, new[~is_skipped]])
+        self._count += int(np.count_nonzero(~is_skipped))
+        if self._count > self._most:
+            self._rows = self._rows[np.union1d(self._ends(), self._extremes())]
 
     def rows(self) -> list[bytes]:
         """Return the rows that are kept, in their order."""
-        if self._first_step is None:
-            return list(self._skipped.values())
-        kept = dict(self._skipped)
-        if self._all is not None:
-            places = (place for place in range(self._count) if place not in self._skipped)
-            kept |= zip(places, self._all, strict=True)
-        else:
-            kept |= self._ends
-            kept |= {place: body for _, place, body in self._found.values()}
-            with_extremes = {part for part, _ in self._found}
-            kept |= {place: body for part, (place, body) in self._plain.items() if part not in with_extremes}
-            kept[self._last[0]] = self._last[1]
-        return [kept[place] for place in sorted(kept)]
+        kept = np.concatenate([self._rows, *self._skipped])
+        bodies: list[bytes] = kept["body"][np.argsort(kept["place"])].tolist()
+        return bodies
+
+    def _read(self, bodies: Sequence[bytes]) -> Rows:
+        rows = orjson.loads(b"[%b]" % b",".join(bodies))
+        read = np.empty(len(rows), ROW)
+        read["place"] = np.arange(self._places, self._places + len(rows))
+        read["kind"] = [SKIPPED if row["skipped"] else UNDONE if "undone" in row else PLAIN for row in rows]
+        for name in ("step", *CURVES):
+            read[name] = [row[name] for row in rows]
+        read["body"] = bodies
+        self._places += len(rows)
+        return read
+
+    def _ends(self) -> Indices:
+        plain = np.flatnonzero(self._rows["kind"] == PLAIN)
+        return np.unique([0, *plain[-1:], len(self._rows) - 1])[-self._most :]
+
+    def _extremes(self) -> Indices:
+        """Return the indices of the rows of each part. Where there is no room for both, undone steps have none."""
+        if not self._most_parts:
+            return np.empty(0, np.intp)
+        order = np.argsort(self._rows["kind"], kind="stable")
+        rows = self._rows[order]
+        while len(starts := _starts(rows, self._width)) > self._most_parts and self._width < WIDEST:
+            self._width *= 2
+        if len(starts) > self._most_parts:
+            rows, starts = rows[: starts[self._most_parts]], starts[: self._most_parts]
+        columns = [np.where(np.isfinite(rows[name]), rows[name], np.nan) for name in CURVES]
+        chosen: Indices = order[np.concatenate([_least(values, starts) for x in columns for values in (x, -x)])]
+        return chosen
+
+
+def _starts(rows: Rows, width: int) -> Indices:
+    """Return the index of the first row of each part, for rows that are sorted by kind."""
+    parts, kinds = rows["step"] // width, rows["kind"]
+    return np.flatnonzero(np.append(True, (parts[1:] != parts[:-1]) | (kinds[1:] != kinds[:-1])))
+
+
+def _least(values: npt.NDArray[np.float64], starts: Indices) -> Indices:
+    """Return the index of the least value of each part, the first one; that of its start, if it has no numbers."""
+    values = np.where(np.isnan(values), np.inf, values)
+    least = np.repeat(np.minimum.reduceat(values, starts), np.diff(starts, append=len(values)))
+    hits = np.flatnonzero(values == least)
+    return hits[np.searchsorted(hits, starts)]

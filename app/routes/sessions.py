@@ -26,8 +26,6 @@ T = TypeVar("T")
 ID = "^[0-9a-f]{32}$"
 ROWS, MOST_ROWS = 1000, 10_000
 """Rows of the history in one answer: by default, and at most."""
-FEWEST_POINTS = 4
-"""With them there is room for the first and the last row and all extremes."""
 ROW_BYTES = 256
 """The approximate length of a row."""
 
@@ -200,7 +198,7 @@ async def get_history(
     limit: Annotated[int | None, Query(ge=1, le=MOST_ROWS, description="Rows in one answer; 1,000 by default.")] = None,
     last: Annotated[int | None, Query(ge=1, le=MOST_ROWS, description="The number of newest rows.")] = None,
     points: Annotated[
-        int | None, Query(ge=FEWEST_POINTS, le=MOST_ROWS, description="The points of a plot to thin the rows for.")
+        int | None, Query(ge=1, le=MOST_ROWS, description="The points of a plot to thin the rows for.")
     ] = None,
 ) -> Response:
     """Return one row per step. A skipped step's row has the number of the step before it; rows of one number come
@@ -210,18 +208,11 @@ async def get_history(
     if points is not None:
         if (after, limit, last) != (None, None, None):
             raise MalformedQuery("`points` thins the whole history: send it without `after`, `limit` and `last`")
-        rows, marks = await plotted(service.records, service.compute, caller.tenant, session_id, points)
-        return _plot(rows, marks)
+        plot = await plotted(service.records, service.compute, caller.tenant, session_id, points)
+        return Response(plot, media_type="application/json")
     rows = await service.records.history(caller.tenant, session_id, -1 if after is None else after, limit or ROWS, last)
     text = await service.compute.run(lambda: b'{"history":[%b]}' % b",".join(rows), ROW_BYTES * len(rows))
     return Response(text, media_type="application/json")
-
-
-def _plot(rows: list[bytes], marks: list[bytes]) -> Response:
-    """Return rows and marks as an answer: few enough to be joined here."""
-    return Response(
-        b'{"history":[%b],"marks":[%b]}' % (b",".join(rows), b",".join(marks)), media_type="application/json"
-    )
 
 
 def _filter(labels: list[str], optimizer: str | None) -> Filter:

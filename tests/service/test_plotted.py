@@ -22,7 +22,17 @@ def test_points_thin_the_history_and_bring_the_marks(client: Client) -> None:
     assert document["marks"][0]["changed"]["hyperparameters.lr"][1] == 0.5
 
 
-@pytest.mark.parametrize("query", [{"points": 3}, {"points": 8, "last": 2}, {"points": 8, "after": 1}])
+def test_one_point_is_the_last_row(client: Client) -> None:
+    session = create(client)
+    for number in range(1, 4):
+        stepped(client, session, **W, loss=number)
+    rows = client.get(f"{session}/history", params={"points": 1}).json()["history"]
+    assert [row["loss"] for row in rows] == [3]
+
+
+@pytest.mark.parametrize(
+    "query", [{"points": 0}, {"points": 10_001}, {"points": 8, "last": 2}, {"points": 8, "after": 1}]
+)
 def test_points_go_with_nothing_else(client: Client, query: dict[str, int]) -> None:
     answer = client.get(f"{create(client)}/history", params=query)
     problem(answer, 400, "malformed_query")
