@@ -33,7 +33,7 @@ def test_whatever_changes_something_carries_a_key_of_its_own() -> None:
     keys = [call.request.headers["idempotency-key"] for call in writes]
     assert all(re.fullmatch('"[0-9a-f]{32}"', key) for key in keys)
     assert len(set(keys)) == len(writes)
-    reads = [_calls.get("s"), _calls.params("s"), _calls.list_sessions(None, None), _calls.history("s", None, None)]
+    reads = [_calls.get("s"), _calls.params("s"), _calls.list_sessions(None, None), _calls.history("s")]
     reads.append(_calls.preview("s", 1, None, W))
     assert not any("idempotency-key" in call.request.headers for call in [*reads, _calls.ready(), _calls.optimizers()])
 

@@ -30,6 +30,8 @@ def test_a_session_lives_from_its_creation_to_its_deletion(client: Any) -> None:
     assert again.info.tensors["scale"].shape == ()
     assert session.history().step.tolist() == [1, 2, 3]
     assert session.history(last=2).step.tolist() == [2, 3]
+    assert session.history(points=2).step.tolist() == [1, 2, 3]
+    assert session.history(points=1).step.tolist() == [3]
     assert [(row.step, row.loss, row.grad_norm) for row in session.history(after=2, limit=1)] == [
         (3, 1 / 3, session.metrics.grad_norm)
     ]

@@ -19,7 +19,7 @@ def test_a_session_is_read_whole() -> None:
 
 
 def test_history_rows_are_read_with_their_times() -> None:
-    [row] = _calls.history("s", None, None).read(Response(200, {}, json.dumps({"history": [ROW]}).encode()))
+    [row] = _calls.history("s").read(Response(200, {}, json.dumps({"history": [ROW]}).encode()))
     assert (row.step, row.loss, row.time) == (1, None, datetime(2026, 11, 20, 12, 0, 1, 500000, tzinfo=UTC))
 
 

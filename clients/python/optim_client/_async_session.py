@@ -200,13 +200,21 @@ class AsyncSessionSteps(AsyncSessionParams):
         """
         return await self._client._run(self._preview(params, grads, **options))
 
-    async def history(self, *, after: int | None = None, limit: int | None = None, last: int | None = None) -> History:
+    async def history(
+        self,
+        *,
+        after: int | None = None,
+        limit: int | None = None,
+        last: int | None = None,
+        points: int | None = None,
+    ) -> History:
         """Return the rows of past steps, oldest first. Without arguments, all that the service keeps.
 
         Args:
             after: Only steps above this number.
             limit: At least this many of the oldest; a step's rows stay together.
             last: This many of the newest; not together with the others.
+            points: All of the run, thinned by the service for a plot of so many points; not together with the others.
 
         Returns:
             A row for each step, with its number, loss, metrics, duration and time. The list also has an array for each
@@ -219,11 +227,12 @@ class AsyncSessionSteps(AsyncSessionParams):
             history = await session.history(last=100)
             curve = history.step, history.loss
         """
-        if limit is not None or last is not None:
-            return await self._client._run(_calls.history(self.id, after, limit, last))
+        if (limit, last, points) != (None, None, None):
+            call = _calls.history(self.id, after=after, limit=limit, last=last, points=points)
+            return await self._client._run(call)
         rows = History()
         while True:
-            page = await self._client._run(_calls.history(self.id, after, _calls.HISTORY_PAGE, None))
+            page = await self._client._run(_calls.history(self.id, after=after, limit=_calls.HISTORY_PAGE))
             rows += page
             if len(page) < _calls.HISTORY_PAGE:
                 return rows

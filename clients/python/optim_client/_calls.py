@@ -208,10 +208,9 @@ def edit_tensors(
     return Call(Request("PATCH", path_of(session_id, "tensors"), headers=writes(JSON), body=body), _session)
 
 
-def history(session_id: str, after: int | None, limit: int | None, last: int | None = None) -> Call[History]:
+def history(session_id: str, **query: int | None) -> Call[History]:
     """Return the call that reads rows of the history."""
-    query = _given(after=after, limit=limit, last=last)
-    return Call(Request("GET", path_of(session_id, "history"), query=query), _history)
+    return Call(Request("GET", path_of(session_id, "history"), query=_given(**query)), _history)
 
 
 def path_of(session_id: str, *below: str) -> str:

@@ -35,11 +35,15 @@ export interface ListedPage {
   unreadable: string[]
 }
 
-/** The options of a history: steps above `after`, at least `limit` of the oldest, or the `last` of the newest. */
+/**
+ * The options of a history: steps above `after`, at least `limit` of the oldest, or the `last` of the newest; or all of
+ * the run, thinned for a plot of so many `points`.
+ */
 export interface HistoryOptions {
   after?: number
   limit?: number
   last?: number
+  points?: number
 }
 
 /** The changes of tensors. */

@@ -135,14 +135,15 @@ export class Session {
    * Return rows of past steps, oldest first. Without arguments, all that the service keeps.
    *
    * @param options - `after`: only steps above this number. `limit`: at least this many of the oldest. `last`: this many
-   *   of the newest, not together with the others.
+   *   of the newest, not together with the others. `points`: all of the run, thinned by the service for a plot of so many
+   *   points, not together with the others.
    * @throws APIStatusError `malformed_query`.
    * @example
    * const losses = (await session.history({ last: 100 })).map((row) => row.loss)
    */
   async history({ signal, ...wanted }: HistoryOptions & CallOptions = {}): Promise<HistoryRow[]> {
     const options = signal ? { signal } : {}
-    if (wanted.limit !== undefined || wanted.last !== undefined) {
+    if ((wanted.limit ?? wanted.last ?? wanted.points) !== undefined) {
       return this.#client.run(calls.history(this.id, wanted), options)
     }
     const rows: HistoryRow[] = []

@@ -337,6 +337,13 @@ test('the whole history comes by pages', async () => {
   assert.match(scripted.sent[2]!.url, /history\?after=1000&limit=1000$/)
 })
 
+test('a history thinned for a plot comes in one answer', async () => {
+  const row = { ...METRICS, step: 4, loss: 1, skipped: false, duration_ms: 1, time: 't' }
+  const [session, scripted] = await opened([json({ history: Array(1500).fill(row), marks: [] })])
+  assert.equal((await session.history({ points: 1000 })).length, 1500)
+  assert.match(scripted.sent[1]!.url, /history\?points=1000$/)
+})
+
 const W: TensorLike = Float32Array.of(1)
 const REFUSED: [string, object, RegExp][] = [
   ['no gradients', { params: { w: W } }, /grads must be an object of names/],
