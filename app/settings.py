@@ -268,7 +268,7 @@ class Settings(Place):
         description="Memory that finished requests leave for the next ones, in bytes; unused for some seconds, it "
         "goes back to the system.",
     )
-    history_limit: int = Field(default=100_000, ge=1, description="The most rows of history kept for one session.")
+    history_limit: int = Field(default=100_000, ge=1, description="Rows kept of a session's history; more are thinned.")
     store_timeout_seconds: float = Field(
         default=30.0, gt=0, description="The timeout of one call to Redis, in seconds."
     )
