@@ -72,7 +72,7 @@ from app.wire.codec import Limits
 from app.workers.round_counts import RoundCounts
 from optim_engine.buffers import BUFFERS
 
-NOUNS = sessions, steps, workers, rounds, params, state, tensors, events, optimizers, regions, health, docs, page
+NOUNS = sessions, events, steps, workers, rounds, params, state, tensors, optimizers, regions, health, docs, page
 """Each has a router, whose routes all applications of a process share."""
 
 

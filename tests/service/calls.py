@@ -14,7 +14,7 @@ import numpy as np
 from fastapi import FastAPI
 from httpx2 import Client
 from optim_client._tensors import Arrays, decode
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.main import create_app
 from app.settings import Settings
@@ -37,11 +37,40 @@ class InParts(httpx2.AsyncByteStream):
             yield part
 
 
+def left_early(app: ASGIApp) -> ASGIApp:
+    """The application, called by one who leaves a stream of events after its first part."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        left = asyncio.Event()
+        streams = False
+
+        async def send_first(message: Message) -> None:
+            nonlocal streams
+            if message["type"] == "http.response.start":
+                streams = (b"content-type", b"text/event-stream; charset=utf-8") in message["headers"]
+            elif streams and message.get("more_body"):
+                left.set()
+            await send(message)
+
+        async def receive_or_leave() -> Message:
+            received, leaving = asyncio.ensure_future(receive()), asyncio.ensure_future(left.wait())
+            await asyncio.wait([received, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if received.done():
+                leaving.cancel()
+                return received.result()
+            received.cancel()
+            return {"type": "http.disconnect"}
+
+        await app(scope, receive_or_leave, send_first)
+
+    return answer
+
+
 class InThisThread(httpx2.BaseTransport):
     """Hands requests to an application, on an event loop that runs for as long as a request does."""
 
     def __init__(self, app: ASGIApp, runner: asyncio.Runner) -> None:
-        self._asgi = httpx2.ASGITransport(app, raise_app_exceptions=False)
+        self._asgi = httpx2.ASGITransport(left_early(app), raise_app_exceptions=False)
         self._runner = runner
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
