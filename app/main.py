@@ -27,6 +27,7 @@ from app.contributions.waiting import Waiting
 from app.listing import Listing
 from app.logs import flush_logs, log
 from app.memory import let_go_when_idle
+from app.metrics.registry import Metrics
 from app.quota import Quota
 from app.readiness import Readiness
 from app.records import Records
@@ -67,7 +68,8 @@ from app.web.problems import Problem
 from app.web.rate_limit import RateLimit
 from app.web.regions import RegionMemory
 from app.web.starting import STOPPING
-from app.web.telemetry import Metrics, Telemetry
+from app.web.telemetry import Telemetry
+from app.web.traffic import TRAFFIC
 from app.wire.codec import Limits
 from app.workers.round_counts import RoundCounts
 from optim_engine.buffers import BUFFERS
@@ -90,9 +92,10 @@ def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
         async with service.store:
             for warning in await service.store.warnings() if warns else ():
                 log.warning(warning)
-            lasting = _sweep(service), let_go_when_idle(service.compute), service.keeper.run()
+            lasting = _sweep(service), let_go_when_idle(service.compute), service.keeper.run(), service.metrics.share()
             tasks = [asyncio.create_task(task) for task in lasting]
-            yield {AT_ONCE: StepsAtOnce(service), STOPPING: service.end_waits}
+            traffic = service.metrics.requests.traffic
+            yield {AT_ONCE: StepsAtOnce(service), STOPPING: service.end_waits, TRAFFIC: traffic}
             service.end_waits()
             for task in tasks:
                 task.cancel()
@@ -100,6 +103,7 @@ def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
                     await task
             await service.keeper.stop()
             service.compute.close()
+            service.metrics.share_last()
         flush_logs()
 
     app = _Application(
@@ -166,7 +170,7 @@ def _service(settings: Settings, store: Store) -> Service:
         rate_limit=RateLimit(rate) if rate else None,
         admission=_admission(settings.max_waiting_steps, keys.needed),
         bodies=BodyMemory(settings.max_waiting_bytes),
-        regions=RegionMemory(settings.max_region_bytes, metrics.region_bytes.set),
+        regions=RegionMemory(settings.max_region_bytes, metrics.regions.have),
         metrics=metrics,
         limits=Limits(
             settings.max_tensors,
@@ -235,7 +239,12 @@ def _add_layers(app: _Application, service: Service) -> None:
         origins=origins,
         has_keys=service.keys.needed,
     )
-    telemetry = partial(Telemetry, metrics=service.metrics, answer_error=lambda error: with_cors(Problem(error)))
+    telemetry = partial(
+        Telemetry,
+        count=service.metrics.count,
+        traffic=service.metrics.requests.traffic,
+        answer_error=lambda error: with_cors(Problem(error)),
+    )
     app.road = road
     for layer in (gate, with_cors, telemetry):
         app.add_middleware(layer)

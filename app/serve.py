@@ -17,6 +17,7 @@ from uvicorn.supervisors import Multiprocess
 from app.file_modes import loose
 from app.listener import BACKLOG, allow_many_connections, copies, listening, url
 from app.logs import configure_logs, log
+from app.metrics.sharing import FOLDER
 from app.settings import LINKED_ADDRESS, NO_TCP, Settings
 from app.store import open_store
 from app.web.connection import Connection
@@ -148,7 +149,7 @@ def _serve_here(server: uvicorn.Server, listeners: list[socket.socket]) -> None:
 def _serve_in_workers(settings: Settings, listeners: list[socket.socket]) -> None:
     """Run several server processes. Each counts for itself, in files of a folder that `/metrics` adds up."""
     with tempfile.TemporaryDirectory(prefix="optim-metrics-") as shared:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+        os.environ[FOLDER] = shared
         Multiprocess(_config(settings), copies(listeners)).run()
 
 

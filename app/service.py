@@ -17,6 +17,7 @@ from app.contributions.members import Members
 from app.contributions.round_calls import RoundCalls
 from app.contributions.waiting import Waiting
 from app.listing import Listing
+from app.metrics.registry import Metrics
 from app.readiness import Readiness
 from app.records import Records
 from app.roles import Role
@@ -29,7 +30,7 @@ from app.web.admission import Admission
 from app.web.body_memory import BodyMemory
 from app.web.rate_limit import RateLimit
 from app.web.regions import RegionMemory
-from app.web.telemetry import HEADERS, TENANT, Metrics
+from app.web.telemetry import HEADERS, TENANT
 from app.wire.codec import Limits
 
 

@@ -3,8 +3,8 @@
 from importlib.metadata import version
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST
 
+from app.metrics.exposition import MEDIA_TYPE
 from app.routes import openapi as schema
 from app.routes.query import StrictRoute
 from app.service import Admin, Has
@@ -46,4 +46,4 @@ async def readyz(service: Has) -> dict[str, str]:
 )
 async def metrics(service: Has, _: Admin) -> Response:
     """Return the counts since the process started, of all tenants. With API keys, it needs one of the role `admin`."""
-    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    return Response(service.metrics.text(), media_type=MEDIA_TYPE)

@@ -28,7 +28,7 @@ async def lease(
     try:
         number = regions.lease(service.regions, nbytes, free)
     except ServiceError:
-        service.metrics.regions.labels("refused").inc()
+        service.metrics.regions.count("refused")
         raise
-    service.metrics.regions.labels("leased").inc()
+    service.metrics.regions.count("leased")
     return Response(status_code=204, headers={"X-Optim-Region": str(number)})

@@ -151,7 +151,7 @@ async def contribute_async(
         written = answer.without_params() if minimal else answer
         write = partial(codec.write_answer, written, packed.upload.request.forms)
         buffers = await service.compute.run(write, nbytes_of(written.params))
-    service.metrics.count_step(answer.outcome)
+    service.metrics.steps.count(answer.outcome)
     request.scope[STEP] = answer.kept.step
     return BuffersResponse(buffers, codec.media_type, headers_of(answer) | applied(minimal=minimal))
 

@@ -47,7 +47,7 @@ REFUSED = (
 async def take_step(http: Request, session_id: str, service: Has, caller: Writer) -> Response:
     """Gradients in (and parameters, unless the session holds them), new parameters out; stored before the answer."""
     answer, response = await _answer(http, service, caller, session_id, read_once, service.stepping.step)
-    service.metrics.count_step(answer.outcome)
+    service.metrics.steps.count(answer.outcome)
     http.scope[STEP] = answer.kept.step
     return response
 

@@ -21,6 +21,7 @@ from app.web.refusals import close_late, reason, refuse, reset_late
 from app.web.regions import REGIONS_EXTENSION, Regions, offered
 from app.web.request_head import check_version, origin_form, without_upgrade
 from app.web.starting import Starting
+from app.web.traffic import TRAFFIC, Traffic
 
 LONGEST_HEAD = 1 << 16
 """Bytes, and what is received at once beyond them. Also of what follows a chunked body."""
@@ -45,6 +46,7 @@ class Http(Starting):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop, pacing=pacing)
         self._lane = lane
+        self._traffic: Traffic = app_state.get(TRAFFIC) or Traffic()
         self._check_seconds = timeouts.check_seconds
         self._deadlines = Deadlines(timeouts, self.loop.time)
 
@@ -137,6 +139,7 @@ class Http(Starting):
 
     def _count_body(self, nbytes: int) -> None:
         self._bytes_beside_bodies = 0
+        self._traffic.received += nbytes
         self._deadlines.received(nbytes)
 
     def pause_writing(self) -> None:

@@ -1,27 +1,25 @@
-"""Telemetry of requests: a request id on every answer, one log line and two metrics for each.
+"""Telemetry of requests: a request id on every answer, one log line for each, and its metrics.
 
 Plain ASGI: Starlette's base class for middleware hides disconnects and cancels what it wraps.
 """
 
 import asyncio
-import os
 import random
 import re
 import time
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
+from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Overloaded, ServiceError
 from app.logs import REQUEST, REQUEST_ID, log
+from app.web.endless import ENDLESS
 from app.web.head_method import as_get
+from app.web.one_write import WHOLE_BODY
 from app.web.phases import CURRENT, Phases
 from app.web.problems import ERROR
-from app.web.round_metrics import RoundMetrics
+from app.web.traffic import Traffic
 
 HEADERS = "optim.headers"
 """The key in a request's ASGI scope of header fields that are added to its answer, also to a refusal."""
@@ -34,71 +32,25 @@ STEP = "optim.step"
 FIT_FOR_A_LOG = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 ID = re.compile(r"[0-9a-f]{32}")
 LONGEST_WORDS = 400
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class Metrics:
-    """The service's metrics, in a registry of their own. Several workers share their counts in files (see `serve`)."""
+class Count(Protocol):
+    """A function that counts an answered request, with the `code` of its problem, and the `phases` of a step."""
 
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        labels = ("method", "route", "status")
-        self.requests = Counter("optim_requests", "Requests answered.", labels, registry=self._registry)
-        self.seconds = Histogram(
-            "optim_request_seconds", "Time to answer, in seconds.", ("route",), buckets=SECONDS, registry=self._registry
-        )
-        self.steps = Counter(
-            "optim_steps", "Steps answered: applied, skipped or replayed.", ("outcome",), registry=self._registry
-        )
-        self.regions = Counter(
-            "optim_regions", "Regions asked for: leased or refused.", ("outcome",), registry=self._registry
-        )
-        self.region_bytes = Gauge(
-            "optim_region_bytes",
-            "Bytes of the regions of open connections.",
-            registry=self._registry,
-            multiprocess_mode="livesum",
-        )
-        self.rounds = RoundMetrics(self._registry)
-        self._requests = cache(self.requests.labels)
-        self._seconds = cache(self.seconds.labels)
-        self._steps = cache(self.steps.labels)
-
-    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that was answered."""
-        self._requests(method, route, status).inc()
-        self._seconds(route).observe(seconds)
-
-    def count_step(self, outcome: str) -> None:
-        """Count a step that was answered."""
-        self._steps(outcome).inc()
-
-    def text(self) -> bytes:
-        """Return the counts in Prometheus's text format."""
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            _forget_the_dead(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
-            together = CollectorRegistry()
-            MultiProcessCollector(together)  # type: ignore[no-untyped-call]
-            return generate_latest(together)
-        return generate_latest(self._registry)
-
-
-def _forget_the_dead(folder: Path) -> None:
-    """Remove the gauges of server processes that have ended: their connections ended with them."""
-    for file in folder.glob("gauge_live*.db"):
-        number = int(file.stem.rpartition("_")[2])
-        try:
-            os.kill(number, 0)
-        except ProcessLookupError:
-            mark_process_dead(number)  # type: ignore[no-untyped-call]
+    def __call__(
+        self, method: str, route: str, status: int, seconds: float | None, code: str | None, phases: list[float] | None
+    ) -> None: ...
 
 
 class Telemetry:
     """The outermost layer: whatever happens inside, a client gets an answer with a request id."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, answer_error: Callable[[ServiceError], ASGIApp]) -> None:
+    def __init__(
+        self, app: ASGIApp, count: Count, traffic: Traffic, answer_error: Callable[[ServiceError], ASGIApp]
+    ) -> None:
         self._app = app
-        self._metrics = metrics
+        self._count = count
+        self._traffic = traffic
         self._answer_error = answer_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,8 +60,8 @@ class Telemetry:
         started = time.perf_counter()
         phases = Phases(started)
         request_id = _request_id(scope)
-        status = 0
-        method = scope["method"]
+        status, method = 0, scope["method"]
+        is_head = method == "HEAD"
         scope, send = as_get(scope, send)
 
         async def send_with_id(message: Message) -> None:
@@ -119,6 +71,8 @@ class Telemetry:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
                 if HEADERS in scope:
                     message["headers"] += [(name.encode(), value.encode()) for name, value in scope[HEADERS].items()]
+            if not is_head:
+                self._traffic.sent += len(message.get("body") or message.get(WHOLE_BODY, b""))
             await send(message)
 
         token, current = REQUEST_ID.set(request_id), CURRENT.set(phases)
@@ -142,7 +96,10 @@ class Telemetry:
 
     def _record(self, method: str, scope: Scope, status: int, seconds: float, phases: Phases) -> None:
         route = getattr(scope.get("route"), "path", "none")
-        self._metrics.count_request(method, route, status, seconds)
+        error: ServiceError | None = scope.pop(ERROR, None)  # else both would wait for a garbage collection
+        code = None if error is None else error.code
+        timed = None if ENDLESS in scope else seconds  # a stream lasts as long as its client listens
+        self._count(method, route, status, timed, code, phases.seconds if STEP in scope else None)
         _level(status, route)(
             REQUEST,
             method=method,
@@ -151,6 +108,7 @@ class Telemetry:
             ms=round(1000 * seconds, 2),
             **phases.milliseconds(),
             **_about(scope),
+            **(_refusal(error) if error is not None else {}),
         )
 
 
@@ -161,7 +119,7 @@ def _level(status: int, route: str) -> Callable[..., None]:
 
 
 def _about(scope: Scope) -> dict[str, str | int]:
-    """Return the log line's tenant, session and step, the code of a refusal, and the cause of a failure."""
+    """Return the log line's tenant, session and step."""
     about = dict[str, str | int]()
     if TENANT in scope:
         about["tenant"] = scope[TENANT]
@@ -170,14 +128,17 @@ def _about(scope: Scope) -> dict[str, str | int]:
         about["session"] = session
     if STEP in scope:
         about["step"] = scope[STEP]
-    error: ServiceError | None = scope.pop(ERROR, None)  # else both would wait for a garbage collection
-    if error is not None:
-        about["code"] = error.code
-        if error.status >= 500:
-            about["detail"] = error.detail[:LONGEST_WORDS]
-            if error.__cause__ is not None:
-                about["cause"] = f"{type(error.__cause__).__name__}: {error.__cause__}"[:LONGEST_WORDS]
     return about
+
+
+def _refusal(error: ServiceError) -> dict[str, str]:
+    """Return the code of a refusal, and the cause of a failure."""
+    told = {"code": error.code}
+    if error.status >= 500:
+        told["detail"] = error.detail[:LONGEST_WORDS]
+        if error.__cause__ is not None:
+            told["cause"] = f"{type(error.__cause__).__name__}: {error.__cause__}"[:LONGEST_WORDS]
+    return told
 
 
 def _request_id(scope: Scope) -> str:

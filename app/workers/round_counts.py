@@ -3,7 +3,7 @@
 Whose save won calls these functions, so that each event counts once.
 """
 
-from app.web.round_metrics import RoundMetrics
+from app.metrics.rounds import RoundMetrics
 from app.worker_settings import RoundSettings
 from app.workers import rounds
 from app.workers.ledger import Ledger

@@ -9,6 +9,7 @@ MIRRORS = {
     "app/commands": ("commands",),
     "app/contributions": ("service",),
     "app/demo": ("demo",),
+    "app/metrics": ("metrics",),
     "app/routes": ("service",),
     "app/store": ("store",),
     "app/web": ("web",),

@@ -10,7 +10,6 @@ from app.errors import ERRORS
 from app.keys_file import KeysFile
 from app.main import create_app
 from app.settings import Settings
-from app.web.telemetry import Metrics
 from optim_engine import SCHEDULES
 from tests import contract
 from tests.docs.blocks import DOCUMENTS, ROOT, blocks, name_of, read, rows, section
@@ -111,12 +110,6 @@ def test_every_schedule_has_a_row_with_its_formula() -> None:
     assert table.keys() == SCHEDULES.keys()
     for name, kind in SCHEDULES.items():
         assert table[name] == (kind.__doc__ or "").removeprefix("Always ").removesuffix(".")
-
-
-def test_every_metric_has_a_row() -> None:
-    there = set(re.findall(r"^# TYPE (optim_\w+)(?<!_created) ", Metrics().text().decode(), re.MULTILINE))
-    named = {row[0].strip("`") for row in rows(section(read("docs/settings.md"), "Metrics"))}
-    assert named == there
 
 
 def test_the_keys_file_of_the_docs_is_one() -> None:

@@ -12,6 +12,7 @@ from tests.region_client import RegionClient, metric
 from tests.service.calls import problem, serving
 from tests.service.test_auth import row
 from tests.unix_service import unix_service
+from tests.web.sockets import wait_until
 
 LIMIT = 1 << 20
 HALF = LIMIT // 2
@@ -113,4 +114,4 @@ def test_regions_of_workers_are_counted_together(tmp_path: Path) -> None:
     with unix_service(tmp_path, *flags) as url, ExitStack() as stack:
         clients = [stack.enter_context(RegionClient(url)) for _ in range(6)]
         assert {client.lease(1000).status for client in clients} == {204}
-        assert metric(url, "optim_region_bytes") == 6000
+        wait_until(lambda: metric(url, "optim_region_bytes") == 6000, lambda: metric(url, "optim_region_bytes"))

@@ -1,10 +1,11 @@
 """The counts of rounds: each join, fate, close and byte is counted once."""
 
 import pytest
-from prometheus_client import CollectorRegistry
 
+from app.metrics.exposition import Exposition
+from app.metrics.rounds import RoundMetrics
+from app.metrics.sharing import numbers_of
 from app.store.piece import Piece
-from app.web.round_metrics import RoundMetrics
 from app.workers.arrivals import take
 from app.workers.ledger import Ledger
 from app.workers.round_counts import RoundCounts
@@ -14,20 +15,20 @@ from tests.service.pushes import BAD, ROUNDS, joined, push_of
 
 
 @pytest.fixture
-def registry() -> CollectorRegistry:
-    return CollectorRegistry()
+def metrics() -> RoundMetrics:
+    return RoundMetrics()
 
 
 @pytest.fixture
-def counts(registry: CollectorRegistry) -> RoundCounts:
-    return RoundCounts(RoundMetrics(registry))
+def counts(metrics: RoundMetrics) -> RoundCounts:
+    return RoundCounts(metrics)
 
 
-def found(registry: CollectorRegistry) -> dict[str, float]:
+def found(metrics: RoundMetrics) -> dict[str, float]:
     """Return the counts that are not 0, by their name without its prefix and its label's value."""
     return {
         " ".join([sample.name.removeprefix("optim_"), *sample.labels.values()]): sample.value
-        for metric in registry.collect()
+        for metric in Exposition(metrics.families, numbers_of(metrics.families)).collect()
         for sample in metric.samples
         if sample.value and not sample.name.endswith(("_created", "_bucket"))
     }
@@ -41,14 +42,14 @@ def saved(counts: RoundCounts, ledger: Ledger, worker: str, at: float, nbytes: i
     return after
 
 
-def test_a_saved_ledger_counts_joins_drops_and_bytes(counts: RoundCounts, registry: CollectorRegistry) -> None:
+def test_a_saved_ledger_counts_joins_drops_and_bytes(counts: RoundCounts, metrics: RoundMetrics) -> None:
     ledger = joined("a")
     counts.saved(Ledger(), ledger)
     ledger = saved(counts, ledger, "a", 1.0, not_finite=BAD)
     ledger = saved(counts, ledger, "a", 2.0, 100, digest="finite")
     ledger = saved(counts, ledger, "a", 3.0, 100, digest="finite")
     saved(counts, ledger, "a", 3.0, digest="of an old process", epoch=0)
-    assert found(registry) == {
+    assert found(metrics) == {
         "workers_joined_total": 1,
         "contributions_total non_finite": 1,
         "contribution_bytes_total": 100,
@@ -66,13 +67,13 @@ def test_a_saved_ledger_counts_joins_drops_and_bytes(counts: RoundCounts, regist
     ],
 )
 def test_a_close_counts_its_cause_time_and_applied_contributions(
-    times: list[float], asked: bool, cause: str, counts: RoundCounts, registry: CollectorRegistry
+    times: list[float], asked: bool, cause: str, counts: RoundCounts, metrics: RoundMetrics
 ) -> None:
     ledger = joined("a", "b", "c")
     for worker, at in zip("abc", times, strict=False):
         ledger = saved(counts, ledger, worker, at, 100)
     counts.closed(ROUNDS, ledger, 61.0, asked=asked)
-    assert found(registry) == {
+    assert found(metrics) == {
         f"rounds_total {cause}": 1,
         "round_seconds_count": 1,
         "round_seconds_sum": 60.0,

@@ -1,0 +1,3 @@
+from tests.service.conftest import client, logs
+
+__all__ = ["client", "logs"]
