@@ -47,7 +47,7 @@ _store.command()(store.restore)
 
 
 def main() -> None:
-    """Run the command. A refusal is one line on standard error, or two where the second says what to do."""
+    """Run the command. A refusal is one line on standard error, and its notes below say what to do."""
     try:
         app(prog_name="optim")
     except Exception as error:
@@ -55,7 +55,7 @@ def main() -> None:
         if code is None:
             raise
         first, *more = str(error).splitlines() or [type(error).__name__]
-        for line in (f"optim: {first}", *more):
+        for line in (f"optim: {first}", *more, *getattr(error, "__notes__", ())):
             typer.echo(plain(line), err=True)
         raise SystemExit(code) from None
 

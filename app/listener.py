@@ -1,5 +1,6 @@
 """The listening sockets: their addresses, who may reach them, and how many connections they take."""
 
+import errno
 import ipaddress
 import os
 import socket
@@ -15,6 +16,12 @@ ACCEPTED_AT_ONCE = 64
 """New connections in one turn of the event loop."""
 NOT_FOR_OTHERS = 0o117
 """The umask of a Unix socket of mode 0660."""
+WAYS_OUT = {
+    errno.EADDRINUSE: "Stop the program that listens there, or give another port: --port 8001, or 0 for a free one.",
+    errno.EACCES: "Ports below 1024 are the administrator's: give another one, such as --port 8000.",
+    errno.EADDRNOTAVAIL: "This machine has no such address: --host 127.0.0.1 is for this machine alone.",
+}
+"""The ways out where an address cannot be listened on, by the number of the error."""
 LIVING_SECONDS = 5.0
 """The longest wait to find out if a server lives behind a socket's file."""
 
@@ -45,7 +52,10 @@ def _open_tcp(settings: Settings) -> socket.socket:
         listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except OSError as error:
         why = str(error.strerror).partition(" (")[0]
-        raise OSError(f"cannot listen on {settings.host}, port {settings.port}: {why}") from error
+        failure = OSError(f"cannot listen on {settings.host}, port {settings.port}: {why}")
+        if not isinstance(error, socket.gaierror) and error.errno in WAYS_OUT:  # its numbers are other ones
+            failure.add_note(WAYS_OUT[error.errno])
+        raise failure from error
     listener.set_inheritable(True)
     return listener
 

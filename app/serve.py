@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import signal
 import socket
 import ssl
@@ -18,8 +17,9 @@ from app.file_modes import loose
 from app.listener import BACKLOG, allow_many_connections, copies, listening, url
 from app.logs import configure_logs, log
 from app.metrics.sharing import FOLDER
-from app.settings import LINKED_ADDRESS, NO_TCP, Settings
+from app.settings import NO_TCP, Settings
 from app.store import open_store
+from app.stray_settings import has_links, strays
 from app.web.connection import Connection
 from app.web.deadlines import Timeouts
 from app.web.pacing import Pacing
@@ -32,9 +32,6 @@ KEEP_ALIVE_SECONDS = 75
 """The time that a connection may be idle: longer than most training steps take between two requests."""
 URGENT = {"/livez", "/readyz"}
 """The paths that say whether a service must be started again: never behind its work."""
-CLIENT_SETTINGS = {"OPTIM_BASE_URL", "OPTIM_API_KEY"}
-SERVICE_LINK = re.compile(r"OPTIM_(SERVICE_(HOST|PORT(_.*)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
-"""The variables that Kubernetes puts into every pod of a namespace that has a Service named `optim`."""
 
 
 def serve(settings: Settings) -> None:
@@ -113,12 +110,9 @@ def _warn_of_open_doors(settings: Settings) -> None:
 
 
 def _warn_of_unknown_settings() -> None:
-    known = {f"OPTIM_{name.upper()}" for name in Settings.model_fields} | CLIENT_SETTINGS
-    names = [name for name in os.environ if name.startswith("OPTIM_") and name not in known]
-    for name in names:
-        if not SERVICE_LINK.fullmatch(name):
-            log.warning("unknown setting ignored", setting=name)
-    if any(map(SERVICE_LINK.fullmatch, names)) or LINKED_ADDRESS.fullmatch(os.environ.get("OPTIM_PORT", "").strip()):
+    for name, nearest in strays().items():
+        log.warning("unknown setting ignored", setting=name, **({"nearest": nearest} if nearest else {}))
+    if has_links():
         log.warning(
             "ignored OPTIM_PORT and other variables that Kubernetes sets for a Service named `optim`: "
             "set `enableServiceLinks: false`, or give the Service another name; --port sets the port"

@@ -1,5 +1,6 @@
 """The listening sockets: addresses that other machines reach need keys; the file of a Unix socket comes and goes."""
 
+import errno
 import socket
 import time
 from pathlib import Path
@@ -22,6 +23,19 @@ def test_only_insecure_or_keyed_services_listen_for_other_machines(
     for reached in ("0.0.0.0", "::", "10.0.0.1", "fe80::1%eth0", "8.8.8.8"):
         with pytest.raises(ValueError, match="can be reached by other machines"):
             listener.check_reach(Settings(store="memory:"), reached)
+
+
+def test_a_port_of_the_administrator_is_refused_with_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def create_server(*_: object, **__: object) -> socket.socket:  # what a port below 1024 does depends on the machine
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "create_server", create_server)
+    with (
+        pytest.raises(OSError, match="port 80: Permission denied") as refusal,
+        listener.listening(Settings(store="memory:", port=80)),
+    ):
+        pass
+    assert "such as --port 8000" in refusal.value.__notes__[0]
 
 
 def unix(path: Path) -> Settings:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from app import serve
 from tests.reaper import tied
+from tests.servers import RedisServer
 
 
 def serve_refused(*flags: str, **environment: str) -> tuple[int, str]:
@@ -38,8 +40,6 @@ def test_a_wrong_setting_is_refused_by_name(flags: list[str], environment: dict[
     ("flags", "reason"),
     [
         (["--store=memory:", "--workers=2"], "memory: lives in one process"),
-        (["--store=redis://:secret@127.0.0.1:1/0"], "Redis failed or cannot be reached"),
-        (["--store=lmdb:/dev/null/store"], "cannot open the store in /dev/null/store"),
         (["--store=memory:", "--host=256.0.0.1"], "cannot listen on 256.0.0.1, port 8000"),
         (["--store=memory:", "--host=none"], "OPTIM_HOST=none leaves nothing to listen on: give OPTIM_UNIX_SOCKET too"),
         (["--store=memory:", "--port=0", f"--unix-socket={__file__}"], "a file that is no socket has this name"),
@@ -60,11 +60,54 @@ def test_a_wrong_setting_is_refused_by_name(flags: list[str], environment: dict[
 )
 def test_settings_that_cannot_work_are_refused_in_one_line(flags: list[str], reason: str) -> None:
     status, words = serve_refused(*flags)
-    assert status == (4 if "Redis" in reason or "the store" in reason else 1)
+    assert status == 1
     assert words.startswith("optim: ")
     assert reason in words
     assert words.count("\n") == 1
+
+
+def expect_way_out(said: tuple[int, str], reason: str, way_out: str) -> None:
+    """Expect a start that was refused in two lines, the second of which says what to do."""
+    status, words = said
+    first, second = words.splitlines()
+    assert status == (1 if "listen" in reason else 4)
+    assert first.startswith(f"optim: {reason}")
+    assert second.startswith(way_out)
     assert "secret" not in words
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason", "way_out"),
+    [
+        (["--store=redis://:secret@127.0.0.1:1/0"], "Redis failed or cannot be reached", "Start it, or name another"),
+        (["--store=lmdb:/dev/null/store"], "cannot open the store in /dev/null/store", "Name another folder"),
+        (["--store=lmdb:/sys/store"], "cannot open the store in /sys/store", "Let this user write there, or name"),
+        (["--store=memory:", "--insecure", "--host=192.0.2.1"], "cannot listen on 192.0.2.1", "This machine has no"),
+    ],
+)
+def test_an_impossible_place_is_refused_with_the_way_out(flags: list[str], reason: str, way_out: str) -> None:
+    expect_way_out(serve_refused(*flags), reason, way_out)
+
+
+def test_a_port_in_use_is_refused_with_the_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = serve_refused("--store=memory:", f"--port={port}")
+    expect_way_out(said, f"cannot listen on 127.0.0.1, port {port}: Address already in use", "Stop the program that")
+
+
+def test_a_wrong_password_is_refused_with_the_way_out(own_redis: RedisServer) -> None:
+    with own_redis.client() as client:
+        client.config_set("requirepass", "right")
+    said = serve_refused(f"--store=redis://:secret@127.0.0.1:{own_redis.port}/0")
+    expect_way_out(said, "Redis refuses the user or the password in OPTIM_STORE", "Give both in the address: OPTIM_")
+
+
+def test_a_full_disk_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    command = ["sh", "-c", 'ulimit -f 8; exec "$0" "$@"', sys.executable, "-m", "app.cli", "serve", "--port=0"]
+    command = [*command, f"--store=lmdb:{tmp_path / 'store'}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    expect_way_out((result.returncode, result.stderr), "cannot open the store in", "Make room on that disk, or name")
 
 
 def test_an_insecure_service_logs_a_warning() -> None:
@@ -108,7 +151,7 @@ def test_a_server_logs_its_address_first_and_stops_cleanly(
         try:
             assert server.stderr
             slip, line = json.loads(server.stderr.readline()), json.loads(server.stderr.readline())
-            assert (slip["level"], slip["setting"]) == ("warning", "OPTIM_STROE")
+            assert (slip["level"], slip["setting"], slip["nearest"]) == ("warning", "OPTIM_STROE", "OPTIM_STORE")
             assert (line["event"], line["store"], line["workers"]) == ("listening", f"lmdb:{tmp_path}", int(workers))
             assert line["kernel"] == "numba"
             assert json.loads(server.stderr.readline())["event"].startswith("no API keys: everybody on this machine")

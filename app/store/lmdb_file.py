@@ -5,7 +5,6 @@ is an error, not a signal that kills.
 """
 
 import asyncio
-import errno
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,11 +14,12 @@ from typing import TypeVar
 
 import lmdb
 
-from app.errors import ServiceError, StateDamaged, StoreUnavailable
+from app.errors import ServiceError, StoreUnavailable
 from app.store import lmdb_format, lmdb_length
 from app.store.base import IncompatibleStore
 from app.store.formats import STORE_FORMAT
 from app.store.group_commit import GroupCommit
+from app.store.lmdb_errors import translated, unopened
 from app.store.lmdb_guard import WAY_OUT, Guard
 from app.store.lmdb_rows import Environment, Transaction
 from app.store.lmdb_tables import Tables
@@ -68,7 +68,7 @@ class LmdbFile:
             with self._guard.opening():
                 environment = self._open_environment()
         except OSError as error:
-            raise StoreUnavailable(f"cannot open the store in {self.folder}: {error}") from error
+            raise unopened(error, self.folder) from error
         self._writer: GroupCommit[Transaction] = GroupCommit(
             lambda: self._begin(environment), TRANSACTION_BYTES, (VersionConflict, ServiceError)
         )
@@ -108,7 +108,7 @@ class LmdbFile:
         except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
             raise IncompatibleStore(f"{self._file} is no store of this service, or is damaged") from error
         except lmdb.Error as error:
-            raise StoreUnavailable(f"cannot open the store in {self.folder}: {error}") from error
+            raise unopened(error, self.folder) from error
 
     @contextmanager
     def _begin(self, environment: Environment) -> Iterator[Transaction]:
@@ -176,19 +176,3 @@ class LmdbFile:
             return await wait.result()
         except lmdb.Error as error:
             raise translated(error, self.folder) from error
-
-
-def translated(error: lmdb.Error, folder: Path) -> ServiceError:
-    """Return the service's error for one of LMDB's."""
-    where = f"the store in {folder}"
-    match error:
-        case lmdb.CorruptedError() | lmdb.PageNotFoundError():
-            return StateDamaged(f"{where} is damaged ({error}): restore it from a backup")
-        case lmdb.MapFullError():
-            return StoreUnavailable(f"{where} is full: delete sessions or raise OPTIM_LMDB_MAP_BYTES")
-        case lmdb.Error(code=errno.ENOSPC | errno.EDQUOT | errno.EFBIG | errno.EIO):
-            return StoreUnavailable(f"{where} cannot be written; is its disk full? {error}")
-        case lmdb.PanicError():
-            return StoreUnavailable(f"{where} failed to write its last page; restart the service: {error}")
-        case _:
-            return StoreUnavailable(f"{where} failed: {error}")

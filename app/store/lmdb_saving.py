@@ -13,7 +13,8 @@ from app.errors import ServiceError, StoreUnavailable
 from app.store import lmdb_file, lmdb_ledgers, lmdb_save, lmdb_staging
 from app.store.base import Save, Saving, Store
 from app.store.ledger import LedgerSave
-from app.store.lmdb_file import LmdbFile, translated
+from app.store.lmdb_errors import translated
+from app.store.lmdb_file import LmdbFile
 from app.store.lmdb_rows import Transaction
 from app.store.piece import Part
 

@@ -7,7 +7,7 @@ bookkeeping takes longer than a small answer of Redis.
 import asyncio
 import ssl
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
@@ -26,6 +26,7 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.errors import StoreUnavailable
@@ -37,17 +38,47 @@ LARGEST_COPIED = 1 << 14
 SENT_AT_ONCE = 16
 """The most commands of an upload that are sent together: they must leave within the timeout."""
 
-ADVICE: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
-    (OutOfMemoryError, "is out of memory: raise its maxmemory or delete sessions"),
-    (ReadOnlyError, "is a read-only replica: unless a failover is under way, name the primary in OPTIM_STORE"),
-    (MasterDownError, "is a replica without its primary: unless a failover is under way, name the primary"),
-    (BusyLoadingError, "is loading its data: try again in a moment"),
-    ((MovedError, AskError, TryAgainError, ClusterDownError), "is a cluster: name one primary in OPTIM_STORE"),
-    (NoPermissionError, "does not let this user do what the store needs"),
-    (AuthenticationError, "refuses the user or the password in OPTIM_STORE"),
-    (ssl.SSLCertVerificationError, "shows a certificate that is not trusted: is its authority in ?ssl_ca_certs=PATH?"),
-    ((RedisTimeoutError, TimeoutError), "did not answer within {limit}"),
-    (Exception, "failed or cannot be reached"),
+
+class Advice(NamedTuple):
+    """The words for a kind of error, and what an operator can do where they do not say it."""
+
+    kind: type[Exception] | tuple[type[Exception], ...]
+    words: str
+    way_out: str | None = None
+
+
+UNREACHABLE = "failed or cannot be reached"
+ADVICE = (
+    Advice(OutOfMemoryError, "is out of memory: raise its maxmemory or delete sessions"),
+    Advice(ReadOnlyError, "is a read-only replica: unless a failover is under way, name the primary in OPTIM_STORE"),
+    Advice(MasterDownError, "is a replica without its primary: unless a failover is under way, name the primary"),
+    Advice(BusyLoadingError, "is loading its data: try again in a moment"),
+    Advice((MovedError, AskError, TryAgainError, ClusterDownError), "is a cluster: name one primary in OPTIM_STORE"),
+    Advice(
+        NoPermissionError,
+        "does not let this user do what the store needs",
+        'Give it the rights that docs/stores.md has under "The least user"',
+    ),
+    Advice(
+        AuthenticationError,
+        "refuses the user or the password in OPTIM_STORE",
+        "Give both in the address: OPTIM_STORE=redis://USER:PASSWORD@HOST:PORT/0",
+    ),
+    Advice(
+        ssl.SSLCertVerificationError,
+        "shows a certificate that is not trusted: is its authority in ?ssl_ca_certs=PATH?",
+    ),
+    Advice(
+        (RedisTimeoutError, TimeoutError),
+        "did not answer within {limit}",
+        "Is it busy, or does a firewall drop what is sent there?",
+    ),
+    Advice(
+        (RedisConnectionError, OSError),
+        UNREACHABLE,
+        "Start it, or name another store: OPTIM_STORE=redis://HOST:PORT/0, or lmdb:PATH, which needs no server",
+    ),
+    Advice(Exception, UNREACHABLE),
 )
 SAID = {
     "MISCONF": "cannot write to its disk",
@@ -92,7 +123,7 @@ class Client:
                 answers = [await _answer(connection) for _ in commands]
         except (RedisError, OSError) as error:
             limit = "OPTIM_STORE_TIMEOUT_SECONDS" if seconds == self.pool.timeout else f"{seconds:g} s"
-            raise StoreUnavailable(_explained(error, limit)) from error
+            raise _failure(StoreUnavailable, error, limit) from error
         return await self.checked(answers)
 
     async def checked(self, answers: list[Any]) -> list[Any]:
@@ -101,7 +132,7 @@ class Client:
             if isinstance(answer, Exception):
                 if isinstance(answer, ELSEWHERE) or str(answer).startswith(tuple(SAID)):
                     await self.pool.renew(self.pool.generation)
-                raise Refused(_explained(answer)) from answer
+                raise _failure(Refused, answer) from answer
         return answers
 
     def upload(self) -> "Upload":
@@ -157,7 +188,7 @@ class Upload:
         try:
             answers = await self._sending
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(_explained(error)) from error
+            raise _failure(StoreUnavailable, error) from error
         finally:
             self._sending = None  # it has the error, whose traceback has this frame
         return (await self._client.checked(answers))[-len(commands) :]
@@ -203,8 +234,15 @@ async def _answer(connection: AbstractConnection) -> Any:
         return error
 
 
-def _explained(error: Exception, limit: str = "OPTIM_STORE_TIMEOUT_SECONDS") -> str:
+def _failure(
+    kind: type[StoreUnavailable], error: Exception, limit: str = "OPTIM_STORE_TIMEOUT_SECONDS"
+) -> StoreUnavailable:
+    """Return the service's error for one of Redis's, with the way out as a note."""
     beneath = error.__context__  # redis-py makes one kind of all that goes wrong while it connects
-    advice = next(advice for kind, advice in ADVICE if isinstance(error, kind) or isinstance(beneath, kind))
-    advice = SAID.get(str(error).partition(" ")[0], advice.format(limit=limit))
-    return f"Redis {advice} ({error})" if str(error) else f"Redis {advice}"
+    _, words, way_out = next(a for a in ADVICE if isinstance(error, a.kind) or isinstance(beneath, a.kind))
+    if said := SAID.get(str(error).partition(" ")[0]):
+        words, way_out = said, None
+    failure = kind(f"Redis {words.format(limit=limit)}" + (f" ({error})" if str(error) else ""))
+    if way_out:
+        failure.add_note(way_out)
+    return failure
