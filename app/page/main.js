@@ -40,7 +40,7 @@ async function route() {
 
 /** Return the page in place of a view that cannot be shown. */
 function failed(error) {
-  console.error(error)
+  if (!(error instanceof Problem || error instanceof Unreachable)) console.error(error)
   const [title, words] = explained(error)
   return h(
     'section',

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tests.clients.toolchains import MissingTool, require, run
 from tests.docs.blocks import ROOT
 
-TOOLS = "chromium", "node"
+TOOLS = "chromium", "node", "curl"
 FOLDER = ROOT / "tests/page"
 PREPARATIONS = (
     (sys.executable, "-m", "pip", "install", "--quiet", "--group", f"{ROOT}/pyproject.toml:browser"),
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         if done.returncode != 0:
             print(done.stdout, f"`{' '.join(command)}` failed", sep="\n", file=sys.stderr)
             return 1
-    command = [sys.executable, "-m", "pytest", "-q", str(FOLDER), *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", str(FOLDER), *arguments]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 

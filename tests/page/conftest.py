@@ -3,17 +3,18 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from optim_client import Client, Session
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from tests.browser.conftest import chromium, launch  # noqa: F401
 from tests.docs.blocks import ROOT
-from tests.durability.processes import ServerProcess
+from tests.durability.processes import ServerProcess, servers
 from tests.service.test_auth import row
 
 KEY = "the-readers-key"
@@ -21,6 +22,8 @@ AXE = ROOT / "tests/page/node_modules/axe-core/axe.min.js"
 VIOLATIONS = """addEventListener('securitypolicyviolation', (event) => {
   console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`)
 })"""
+REFUSED = "Failed to load resource"
+"""The beginning of the browser's words about an answer such as 401, or about none."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,31 +31,27 @@ def patience() -> None:
     expect.set_options(timeout=30_000)  # a machine may be busy
 
 
+@contextmanager
+def started(folder: Path, *options: str) -> Iterator[ServerProcess]:
+    """Start a service on LMDB in a folder."""
+    with servers([f"lmdb:{folder / 'store'}"], folder, options=options) as [service]:
+        yield service
+
+
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[ServerProcess]:
-    """Start a service on LMDB."""
-    service = ServerProcess(f"lmdb:{tmp_path / 'store'}", tmp_path / "server.log")
-    try:
-        service.start()
+    with started(tmp_path) as service:
         yield service
-    finally:
-        service.kill()
 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[ServerProcess]:
-    """Start a service on LMDB whose key is `KEY`, of the role admin."""
+    """Start a service whose key is `KEY`, of the role admin."""
     file = tmp_path / "keys.json"
     file.write_text(json.dumps({"keys": [row(KEY)]}))
     file.chmod(0o600)
-    service = ServerProcess(
-        f"lmdb:{tmp_path / 'guarded'}", tmp_path / "guarded.log", options=[f"--api-keys-file={file}"]
-    )
-    try:
-        service.start()
+    with started(tmp_path, f"--api-keys-file={file}") as service:
         yield service
-    finally:
-        service.kill()
 
 
 @pytest.fixture
@@ -71,8 +70,7 @@ def page(new_page: Callable[..., Page]) -> Page:
 def new_page(chromium: Browser) -> Iterator[Callable[..., Page]]:  # noqa: F811
     """Return a function that opens an empty page, with options of a context such as `color_scheme`.
 
-    The test fails if a page sends a request to another origin than its first one, breaks its policy, or has a script
-    that fails.
+    The test fails if a page does what `noted` notes.
     """
     faults: list[str] = []
     contexts = []
@@ -80,26 +78,35 @@ def new_page(chromium: Browser) -> Iterator[Callable[..., Page]]:  # noqa: F811
     def opened(**options: Any) -> Page:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
         contexts.append(context)
-        context.add_init_script(VIOLATIONS)
-        page = context.new_page()
+        page = noted(context.new_page(), faults)
         page.set_default_timeout(30_000)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda said: faults.append(said.text) if "policy" in said.text.lower() else None)
-        origins = set[str]()
-
-        def note(url: str) -> None:
-            if not url.startswith(("data:", "blob:")):
-                origins.add("/".join(url.split("/", 3)[:3]))
-            if len(origins) > 1:
-                faults.append(f"a request leaves the origin: {url}")
-
-        page.on("request", lambda request: note(request.url))
         return page
 
     yield opened
     for context in contexts:
         context.close()
     assert not faults
+
+
+def noted(page: Page, faults: list[str]) -> Page:
+    """Note each request of a page to another origin than its first one, each breach of its policy, and each error."""
+    origins = set[str]()
+
+    def ask(url: str) -> None:
+        if not url.startswith(("data:", "blob:")):
+            origins.add("/".join(url.split("/", 3)[:3]))
+        if len(origins) > 1:
+            faults.append(f"a request leaves the origin: {url}")
+
+    def hear(said: ConsoleMessage) -> None:
+        if said.type == "error" and not said.text.startswith(REFUSED):
+            faults.append(said.text)
+
+    page.add_init_script(VIOLATIONS)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", hear)
+    page.on("request", lambda request: ask(request.url))
+    return page
 
 
 def trained(
