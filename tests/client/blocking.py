@@ -5,9 +5,9 @@ import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from optim_client import AsyncClient, AsyncSession, AsyncSessions, AsyncWorker, Page
+from optim_client import AsyncClient, AsyncEvents, AsyncSession, AsyncSessions, AsyncWorker, Page
 
-ASYNC = (AsyncClient, AsyncSessions, AsyncSession, AsyncWorker)
+ASYNC = (AsyncClient, AsyncEvents, AsyncSessions, AsyncSession, AsyncWorker)
 
 
 class Blocking:

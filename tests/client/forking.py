@@ -180,6 +180,26 @@ def files(url: str) -> None:
         expect(Path(folder, "child").read_bytes(), Path(folder, "parent").read_bytes())
 
 
+def events(url: str) -> None:
+    """Follow a session in both processes, from one iterator: each sees every event, over a connection of its own."""
+    session = Client(url, max_retries=0).sessions.create("sgd", lr=0.1)
+    followed = session.events(after=0)
+    stay(session, 1, steps=1)
+    expect(next(followed).step, 1)
+    ready, written = os.pipe()
+
+    def follow() -> None:
+        os.read(ready, 1)
+        expect([next(followed).step for _ in range(3)], [2, 3, 4])
+
+    child = forked(follow)
+    for number in range(2, 5):
+        session.step(value(1), value(0), step=number)
+    os.write(written, b".")
+    expect([next(followed).step for _ in range(3)], [2, 3, 4])
+    joined(child)
+
+
 def descriptors(url: str) -> None:
     """Check that a child keeps no connection of the lane open; the service could not see the parent close it."""
     client = Client(url, max_retries=0)

@@ -22,10 +22,13 @@ def assert_right(name: str, url: str, **environment: str) -> None:
     assert (result.returncode, result.stdout.splitlines()[-1:], result.stderr) == (0, ["right"], "")
 
 
-@pytest.mark.parametrize(
-    "program",
-    ["same_values", "same_values_async", "locks_held", "threads_under_way", "one_session", "files", "own_transport"],
-)
+PROGRAMS = [
+    "same_values", "same_values_async", "locks_held", "threads_under_way", "one_session", "events", "files",
+    "own_transport",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_processes_share_a_client_and_no_connection(program: str, server: Server) -> None:
     assert_right(program, server.url)
 

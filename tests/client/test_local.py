@@ -90,6 +90,17 @@ def test_closing_ends_a_call_as_a_connection_error() -> None:
             call.result(10)
 
 
+def test_closing_ends_events_that_are_waited_for() -> None:
+    client = Client("memory:")
+    events = client.sessions.create("sgd", lr=0.1).events()
+    with ThreadPoolExecutor() as other:
+        waiting = other.submit(next, events)
+        time.sleep(0.2)
+        client.close()
+        with pytest.raises(RuntimeError, match="the client is closed"):
+            waiting.result(10)
+
+
 def test_closing_ends_a_call_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client("memory:", max_retries=9)
     service = client._transport._service  # type: ignore[attr-defined]

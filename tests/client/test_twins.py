@@ -12,20 +12,24 @@ import optim_client
 import pytest
 from optim_client import (
     AsyncClient,
+    AsyncEvents,
     AsyncSession,
     AsyncSessions,
     AsyncWorker,
     Client,
+    Events,
     NoQuorum,
     Session,
     Sessions,
     Worker,
     _async_client,
+    _async_events,
     _async_session,
     _async_sessions,
     _async_storage,
     _async_workers,
     _client,
+    _events,
     _session,
     _sessions,
     _storage,
@@ -33,7 +37,8 @@ from optim_client import (
 )
 
 TWINS: list[tuple[Any, Any]] = [
-    (Client, AsyncClient), (Sessions, AsyncSessions), (Session, AsyncSession), (Worker, AsyncWorker)
+    (Client, AsyncClient), (Sessions, AsyncSessions), (Session, AsyncSession), (Worker, AsyncWorker),
+    (Events, AsyncEvents),
 ]  # fmt: skip
 SYNC = [sync for sync, _ in TWINS]
 VERBS = [
@@ -43,8 +48,8 @@ VERBS = [
     for name, member in inspect.getmembers(kind, inspect.isfunction)
     if not name.startswith("_")
 ]
-DIFFERENT = {"SessionList.find", "SessionStorage.save_state"}
-"""Functions that differ in more than `await`: one has no `yield from`, the other syncs its file in a thread."""
+DIFFERENT = {"SessionList.find", "Events._follow", "SessionStorage.save_state"}
+"""Functions that differ in more than `await`: two have no `yield from`, the other syncs its file in a thread."""
 
 
 def public(kind: Any) -> dict[str, Any]:
@@ -57,7 +62,9 @@ def as_sync(text: str) -> str:
     """Return the text of an async twin as its sync twin has it."""
     text = re.sub(r"_async\b|_async(?=_)|\bAsync(?=[A-Z])|\b(async|await) ", "", text)
     text = re.sub(r"asyncio\.to_thread\((.+?), (.+?)\)", r"\1(\2)", text).replace("asyncio.sleep", "time.sleep")
-    text = re.sub(r"__a(enter|exit|iter)__", r"__\1__", text)
+    text = (
+        re.sub(r"__a(enter|exit|iter|next)__", r"__\1__", text).replace("anext(", "next(").replace("aclose(", "close(")
+    )
     text = re.sub(r"\(((?:session|team)\.\w+\(1?\))\)\.", r"\1.", text)
     return re.sub(r"\b(many|one|a) task", r"\1 thread", text)
 
@@ -118,6 +125,7 @@ def test_both_clients_have_the_same_docstrings(sync: Any, other: Any) -> None:
     ("sync", "other"),
     [
         (_client, _async_client),
+        (_events, _async_events),
         (_session, _async_session),
         (_sessions, _async_sessions),
         (_storage, _async_storage),

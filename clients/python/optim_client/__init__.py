@@ -8,9 +8,12 @@ with Client() as client:
 """
 
 from optim_client._async_client import AsyncClient
+from optim_client._async_events import AsyncEvents
 from optim_client._async_sessions import AsyncSession, AsyncSessions
 from optim_client._async_workers import AsyncWorker
 from optim_client._client import Client
+from optim_client._event import Event, Mark
+from optim_client._events import Events
 from optim_client._gradients import Int8, Rows, TopK
 from optim_client._history import History
 from optim_client._progress import progress
@@ -81,6 +84,7 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "AsyncClient",
+    "AsyncEvents",
     "AsyncSession",
     "AsyncSessions",
     "AsyncWorker",
@@ -91,6 +95,8 @@ __all__ = [
     "Conflict",
     "Contribution",
     "ContributionMismatch",
+    "Event",
+    "Events",
     "ForeignAnswer",
     "History",
     "HistoryRow",
@@ -101,6 +107,7 @@ __all__ = [
     "InvalidSession",
     "InvalidState",
     "MalformedQuery",
+    "Mark",
     "Metrics",
     "Misdirected",
     "NoQuorum",

@@ -1,6 +1,7 @@
 """The async client: `_client.py` with `await`."""
 
 import asyncio
+from contextlib import suppress
 from typing import Self, TypeVar
 
 import httpx2
@@ -13,8 +14,9 @@ from optim_client._async_transports import open_transport
 from optim_client._empty import DTypes, Plan, Shapes
 from optim_client._http import DEFAULT_TIMEOUT, Timeout
 from optim_client._options import Options
-from optim_client._protocol import Call, perform
+from optim_client._protocol import Call, Outcome, perform
 from optim_client._tensors import Arrays
+from optim_client._transport import AsyncStream
 from optim_client.documents import OptimizerInfo
 from optim_client.errors import APIConnectionError, ServiceUnavailable
 
@@ -152,3 +154,18 @@ class AsyncClient(Options):
         except StopIteration as end:
             result: T = end.value
             return result
+
+    async def _open(self, call: Call[None]) -> AsyncStream:
+        """Make a call that a stream answers, with every try that it needs; return the stream."""
+        conversation = perform(call, self.patience)
+        pause = next(conversation)
+        while True:
+            if pause:
+                await asyncio.sleep(pause)
+            outcome = await self._transport.open(call.request, self.timeout)
+            if isinstance(outcome, Outcome):
+                pause = conversation.send(outcome)
+                continue
+            with suppress(StopIteration):
+                conversation.send(outcome.head)
+            return outcome

@@ -15,6 +15,7 @@ from optim_client._files import replacing, sync
 from optim_client._http import Timeout
 from optim_client._protocol import Call
 from optim_client._state import SessionState
+from optim_client._transport import AsyncStream
 from optim_client.documents import SessionInfo
 from optim_client.settings import Changes
 
@@ -32,6 +33,9 @@ class AsyncCaller(Protocol):
 
     async def _run(self, call: Call[T]) -> T:
         """Make a call; return its result."""
+
+    async def _open(self, call: Call[None]) -> AsyncStream:
+        """Make a call that a stream answers; return the stream."""
 
 
 class AsyncSessionStorage(SessionState):

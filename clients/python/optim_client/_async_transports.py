@@ -14,7 +14,7 @@ from optim_client._local import AsyncLocal
 from optim_client._protocol import Outcome, Request
 from optim_client._regions import Memory
 from optim_client._request_ids import RequestIds
-from optim_client._transport import AsyncTransport
+from optim_client._transport import AsyncStream, AsyncTransport
 
 Open = Callable[[str, Mapping[str, str], httpx2.AsyncBaseTransport | None], AsyncTransport]
 """A function from an address, the headers of every request and the user's own HTTPX transport to a transport."""
@@ -30,12 +30,15 @@ class AsyncDirect:
 
     async def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
-        if is_of_a_file(request):  # its connection is closed afterwards: the event loop may end before a pool is
-            last = replace(request, headers={**request.headers, "connection": "close"})
-            return await self._httpx.exchange(last, timeout)
+        if is_of_a_file(request):
+            return await self._httpx.exchange(_last(request), timeout)
         if self._lane.sets_cookies:
             return await self._httpx.exchange(request, timeout)
         return await self._lane.exchange(request, timeout)
+
+    async def open(self, request: Request, timeout: httpx2.Timeout) -> Outcome | AsyncStream:
+        """Send one try of a request; return the stream that answers it. Returns any other answer as `exchange` does."""
+        return await self._httpx.open(_last(request), timeout)
 
     async def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory for a request's arrays, in a region where the lane has one."""
@@ -45,6 +48,11 @@ class AsyncDirect:
         """Close the connections of this process."""
         await self._httpx.close()
         await self._lane.close()
+
+
+def _last(request: Request) -> Request:
+    """Return the request as the last of its connection: the event loop may end before a pool is closed."""
+    return replace(request, headers={**request.headers, "connection": "close"})
 
 
 def open_transport(url: str, headers: Mapping[str, str], transport: httpx2.AsyncBaseTransport | None) -> AsyncTransport:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from optim_client import _arguments
 from optim_client._history import History
-from optim_client._protocol import Call, Request, Response
+from optim_client._protocol import EVENT_STREAM, Call, Request, Response, is_stream
 from optim_client._tensors import NOTHING, Arrays, ArraysLike, decode, encode
 from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, SessionInfo, TensorHealth
 from optim_client.errors import StepMismatch
@@ -213,6 +213,14 @@ def history(session_id: str, **query: int | None) -> Call[History]:
     return Call(Request("GET", path_of(session_id, "history"), query=_given(**query)), _history)
 
 
+def events(session_id: str, after: int | None) -> Call[None]:
+    """Return the call that opens a stream of events, behind that number. Raises `TypeError`."""
+    headers = accepts(EVENT_STREAM)
+    if after is not None:
+        headers["last-event-id"] = str(_arguments.whole("after", after))
+    return Call(Request("GET", path_of(session_id, "events"), headers=headers), _stream)
+
+
 def path_of(session_id: str, *below: str) -> str:
     """Return the path of a session, or of what is below it. Raises `TypeError` and `ValueError`."""
     if not isinstance(session_id, str):
@@ -254,6 +262,12 @@ def _json(value: Mapping[str, Any], *, sort_keys: bool = False) -> bytes:
 
 def _nothing(_: Response) -> None:
     return None
+
+
+def _stream(response: Response) -> None:
+    """Check that an answer is a stream. Raises `ValueError`."""
+    if not is_stream(response):
+        raise ValueError(f"unexpected content-type {response.headers.get('content-type')}; expected {EVENT_STREAM}")
 
 
 def done(response: Response) -> None:

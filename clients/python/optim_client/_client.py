@@ -1,6 +1,7 @@
 """The sync client; `_async_client.py` is the same with `await`. `_calls.py` and `_protocol.py` decide for both."""
 
 import time
+from contextlib import suppress
 from typing import Self, TypeVar
 
 import httpx2
@@ -11,9 +12,10 @@ from optim_client._address import headers
 from optim_client._empty import DTypes, Plan, Shapes
 from optim_client._http import DEFAULT_TIMEOUT, Timeout
 from optim_client._options import Options
-from optim_client._protocol import Call, perform
+from optim_client._protocol import Call, Outcome, perform
 from optim_client._sessions import Sessions
 from optim_client._tensors import Arrays
+from optim_client._transport import Stream
 from optim_client._transports import open_transport
 from optim_client.documents import OptimizerInfo
 from optim_client.errors import APIConnectionError, ServiceUnavailable
@@ -152,3 +154,18 @@ class Client(Options):
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def _open(self, call: Call[None]) -> Stream:
+        """Make a call that a stream answers, with every try that it needs; return the stream."""
+        conversation = perform(call, self.patience)
+        pause = next(conversation)
+        while True:
+            if pause:
+                time.sleep(pause)
+            outcome = self._transport.open(call.request, self.timeout)
+            if isinstance(outcome, Outcome):
+                pause = conversation.send(outcome)
+                continue
+            with suppress(StopIteration):
+                conversation.send(outcome.head)
+            return outcome

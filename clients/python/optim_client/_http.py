@@ -12,6 +12,8 @@ from optim_client.errors import APIConnectionError, APITimeoutError, ForeignAnsw
 
 DEFAULT_TIMEOUT = httpx2.Timeout(60.0, connect=5.0)
 CHUNK_BYTES = 1 << 20
+STREAM_SILENCE_SECONDS = 45.0
+"""The time without a byte after which a stream is broken. The service sends a comment every 15 s."""
 
 FORKED = (
     "this client was made with transport=… before the process forked, and its connections are the parent's: "
@@ -39,6 +41,11 @@ def headers_of(request: Request) -> dict[str, str]:
 def whole(body: bytes | Sequence[Buffer]) -> bytes:
     """Return a body in one piece, as HTTPX takes it."""
     return body if isinstance(body, bytes) else b"".join(body)
+
+
+def of_stream(timeout: httpx2.Timeout) -> httpx2.Timeout:
+    """Return the time limits of a stream, in which a long silence is right."""
+    return httpx2.Timeout(connect=timeout.connect, read=STREAM_SILENCE_SECONDS, write=timeout.write, pool=timeout.pool)
 
 
 def copied(cookies: CookieJar) -> CookieJar:

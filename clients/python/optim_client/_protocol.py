@@ -28,6 +28,7 @@ FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 4.0
 LONGEST_RETRY_AFTER_SECONDS = 120.0
 """The longest `Retry-After` that is waited for without a time limit."""
+EVENT_STREAM = "text/event-stream"
 NEVER_MENDED_STATUSES = frozenset({501, 505})
 
 T = TypeVar("T")
@@ -64,6 +65,11 @@ class Response:
 
 
 Outcome = Response | APIConnectionError
+
+
+def is_stream(response: Response) -> bool:
+    """Return whether an answer is a stream of events, which has no end to wait for."""
+    return response.status == 200 and response.headers.get("content-type", "").startswith(EVENT_STREAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +148,7 @@ def _is_done(request: Request, response: Response, tries: int) -> bool:
 def _read(call: Call[T], response: Response) -> T:
     """Return the call's result. Raises `InvalidAnswer`, also for a page: a proxy's login page is a success too."""
     kind = response.headers.get("content-type", "")
-    if kind.startswith("text/"):
+    if kind.startswith("text/") and not kind.startswith(EVENT_STREAM):
         said = excerpt(bytes(response.body[:1000]))
         raise InvalidAnswer(
             f"{_name(call)}: received a page ({kind}), not the service's answer: is it a proxy's login page, or does "

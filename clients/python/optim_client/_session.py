@@ -6,6 +6,7 @@ from typing import Any, Literal, Unpack, overload
 from numpy.typing import ArrayLike
 
 from optim_client import _calls
+from optim_client._events import Events
 from optim_client._history import History
 from optim_client._storage import SessionStorage
 from optim_client._tensors import Arrays, ArraysLike, GradsLike
@@ -97,7 +98,72 @@ class SessionParams(SessionStorage):
         return self._client._run(_calls.tensor_health(self.id))
 
 
-class SessionSteps(SessionParams):
+class SessionHistory(SessionParams):
+    """The verbs for what happened, and for what happens now."""
+
+    def history(
+        self,
+        *,
+        after: int | None = None,
+        limit: int | None = None,
+        last: int | None = None,
+        points: int | None = None,
+    ) -> History:
+        """Return the rows of past steps, oldest first. Without arguments, all that the service keeps.
+
+        Args:
+            after: Only steps above this number.
+            limit: At least this many of the oldest; a step's rows stay together.
+            last: This many of the newest; not together with the others.
+            points: All of the run, thinned by the service for a plot of so many points; not together with the others.
+
+        Returns:
+            A row for each step, with its number, loss, metrics, duration and time. The list also has an array for each
+            column, such as `loss` and `grad_norm`, and `arrays()` has all of them by name.
+
+        Raises:
+            MalformedQuery: The arguments are out of range, or do not go together.
+
+        Example:
+            history = session.history(last=100)
+            curve = history.step, history.loss
+        """
+        if (limit, last, points) != (None, None, None):
+            call = _calls.history(self.id, after=after, limit=limit, last=last, points=points)
+            return self._client._run(call)
+        rows = History()
+        while True:
+            page = self._client._run(_calls.history(self.id, after=after, limit=_calls.HISTORY_PAGE))
+            rows += page
+            if len(page) < _calls.HISTORY_PAGE:
+                return rows
+            after = page[-1].step  # all rows of a step come in one page
+
+    def events(self, *, after: int | None = None) -> Events:
+        """Follow the session while it trains: an event for each step, undo and change of settings, by whatever client.
+
+        Args:
+            after: Begin after the event of this `number`; 0 begins with all that the service keeps. Without it, only
+                events from now on come.
+
+        Returns:
+            An iterator, which waits for each event and reconnects by itself. It ends when the session is gone.
+
+        Raises:
+            SessionNotFound: The session was deleted before, or has expired. Raised by the first event.
+            Overloaded: The service has too many open streams, after all retries. Raised by an event.
+            TypeError: `after` is no whole number. Raised by the first event.
+
+        Example:
+            with session.events(after=0) as events:
+                for event in events:
+                    print(event.step, event.row.loss)
+                    break
+        """
+        return Events(self._client, self.id, after)
+
+
+class SessionSteps(SessionHistory):
     """The verbs of training: steps, their previews and their history."""
 
     @overload
@@ -197,41 +263,3 @@ class SessionSteps(SessionParams):
             print([trial.metrics.update_norm for trial in trials])
         """
         return self._client._run(self._preview(params, grads, **options))
-
-    def history(
-        self,
-        *,
-        after: int | None = None,
-        limit: int | None = None,
-        last: int | None = None,
-        points: int | None = None,
-    ) -> History:
-        """Return the rows of past steps, oldest first. Without arguments, all that the service keeps.
-
-        Args:
-            after: Only steps above this number.
-            limit: At least this many of the oldest; a step's rows stay together.
-            last: This many of the newest; not together with the others.
-            points: All of the run, thinned by the service for a plot of so many points; not together with the others.
-
-        Returns:
-            A row for each step, with its number, loss, metrics, duration and time. The list also has an array for each
-            column, such as `loss` and `grad_norm`, and `arrays()` has all of them by name.
-
-        Raises:
-            MalformedQuery: The arguments are out of range, or do not go together.
-
-        Example:
-            history = session.history(last=100)
-            curve = history.step, history.loss
-        """
-        if (limit, last, points) != (None, None, None):
-            call = _calls.history(self.id, after=after, limit=limit, last=last, points=points)
-            return self._client._run(call)
-        rows = History()
-        while True:
-            page = self._client._run(_calls.history(self.id, after=after, limit=_calls.HISTORY_PAGE))
-            rows += page
-            if len(page) < _calls.HISTORY_PAGE:
-                return rows
-            after = page[-1].step  # all rows of a step come in one page

@@ -13,6 +13,7 @@ from optim_client._files import replacing
 from optim_client._http import Timeout
 from optim_client._protocol import Call
 from optim_client._state import SessionState
+from optim_client._transport import Stream
 from optim_client._turn import Turn
 from optim_client.documents import SessionInfo
 from optim_client.settings import Changes
@@ -31,6 +32,9 @@ class Caller(Protocol):
 
     def _run(self, call: Call[T]) -> T:
         """Make a call; return its result."""
+
+    def _open(self, call: Call[None]) -> Stream:
+        """Make a call that a stream answers; return the stream."""
 
 
 class SessionStorage(SessionState):

@@ -8,14 +8,39 @@ inherited connection: the transport opens its own ones there, or raises `Runtime
 `RuntimeError`.
 """
 
+from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
 import httpx2
 
-from optim_client._protocol import Outcome, Request
+from optim_client._protocol import Outcome, Request, Response
 from optim_client._regions import Memory
 
 CLOSED = "the client is closed"
+
+
+class Stream(Protocol):
+    """An answer without an end: its parts as they come. `head` is the answer without its body."""
+
+    head: Response
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Wait for each part; yield it. Raises `APIConnectionError` if the connection breaks."""
+
+    def close(self) -> None:
+        """Free the connection. A second call does nothing."""
+
+
+class AsyncStream(Protocol):
+    """A `Stream` for async code."""
+
+    head: Response
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Wait for each part; yield it. Raises `APIConnectionError` if the connection breaks."""
+
+    async def close(self) -> None:
+        """Free the connection. A second call does nothing."""
 
 
 class Transport(Protocol):
@@ -23,6 +48,9 @@ class Transport(Protocol):
 
     def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
+
+    def open(self, request: Request, timeout: httpx2.Timeout) -> Outcome | Stream:
+        """Send one try of a request; return the stream that answers it. Returns any other answer as `exchange` does."""
 
     def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory for a request's arrays, and `before` it room for a header if it is shared with the service."""
@@ -36,6 +64,9 @@ class AsyncTransport(Protocol):
 
     async def exchange(self, request: Request, timeout: httpx2.Timeout) -> Outcome:
         """Send one try of a request; return its answer, or the error that came instead of one."""
+
+    async def open(self, request: Request, timeout: httpx2.Timeout) -> Outcome | AsyncStream:
+        """Send one try of a request; return the stream that answers it. Returns any other answer as `exchange` does."""
 
     async def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory for a request's arrays, and `before` it room for a header if it is shared with the service."""

@@ -12,7 +12,7 @@ from optim_client._local import Local
 from optim_client._protocol import Outcome, Request
 from optim_client._regions import Memory
 from optim_client._request_ids import RequestIds
-from optim_client._transport import Transport
+from optim_client._transport import Stream, Transport
 
 Open = Callable[[str, Mapping[str, str], httpx2.BaseTransport | None], Transport]
 """A function from an address, the headers of every request and the user's own HTTPX transport to a transport."""
@@ -31,6 +31,10 @@ class Direct:
         if is_of_a_file(request) or self._lane.sets_cookies:
             return self._httpx.exchange(request, timeout)
         return self._lane.exchange(request, timeout)
+
+    def open(self, request: Request, timeout: httpx2.Timeout) -> Outcome | Stream:
+        """Send one try of a request; return the stream that answers it. Returns any other answer as `exchange` does."""
+        return self._httpx.open(request, timeout)
 
     def empty(self, nbytes: int, before: int, timeout: httpx2.Timeout) -> Memory:
         """Return memory for a request's arrays, in a region where the lane has one."""
