@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from app import start_screen
 from app.file_modes import loose
 from app.listener import BACKLOG, allow_many_connections, copies, listening, url
 from app.logs import configure_logs, log
@@ -48,20 +49,10 @@ def serve(settings: Settings) -> None:
     allow_many_connections()
     config = _config(settings)
     config.load()
-    asyncio.run(_open_and_close(settings))
+    durability = asyncio.run(_open_and_close(settings))
     _warn_of_loose_files(settings)
     with listening(settings) as listeners:
-        log.info(
-            "listening",
-            url=url(settings, listeners[0]),
-            **({"unix_socket": listeners[1].getsockname()} if len(listeners) > 1 else {}),
-            store=shown(settings.store),
-            workers=settings.workers,
-            threads=settings.compute_threads or os.cpu_count(),
-            kernel=installed(),
-        )
-        if not settings.has_keys:
-            _warn_of_open_doors(settings)
+        _tell(settings, listeners, durability)
         if settings.workers == 1:
             _serve_here(uvicorn.Server(config), listeners)
         else:
@@ -99,14 +90,35 @@ def _check_certificate(settings: Settings) -> None:
         raise ValueError(f"{files} cannot be read as a certificate and its private key: {error}") from error
 
 
-def _warn_of_open_doors(settings: Settings) -> None:
-    if settings.insecure:
-        hosts = settings.allowed_hosts or "none but loopback's: see OPTIM_ALLOWED_HOSTS"
-        log.warning("no API keys: everybody who reaches this address may do everything", hosts=hosts)
-    elif settings.host == NO_TCP:
-        log.info("no API keys: everybody who may open the socket may do everything")
+def _tell(settings: Settings, listeners: list[socket.socket], durability: str) -> None:
+    """Tell where the service listens, with what: on a screen for people, else in the log."""
+    facts = {
+        "url": url(settings, listeners[0]),
+        **({"unix_socket": listeners[1].getsockname()} if len(listeners) > 1 else {}),
+        "store": shown(settings.store),
+        "workers": settings.workers,
+        "threads": settings.compute_threads or os.cpu_count(),
+        "kernel": installed(),
+    }
+    opened = None if settings.has_keys else _opened(settings)
+    if has_screen := start_screen.is_wanted(settings):
+        start_screen.show(facts, durability, f"none: {opened}" if opened else "needed")
     else:
-        log.info("no API keys: everybody on this machine may do everything; other machines cannot reach this address")
+        log.info("listening", **facts)
+    if opened and settings.insecure:
+        hosts = settings.allowed_hosts or "none but loopback's: see OPTIM_ALLOWED_HOSTS"
+        log.warning(f"no API keys: {opened}", hosts=hosts)
+    elif opened and not has_screen:
+        log.info(f"no API keys: {opened}")
+
+
+def _opened(settings: Settings) -> str:
+    """Return who may do what without API keys."""
+    if settings.insecure:
+        return "everybody who reaches this address may do everything"
+    if settings.host == NO_TCP:
+        return "everybody who may open the socket may do everything"
+    return "everybody on this machine may do everything; other machines cannot reach this address"
 
 
 def _warn_of_unknown_settings() -> None:
@@ -125,11 +137,12 @@ def _warn_of_loose_files(settings: Settings) -> None:
         log.warning(warning)
 
 
-async def _open_and_close(settings: Settings) -> None:
-    """Log the store's warnings once: the server processes do not."""
+async def _open_and_close(settings: Settings) -> str:
+    """Log the store's warnings once: the server processes do not. Return what the store survives."""
     async with open_store(settings) as store:
         for warning in await store.warnings():
             log.warning(warning)
+        return await store.durability()
 
 
 def _serve_here(server: uvicorn.Server, listeners: list[socket.socket]) -> None:

@@ -246,6 +246,10 @@ class Store(HistoryStore, LedgerStore, ABC):
         return []
 
     @abstractmethod
+    async def durability(self) -> str:
+        """Return what a crash does to steps that were answered, in words. Called once the store is open."""
+
+    @abstractmethod
     async def load(self, session_id: str) -> Head | None:
         """Return the head, or `None` if there is none or it has expired. Raises `StateDamaged`, and `IncompatibleStore`
         for a head that a newer version wrote."""

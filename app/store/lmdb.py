@@ -61,6 +61,10 @@ class LmdbStore(Store):
         """Return a warning for each path that other users may read or write."""
         return await asyncio.to_thread(loose, self.file.paths)
 
+    async def durability(self) -> str:
+        survived = "a power cut" if self.file.sync else "a `kill -9`, but no power cut"
+        return f"an answered step survives {survived}"
+
     async def ping(self) -> None:
         """Write, or see that others do: a probe that waits behind their saves is no sign of a stuck store."""
         environment = self.file.environment

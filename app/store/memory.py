@@ -59,6 +59,9 @@ class MemoryStore(Store):
     async def ping(self) -> None:
         pass
 
+    async def durability(self) -> str:
+        return "nothing outlives this process"
+
     async def load(self, session_id: str) -> Head | None:
         return self._heads.read(session_id) if self._held(session_id) else None
 

@@ -11,7 +11,7 @@ from typing import Self
 from app.errors import StateDamaged
 from app.file_modes import loose
 from app.settings import Settings
-from app.store import redis_deletion, redis_due
+from app.store import redis_deletion, redis_due, redis_server
 from app.store.base import Head, Save, Store, Unreadable
 from app.store.envelope import decode, has_expired
 from app.store.history import Numbered
@@ -63,14 +63,20 @@ class RedisStore(Store):
         """Return the ways in which this Redis may lose saved steps, and key files that other users may read."""
         warnings = loose(self._redis.pool.secret_files)
         try:
-            memory, disk = map(_info, await self._redis.ask(("INFO", "memory"), ("INFO", "persistence")))
+            server = await redis_server.asked(self._redis)
         except Refused as refusal:
             return [*warnings, f"cannot check whether this Redis may lose steps: {refusal.detail}"]
-        if memory.get("maxmemory", "0") != "0" and memory.get("maxmemory_policy") != "noeviction":
+        if server.may_evict:
             warnings.append("this Redis drops keys when its memory is full: set its maxmemory-policy to noeviction")
-        if disk.get("aof_enabled", "0") == "0":
+        if not server.appends:
             warnings.append("this Redis has no append-only file: if it crashes, steps that were answered are lost")
         return warnings
+
+    async def durability(self) -> str:
+        try:
+            return (await redis_server.asked(self._redis)).durability
+        except Refused as refusal:
+            return f"what a crash loses is not known: {refusal.detail}"
 
     async def close(self) -> None:
         await self._redis.close()
@@ -163,9 +169,3 @@ class RedisStore(Store):
 
     async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head | Unreadable]:
         return await self._index.list(tenant, limit, before)
-
-
-def _info(answer: bytes) -> dict[str, str]:
-    """Return the values of an `INFO` answer, by name."""
-    lines = answer.decode().splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line)

@@ -139,3 +139,9 @@ async def test_readers_do_not_wait_for_another_writer(lmdb_place: LmdbPlace, fol
     assert saving.cancelled()
     buffer[:] = b"changed"
     assert await state_of(store, change.head) == b"written"
+
+
+@pytest.mark.parametrize(("sync", "words"), [("full", "survives a power cut"), ("relaxed", "but no power cut")])
+async def test_the_durability_is_that_of_the_sync(folder: Path, sync: Any, words: str) -> None:
+    async with open_store(Settings(store=f"lmdb:{folder}", lmdb_sync=sync)) as store:
+        assert words in await store.durability()

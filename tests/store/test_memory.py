@@ -28,3 +28,7 @@ async def test_a_change_of_settings_keeps_the_views_that_are_there() -> None:
     change = change_of(first)
     await store.save(replace(change, state=None))
     assert store._states["session-1"].by_name == before
+
+
+async def test_memory_says_that_nothing_outlives_it() -> None:
+    assert await MemoryStore(10).durability() == "nothing outlives this process"
