@@ -6,6 +6,7 @@ both (`Save.ledger`). Its pieces are the contributions that wait. A ledger lives
 has none until the first one is saved.
 """
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -114,6 +115,6 @@ class LedgerStore(ABC):
         session may be named more than once. Only a look at the ledger tells whether its time is that one.
         """
 
-    @abstractmethod
     async def now(self) -> float:
         """Return the time by the store's clock, in Unix seconds: the same for all processes that share the store."""
+        return time.time()

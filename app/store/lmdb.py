@@ -5,7 +5,6 @@ Any number of processes may use one folder at once: LMDB lets one of them write 
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -102,9 +101,6 @@ class LmdbStore(Store):
 
     async def due(self) -> list[Due]:
         return await self.file.view(lambda txn: lmdb_ledgers.due(txn, self.file.tables))
-
-    async def now(self) -> float:
-        return time.time()
 
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
         return await self.file.write(lambda txn: self.file.tables.delete(txn, session_id, expected))

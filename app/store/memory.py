@@ -6,7 +6,6 @@ a save needs no lock. Values change only while a step writes over them: whoever 
 (`memory_views`).
 """
 
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -146,9 +145,6 @@ class MemoryStore(Store):
 
     async def due(self) -> list[Due]:
         return self._ledgers.due()
-
-    async def now(self) -> float:
-        return time.time()
 
     async def sweep(self) -> int:
         dead = [session_id for session_id in self._heads if self._heads.has_expired(session_id)]

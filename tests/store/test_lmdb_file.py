@@ -143,5 +143,5 @@ async def test_readers_do_not_wait_for_another_writer(lmdb_place: LmdbPlace, fol
 
 @pytest.mark.parametrize(("sync", "words"), [("full", "survives a power cut"), ("relaxed", "but no power cut")])
 async def test_the_durability_is_that_of_the_sync(folder: Path, sync: Any, words: str) -> None:
-    async with open_store(Settings(store=f"lmdb:{folder}", lmdb_sync=sync)) as store:
+    async with store_in(folder, lmdb_sync=sync) as store:
         assert words in await store.durability()
