@@ -13,6 +13,7 @@ from tests.amounts import WHOLE
 from tests.chaos.trial import Trial
 from tests.command import Optim, typed
 from tests.examples import examples
+from tests.redis_cluster import RedisCluster
 from tests.servers import RedisServer
 from tests.stores import STORES
 
@@ -90,6 +91,21 @@ def redis_url(redis_server: RedisServer) -> str:
         client.flushall()
         client.script_flush()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """Start one cluster of three masters for all tests. Ask for `cluster_url`, which empties it for each test."""
+    cluster = RedisCluster(tmp_path_factory.mktemp("cluster")).start()
+    yield cluster
+    cluster.kill()
+
+
+@pytest.fixture
+def cluster_url(redis_cluster: RedisCluster) -> str:
+    """Return the URL of an empty cluster."""
+    redis_cluster.empty()
+    return redis_cluster.url
 
 
 @pytest.fixture

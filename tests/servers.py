@@ -47,6 +47,10 @@ class RedisServer:
 
     def start(self) -> Self:
         self.launch()
+        return self.wait()
+
+    def wait(self) -> Self:
+        """Wait until the launched server answers."""
         assert self._process
         deadline = time.monotonic() + 20
         while True:

@@ -86,7 +86,8 @@ SAID = {
 }
 """The advice for errors without a class in redis-py, by their first word."""
 ELSEWHERE = (
-    ReadOnlyError, MasterDownError, MovedError, AskError, TryAgainError, ClusterDownError, AuthenticationError
+    ReadOnlyError, MasterDownError, MovedError, AskError, TryAgainError, ClusterDownError, AuthenticationError,
+    BusyLoadingError,
 )  # fmt: skip
 """Errors, besides those of `SAID`, of a server that cannot be written: another server may have its address now."""
 
@@ -95,6 +96,15 @@ Command: TypeAlias = Sequence[str | bytes | int | memoryview]
 
 class Refused(StoreUnavailable):
     """Redis answered with an error: no command of the call is under way any more."""
+
+    @property
+    def is_unknown_script(self) -> bool:
+        """Return whether Redis does not know the script by its name."""
+        return isinstance(self.__cause__, NoScriptError)
+
+
+class NotSent(StoreUnavailable):
+    """A call without a connection: nothing of it has reached Redis."""
 
 
 class Client:
@@ -115,16 +125,21 @@ class Client:
         They are no transaction: those after a failed one run all the same. With `at_once_within` they wait for no other
         call, and have that many seconds.
         """
-        at_once = at_once_within is not None
+        return await self.checked(await self.exchange(commands, at_once_within))
+
+    async def exchange(self, commands: Sequence[Command], at_once_within: float | None = None) -> list[Any]:
+        """Send the commands together and return their answers, of which some may be errors."""
+        at_once, sent = at_once_within is not None, False
         seconds = min(self.pool.timeout, at_once_within or self.pool.timeout)
         try:
             async with self.pool.connection(seconds, at_once=at_once) as connection:
+                sent = True
                 await connection.send_packed_command(_packed(connection, commands), check_health=False)
-                answers = [await _answer(connection) for _ in commands]
+                return [await _answer(connection) for _ in commands]
         except (RedisError, OSError) as error:
             limit = "OPTIM_STORE_TIMEOUT_SECONDS" if seconds == self.pool.timeout else f"{seconds:g} s"
-            raise _failure(StoreUnavailable, error, limit) from error
-        return await self.checked(answers)
+            kind = StoreUnavailable if sent else NotSent
+            raise failure(kind, error, limit) from error
 
     async def checked(self, answers: list[Any]) -> list[Any]:
         """Return the answers. Raises `Refused` for the first that is an error."""
@@ -132,7 +147,7 @@ class Client:
             if isinstance(answer, Exception):
                 if isinstance(answer, ELSEWHERE) or str(answer).startswith(tuple(SAID)):
                     await self.pool.renew(self.pool.generation)
-                raise _failure(Refused, answer) from answer
+                raise failure(Refused, answer) from answer
         return answers
 
     def upload(self) -> "Upload":
@@ -156,7 +171,7 @@ class Client:
         try:
             answers = await ask(*before, ("EVALSHA", script.sha, *tail), *after)
         except Refused as refusal:
-            if not isinstance(refusal.__cause__, NoScriptError):
+            if not refusal.is_unknown_script:
                 raise
             answers = await self.ask(*before, ("EVAL", script.text, *tail), *after)
         return answers[len(before)]
@@ -183,15 +198,18 @@ class Upload:
         """Send the last commands; return their answers. Raises as `Client.ask`, for an error of any command."""
         for command in commands:
             self.put(command)
+        return (await self._client.checked(await self.end()))[-len(commands) :]
+
+    async def end(self) -> list[Any]:
+        """Return the answers of all commands, of which some may be errors."""
         self._waiting.put_nowait(None)
         assert self._sending is not None
         try:
-            answers = await self._sending
+            return await self._sending
         except (RedisError, OSError) as error:
-            raise _failure(StoreUnavailable, error) from error
+            raise failure(StoreUnavailable, error) from error
         finally:
             self._sending = None  # it has the error, whose traceback has this frame
-        return (await self._client.checked(answers))[-len(commands) :]
 
     async def _send(self) -> list[Any]:
         sent = 0
@@ -230,19 +248,23 @@ async def _answer(connection: AbstractConnection) -> Any:
     """Return the next answer, which may be an error."""
     try:
         return await connection.read_response()
-    except ResponseError as error:
+    except (ResponseError, BusyLoadingError) as error:
         return error
 
 
-def _failure(
-    kind: type[StoreUnavailable], error: Exception, limit: str = "OPTIM_STORE_TIMEOUT_SECONDS"
+def failure(
+    kind: type[StoreUnavailable],
+    error: Exception,
+    limit: str = "OPTIM_STORE_TIMEOUT_SECONDS",
+    more: tuple[Advice, ...] = (),
 ) -> StoreUnavailable:
-    """Return the service's error for one of Redis's, with the way out as a note."""
+    """Return the service's error for one of Redis's, with the way out as a note; `more` advice goes before the known."""
     beneath = error.__context__  # redis-py makes one kind of all that goes wrong while it connects
-    _, words, way_out = next(a for a in ADVICE if isinstance(error, a.kind) or isinstance(beneath, a.kind))
+    known = (*more, *ADVICE)
+    _, words, way_out = next(a for a in known if isinstance(error, a.kind) or isinstance(beneath, a.kind))
     if said := SAID.get(str(error).partition(" ")[0]):
         words, way_out = said, None
-    failure = kind(f"Redis {words.format(limit=limit)}" + (f" ({error})" if str(error) else ""))
+    found = kind(f"Redis {words.format(limit=limit)}" + (f" ({error})" if str(error) else ""))
     if way_out:
-        failure.add_note(way_out)
-    return failure
+        found.add_note(way_out)
+    return found
