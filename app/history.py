@@ -24,7 +24,8 @@ def row_of(session: Session, answer: StepAnswer, request: StepRequest, started: 
     if request.collected is not None:
         beside = {"contributions": request.collected.entries, "digest": kept.digest, "version": version}
     written = partial(_write, kept.step, request.loss, kept.metrics, answer.skipped, ms, session.updated_at, beside)
-    return HistoryRow(session.step, written, answer.skipped)
+    curves = request.loss, kept.metrics["grad_norm"]
+    return HistoryRow(session.step, written, answer.skipped, curves)
 
 
 def marked(row: bytes) -> bytes:

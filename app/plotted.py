@@ -2,13 +2,12 @@
 
 from functools import partial
 
-import orjson
-
 from app.compute import Compute
 from app.records import Records
+from app.row_columns import read
 from app.thinned import Thinned
 
-PAGE_ROWS = 2000
+PAGE_ROWS = 4000
 """The rows of the history that are read at a time."""
 
 
@@ -16,9 +15,10 @@ async def plotted(records: Records, compute: Compute, tenant: str, session_id: s
     """Return rows of the history thinned for so many points, and the marks, oldest first, as JSON."""
     await records.head(tenant, session_id)
     thinned, after = Thinned(points), -1
-    while rows := await records.store.history(session_id, after, PAGE_ROWS):
-        after = orjson.loads(rows[-1])["step"]
-        await compute.run(partial(thinned.add, rows), sum(map(len, rows)))
+    while page := await records.store.given(session_id, after, PAGE_ROWS):
+        rows = await compute.run_apart(partial(read, page))
+        await compute.run_apart(partial(thinned.add, rows))
+        after = int(rows["step"][-1])
     marks = await records.store.marks(session_id)
     await records.head(tenant, session_id)  # again: rows of a session that is gone by then are none
     return await compute.run_apart(partial(_written, thinned, marks))

@@ -4,22 +4,18 @@ A part has 2ᵏ steps and begins at a multiple of that; k is the least with whic
 are joined two by two while rows come, and rows thinned page by page are those thinned at once.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
-import orjson
 
-CURVES = ("loss", "grad_norm")
-"""The numbers whose extremes are kept."""
+from app.row_columns import CURVES, PLAIN, ROW, SKIPPED, Rows, bodies
+
 EXTREMES, ENDS = 2 * len(CURVES), 3
 """The most rows of a part, and of the ends of the run: the first, the last, and the last that is not undone."""
 WIDEST = 2**54
 """The steps of a part that has all steps."""
-PLAIN, UNDONE, SKIPPED = range(3)
-ROW = np.dtype([("place", "i8"), ("kind", "u1"), ("step", "i8"), *((name, "f8") for name in CURVES), ("body", "O")])
+SLACK = 8192
+"""The rows that may come before they are thinned together: that takes as long for few of them."""
 
-Rows = npt.NDArray[np.void]
 Indices = npt.NDArray[np.intp]
 
 
@@ -38,34 +34,28 @@ class Thinned:
         self._places = 0
         self._count = 0
         self._rows = np.empty(0, ROW)
-        self._skipped = list[Rows]()
+        self._skipped = np.empty(0, ROW)
 
-    def add(self, bodies: Sequence[bytes]) -> None:
-        """Take the next rows, as JSON."""
-        new = self._read(bodies)
-        is_skipped = new["kind"] == SKIPPED
-        self._skipped.append(new[is_skipped])
-        self._rows = np.concatenate([self._rows, new[~is_skipped]])
-        self._count += int(np.count_nonzero(~is_skipped))
-        if self._count > self._most:
-            self._rows = self._rows[np.union1d(self._ends(), self._extremes())]
+    def add(self, rows: Rows) -> None:
+        """Take the next rows."""
+        rows["place"] += self._places
+        self._places += len(rows)
+        is_skipped = rows["kind"] == SKIPPED
+        self._skipped = np.concatenate([self._skipped, rows[is_skipped]])
+        self._rows = np.concatenate([self._rows, rows[~is_skipped]])
+        self._count += len(rows) - int(np.count_nonzero(is_skipped))
+        if len(self._rows) > self._most + SLACK:
+            self._thin()
 
     def rows(self) -> list[bytes]:
-        """Return the rows that are kept, in their order."""
-        kept = np.concatenate([self._rows, *self._skipped])
-        bodies: list[bytes] = kept["body"][np.argsort(kept["place"])].tolist()
-        return bodies
+        """Return the rows that are kept, in their order, as JSON."""
+        self._thin()
+        kept = np.concatenate([self._rows, self._skipped])
+        return bodies(kept[np.argsort(kept["place"])])
 
-    def _read(self, bodies: Sequence[bytes]) -> Rows:
-        rows = orjson.loads(b"[%b]" % b",".join(bodies))
-        read = np.empty(len(rows), ROW)
-        read["place"] = np.arange(self._places, self._places + len(rows))
-        read["kind"] = [SKIPPED if row["skipped"] else UNDONE if "undone" in row else PLAIN for row in rows]
-        for name in ("step", *CURVES):
-            read[name] = [row[name] for row in rows]
-        read["body"] = bodies
-        self._places += len(rows)
-        return read
+    def _thin(self) -> None:
+        if self._count > self._most:
+            self._rows = self._rows[np.union1d(self._ends(), self._extremes())]
 
     def _ends(self) -> Indices:
         plain = np.flatnonzero(self._rows["kind"] == PLAIN)
@@ -76,13 +66,13 @@ class Thinned:
         if not self._most_parts:
             return np.empty(0, np.intp)
         order = np.argsort(self._rows["kind"], kind="stable")
-        rows = self._rows[order]
-        while len(starts := _starts(rows, self._width)) > self._most_parts and self._width < WIDEST:
+        columns = self._rows[[name for name in ROW.names or () if name != "row"]][order]
+        while len(starts := _starts(columns, self._width)) > self._most_parts and self._width < WIDEST:
             self._width *= 2
         if len(starts) > self._most_parts:
-            rows, starts = rows[: starts[self._most_parts]], starts[: self._most_parts]
-        columns = [np.where(np.isfinite(rows[name]), rows[name], np.nan) for name in CURVES]
-        chosen: Indices = order[np.concatenate([_least(values, starts) for x in columns for values in (x, -x)])]
+            columns, starts = columns[: starts[self._most_parts]], starts[: self._most_parts]
+        curves = [np.where(np.isfinite(columns[name]), columns[name], np.nan) for name in CURVES]
+        chosen: Indices = order[np.concatenate([_least(values, starts) for x in curves for values in (x, -x)])]
         return chosen
 
 

@@ -9,7 +9,7 @@ than `MOST_UNDO` below its own, and all with a greater number than some row's ar
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,11 +24,15 @@ STEP = "step"
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One row of a session's history: its step, its bytes, and whether it is notable (`thinning`)."""
+    """One row of a session's history: its step, its bytes, and whether it is notable (`thinning`).
+
+    `curves` are its loss and gradient norm, if they are known without reading the bytes.
+    """
 
     step: int
     body: Lazy = Lazy()
     is_notable: bool = False
+    curves: tuple[float | None, float | None] | None = None
 
 
 class Mark(NamedTuple):
@@ -60,6 +64,10 @@ class HistoryStore(ABC):
     @abstractmethod
     async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
         """Return `limit` rows of steps after `after`, oldest first, and all others of the last one's step."""
+
+    async def given(self, session_id: str, after: int, limit: int) -> Sequence[HistoryRow | bytes]:
+        """Return the same rows as `history`. One that is not written yet may be as its save gave it."""
+        return await self.history(session_id, after, limit)
 
     @abstractmethod
     async def latest(self, session_id: str, count: int) -> list[bytes]:

@@ -17,8 +17,8 @@ def rows_after(transaction: Transaction, tables: Tables, session_id: str, after:
     """Return rows of steps after `after`, as `Store.history` promises."""
     if tables.held(transaction, session_id) is None:
         return []
-    session, bodies, last = digest(session_id), list[bytes](), b""
-    for key, body in ascending(transaction, tables.rows, session, number(after + 1)):
+    bodies, last = list[bytes](), b""
+    for key, body in ascending(transaction, tables.rows, digest(session_id), number(after + 1)):
         step = key[16:24]
         if len(bodies) >= limit and step != last:
             break

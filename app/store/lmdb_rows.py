@@ -30,10 +30,11 @@ def ascending(
 ) -> Iterator[tuple[bytes, memoryview]]:
     """Yield the keys with this prefix and their values, from `prefix + start` on."""
     with transaction.cursor(table) as cursor:
-        found = cursor.set_range(prefix + start)
-        while found and (key := bytes(cursor.key())).startswith(prefix):
-            yield key, cursor.value()
-            found = cursor.next()
+        if cursor.set_range(prefix + start):
+            for name, value in cursor:
+                if not (key := bytes(name)).startswith(prefix):
+                    break
+                yield key, value
 
 
 def descending(transaction: Transaction, table: Table, prefix: bytes, before: bytes) -> Iterator[bytes]:

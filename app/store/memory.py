@@ -6,7 +6,6 @@ a save needs no lock. Values change only while a step writes over them: whoever 
 (`memory_views`).
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Self
@@ -14,12 +13,11 @@ from typing import Self
 from app.settings import Settings
 from app.store.base import Head, Save, Store, Unreadable
 from app.store.envelope import listed
-from app.store.history import Numbered
 from app.store.keys import Claim
 from app.store.ledger import Due, Ledger, LedgerSave
 from app.store.memory_claims import Claims
 from app.store.memory_heads import Heads
-from app.store.memory_history import History
+from app.store.memory_history import Histories
 from app.store.memory_keys import UsedKeys
 from app.store.memory_ledgers import Ledgers
 from app.store.memory_views import MemoryViews
@@ -27,18 +25,18 @@ from app.store.piece import Piece
 from app.store.stamp import Stamp, VersionConflict
 
 
-class MemoryStore(Store):
+class MemoryStore(Histories, Store):
     """The store in one object: pass the object on to share it."""
 
     is_instant = keeps_views = True
 
     def __init__(self, history_limit: int) -> None:
+        super().__init__()
         self.history_limit = history_limit
         self._heads = Heads()
         self._tenants: dict[str, str] = {}
         self._views = MemoryViews(self._heads)
         self._states = self._views.states
-        self._histories: defaultdict[str, History] = defaultdict(History)
         self._keys: dict[str, UsedKeys] = {}
         self._claims = Claims(self._heads)
         self._ledgers = Ledgers()
@@ -116,18 +114,6 @@ class MemoryStore(Store):
 
     async def claim(self, claim: Claim) -> Claim:
         return self._claims.keep(claim, self.key_memory)
-
-    async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
-        return self._histories[session_id].after(after, limit) if self._held(session_id) else []
-
-    async def latest(self, session_id: str, count: int) -> list[bytes]:
-        return self._histories[session_id].latest(count) if self._held(session_id) else []
-
-    async def newer(self, session_id: str, version: int, limit: int) -> list[Numbered]:
-        return self._histories[session_id].newer(version, limit) if self._held(session_id) else []
-
-    async def marks(self, session_id: str) -> list[bytes]:
-        return self._histories[session_id].marks.bodies() if self._held(session_id) else []
 
     async def ledger(self, session_id: str) -> Ledger | None:
         return self._ledgers.held(session_id) if self._held(session_id) else None

@@ -1,13 +1,16 @@
-"""The history of a session in memory: its rows and its marks."""
+"""The histories of sessions in memory: the rows and the marks of each."""
 
+from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
 
 from app.store.base import Save
 from app.store.generation import MOST_UNDO, ReplacedRow
-from app.store.history import HistoryRow, Numbered, Placed, last_older, merged, newer_rows
+from app.store.history import HistoryRow, HistoryStore, Numbered, Placed, last_older, merged, newer_rows
 from app.store.memory_marks import Marks
 from app.store.memory_rows import Row, Rows
+from app.store.stamp import Stamp
 from app.store.thinning import is_notable
 
 
@@ -45,13 +48,13 @@ class History:
         self._rows.put(Row(row.step, version, row))
         self._rows.thin(limit)
 
-    def after(self, step: int, limit: int) -> list[bytes]:
+    def after(self, step: int, limit: int) -> list[HistoryRow]:
         """Return `limit` rows of later steps, and all others of the last one's step."""
         start = self._rows.rank(step + 1)
         page = self._rows.between(start, start + limit)
         if page:
             page = self._rows.between(start, self._rows.rank(page[-1].step + 1))
-        return [row.given.body for row in page]
+        return [row.given for row in page]
 
     def latest(self, count: int) -> list[bytes]:
         """Return the last `count` rows."""
@@ -68,3 +71,29 @@ class History:
         for i in range(self._rows.rank(self._rows[rank].step - MOST_UNDO), len(self._rows)):
             step, number, given = self._rows[i]
             yield Placed(step, number, partial(getattr, given, "body"))
+
+
+class Histories(HistoryStore):
+    """The verbs of a store about the histories in its memory."""
+
+    def __init__(self) -> None:
+        self._histories: defaultdict[str, History] = defaultdict(History)
+
+    @abstractmethod
+    def _held(self, session_id: str) -> Stamp | None:
+        """Return the stamp of a session that exists and has not expired."""
+
+    async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
+        return [row.body for row in await self.given(session_id, after, limit)]
+
+    async def given(self, session_id: str, after: int, limit: int) -> list[HistoryRow]:
+        return self._histories[session_id].after(after, limit) if self._held(session_id) else []
+
+    async def latest(self, session_id: str, count: int) -> list[bytes]:
+        return self._histories[session_id].latest(count) if self._held(session_id) else []
+
+    async def newer(self, session_id: str, version: int, limit: int) -> list[Numbered]:
+        return self._histories[session_id].newer(version, limit) if self._held(session_id) else []
+
+    async def marks(self, session_id: str) -> list[bytes]:
+        return self._histories[session_id].marks.bodies() if self._held(session_id) else []

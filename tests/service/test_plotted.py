@@ -1,9 +1,14 @@
 """The history thinned for a plot, with its marks, as it is answered."""
 
+import asyncio
+
+import numpy as np
 import pytest
 from httpx2 import Client
 
-from tests.service.calls import W, create, problem, stepped
+from app.row_columns import CURVES, read
+from app.store.memory import MemoryStore
+from tests.service.calls import W, binary_step, create, problem, serving, stepped
 
 
 def test_points_thin_the_history_and_bring_the_marks(client: Client) -> None:
@@ -36,3 +41,18 @@ def test_one_point_is_the_last_row(client: Client) -> None:
 def test_points_go_with_nothing_else(client: Client, query: dict[str, int]) -> None:
     answer = client.get(f"{create(client)}/history", params=query)
     problem(answer, 400, "malformed_query")
+
+
+def test_unwritten_rows_have_the_columns_of_their_json() -> None:
+    store = MemoryStore(100)
+    with serving(store) as client:
+        session = create(client, on_non_finite="skip")
+        for loss, w in ((1.5, 1.0), (None, 2.0), (2.5, float("inf"))):
+            binary_step(
+                client, session, {"w": np.array([w])}, {"w": np.ones(1)}, **({} if loss is None else {"loss": loss})
+            )
+    given = asyncio.run(store.given(session.rsplit("/", 1)[1], -1, 9))
+    assert [callable(row.__dict__["body"]) for row in given] == [True] * 3
+    found, written = read(given), read([row.body for row in given])
+    for name in ("place", "kind", "step", *CURVES):
+        np.testing.assert_equal(found[name], written[name])

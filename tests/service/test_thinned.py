@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app import thinned as thinning
+from app.row_columns import read
 from app.thinned import Thinned
 from tests.examples import examples
 
@@ -30,7 +32,7 @@ def thinned(rows: list[dict[str, Any]], points: int, page: int = 7) -> list[dict
     thin = Thinned(points)
     bodies = [orjson.dumps(row) for row in rows]
     for start in range(0, len(bodies), page):
-        thin.add(bodies[start : start + page])
+        thin.add(read(bodies[start : start + page]))
     return [orjson.loads(body) for body in thin.rows()]
 
 
@@ -71,7 +73,10 @@ def test_extremes_stay_of_plain_and_of_undone_rows(values: Any, points: int) -> 
 @given(rows_of, st.integers(1, 60), st.integers(1, 50))
 def test_pages_are_thinned_as_the_whole_history(values: Any, points: int, page: int) -> None:
     rows = made(values)
-    assert thinned(rows, points, page) == thinned(rows, points, 1000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thinning, "SLACK", 0)
+        kept = thinned(rows, points, page)
+    assert kept == thinned(rows, points, 1000)
 
 
 def test_a_short_history_is_whole() -> None:

@@ -25,6 +25,13 @@ async def test_rows_come_oldest_first_by_pages(store: Store) -> None:
     assert await store.history("session-1", 0, 0) == []
 
 
+async def test_given_rows_are_those_of_the_history(store: Store) -> None:
+    await _recorded(store, row(1), HistoryRow(2, lambda: b"late"), row(2, "a"), row(3))
+    given = await store.given("session-1", 1, 1)
+    assert [each if isinstance(each, bytes) else each.body for each in given] == [b"late", b"a"]
+    assert await store.given("session-2", -1, 9) == []
+
+
 async def test_rows_that_share_a_step_are_never_cut_apart(store: Store) -> None:
     await _recorded(store, row(1), row(2, "a"), row(2, "b"), row(2, "c"), row(3))
     assert await store.history("session-1", 0, 2) == [b"row 1", b"a", b"b", b"c"]

@@ -18,7 +18,8 @@ def test_the_first_and_the_newest_rows_stay_beyond_the_limit() -> None:
 
 
 def test_a_page_ends_with_all_rows_of_its_last_step() -> None:
-    assert history(1, 2, 2, 3).after(0, 2) == [b"1 by 1", b"2 by 2", b"2 by 3"]
+    page = history(1, 2, 2, 3).after(0, 2)
+    assert [row.body for row in page] == [b"1 by 1", b"2 by 2", b"2 by 3"]
 
 
 def test_an_undo_marks_the_row_that_its_version_wrote() -> None:
