@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Tests start hundreds of interpreters: each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test campaign watch check serve backup restore peers clients page bench big chaos lock audit clean
+.PHONY: help demo test campaign watch check serve peers clients page bench big chaos lock audit clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,24 +35,6 @@ chaos: $(VENV)/.installed  ## run every check of docs/reliability.md in full, ab
 
 serve: $(VENV)/.installed  ## run the service on the embedded store, at http://127.0.0.1:8000
 	$(BIN)/optim serve
-
-# STORE is lmdb:PATH (OPTIM_STORE by default), or compose: the Redis of docker-compose.yml, which needs only Docker.
-COPY_NEEDS = $(if $(filter compose,$(STORE)),,$(VENV)/.installed)
-COPY = $(if $(filter compose,$(STORE)),sh compose-store.sh $(1) "$(2)",$(BIN)/optim store $(1) "$(2)" $(if $(STORE),--store "$(STORE)"))
-
-# Checked here, before anything is installed.
-ifneq ($(filter backup,$(MAKECMDGOALS)),)
-$(if $(TO),,$(error say where to: make backup STORE=lmdb:PATH TO=FOLDER, or STORE=compose TO=FILE))
-endif
-ifneq ($(filter restore,$(MAKECMDGOALS)),)
-$(if $(FROM),,$(error say where from: make restore STORE=lmdb:PATH FROM=FOLDER, or STORE=compose FROM=FILE))
-endif
-
-backup: $(COPY_NEEDS)  ## back up all sessions while the service runs: STORE=lmdb:PATH TO=FOLDER, or STORE=compose TO=FILE
-	@$(call COPY,backup,$(TO))
-
-restore: $(COPY_NEEDS)  ## restore a backup into an empty store: STORE=lmdb:PATH FROM=FOLDER, or STORE=compose FROM=FILE
-	@$(call COPY,restore,$(FROM))
 
 check: $(VENV)/.installed  ## check style, types, imports, docstrings, sizes and names
 	$(BIN)/ruff check .

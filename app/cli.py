@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from app.commands import changes, keys, sessions, state_files, store, summary
+from app.commands import changes, keys, sessions, state_files, summary
+from app.commands.backup import backup, restore
 from app.commands.demo import demo
 from app.commands.exits import exit_of
 from app.commands.options import PLAIN, WHERE
@@ -25,6 +26,8 @@ def _group(name: str, words: str, epilog: str | None = None) -> typer.Typer:
 app.command(cls=ServeCommand)(serve)
 app.command()(demo)
 app.command(epilog=WHERE)(workers)
+app.command()(backup)
+app.command()(restore)
 
 _sessions = _group("sessions", "Look at, change and move the sessions of a running service.", WHERE)
 _sessions.command("list")(sessions.list_sessions)
@@ -40,10 +43,6 @@ _keys = _group("keys", "Make, list and revoke API keys. A running service reread
 _keys.command("create")(keys.create_key)
 _keys.command("list")(keys.list_keys)
 _keys.command("revoke")(keys.revoke_key)
-
-_store = _group("store", "Back up and restore the embedded store, without a service.")
-_store.command()(store.backup)
-_store.command()(store.restore)
 
 
 def main() -> None:

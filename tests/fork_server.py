@@ -23,7 +23,7 @@ from typing import IO, NoReturn
 
 from tests.reaper import tie, tied
 
-IMPORTED = ("app.main", "app.serve", "app.keys_file", "app.store.lmdb_copy", "optim_client", "typer")
+IMPORTED = ("app.main", "app.serve", "app.keys_file", "optim_client", "typer")
 IMPORTED += ("app.flags", "app.store.lmdb", "app.store.memory", "app.store.redis")
 IMPORTED += ("uvicorn.lifespan.on", "uvicorn.loops.uvloop")
 """The modules of `optim serve`, without `app.cli`, which each child runs as its main program."""

@@ -29,7 +29,7 @@ def test_help_names_every_command(optim: Optim) -> None:
         assert re.search(rf"^  {command} ", words, re.MULTILINE)
 
 
-@pytest.mark.parametrize("group", [[], ["keys"], ["sessions"], ["store"]], ids=" ".join)
+@pytest.mark.parametrize("group", [[], ["keys"], ["sessions"]], ids=" ".join)
 def test_no_line_of_the_overviews_is_cut(optim: Optim, group: list[str]) -> None:
     status, words, _ = optim(*group, "--help", COLUMNS="80")
     assert status == 0
@@ -38,7 +38,7 @@ def test_no_line_of_the_overviews_is_cut(optim: Optim, group: list[str]) -> None
 
 @pytest.mark.parametrize(
     "words",
-    ["", "keys", "keys create", "sessions", "sessions list", "store", "store backup", "demo", "serve", "workers"],
+    ["", "keys", "keys create", "sessions", "sessions list", "backup", "restore", "demo", "serve", "workers"],
 )
 def test_help_imports_no_service(words: str) -> None:
     command = [sys.executable, "-c", IMPORTED, *words.split(), "--help"]

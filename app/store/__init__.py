@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from app.settings import Settings
 from app.store.base import Store
+from app.store.snapshot import Source, Target
 
 
 def _lmdb(settings: Settings) -> Store:
@@ -42,3 +43,35 @@ def open_store(settings: Settings) -> Store:
     if scheme not in STORES:
         raise ValueError(f"OPTIM_STORE: unknown scheme {scheme!r}; expected one of {', '.join(STORES)}")
     return STORES[scheme](settings)
+
+
+def source_of(settings: Settings) -> Source:
+    """Return the store that `OPTIM_STORE` names, for a backup, not open yet. Raises `ValueError` for one in memory."""
+    kind = _kind(settings, "backed up")
+    if kind == "lmdb":
+        from app.store.lmdb_source import LmdbSource
+
+        return LmdbSource.from_settings(settings)
+    from app.store.redis_source import RedisSource
+
+    return RedisSource.from_settings(settings)
+
+
+def target_of(settings: Settings) -> Target:
+    """Return the store that `OPTIM_STORE` names, for a restore, not open yet. Raises `ValueError` for one in memory."""
+    kind = _kind(settings, "restored into")
+    if kind == "lmdb":
+        from app.store.lmdb_target import LmdbTarget
+
+        return LmdbTarget.from_settings(settings)
+    from app.store.redis_target import RedisTarget
+
+    return RedisTarget.from_settings(settings)
+
+
+def _kind(settings: Settings, done: str) -> str:
+    """Return the kind of the store: `lmdb` or `redis`."""
+    scheme = settings.store.partition(":")[0]
+    if scheme == "memory":
+        raise ValueError(f"memory: is in one process, and cannot be {done}: name another store")
+    return "lmdb" if scheme == "lmdb" else "redis"

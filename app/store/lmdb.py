@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from pathlib import Path
 from typing import Self
 
 from app.errors import StateDamaged, StoreUnavailable
@@ -19,7 +18,7 @@ from app.store.base import Head, IncompatibleStore, Save, Store, Unreadable
 from app.store.history import Numbered
 from app.store.keys import Claim
 from app.store.ledger import Due, Ledger, LedgerSave
-from app.store.lmdb_file import LmdbFile
+from app.store.lmdb_file import LmdbFile, folder_of
 from app.store.lmdb_saving import LmdbSaving
 from app.store.piece import Piece
 from app.store.stamp import Stamp
@@ -42,11 +41,7 @@ class LmdbStore(Store):
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        try:
-            folder = Path(settings.store.removeprefix("lmdb:")).expanduser()
-        except RuntimeError as error:
-            raise ValueError(f"OPTIM_STORE={settings.store}: {error}") from None
-        file = LmdbFile(folder, settings.lmdb_map_bytes, sync=settings.lmdb_sync == "full")
+        file = LmdbFile(folder_of(settings), settings.lmdb_map_bytes, sync=settings.lmdb_sync == "full")
         return cls(file, settings.history_limit)
 
     async def open(self) -> None:

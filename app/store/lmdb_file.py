@@ -15,6 +15,7 @@ from typing import TypeVar
 import lmdb
 
 from app.errors import ServiceError, StoreUnavailable
+from app.settings import Settings
 from app.store import lmdb_format, lmdb_length
 from app.store.base import IncompatibleStore
 from app.store.formats import STORE_FORMAT
@@ -176,3 +177,11 @@ class LmdbFile:
             return await wait.result()
         except lmdb.Error as error:
             raise translated(error, self.folder) from error
+
+
+def folder_of(settings: Settings) -> Path:
+    """Return the folder that `OPTIM_STORE` names. Raises `ValueError` if it begins with the home of an unknown user."""
+    try:
+        return Path(settings.store.removeprefix("lmdb:")).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"OPTIM_STORE={settings.store}: {error}") from None

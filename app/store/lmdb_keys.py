@@ -6,6 +6,7 @@ keys     digest(session) k digest(key)      the key's row
 
 import struct
 import time
+from typing import NamedTuple
 
 from app.store.base import KeyUsed, Save
 from app.store.keys import TRIMMED, KeyMemory, UsedKey
@@ -13,6 +14,14 @@ from app.store.lmdb_rows import Transaction, digest, number
 from app.store.lmdb_tables import Tables
 
 TIME = struct.Struct(">d")
+
+
+class Use(NamedTuple):
+    """One use of a key, and its number among those of the session."""
+
+    number: int
+    time: float
+    key: UsedKey
 
 
 def _row_key(session: bytes, key: str) -> bytes:
@@ -42,13 +51,19 @@ def remember(transaction: Transaction, tables: Tables, save: Save, memory: KeyMe
         _mark(transaction, tables, session, save.undone.key)
     if not save.used:
         return
-    last = _last_number(transaction, tables, session)
+    last = last_number(transaction, tables, session)
     for used in save.used:
         last += 1
-        transaction.put(_row_key(session, used.digest), used.row, db=tables.keys)
-        transaction.put(session + b"n" + number(last), TIME.pack(now) + bytes.fromhex(used.digest), db=tables.keys)
+        put(transaction, tables, session, Use(last, now, used))
     if last > min(memory.count, memory.most):
         _trim(transaction, tables, session, last, memory)
+
+
+def put(transaction: Transaction, tables: Tables, session: bytes, use: Use) -> None:
+    """Write one use of a key."""
+    key = bytes.fromhex(use.key.digest)
+    transaction.put(session + b"k" + key, use.key.row, db=tables.keys)
+    transaction.put(session + b"n" + number(use.number), TIME.pack(use.time) + key, db=tables.keys)
 
 
 def _mark(transaction: Transaction, tables: Tables, session: bytes, undone: UsedKey) -> None:
@@ -58,7 +73,8 @@ def _mark(transaction: Transaction, tables: Tables, session: bytes, undone: Used
         transaction.put(key, undone.row, db=tables.keys)
 
 
-def _last_number(transaction: Transaction, tables: Tables, session: bytes) -> int:
+def last_number(transaction: Transaction, tables: Tables, session: bytes) -> int:
+    """Return the number of the session's last use of a key, 0 without one."""
     with transaction.cursor(tables.keys) as cursor:
         found = cursor.prev() if cursor.set_range(session + b"o") else cursor.last()
         key = bytes(cursor.key()) if found else b""

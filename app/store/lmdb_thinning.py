@@ -7,9 +7,10 @@ when rows are removed or added behind it. When one is added before it, the row w
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import astuple
 
-from app.store.lmdb_rows import Transaction, descending, number
+from app.store.lmdb_rows import LAST_NUMBER, Transaction, ascending, descending, number
 from app.store.lmdb_tables import Tables
 from app.store.thinning import Seen, Thinning, is_notable
 
@@ -21,6 +22,21 @@ def begun(transaction: Transaction, tables: Tables, session: bytes) -> "Thinner 
     """Return the thinning of a session; `None` if it never had too many rows."""
     kept = transaction.get(session, db=tables.thinned)
     return None if kept is None else Thinner(transaction, tables, session, bytes(kept))
+
+
+def numbers_of(kept: bytes) -> tuple[int, ...]:
+    """Return the numbers of a `Thinning` in what the file has of it."""
+    numbers: tuple[int, ...] = NUMBERS.unpack(kept[: NUMBERS.size])
+    return numbers
+
+
+def put(transaction: Transaction, tables: Tables, session: bytes, numbers: Sequence[int]) -> None:
+    """Write the thinning of a session that has its rows, from the numbers alone."""
+    places = [key[16:] for key, _ in ascending(transaction, tables.rows, session) if key != session]
+    end = (number(LAST_NUMBER) + number(LAST_NUMBER),)
+    _, older, hand, *_ = numbers
+    edge, next_one = ((*places[rank : rank + 1], *end)[0] for rank in (older, hand))
+    transaction.put(session, NUMBERS.pack(*numbers) + edge + next_one, db=tables.thinned)
 
 
 class Place:

@@ -102,6 +102,11 @@ class Refused(StoreUnavailable):
         """Return whether Redis does not know the script by its name."""
         return isinstance(self.__cause__, NoScriptError)
 
+    @property
+    def will_pass(self) -> bool:
+        """Return whether Redis is only starting, or failing over."""
+        return isinstance(self.__cause__, BusyLoadingError | MasterDownError | ReadOnlyError)
+
 
 class NotSent(StoreUnavailable):
     """A call without a connection: nothing of it has reached Redis."""

@@ -17,9 +17,9 @@ STAGED_MS = 3_600_000
 Item = TypeVar("Item")
 
 
-def batched(items: Sequence[Item]) -> list[Sequence[Item]]:
-    """Cut a sequence into those of `BATCH` items."""
-    return [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+def batched(items: Sequence[Item], size: int = BATCH) -> list[Sequence[Item]]:
+    """Cut a sequence into those of `size` items."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def put(session_id: str, part: Part) -> Command:

@@ -48,7 +48,7 @@ def saved_values(save: Save, history_limit: int, memory: KeyMemory) -> Command:
         lifetime,
         "" if save.forget_after is None else save.forget_after,
         "" if row is None else row.step,
-        "" if row is None else _member(row.step, head.version, row.body),
+        "" if row is None else row_member(row.step, head.version, row.body),
         history_limit,
         math.ceil(memory.seconds * 1000) if save.claimed else "",
         *_key_values(save, memory, _left_ms(lifetime) if leftovers else ""),
@@ -82,10 +82,10 @@ def _undone_values(undone: Undone | None) -> Command:
 
 def replaced_values(row: ReplacedRow) -> Command:
     """Return the step of a row to replace, the place of its member and its new member."""
-    return (row.step, _member(row.step, row.version), _member(row.step, row.version, row.body))
+    return (row.step, row_member(row.step, row.version), row_member(row.step, row.version, row.body))
 
 
-def _member(step: int, version: int, body: bytes = b"") -> bytes:
+def row_member(step: int, version: int, body: bytes = b"") -> bytes:
     """Return the member of a row in the sorted set of the history: its place, 32 digits, and its body."""
     return b"%016d%016d" % (step, version) + body
 

@@ -224,6 +224,74 @@ for i = #ARGV + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
 return 'done'
 """)
 
+SNAPSHOT = Script("""
+-- KEYS: head, ledger, history, used keys, the history's marks, how far it is thinned
+-- ARGV: 1 the most rows, and the most keys  2 the most bytes of pieces
+local head = redis.call('GET', KEYS[1])
+if not head then return false end
+local ledger, numbers = redis.call('GET', KEYS[2]), redis.call('HGET', KEYS[4], 'numbers')
+local own, names, size = string.sub(KEYS[1], 1, -5), {}, 0  -- the names of the session's keys, up to "head"
+local function name(pieces)
+  for _, piece in ipairs(pieces) do
+    if piece ~= cjson.null and not names[piece[1]] then
+      names[piece[1]], size = true, size + piece[2]
+    end
+  end
+end
+pcall(function()  -- one that cannot be read names nothing
+  local about = cjson.decode(string.match(head, '\\n([^\\n]*)'))
+  name(about.pieces)
+  for _, earlier in ipairs(about.earlier or {}) do
+    name({earlier[2]})
+    name(earlier[3])
+  end
+end)
+pcall(function() name(cjson.decode(string.match(ledger, '\\n([^\\n]*)')).pieces) end)
+local pieces = size <= tonumber(ARGV[2]) and {}
+if pieces then
+  for piece in pairs(names) do
+    pieces[#pieces + 1] = piece
+    pieces[#pieces + 1] = redis.call('GET', own .. 'piece:' .. piece)
+  end
+end
+local keys = {}
+if numbers then
+  local first, newest = string.match(numbers, '^(%d+) (%d+)')
+  for i = math.max(first, newest - ARGV[1] + 1), newest do
+    local used = redis.call('HGET', KEYS[4], string.format('%.0f', i))
+    keys[#keys + 1] = used
+    keys[#keys + 1] = used and redis.call('HGET', KEYS[4], string.match(used, ' (%S+)'))
+  end
+end
+return {head, ledger, redis.call('ZRANGE', KEYS[3], -ARGV[1], -1), redis.call('GET', KEYS[6]),
+        redis.call('ZRANGE', KEYS[5], 0, -1), numbers, keys, pieces}
+""")
+
+PUT_RESTORED = Script("""
+-- KEYS: head, a key    ARGV: 1 ms to live  2 a command  3… its values after the key
+if redis.call('EXISTS', KEYS[1]) == 1 then return end  -- sent twice, and here late: the session is complete
+redis.call(ARGV[2], KEYS[2], unpack(ARGV, 3))
+redis.call('PEXPIRE', KEYS[2], ARGV[1])
+""")
+
+RESTORE = Script("""
+-- KEYS: head, ledger, history, marks, what else the head needs
+-- ARGV: 1 head  2 ledger, or empty: none  3 ms to live, or empty: for ever  4 number of rows  5 number of marks
+if redis.call('EXISTS', KEYS[1]) == 1 then return 'there' end
+for i = 5, #KEYS do
+  if redis.call('EXISTS', KEYS[i]) == 0 then return 'lost' end
+end
+for i = 3, 4 do
+  if redis.call('ZCARD', KEYS[i]) ~= tonumber(ARGV[i + 1]) then return 'other' end
+end
+redis.call('SET', KEYS[1], ARGV[1])
+if ARGV[2] ~= '' then redis.call('SET', KEYS[2], ARGV[2]) end
+for _, key in ipairs(KEYS) do
+  if ARGV[3] == '' then redis.call('PERSIST', key) else redis.call('PEXPIRE', key, ARGV[3]) end
+end
+return 'done'
+""")
+
 FREE = Script("""
 -- KEYS: head, its leftovers    ARGV: token of the head
 local token = string.match(redis.call('GETRANGE', KEYS[1], 0, 255), '^%S+ %S+ %S+ (%S+)')

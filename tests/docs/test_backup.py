@@ -1,6 +1,6 @@
-"""Backup and restore as docs/stores.md tells an operator to do them, on stores in use."""
+"""Backup, restore and a move as docs/operating.md tells an operator to do them, on stores in use."""
 
-import os
+import re
 import shlex
 import shutil
 import stat
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
@@ -16,8 +17,10 @@ import pytest
 from optim_client import Client, SessionNotFound, StepConflict
 
 from tests.compose import Compose
-from tests.docs.blocks import ROOT, blocks, read, section
+from tests.docs.blocks import ROOT, blocks, read
+from tests.docs.moved import Moved
 from tests.durability.processes import ServerProcess
+from tests.servers import RedisServer
 
 GRADS = [{"w": np.random.default_rng(n).standard_normal(40_000, np.float32)} for n in range(400)]
 """The gradients of each step, so that it can be taken again."""
@@ -25,7 +28,7 @@ SESSIONS = 4
 PAUSE_SECONDS = 0.02
 """The pause of each session after a step: the backup needs the processor, too."""
 
-Run = Callable[[str], "subprocess.CompletedProcess[str]"]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 class Steps:
@@ -97,9 +100,11 @@ class Steps:
 
 
 def lines(title: str) -> list[str]:
-    """Return the commands of the blocks below the heading, one a line."""
-    text = section(read("docs/stores.md"), "Backup and restore")
-    below = text[text.index(f"### {title}\n") :].partition("\n### ")[2 if text.endswith(title) else 0]
+    """Return the commands of the section, one a line."""
+    text = read("docs/operating.md")
+    start = re.search(rf"^#+ {title}$", text, re.MULTILINE)
+    assert start
+    below = re.split(r"^#+ ", text[start.end() :], maxsplit=1, flags=re.MULTILINE)[0]
     return [line for block in blocks(below, "sh") for line in block.splitlines()]
 
 
@@ -117,81 +122,83 @@ def rehearse(client: Client, url: str, run: Run, backup: str) -> tuple[Steps, st
     return steps, later.id, deleted.id
 
 
+@contextmanager
+def serving(store: str, log: Path) -> Iterator[str]:
+    """Run a service on the store within the block, and stop it as an operator does."""
+    server = ServerProcess(store, log, options=["--compute-threads=1"])
+    server.start()
+    try:
+        yield server.url
+        server.terminate()
+        server.wait()
+    finally:
+        server.kill()
+
+
 @pytest.fixture
-def make(tmp_path: Path) -> list[str]:
-    """Return the command `make`, with the environment of these tests in the place of .venv."""
-    environment = tmp_path / "environment"
-    (environment / "bin").mkdir(parents=True)
-    (environment / ".installed").touch()
-    optim = environment / "bin" / "optim"
-    optim.write_text(f'#!/bin/sh\nexec {sys.executable} -m app.cli "$@"\n')
-    optim.chmod(0o755)
-    return ["make", "--no-print-directory", f"VENV={environment}"]
+def optim() -> Run:
+    """Return a function that runs an operator's command, with values in the place of words."""
+
+    def run(line: str, **values: object) -> "subprocess.CompletedProcess[str]":
+        for word, value in values.items():
+            line = line.replace(word, str(value))
+        program, *words = shlex.split(line)
+        assert program == "optim"
+        command = [sys.executable, "-m", "app.cli", *words]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    return run
 
 
-def test_a_backup_of_the_embedded_store_is_restored(tmp_path: Path, make: list[str]) -> None:
-    store, copy = tmp_path / "store", tmp_path / "copy"
-
-    def run(line: str) -> "subprocess.CompletedProcess[str]":
-        words = shlex.split(line.replace("PATH", str(store)).replace("COPY", str(copy)))
-        assert words[0] == "make"
-        environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
-        return subprocess.run(
-            [*make, *words[1:]], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-        )
-
-    backup, restore = lines("Of the embedded store")
+def test_a_backup_of_the_embedded_store_is_restored(tmp_path: Path, optim: Run) -> None:
+    store = tmp_path / "store"
+    run = partial(optim, FOLDER=tmp_path / "copy", URL=f"lmdb:{store}")
+    backup, verify, restore = lines("Backup and restore")
     server = ServerProcess(f"lmdb:{store}", tmp_path / "log", options=["--compute-threads=1"])
     server.start()
     client = Client(server.url)
     try:
         steps, later, deleted = rehearse(client, server.url, run, backup)
         assert "is not empty, and nothing is overwritten" in run(backup).stderr
+        assert run(verify).stdout.startswith(f"verified {tmp_path / 'copy'}: {SESSIONS + 1} sessions")
         assert "a service has" in run(restore).stderr
         server.terminate()
         server.wait()
         assert "is not empty, and nothing is overwritten" in run(restore).stderr
         shutil.move(store, tmp_path / "before")
         said = run(restore)
-        assert f"restored {copy} to {store}: {SESSIONS + 1} sessions" in said.stdout, said.stderr
+        assert f"restored {tmp_path / 'copy'} to lmdb:{store}: {SESSIONS + 1} sessions" in said.stdout, said.stderr
         server.start()
         steps.check(later, deleted)
     finally:
         client.close()
         server.kill()
-    assert "say where to: make backup" in run("make backup STORE=lmdb:PATH").stderr
 
 
-def test_a_backup_of_the_compose_stack_is_restored(tmp_path: Path, make: list[str]) -> None:
-    compose, copy = Compose(tmp_path), tmp_path / "copy"
-
-    def run(line: str) -> "subprocess.CompletedProcess[str]":
-        words = shlex.split(line.replace("FILE", str(copy)))
-        return compose.run(*(make if words[0] == "make" else words[:1]), *words[1:])
-
-    backup, stop, move_away, restore, start = lines("Of the compose stack")
+def test_a_backup_of_the_compose_stack_is_restored(tmp_path: Path) -> None:
+    compose = Compose(tmp_path)
+    make, backup, stop, move_away, start_redis, restore, start = lines("In containers")
     assert (stop, start) == ("docker compose stop", "docker compose up --detach --wait")
+    assert start_redis == f"{start} redis"
     server = ServerProcess(compose.redis.start().url, tmp_path / "log", options=["--compute-threads=1"])
     client = Client(server.url)
     try:
         server.start()
-        steps, later, deleted = rehearse(client, server.url, run, backup)
-        assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-        assert not (compose.volume / "dump.rdb").exists()
-        assert "already exists, and nothing is overwritten" in run(backup).stderr
-        assert "stop the services first: docker compose stop" in run(restore).stderr
+        assert compose.run(make).returncode == 0
+        steps, later, deleted = rehearse(client, server.url, compose.run, backup)
+        assert stat.S_IMODE((tmp_path / "copies" / "FOLDER").stat().st_mode) == 0o700
         server.kill()
+        assert "is not empty, and nothing is overwritten" in compose.run(restore).stderr
         compose.redis.terminate()
-        assert "the volume has sessions already" in run(restore).stderr
-        assert run(move_away).returncode == 0
-        said = run(restore)
-        assert f"restored {copy}: {copy.stat().st_size} bytes" in said.stdout, said.stderr
+        assert compose.run(move_away).returncode == 0
         compose.redis.start()
+        said = compose.run(restore)
+        assert f"{SESSIONS + 1} sessions" in said.stdout, said.stderr
         server.start()
         steps.check(later, deleted)
         server.kill()
         compose.redis.kill()
-        compose.redis.start()  # what was stepped since is in the append-only file
+        compose.redis.start()  # what was restored and stepped since is in the append-only file
         server.start()
         with Client(server.url) as client:
             for session_id, digests in steps.digests.items():
@@ -202,27 +209,24 @@ def test_a_backup_of_the_compose_stack_is_restored(tmp_path: Path, make: list[st
         compose.redis.kill()
 
 
-def test_a_snapshot_that_redis_cannot_write_is_no_backup(tmp_path: Path) -> None:
-    compose, copy = Compose(tmp_path), tmp_path / "copy"
-    compose.redis.start()
-    try:
-        (compose.volume / "dump.rdb").mkdir()
-        (compose.volume / "dump.rdb" / "in the way").touch()
-        said = compose.run("sh", "compose-store.sh", "backup", str(copy))
-        assert said.returncode == 1
-        assert said.stderr.endswith("nothing was backed up\n")
-        assert {file.name for file in tmp_path.iterdir()} == {"volume", "bin"}
-    finally:
-        compose.redis.kill()
-
-
-def test_a_machine_without_compose_is_told_what_it_lacks(tmp_path: Path) -> None:
-    docker = tmp_path / "docker"
-    docker.write_text("#!/bin/sh\necho 'unknown command' >&2\nexit 125\n")
-    docker.chmod(0o755)
-    command = ["/bin/sh", "compose-store.sh", "backup", str(tmp_path / "file")]
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert said.returncode == 1
-    assert said.stderr.startswith("compose-store.sh: `docker compose` does not run here: it needs Docker with its")
-    assert not (tmp_path / "file").exists()
+@pytest.mark.campaign
+@pytest.mark.parametrize("kinds", [("lmdb", "redis"), ("redis", "lmdb")])
+def test_a_service_moves_between_kinds_of_stores(
+    tmp_path: Path, optim: Run, own_redis: RedisServer, kinds: tuple[str, str]
+) -> None:
+    old, new = (own_redis.url if kind == "redis" else f"lmdb:{tmp_path / 'store'}" for kind in kinds)
+    backup, restore, serve = lines("Moving to another store")
+    assert serve == "OPTIM_STORE=NEW optim serve"
+    with serving(old, tmp_path / "old log") as url:
+        moved = Moved(url)
+        before = dict(moved.last)
+    for line in (backup, restore):
+        said = optim(line, FOLDER=tmp_path / "copy", OLD=old, NEW=new)
+        assert (said.returncode, said.stderr) == (0, "")
+    with serving(old, tmp_path / "old log") as moved.url:
+        digests = moved.step_all()
+    moved.last = before
+    with serving(new, tmp_path / "new log") as moved.url:
+        moved.check()
+        assert moved.step_all() == digests
+        moved.undo_all()
