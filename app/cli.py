@@ -13,7 +13,7 @@ from app.commands.output import plain
 from app.commands.serve import ServeCommand, serve
 from app.commands.workers import workers
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, **PLAIN)
+app = typer.Typer(pretty_exceptions_enable=False, **PLAIN)
 
 
 def _group(name: str, words: str, epilog: str | None = None) -> typer.Typer:

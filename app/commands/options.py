@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,20 +13,38 @@ from app.commands.exits import NotThere
 if TYPE_CHECKING:
     from optim_client import Client, Session
 
-NO_HELP = {"default_map": {"help": False}}
-"""The value of a `--help` that is not given. Typer has none, so it imports Pydantic to convert it."""
+NOT_GIVEN = {"default_map": dict.fromkeys(("help", "install_completion", "show_completion"), False)}
+"""The values of Typer's own flags that are not given. Typer has none, so it imports Pydantic to convert them."""
 
-PLAIN: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True, "context_settings": NO_HELP}
+PLAIN: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True, "context_settings": NOT_GIVEN}
 WHERE = "Where no --url is given: OPTIM_BASE_URL, else http://127.0.0.1:8000. The API key is OPTIM_API_KEY."
 
 ID_DIGITS = 32
 LAST_ID = 16**ID_DIGITS - 1
 MOST_NAMED = 3
 """The most sessions that a refusal names."""
+MOST_OFFERED = 20
+"""The most sessions that a shell offers to complete."""
 
 
 Url = Annotated[str | None, typer.Option(metavar="URL", help="Where the service is.")]
-SessionId = Annotated[str, typer.Argument(metavar="ID", help="The session: its id, or the first digits of it.")]
+
+
+def completed(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the ids that a shell offers; none where the service does not answer at once."""
+    from optim_client import Client
+    from optim_client.errors import OptimError
+
+    with suppress(OptimError, ValueError), Client(context.params.get("url"), timeout=1.0, max_retries=0) as service:
+        return list(islice(_ids_from(service, incomplete), MOST_OFFERED))
+    return []
+
+
+SessionId = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The session: its id, or the first digits of it.", autocompletion=completed),
+]
+SessionIds = Annotated[list[str], typer.Argument(metavar="ID", help="The sessions.", autocompletion=completed)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -70,7 +89,7 @@ def id_of(service: "Client", text: str) -> str:
 
 def _ids_from(service: "Client", start: str) -> Iterator[str]:
     """Yield the ids that begin with these digits. A page may end early, so the next one is asked for too."""
-    beyond = (int(start, 16) + 1) << 4 * (ID_DIGITS - len(start))
+    beyond = (int(start or "0", 16) + 1) << 4 * (ID_DIGITS - len(start))
     cursor: str | None = f"{min(beyond, LAST_ID):0{ID_DIGITS}x}"
     while cursor is not None:
         page = service.sessions.list(limit=MOST_NAMED + 1, cursor=cursor)  # ids below the cursor, the highest first

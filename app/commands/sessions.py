@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.commands.options import AsJson, SessionId, Url, client, given_twice, id_of, pairs, session_of
+from app.commands.options import AsJson, SessionId, SessionIds, Url, client, given_twice, id_of, pairs, session_of
 from app.commands.output import Column, ago, echo_json, echo_table, size
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def undo(session_id: SessionId, url: Url = None, as_json: AsJson = False) -> Non
 
 
 def delete(
-    session_ids: Annotated[list[str], typer.Argument(metavar="ID", help="The sessions.")],
+    session_ids: SessionIds,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     url: Url = None,
 ) -> None:
