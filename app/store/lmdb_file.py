@@ -32,6 +32,8 @@ TRANSACTION_BYTES = 4 << 20
 READERS = 4
 """Threads that read, so that a small read need not wait for a large state."""
 MOST_READERS = 1024
+PART = "data.mdb.part"
+"""The name of a file that a restore has not finished."""
 
 Result = TypeVar("Result")
 
@@ -77,6 +79,11 @@ class LmdbFile:
         self._environment = environment
 
     def _open_environment(self) -> Environment:
+        if not self._file.exists() and (part := self.folder / PART).exists():
+            raise IncompatibleStore(
+                f"a restore into {self.folder} is not done: run `optim restore` with the same backup again, or remove "
+                f"{part}"
+            )
         environment = self._open_files()
         try:
             self._guard.hold()

@@ -17,15 +17,13 @@ from app.store.envelope import has_expired
 from app.store.keys import Claim, UsedKey
 from app.store.ledger_envelope import peek
 from app.store.lmdb_errors import translated
-from app.store.lmdb_file import folder_of
+from app.store.lmdb_file import PART, folder_of
 from app.store.lmdb_guard import Guard
 from app.store.lmdb_keys import Use
 from app.store.lmdb_rows import Environment, Transaction, digest, number
 from app.store.lmdb_tables import Tables
 from app.store.snapshot import PIECE, About, Member, Target, frames_of
 
-PART = "data.mdb.part"
-"""The name of the unfinished file."""
 LEFT_OVER = {PART, "lock.mdb"}
 """Files that a folder without a store may have, after an interrupted restore or after its store was moved away."""
 TRANSACTION_BYTES = 16 << 20

@@ -263,7 +263,7 @@ def failure(
     limit: str = "OPTIM_STORE_TIMEOUT_SECONDS",
     more: tuple[Advice, ...] = (),
 ) -> StoreUnavailable:
-    """Return the service's error for one of Redis's, with the way out as a note; `more` advice goes before the known."""
+    """Return the service's error for one of Redis's, with the way out as a note; `more` advice comes first."""
     beneath = error.__context__  # redis-py makes one kind of all that goes wrong while it connects
     known = (*more, *ADVICE)
     _, words, way_out = next(a for a in known if isinstance(error, a.kind) or isinstance(beneath, a.kind))

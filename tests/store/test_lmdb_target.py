@@ -9,6 +9,7 @@ import pytest
 
 from app.errors import StoreUnavailable
 from app.store import lmdb_target
+from app.store.base import IncompatibleStore
 from app.store.lmdb_target import LmdbTarget
 from app.store.snapshot import About, Member
 from tests.backup.filled import MIB, backed_up, opened, restored
@@ -55,6 +56,16 @@ async def test_a_folder_in_use_is_refused(folder: Path) -> None:
             await target.begin("backup")
         await target.close()
         (folder / "away").rename(folder / "data.mdb")
+        assert await saved(store)
+
+
+async def test_no_service_opens_a_half_restored_folder(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb.part").write_text("half")
+    with pytest.raises(IncompatibleStore, match=r"is not done: run `optim restore` with the same backup again"):
+        await opened(f"lmdb:{tmp_path}").__aenter__()
+    assert "data.mdb" not in names(tmp_path)
+    (tmp_path / "data.mdb.part").unlink()
+    async with opened(f"lmdb:{tmp_path}") as store:
         assert await saved(store)
 
 
