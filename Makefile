@@ -54,7 +54,7 @@ LOCK := .venv-supply/bin/uv pip compile --universal --python-version 3.13 --gene
 
 lock: .venv-supply/.installed  ## lock what the image installs and builds with: the newest versions that fit, with their hashes
 	echo "optim-client @ file://$(CURDIR)/clients/python" \
-		| $(LOCK) pyproject.toml - --no-emit-package optim-client --output-file requirements.lock
+		| $(LOCK) pyproject.toml - --extra otel --no-emit-package optim-client --output-file requirements.lock
 	$(LOCK) --group build --output-file requirements-build.lock
 
 audit: .venv-supply/.installed  ## look for known vulnerabilities of the locked packages; needs an index with advisories

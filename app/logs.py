@@ -19,8 +19,8 @@ from typing import NamedTuple
 from app.request_lines import Lines
 
 LOGGER = "optim"
-LOGGERS = (LOGGER, "app", "uvicorn")
-"""The service's own lines, those of its parts that log plain text, and the server's."""
+LOGGERS = (LOGGER, "app", "uvicorn", "opentelemetry")
+"""The service's own lines, those of its parts that log plain text, the server's, and those of what exports spans."""
 CHATTER = (
     "Started server process",
     "Waiting for application",
@@ -44,6 +44,8 @@ LEVEL_NAMES = {level: name.lower() for name, level in logging.getLevelNamesMappi
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 """The id of the request that is worked on."""
+TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)
+"""The id of the trace that the request is part of."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class RequestLine(NamedTuple):
     level: int
     fields: Mapping[str, object]
     request_id: str | None
+    trace_id: str | None
 
 
 class Log:
@@ -98,7 +101,9 @@ class Log:
         A record would cost it as much as a small step's arithmetic.
         """
         lines = self._logger.handlers[0] if len(self._logger.handlers) == 1 else None
-        return isinstance(lines, Lines) and lines.add(RequestLine(time.time(), level, fields, REQUEST_ID.get()))
+        if not isinstance(lines, Lines):
+            return False
+        return lines.add(RequestLine(time.time(), level, fields, REQUEST_ID.get(), TRACE_ID.get()))
 
 
 log = Log()
@@ -129,18 +134,26 @@ Render = Callable[[float, dict[str, object]], str]
 
 def _request_line(render: Render, line: RequestLine) -> str:
     parts = {**line.fields, "event": REQUEST}
-    return _rendered(render, line.created, line.level, parts, line.request_id)
+    return _rendered(render, line.created, line.level, parts, (line.request_id, line.trace_id))
 
 
 def _rendered(
-    render: Render, created: float, level: int, parts: dict[str, object], current: str | None, exception: str = ""
+    render: Render,
+    created: float,
+    level: int,
+    parts: dict[str, object],
+    ids: tuple[str | None, str | None],
+    exception: str = "",
 ) -> str:
-    request_id = parts.pop("request_id", None) or current
+    """Return the text of a line. `ids` are those of the request and of its trace."""
+    request_id, trace_id = parts.pop("request_id", None) or ids[0], ids[1]
     parts["level"] = LEVEL_NAMES.get(level) or logging.getLevelName(level).lower()
     if exception:
         parts["exception"] = exception
     if request_id is not None:
         parts["request_id"] = request_id
+    if trace_id is not None:
+        parts["trace_id"] = trace_id
     return render(created, parts)
 
 
@@ -158,7 +171,9 @@ class _Formatter(logging.Formatter):
         else:
             parts = {"event": record.getMessage()}
         exception = self.formatException(record.exc_info) if record.exc_info else ""
-        return _rendered(self._render, record.created, record.levelno, parts, REQUEST_ID.get(), exception)
+        return _rendered(
+            self._render, record.created, record.levelno, parts, (REQUEST_ID.get(), TRACE_ID.get()), exception
+        )
 
 
 class Look(NamedTuple):

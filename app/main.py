@@ -1,13 +1,14 @@
 """The wiring of the service: the one place that knows all its parts. Nothing is built at import."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import cached_property, partial
 from importlib.metadata import version
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from fastapi import FastAPI, Request
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -74,8 +75,13 @@ from app.wire.codec import Limits
 from app.workers.round_counts import RoundCounts
 from optim_engine.buffers import BUFFERS
 
+if TYPE_CHECKING:
+    from app.web.tracing import Tracing
+
 NOUNS = sessions, events, steps, workers, rounds, params, state, tensors, optimizers, regions, health, docs, page
 """Each has a router, whose routes all applications of a process share."""
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""FastAPI's own spans and logs would double ours where a program has set OpenTelemetry up, and would have queries."""
 
 
 def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
@@ -83,13 +89,13 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     return wired(settings, store or open_store(settings), warns=True)
 
 
-def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
+def wired(settings: Settings, store: Store, tracing: "Tracing | None" = None, *, warns: bool) -> FastAPI:
     """Return the ASGI application on a store; `warns` logs the store's warnings when it opens."""
     service = _service(settings, store)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
-        async with service.store:
+        async with service.store, tracing or nullcontext():
             for warning in await service.store.warnings() if warns else ():
                 log.warning(warning)
             lasting = _sweep(service), let_go_when_idle(service.compute), service.keeper.run(), service.metrics.share()
@@ -115,11 +121,12 @@ def wired(settings: Settings, store: Store, *, warns: bool) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
         routes=[route for noun in NOUNS for route in noun.router.routes],  # `include_router` builds each again
     )
     app.state.service = service
     _add_handlers(app)
-    _add_layers(app, service)
+    _add_layers(app, service, tracing)
     return app
 
 
@@ -225,8 +232,8 @@ async def _sweep(service: Service) -> None:
             log.warning("sweep failed", error=error.detail)
 
 
-def _add_layers(app: _Application, service: Service) -> None:
-    """Wrap the routes, and the road: telemetry outside, then CORS and the host gate. Each sees what is refused
+def _add_layers(app: _Application, service: Service, tracing: "Tracing | None") -> None:
+    """Wrap the routes, and the road: telemetry outside, then traces, CORS and the host gate. Each sees what is refused
     further in.
     """
     settings = service.settings
@@ -246,7 +253,9 @@ def _add_layers(app: _Application, service: Service) -> None:
         answer_error=lambda error: with_cors(Problem(error)),
     )
     app.road = road
-    for layer in (gate, with_cors, telemetry):
+    traced = [] if tracing is None else [tracing.layer]
+    layers: list[Callable[[ASGIApp], ASGIApp]] = [gate, with_cors, *traced, telemetry]
+    for layer in layers:
         app.add_middleware(layer)
         app.road = layer(app.road)
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from app import start_screen
+from app import start_screen, traces
 from app.file_modes import loose
 from app.listener import BACKLOG, allow_many_connections, copies, listening, url
 from app.logs import configure_logs, log
@@ -99,6 +99,7 @@ def _tell(settings: Settings, listeners: list[socket.socket], durability: str) -
         "workers": settings.workers,
         "threads": settings.compute_threads or os.cpu_count(),
         "kernel": installed(),
+        **({"traces": shown(collector)} if (collector := traces.endpoint()) else {}),
     }
     opened = None if settings.has_keys else _opened(settings)
     if has_screen := start_screen.is_wanted(settings):
@@ -186,7 +187,7 @@ def _config(settings: Settings) -> uvicorn.Config:
 
 
 def shown(store: str) -> str:
-    """Return the store's URL without its password."""
+    """Return the URL of a store, or of the collector of traces, without its password."""
     if store.startswith(("lmdb:", "memory:")):
         return store
     parts = urlsplit(store)

@@ -36,4 +36,6 @@ def rows(facts: Mapping[str, object], durability: str, keys: str) -> Iterator[tu
     yield "", durability
     yield "Kernel", f"{facts['kernel']}, {facts['threads']} threads"
     yield "Processes", facts["workers"]
+    if "traces" in facts:
+        yield "Traces", facts["traces"]
     yield "API keys", keys

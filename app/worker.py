@@ -17,6 +17,7 @@ from app.main import wired
 from app.memory import bound_malloc
 from app.settings import Settings
 from app.store import open_store
+from app.traces import tracing
 
 SWITCH_SECONDS = 0.001
 """The longest time that a thread which computes in Python keeps the event loop waiting."""
@@ -30,7 +31,7 @@ def application() -> ASGIApp:
     sys.setswitchinterval(SWITCH_SECONDS)
     if (supervisor := parent_process()) is not None:
         Thread(target=_stop_after, args=(supervisor,), daemon=True).start()
-    app = wired(settings, open_store(settings), warns=False)  # `serve` did, once for all server processes
+    app = wired(settings, open_store(settings), tracing(), warns=False)  # `serve` did, once for all server processes
     _collect_seldom()
     return _quiet_when_cancelled(app)
 

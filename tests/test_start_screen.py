@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from app.serve import shown
 from app.start_screen import rows
 from tests.reaper import tied
 
@@ -49,11 +50,16 @@ def test_a_terminal_that_wants_json_gets_the_log_line() -> None:
 
 
 def test_a_service_on_a_socket_alone_has_no_page() -> None:
-    shown = dict(rows({**FACTS, "url": "unix:///run/optim.sock"}, "nothing", "needed"))
-    assert shown["Address"] == "unix:///run/optim.sock"
-    assert "Page" not in shown
+    told = dict(rows({**FACTS, "url": "unix:///run/optim.sock"}, "nothing", "needed"))
+    assert told["Address"] == "unix:///run/optim.sock"
+    assert "Page" not in told
 
 
 def test_a_second_address_stands_below_the_first() -> None:
     facts = {**FACTS, "url": "http://127.0.0.1:1", "unix_socket": "/run/optim.sock"}
     assert list(rows(facts, "nothing", "needed"))[1] == ("", "unix:///run/optim.sock")
+
+
+def test_the_collector_of_traces_is_shown_without_its_password() -> None:
+    facts = {**FACTS, "url": "http://127.0.0.1:1", "traces": shown("http://me:secret@collector:4318/")}
+    assert dict(rows(facts, "nothing", "needed"))["Traces"] == "http://collector:4318/"

@@ -13,7 +13,7 @@ from typing import Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Overloaded, ServiceError
-from app.logs import REQUEST, REQUEST_ID, log
+from app.logs import REQUEST, REQUEST_ID, TRACE_ID, log
 from app.web.endless import ENDLESS
 from app.web.head_method import as_get
 from app.web.one_write import WHOLE_BODY
@@ -57,8 +57,7 @@ class Telemetry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
-        phases = Phases(started)
+        phases = Phases(started := time.perf_counter())
         request_id = _request_id(scope)
         status, method = 0, scope["method"]
         is_head = method == "HEAD"
@@ -75,7 +74,7 @@ class Telemetry:
                 self._traffic.sent += len(message.get("body") or message.get(WHOLE_BODY, b""))
             await send(message)
 
-        token, current = REQUEST_ID.set(request_id), CURRENT.set(phases)
+        token, current, trace = REQUEST_ID.set(request_id), CURRENT.set(phases), TRACE_ID.set(None)
         try:
             await self._app(scope, receive, send_with_id)
         except asyncio.CancelledError:  # the server stops, and OPTIM_SHUTDOWN_SECONDS have passed
@@ -93,6 +92,7 @@ class Telemetry:
             self._record(method, scope, status, time.perf_counter() - started, phases)
             REQUEST_ID.reset(token)
             CURRENT.reset(current)
+            TRACE_ID.reset(trace)
 
     def _record(self, method: str, scope: Scope, status: int, seconds: float, phases: Phases) -> None:
         route = getattr(scope.get("route"), "path", "none")
@@ -107,7 +107,7 @@ class Telemetry:
             status=status,
             ms=round(1000 * seconds, 2),
             **phases.milliseconds(),
-            **_about(scope),
+            **about(scope),
             **(_refusal(error) if error is not None else {}),
         )
 
@@ -118,17 +118,17 @@ def _level(status: int, route: str) -> Callable[..., None]:
     return log.debug if route in ("/livez", "/readyz", "/metrics") else log.info
 
 
-def _about(scope: Scope) -> dict[str, str | int]:
-    """Return the log line's tenant, session and step."""
-    about = dict[str, str | int]()
+def about(scope: Scope) -> dict[str, str | int]:
+    """Return a request's tenant, session and step, as far as they are known."""
+    known = dict[str, str | int]()
     if TENANT in scope:
-        about["tenant"] = scope[TENANT]
+        known["tenant"] = scope[TENANT]
     session = scope.get(SESSION) or scope.get("path_params", {}).get("session_id", "")
     if ID.fullmatch(session):
-        about["session"] = session
+        known["session"] = session
     if STEP in scope:
-        about["step"] = scope[STEP]
-    return about
+        known["step"] = scope[STEP]
+    return known
 
 
 def _refusal(error: ServiceError) -> dict[str, str]:

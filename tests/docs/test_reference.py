@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app import traces
 from app.errors import ERRORS
 from app.keys_file import KeysFile
 from app.main import create_app
@@ -70,6 +71,12 @@ def test_every_setting_has_a_row_with_its_default_and_description() -> None:
         default = "in the user's data folder" if field.default_factory else default
         expected.append([f"`OPTIM_{name.upper()}`", default, field.description])
     assert table == expected
+
+
+def test_every_variable_of_traces_has_a_row() -> None:
+    table = {row[0] for row in rows(section(read("docs/settings.md"), "Traces"))}
+    names = {*traces.ENDPOINTS, *traces.PROTOCOLS, traces.EXPORTER, traces.DISABLED}
+    assert {f"`{name}`" for name in names} <= table
 
 
 @pytest.mark.parametrize("name", [name_of(path) for path in DOCUMENTS])
