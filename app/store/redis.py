@@ -20,6 +20,8 @@ from app.store.ledger import Due, Ledger, LedgerSave
 from app.store.piece import Piece
 from app.store.redis_claims import Claims
 from app.store.redis_client import Client, Refused
+from app.store.redis_cluster import Cluster
+from app.store.redis_commands import Commands
 from app.store.redis_format import mark_format
 from app.store.redis_history import Histories
 from app.store.redis_index import Index
@@ -37,7 +39,7 @@ READY_SECONDS = 1.25
 class RedisStore(Store):
     """The store in one Redis, shared by any number of objects and processes. An object belongs to its event loop."""
 
-    def __init__(self, client: Client, history_limit: int) -> None:
+    def __init__(self, client: Commands, history_limit: int) -> None:
         self._redis = client
         self._index = Index(client)
         self._claims = Claims(client)
@@ -47,13 +49,15 @@ class RedisStore(Store):
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        return cls(Client(settings.store, settings.store_timeout_seconds), settings.history_limit)
+        kind = Cluster if settings.store.partition(":")[0].endswith("+cluster") else Client
+        return cls(kind(settings.store, settings.store_timeout_seconds), settings.history_limit)
 
     # Opening and closing
 
     async def open(self) -> None:
         self._redis.open()
         try:
+            await self._redis.check()
             await mark_format(self._redis)
         except BaseException:
             await self.close()
@@ -61,20 +65,20 @@ class RedisStore(Store):
 
     async def warnings(self) -> list[str]:
         """Return the ways in which this Redis may lose saved steps, and key files that other users may read."""
-        warnings = loose(self._redis.pool.secret_files)
+        warnings = loose(self._redis.secret_files)
         try:
-            server = await redis_server.asked(self._redis)
+            servers = await redis_server.asked(self._redis)
         except Refused as refusal:
             return [*warnings, f"cannot check whether this Redis may lose steps: {refusal.detail}"]
-        if server.may_evict:
+        if any(server.may_evict for server in servers):
             warnings.append("this Redis drops keys when its memory is full: set its maxmemory-policy to noeviction")
-        if not server.appends:
+        if not all(server.appends for server in servers):
             warnings.append("this Redis has no append-only file: if it crashes, steps that were answered are lost")
         return warnings
 
     async def durability(self) -> str:
         try:
-            return (await redis_server.asked(self._redis)).durability
+            return redis_server.durability(await redis_server.asked(self._redis, redis_server.SETTINGS))
         except Refused as refusal:
             return f"what a crash loses is not known: {refusal.detail}"
 

@@ -1,7 +1,7 @@
 """Claims of ids in Redis: one hash a tenant, because a claim comes before its session."""
 
 from app.store.keys import Claim, KeyMemory, old_session_of
-from app.store.redis_client import Client
+from app.store.redis_commands import Commands
 from app.store.redis_names import TENANTS, claims_key, head_key
 from app.store.redis_scripts import CLAIM
 
@@ -9,7 +9,7 @@ from app.store.redis_scripts import CLAIM
 class Claims:
     """The claims of all tenants."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Commands) -> None:
         self._redis = client
 
     async def keep(self, claim: Claim, memory: KeyMemory) -> Claim:

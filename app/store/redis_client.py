@@ -7,6 +7,7 @@ bookkeeping takes longer than a small answer of Redis.
 import asyncio
 import ssl
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import hiredis
@@ -30,6 +31,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.errors import StoreUnavailable
+from app.store.base import IncompatibleStore
 from app.store.redis_pool import Pool
 from app.store.redis_scripts import Script
 
@@ -53,7 +55,9 @@ ADVICE = (
     Advice(ReadOnlyError, "is a read-only replica: unless a failover is under way, name the primary in OPTIM_STORE"),
     Advice(MasterDownError, "is a replica without its primary: unless a failover is under way, name the primary"),
     Advice(BusyLoadingError, "is loading its data: try again in a moment"),
-    Advice((MovedError, AskError, TryAgainError, ClusterDownError), "is a cluster: name one primary in OPTIM_STORE"),
+    Advice(
+        (MovedError, AskError, TryAgainError, ClusterDownError), "is a cluster: write redis+cluster:// in OPTIM_STORE"
+    ),
     Advice(
         NoPermissionError,
         "does not let this user do what the store needs",
@@ -123,6 +127,25 @@ class Client:
 
     async def close(self) -> None:
         await self.pool.close()
+
+    @property
+    def secret_files(self) -> list[Path]:
+        """Return the path of the client's private key, if there is one."""
+        return self.pool.secret_files
+
+    @property
+    def servers(self) -> list["Client"]:
+        """Return this client: it has all keys."""
+        return [self]
+
+    async def check(self) -> None:
+        """Raise `IncompatibleStore` if this Redis is a part of a cluster, as far as this user may know."""
+        try:
+            (answer,) = await self.ask(("INFO", "cluster"))
+        except Refused:
+            return
+        if b"cluster_enabled:1" in answer:
+            raise IncompatibleStore("Redis is a cluster: write redis+cluster:// in OPTIM_STORE")
 
     async def ask(self, *commands: Command, at_once_within: float | None = None) -> list[Any]:
         """Send the commands together and return their answers, or raise `StoreUnavailable`.

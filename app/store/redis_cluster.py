@@ -5,10 +5,11 @@ A script runs where all its keys are, or not at all: while its slot moves from o
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from app.store.redis_call import Call, all_answers, is_refusal
-from app.store.redis_client import Command, Refused, Upload, failure
+from app.store.redis_client import Client, Command, Refused, Upload, failure
 from app.store.redis_nodes import Nodes
 from app.store.redis_scripts import Script
 from app.store.redis_topology import Address, slot_of
@@ -25,6 +26,20 @@ class Cluster:
 
     async def close(self) -> None:
         await self.nodes.close()
+
+    @property
+    def secret_files(self) -> list[Path]:
+        """Return the path of the client's private key, if there is one."""
+        return self.nodes.secret_files
+
+    @property
+    def servers(self) -> list[Client]:
+        """Return a client for each server that has slots."""
+        return self.nodes.masters
+
+    async def check(self) -> None:
+        """Ask for the servers. Raises `IncompatibleStore` if they are no cluster."""
+        await self.nodes.renew(self.nodes.topology)
 
     async def ask(self, *commands: Command, at_once_within: float | None = None) -> list[Any]:
         """Send the commands, those of a slot together and in order; return the answers, or raise `StoreUnavailable`.

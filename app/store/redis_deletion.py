@@ -10,7 +10,7 @@ from app.store import ledger_envelope, redis_due
 from app.store.base import Head, IncompatibleStore
 from app.store.envelope import decode, has_expired, peek
 from app.store.ledger import Ledger
-from app.store.redis_client import Client
+from app.store.redis_commands import Commands
 from app.store.redis_index import Index
 from app.store.redis_names import (
     created_key,
@@ -30,7 +30,7 @@ from app.store.stamp import Stamp, VersionConflict
 Found = TypeVar("Found", Head, Ledger)
 
 
-async def delete(client: Client, index: Index, session_id: str, expected: Stamp | None) -> bool:
+async def delete(client: Commands, index: Index, session_id: str, expected: Stamp | None) -> bool:
     """Delete a session, as `Store.delete` promises."""
     while True:
         data, waiting = await client.ask(("GET", head_key(session_id)), ("GET", ledger_key(session_id)))
@@ -67,11 +67,14 @@ def _keys(head: Head, ledger: Ledger | None) -> list[str]:
     return [*own, *pieces, *(piece_key(session_id, name) for name in head.leftovers)]
 
 
-async def _scan(client: Client, session_id: str) -> list[str]:
+async def _scan(client: Commands, session_id: str) -> list[str]:
     """Return every key of a session whose head or ledger cannot be read."""
-    pattern, keys, cursor = glob.escape(session_key(session_id, "")) + "*", list[str](), 0
-    while True:
-        ((cursor, found),) = await client.ask(("SCAN", cursor, "MATCH", pattern, "COUNT", 1000))
-        keys += [key.decode() for key in found if key.decode() != created_key(session_id)]
-        if int(cursor) == 0:
-            return keys
+    pattern, keys = glob.escape(session_key(session_id, "")) + "*", list[str]()
+    for server in client.servers:
+        cursor, is_first = 0, True
+        while is_first or cursor:
+            is_first = False
+            ((cursor, found),) = await server.ask(("SCAN", cursor, "MATCH", pattern, "COUNT", 1000))
+            cursor = int(cursor)
+            keys += [key.decode() for key in found if key.decode() != created_key(session_id)]
+    return keys

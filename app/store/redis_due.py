@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from app.errors import StateDamaged
 from app.store.ledger import Due, Ledger
 from app.store.ledger_envelope import peek
-from app.store.redis_client import Client, Command
+from app.store.redis_client import Command
+from app.store.redis_commands import Commands
 from app.store.redis_names import DUE_KEY, ledger_key
 from app.store.redis_pieces import batched
 from app.store.sealed import LABEL_BYTES
@@ -32,18 +33,18 @@ def _member(ledger: Ledger) -> str:
     return f"{ledger.session_id} {ledger.token}"
 
 
-async def read(client: Client) -> list[Due]:
+async def read(client: Commands) -> list[Due]:
     """Return all entries, the earliest first."""
     return [Due(_session_of(member), due_at) for member, due_at in await _entries(client)]
 
 
-async def now(client: Client) -> float:
+async def now(client: Commands) -> float:
     """Return the time by Redis's clock."""
     ((seconds, microseconds),) = await client.ask(("TIME",))
     return int(seconds) + int(microseconds) / 1e6
 
 
-async def sweep(client: Client) -> int:
+async def sweep(client: Commands) -> int:
     """Remove the overdue entries of ledgers that are gone; return how many were removed.
 
     A save may be under way whose entry is removed: so its ledger is looked for again, and the entry put back.
@@ -61,13 +62,13 @@ async def sweep(client: Client) -> int:
     return swept
 
 
-async def _entries(client: Client) -> list[tuple[bytes, float]]:
+async def _entries(client: Commands) -> list[tuple[bytes, float]]:
     """Return all entries and their times, the earliest first."""
     (found,) = await client.ask(("ZRANGE", DUE_KEY, 0, -1, "WITHSCORES"))
     return list(zip(found[::2], map(float, found[1::2]), strict=True))
 
 
-async def _gone(client: Client, members: Sequence[bytes]) -> list[bytes]:
+async def _gone(client: Commands, members: Sequence[bytes]) -> list[bytes]:
     """Return the entries of other ledgers than those that Redis holds."""
     keys = [ledger_key(_session_of(member)) for member in members]
     labels = await client.ask(*(("GETRANGE", key, 0, LABEL_BYTES - 1) for key in keys))

@@ -2,14 +2,14 @@
 
 from app.store.base import IncompatibleStore
 from app.store.formats import STORE_FORMAT, expect_format
-from app.store.redis_client import Client
+from app.store.redis_commands import Commands
 from app.store.redis_names import FORMAT_KEY
 
 RESTORING = b"restoring "
 """The mark of a database that a restore fills, before the id of the backup. Earlier versions refuse it too."""
 
 
-async def mark_format(client: Client) -> None:
+async def mark_format(client: Commands) -> None:
     """Mark the database with this version's format. Raises `IncompatibleStore` if this version cannot read it."""
     found = await format_of(client)
     if found is None:
@@ -19,7 +19,7 @@ async def mark_format(client: Client) -> None:
         await client.ask(("SET", FORMAT_KEY, STORE_FORMAT))
 
 
-async def format_of(client: Client) -> int | None:
+async def format_of(client: Commands) -> int | None:
     """Return the format, `None` without a mark. Raises `IncompatibleStore` if this version cannot read it."""
     (found,) = await client.ask(("GET", FORMAT_KEY))
     if found is None:

@@ -5,7 +5,8 @@ from functools import partial
 from app.store.envelope import has_expired, peek
 from app.store.generation import MOST_UNDO
 from app.store.history import Numbered, Placed, merged, newer_rows
-from app.store.redis_client import Client, Command
+from app.store.redis_client import Command
+from app.store.redis_commands import Commands
 from app.store.redis_names import head_key, history_key, marks_key
 from app.store.redis_scripts import NEWER
 from app.store.sealed import LABEL_BYTES
@@ -14,7 +15,7 @@ from app.store.sealed import LABEL_BYTES
 class Histories:
     """The histories of all sessions."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Commands) -> None:
         self._redis = client
 
     async def after(self, session_id: str, step: int, limit: int) -> list[bytes]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.store.base import Head, Unreadable
 from app.store.envelope import listed
-from app.store.redis_client import Client
+from app.store.redis_commands import Commands
 from app.store.redis_names import head_key, tenant_key
 from app.store.redis_pieces import BATCH
 
@@ -12,7 +12,7 @@ from app.store.redis_pieces import BATCH
 class Index:
     """The index of all tenants."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Commands) -> None:
         self._redis = client
 
     async def list(self, tenant: str, limit: int, before: str | None) -> list[Head | Unreadable]:

@@ -14,7 +14,8 @@ from app.store.envelope import has_expired
 from app.store.ledger import Ledger, LedgerSave
 from app.store.ledger_envelope import decode, encode, peek
 from app.store.piece import Piece
-from app.store.redis_client import Client, Command, Refused
+from app.store.redis_client import Command, Refused
+from app.store.redis_commands import Commands
 from app.store.redis_names import head_key, history_key, ledger_key, piece_keys
 from app.store.redis_pieces import BATCH, batched, put, unlink
 from app.store.redis_save import replaced_values
@@ -36,7 +37,7 @@ def saved(save: LedgerSave) -> tuple[list[str], Command]:
 class Ledgers:
     """The ledgers of all sessions."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Commands) -> None:
         self._redis = client
 
     async def read(self, session_id: str) -> Ledger | None:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from app.store.piece import Part
-from app.store.redis_client import Client, Command
+from app.store.redis_client import Command
+from app.store.redis_commands import Commands
 from app.store.redis_names import piece_key
 from app.store.redis_scripts import UNLINK
 from app.store.sealed import LABEL_BYTES
@@ -28,7 +29,7 @@ def put(session_id: str, part: Part) -> Command:
     return ("SET", piece_key(session_id, piece.name), data, "NX", "PX", STAGED_MS)
 
 
-async def unlink(client: Client, held: Mapping[str, bytes | None], keys: Sequence[str]) -> bool:
+async def unlink(client: Commands, held: Mapping[str, bytes | None], keys: Sequence[str]) -> bool:
     """Unlink the keys if heads or ledgers, by their keys, still are as `held`; return whether they were."""
     labels = [(data or b"")[:LABEL_BYTES] for data in held.values()]
     outcome = await client.run(UNLINK, [*held, *keys], labels)

@@ -10,7 +10,8 @@ from app.store import redis_due, redis_ledgers
 from app.store.base import AlreadyCreated, Head, KeyUsed, Save, Saving, Store
 from app.store.envelope import decode, has_expired, peek
 from app.store.piece import Part, Piece
-from app.store.redis_client import Client, Command, Refused, Upload
+from app.store.redis_client import Command, Refused
+from app.store.redis_commands import Commands, Uploading
 from app.store.redis_ledgers import Ledgers, refuse
 from app.store.redis_leftovers import Leftovers
 from app.store.redis_names import TENANTS, head_key, piece_keys, tenant_key
@@ -31,7 +32,7 @@ CONFLICTS: Mapping[bytes, tuple[type[VersionConflict], str]] = {
 class RedisSaving(Saving):
     """A saving that sends its pieces on one connection, in the event loop that made it."""
 
-    def __init__(self, store: Store, client: Client, session_id: str, token: str, previous: Head | None) -> None:
+    def __init__(self, store: Store, client: Commands, session_id: str, token: str, previous: Head | None) -> None:
         super().__init__(store, token)
         self._redis = client
         self._session_id = session_id
@@ -40,7 +41,7 @@ class RedisSaving(Saving):
         self._leftovers = Leftovers(previous)
         self._ledgers = Ledgers(client)
         self._written: dict[str, Piece] = {}
-        self.upload: Upload | None = None
+        self.upload: Uploading | None = None
 
     def write(self, part: Part) -> None:
         self._loop.call_soon_threadsafe(self._put, part)
@@ -56,7 +57,7 @@ class RedisSaving(Saving):
         """Return the commands that free a leftover and write a piece in its place."""
         return [*self._leftovers.free_next(), put(self._session_id, part)]
 
-    def _end(self) -> tuple[dict[str, Piece], Upload | None]:
+    def _end(self) -> tuple[dict[str, Piece], Uploading | None]:
         """Take no more pieces; return those under way by name, and their upload. The second call returns none."""
         self._is_open = False
         ended = self._written, self.upload
@@ -101,7 +102,7 @@ class RedisSaving(Saving):
             lost.verify(save.head.session_id, None)
         raise StoreUnavailable(f"session {save.head.session_id}: piece {lost.name} expired before the save was done")
 
-    async def _run(self, save: Save, rest: Sequence[Part], upload: Upload | None) -> Any:
+    async def _run(self, save: Save, rest: Sequence[Part], upload: Uploading | None) -> Any:
         """Send the rest of the pieces, free the other leftovers, then send the script; return its answer.
 
         Others remove an id without a head from the index: so the id goes in before the head, and again after.
@@ -132,7 +133,7 @@ class RedisSaving(Saving):
             await self._ledgers.take_back(save.ledger)
 
 
-async def held(client: Client, session_id: str) -> Stamp | None:
+async def held(client: Commands, session_id: str) -> Stamp | None:
     """Return the stamp of a session that exists and has not expired."""
     (start,) = await client.ask(("GETRANGE", head_key(session_id), 0, LABEL_BYTES - 1))
     return peek(session_id, start).stamp if start and not has_expired(start) else None

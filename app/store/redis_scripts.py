@@ -1,7 +1,8 @@
 """The Lua scripts: each is one atomic change, of one session or one claim.
 
 They check first and write last, because Redis does not undo the writes of a script that fails. Out of memory, Redis
-refuses the first write of `SAVE`; once that is done, it lets the rest pass.
+refuses the first write of `SAVE`; once that is done, it lets the rest pass. A cluster refuses to touch a key that has
+moved to another server: so a script has all its keys in `KEYS`, or reads the others before it writes.
 """
 
 import hashlib
@@ -67,6 +68,22 @@ for i = 7, 6 + tonumber(ARGV[22]) do
   if redis.call('EXISTS', KEYS[i]) == 0 then return i - 7 end
 end
 """
+_LEDGER_READ = """
+local with_ledger = {}  -- the ledger and its pieces: if the time to live may be another one now, they have it too
+if ARGV[6] ~= '-' then
+  local own = string.sub(KEYS[1], 1, -5)  -- the names of the session's keys, up to "head"
+  local ledger = redis.call('GET', own .. 'ledger')
+  if ledger then
+    with_ledger[1] = own .. 'ledger'
+    pcall(function()  -- the pieces of a damaged one go their own way
+      for _, piece in ipairs(cjson.decode(string.match(ledger, '\\n([^\\n]*)')).pieces) do
+        with_ledger[#with_ledger + 1] = own .. 'piece:' .. piece[1]
+      end
+    end)
+    for _, key in ipairs(with_ledger) do redis.call('EXISTS', key) end  -- if a key has moved away, the script ends here
+  end
+end
+"""
 _HEAD_WRITES = """
 redis.call('SET', KEYS[1], ARGV[4])
 if ARGV[7] ~= '' then
@@ -110,19 +127,7 @@ end
 """.replace("TRIMMED", str(TRIMMED)).replace("MOST_MARKS", str(MOST_MARKS))
 
 _LEDGER_KEPT = """
-if ARGV[6] ~= '-' then  -- the time to live may be another one now: the ledger and its pieces have it too
-  local own = string.sub(KEYS[1], 1, -5)  -- the names of the session's keys, up to "head"
-  local ledger = redis.call('GET', own .. 'ledger')
-  if ledger then
-    local left = redis.call('PTTL', KEYS[1])
-    keep(own .. 'ledger', left)
-    pcall(function()  -- the pieces of a damaged one go their own way
-      for _, piece in ipairs(cjson.decode(string.match(ledger, '\\n([^\\n]*)')).pieces) do
-        keep(own .. 'piece:' .. piece[1], left)
-      end
-    end)
-  end
-end
+for _, key in ipairs(with_ledger) do keep(key, redis.call('PTTL', KEYS[1])) end
 """
 
 _LEDGER_CHECKS = """
@@ -149,7 +154,7 @@ for i = 4, last_new do keep(ledger_keys[i], left) end
 """
 _DONE = "return 'done'"
 
-SAVE = Script(_FUNCTIONS + THINNING + _HEAD_CHECKS + _HEAD_WRITES + _LEDGER_KEPT + _DONE)
+SAVE = Script(_FUNCTIONS + THINNING + _HEAD_CHECKS + _LEDGER_READ + _HEAD_WRITES + _LEDGER_KEPT + _DONE)
 
 SAVE_LEDGER = Script(
     _FUNCTIONS
@@ -179,6 +184,7 @@ local ledger_keys, ledger_values = taken(KEYS, tonumber(counts[1])), taken(ARGV,
 """
     + _HEAD_CHECKS
     + _LEDGER_CHECKS
+    + _LEDGER_READ
     + _HEAD_WRITES
     + _LEDGER_WRITES
     + _LEDGER_KEPT

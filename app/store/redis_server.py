@@ -1,9 +1,10 @@
-"""The server behind the store in Redis: what it says about its memory and about what it keeps."""
+"""The servers behind the store in Redis: what they say about their memory and about what they keep."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.store.redis_client import Client, Refused
+from app.store.redis_commands import Commands
 
 SECTIONS = ("server", "memory", "persistence")
 SETTINGS = ("appendfsync", "save")
@@ -41,13 +42,25 @@ class RedisServer:
         return LOSSES.get(fsync or "", "an answered step survives a crash of Redis; its appendfsync is not known here")
 
 
-async def asked(client: Client) -> RedisServer:
-    """Ask the server. Raises `Refused` where this user may not ask at all."""
+async def asked(commands: Commands, settings: Sequence[str] = ()) -> list[RedisServer]:
+    """Ask each server that has keys, also for settings. Raises `Refused` where this user may not ask at all."""
+    return [await _asked(client, settings) for client in commands.servers]
+
+
+async def _asked(client: Client, settings: Sequence[str]) -> RedisServer:
     info: dict[str, str] = {}
     for answer in await client.ask(*(("INFO", section) for section in SECTIONS)):
         info |= dict(line.split(":", 1) for line in answer.decode().splitlines() if ":" in line)
     try:
-        pairs = await client.ask(*(("CONFIG", "GET", name) for name in SETTINGS))
+        pairs = await client.ask(*(("CONFIG", "GET", name) for name in settings))
     except Refused:  # the least user may not
         return RedisServer(info, {})
     return RedisServer(info, {name.decode(): value.decode() for name, value in pairs})
+
+
+def durability(servers: Sequence[RedisServer]) -> str:
+    """Return what a crash loses, in words; of servers that differ, all that one of them may lose."""
+    words = sorted({server.durability for server in servers})
+    if len(servers) > 1:
+        words.append("a failover of the cluster loses the steps that its replica had not received")
+    return "; ".join(words)
