@@ -288,7 +288,9 @@ for i = 5, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 0 then return 'lost' end
 end
 for i = 3, 4 do
-  if redis.call('ZCARD', KEYS[i]) ~= tonumber(ARGV[i + 1]) then return 'other' end
+  local last = ARGV[i + 1] - 1
+  if redis.call('ZRANGE', KEYS[i], last + 1, last + 1)[1] then return 'other' end
+  if last >= 0 and not redis.call('ZRANGE', KEYS[i], last, last)[1] then return 'other' end
 end
 redis.call('SET', KEYS[1], ARGV[1])
 if ARGV[2] ~= '' then redis.call('SET', KEYS[2], ARGV[2]) end
