@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import changes, keys, sessions, state_files, summary
+from app.commands import changes, history, keys, sessions, state_files, summary, tail
 from app.commands.backup import backup, restore
 from app.commands.demo import demo
 from app.commands.exits import exit_of
@@ -32,6 +32,8 @@ app.command()(restore)
 _sessions = _group("sessions", "Look at, change and move the sessions of a running service.", WHERE)
 _sessions.command("list")(sessions.list_sessions)
 _sessions.command()(summary.show)
+_sessions.command()(tail.tail)
+_sessions.command()(history.history)
 _sessions.command("set")(changes.change)
 _sessions.command()(sessions.undo)
 _sessions.command()(sessions.fork)

@@ -9,7 +9,7 @@ import pytest
 from optim_client import Client, InvalidAnswer, Overloaded, SessionNotFound, _following, _http
 
 from tests.client.conftest import Connect
-from tests.client.raw import RawServer, read_request
+from tests.client.raw import RawServer, answers, read_request
 from tests.client.raw_service import SESSION_BYTES
 from tests.client.scripted import DROP, SESSION_ANSWER, Answer, ScriptedServer, session_of
 from tests.client.test_following import ROW_TEXT, UNDO_TEXT
@@ -91,6 +91,26 @@ def test_an_after_that_is_no_number_is_refused(client: Any) -> None:
     events = client.sessions.create("sgd", lr=0.1).events(after="x")
     with pytest.raises(TypeError, match="after must be a whole number, not 'x'"):
         next(iter(events))
+
+
+def test_entering_connects_so_that_nothing_is_missed(client: Any) -> None:
+    session = client.sessions.create("sgd", lr=0.1)
+    session.step(W, W)
+    with session.events() as events:
+        session.step(W, W)
+        assert next(iter(events)).step == 2
+
+
+def test_a_stream_that_is_not_read_is_closed(connect: Connect) -> None:
+    def stream(link: socket.socket) -> None:
+        read_request(link)
+        link.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + BEGUN)
+        assert link.recv(1) == b""
+
+    with RawServer(answers(SESSION_BYTES), stream) as server:
+        with session_of(connect(server.url)).events():
+            assert not server.closed[1].wait(0.05)
+        assert server.closed[1].wait(10)
 
 
 def test_a_silent_stream_is_given_up(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,15 @@ from optim_client import _calls
 from optim_client._async_storage import AsyncCaller
 from optim_client._event import Event
 from optim_client._following import Following
+from optim_client._transport import AsyncStream
 from optim_client.errors import APIConnectionError, SessionNotFound
 
 
 class AsyncEvents:
     """The events of a session as they happen, made by `session.events()`. Ends when the session is gone.
 
-    It waits for each event. It reconnects by itself, and continues after the last event. Close it to free its
-    connection, or use it as a context manager. It is for one task.
+    It waits for each event. It reconnects by itself, and continues after the last event. As a context manager it
+    connects on entry, sees what happens from then on, and closes at the end. It is for one task.
 
     Example:
         async with session.events(after=0) as events:
@@ -28,28 +29,38 @@ class AsyncEvents:
         self._client = client
         self._session_id = session_id
         self._following = Following(after)
+        self._stream: AsyncStream | None = None
         self._events = self._follow()
+
+    async def _connect(self) -> AsyncStream:
+        if pause := self._following.pause():
+            await asyncio.sleep(pause)
+        self._stream = await self._client._open(_calls.events(self._session_id, self._following.number))
+        self._following.begin()
+        return self._stream
 
     async def _follow(self) -> AsyncGenerator[Event]:
         following = self._following
         while True:
-            if pause := following.pause():
-                await asyncio.sleep(pause)
             try:
-                stream = await self._client._open(_calls.events(self._session_id, following.number))
+                stream = self._stream or await self._connect()
             except SessionNotFound:
                 if following.has_begun:
                     return
                 raise
-            following.begin()
             try:
                 async for data in stream:
                     for event in following.events(data):
                         yield event
             except APIConnectionError:
-                continue
+                pass
             finally:
-                await stream.close()
+                await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.close()
 
     def __aiter__(self) -> Self:
         return self
@@ -58,6 +69,7 @@ class AsyncEvents:
         return await anext(self._events)
 
     async def __aenter__(self) -> Self:
+        await self._connect()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -71,3 +83,4 @@ class AsyncEvents:
             await events.close()
         """
         await self._events.aclose()
+        await self._disconnect()

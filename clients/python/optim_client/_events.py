@@ -8,14 +8,15 @@ from optim_client import _calls
 from optim_client._event import Event
 from optim_client._following import Following
 from optim_client._storage import Caller
+from optim_client._transport import Stream
 from optim_client.errors import APIConnectionError, SessionNotFound
 
 
 class Events:
     """The events of a session as they happen, made by `session.events()`. Ends when the session is gone.
 
-    It waits for each event. It reconnects by itself, and continues after the last event. Close it to free its
-    connection, or use it as a context manager. It is for one thread.
+    It waits for each event. It reconnects by itself, and continues after the last event. As a context manager it
+    connects on entry, sees what happens from then on, and closes at the end. It is for one thread.
 
     Example:
         with session.events(after=0) as events:
@@ -28,27 +29,37 @@ class Events:
         self._client = client
         self._session_id = session_id
         self._following = Following(after)
+        self._stream: Stream | None = None
         self._events = self._follow()
+
+    def _connect(self) -> Stream:
+        if pause := self._following.pause():
+            time.sleep(pause)
+        self._stream = self._client._open(_calls.events(self._session_id, self._following.number))
+        self._following.begin()
+        return self._stream
 
     def _follow(self) -> Generator[Event]:
         following = self._following
         while True:
-            if pause := following.pause():
-                time.sleep(pause)
             try:
-                stream = self._client._open(_calls.events(self._session_id, following.number))
+                stream = self._stream or self._connect()
             except SessionNotFound:
                 if following.has_begun:
                     return
                 raise
-            following.begin()
             try:
                 for data in stream:
                     yield from following.events(data)
             except APIConnectionError:
-                continue
+                pass
             finally:
-                stream.close()
+                self._disconnect()
+
+    def _disconnect(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
 
     def __iter__(self) -> Self:
         return self
@@ -57,6 +68,7 @@ class Events:
         return next(self._events)
 
     def __enter__(self) -> Self:
+        self._connect()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,3 +82,4 @@ class Events:
             events.close()
         """
         self._events.close()
+        self._disconnect()

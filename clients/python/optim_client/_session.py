@@ -150,9 +150,9 @@ class SessionHistory(SessionParams):
             An iterator, which waits for each event and reconnects by itself. It ends when the session is gone.
 
         Raises:
-            SessionNotFound: The session was deleted before, or has expired. Raised by the first event.
-            Overloaded: The service has too many open streams, after all retries. Raised by an event.
-            TypeError: `after` is no whole number. Raised by the first event.
+            SessionNotFound: The session was deleted before, or has expired. Raised on connection, as the others.
+            Overloaded: The service has too many open streams, after all retries.
+            TypeError: `after` is no whole number.
 
         Example:
             with session.events(after=0) as events:
