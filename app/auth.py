@@ -5,6 +5,7 @@ Keys are compared as hashes, and read again while the service runs.
 
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass
 from hmac import compare_digest
 from pathlib import Path
@@ -64,6 +65,11 @@ class Keys:
         if key is None or not compare_digest(key.sha256, sha256) or key.expired:
             raise Unauthenticated("this API key is unknown, revoked or expired")
         return Caller(key.tenant, Role[key.role])
+
+    def count(self) -> dict[str, int]:
+        """Return the number of valid keys by role."""
+        valid = Counter(key.role for key in self._by_id.values() if not key.expired)
+        return {role.name: valid[role.name] for role in Role}
 
     def _look_again(self) -> None:
         """Read the file if it has changed. A fault is logged once, and the last good keys stay until it is mended."""

@@ -39,13 +39,21 @@ class StateCache:
     """The most recently used states, up to `limit` bytes with all that belongs to them."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._entries: OrderedDict[str, tuple[Loaded, int, int]] = OrderedDict()
         """The entries, each with its cost, and with the bytes of its document."""
         self._taken: tuple[Session, int] | None = None
         """The session that was taken last and is not back yet, and the bytes of its document."""
         self.nbytes = 0
         """The cost of all entries."""
+        self.hits = 0
+        """The states that were asked for and were here."""
+        self.misses = 0
+
+    @property
+    def count(self) -> int:
+        """Return the number of entries."""
+        return len(self._entries)
 
     def newest(self, session_id: str) -> Loaded | None:
         """Return the session as this process saw it last. The store may have a newer one.
@@ -62,6 +70,15 @@ class StateCache:
         """Return the session and state of this very head."""
         entry = self.newest(head.session_id)
         return entry if entry is not None and entry.head.token == head.token else None
+
+    def find(self, head: Head) -> Loaded | None:
+        """Return the session and state of this very head, and count whether they are here."""
+        entry = self.get(head)
+        if entry is None:
+            self.misses += 1
+        else:
+            self.hits += 1
+        return entry
 
     def take(self, head: Head) -> bool:
         """Drop the entry of this very head; return whether there was one. Nobody new gets its state."""
@@ -80,7 +97,7 @@ class StateCache:
         cost = _cost(entry, text)
         self._entries[session_id] = _shared(_without_document(entry)), cost, text
         self.nbytes += cost
-        if self.nbytes > self._limit:
+        if self.nbytes > self.limit:
             self._make_room()
 
     def _text(self, entry: Loaded) -> int:
@@ -94,7 +111,7 @@ class StateCache:
     def _make_room(self) -> None:
         """Drop the oldest; if they are many, a batch per turn of the event loop."""
         for _ in range(DROPPED_AT_ONCE):
-            if self.nbytes <= self._limit:
+            if self.nbytes <= self.limit:
                 return
             self.drop(next(iter(self._entries)))
         asyncio.get_running_loop().call_soon(self._make_room)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from os import cpu_count
 from typing import Generic, TypeVar
 
@@ -50,8 +50,9 @@ class Compute:
     """
 
     def __init__(self, threads: int) -> None:
-        threads = threads or cpu_count() or 1
+        self.threads = threads = threads or cpu_count() or 1
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compute")
+        self._under_way: set[Future[None]] = set()
         self.runs = 0
         """The number of starts and ends of work so far."""
         self.plain = Machine(NUMPY, threads, self._pool)
@@ -59,6 +60,11 @@ class Compute:
         self._kernels = Kernels()
         self._small = Machine(self._kernels.small, threads, self._pool)
         self._large = Machine(self._kernels.large, threads, self._pool)
+
+    @property
+    def calls(self) -> int:
+        """Return the number of calls that a thread runs, or that wait for one."""
+        return len(self._under_way)
 
     @property
     def kernel(self) -> str:
@@ -81,7 +87,10 @@ class Compute:
         """Start `work` on a thread, for work of unknown size; return its result, to be awaited."""
         self.runs += 1
         call = _Call(work)
-        return self._ended(call, asyncio.get_running_loop().run_in_executor(self._pool, call))
+        future = self._pool.submit(call)
+        self._under_way.add(future)
+        future.add_done_callback(self._under_way.discard)
+        return self._ended(call, asyncio.wrap_future(future))
 
     async def _ended(self, call: _Call[T], started: Awaitable[None]) -> T:
         try:

@@ -25,10 +25,12 @@ from app.contributions.keeper import Keeper
 from app.contributions.members import Members
 from app.contributions.round_calls import RoundCalls
 from app.contributions.waiting import Waiting
+from app.gauges import gauges_of
 from app.listing import Listing
 from app.logs import flush_logs, log
 from app.memory import let_go_when_idle
 from app.metrics.registry import Metrics
+from app.occupancy import Occupancy
 from app.quota import Quota
 from app.readiness import Readiness
 from app.records import Records
@@ -57,6 +59,7 @@ from app.settings import Settings
 from app.stepping import Stepping
 from app.store import open_store
 from app.store.base import Store
+from app.store.measured import MeasuredStore
 from app.streams import Streams
 from app.turns import Turns
 from app.web.admission import Admission
@@ -92,6 +95,7 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
 def wired(settings: Settings, store: Store, tracing: "Tracing | None" = None, *, warns: bool) -> FastAPI:
     """Return the ASGI application on a store; `warns` logs the store's warnings when it opens."""
     service = _service(settings, store)
+    service.metrics.show([*gauges_of(service), *store.families])
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
@@ -151,6 +155,8 @@ class _Application(FastAPI):
 
 
 def _service(settings: Settings, store: Store) -> Service:
+    metrics = Metrics()
+    store = MeasuredStore(store, metrics.store)
     compute = Compute(settings.compute_threads)
     BUFFERS.limit = settings.spare_bytes
     streams = Streams(store, settings.max_streams)
@@ -160,12 +166,12 @@ def _service(settings: Settings, store: Store) -> Service:
     room = Room(settings.max_tensors, settings.max_body_bytes, settings.max_waiting_bytes)
     keys = Keys(settings.api_keys_file, settings.api_key_sha256)
     rate = settings.rate_limit
-    metrics = Metrics()
     stepping = Stepping(records, turns, compute, room)
     return Service(
         settings=settings,
         store=store,
         readiness=Readiness(store),
+        occupancy=Occupancy(store),
         records=records,
         sessions=Sessions(records, turns, compute, room),
         stepping=stepping,

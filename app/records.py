@@ -54,7 +54,7 @@ class Records:
         self.quota = quota
         self._wake = wake
         self._compute = compute
-        self._cache = cache
+        self.cache = cache
 
     async def get(self, tenant: str, session_id: str) -> tuple[Head, Session]:
         """Return the session. Raises `SessionNotFound`."""
@@ -75,16 +75,16 @@ class Records:
 
     async def read(self, head: Head) -> Session:
         """Return the session of a head."""
-        cached = self._cache.get(head)
+        cached = self.cache.get(head)
         return cached.session if cached else await self._compute.run(partial(read_document, head), len(head.document))
 
     async def with_state(self, head: Head, session: Session) -> Loaded:
         """Return them with the state that belongs to them. Raises `StateDamaged`."""
-        cached = self._cache.get(head)
+        cached = self.cache.find(head)
         if cached is not None:
             return Loaded(head, session, cached.state, cached.blocks)
         loaded = Loaded(head, session, await ending(LOAD, _read_state(self.store, head, session)))
-        self._cache.put(loaded)
+        self.cache.put(loaded)
         return Loaded(head, session, loaded.state.shared())
 
     async def before(self, head: Head) -> tuple[Loaded, bytes]:
@@ -104,11 +104,11 @@ class Records:
 
     def newest(self, session_id: str) -> Loaded | None:
         """Return any tenant's session as this process saw it last."""
-        return self._cache.newest(session_id)
+        return self.cache.newest(session_id)
 
     def seen(self, tenant: str, session_id: str) -> Loaded | None:
         """Return the session as this process saw it last. The store may have a newer one."""
-        seen = self._cache.newest(session_id)
+        seen = self.cache.newest(session_id)
         return seen if seen is not None and seen.head.tenant == tenant and not seen.head.expired else None
 
     async def known(self, tenant: str, session_id: str) -> Session:
@@ -150,7 +150,7 @@ class Records:
     @contextmanager
     def in_place(self, old: Loaded) -> Iterator[bool]:
         """Yield whether a step may write over the state, which then is the caller's alone (`cache` says why)."""
-        memory, was_cached = old.state.memory, self._cache.take(old.head)
+        memory, was_cached = old.state.memory, self.cache.take(old.head)
         with ExitStack() as stack:
             if not is_sole(memory):
                 stack.enter_context(self.store.written_over(old.head, memory.data))
@@ -158,7 +158,7 @@ class Records:
             if not is_alone:
                 stack.close()
                 if was_cached:
-                    self._cache.put(old)
+                    self.cache.put(old)
             yield is_alone
 
     async def save(self, change: Change, saving: Saving | None = None) -> Written:
@@ -168,7 +168,7 @@ class Records:
 
     async def _commit(self, change: Change, saving: Saving | None) -> Written:
         save, state, blocks = change.save, change.state, change.blocks
-        if state is None and save.previous is not None and (cached := self._cache.get(save.previous)) is not None:
+        if state is None and save.previous is not None and (cached := self.cache.get(save.previous)) is not None:
             state, blocks = cached.state, cached.blocks
         try:
             if saving is None and not self.quota.concerns(save):
@@ -178,23 +178,23 @@ class Records:
                     await (saving or self.store).save(save)
         except VersionConflict as conflict:
             if not isinstance(conflict, KeyUsed):
-                self._cache.drop(save.head.session_id)  # what is here is behind
+                self.cache.drop(save.head.session_id)  # what is here is behind
             raise
         if state is not None:
-            self._cache.put(Loaded(save.head, change.session, state, blocks))
+            self.cache.put(Loaded(save.head, change.session, state, blocks))
         self._wake(save.head.session_id, save.head.version)
         return Written(save.head, change.session)
 
     async def delete(self, session_id: str, expected: Stamp | None) -> bool:
         """Remove the session; say whether there was one."""
-        self._cache.drop(session_id)
+        self.cache.drop(session_id)
         existed = await self.store.delete(session_id, expected)
         self._wake(session_id, None)
         return existed
 
     async def sweep(self) -> int:
         """Remove what has expired, here and in the store; say how many things went from there."""
-        await self._cache.drop_expired()
+        await self.cache.drop_expired()
         return await self.store.sweep()
 
 

@@ -18,6 +18,7 @@ from app.contributions.round_calls import RoundCalls
 from app.contributions.waiting import Waiting
 from app.listing import Listing
 from app.metrics.registry import Metrics
+from app.occupancy import Occupancy
 from app.readiness import Readiness
 from app.records import Records
 from app.roles import Role
@@ -41,6 +42,7 @@ class Service:
     settings: Settings
     store: Store
     readiness: Readiness
+    occupancy: Occupancy
     records: Records
     sessions: Sessions
     stepping: Stepping

@@ -125,6 +125,7 @@ class Stepping:
             request.once.check(old.head)
         except ServiceError:
             return None
+        self._records.cache.hits += 1
         return old
 
     async def _from_store(self, tenant: str, session_id: str, request: StepRequest) -> tuple[Loaded, KeptAnswer | None]:

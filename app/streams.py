@@ -145,6 +145,11 @@ class Streams:
         self._watches: dict[str, Watch] = {}
         self._is_over = False
 
+    @property
+    def count(self) -> int:
+        """Return the number of open streams."""
+        return self._open
+
     @contextmanager
     def open(self, session_id: str, version: int, number: int) -> Iterator[Stream]:
         """Yield a stream of a session that is known at that version, from above `number` on. Raises `Overloaded`."""

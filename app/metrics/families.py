@@ -6,15 +6,17 @@ Each process counts for itself. A family says how the numbers of several process
 from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 Labels: TypeAlias = tuple[str, ...]
 """The values of a family's labels, in the order of their names."""
 Values: TypeAlias = dict[Labels, list[float]]
 """The numbers of each combination of labels: one, or those of a `Spread`."""
-Join: TypeAlias = Literal["sum", "min"]
-"""The way in which the numbers of several processes become one."""
+Read: TypeAlias = Callable[[], float | Mapping[Labels, float] | None]
+"""A function that returns a number, one for each combination of labels, or `None` if there is nothing to show."""
+Join: TypeAlias = Literal["sum", "min", "own"]
+"""The way in which the numbers of several processes become one; `own` are those of the process that is asked."""
 
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 """Bounds for times: a small step in memory takes a few tenths of a millisecond."""
@@ -55,15 +57,17 @@ class Counter(Family):
 
 
 class Tally(Family):
-    """A counter whose number another part of the service keeps; `read` returns None if there is nothing to show."""
+    """A counter whose numbers another part of the service keeps."""
 
-    def __init__(self, name: str, words: str, read: Callable[[], float | None]) -> None:
-        super().__init__(name, words)
+    def __init__(self, name: str, words: str, read: Read, labels: Labels = ()) -> None:
+        super().__init__(name, words, labels)
         self._read = read
 
     def values(self) -> Values:
-        value = self._read()
-        return {} if value is None else {(): [value]}
+        found = self._read()
+        if isinstance(found, Mapping):
+            return {labels: [value] for labels, value in found.items()}
+        return {} if found is None else {(): [found]}
 
 
 class Gauge(Tally):
@@ -71,8 +75,8 @@ class Gauge(Tally):
 
     lasts = False
 
-    def __init__(self, name: str, words: str, read: Callable[[], float | None], join: Join = "sum") -> None:
-        super().__init__(name, words, read)
+    def __init__(self, name: str, words: str, read: Read, labels: Labels = (), join: Join = "sum") -> None:
+        super().__init__(name, words, read, labels)
         self.join = join
 
 

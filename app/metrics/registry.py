@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from app.logs import log
@@ -14,6 +14,7 @@ from app.metrics.requests import RequestMetrics
 from app.metrics.rounds import RoundMetrics
 from app.metrics.sharing import FOLDER, SECONDS, Folder, numbers_of
 from app.metrics.steps import StepMetrics
+from app.metrics.store import StoreMetrics
 
 
 class Metrics:
@@ -22,11 +23,16 @@ class Metrics:
     def __init__(self) -> None:
         self.requests = RequestMetrics()
         self.steps = StepMetrics()
+        self.store = StoreMetrics()
         self.rounds = RoundMetrics()
         self.regions = RegionMetrics()
-        nouns = self.requests, self.steps, self.rounds, self.regions, ProcessMetrics()
+        nouns = self.requests, self.steps, self.store, self.rounds, self.regions, ProcessMetrics()
         self.families: list[Family] = [family for noun in nouns for family in noun.families]
         self._folder = Folder(Path(os.environ[FOLDER])) if FOLDER in os.environ else None
+
+    def show(self, families: Iterable[Family]) -> None:
+        """Show more families: those whose numbers the parts of the service keep."""
+        self.families += families
 
     def count(
         self,

@@ -11,13 +11,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from app.metrics.families import Family, Labels, Values
+from app.metrics.families import Family, Join, Labels, Values
 
 FOLDER = "OPTIM_METRICS_FOLDER"
 """The environment variable that names the folder to the server processes. `serve` sets it, and nobody else."""
 SECONDS = 1.0
 """The time between two writes. A process that asks for all writes its own before, so that no number ever goes back."""
-JOINS: Mapping[str, Callable[[Iterable[float]], float]] = {"sum": sum, "min": min}
+JOINS: Mapping[Join, Callable[[Iterable[float]], float]] = {"sum": sum, "min": min}
 
 Numbers = dict[str, Values]
 """The values of each family, by its name."""
@@ -43,6 +43,11 @@ class Folder:
 
     def joined(self, families: Sequence[Family]) -> Numbers:
         """Return the numbers of all processes; of those that have ended, the ones that count on."""
+        together = [family for family in families if family.join != "own"]
+        own = [family for family in families if family.join == "own"]
+        return self._together(together) | numbers_of(own)
+
+    def _together(self, families: Sequence[Family]) -> Numbers:
         self._fold(families)
         while True:
             folded, ended = self._read_ended()

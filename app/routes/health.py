@@ -46,4 +46,5 @@ async def readyz(service: Has) -> dict[str, str]:
 )
 async def metrics(service: Has, _: Admin) -> Response:
     """Return the counts since the process started, of all tenants. With API keys, it needs one of the role `admin`."""
+    await service.occupancy.refresh()
     return Response(service.metrics.text(), media_type=MEDIA_TYPE)

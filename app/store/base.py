@@ -10,12 +10,14 @@ import asyncio
 import os
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import ClassVar, Self
 
 from app.errors import ServiceError, StoreUnavailable
+from app.metrics.families import Family
 from app.store.generation import Generation, ReplacedRow, Undone
 from app.store.history import HistoryRow, HistoryStore, Mark
 from app.store.keys import Claim, KeyMemory, UsedKey
@@ -23,6 +25,7 @@ from app.store.lazy import Lazy
 from app.store.ledger import LedgerSave, LedgerStore
 from app.store.piece import Part, Piece
 from app.store.stamp import Stamp, VersionConflict, expect
+from app.store.usage import Usage
 
 
 class KeyUsed(VersionConflict):
@@ -220,14 +223,19 @@ class Store(HistoryStore, LedgerStore, ABC):
     except `memory:`, which lives in its process.
     """
 
-    is_instant: ClassVar[bool] = False
+    is_instant: bool = False
     """True if a save never waits, so that nothing can interrupt it."""
 
-    keeps_views: ClassVar[bool] = False
+    keeps_views: bool = False
     """True if the store holds the memory of the states that it was given, not a copy."""
     history_limit: int
     """The number of rows that are kept of a session's history, the latest ones."""
     key_memory = KeyMemory()
+
+    @property
+    def families(self) -> Sequence[Family]:
+        """Return the metrics that only this kind of store has."""
+        return ()
 
     @abstractmethod
     async def open(self) -> None:
@@ -240,6 +248,10 @@ class Store(HistoryStore, LedgerStore, ABC):
     @abstractmethod
     async def ping(self) -> None:
         """Return if the store can be written. Any trace of the call is bounded, and touches no session."""
+
+    @abstractmethod
+    async def usage(self) -> Usage:
+        """Return what is in the store. It takes a moment, also if there are many sessions."""
 
     async def warnings(self) -> list[str]:
         """Return warnings for an operator about the place of the store. Called once it is open."""

@@ -35,16 +35,24 @@ class GroupCommit(Generic[Transaction]):
         begin: Callable[[], AbstractContextManager[Transaction]],
         batch_bytes: int,
         refusals: tuple[type[Exception], ...],
+        count: Callable[[int], None],
     ) -> None:
+        """Begin the thread. `count` is told of the number of jobs in each batch."""
         self._begin = begin
         self._batch_bytes = batch_bytes
         self._refusals = refusals
+        self._count = count
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self._closing = Lock()
         self._is_open = True
         self._thread = Thread(target=self._work, name="store-writer", daemon=True)
         self._thread.start()
         atexit.register(self.close)
+
+    @property
+    def waiting(self) -> int:
+        """Return the number of jobs that wait for a transaction."""
+        return self._waiting.qsize()
 
     def submit(
         self,
@@ -95,6 +103,7 @@ class GroupCommit(Generic[Transaction]):
                 break
             batch.append(job)
             room -= job.size
+        self._count(len(batch))
         return batch
 
     def _attempt(self, batch: list[_Job]) -> bool:

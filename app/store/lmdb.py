@@ -12,8 +12,9 @@ from typing import Self
 
 from app.errors import StateDamaged, StoreUnavailable
 from app.file_modes import loose
+from app.metrics.families import Family, Gauge
 from app.settings import Settings
-from app.store import lmdb_claims, lmdb_history, lmdb_keys, lmdb_ledgers, lmdb_marks, lmdb_sweep
+from app.store import lmdb_claims, lmdb_history, lmdb_keys, lmdb_ledgers, lmdb_marks, lmdb_sweep, lmdb_usage
 from app.store.base import Head, IncompatibleStore, Save, Store, Unreadable
 from app.store.history import Numbered
 from app.store.keys import Claim
@@ -22,6 +23,7 @@ from app.store.lmdb_file import LmdbFile, folder_of
 from app.store.lmdb_saving import LmdbSaving
 from app.store.piece import Piece
 from app.store.stamp import Stamp
+from app.store.usage import Usage
 
 PROBE = b"optim-service probe"
 PROBE_BYTES = 1 << 16
@@ -72,6 +74,15 @@ class LmdbStore(Store):
             await self.file.finish(self._probe)
         elif environment.info()["last_txnid"] == saved:
             raise StoreUnavailable(f"the store in {self.file.folder} wrote nothing within {PING_SECONDS:g} s")
+
+    @property
+    def families(self) -> Sequence[Family]:
+        file, words = self.file, "Jobs that wait for the next transaction of the store."
+        return file.batches, Gauge("optim_commit_waiting", words, lambda: file.waiting)
+
+    async def usage(self) -> Usage:
+        file = self.file
+        return await file.view(lambda txn: lmdb_usage.usage(txn, file.tables, file.folder, file.map_bytes))
 
     async def load(self, session_id: str) -> Head | None:
         return await self.file.view(lambda txn: self.file.tables.head(txn, session_id))

@@ -15,6 +15,7 @@ from typing import TypeVar
 import lmdb
 
 from app.errors import ServiceError, StoreUnavailable
+from app.metrics.families import Histogram
 from app.settings import Settings
 from app.store import lmdb_format, lmdb_length
 from app.store.base import IncompatibleStore
@@ -32,8 +33,10 @@ TRANSACTION_BYTES = 4 << 20
 READERS = 4
 """Threads that read, so that a small read need not wait for a large state."""
 MOST_READERS = 1024
-PART = "data.mdb.part"
+FILE = "data.mdb"
+PART = f"{FILE}.part"
 """The name of a file that a restore has not finished."""
+BATCH_JOBS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 Result = TypeVar("Result")
 
@@ -48,9 +51,10 @@ class LmdbFile:
         self.folder = folder
         self.map_bytes = map_bytes
         self.sync = sync
-        self._file = folder / "data.mdb"
+        self._file = folder / FILE
         self._guard = Guard(folder)
         self._environment: Environment | None = None
+        self.batches = Histogram("optim_commit_jobs", "Jobs of each transaction of the store.", BATCH_JOBS)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -73,7 +77,10 @@ class LmdbFile:
         except OSError as error:
             raise unopened(error, self.folder) from error
         self._writer: GroupCommit[Transaction] = GroupCommit(
-            lambda: self._begin(environment), TRANSACTION_BYTES, (VersionConflict, ServiceError)
+            lambda: self._begin(environment),
+            TRANSACTION_BYTES,
+            (VersionConflict, ServiceError),
+            self.batches.of().observe,
         )
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._environment = environment
@@ -84,7 +91,7 @@ class LmdbFile:
                 f"a restore into {self.folder} is not done: run `optim restore` with the same backup again, or remove "
                 f"{part}"
             )
-        environment = self._open_files()
+        environment = _opened(self.folder, self.map_bytes, sync=self.sync)
         try:
             self._guard.hold()
             with (
@@ -102,21 +109,10 @@ class LmdbFile:
             raise
         return environment
 
-    def _open_files(self) -> Environment:
-        try:
-            return lmdb.open(
-                str(self.folder),
-                map_size=self.map_bytes,
-                max_dbs=len(fields(Tables)),
-                max_readers=MOST_READERS,
-                max_spare_txns=READERS,
-                sync=self.sync,
-                mode=0o600,
-            )
-        except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
-            raise IncompatibleStore(f"{self._file} is no store of this service, or is damaged") from error
-        except lmdb.Error as error:
-            raise unopened(error, self.folder) from error
+    @property
+    def waiting(self) -> int | None:
+        """Return the number of jobs that wait for a transaction."""
+        return None if self._environment is None else self._writer.waiting
 
     @contextmanager
     def _begin(self, environment: Environment) -> Iterator[Transaction]:
@@ -192,3 +188,20 @@ def folder_of(settings: Settings) -> Path:
         return Path(settings.store.removeprefix("lmdb:")).expanduser()
     except RuntimeError as error:
         raise ValueError(f"OPTIM_STORE={settings.store}: {error}") from None
+
+
+def _opened(folder: Path, map_bytes: int, *, sync: bool) -> Environment:
+    try:
+        return lmdb.open(
+            str(folder),
+            map_size=map_bytes,
+            max_dbs=len(fields(Tables)),
+            max_readers=MOST_READERS,
+            max_spare_txns=READERS,
+            sync=sync,
+            mode=0o600,
+        )
+    except (lmdb.InvalidError, lmdb.VersionMismatchError) as error:
+        raise IncompatibleStore(f"{folder / FILE} is no store of this service, or is damaged") from error
+    except lmdb.Error as error:
+        raise unopened(error, folder) from error

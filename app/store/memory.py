@@ -23,6 +23,7 @@ from app.store.memory_ledgers import Ledgers
 from app.store.memory_views import MemoryViews
 from app.store.piece import Piece
 from app.store.stamp import Stamp, VersionConflict
+from app.store.usage import Usage
 
 
 class MemoryStore(Histories, Store):
@@ -55,6 +56,9 @@ class MemoryStore(Histories, Store):
 
     async def ping(self) -> None:
         pass
+
+    async def usage(self) -> Usage:
+        return Usage(len(self._heads))
 
     async def durability(self) -> str:
         return "nothing outlives this process"

@@ -10,8 +10,9 @@ from typing import Self
 
 from app.errors import StateDamaged
 from app.file_modes import loose
+from app.metrics.families import Family
 from app.settings import Settings
-from app.store import redis_deletion, redis_due, redis_server
+from app.store import redis_deletion, redis_due, redis_server, redis_usage
 from app.store.base import Head, Save, Store, Unreadable
 from app.store.envelope import decode, has_expired
 from app.store.history import Numbered
@@ -30,6 +31,7 @@ from app.store.redis_names import READY_KEY, TENANTS, head_key, keys_key, piece_
 from app.store.redis_pieces import batched
 from app.store.redis_saving import RedisSaving, held
 from app.store.stamp import Stamp, VersionConflict
+from app.store.usage import Usage
 
 READY_MS = 60_000
 READY_SECONDS = 1.25
@@ -87,6 +89,13 @@ class RedisStore(Store):
 
     async def ping(self) -> None:
         await self._redis.ask(("SET", READY_KEY, 1, "PX", READY_MS), at_once_within=READY_SECONDS)
+
+    async def usage(self) -> Usage:
+        return await redis_usage.usage(self._redis, self._index)
+
+    @property
+    def families(self) -> Sequence[Family]:
+        return (redis_usage.connections(self._redis),)
 
     # Reading
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from app.store.base import Head, Unreadable
 from app.store.envelope import listed
 from app.store.redis_commands import Commands
-from app.store.redis_names import head_key, tenant_key
+from app.store.redis_names import TENANTS, head_key, tenant_key
 from app.store.redis_pieces import BATCH
 
 
@@ -31,6 +31,16 @@ class Index:
         place = f"[{session_id}"
         (ids,) = await self._redis.ask(("ZREVRANGEBYLEX", tenant_key(tenant), place, place))
         return bool(ids)
+
+    async def count(self) -> int:
+        """Return the number of ids of all tenants."""
+        (tenants,) = await self._redis.ask(("SMEMBERS", TENANTS))
+        count = 0
+        names = [tenant.decode() for tenant in tenants]
+        for i in range(0, len(names), BATCH):
+            asked = (("ZCARD", tenant_key(tenant)) for tenant in names[i : i + BATCH])
+            count += sum(await self._redis.ask(*asked))
+        return count
 
     async def _ids(self, tenant: str, limit: int, before: str | None) -> Sequence[str]:
         top = "+" if before is None else f"({before}"

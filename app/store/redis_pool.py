@@ -70,6 +70,8 @@ class Pool:
             self._settings |= {"socket_keepalive": True, "socket_keepalive_options": _socket_options(timeout)}
         self._places: asyncio.Semaphore | None = None
         self._idle: deque[Link] = deque()  # the one that was used last at the end
+        self.lent = 0
+        """The connections that calls have."""
         self.generation = 0
         try:
             connection = self._connection_class(**self._settings)
@@ -106,12 +108,15 @@ class Pool:
             async with asyncio.timeout(seconds), nullcontext() if at_once else self._places:
                 generation = self.generation
                 link = await self._take()
+                self.lent += 1
                 try:
                     await self._connect(link.connection)
                     yield link.connection
                 except BaseException:
                     await link.connection.disconnect(nowait=True)
                     raise
+                finally:
+                    self.lent -= 1
                 await self._give_back(link)
         except RuntimeError as error:  # uvloop's, where the connection was reset since it was written to last
             await self.renew(generation)
@@ -119,6 +124,11 @@ class Pool:
         except (RedisError, OSError):
             await self.renew(generation)
             raise
+
+    @property
+    def idle(self) -> int:
+        """Return the number of connections that no call has."""
+        return len(self._idle)
 
     async def _take(self) -> Link:
         """Return the connection that was used last, or a new one; close those that were idle for too long."""

@@ -34,6 +34,16 @@ class RedisServer:
         return self.info.get("aof_enabled", "0") != "0"
 
     @property
+    def used_bytes(self) -> int:
+        """Return the bytes of its memory that are in use."""
+        return int(self.info["used_memory"])
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """Return the most bytes that it may use, `None` without a limit."""
+        return int(self.info.get("maxmemory", "0")) or None
+
+    @property
     def durability(self) -> str:
         """Return what a crash loses, in words."""
         if not self.appends:

@@ -19,7 +19,7 @@ class Admission:
     """
 
     def __init__(self, places: int, reserve: int = 0) -> None:
-        self._free = places
+        self.places = self._free = places
         self._reserve = reserve
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
@@ -34,6 +34,16 @@ class Admission:
             await self._wait(tenant)
         else:
             self._enter(tenant)
+
+    @property
+    def taken(self) -> int:
+        """Return the number of places that are taken."""
+        return self.places - self._free
+
+    @property
+    def waiting(self) -> int:
+        """Return the number of requests that wait for a place."""
+        return sum(not turn.done() for turns in self._waiting.values() for turn in turns)
 
     @property
     def is_open(self) -> bool:

@@ -27,8 +27,9 @@ class BodyMemory:
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._limit = limit
-        self._held = 0
+        self.limit = limit
+        self.nbytes = 0
+        """The bytes that are held."""
         self._arrivals: set[Arrival] = set()
 
     @contextmanager
@@ -43,8 +44,8 @@ class BodyMemory:
 
     def grow(self, nbytes: int) -> None:
         """Count more bytes."""
-        self._held += nbytes
-        while self._held > self._limit and (coming := [a for a in self._arrivals if a.nbytes and not a.is_whole]):
+        self.nbytes += nbytes
+        while self.nbytes > self.limit and (coming := [a for a in self._arrivals if a.nbytes and not a.is_whole]):
             by_tenant: Counter[str] = Counter()
             for arrival in self._arrivals:
                 by_tenant[arrival.tenant] += arrival.nbytes
@@ -56,7 +57,7 @@ class BodyMemory:
     def _forget(self, arrival: "Arrival") -> None:
         if arrival in self._arrivals:
             self._arrivals.remove(arrival)
-            self._held -= arrival.nbytes
+            self.nbytes -= arrival.nbytes
 
 
 class Arrival:

@@ -54,7 +54,7 @@ class Watched:
             "descriptors": psutil.Process().num_fds() - connections,
             "connections to Redis beyond the pool": max(0, connections - CONNECTIONS),
             "free places": self._app.state.service.admission._free,
-            "bytes of bodies": self._app.state.service.bodies._held,
+            "bytes of bodies": self._app.state.service.bodies.nbytes,
         }
 
 

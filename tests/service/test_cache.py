@@ -113,7 +113,7 @@ async def test_a_large_session_drops_small_ones_in_batches() -> None:
     small = [f"{i:032x}" for i in range(3 * DROPPED_AT_ONCE)]
     for session_id in small:
         cache.put(Loaded(replace(known.head, session_id=session_id), known.session, known.state))
-    cache._limit = cache.nbytes // len(small)
+    cache.limit = cache.nbytes // len(small)
     cache.put(known)  # which leaves no room for another
     assert len(cache._entries) == 2 * DROPPED_AT_ONCE + 1
     for _ in range(3):

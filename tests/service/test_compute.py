@@ -109,3 +109,14 @@ async def test_large_steps_at_once_have_the_same_bits() -> None:
     for once, again in zip(one_by_one, at_once, strict=True):
         assert bits(decode(once, "params")[0]) == bits(decode(again.content, "params")[0])
         assert once == again.content
+
+
+async def test_calls_that_run_or_wait_are_counted() -> None:
+    compute, go = Compute(1), threading.Event()
+    running = [asyncio.ensure_future(compute.run_apart(go.wait)) for _ in range(3)]
+    assert compute.calls == 3
+    running.pop().cancel()
+    go.set()
+    await asyncio.gather(*running)
+    compute.close()
+    assert compute.calls == 0

@@ -69,7 +69,7 @@ def place_of(process: Process, known: str) -> int:
 async def unwatched(process: Process, known: str) -> None:
     """Wait until the threads of the service and of the store have let go of the last step."""
     await process.compute.run_apart(lambda: None)
-    memory = process.records._cache._entries[known][0].state.memory
+    memory = process.records.cache._entries[known][0].state.memory
     for _ in range(1000):
         if process.records.store.keeps_views or is_sole(memory):
             return
@@ -213,7 +213,7 @@ async def test_a_save_that_was_made_and_not_acknowledged_is_read(place: Place, m
 
     async def unheard(*arguments: Any) -> None:
         await save(*arguments)
-        process.records._cache.drop(known)
+        process.records.cache.drop(known)
         raise StoreUnavailable("no answer")
 
     with monkeypatch.context() as patch:

@@ -5,6 +5,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -26,6 +27,7 @@ class Journal:
         self.committed: list[list[str]] = []
         self.first = threading.Event()
         self.broken_commits = 0
+        self.batches: list[int] = []
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[list[str]]:
@@ -45,7 +47,7 @@ def journal() -> Journal:
 
 @pytest.fixture
 def commits(journal: Journal) -> Iterator[GroupCommit[list[str]]]:
-    commits: GroupCommit[list[str]] = GroupCommit(journal.begin, 100, (Refused,))
+    commits: GroupCommit[list[str]] = GroupCommit(journal.begin, 100, (Refused,), journal.batches.append)
     yield commits
     journal.first.set()
     commits.close()
@@ -69,6 +71,17 @@ def test_waiting_jobs_share_a_transaction_in_order(journal: Journal, commits: Gr
     assert [answer.result() for answer in answers] == ["A", "B", "C", "D"]
     assert list(chain(*journal.committed)) == ["a", "b", "c", "d"]
     assert len(journal.committed) <= 2
+
+
+def test_batches_and_waiting_jobs_are_counted(journal: Journal, commits: GroupCommit[list[str]]) -> None:
+    answers = [commits.submit(writes("first"))]
+    while commits.waiting:  # until the thread has begun its transaction
+        time.sleep(0.001)
+    answers += [commits.submit(writes(text)) for text in "abc"]
+    assert commits.waiting == 3
+    journal.first.set()
+    assert [answer.result() for answer in answers] == ["FIRST", "A", "B", "C"]
+    assert (commits.waiting, journal.batches) == (0, [1, 3])
 
 
 def test_a_transaction_takes_no_more_than_it_may_hold(journal: Journal, commits: GroupCommit[list[str]]) -> None:
@@ -161,7 +174,7 @@ def begin():
     yield
     time.sleep(0.1)
 
-commits = GroupCommit(begin, 1, ())
+commits = GroupCommit(begin, 1, (), lambda _: None)
 for i in range(3):
     commits.submit(lambda _, i=i: print(i, flush=True), 1)
 """

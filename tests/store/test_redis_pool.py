@@ -183,3 +183,10 @@ async def test_a_read_only_server_is_left_for_its_successor(
         proxy.move(redis_server.port)
         await asyncio.gather(*(saved(store, session_id=f"{i}") for i in range(8)))
         await store.ping()
+
+
+async def test_used_and_idle_connections_are_counted(client: Client) -> None:
+    pool = client.pool
+    async with pool.connection():
+        assert (pool.lent, pool.idle) == (1, 0)
+    assert (pool.lent, pool.idle) == (0, 1)

@@ -37,3 +37,8 @@ async def test_the_least_user_does_not_know_the_appendfsync(redis_url: str) -> N
 )
 def test_only_a_bounded_memory_with_a_policy_evicts(memory: str, policy: str, evicts: bool) -> None:
     assert RedisServer({"maxmemory": memory, "maxmemory_policy": policy}, {}).may_evict is evicts
+
+
+def test_a_memory_without_a_limit_has_none() -> None:
+    servers = [RedisServer({"used_memory": "7", "maxmemory": limit}, {}) for limit in ("0", "9")]
+    assert [(server.used_bytes, server.limit_bytes) for server in servers] == [(7, None), (7, 9)]

@@ -115,3 +115,15 @@ async def test_requests_that_give_up_leave_nothing_behind() -> None:
     assert await count(places, "a") == 1
     assert places._waiting == {}
     assert not places._held
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_taken_places_and_waiting_requests_are_counted() -> None:
+    places = Admission(2)
+    async with await taken(places, "a", 2):
+        waiting = [asyncio.create_task(places.enter("b")) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert (places.places, places.taken, places.waiting) == (2, 2, 3)
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert places.waiting == 0
+    assert places.taken == 0

@@ -42,7 +42,7 @@ class Bodies:
         self._done.set()
         results = await asyncio.gather(*self.tasks.values(), return_exceptions=True)
         assert all(isinstance(result, (str, Overloaded)) for result in results)
-        assert self.memory._held == 0
+        assert self.memory.nbytes == 0
         assert not self.memory._arrivals
         return {result for result in results if isinstance(result, str)}
 
