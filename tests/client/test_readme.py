@@ -27,7 +27,7 @@ def test_the_loop_in_the_readme_finds_the_line(server: Server, capsys: pytest.Ca
 def test_every_example_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 10
+    assert len(blocks) == 11
     names: dict[str, Any] = {}
     for block in blocks:
         exec(block.replace("http://127.0.0.1:8000", "memory:"), names)

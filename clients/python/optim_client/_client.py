@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import httpx2
 
@@ -12,7 +12,7 @@ from optim_client._address import headers
 from optim_client._empty import DTypes, Plan, Shapes
 from optim_client._http import DEFAULT_TIMEOUT, Timeout
 from optim_client._options import Options
-from optim_client._protocol import Call, Outcome, perform
+from optim_client._protocol import Call, Outcome
 from optim_client._sessions import Sessions
 from optim_client._tensors import Arrays
 from optim_client._transport import Stream
@@ -38,10 +38,12 @@ class Client(Options):
             unless either limit is given.
         max_retries: The number of times that it is tried again. With both limits, the first that is reached ends it.
         transport: A transport of HTTPX to use for every request, for example a mock.
+        tracing: Make each call a span of OpenTelemetry, with the service's in it; needs `optim-client[otel]`.
 
     Raises:
         TypeError: `base_url` or `api_key` is no string.
         ValueError: An argument is malformed or out of range.
+        ImportError: `tracing` without OpenTelemetry, or a service in this process that is not installed.
 
     Example:
         with Client("memory:") as client:
@@ -57,8 +59,9 @@ class Client(Options):
         retry_seconds: float | None = None,
         max_retries: int | None = None,
         transport: httpx2.BaseTransport | None = None,
+        tracing: bool = False,
     ) -> None:
-        super().__init__(address_of(base_url), transport, timeout, retry_seconds, max_retries)
+        super().__init__(address_of(base_url), transport, timeout, retry_seconds, max_retries, tracing)
         self._transport = open_transport(self.base_url, headers(api_key), transport)
 
     @property
@@ -144,25 +147,26 @@ class Client(Options):
 
     def _run(self, call: Call[T]) -> T:
         """Make a call, with every try that it needs; return its result."""
-        conversation = perform(call, self.patience)
+        request, conversation = self._begin(call)
         try:
             pause = next(conversation)
             while True:
                 if pause:  # a sleep of 0 costs as much as the rest of a small step
                     time.sleep(pause)
-                pause = conversation.send(self._transport.exchange(call.request, self.timeout))
+                pause = conversation.send(self._transport.exchange(request, self.timeout))
         except StopIteration as end:
-            result: T = end.value
-            return result
+            return cast("T", end.value)
+        finally:
+            conversation.close()
 
     def _open(self, call: Call[None]) -> Stream:
         """Make a call that a stream answers, with every try that it needs; return the stream."""
-        conversation = perform(call, self.patience)
+        request, conversation = self._begin(call)
         pause = next(conversation)
         while True:
             if pause:
                 time.sleep(pause)
-            outcome = self._transport.open(call.request, self.timeout)
+            outcome = self._transport.open(request, self.timeout)
             if isinstance(outcome, Outcome):
                 pause = conversation.send(outcome)
                 continue

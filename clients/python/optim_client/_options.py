@@ -1,18 +1,24 @@
 """A client's options: the address of the service, the timeout of a call, and the limits of its retries."""
 
+import importlib
 import math
 from collections.abc import Callable
 from functools import partial
 from numbers import Real
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx2
 
 from optim_client._address import is_local, shown, url_of
 from optim_client._http import Timeout
-from optim_client._protocol import Patience
+from optim_client._protocol import Call, Conversation, Patience, Request, perform
+
+if TYPE_CHECKING:
+    from optim_client._tracing import Tracing
 
 DEFAULT_RETRY_SECONDS = 120.0
+
+T = TypeVar("T")
 
 
 class Options:
@@ -28,12 +34,14 @@ class Options:
         timeout: Timeout,
         retry_seconds: float | None,
         max_retries: int | None,
+        tracing: bool,
     ) -> None:
         self.base_url = url
         self._has_transport = transport is not None
         self.timeout = _timeout(timeout)
         """Seconds without progress."""
         self.patience = _patience(retry_seconds, max_retries)
+        self._tracing = _tracing(url) if tracing else None
 
     @property
     def retry_seconds(self) -> float:
@@ -76,6 +84,13 @@ class Options:
             other.patience = _patience(retry_seconds, max_retries)
         return other
 
+    def _begin(self, call: Call[T]) -> tuple[Request, Conversation[T]]:
+        """Return the request of a call, and the conversation that makes it."""
+        conversation = perform(call, self.patience)
+        if self._tracing is None:
+            return call.request, conversation
+        return self._tracing.traced(call, conversation)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {shown(self.base_url)}, retries {self.patience}>"
 
@@ -104,6 +119,7 @@ class Options:
             timeout=self.timeout,
             retry_seconds=self.retry_seconds,
             max_retries=self.max_retries,
+            tracing=self._tracing is not None,
         ), ()
 
 
@@ -122,3 +138,14 @@ def _patience(retry_seconds: float | None, max_retries: int | None) -> Patience:
     if retry_seconds is None:
         retry_seconds = DEFAULT_RETRY_SECONDS if max_retries is None else math.inf
     return Patience(float(retry_seconds), math.inf if max_retries is None else max_retries)
+
+
+def _tracing(url: str) -> "Tracing":
+    """Return the spans of a client. Raises `ImportError` without the extra."""
+    try:
+        tracing: Tracing = importlib.import_module("optim_client._tracing").Tracing(url)
+    except ImportError as error:
+        raise ImportError(
+            f"tracing=True needs OpenTelemetry, and it cannot be imported ({error}): `pip install 'optim-client[otel]'`"
+        ) from error
+    return tracing

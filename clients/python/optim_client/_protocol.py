@@ -65,6 +65,8 @@ class Response:
 
 
 Outcome = Response | APIConnectionError
+Conversation = Generator[float, Outcome, T]
+"""A call under way: see above."""
 
 
 def is_stream(response: Response) -> bool:
@@ -102,7 +104,7 @@ def perform(
     patience: Patience,
     clock: Callable[[], float] = time.monotonic,
     random: Callable[[], float] = uniform,
-) -> Generator[float, Outcome, T]:
+) -> Conversation[T]:
     """Make the call, with retries up to the limits of `patience`; return its result or raise its error."""
     pause, tries, failed = 0.0, 0, 0.0
     while True:
