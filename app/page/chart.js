@@ -49,7 +49,7 @@ export class Chart {
   }
 
   /**
-   * Draw. The chart is hidden while no line has a value.
+   * Draw. The chart is hidden while no line has a value that shows something.
    *
    * @param {import('./plot.js').Line[]} lines
    * @param {import('./marks.js').Overlay} [overlay]
@@ -58,7 +58,7 @@ export class Chart {
     const { axis, isLog } = this.view
     this.#lines = lines.map((line) => (isLog ? { ...line, y: line.y.map((y) => (y > 0 ? y : null)) } : line))
     this.#overlay = overlay
-    const isEmpty = !lines.some((line) => line.y.some((y) => y != null))
+    const isEmpty = !lines.some((line) => line.y.some((y) => y != null && y !== this.metric.plain))
     this.figure.hidden = isEmpty
     if (isEmpty) return
     this.data = tableOf(this.#lines)

@@ -59,7 +59,7 @@ function nameCell() {
     write(link, row.name || short(row.id))
     write(id, row.name ? short(row.id) : '')
     const others = row.labels.filter(([, value]) => value !== row.name)
-    labels.replaceChildren(...others.map(([name, value]) => h('span', { class: 'label' }, h('span', { class: 'of' }, `${name} `), value)))
+    labels.replaceChildren(...others.map(([name, value]) => h('span', { class: 'label' }, `${name}: ${value}`)))
     labels.title = row.labels.map((label) => label.join(': ')).join('\n')
   }]
 }

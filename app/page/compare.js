@@ -3,10 +3,10 @@
 import { Chart } from './chart.js'
 import { colour, SESSION_STYLES } from './colours.js'
 import { Curves } from './curves.js'
-import { h, svg, write } from './elements.js'
+import { h, scrolled, svg, write } from './elements.js'
 import { pill } from './facts.js'
 import { Feed } from './feed.js'
-import { number, short, whole } from './formats.js'
+import { nameOf, number, short, whole } from './formats.js'
 import { METRICS } from './metrics.js'
 import { Painter } from './painter.js'
 import { toolbar } from './toolbar.js'
@@ -14,6 +14,8 @@ import { View } from './view.js'
 
 /** Streams that are open at once: a browser has six connections to a host, and other tabs want some. */
 const MOST_STREAMS = 3
+/** What the table says of each session: title and look by name. */
+const CELLS = { optimizer: ['Optimizer', 'extra'], labels: ['Labels', 'extra'], step: ['Step', 'figure'], loss: ['Loss', 'figure'], lr: ['Learning rate', 'figure extra'] }
 
 /** Fill the view with sessions, and keep them up to date until the signal aborts. */
 export async function show(main, ids, signal) {
@@ -30,14 +32,16 @@ export async function show(main, ids, signal) {
 class Compared {
   isShown = true
   curves = new Curves()
+  #name
   #pill = pill()
-  #cells = Object.fromEntries(['optimizer', 'labels', 'step', 'loss', 'lr'].map((name) => [name, h('td', { class: ['step', 'loss', 'lr'].includes(name) && 'figure' })]))
+  #cells = Object.fromEntries(Object.entries(CELLS).map(([name, [, look]]) => [name, h('td', { class: look })]))
 
   constructor(id, index, changed) {
-    const { name, dash } = SESSION_STYLES[index]
+    const { name: look, dash } = SESSION_STYLES[index]
     this.id = id
     this.feed = new Feed(id, { changed, hasStream: index < MOST_STREAMS })
-    this.style = { name: short(id), colour: () => colour(name), faintColour: () => colour(`${name}-faint`), dash }
+    this.style = { name: short(id), colour: () => colour(look), faintColour: () => colour(`${look}-faint`), dash }
+    this.#name = h('a', { href: `#/session/${id}`, title: id }, short(id))
     const toggle = ({ target }) => {
       this.isShown = target.checked
       changed()
@@ -45,9 +49,9 @@ class Compared {
     const line = svg('line', { x1: 0, y1: 8, x2: 44, y2: 8, class: `curve-${index + 1}`, 'stroke-dasharray': dash.join(' ') })
     this.row = h(
       'tr', null,
-      h('td', null, h('input', { type: 'checkbox', checked: true, 'aria-label': `show ${short(id)}`, onchange: toggle })),
+      h('td', null, h('label', null, h('input', { type: 'checkbox', checked: true, 'aria-label': `show ${short(id)}`, onchange: toggle }))),
       h('td', null, svg('svg', { width: 44, height: 16, 'aria-hidden': 'true' }, line)),
-      h('th', { scope: 'row' }, h('a', { href: `#/session/${id}`, title: id }, short(id))),
+      h('th', { scope: 'row' }, this.#name),
       Object.values(this.#cells),
       h('td', null, this.#pill.element),
     )
@@ -58,8 +62,11 @@ class Compared {
     this.#pill.set(state)
     if (!session) return
     const now = series.rows.findLast((row) => !row.left)
+    const name = nameOf(session.labels)
+    this.style.name = [name, short(this.id)].filter(Boolean).join(' · ')
+    write(this.#name, name || short(this.id))
     write(this.#cells.optimizer, session.optimizer)
-    write(this.#cells.labels, Object.entries(session.labels).map(([name, value]) => `${name}: ${value}`).join(', '))
+    write(this.#cells.labels, Object.entries(session.labels).filter(([, value]) => value !== name).map(([name, value]) => `${name}: ${value}`).join(', '))
     write(this.#cells.step, whole(now?.step ?? session.step))
     write(this.#cells.loss, number(now?.loss))
     write(this.#cells.lr, number(now?.lr))
@@ -75,12 +82,13 @@ class ComparePage {
     this.painter = new Painter(() => this.#draw(), signal)
     this.sessions = ids.map((id, index) => new Compared(id, index, () => this.painter.ask()))
     this.charts = METRICS.map((metric) => new Chart(metric, this.view))
-    const titles = ['Show', 'Line', 'Session', 'Optimizer', 'Labels', 'Step', 'Loss', 'Learning rate', 'State']
-    const head = h('thead', null, h('tr', null, titles.map((title) => h('th', { scope: 'col' }, title))))
+    const heads = ['Show', 'Line', 'Session'].map((title) => h('th', { scope: 'col' }, title))
+    const more = Object.values(CELLS).map(([title, look]) => h('th', { scope: 'col', class: look }, title))
+    const head = h('thead', null, h('tr', null, heads, more, h('th', { scope: 'col' }, 'State')))
     this.grid = h('section', { class: 'charts', 'aria-label': 'Curves' }, this.charts.map((chart) => chart.figure))
     this.element = h(
       'article', { class: 'compare' }, h('h1', null, 'Sessions in one plot'),
-      h('div', { class: 'scroll' }, h('table', null, head, h('tbody', null, this.sessions.map((session) => session.row)))), toolbar(this.view), this.grid,
+      scrolled('Sessions', h('table', null, head, h('tbody', null, this.sessions.map((session) => session.row)))), toolbar(this.view), this.grid,
     )
     document.title = 'Sessions in one plot · Optim Service'
     new ResizeObserver(() => this.charts.forEach((chart) => chart.redraw())).observe(this.grid)

@@ -29,6 +29,11 @@ export function write(element, text) {
   if (element.textContent !== words) element.textContent = words
 }
 
+/** Return a part that scrolls sideways where it is too wide, also by keyboard. */
+export function scrolled(label, ...children) {
+  return h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': label }, children)
+}
+
 /** Say something to a screen reader, politely. */
 export function announce(words) {
   write(document.getElementById('announcer'), words)

@@ -1,7 +1,7 @@
 // The head of a session's page: what it is, and where it stands now.
 
 import { h, write } from './elements.js'
-import { ago, duration, moment, number, rate, short, whole } from './formats.js'
+import { ago, duration, moment, nameOf, number, rate, short, whole } from './formats.js'
 
 /** The words of each state of a feed, and their look. */
 export const STATES = {
@@ -13,7 +13,7 @@ export const STATES = {
   stopped: ['✕ stopped', 'bad'],
 }
 const RATE_SECONDS = 10
-const FACTS = ['Step', 'Loss', 'Learning rate', 'Steps', 'Running', 'Last seen', 'Skipped', 'Undone', 'Round']
+const FACTS = ['Step', 'Loss', 'Learning rate', 'Speed', 'Running', 'Last seen', 'Skipped', 'Undone', 'Round']
 
 /** Return a pill of a feed's state, which `set` changes. */
 export function pill() {
@@ -30,6 +30,7 @@ export function pill() {
 export class Facts {
   #pill = pill()
   #title = h('h1', null)
+  #optimizer = h('span', null)
   #labels = h('p', { class: 'labels' })
   #warnings = h('ul', { class: 'warnings', hidden: true })
   #values = Object.fromEntries(FACTS.map((name) => [name, h('dd', null, '–')]))
@@ -38,7 +39,7 @@ export class Facts {
     const tiles = FACTS.map((name) => h('div', { hidden: ['Skipped', 'Undone', 'Round'].includes(name) }, h('dt', null, name), this.#values[name]))
     this.element = h(
       'header', { class: 'facts' },
-      h('div', { class: 'titles' }, this.#title, h('code', { class: 'soft', title: id }, short(id)), this.#pill.element),
+      h('div', { class: 'titles' }, this.#title, this.#optimizer, h('code', { class: 'soft', title: id }, short(id)), this.#pill.element),
       this.#labels, this.#warnings, h('dl', null, tiles),
     )
   }
@@ -52,7 +53,7 @@ export class Facts {
     this.#write('Step', whole(last && last.at * 1000 >= Date.parse(session.updated_at) ? (now.step ?? 0) : session.step))
     this.#write('Loss', number(now.loss))
     this.#write('Learning rate', number(now.lr))
-    this.#write('Steps', rate(pace(series.rows)))
+    this.#write('Speed', rate(pace(series.rows)))
     this.#write('Running', last ? duration(last.at - series.rows[0].at) : '–')
     const seen = last && last.time > session.updated_at ? last.time : session.updated_at
     this.#write('Last seen', ago(seen))
@@ -64,8 +65,9 @@ export class Facts {
   }
 
   #describe({ optimizer, labels, warnings }) {
-    write(this.#title, optimizer)
-    const names = Object.entries(labels).map(([name, value]) => `${name}: ${value}`)
+    write(this.#title, nameOf(labels) || optimizer)
+    write(this.#optimizer, nameOf(labels) ? optimizer : '')
+    const names = Object.entries(labels).filter(([, value]) => value !== nameOf(labels)).map(([name, value]) => `${name}: ${value}`)
     if (this.#labels.dataset.of !== names.join('\n')) {
       this.#labels.dataset.of = names.join('\n')
       this.#labels.replaceChildren(...names.map((label) => h('span', { class: 'label', title: label }, label)))

@@ -48,7 +48,8 @@ export class Feed {
   #follow(signal) {
     return new Promise((resolve) => {
       const state = (name) => {
-        if (name !== 'connecting' && this.state !== 'gone') this.#become(name)
+        const isKnown = name === 'connecting' || this.state === 'gone' || (name === 'reconnecting' && this.state === 'polling')
+        if (!isKnown) this.#become(name)
         if (name !== 'live' && name !== 'connecting') resolve()
       }
       events(this.id, null, { start: resolve, state, event: (kind, body) => this.#take(kind, body, signal) }, signal)
@@ -114,7 +115,7 @@ export class Feed {
   async #readSession(signal) {
     this.#isStale = false
     const answer = await call(`v1/sessions/${this.id}`, { headers: { 'If-None-Match': this.#etag || '"none"' }, signal })
-    if (this.state === 'reconnecting' && !this.hasStream) this.#become('polling')
+    if (['reconnecting', 'stopped'].includes(this.state)) this.#become('polling')
     if (answer.status === 304) return false
     this.#etag = answer.headers.get('ETag') ?? ''
     this.session = await answer.json()

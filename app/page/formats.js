@@ -57,3 +57,6 @@ export const moment = (time) => new Date(time).toLocaleString()
 
 /** Return the end of an id, which tells sessions apart: ids of one day begin alike. */
 export const short = (id) => id.slice(-8)
+
+/** Return the name of a run, which is its label `run` or `name`; empty if it has none. */
+export const nameOf = (labels) => labels.run ?? labels.name ?? ''

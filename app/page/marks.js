@@ -10,6 +10,8 @@ const COLOURS = { undo: '--bad', settings: '--accent' }
 const NEAR = 6
 /** Signs closer than this would cover each other. */
 const APART = 14
+/** Pixels beside the plot that the signs of the first and the last step need. */
+const EDGE = 5
 
 /** Return what a mark says: undo of step 42, or lr 0.001 → 0.0005. */
 export function wordsOf(mark) {
@@ -34,16 +36,17 @@ export function draw(plot, { rows, marks, skips, x }, of) {
   const ratio = devicePixelRatio
   ctx.save()
   ctx.beginPath()
-  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height)
+  ctx.rect(bbox.left - EDGE * ratio, bbox.top, bbox.width + 2 * EDGE * ratio, bbox.height)
   ctx.clip()
   ctx.lineWidth = 1.25 * ratio
   ctx.strokeStyle = colour('--soft')
   for (const row of rows) circle(ctx, plot.valToPos(x(row), 'x', true), plot.valToPos(of(row), 'y', true), 3 * ratio)
+  ctx.lineWidth = 1.75 * ratio
   ctx.strokeStyle = colour('--warn')
   for (const row of skips) cross(ctx, plot.valToPos(x(row), 'x', true), bbox.top + bbox.height - 6 * ratio, 3.5 * ratio)
   let signed = -Infinity
   for (const mark of marks) {
-    const place = plot.valToPos(x(mark), 'x', true)
+    const place = Math.floor(plot.valToPos(x(mark), 'x', true)) + ratio / 2 // a whole pixel, so that the line is sharp
     const hasSign = place - signed >= APART * ratio
     if (hasSign) signed = place
     flag(ctx, place, bbox, mark.event, ratio, hasSign)
@@ -71,16 +74,15 @@ function flag(ctx, x, bbox, event, ratio, hasSign) {
   ctx.strokeStyle = ctx.fillStyle = colour(COLOURS[event])
   ctx.setLineDash(event === 'undo' ? [] : [4 * ratio, 3 * ratio])
   ctx.lineWidth = ratio
-  ctx.globalAlpha = 0.7
   ctx.beginPath()
   ctx.moveTo(x, bbox.top)
   ctx.lineTo(x, bbox.top + bbox.height)
   ctx.stroke()
   ctx.setLineDash([])
-  ctx.globalAlpha = 1
   if (!hasSign) return
   ctx.font = `${13 * ratio}px ${getComputedStyle(document.body).fontFamily}`
   ctx.textBaseline = 'top'
+  ctx.textAlign = 'left'
   ctx.fillText(SIGNS[event], Math.min(x + 3 * ratio, bbox.left + bbox.width - 14 * ratio), bbox.top + ratio)
 }
 

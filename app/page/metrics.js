@@ -7,6 +7,7 @@
  * @property {string} [unit]
  * @property {boolean} [noisy] - Whether smoothing concerns it.
  * @property {string} help
+ * @property {number} [plain] - A value that shows nothing: the chart is hidden while there is no other.
  * @property {(row: object) => number | null | undefined} of
  */
 
@@ -32,7 +33,7 @@ export const METRICS = [
     help: 'update norm over parameter norm; often near 0.001 when training goes well',
     of: ratio,
   },
-  { name: 'clip_scale', title: 'Clip scale', help: 'the factor on the gradients; 1 is unclipped', of: (row) => row.clip_scale },
+  { name: 'clip_scale', title: 'Clip scale', plain: 1, help: 'the factor on the gradients; 1 is unclipped', of: (row) => row.clip_scale },
   {
     name: 'duration_ms',
     title: 'Step time',

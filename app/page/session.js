@@ -7,7 +7,7 @@ import { csvOf, csvOfAll, pngOf, save } from './downloads.js'
 import { announce, h, write } from './elements.js'
 import { Facts } from './facts.js'
 import { Feed } from './feed.js'
-import { short, whole } from './formats.js'
+import { nameOf, short, whole } from './formats.js'
 import { Happenings } from './happenings.js'
 import { METRICS } from './metrics.js'
 import { Painter } from './painter.js'
@@ -66,7 +66,7 @@ class SessionPage {
     const { series, session } = this.feed
     this.facts.show(this.feed)
     if (!session || this.feed.state === 'loading') return
-    document.title = `${session.optimizer} ${short(this.id)} · Optim Service`
+    document.title = `${nameOf(session.labels) || session.optimizer} ${short(this.id)} · Optim Service`
     this.empty.hidden = series.rows.length > 0
     const revision = `${series.revision} ${this.view.axis}`
     if (!this.#isDrawn || this.revision !== revision || this.series !== series) this.#plot()
@@ -115,8 +115,8 @@ class SessionPage {
     const shown = () => save(csvOf(this.#shown()), `${short(this.id)}-shown.csv`)
     return h(
       'span', { class: 'files', role: 'group', 'aria-label': 'Files' },
-      h('button', { type: 'button', class: 'quiet', title: 'All rows that the service has', onclick: () => all().catch((error) => write(told, error.message)) }, 'CSV of all'),
-      h('button', { type: 'button', class: 'quiet', title: 'The rows that are drawn now', onclick: shown }, 'CSV of what is shown'), told,
+      h('button', { type: 'button', class: 'quiet', title: 'All rows that the service has', onclick: () => all().catch((error) => write(told, error.message)) }, 'All as CSV'),
+      h('button', { type: 'button', class: 'quiet', title: 'The rows that are drawn now', onclick: shown }, 'Shown as CSV'), told,
     )
   }
 

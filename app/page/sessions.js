@@ -1,6 +1,7 @@
 // The sessions that the page knows: loaded page by page, and looked at again every few seconds.
 
 import { listSessions } from './api.js'
+import { nameOf } from './formats.js'
 
 const PAGE = 100
 /** Sessions of the newest page, which has the new ones, when the list is looked at again. */
@@ -89,7 +90,7 @@ function rowOf(session, before) {
   const elapsed = before ? seen - before.seen : 0
   return {
     id: session.id,
-    name: session.labels.run ?? session.labels.name ?? '',
+    name: nameOf(session.labels),
     optimizer: session.optimizer,
     step: session.step,
     size: session.state_bytes,

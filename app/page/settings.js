@@ -1,6 +1,6 @@
 // The settings of a session that are in force.
 
-import { h } from './elements.js'
+import { h, scrolled } from './elements.js'
 
 const NAMES = [
   'optimizer', 'hyperparameters', 'groups', 'schedule', 'clip', 'on_non_finite', 'on_other_params', 'hold_params', 'wire_dtype',
@@ -10,7 +10,7 @@ const NAMES = [
 export class Settings {
   #body = h('tbody', null)
   #shown = ''
-  element = h('details', { class: 'part', open: true }, h('summary', null, h('h2', null, 'Settings')), h('div', { class: 'scroll' }, h('table', { class: 'settings' }, this.#body)))
+  element = h('details', { class: 'part', open: true }, h('summary', null, h('h2', null, 'Settings')), scrolled('Settings', h('table', { class: 'settings' }, this.#body)))
 
   show(session) {
     const rows = NAMES.flatMap((name) => rowsOf(name, session[name]))

@@ -1,7 +1,7 @@
 // The table of a session's tensors: what the session knows of them, and on demand the norms that the service computes.
 
 import { Problem, readTensors } from './api.js'
-import { announce, h, write } from './elements.js'
+import { announce, h, scrolled, write } from './elements.js'
 import { number, whole } from './formats.js'
 
 const A_PAGE = 100
@@ -45,7 +45,7 @@ export class Tensors {
       'details', { class: 'part', ontoggle: () => this.#open() },
       h('summary', null, h('h2', null, 'Tensors')),
       h('div', { class: 'actions' }, this.#search, this.#measure), this.#words,
-      h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Tensors' }, this.#table), this.#more,
+      scrolled('Tensors', this.#table), this.#more,
     )
   }
 

@@ -22,11 +22,11 @@ export function toolbar(view, ...more) {
   return h(
     'div', { class: 'toolbar', role: 'group', 'aria-label': 'How the curves are shown' },
     h('label', null, 'Over ', h('select', { onchange: ({ target }) => view.choose('axis', target.value) }, axes)),
+    h('label', null, h('input', { type: 'checkbox', onchange: ({ target }) => view.choose('isLog', target.checked) }), ' Log axis'),
     h(
-      'label', { title: 'Exponential average; the values themselves are drawn faintly' }, 'Smoothing ',
+      'label', { class: 'smooth', title: 'Exponential average; the values themselves are drawn faintly' }, 'Smoothing ',
       h('input', { type: 'range', id: 'smoothing', min: '0', max: MOST_SMOOTHING, step: '0.01', value: view.smoothing, oninput: smooth }), shown,
     ),
-    h('label', null, h('input', { type: 'checkbox', onchange: ({ target }) => view.choose('isLog', target.checked) }), ' Log axis'),
     h(
       'span', { class: 'zoom', role: 'group', 'aria-label': 'Zoom' },
       button('+', 'Zoom in to the newest', () => view.magnify(1)),
@@ -38,5 +38,5 @@ export function toolbar(view, ...more) {
 }
 
 function button(text, title, onclick) {
-  return h('button', { type: 'button', class: 'quiet', title, 'aria-label': title, onclick }, text)
+  return h('button', { type: 'button', title, 'aria-label': title, onclick }, text)
 }

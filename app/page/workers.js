@@ -1,7 +1,7 @@
 // The workers of a session, and its open round.
 
 import { readWorkers } from './api.js'
-import { h, write } from './elements.js'
+import { h, scrolled, write } from './elements.js'
 import { ago, duration, moment, whole } from './formats.js'
 
 const EVERY_MS = 3000
@@ -12,7 +12,7 @@ export class Workers {
   #round = h('p', { class: 'soft' })
   element = h(
     'section', { class: 'part', hidden: true }, h('h2', null, 'Workers'), this.#round,
-    h('div', { class: 'scroll' }, h('table', null, h('thead', null, h('tr', null, TITLES.map((title) => h('th', { scope: 'col' }, title)))), this.#body)),
+    scrolled('Workers', h('table', null, h('thead', null, h('tr', null, TITLES.map((title) => h('th', { scope: 'col' }, title)))), this.#body)),
   )
   #shownAt = -Infinity
 

@@ -42,7 +42,7 @@ def test_a_row_says_what_a_session_does(listed: Page) -> None:
     assert (cells["optimizer"].inner_text(), cells["step"].inner_text(), cells["size"].inner_text()) == (
         "adamw", "30", "352 B",
     )  # fmt: skip
-    assert row.locator(".made").inner_text().split() == ["first", _id(listed, "first")[-8:], "owner", "ada"]
+    assert row.locator(".made").inner_text().split() == ["first", _id(listed, "first")[-8:], "owner:", "ada"]
     expect(row_of(listed, "third").locator(".workers")).to_have_text("4 in rounds")
     expect(listed.locator("#count")).to_have_text("3")
 
