@@ -15,7 +15,7 @@ from tests.command import Optim, typed
 from tests.examples import examples
 from tests.redis_cluster import RedisCluster
 from tests.servers import RedisServer
-from tests.stores import STORES
+from tests.stores import CLUSTER, STORES
 
 hypothesis.settings.register_profile("unhurried", examples(quick=30, whole=500))
 hypothesis.settings.load_profile("unhurried")
@@ -118,7 +118,9 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server.kill()
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[*STORES, *([pytest.param(CLUSTER, marks=pytest.mark.campaign)] if WHOLE else [])])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of each store in turn, empty."""
+    if request.param == CLUSTER:
+        return str(request.getfixturevalue("cluster_url"))
     return STORES[request.param](tmp_path, lambda: str(request.getfixturevalue("redis_url")))

@@ -68,7 +68,6 @@ class RedisCluster:
     def empty(self) -> None:
         for server in self.masters:
             command(server, "FLUSHALL")
-            command(server, "SCRIPT", "FLUSH")
 
 
 def command(server: RedisServer, *words: Any) -> Any:

@@ -7,6 +7,8 @@ import redis
 from tests.docs.blocks import blocks, read, section
 
 NAME, PASSWORD = "optim", "secret"
+IN_A_CLUSTER = ("+asking", "+cluster|slots")
+"""The further commands that a cluster needs, as docs/stores.md says."""
 
 
 def documented() -> list[str]:

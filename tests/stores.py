@@ -9,5 +9,7 @@ STORES: Mapping[str, Callable[[Path, Callable[[], str]], str]] = {
     "redis": lambda _folder, redis: redis(),
 }
 """By name, the function that returns an empty store's URL; it takes an empty folder and a function for Redis's URL."""
+CLUSTER = "redis+cluster"
+"""The store on a cluster: the tests of the stores try it each time, those of the service in `make campaign`."""
 DURABLE = [name for name in STORES if name != "memory"]
 """The stores that outlive a process."""

@@ -32,6 +32,8 @@ STORES: Mapping[str, Callable[[Settings], Store]] = {
     "redis": _redis,
     "rediss": _redis,
     "unix": _redis,
+    "redis+cluster": _redis,
+    "rediss+cluster": _redis,
     "memory": _memory,
 }
 """Every store, by the scheme of its URL."""
@@ -46,7 +48,8 @@ def open_store(settings: Settings) -> Store:
 
 
 def source_of(settings: Settings) -> Source:
-    """Return the store that `OPTIM_STORE` names, for a backup, not open yet. Raises `ValueError` for one in memory."""
+    """Return the store that `OPTIM_STORE` names, for a backup, not open yet. Raises `ValueError` for one in memory
+    or in a cluster."""
     kind = _kind(settings, "backed up")
     if kind == "lmdb":
         from app.store.lmdb_source import LmdbSource
@@ -58,7 +61,8 @@ def source_of(settings: Settings) -> Source:
 
 
 def target_of(settings: Settings) -> Target:
-    """Return the store that `OPTIM_STORE` names, for a restore, not open yet. Raises `ValueError` for one in memory."""
+    """Return the store that `OPTIM_STORE` names, for a restore, not open yet. Raises `ValueError` for one in memory
+    or in a cluster."""
     kind = _kind(settings, "restored into")
     if kind == "lmdb":
         from app.store.lmdb_target import LmdbTarget
@@ -74,4 +78,6 @@ def _kind(settings: Settings, done: str) -> str:
     scheme = settings.store.partition(":")[0]
     if scheme == "memory":
         raise ValueError(f"memory: is in one process, and cannot be {done}: name another store")
+    if scheme.endswith("+cluster"):
+        raise ValueError(f"a Redis Cluster cannot be {done} by this command: use its servers' snapshots (BGSAVE)")
     return "lmdb" if scheme == "lmdb" else "redis"

@@ -9,15 +9,39 @@ from redis import Redis
 from app.store import lmdb_file
 from app.store.base import Store
 from tests import redis_user
+from tests.redis_cluster import RedisCluster, command
 from tests.servers import RedisServer
 from tests.store.places import DurablePlace, LmdbPlace, Place, RedisPlace, place_at
-from tests.stores import DURABLE, STORES
+from tests.stores import CLUSTER, DURABLE, STORES
 
 
 @pytest.fixture
 def redis_url(redis_url: str) -> str:
     """Return the URL for the least user, who may do whatever the store does."""
     return redis_user.made(redis_url)
+
+
+@pytest.fixture(scope="session")
+def least_cluster_user(redis_cluster: RedisCluster) -> str:
+    """Create the least user in the cluster; return its name and password."""
+    for master in redis_cluster.masters:
+        redis_user.made(master.url)
+        command(master, "ACL", "SETUSER", redis_user.NAME, *redis_user.IN_A_CLUSTER)
+    return f"{redis_user.NAME}:{redis_user.PASSWORD}"
+
+
+@pytest.fixture
+def least_cluster_url(cluster_url: str, least_cluster_user: str) -> str:
+    """Return the URL of an empty cluster for the least user."""
+    return cluster_url.replace("://", f"://{least_cluster_user}@")
+
+
+@pytest.fixture(params=[*STORES, CLUSTER])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of each store in turn, empty."""
+    if request.param == CLUSTER:
+        return str(request.getfixturevalue("least_cluster_url"))
+    return STORES[request.param](tmp_path, lambda: str(request.getfixturevalue("redis_url")))
 
 
 @pytest.fixture
@@ -30,10 +54,13 @@ async def place(store_url: str) -> AsyncIterator[Place]:
         place.client.close()
 
 
-@pytest.fixture(params=DURABLE)
+@pytest.fixture(params=[*DURABLE, CLUSTER])
 async def durable_place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[DurablePlace]:
     """Lend each store in turn whose ledgers are bytes, open and empty."""
-    url = STORES[request.param](tmp_path, lambda: str(request.getfixturevalue("redis_url")))
+    if request.param == CLUSTER:
+        url = str(request.getfixturevalue("least_cluster_url"))
+    else:
+        url = STORES[request.param](tmp_path, lambda: str(request.getfixturevalue("redis_url")))
     place = place_at(url)
     assert isinstance(place, DurablePlace)
     async with place.store:

@@ -112,7 +112,10 @@ class LmdbPlace(DurablePlace):
 class RedisPlace(DurablePlace):
     def __init__(self, url: str, store: Any) -> None:
         super().__init__(url, store)
-        self.client = redis.Redis.from_url(redis_user.admin_s(url), retry=Retry(NoBackoff(), 0), protocol=2)
+        self.client = self._client_of(redis_user.admin_s(url))
+
+    def _client_of(self, url: str) -> Any:
+        return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), protocol=2)
 
     async def pieces(self, session_id: str) -> dict[str, bytes]:
         start = session_key(session_id, "piece:")
@@ -141,7 +144,17 @@ class RedisPlace(DurablePlace):
         self.client.set(ledger_key(session_id), data, keepttl=True)
 
 
-PLACES: dict[str, type[Any]] = {"memory": MemoryPlace, "lmdb": LmdbPlace, "redis": RedisPlace}
+class ClusterPlace(RedisPlace):
+    def _client_of(self, url: str) -> Any:
+        return redis.RedisCluster.from_url(url.replace("redis+cluster:", "redis:").partition(",")[0], protocol=2)
+
+
+PLACES: dict[str, type[Any]] = {
+    "memory": MemoryPlace,
+    "lmdb": LmdbPlace,
+    "redis": RedisPlace,
+    "redis+cluster": ClusterPlace,
+}
 
 
 def place_at(url: str, **settings: Any) -> Place:

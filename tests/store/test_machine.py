@@ -166,8 +166,10 @@ class Stores(LedgerRules):
 
 
 @pytest.mark.requirement("R6")
-def test_all_stores_do_as_a_dictionary_does(redis_url: str, trial: Trial) -> None:
-    machine = seed(trial.seed)(type("Machine", (Stores,), {"redis_url": redis_url, "trial": trial}))
+def test_all_stores_do_as_a_dictionary_does(redis_url: str, cluster_url: str, trial: Trial) -> None:
+    machine = seed(trial.seed)(
+        type("Machine", (Stores,), {"redis_url": redis_url, "cluster_url": cluster_url, "trial": trial})
+    )
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -24,6 +24,8 @@ from tests.store.places import PLACES
         ("redis://[::1]:6379/0?db=2", RedisStore),
         ("rediss://cache.example:6380/0?ssl_check_hostname=no", RedisStore),
         ("unix:///run/redis.sock?db=1", RedisStore),
+        ("redis+cluster://user:p%40ss@a:7000,b:7001", RedisStore),
+        ("rediss+cluster://[::1],b/0?ssl_check_hostname=no", RedisStore),
     ],
 )
 async def test_a_url_names_its_store(url: str, kind: type) -> None:
@@ -36,7 +38,7 @@ async def test_a_url_names_its_store(url: str, kind: type) -> None:
 def test_every_store_is_tested() -> None:
     assert {STORES[name] for name in stores.STORES} == set(STORES.values())
     assert len(stores.STORES) == len(set(STORES.values()))
-    assert PLACES.keys() == stores.STORES.keys()
+    assert PLACES.keys() == {*stores.STORES, stores.CLUSTER}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,8 @@ def test_every_store_is_tested() -> None:
         ("rediss://localhost?ssl_nonsense=1", "ssl_nonsense"),
         ("rediss://localhost?ssl_cert_reqs=nonsense", "nonsense"),
         ("unix://", "unix:///path"),
+        ("redis+cluster://u:secret@a,b/1", "a cluster has only database 0"),
+        ("rediss+cluster://u:secret@a?ssl_nonsense=1", "ssl_nonsense"),
     ],
 )
 def test_a_refused_url_never_shows_its_password(url: str, message: str | None) -> None:
@@ -74,7 +78,7 @@ def test_the_settings_and_the_table_know_the_same_schemes() -> None:
         Settings(store=f"{scheme}:" if scheme == "memory" else f"{scheme}:///tmp/x")
     with pytest.raises(ValidationError, match="lmdb:PATH, redis://"):
         Settings(store="sqlite:x")
-    with pytest.raises(ValueError, match="unknown scheme 'sqlite'; expected one of lmdb, redis, rediss, unix, memory"):
+    with pytest.raises(ValueError, match="unknown scheme 'sqlite'; expected one of lmdb, redis, rediss, unix, redis"):
         open_store(Settings.model_construct(store="sqlite:x"))
 
 
