@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import changes, history, keys, sessions, state_files, summary, tail
+from app.commands import changes, history, keys, sessions, state_files, summary, tail, watch
 from app.commands.backup import backup, restore
 from app.commands.demo import demo
 from app.commands.exits import exit_of
@@ -33,6 +33,7 @@ _sessions = _group("sessions", "Look at, change and move the sessions of a runni
 _sessions.command("list")(sessions.list_sessions)
 _sessions.command()(summary.show)
 _sessions.command()(tail.tail)
+_sessions.command()(watch.watch)
 _sessions.command()(history.history)
 _sessions.command("set")(changes.change)
 _sessions.command()(sessions.undo)

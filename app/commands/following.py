@@ -1,6 +1,6 @@
 """The past of a session and its events from then on, without a gap and without a repetition; and an event as a line."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,14 @@ def _time(event: "Event") -> datetime:
     found = event.row or event.mark
     assert found is not None
     return found.time
+
+
+def short_ids(ids: Collection[str]) -> dict[str, str]:
+    """Return the first digits of each id: eight, or as many as tell them apart."""
+    digits = 8
+    while len({each[:digits] for each in ids}) < len(ids):
+        digits += 1
+    return {each: each[:digits] for each in ids}
 
 
 def line_of(row: "HistoryRow") -> str:

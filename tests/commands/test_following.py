@@ -2,7 +2,7 @@
 
 from optim_client import Event, History, HistoryRow
 
-from app.commands.following import HEAD, later, line_of, words_of
+from app.commands.following import HEAD, later, line_of, short_ids, words_of
 from tests.client.documents import ROW
 
 TIME = "2026-11-20T12:00:0{}Z"
@@ -37,3 +37,9 @@ def test_changed_settings_are_shown_old_and_new() -> None:
     mark = Event.read(5, "settings", {"event": "settings", "step": 4, "time": TIME.format(4), "changed": changed})
     said = 'changed hyperparameters.lr 0.001 → 0.0005, clip – → {"global_norm": 1.0}, labels.� – → a'
     assert said in words_of(mark)
+
+
+def test_short_ids_tell_sessions_apart() -> None:
+    one, two = "18ec7a84" + "01" + "0" * 22, "18ec7a84" + "02" + "0" * 22
+    assert short_ids([one]) == {one: "18ec7a84"}
+    assert short_ids([one, two]) == {one: "18ec7a8401", two: "18ec7a8402"}

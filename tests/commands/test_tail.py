@@ -13,6 +13,7 @@ from optim_client import Client, Session
 
 from app.commands.following import HEAD
 from tests.command import Optim
+from tests.reaper import tied
 
 ONE = {"w": np.ones(1, "f4")}
 
@@ -75,4 +76,4 @@ def following(session: Session, url: str, *more: str) -> "subprocess.Popen[str]"
     """Start to follow a session, with its last step."""
     command = [sys.executable, "-m", "app.cli", "sessions", "tail", session.id, "-n", "1", "-f", "--url", url, *more]
     environment = {**os.environ, "PYTHONWARNINGS": ""}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return tied(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
