@@ -287,6 +287,14 @@ GROUPS = {
         },
         sizes=(10_000_000,),
     ).measure,
+    "traces": Group(
+        {
+            "service, memory:": lambda rig: rig.memory.steps,
+            "service, memory:, traced": lambda rig: rig.traced.steps,
+        },
+        sizes=(1_000,),
+        timing=alone,
+    ).measure,
     "health": Group(
         {
             "health, memory:": lambda rig: rig.memory.health,

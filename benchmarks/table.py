@@ -173,6 +173,7 @@ BESIDE = (
     Row("engine, fused, new state, one thread, 10 M", "torch fused, one thread", ONE, 10 * M, FUSED, "torch fused"),
     Row("engine, fused, new state, two threads, 10 M", "torch fused, two threads", TWO, 10 * M, FUSED, "torch fused"),
     Row("engine, NumPy, two threads, 10 M", "torch foreach, two threads", TWO, 10 * M, "engine", "torch foreach"),
+    Row("step of 1 k with traces, alone", "the same without", "traces", 1 * K, "service, memory:, traced", MEMORY),
     Row("health of 10 M, `memory:`", "a step of 10 M", "health", 10 * M, "health, memory:", MEMORY),
     Row(
         "step of 100 k as JSON, Redis", "plain FastAPI, answers untyped",

@@ -2,6 +2,8 @@
 Needs torch and Ray.
 """
 
+import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +53,12 @@ class Rig:
     def unix(self) -> Service:
         """Return a service on `memory:` whose Python client shares memory with it."""
         return self._service("memory:", unix_socket=self._folder / "optim.sock")
+
+    @cached_property
+    def traced(self) -> Service:
+        """Return a service that sends a span of each request and of its phases to a collector: the echo."""
+        collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.echo_port}"}
+        return self._service("memory:", environment=os.environ | collector)
 
     @cached_property
     def lmdb(self) -> Service:
@@ -111,8 +119,15 @@ class Rig:
         self._stack.callback(server.kill)
         return server.start()
 
-    def _service(self, store: str, *flags: str, unix_socket: Path | None = None) -> Service:
-        server = Service(store, self._folder / "server.log", self._threads, *flags, unix_socket=unix_socket)
+    def _service(
+        self,
+        store: str,
+        *flags: str,
+        unix_socket: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Service:
+        log = self._folder / "server.log"
+        server = Service(store, log, self._threads, *flags, unix_socket=unix_socket, environment=environment)
         self._stack.callback(server.kill)
         server.start()
         return server

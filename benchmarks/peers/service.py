@@ -34,11 +34,19 @@ class Service(ServerProcess):
     Its Python client uses the Unix socket, if there is one.
     """
 
-    def __init__(self, store: str, log: Path, threads: int, *flags: str, unix_socket: Path | None = None) -> None:
+    def __init__(
+        self,
+        store: str,
+        log: Path,
+        threads: int,
+        *flags: str,
+        unix_socket: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         options = ["--log-level=info", f"--compute-threads={threads}", f"--max-json-bytes={MAX_JSON_BYTES}", *flags]
         if unix_socket:
             options.append(f"--unix-socket={unix_socket}")
-        super().__init__(store, log, options=options, cold=True)
+        super().__init__(store, log, options=options, environment=environment, cold=True)
         self.address = f"unix://{unix_socket}" if unix_socket else self.url
 
     @contextmanager

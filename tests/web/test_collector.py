@@ -1,5 +1,6 @@
 """The way of spans to a collector that takes them, refuses them, is silent or away."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -79,20 +80,24 @@ def test_a_collector_that_fails_harms_nobody(
 
 
 class Scripted(SpanExporter):
-    """An exporter with its results."""
+    """An exporter with its results, which logs failures."""
 
     def __init__(self, *results: bool) -> None:
         self._results = [SpanExportResult.SUCCESS if result else SpanExportResult.FAILURE for result in results]
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return self._results.pop(0)
+        result = self._results.pop(0)
+        if result is SpanExportResult.FAILURE:
+            logging.getLogger("opentelemetry.exporter").warning("away")
+        return result
 
 
 def test_an_outage_is_logged_when_it_begins_and_ends(logs: Logs) -> None:
     watched = Watched(Scripted(True, False, False, True, True, False))
-    span = ReadableSpan("load")
     for _ in range(6):
-        watched.export([span, span])
+        watched.export([ReadableSpan("load"), ReadableSpan("save")])
     lines = [(line["event"], line.get("lost")) for line in logs.lines()]
     begins = "spans are lost until the collector takes them; requests are answered as ever"
-    assert lines == [(begins, None), ("the collector takes spans again", 4), (begins, None)]
+    assert lines == [
+        ("away", None), (begins, None), ("the collector takes spans again", 4), ("away", None), (begins, None),
+    ]  # fmt: skip
