@@ -7,6 +7,7 @@ import typer
 from app.commands import changes, history, keys, sessions, state_files, summary, tail, watch
 from app.commands.backup import backup, restore
 from app.commands.demo import demo
+from app.commands.doctor import doctor
 from app.commands.exits import exit_of
 from app.commands.options import PLAIN, WHERE
 from app.commands.output import plain
@@ -28,6 +29,7 @@ app.command()(demo)
 app.command(epilog=WHERE)(workers)
 app.command()(backup)
 app.command()(restore)
+app.command(epilog=WHERE)(doctor)
 
 _sessions = _group("sessions", "Look at, change and move the sessions of a running service.", WHERE)
 _sessions.command("list")(sessions.list_sessions)

@@ -133,8 +133,7 @@ def _warn_of_unknown_settings() -> None:
 
 
 def _warn_of_loose_files(settings: Settings) -> None:
-    files = (settings.api_keys_file, settings.ssl_keyfile or settings.ssl_certfile)  # the key may be in the latter
-    for warning in loose([file for file in files if file is not None]):
+    for warning in loose(settings.secret_files):
         log.warning(warning)
 
 

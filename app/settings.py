@@ -293,6 +293,11 @@ class Settings(Place):
     log_format: Literal["console", "json"] = Field(default="console", description="The format of log lines.")
 
     @property
+    def secret_files(self) -> list[Path]:
+        """Return the files of API keys and of a private key, which may be in that of its certificate."""
+        return [file for file in (self.api_keys_file, self.ssl_keyfile or self.ssl_certfile) if file is not None]
+
+    @property
     def has_keys(self) -> bool:
         """Return whether requests need an API key."""
         return self.api_keys_file is not None or self.api_key_sha256 is not None

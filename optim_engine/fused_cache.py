@@ -35,6 +35,14 @@ class _Shipped(FunctionCache):
     _impl_class = _ShippedImpl
 
 
+def writable_folder() -> Path | None:
+    """Return the folder that kernels of this package are written to; `None` without one."""
+    try:
+        return Path(FunctionCache(writable_folder).cache_path)
+    except RuntimeError:
+        return None
+
+
 class KernelCache(NullCache):
     """The cache of one kernel. Without a place to write to, it only reads what was shipped."""
 

@@ -11,6 +11,7 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
+from pathlib import Path
 from typing import TypeVar
 
 from optim_engine import walk
@@ -54,6 +55,12 @@ def fused() -> Kernel:
 def load(loop: Loop, *, compiles: bool = True) -> bool:
     """Load a loop of the fused kernel from numba's cache, or compile it. Return False if neither may be."""
     return import_module("optim_engine.fused_kernels").load(*loop, compiles=compiles) is not None
+
+
+def cache_folder() -> Path | None:
+    """Return the folder that numba keeps compiled loops in; `None` where it can write to none."""
+    folder: Path | None = import_module("optim_engine.fused_cache").writable_folder()
+    return folder
 
 
 def fastest() -> Kernel:

@@ -6,16 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.commands.exits import Exit
-from app.commands.options import AsJson
+from app.commands.options import AsJson, StoreUrl, settings_for
 from app.commands.output import echo_json
 
 if TYPE_CHECKING:
     from app.backup.manifest import Manifest
     from app.settings import Settings
-
-StoreUrl = Annotated[
-    str | None, typer.Option("--store", metavar="URL", help="The store. Where it is not given: OPTIM_STORE.")
-]
 
 
 def backup(
@@ -43,7 +39,7 @@ def backup(
         async with source_of(settings) as source:
             return await backing_up.back_up(source, folder)
 
-    settings = _settings(store_url)
+    settings = settings_for(store_url)
     manifest = asyncio.run(run())
     _tell(f"backed up {_shown(settings)} to {folder}", manifest, as_json=as_json)
 
@@ -62,7 +58,7 @@ def restore(
     from app.backup import restoring
     from app.store import target_of
 
-    settings = _settings(store_url)
+    settings = settings_for(store_url)
     restored = asyncio.run(restoring.restore(folder, target_of(settings)))
     counts = {"sessions": restored.sessions, "expired": restored.expired, "claims_left_out": restored.claims_left_out}
     if not as_json and restored.expired:
@@ -73,12 +69,6 @@ def restore(
 
 
 LEFT_OUT = "their tenants have no session, so the backup of an embedded store does not know their names"
-
-
-def _settings(store_url: str | None) -> "Settings":
-    from app.flags import settings_of
-
-    return settings_of() if store_url is None else settings_of(store=store_url)
 
 
 def _shown(settings: "Settings") -> str:

@@ -13,6 +13,8 @@ from app.commands.exits import NotThere
 if TYPE_CHECKING:
     from optim_client import Client, Session
 
+    from app.settings import Settings
+
 NOT_GIVEN = {"default_map": dict.fromkeys(("help", "install_completion", "show_completion"), False)}
 """The values of Typer's own flags that are not given. Typer has none, so it imports Pydantic to convert them."""
 
@@ -45,7 +47,17 @@ SessionId = Annotated[
     typer.Argument(metavar="ID", help="The session: its id, or the first digits of it.", autocompletion=completed),
 ]
 SessionIds = Annotated[list[str], typer.Argument(metavar="ID", help="The sessions.", autocompletion=completed)]
+StoreUrl = Annotated[
+    str | None, typer.Option("--store", metavar="URL", help="The store. Where it is not given: OPTIM_STORE.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def settings_for(store_url: str | None) -> "Settings":
+    """Return the settings of the environment, with another store where one is named."""
+    from app.flags import settings_of
+
+    return settings_of() if store_url is None else settings_of(store=store_url)
 
 
 def client(url: str | None) -> "Client":

@@ -23,13 +23,14 @@ from app.store.redis_claims import Claims
 from app.store.redis_client import Client, Refused
 from app.store.redis_cluster import Cluster
 from app.store.redis_commands import Commands
-from app.store.redis_format import mark_format
+from app.store.redis_format import format_of, mark_format
 from app.store.redis_history import Histories
 from app.store.redis_index import Index
 from app.store.redis_ledgers import Ledgers
 from app.store.redis_names import READY_KEY, TENANTS, head_key, keys_key, piece_keys
 from app.store.redis_pieces import batched
 from app.store.redis_saving import RedisSaving, held
+from app.store.redis_server import RedisServer
 from app.store.stamp import Stamp, VersionConflict
 from app.store.usage import Usage
 
@@ -51,8 +52,7 @@ class RedisStore(Store):
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        kind = Cluster if settings.store.partition(":")[0].endswith("+cluster") else Client
-        return cls(kind(settings.store, settings.store_timeout_seconds), settings.history_limit)
+        return cls(_commands(settings), settings.history_limit)
 
     # Opening and closing
 
@@ -69,7 +69,7 @@ class RedisStore(Store):
         """Return the ways in which this Redis may lose saved steps, and key files that other users may read."""
         warnings = loose(self._redis.secret_files)
         try:
-            servers = await redis_server.asked(self._redis)
+            servers = await self.servers()
         except Refused as refusal:
             return [*warnings, f"cannot check whether this Redis may lose steps: {refusal.detail}"]
         if any(server.may_evict for server in servers):
@@ -78,9 +78,13 @@ class RedisStore(Store):
             warnings.append("this Redis has no append-only file: if it crashes, steps that were answered are lost")
         return warnings
 
+    async def servers(self, settings: Sequence[str] = ()) -> list[RedisServer]:
+        """Return what each server says of itself. Raises `Refused` where this user may not ask."""
+        return await redis_server.asked(self._redis, settings)
+
     async def durability(self) -> str:
         try:
-            return redis_server.durability(await redis_server.asked(self._redis, redis_server.SETTINGS))
+            return redis_server.durability(await self.servers(redis_server.SETTINGS))
         except Refused as refusal:
             return f"what a crash loses is not known: {refusal.detail}"
 
@@ -182,3 +186,19 @@ class RedisStore(Store):
 
     async def list(self, tenant: str, limit: int, before: str | None = None) -> list[Head | Unreadable]:
         return await self._index.list(tenant, limit, before)
+
+
+def _commands(settings: Settings) -> Commands:
+    kind = Cluster if settings.store.partition(":")[0].endswith("+cluster") else Client
+    return kind(settings.store, settings.store_timeout_seconds)
+
+
+async def found_format(settings: Settings) -> int | None:
+    """Return the format of the store as it is, `None` for an empty Redis. Writes nothing."""
+    commands = _commands(settings)
+    commands.open()
+    try:
+        await commands.check()
+        return await format_of(commands)
+    finally:
+        await commands.close()

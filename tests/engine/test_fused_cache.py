@@ -74,3 +74,10 @@ def test_one_of_several_processes_compiles_a_kernel(folder: Path) -> None:
     with ThreadPoolExecutor() as pool:
         said = list(pool.map(run, [folder] * 2))
     assert sorted(said) == ["3.0 0", "3.0 1"]
+
+
+def test_the_folder_of_kernels_is_the_one_that_is_named(tmp_path: Path, with_numba: None) -> None:
+    program = "from optim_engine.machine import cache_folder; print(cache_folder())"
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    found = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert Path(found.stdout.strip()).parent == tmp_path

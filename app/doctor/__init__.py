@@ -1,0 +1,1 @@
+"""The doctor: what is wrong with a store, a machine and a running service, and the way out of each."""
