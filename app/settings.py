@@ -40,7 +40,9 @@ LINKED_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
 """The value that Kubernetes gives `OPTIM_PORT`, for a Service named `optim`."""
 RATE = re.compile(r"[1-9][0-9]*/(second|minute|hour|day)", re.ASCII)
 HASH = re.compile(r"[0-9a-f]{64}")
-STORE_SCHEMES = ("lmdb", "redis", "rediss", "unix", "redis+cluster", "rediss+cluster", "memory")
+SEVERAL = ("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
+"""The schemes of addresses that name several servers."""
+STORE_SCHEMES = ("lmdb", "redis", "rediss", "unix", *SEVERAL, "memory")
 LINE_ENDS = "\ufeff\r\n"
 """A byte order mark and line breaks. Blanks are stripped too, but a password may end with one."""
 CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f\ufeff]")
@@ -80,7 +82,9 @@ def _known_origins(text: str) -> str:
 def _known_store(url: str) -> str:
     scheme, colon, rest = url.partition(":")
     if not colon or scheme not in STORE_SCHEMES or (scheme != "memory" and not rest):
-        raise ValueError("must be lmdb:PATH, redis://…, rediss://…, redis+cluster://…, unix:///… or memory:")
+        raise ValueError(
+            "must be lmdb:PATH, redis://…, rediss://…, redis+cluster://…, redis+sentinel://…, unix:///… or memory:"
+        )
     return url
 
 
@@ -141,7 +145,7 @@ class Place(FromEnvironment):
     store: StoreUrl = Field(
         default_factory=default_store,
         description="Where sessions are kept: `lmdb:PATH`, `redis://…`, `rediss://…`, `redis+cluster://…`, "
-        "`unix:///…` or `memory:`. "
+        "`redis+sentinel://…`, `unix:///…` or `memory:`. "
         "The default is `lmdb:` with `optim-service` in the user's data folder.",
     )
     host: str = Field(default="127.0.0.1", description="The address to listen on, or `none` for a Unix socket alone.")

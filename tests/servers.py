@@ -45,6 +45,12 @@ class RedisServer:
         assert self._process
         return self._process.pid
 
+    @property
+    def command(self) -> list[str]:
+        """Return the command that starts the server."""
+        own = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        return [redis_binary(), *own, "--appendonly", "yes", "--save", "", *self.options]
+
     def start(self) -> Self:
         self.launch()
         return self.wait()
@@ -64,11 +70,9 @@ class RedisServer:
 
     def launch(self) -> None:
         """Start the server without waiting until it answers."""
-        command = [redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        command += ["--appendonly", "yes", "--save", "", *self.options]
         with (self.folder / "log").open("ab") as log:
             # Python ignores SIGXFSZ, so that a limit on files is an error for the server and does not kill it.
-            self._process = tied(command, stdout=log, stderr=log, restore_signals=False)
+            self._process = tied(self.command, stdout=log, stderr=log, restore_signals=False)
 
     def kill(self) -> None:
         """Kill the server with SIGKILL: written data stays, unlike in a power cut."""

@@ -34,6 +34,8 @@ STORES: Mapping[str, Callable[[Settings], Store]] = {
     "unix": _redis,
     "redis+cluster": _redis,
     "rediss+cluster": _redis,
+    "redis+sentinel": _redis,
+    "rediss+sentinel": _redis,
     "memory": _memory,
 }
 """Every store, by the scheme of its URL."""

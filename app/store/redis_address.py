@@ -1,15 +1,15 @@
-"""The URL of a Redis Cluster: the servers to ask first, and the URL of any server."""
+"""The URLs of several servers: a Redis Cluster, or the sentinels of a Redis."""
 
 import re
 from typing import NamedTuple, Self
 
 from app.store.redis_topology import Address
 
-FORM = re.compile(
-    r"(?P<scheme>rediss?)\+cluster://(?P<user>(?:[^@/?#]*@)?)(?P<servers>[^@/?#]+)(?:/0?)?(?P<query>(?:\?[^#]*)?)"
-)
+FORM = r"(?P<scheme>rediss?)\+%s://(?P<user>(?:[^@/?#]*@)?)(?P<servers>[^@/?#]+)%s(?P<query>(?:\?[^#]*)?)"
+CLUSTER = re.compile(FORM % ("cluster", "(?:/0?)?"))
+SENTINEL = re.compile(FORM % ("sentinel", "/(?P<service>[^/?#]+)(?:/(?P<database>[0-9]*))?"))
 SERVER = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?")
-DEFAULT_PORT = 6379
+DEFAULT_PORT, SENTINEL_PORT = 6379, 26379
 
 
 class ClusterAddress(NamedTuple):
@@ -23,19 +23,59 @@ class ClusterAddress(NamedTuple):
     @classmethod
     def parse(cls, url: str) -> Self:
         """Return the parts. Raises `ValueError` without the URL, which may hold a password."""
-        parts = FORM.fullmatch(url)
-        servers = [SERVER.fullmatch(server) for server in parts["servers"].split(",")] if parts else [None]
-        if parts is None or not all(servers):
+        parts = CLUSTER.fullmatch(url)
+        servers = _addresses(parts["servers"], DEFAULT_PORT) if parts else None
+        if parts is None or servers is None:
             raise ValueError(
                 "OPTIM_STORE must be redis+cluster://[user:password@]host[:port][,host[:port]…], or "
                 "rediss+cluster://… for TLS; a cluster has only database 0"
             )
-        addresses = (
-            Address(server["host"].strip("[]"), int(server["port"] or DEFAULT_PORT)) for server in servers if server
-        )
-        return cls(parts["scheme"], parts["user"], tuple(addresses), parts["query"])
+        return cls(parts["scheme"], parts["user"], servers, parts["query"])
 
     def url_of(self, server: Address) -> str:
         """Return the URL of one server."""
-        host = f"[{server.host}]" if ":" in server.host else server.host
-        return f"{self.scheme}://{self.user}{host}:{server.port}{self.query}"
+        return f"{self.scheme}://{self.user}{_written(server)}{self.query}"
+
+
+class SentinelAddress(NamedTuple):
+    """The parts of the URL of a Redis that sentinels watch: `servers` are the sentinels."""
+
+    scheme: str
+    user: str
+    servers: tuple[Address, ...]
+    service: str
+    database: str
+    query: str
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Return the parts. Raises `ValueError` without the URL, which may hold a password."""
+        parts = SENTINEL.fullmatch(url)
+        servers = _addresses(parts["servers"], SENTINEL_PORT) if parts else None
+        if parts is None or servers is None:
+            raise ValueError(
+                "OPTIM_STORE must be redis+sentinel://[user:password@]host[:port][,host[:port]…]/SERVICE[/database], "
+                "or rediss+sentinel://… for TLS"
+            )
+        return cls(parts["scheme"], parts["user"], servers, parts["service"], parts["database"] or "0", parts["query"])
+
+    @property
+    def sentinel_urls(self) -> list[str]:
+        """Return the URLs of the sentinels, which have no user."""
+        return [f"{self.scheme}://{_written(server)}{self.query}" for server in self.servers]
+
+    def url_of(self, server: Address) -> str:
+        """Return the URL of a server that may be the primary."""
+        return f"{self.scheme}://{self.user}{_written(server)}/{self.database}{self.query}"
+
+
+def _addresses(text: str, port: int) -> tuple[Address, ...] | None:
+    """Return the addresses in a list with commas; `None` if one cannot be read."""
+    found = [SERVER.fullmatch(server) for server in text.split(",")]
+    if None in found:
+        return None
+    return tuple(Address(server["host"].strip("[]"), int(server["port"] or port)) for server in found if server)
+
+
+def _written(server: Address) -> str:
+    return f"[{server.host}]:{server.port}" if ":" in server.host else f"{server.host}:{server.port}"

@@ -34,6 +34,7 @@ from app.errors import StoreUnavailable
 from app.store.base import IncompatibleStore
 from app.store.redis_pool import Pool
 from app.store.redis_scripts import Script
+from app.store.redis_sentinel import SentinelPool, is_sentinel
 
 LARGEST_COPIED = 1 << 14
 """The size in bytes above which a value is sent without a copy."""
@@ -120,7 +121,8 @@ class Client:
     """The commands to one Redis. A client belongs to the event loop that opened it."""
 
     def __init__(self, url: str, timeout: float) -> None:
-        self.pool = Pool(url, timeout)
+        kind = SentinelPool if is_sentinel(url) else Pool
+        self.pool: Pool = kind(url, timeout)
 
     def open(self) -> None:
         self.pool.open()

@@ -143,8 +143,12 @@ class Pool:
         if connection.is_connected and await connection.can_read():  # the end, for nothing else is due
             await connection.disconnect(nowait=True)
         if not connection.is_connected:
+            await self._locate(connection)
             async with asyncio.timeout(self.timeout):
                 await connection.connect()  # type: ignore[no-untyped-call]
+
+    async def _locate(self, connection: AbstractConnection) -> None:
+        """Give the connection its server's address, where that may have changed since the last one."""
 
     async def _give_back(self, link: Link) -> None:
         if self._places is None or link.generation != self.generation:

@@ -34,10 +34,10 @@ class Savers:
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def until_saved(self, more: int = 1) -> None:
+    async def until_saved(self, more: int = 1, within: float = 20) -> None:
         """Wait until each session was acknowledged so many times more."""
         goals = {name: version + more for name, version in self.acknowledged.items()}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(within):
             while any(self.acknowledged[name] < goal for name, goal in goals.items()):
                 self._saved.clear()
                 await self._saved.wait()

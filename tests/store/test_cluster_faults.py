@@ -47,8 +47,7 @@ async def test_a_killed_master_is_followed_by_its_replica(replicated: RedisClust
         async with savers:
             await savers.until_saved()
             master.kill()
-            async with asyncio.timeout(NODE_TIMEOUT_MS / 1000 + 5):
-                await savers.until_saved()
+            await savers.until_saved(within=NODE_TIMEOUT_MS / 1000 + 5)
         heads = [await store.load(name) for name in savers.acknowledged]
         assert all(heads)
         assert {failure.status for failure in savers.failures} <= {503}

@@ -1,8 +1,8 @@
-"""The URL of a cluster, and those of its servers."""
+"""The URLs of a cluster and of sentinels, and those of their servers."""
 
 import pytest
 
-from app.store.redis_address import ClusterAddress
+from app.store.redis_address import ClusterAddress, SentinelAddress
 from app.store.redis_topology import Address
 
 
@@ -41,4 +41,32 @@ def test_another_server_has_the_same_user_and_settings() -> None:
 def test_a_refused_url_never_shows_its_password(url: str) -> None:
     with pytest.raises(ValueError, match=r"redis\+cluster://.*database 0") as refusal:
         ClusterAddress.parse(url)
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_url_names_its_sentinels_and_service() -> None:
+    address = SentinelAddress.parse("rediss+sentinel://u:p@a,b:7/optim-1/3?ssl_x=1")
+    assert address.service == "optim-1"
+    assert address.sentinel_urls == ["rediss://a:26379?ssl_x=1", "rediss://b:7?ssl_x=1"]
+    assert address.url_of(Address("::1", 6379)) == "rediss://u:p@[::1]:6379/3?ssl_x=1"
+
+
+def test_the_database_behind_sentinels_is_0_unless_named() -> None:
+    for end in ("", "/"):
+        assert SentinelAddress.parse(f"redis+sentinel://a/s{end}").url_of(Address("b", 1)) == "redis://b:1/0"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+sentinel://u:secret@a",
+        "redis+sentinel://u:secret@a/",
+        "redis+sentinel://u:secret@a,:1/s",
+        "redis+sentinel://u:secret@a/s/first",
+        "redis+sentinel://u:secret@a/s/0/1",
+    ],
+)
+def test_a_refused_url_of_sentinels_never_shows_its_password(url: str) -> None:
+    with pytest.raises(ValueError, match=r"redis\+sentinel://.*SERVICE") as refusal:
+        SentinelAddress.parse(url)
     assert "secret" not in str(refusal.value)
