@@ -50,8 +50,7 @@ def open_store(settings: Settings) -> Store:
 
 
 def source_of(settings: Settings) -> Source:
-    """Return the store that `OPTIM_STORE` names, for a backup, not open yet. Raises `ValueError` for one in memory
-    or in a cluster."""
+    """Return the store that `OPTIM_STORE` names, for a backup, not open yet. Raises `ValueError` for one in memory."""
     kind = _kind(settings, "backed up")
     if kind == "lmdb":
         from app.store.lmdb_source import LmdbSource
@@ -63,8 +62,7 @@ def source_of(settings: Settings) -> Source:
 
 
 def target_of(settings: Settings) -> Target:
-    """Return the store that `OPTIM_STORE` names, for a restore, not open yet. Raises `ValueError` for one in memory
-    or in a cluster."""
+    """Return the store that `OPTIM_STORE` names, for a restore, not open yet. Raises `ValueError` for one in memory."""
     kind = _kind(settings, "restored into")
     if kind == "lmdb":
         from app.store.lmdb_target import LmdbTarget
@@ -80,6 +78,4 @@ def _kind(settings: Settings, done: str) -> str:
     scheme = settings.store.partition(":")[0]
     if scheme == "memory":
         raise ValueError(f"memory: is in one process, and cannot be {done}: name another store")
-    if scheme.endswith("+cluster"):
-        raise ValueError(f"a Redis Cluster cannot be {done} by this command: use its servers' snapshots (BGSAVE)")
     return "lmdb" if scheme == "lmdb" else "redis"

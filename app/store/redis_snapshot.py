@@ -15,7 +15,7 @@ from app.errors import ServiceError
 from app.store import ledger_envelope
 from app.store.envelope import decode, has_expired
 from app.store.piece import Piece
-from app.store.redis_client import Client
+from app.store.redis_commands import Commands
 from app.store.redis_names import (
     head_key,
     history_key,
@@ -54,7 +54,7 @@ class Found(NamedTuple):
     pieces: list[bytes | None] | None
 
 
-async def members(client: Client, about: About) -> AsyncIterator[Member]:
+async def members(client: Commands, about: About) -> AsyncIterator[Member]:
     """Yield the members of a session, as `Source.members` promises."""
     keys = [make(about.session_id) for make in OWN]
     answer = await client.run(SNAPSHOT, keys, (NEWEST, AT_ONCE_BYTES))
@@ -77,7 +77,7 @@ async def members(client: Client, about: About) -> AsyncIterator[Member]:
         yield member
 
 
-async def _history(client: Client, session_id: str, newest: Sequence[bytes]) -> AsyncIterator[Frame]:
+async def _history(client: Commands, session_id: str, newest: Sequence[bytes]) -> AsyncIterator[Frame]:
     """Yield the older rows, then the newest. Raises `VersionConflict` if these do not follow those any more."""
     if len(newest) == NEWEST:
         key, first, after = history_key(session_id), newest[0], "-inf"
@@ -91,7 +91,7 @@ async def _history(client: Client, session_id: str, newest: Sequence[bytes]) -> 
         yield _row(member)
 
 
-async def _older(client: Client, key: str, after: str, first: bytes) -> list[bytes]:
+async def _older(client: Commands, key: str, after: str, first: bytes) -> list[bytes]:
     """Return the next rows that are before `first`: whole steps, and about `NEWEST` rows."""
     (page,) = await client.ask(("ZRANGEBYSCORE", key, after, int(first[:16]), "LIMIT", 0, NEWEST))
     if page:
@@ -101,13 +101,13 @@ async def _older(client: Client, key: str, after: str, first: bytes) -> list[byt
     return [member for member in page if member[:32] < first[:32]]
 
 
-async def _sharing(client: Client, key: str, row: bytes) -> set[bytes]:
+async def _sharing(client: Commands, key: str, row: bytes) -> set[bytes]:
     """Return the places of all rows of a row's step."""
     (found,) = await client.ask(("ZRANGEBYSCORE", key, int(row[:16]), int(row[:16])))
     return {member[:32] for member in found}
 
 
-async def _thinned(client: Client, session_id: str, thinned: bytes) -> Member:
+async def _thinned(client: Commands, session_id: str, thinned: bytes) -> Member:
     """Return how far the history is thinned. If it went on while the rows were read, its pass begins anew."""
     doublings, older, hand, left, notable = map(int, thinned.split())
     (now,) = await client.ask(("GET", thinned_key(session_id)))
@@ -126,7 +126,7 @@ def _row(member: bytes) -> Frame:
     return Frame((int(member[:16]), int(member[16:32])), member[32:])
 
 
-async def _keys(client: Client, session_id: str, found: Found) -> AsyncIterator[Frame]:
+async def _keys(client: Commands, session_id: str, found: Found) -> AsyncIterator[Frame]:
     """Yield the older keys, then the newest. Those that were forgotten meanwhile are left out."""
     if found.numbers is None:
         return
@@ -151,15 +151,16 @@ def _digest(use: bytes) -> str:
     return use.partition(b" ")[2].decode()
 
 
-async def _pieces(client: Client, session_id: str, found: Found) -> AsyncIterator[Member]:
-    named = _named(session_id, found)
-    if found.pieces is not None:
-        here = dict(zip(found.pieces[::2], found.pieces[1::2], strict=True))
-        for piece in named:
-            if (data := here.get(piece.name.encode())) is not None:
-                yield Member(PIECE + piece.name, data)
-        return
-    for some in batched(named, PIECES):
+async def _pieces(client: Commands, session_id: str, found: Found) -> AsyncIterator[Member]:
+    """Yield the pieces that the script read, and read the others: also those that a cluster was just moving."""
+    here = dict(zip(found.pieces[::2], found.pieces[1::2], strict=True)) if found.pieces else {}
+    others: list[Piece] = []
+    for piece in _named(session_id, found):
+        if (data := here.get(piece.name.encode())) is not None:
+            yield Member(PIECE + piece.name, data)
+        else:
+            others.append(piece)
+    for some in batched(others, PIECES):
         answers = await client.ask(*(("GET", key) for key in piece_keys(session_id, some)))
         for piece, data in zip(some, answers, strict=True):
             if data is not None:
@@ -181,7 +182,7 @@ def _named(session_id: str, found: Found) -> list[Piece]:
     return list(dict.fromkeys(pieces))
 
 
-async def _expect(client: Client, session_id: str, found: Found) -> None:
+async def _expect(client: Commands, session_id: str, found: Found) -> None:
     """Raise `VersionConflict` unless the session is still as it was found: then a piece of it is lost."""
     keys = (head_key(session_id), ledger_key(session_id))
     labels = await client.ask(*(("GETRANGE", key, 0, LABEL_BYTES - 1) for key in keys))

@@ -1,4 +1,4 @@
-"""A Redis that a backup reads while services use it: each session as of one moment (`redis_snapshot`)."""
+"""A Redis, or a cluster, that a backup reads in use: each session as of one moment (`redis_snapshot`)."""
 
 from collections.abc import AsyncIterator
 from typing import Self
@@ -7,31 +7,32 @@ from app.errors import StateDamaged
 from app.settings import Settings
 from app.store import redis_snapshot
 from app.store.keys import Claim
-from app.store.redis_client import Client
+from app.store.redis_commands import Commands
 from app.store.redis_format import format_of
 from app.store.redis_names import TENANTS, claims_key, created_key, tenant_key
-from app.store.redis_patience import PatientClient
+from app.store.redis_patience import patient
 from app.store.snapshot import About, Frame, Member, Source, framed
 
 PAGE = 1000
 
 
 class RedisSource(Source):
-    """One Redis. It belongs to its event loop."""
+    """One Redis or cluster. It belongs to its event loop."""
 
     kind = "redis"
     is_of_one_moment = False
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Commands) -> None:
         self._redis = client
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        return cls(PatientClient(settings.store, settings.store_timeout_seconds))
+        return cls(patient(settings))
 
     async def __aenter__(self) -> Self:
         self._redis.open()
         try:
+            await self._redis.check()
             self.format = await format_of(self._redis) or 0
         except BaseException:
             await self._redis.close()

@@ -1,4 +1,4 @@
-"""An empty Redis that a restore fills.
+"""An empty Redis, or a cluster, that a restore fills.
 
 Until it is done, the mark of the format says so, and no service opens the database. All keys of a session expire, as
 those of an interrupted save do, until one script writes its head and makes them stay. So an interrupted restore is
@@ -23,7 +23,8 @@ from app.store.envelope import has_expired, peek
 from app.store.formats import STORE_FORMAT
 from app.store.keys import Claim, KeyMemory
 from app.store.ledger_envelope import decode as decode_ledger
-from app.store.redis_client import Client, Command
+from app.store.redis_client import Command
+from app.store.redis_commands import Commands
 from app.store.redis_format import RESTORING, format_of
 from app.store.redis_index import Index
 from app.store.redis_names import (
@@ -40,7 +41,7 @@ from app.store.redis_names import (
     tenant_key,
     thinned_key,
 )
-from app.store.redis_patience import PatientClient
+from app.store.redis_patience import patient
 from app.store.redis_pieces import STAGED_MS, batched
 from app.store.redis_save import row_member
 from app.store.redis_scripts import CLAIM, PUT_RESTORED, RESTORE
@@ -59,19 +60,20 @@ REFUSALS = {
 
 
 class RedisTarget(Target):
-    """One Redis. It belongs to its event loop."""
+    """One Redis or cluster. It belongs to its event loop."""
 
     kind = "redis"
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Commands) -> None:
         self._redis = client
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        return cls(PatientClient(settings.store, settings.store_timeout_seconds))
+        return cls(patient(settings))
 
     async def begin(self, backup: str) -> None:
         self._redis.open()
+        await self._redis.check()
         mark = RESTORING + backup.encode()
         (found,) = await self._redis.ask(("GET", FORMAT_KEY))
         if found == mark:
@@ -123,7 +125,7 @@ class RedisTarget(Target):
 class Writing:
     """The writing of one session: commands that wait to be sent together, and the keys that its head will name."""
 
-    def __init__(self, client: Client, about: About) -> None:
+    def __init__(self, client: Commands, about: About) -> None:
         self._redis = client
         self._about = about
         self._session_id = about.session_id

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from app.backup.manifest import NoBackup
 from app.errors import StoreUnavailable
@@ -36,6 +37,20 @@ async def test_a_store_comes_back_to_the_byte_through_any_kind(
             client.flushall()
     await restored(tmp_path / "second", back)
     assert content(back) == before
+
+
+async def test_a_store_comes_back_to_the_byte_through_a_cluster(
+    cluster_url: str, redis_url: str, folder: Path, tmp_path: Path
+) -> None:
+    await made(redis_url)
+    before = content(redis_url)
+    await backed_up(redis_url, folder)
+    assert (await restored(folder, cluster_url)).sessions == SESSIONS
+    await backed_up(cluster_url, tmp_path / "second")
+    with Redis.from_url(redis_url) as client:
+        client.flushall()
+    await restored(tmp_path / "second", redis_url)
+    assert content(redis_url) == before
 
 
 async def test_restored_sessions_go_on(source_url: str, target_url: str, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """One session in Redis as of one moment: what is lost is told from what has moved on."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 
@@ -7,12 +8,17 @@ import orjson
 import pytest
 
 from app.store import redis_snapshot
+from app.store.redis import RedisStore
 from app.store.redis_client import Client
-from app.store.redis_names import thinned_key
+from app.store.redis_commands import Commands
+from app.store.redis_names import head_key, piece_keys, thinned_key
+from app.store.redis_patience import PatientCluster
 from app.store.redis_snapshot import PIECES, members
 from app.store.snapshot import About, frames_of
 from app.store.stamp import VersionConflict
+from tests.redis_cluster import Move, RedisCluster
 from tests.store.changes import mark, row, saved, used
+from tests.store.clusters import slot
 from tests.store.places import RedisPlace
 
 ABOUT = About.of("session-1", "tenant-1")
@@ -27,7 +33,7 @@ async def client(redis_place: RedisPlace) -> AsyncIterator[Client]:
     await client.close()
 
 
-async def names(client: Client) -> list[str]:
+async def names(client: Commands) -> list[str]:
     return [member.name async for member in members(client, ABOUT)]
 
 
@@ -53,6 +59,22 @@ async def test_a_session_that_moves_on_is_a_conflict(redis_place: RedisPlace, cl
     with pytest.raises(VersionConflict, match="session-1 has moved on"):
         async for _ in stream:
             pass
+
+
+async def test_a_session_whose_slot_moves_is_whole(redis_cluster: RedisCluster, cluster_url: str) -> None:
+    cluster, move = PatientCluster(cluster_url, 5), Move(redis_cluster, slot(head_key("session-1")))
+    cluster.open()
+    head = await saved(RedisStore(cluster, 100))
+    pieces = [f"piece/{piece.name}" for piece in head.pieces]
+    await asyncio.to_thread(move.begin)
+    await asyncio.to_thread(move.keys, *(key.encode() for key in piece_keys("session-1", head.pieces[:1])))
+    reading = asyncio.create_task(names(cluster))
+    await asyncio.sleep(0.2)
+    assert not reading.done()
+    await asyncio.to_thread(move.keys)
+    await asyncio.to_thread(move.end)
+    assert await reading == ["about", "head", *pieces]
+    await cluster.close()
 
 
 async def test_rows_that_were_forgotten_meanwhile_are_a_conflict(
