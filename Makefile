@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Tests start hundreds of interpreters: each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test campaign watch check serve peers clients page bench big chaos lock audit clean
+.PHONY: help demo test campaign watch check serve peers clients page observe bench big chaos lock audit clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -74,6 +74,9 @@ clients: $(VENV)/.installed  ## build and prove the clients in all languages, wi
 
 page: $(VENV)/.installed  ## test the page in real Chromium, with axe-core from npm; ONLY="-k list" for a part
 	$(BIN)/python -m tests.page $(ONLY)
+
+observe: $(VENV)/.installed  ## prove the metrics, alerts and dashboards with a real Prometheus from Debian; ONLY="-k alerts" for a part
+	$(BIN)/python -m tests.observability $(ONLY)
 
 .venv-bench/.installed: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv .venv-bench

@@ -1,5 +1,6 @@
 """The metrics of requests: how many, how long, how many bytes, and what they were refused with."""
 
+from app.errors import ERRORS
 from app.metrics.families import SECONDS, Counter, Family, Histogram, Spread, Tally, Values
 from app.web.traffic import Traffic
 
@@ -22,7 +23,7 @@ class RequestMetrics:
         self._requests = Requests()
         self._seconds = Histogram("optim_request_seconds", "Time to answer, in seconds.", SECONDS, ("route",))
         self._by_route: dict[str, Spread] = {}
-        self._errors = Counter("optim_errors", "Problem documents answered, by their code.", ("code",))
+        self._errors = Counter("optim_errors", "Problem documents answered, by their code.", ("code",), ERRORS)
         self.traffic = Traffic()
         self.families: list[Family] = [
             self._requests,

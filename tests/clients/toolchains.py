@@ -33,6 +33,7 @@ TOOLS = {
     ),
     "curl": Tool(("curl", "--version"), debian=("curl",)),
     "jq": Tool(("jq", "--version"), debian=("jq",)),
+    "prometheus": Tool(("sh", "-c", "prometheus --version && promtool --version"), debian=("prometheus",)),
     "chromium": Tool(("chromium", "--version"), debian=("chromium",)),
 }
 

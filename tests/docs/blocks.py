@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("app", "benchmarks", "clients", "docs", "examples", "optim_engine", "tests")
+FOLDERS = ("app", "benchmarks", "clients", "deploy", "docs", "examples", "optim_engine", "tests")
 DOCUMENTS = sorted(
     path
     for path in (*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/**/*.md")))

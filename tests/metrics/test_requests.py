@@ -4,6 +4,7 @@ import json
 
 from httpx2 import Client
 
+from app.errors import ERRORS
 from app.main import create_app
 from app.metrics.requests import RequestMetrics
 from app.metrics.sharing import numbers_of
@@ -20,7 +21,9 @@ def test_requests_are_counted_with_their_time_and_refusal() -> None:
     metrics.count("GET", "/x", 404, 0.2, "session_not_found")
     numbers = numbers_of(metrics.families)
     assert numbers["optim_requests"] == {("GET", "/x", "200"): [2], ("GET", "/x", "404"): [1]}
-    assert numbers["optim_errors"] == {("session_not_found",): [1]}
+    assert {code: count for (code,), [count] in numbers["optim_errors"].items()} == {
+        code: code == "session_not_found" for code in ERRORS
+    }
     assert sum(numbers["optim_request_seconds"]["/x",][:-1]) == 3
 
 
