@@ -19,11 +19,12 @@ from app.store import redis_patience
 from app.store.base import Head, Store
 from app.store.stamp import VersionConflict
 from tests.backup.filled import MIB, SESSIONS, backed_up, made, opened, restored
+from tests.command import Optim
 from tests.reaper import tied
 from tests.servers import RedisServer
 from tests.store.changes import row, saved, state_of, used
 from tests.store.ledgers import ledger_saved
-from tests.store.places import DurablePlace, place_at
+from tests.store.places import DurablePlace, Place, place_at
 
 SIZES = {"small": 1000, "middle": 3 * MIB, "large": 9 * MIB}
 
@@ -51,7 +52,7 @@ async def stepped(store: Store, pause: float) -> AsyncIterator[None]:
         await asyncio.wait(tasks)
 
 
-async def optim(*words: object, **limits: int) -> "subprocess.CompletedProcess[str]":
+async def own_process(*words: object, **limits: int) -> "subprocess.CompletedProcess[str]":
     """Run the command like an operator, in a process of its own, whose files may have so many bytes."""
 
     def limit() -> None:
@@ -82,8 +83,8 @@ def killed_backup(url: str, folder: Path) -> None:
 
 
 async def test_each_session_of_a_store_in_use_is_whole(source_url: str, folder: Path, tmp_path: Path) -> None:
-    async with opened(source_url) as store, stepped(store, 0.002):
-        told = await optim("backup", folder, "--store", source_url)
+    async with opened(source_url) as store, stepped(store, 0.01):
+        told = await own_process("backup", folder, "--store", source_url)
         assert (told.returncode, told.stderr) == (0, "")
         assert told.stdout.startswith(f"backed up {source_url} to {folder}: 3 sessions, ")
     assert modes(folder) == {
@@ -138,8 +139,8 @@ async def test_a_session_that_never_rests_is_named(
     assert verify(folder).sessions == SESSIONS - 1
 
 
-async def test_damaged_sessions_are_kept_and_named(source_url: str, target_url: str, folder: Path) -> None:
-    place = place_at(source_url)
+async def damage(place: Place) -> None:
+    """Save a whole session and one of each damage."""
     assert isinstance(place, DurablePlace)
     async with place.store as store:
         for name in ("whole", "damaged piece", "damaged head", "damaged ledger", "lost contribution", "lost piece"):
@@ -151,16 +152,10 @@ async def test_damaged_sessions_are_kept_and_named(source_url: str, target_url: 
             ledger = await ledger_saved(store, None, [b"waits"], session_id=name)
         await place.put_piece(ledger.session_id, ledger.pieces[0].name, None)
         await place.put_ledger("damaged ledger", b"garbage")
-    told = await optim("backup", folder, "--store", source_url)
-    assert told.returncode == 5, told.stderr
-    assert {line.partition(" is damaged")[0] for line in told.stderr.splitlines()} == {
-        "session damaged head", "session damaged ledger", "session damaged piece", "session lost contribution",
-        "session lost piece",
-    }  # fmt: skip
-    assert (await optim("backup", "--verify", folder)).returncode == 5
-    told = await optim("restore", folder, "--store", target_url)
-    assert told.returncode == 5, told.stderr
-    async with opened(target_url) as store:
+
+
+async def expect_the_whole_one(url: str) -> None:
+    async with opened(url) as store:
         head = await store.load("whole")
         assert head
         assert await state_of(store, head) == b"onetwo"
@@ -168,22 +163,35 @@ async def test_damaged_sessions_are_kept_and_named(source_url: str, target_url: 
         assert len(await store.list("tenant-1", 10)) == 6
 
 
+def test_damaged_sessions_are_kept_and_named(source_url: str, target_url: str, folder: Path, optim: Optim) -> None:
+    asyncio.run(damage(place_at(source_url)))
+    status, _, errors = optim("backup", str(folder), "--store", source_url)
+    assert status == 5, errors
+    assert {line.partition(" is damaged")[0] for line in errors.splitlines()} == {
+        "session damaged head", "session damaged ledger", "session damaged piece", "session lost contribution",
+        "session lost piece",
+    }  # fmt: skip
+    assert optim("backup", "--verify", str(folder))[0] == 5
+    status, _, errors = optim("restore", str(folder), "--store", target_url)
+    assert status == 5, errors
+    asyncio.run(expect_the_whole_one(target_url))
+
+
 async def test_a_full_disk_leaves_nothing(source_url: str, folder: Path) -> None:
     await made(source_url)
-    told = await optim("backup", folder, "--store", source_url, file_bytes=4 * MIB)
+    told = await own_process("backup", folder, "--store", source_url, file_bytes=4 * MIB)
     assert (told.returncode, told.stdout) == (1, "")
     assert told.stderr.startswith(f"optim: {folder / 'sessions-0001.tar'} cannot be written (File too large)")
     assert is_gone(folder)
 
 
-async def test_a_killed_backup_is_told_from_a_whole_one(source_url: str, folder: Path, tmp_path: Path) -> None:
-    await made(source_url)
-    await asyncio.to_thread(killed_backup, source_url, folder)
-    told = await optim("backup", "--verify", folder)
-    assert (told.returncode, told.stdout) == (3, "")
-    assert f"no whole backup in {folder}: manifest.json is missing, as after an interrupted backup" in told.stderr
-    told = await optim("restore", folder, "--store", f"lmdb:{tmp_path / 'target'}")
-    assert told.returncode == 3
+def test_a_killed_backup_is_told_from_a_whole_one(source_url: str, folder: Path, tmp_path: Path, optim: Optim) -> None:
+    asyncio.run(made(source_url))
+    killed_backup(source_url, folder)
+    status, output, errors = optim("backup", "--verify", str(folder))
+    assert (status, output) == (3, "")
+    assert f"no whole backup in {folder}: manifest.json is missing, as after an interrupted backup" in errors
+    assert optim("restore", str(folder), "--store", f"lmdb:{tmp_path / 'target'}")[0] == 3
 
 
 async def test_a_redis_that_comes_back_costs_nothing(own_redis: RedisServer, folder: Path) -> None:
