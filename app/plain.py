@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def number(x: float | None) -> float | str | None:
@@ -24,7 +25,14 @@ def instant(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     try:
-        moment = datetime.fromtimestamp(seconds, UTC)
+        whole = math.floor(seconds)
+        micros = round((seconds - whole) * 1e6)
+        return f"{_second(whole + micros // 1_000_000)}.{micros % 1_000_000 // 1_000:03}Z"
     except (OverflowError, ValueError, OSError):
         return "9999-12-31T23:59:59.999Z"
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    """Return a Unix time without its fraction: many instants are of one second."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")

@@ -16,7 +16,7 @@ from app.wire.event_text import written
 
 PAGE = 128
 """The most events that are read at once."""
-PAUSE_SECONDS = 0.05
+PAUSE_SECONDS = 0.1
 """The time between two reads of a stream. The first event after a while is sent at once, and then those of a quick run
 go together: a write for each would cost more than the steps."""
 LOOK_SECONDS = 0.5
@@ -81,7 +81,9 @@ class Watch:
             self._waiting.discard(waiter)
 
     async def page(self, above: int) -> Page:
-        """Return the events above that number, from the last read if it has them."""
+        """Return the events above that number, from the last read if it has them; one stream alone shares none."""
+        if self.users == 1:
+            return await self._read(above, self.newest)
         known = self._reading
         if known is None or known[:2] != (above, self.newest) or (known[2].done() and known[2].exception()):
             known = self._reading = above, self.newest, asyncio.create_task(self._read(above, self.newest))
@@ -120,12 +122,14 @@ class Stream:
         """
         watch, clock = self._watch, asyncio.get_running_loop().time
         while not watch.is_over:
+            if (pause := self._next_read - clock()) > 0:  # first, so that a quick run costs no other wait
+                await asyncio.sleep(pause)
+                continue
             if watch.newest == self._seen:
                 await watch.wait(seconds)
                 if watch.newest == self._seen and not watch.is_over:
                     return b""
                 continue
-            await asyncio.sleep(max(0.0, self._next_read - clock()))
             page = await watch.page(self.number)
             if not page.is_full:
                 self._seen, self._next_read = page.newest, clock() + PAUSE_SECONDS

@@ -29,6 +29,7 @@ from benchmarks.peers.torch_adamw import FORMS, in_process
 from benchmarks.peers.torch_client import remote_adamw
 from benchmarks.peers.workers import worker_rounds
 from benchmarks.timing import FEWEST_ROUNDS, REST_SECONDS, Spread, Timing, alone, in_turn
+from benchmarks.watched import BLOCKS, cpu_a_step
 from optim_engine.arrays import Array
 from optim_engine.machine import NUMPY, Machine
 
@@ -155,6 +156,13 @@ def _peak_of(server: Service, params: Array, grads: Array) -> int:
         for _ in range(5):
             step.take()
         return server.peak_bytes()
+
+
+def watched(sizes: Sequence[int], hurry: int) -> Measured:
+    """Measure the CPU time of the server for a step, in milliseconds, with a follower of its events and without."""
+    if (size := 1_000) in sizes:
+        with Rig(THREADS) as rig:
+            yield size, cpu_a_step(rig.memory, *vectors(size), max(FEWEST_ROUNDS, BLOCKS // hurry))
 
 
 def connections(sizes: Sequence[int], hurry: int) -> Measured:
@@ -303,6 +311,7 @@ GROUPS = {
         sizes=(10_000_000,),
     ).measure,
     "table": table,
+    "watched": watched,
     "peak-memory": peak_memory,
 }
 """The groups by name. Sessions hold their parameters and requests are binary, except in `json`."""

@@ -59,7 +59,7 @@ class Result:
 
 
 NOT_MEASURED = "not measured"
-UNITS = {"peak-memory": "MiB", "connections": "requests/s"}
+UNITS = {"peak-memory": "MiB", "connections": "requests/s", "watched": "ms of CPU"}
 """The units of groups that do not measure milliseconds."""
 
 K, M = 1_000, 1_000_000
@@ -148,6 +148,10 @@ ROWS = (
         "workers", 1 * M, "service, memory:, 8 workers", "sink, 8 uploads", MEMORY, at_most=1.3,
     ),
     Row("step of 100 k as JSON, Redis", "plain FastAPI", "json", 100 * K, REDIS, "plain FastAPI", at_most=0.45),
+    Row(
+        "CPU of the server, step of 1 k, `memory:`, its events followed", "the same, nobody follows",
+        "watched", 1 * K, "followed", "not followed", at_most=1.03,
+    ),
     Row(
         "peak memory, step of 10 M, `memory:`", "3 × state + 2 × body",
         "peak-memory", 10 * M, "server on memory:", "3 × state + 2 × body", at_most=0.95,

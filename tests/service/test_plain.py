@@ -1,10 +1,14 @@
 """Plain values: numbers and times as JSON can say them."""
 
 import math
+from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.plain import instant, number, numbers
+from tests.examples import examples
 
 
 @pytest.mark.parametrize("x", [None, 0.0, -0.0, 5e-324, -1.7976931348623157e308])
@@ -32,6 +36,13 @@ def test_a_number_that_is_not_finite_becomes_text(x: float, text: str) -> None:
 )
 def test_a_time_is_written_in_utc_to_the_millisecond(seconds: float | None, text: str | None) -> None:
     assert instant(seconds) == text
+
+
+@examples(quick=200, whole=20_000)
+@given(seconds=st.floats(-6e10, 2.5e11))
+def test_a_time_is_the_calendars_whatever_its_second(seconds: float) -> None:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    assert instant(seconds) == moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 @pytest.mark.parametrize(
