@@ -25,6 +25,7 @@ from app.contributions.keeper import Keeper
 from app.contributions.members import Members
 from app.contributions.round_calls import RoundCalls
 from app.contributions.waiting import Waiting
+from app.curves import Curves
 from app.gauges import gauges_of
 from app.listing import Listing
 from app.logs import flush_logs, log
@@ -33,7 +34,8 @@ from app.metrics.registry import Metrics
 from app.occupancy import Occupancy
 from app.quota import Quota
 from app.readiness import Readiness
-from app.records import Records
+from app.records import Records, Wake
+from app.renewals import Renewals
 from app.room import Room
 from app.routes import (
     docs,
@@ -103,7 +105,7 @@ def wired(settings: Settings, store: Store, tracing: "Tracing | None" = None, *,
             for warning in await service.store.warnings() if warns else ():
                 log.warning(warning)
             lasting = _sweep(service), let_go_when_idle(service.compute), service.keeper.run(), service.metrics.share()
-            tasks = [asyncio.create_task(task) for task in lasting]
+            tasks = [asyncio.create_task(task) for task in (*lasting, service.renewals.run())]
             traffic = service.metrics.requests.traffic
             yield {AT_ONCE: StepsAtOnce(service), STOPPING: service.end_waits, TRAFFIC: traffic}
             service.end_waits()
@@ -160,8 +162,8 @@ def _service(settings: Settings, store: Store) -> Service:
     compute = Compute(settings.compute_threads)
     BUFFERS.limit = settings.spare_bytes
     streams = Streams(store, settings.max_streams)
-    quota = Quota(store, settings.max_sessions, settings.max_state_bytes)
-    records = Records(store, compute, StateCache(settings.state_cache_bytes), quota, streams.wake)
+    renewals = Renewals(Curves(store, compute))
+    records = _records(settings, store, compute, streams.wake, renewals.wake)
     turns = Turns()
     room = Room(settings.max_tensors, settings.max_body_bytes, settings.max_waiting_bytes)
     keys = Keys(settings.api_keys_file, settings.api_key_sha256)
@@ -179,6 +181,7 @@ def _service(settings: Settings, store: Store) -> Service:
         listing=Listing(store, compute),
         compute=compute,
         streams=streams,
+        renewals=renewals,
         keys=keys,
         rate_limit=RateLimit(rate) if rate else None,
         admission=_admission(settings.max_waiting_steps, keys.needed),
@@ -193,6 +196,17 @@ def _service(settings: Settings, store: Store) -> Service:
             settings.max_json_bytes,
         ),
     )
+
+
+def _records(settings: Settings, store: Store, compute: Compute, *wakes: Wake) -> Records:
+    """Return the records of the store. Each save of them calls all of `wakes`."""
+
+    def wake(session_id: str, version: int | None) -> None:
+        for each in wakes:
+            each(session_id, version)
+
+    quota = Quota(store, settings.max_sessions, settings.max_state_bytes)
+    return Records(store, compute, StateCache(settings.state_cache_bytes), quota, wake)
 
 
 class OfWorkers(TypedDict):

@@ -18,13 +18,20 @@ Rows = npt.NDArray[np.void]
 
 
 def read(page: Sequence[HistoryRow | bytes]) -> Rows:
-    """Return the rows of a page; their places count from 0."""
+    """Return the rows of a page, without their places in the history."""
     found = np.empty(len(page), ROW)
-    found["place"] = np.arange(len(page))
     found["row"] = page
-    is_known = np.array([not isinstance(row, bytes) and row.curves is not None for row in page], bool)
-    _take(found, is_known)
-    _parse(found, ~is_known)
+    is_known = [isinstance(row, HistoryRow) and row.curves is not None for row in page]
+    if all(is_known):
+        _take(found)
+    elif not any(is_known):
+        _parse(found)
+    else:
+        chosen = np.array(is_known)
+        taken, parsed = found[chosen], found[~chosen]
+        _take(taken)
+        _parse(parsed)
+        found[chosen], found[~chosen] = taken, parsed
     return found
 
 
@@ -33,18 +40,18 @@ def bodies(rows: Rows) -> list[bytes]:
     return [row if isinstance(row, bytes) else row.body for row in rows["row"].tolist()]
 
 
-def _take(found: Rows, chosen: npt.NDArray[np.bool_]) -> None:
-    """Fill the columns of rows that were given with their curves. No list of pairs: the collector would look at it."""
-    rows: list[HistoryRow] = found["row"][chosen].tolist()
-    found["kind"][chosen] = [SKIPPED if row.is_notable else PLAIN for row in rows]
-    found["step"][chosen] = [row.step for row in rows]
+def _take(found: Rows) -> None:
+    """Fill the columns of rows that were given with their curves."""
+    rows: list[HistoryRow] = found["row"].tolist()
+    found["kind"] = [SKIPPED if row.is_notable else PLAIN for row in rows]
+    found["step"] = [row.step for row in rows]
     for i, name in enumerate(CURVES):
-        found[name][chosen] = [row.curves[i] for row in rows if row.curves]
+        found[name] = [row.curves[i] for row in rows if row.curves]
 
 
-def _parse(found: Rows, chosen: npt.NDArray[np.bool_]) -> None:
+def _parse(found: Rows) -> None:
     """Fill the columns of rows that are JSON."""
-    rows = orjson.loads(b"[%b]" % b",".join(bodies(found[chosen])))
-    found["kind"][chosen] = [SKIPPED if row["skipped"] else UNDONE if "undone" in row else PLAIN for row in rows]
+    rows = orjson.loads(b"[%b]" % b",".join(bodies(found)))
+    found["kind"] = [SKIPPED if row["skipped"] else UNDONE if "undone" in row else PLAIN for row in rows]
     for name in ("step", *CURVES):
-        found[name][chosen] = [row[name] for row in rows]
+        found[name] = [row[name] for row in rows]

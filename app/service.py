@@ -21,6 +21,7 @@ from app.metrics.registry import Metrics
 from app.occupancy import Occupancy
 from app.readiness import Readiness
 from app.records import Records
+from app.renewals import Renewals
 from app.roles import Role
 from app.sessions import Sessions
 from app.settings import Settings
@@ -55,6 +56,7 @@ class Service:
     listing: Listing
     compute: Compute
     streams: Streams
+    renewals: Renewals
     keys: Keys
     rate_limit: RateLimit | None
     admission: Admission

@@ -4,10 +4,12 @@ A part has 2ᵏ steps and begins at a multiple of that; k is the least with whic
 are joined two by two while rows come, and rows thinned page by page are those thinned at once.
 """
 
+from copy import copy
+
 import numpy as np
 import numpy.typing as npt
 
-from app.row_columns import CURVES, PLAIN, ROW, SKIPPED, Rows, bodies
+from app.row_columns import CURVES, PLAIN, ROW, SKIPPED, Rows
 
 EXTREMES, ENDS = 2 * len(CURVES), 3
 """The most rows of a part, and of the ends of the run: the first, the last, and the last that is not undone."""
@@ -28,33 +30,52 @@ class Thinned:
     """
 
     def __init__(self, points: int) -> None:
-        self._most = points * 3 // 2
-        self._most_parts = max(0, self._most - ENDS) // EXTREMES
-        self._width = 1
+        self.width = 1
+        """The steps of a part."""
+        self.count = 0
+        """The rows that came, besides those of skipped steps."""
+        self._bound(points)
         self._places = 0
-        self._count = 0
         self._rows = np.empty(0, ROW)
         self._skipped = np.empty(0, ROW)
 
+    def _bound(self, points: int) -> None:
+        self._most = points * 3 // 2
+        self._most_parts = max(0, self._most - ENDS) // EXTREMES
+
+    def resume(self, kept: Rows, width: int, count: int) -> None:
+        """Go on from what another one has kept, instead of the rows that it had taken."""
+        self.add(kept)
+        self.width, self.count = width, count
+
+    def narrowed(self, points: int) -> "Thinned":
+        """Return the same rows thinned for fewer points. What comes to one of both does not come to the other."""
+        other = copy(self)
+        other._bound(points)
+        return other
+
     def add(self, rows: Rows) -> None:
-        """Take the next rows."""
-        rows["place"] += self._places
+        """Take the next rows, and note their places in them."""
+        rows["place"] = np.arange(self._places, self._places + len(rows))
         self._places += len(rows)
         is_skipped = rows["kind"] == SKIPPED
-        self._skipped = np.concatenate([self._skipped, rows[is_skipped]])
-        self._rows = np.concatenate([self._rows, rows[~is_skipped]])
-        self._count += len(rows) - int(np.count_nonzero(is_skipped))
+        if is_skipped.any():
+            self._skipped = np.concatenate([self._skipped, rows[is_skipped]])
+            rows = rows[~is_skipped]
+        self._rows = np.concatenate([self._rows, rows])
+        self.count += len(rows)
         if len(self._rows) > self._most + SLACK:
             self._thin()
 
-    def rows(self) -> list[bytes]:
-        """Return the rows that are kept, in their order, as JSON."""
+    def kept(self) -> Rows:
+        """Return the rows that are kept, in their order."""
         self._thin()
         kept = np.concatenate([self._rows, self._skipped])
-        return bodies(kept[np.argsort(kept["place"])])
+        in_order: Rows = kept[np.argsort(kept["place"])]
+        return in_order
 
     def _thin(self) -> None:
-        if self._count > self._most:
+        if self.count > self._most:
             self._rows = self._rows[np.union1d(self._ends(), self._extremes())]
 
     def _ends(self) -> Indices:
@@ -67,8 +88,8 @@ class Thinned:
             return np.empty(0, np.intp)
         order = np.argsort(self._rows["kind"], kind="stable")
         columns = self._rows[[name for name in ROW.names or () if name != "row"]][order]
-        while len(starts := _starts(columns, self._width)) > self._most_parts and self._width < WIDEST:
-            self._width *= 2
+        while len(starts := _starts(columns, self.width)) > self._most_parts and self.width < WIDEST:
+            self.width *= 2
         if len(starts) > self._most_parts:
             columns, starts = columns[: starts[self._most_parts]], starts[: self._most_parts]
         curves = [np.where(np.isfinite(columns[name]), columns[name], np.nan) for name in CURVES]

@@ -208,7 +208,9 @@ async def get_history(
     if points is not None:
         if (after, limit, last) != (None, None, None):
             raise MalformedQuery("`points` thins the whole history: send it without `after`, `limit` and `last`")
-        plot = await plotted(service.records, service.compute, caller.tenant, session_id, points)
+        plot = await plotted(
+            service.records, service.renewals.curves, service.compute, caller.tenant, session_id, points
+        )
         return Response(plot, media_type="application/json")
     rows = await service.records.history(caller.tenant, session_id, -1 if after is None else after, limit or ROWS, last)
     text = await service.compute.run(lambda: b'{"history":[%b]}' % b",".join(rows), ROW_BYTES * len(rows))

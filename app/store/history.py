@@ -1,7 +1,8 @@
 """The history of a session, and the verbs of a store about it.
 
 The history has a small row for each step. Beside the rows are the *marks* of what happened between steps: an undo, or a
-change of settings. A row and a mark have the version of the save that wrote them as their number.
+change of settings. A row and a mark have the version of the save that wrote them as their number. The *outline* is what
+the service keeps of a long history, so that it need not read it again: what it means is its own.
 
 Rows are read in the order of their steps, and of their numbers within a step. An undo lets later saves write rows of
 earlier steps, but of at most `MOST_UNDO` steps back. So a row has a greater number than all rows of steps that are more
@@ -84,6 +85,17 @@ class HistoryStore(ABC):
     @abstractmethod
     async def marks(self, session_id: str) -> list[bytes]:
         """Return the marks that are kept, oldest first."""
+
+    @abstractmethod
+    async def outline(self, session_id: str) -> bytes | None:
+        """Return the outline that is kept, `None` if there is none."""
+
+    @abstractmethod
+    async def keep_outline(self, session_id: str, outline: bytes) -> None:
+        """Keep an outline in place of an earlier one, for as long as the session lives; none of a session that is gone.
+
+        It changes no version, and the store need not sync it.
+        """
 
 
 def last_older(version: int, first: int, last: int, number_at: Callable[[int], int]) -> int:

@@ -8,13 +8,23 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import Self
 
 from app.errors import StateDamaged, StoreUnavailable
 from app.file_modes import loose
 from app.metrics.families import Family, Gauge
 from app.settings import Settings
-from app.store import lmdb_claims, lmdb_history, lmdb_keys, lmdb_ledgers, lmdb_marks, lmdb_sweep, lmdb_usage
+from app.store import (
+    lmdb_claims,
+    lmdb_history,
+    lmdb_keys,
+    lmdb_ledgers,
+    lmdb_marks,
+    lmdb_outlines,
+    lmdb_sweep,
+    lmdb_usage,
+)
 from app.store.base import Head, IncompatibleStore, Save, Store, Unreadable
 from app.store.history import Numbered
 from app.store.keys import Claim
@@ -130,6 +140,13 @@ class LmdbStore(Store):
 
     async def marks(self, session_id: str) -> list[bytes]:
         return await self.file.view(lambda txn: lmdb_marks.marks(txn, self.file.tables, session_id))
+
+    async def outline(self, session_id: str) -> bytes | None:
+        return await self.file.view(lambda txn: lmdb_outlines.read(txn, self.file.tables, session_id))
+
+    async def keep_outline(self, session_id: str, outline: bytes) -> None:
+        job = partial(lmdb_outlines.keep, tables=self.file.tables, session_id=session_id, outline=outline)
+        await self.file.write(job, len(outline))
 
     async def sweep(self) -> int:
         await asyncio.to_thread(self.file.environment.reader_check)

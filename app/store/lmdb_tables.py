@@ -7,6 +7,7 @@
              digest(session)                the number of rows
     marks    digest(session) version        a mark: its kind, a space, its body (`lmdb_marks`)
     thinned  digest(session)                how far its history is thinned (`lmdb_thinning`)
+    outlines digest(session)                the outline of its history (`lmdb_outlines`)
     staging  digest(session) token          pieces of a save before its last transaction (`lmdb_staging`):
                                             start time, session, names
     keys     as in `lmdb_keys`
@@ -48,6 +49,7 @@ class Tables:
     due: Table
     marks: Table
     thinned: Table
+    outlines: Table
 
     # Reading
 
@@ -126,5 +128,6 @@ class Tables:
             transaction.delete(session, db=self.heads)
         names = [key[16:].decode() for key, _ in ascending(transaction, self.pieces, session)]
         self.delete_pieces(transaction, session_id, [name for name in names if name not in kept])
-        for table in (self.rows, self.marks, self.thinned, self.staging, self.keys, self.ledgers, self.due):
+        histories = self.rows, self.marks, self.thinned, self.outlines
+        for table in (*histories, self.staging, self.keys, self.ledgers, self.due):
             drop(transaction, table, session)

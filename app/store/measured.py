@@ -147,6 +147,14 @@ class MeasuredStore(Store):
         with Call(self._metrics, "marks"):
             return await self._store.marks(session_id)
 
+    async def outline(self, session_id: str) -> bytes | None:
+        with Call(self._metrics, "outline"):
+            return await self._store.outline(session_id)
+
+    async def keep_outline(self, session_id: str, outline: bytes) -> None:
+        with Call(self._metrics, "keep_outline"):
+            await self._store.keep_outline(session_id, outline)
+
     async def ledger(self, session_id: str) -> Ledger | None:
         with Call(self._metrics, "ledger"):
             return await self._store.ledger(session_id)

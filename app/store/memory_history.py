@@ -20,6 +20,7 @@ class History:
     def __init__(self) -> None:
         self._rows = Rows()
         self.marks = Marks()
+        self.outline: bytes | None = None
 
     def take(self, save: Save, limit: int) -> None:
         """Forget, replace and add rows as the save asks, and keep its mark."""
@@ -97,3 +98,10 @@ class Histories(HistoryStore):
 
     async def marks(self, session_id: str) -> list[bytes]:
         return self._histories[session_id].marks.bodies() if self._held(session_id) else []
+
+    async def outline(self, session_id: str) -> bytes | None:
+        return self._histories[session_id].outline if self._held(session_id) else None
+
+    async def keep_outline(self, session_id: str, outline: bytes) -> None:
+        if self._held(session_id):
+            self._histories[session_id].outline = outline

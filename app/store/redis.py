@@ -15,7 +15,6 @@ from app.settings import Settings
 from app.store import redis_deletion, redis_due, redis_server, redis_usage
 from app.store.base import Head, Save, Store, Unreadable
 from app.store.envelope import decode, has_expired
-from app.store.history import Numbered
 from app.store.keys import Claim
 from app.store.ledger import Due, Ledger, LedgerSave
 from app.store.piece import Piece
@@ -39,15 +38,14 @@ READY_SECONDS = 1.25
 """The time that a probe waits for Redis: less than the two seconds in which `/readyz` answers."""
 
 
-class RedisStore(Store):
+class RedisStore(Histories, Store):
     """The store in one Redis, shared by any number of objects and processes. An object belongs to its event loop."""
 
     def __init__(self, client: Commands, history_limit: int) -> None:
-        self._redis = client
+        super().__init__(client)
         self._index = Index(client)
         self._claims = Claims(client)
         self._ledgers = Ledgers(client)
-        self._histories = Histories(client)
         self.history_limit = history_limit
 
     @classmethod
@@ -125,18 +123,6 @@ class RedisStore(Store):
         """Raise `VersionConflict` unless the head is still there: then so are its pieces, for these never change."""
         if await held(self._redis, head.session_id) != head.stamp:
             raise VersionConflict(f"session {head.session_id} is no longer at {head.stamp}")
-
-    async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
-        return await self._histories.after(session_id, after, limit)
-
-    async def latest(self, session_id: str, count: int) -> list[bytes]:
-        return await self._histories.latest(session_id, count)
-
-    async def newer(self, session_id: str, version: int, limit: int) -> list[Numbered]:
-        return await self._histories.newer(session_id, version, limit)
-
-    async def marks(self, session_id: str) -> list[bytes]:
-        return await self._histories.marks(session_id)
 
     async def ledger(self, session_id: str) -> Ledger | None:
         return await self._ledgers.read(session_id)

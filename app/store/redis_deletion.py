@@ -19,6 +19,7 @@ from app.store.redis_names import (
     keys_key,
     ledger_key,
     marks_key,
+    outline_key,
     piece_key,
     piece_keys,
     session_key,
@@ -61,7 +62,7 @@ def _readable(decode: Callable[[str, bytes], Found], session_id: str, data: byte
 def _keys(head: Head, ledger: Ledger | None) -> list[str]:
     """Return every key of a session."""
     session_id = head.session_id
-    makers = (head_key, history_key, marks_key, thinned_key, keys_key, ledger_key)
+    makers = (head_key, history_key, marks_key, thinned_key, outline_key, keys_key, ledger_key)
     own = [make(session_id) for make in makers]
     pieces = piece_keys(session_id, (*head.kept, *(ledger.pieces if ledger else ())))
     return [*own, *pieces, *(piece_key(session_id, name) for name in head.leftovers)]

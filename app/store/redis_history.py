@@ -4,24 +4,23 @@ from functools import partial
 
 from app.store.envelope import has_expired, peek
 from app.store.generation import MOST_UNDO
-from app.store.history import Numbered, Placed, merged, newer_rows
+from app.store.history import HistoryStore, Numbered, Placed, merged, newer_rows
 from app.store.redis_client import Command
 from app.store.redis_commands import Commands
-from app.store.redis_names import head_key, history_key, marks_key
-from app.store.redis_scripts import NEWER
+from app.store.redis_names import head_key, history_key, marks_key, outline_key
+from app.store.redis_scripts import KEEP_OUTLINE, NEWER
 from app.store.sealed import LABEL_BYTES
 
 
-class Histories:
+class Histories(HistoryStore):
     """The histories of all sessions."""
 
     def __init__(self, client: Commands) -> None:
         self._redis = client
 
-    async def after(self, session_id: str, step: int, limit: int) -> list[bytes]:
-        """Return rows, as `HistoryStore.history` promises."""
+    async def history(self, session_id: str, after: int, limit: int) -> list[bytes]:
         key = history_key(session_id)
-        (page,) = await self._redis.ask(("ZRANGEBYSCORE", key, f"({step}", "+inf", "LIMIT", 0, limit))
+        (page,) = await self._redis.ask(("ZRANGEBYSCORE", key, f"({after}", "+inf", "LIMIT", 0, limit))
         if page:
             last = int(page[-1][:16])
             (sharing,) = await self._redis.ask(("ZRANGEBYSCORE", key, last, last))
@@ -29,12 +28,11 @@ class Histories:
         return [member[32:] for member in page]
 
     async def latest(self, session_id: str, count: int) -> list[bytes]:
-        """Return the newest rows, oldest first."""
         (page,) = await self._redis.ask(("ZRANGE", history_key(session_id), -count, -1))
         return [member[32:] for member in page]
 
     async def newer(self, session_id: str, version: int, limit: int) -> list[Numbered]:
-        """Return rows and marks, as `HistoryStore.newer` promises.
+        """Return rows and marks, as every store does.
 
         The head is read first: what was saved after it may be beside the rows that are read, so it is left for later.
         """
@@ -56,9 +54,16 @@ class Histories:
         return [each for each in found if each.number <= newest]
 
     async def marks(self, session_id: str) -> list[bytes]:
-        """Return the marks, oldest first."""
         label, members = await self._redis.ask(_label(session_id), ("ZRANGE", marks_key(session_id), 0, -1))
         return [_mark(member).body for member in members] if label and not has_expired(label) else []
+
+    async def outline(self, session_id: str) -> bytes | None:
+        outline: bytes | None
+        label, outline = await self._redis.ask(_label(session_id), ("GET", outline_key(session_id)))
+        return outline if label and not has_expired(label) else None
+
+    async def keep_outline(self, session_id: str, outline: bytes) -> None:
+        await self._redis.run(KEEP_OUTLINE, [head_key(session_id), outline_key(session_id)], [outline])
 
 
 def _label(session_id: str) -> Command:

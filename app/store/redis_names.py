@@ -5,6 +5,7 @@ optim:{<session>}:piece:<name>   string       a piece's bytes
 optim:{<session>}:history        sorted set   score: the step; member: step and version, 16 digits each, and the row
 optim:{<session>}:marks          sorted set   score: the version; member: it, 16 digits, then kind, space and body
 optim:{<session>}:thinned        string       how far the history is thinned: the numbers of a `Thinning`
+optim:{<session>}:outline        string       the outline of its history
 optim:{<session>}:keys           hash         of each key that was used: digest → row, number → time and digest; and
                                               numbers → the first and the last of these
 optim:{<session>}:ledger         string       an envelope
@@ -46,6 +47,10 @@ def marks_key(session_id: str) -> str:
 
 def thinned_key(session_id: str) -> str:
     return session_key(session_id, "thinned")
+
+
+def outline_key(session_id: str) -> str:
+    return session_key(session_id, "outline")
 
 
 def keys_key(session_id: str) -> str:

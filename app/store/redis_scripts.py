@@ -69,19 +69,20 @@ for i = 7, 6 + tonumber(ARGV[22]) do
 end
 """
 _LEDGER_READ = """
-local with_ledger = {}  -- the ledger and its pieces: if the time to live may be another one now, they have it too
+local with_head = {}  -- outline, ledger and its pieces: if the time to live may be another one now, they have it too
 if ARGV[6] ~= '-' then
   local own = string.sub(KEYS[1], 1, -5)  -- the names of the session's keys, up to "head"
+  with_head[1] = own .. 'outline'
   local ledger = redis.call('GET', own .. 'ledger')
   if ledger then
-    with_ledger[1] = own .. 'ledger'
+    with_head[2] = own .. 'ledger'
     pcall(function()  -- the pieces of a damaged one go their own way
       for _, piece in ipairs(cjson.decode(string.match(ledger, '\\n([^\\n]*)')).pieces) do
-        with_ledger[#with_ledger + 1] = own .. 'piece:' .. piece[1]
+        with_head[#with_head + 1] = own .. 'piece:' .. piece[1]
       end
     end)
-    for _, key in ipairs(with_ledger) do redis.call('EXISTS', key) end  -- if a key has moved away, the script ends here
   end
+  for _, key in ipairs(with_head) do redis.call('EXISTS', key) end  -- if a key has moved away, the script ends here
 end
 """
 _HEAD_WRITES = """
@@ -127,7 +128,7 @@ end
 """.replace("TRIMMED", str(TRIMMED)).replace("MOST_MARKS", str(MOST_MARKS))
 
 _LEDGER_KEPT = """
-for _, key in ipairs(with_ledger) do keep(key, redis.call('PTTL', KEYS[1])) end
+for _, key in ipairs(with_head) do keep(key, redis.call('PTTL', KEYS[1])) end
 """
 
 _LEDGER_CHECKS = """
@@ -220,6 +221,18 @@ end
 local least = step and string.format('%.0f', step - ARGV[2]) or '-inf'
 return redis.call('ZRANGEBYSCORE', KEYS[1], least, '+inf', 'LIMIT', 0, ARGV[3])
 """)
+
+KEEP_OUTLINE = Script(
+    _FUNCTIONS
+    + """
+-- KEYS: head, outline    ARGV: the outline
+local left = redis.call('PTTL', KEYS[1])
+if left ~= -2 then
+  redis.call('SET', KEYS[2], ARGV[1])
+  keep(KEYS[2], left)
+end
+"""
+)
 
 UNLINK = Script("""
 -- KEYS: heads and ledgers, then what to unlink    ARGV: how each of the former must begin, empty: there must be none

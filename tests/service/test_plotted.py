@@ -54,5 +54,5 @@ def test_unwritten_rows_have_the_columns_of_their_json() -> None:
     given = asyncio.run(store.given(session.rsplit("/", 1)[1], -1, 9))
     assert [callable(row.__dict__["body"]) for row in given] == [True] * 3
     found, written = read(given), read([row.body for row in given])
-    for name in ("place", "kind", "step", *CURVES):
+    for name in ("kind", "step", *CURVES):
         np.testing.assert_equal(found[name], written[name])

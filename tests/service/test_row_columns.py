@@ -24,7 +24,6 @@ def test_columns_are_those_of_written_and_of_given_rows() -> None:
         text(4, skipped=True, loss="NaN"),
     ]
     found = read(page)
-    assert found["place"].tolist() == [0, 1, 2, 3, 4]
     assert found["step"].tolist() == [1, 2, 2, 3, 4]
     assert found["kind"].tolist() == [PLAIN, PLAIN, SKIPPED, UNDONE, SKIPPED]
     np.testing.assert_equal(found["loss"], [np.inf, 0.5, np.nan, 1.5, np.nan])

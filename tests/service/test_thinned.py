@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import thinned as thinning
-from app.row_columns import read
+from app.row_columns import bodies, read
 from app.thinned import Thinned
 from tests.examples import examples
 
@@ -30,10 +30,10 @@ def made(values: list[tuple[Any, Any, str]]) -> list[dict[str, Any]]:
 
 def thinned(rows: list[dict[str, Any]], points: int, page: int = 7) -> list[dict[str, Any]]:
     thin = Thinned(points)
-    bodies = [orjson.dumps(row) for row in rows]
-    for start in range(0, len(bodies), page):
-        thin.add(read(bodies[start : start + page]))
-    return [orjson.loads(body) for body in thin.rows()]
+    texts = [orjson.dumps(row) for row in rows]
+    for start in range(0, len(texts), page):
+        thin.add(read(texts[start : start + page]))
+    return [orjson.loads(body) for body in bodies(thin.kept())]
 
 
 def finite(rows: list[dict[str, Any]], name: str) -> list[float]:

@@ -19,10 +19,11 @@ async def test_a_delete_leaves_claims_alone(lmdb_place: LmdbPlace) -> None:
     await store.claim(Claim("tenant-1", key_digest("a"), "session-1", "request", 0.0))
     await saved(store, row=row(1), used=[used("a")], claimed=True, mark=mark("mark"))
     await ledger_saved(store, due_at=1.0)
+    await store.keep_outline("session-1", b"outline")
     await store.file.write(lambda txn: txn.put(digest("session-1"), b"", db=tables.thinned))
     full = await store.file.view(lambda txn: _counts(txn, tables))
     rows = {"heads": 1, "index": 1, "pieces": 2, "rows": 2, "staging": 0, "keys": 2, "claims": 2}
-    assert full == rows | {"ledgers": 1, "due": 1, "marks": 1, "thinned": 1}
+    assert full == rows | {"ledgers": 1, "due": 1, "marks": 1, "thinned": 1, "outlines": 1}
     await store.delete("session-1")
     empty = await store.file.view(lambda txn: _counts(txn, tables))
     assert empty == dict.fromkeys(full, 0) | {"claims": 2}
