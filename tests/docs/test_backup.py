@@ -175,6 +175,26 @@ def test_a_backup_of_the_embedded_store_is_restored(tmp_path: Path, run: Run) ->
         server.kill()
 
 
+def test_one_session_is_taken_back_from_a_backup(tmp_path: Path, run: Run) -> None:
+    restore, serve, export, load = lines("One session")
+    assert serve == "optim serve --store lmdb:PATH --port 8001"
+    values = {"FOLDER": tmp_path / "copy", "PATH": tmp_path / "back", "FILE": tmp_path / "file"}
+    with serving(f"lmdb:{tmp_path / 'store'}", tmp_path / "log") as url, Client(url) as client:
+        session = client.sessions.create("adam", hold_params=True)
+        w = {"w": np.ones(3, np.float32)}
+        session.step(w, w)
+        digest = session.digest
+        assert run(f"optim backup FOLDER --store lmdb:{tmp_path / 'store'}", **values).returncode == 0
+        session.step(grads=w)
+        assert run(restore, **values).returncode == 0
+        with serving(f"lmdb:{tmp_path / 'back'}", tmp_path / "other log") as other:
+            said = run(export, ID=session.id, **values, **{"http://127.0.0.1:8001": other})
+            assert said.returncode == 0, said.stderr
+        said = run(load, ID=session.id, **values, **{"http://127.0.0.1:8000": url})
+        assert said.returncode == 0, said.stderr
+        assert client.sessions.get(session.id).digest == digest
+
+
 def test_a_backup_of_the_compose_stack_is_restored(tmp_path: Path) -> None:
     compose = Compose(tmp_path)
     make, backup, stop, move_away, start_redis, restore, start = lines("In containers")

@@ -12,7 +12,7 @@ from optim_client import Client
 
 from app.settings import Settings
 from docs.images.make_operating_pictures import picture, transcript
-from tests.docs.blocks import ROOT, blocks, read, section
+from tests.docs.blocks import ROOT, blocks, read, rows, section
 from tests.durability.processes import ServerProcess
 
 PAGE = read("docs/operating.md")
@@ -63,6 +63,15 @@ def test_the_addresses_to_ask_answer(url: str) -> None:
 def test_every_named_variable_is_a_setting() -> None:
     fields = {f"OPTIM_{name.upper()}" for name in Settings.model_fields}
     assert set(re.findall(r"OPTIM_[A-Z_]+", PAGE)) <= fields | OF_CLIENTS
+
+
+def test_the_example_of_capacity_follows_the_sizes() -> None:
+    sizes = {name: row[1] for row in rows(section(read("docs/stores.md"), "Sizing")) for name in row[0].split(", ")}
+    assert sizes["`hold_params`"] == "adds the parameters' own bytes"
+    state = 100e6 * (int(sizes["`adamw`"].partition(";")[0]) + 4) / 1e9
+    capacity = " ".join(section(PAGE, "Capacity").split())
+    assert f"a state of {state:.1f} GB, {3 * state:.1f} GB of disk for LMDB" in capacity
+    assert f"or {2 * 1.25 * state:.1f} GB of memory for Redis" in capacity
 
 
 def test_the_picture_shows_what_the_commands_print(tmp_path: Path) -> None:
