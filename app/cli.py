@@ -6,6 +6,7 @@ import typer
 
 from app.commands import changes, history, keys, sessions, state_files, summary, tail, watch
 from app.commands.backup import backup, restore
+from app.commands.bench import bench
 from app.commands.demo import demo
 from app.commands.doctor import doctor
 from app.commands.exits import exit_of
@@ -30,6 +31,7 @@ app.command(epilog=WHERE)(workers)
 app.command()(backup)
 app.command()(restore)
 app.command(epilog=WHERE)(doctor)
+app.command()(bench)
 
 _sessions = _group("sessions", "Look at, change and move the sessions of a running service.", WHERE)
 _sessions.command("list")(sessions.list_sessions)

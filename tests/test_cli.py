@@ -38,7 +38,20 @@ def test_no_line_of_the_overviews_is_cut(optim: Optim, group: list[str]) -> None
 
 @pytest.mark.parametrize(
     "words",
-    ["", "keys", "keys create", "sessions", "sessions list", "backup", "restore", "doctor", "demo", "serve", "workers"],
+    [
+        "",
+        "keys",
+        "keys create",
+        "sessions",
+        "sessions list",
+        "backup",
+        "restore",
+        "bench",
+        "doctor",
+        "demo",
+        "serve",
+        "workers",
+    ],
 )
 def test_help_imports_no_service(words: str) -> None:
     command = [sys.executable, "-c", IMPORTED, *words.split(), "--help"]

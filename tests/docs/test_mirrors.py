@@ -7,6 +7,7 @@ from tests.docs.blocks import ROOT
 MIRRORS = {
     "app": ("", "service"),
     "app/backup": ("backup",),
+    "app/bench": ("bench",),
     "app/doctor": ("doctor",),
     "app/commands": ("commands",),
     "app/contributions": ("service",),
