@@ -136,7 +136,7 @@ class Records:
         """
         known = await _known(self.store, session_id, once)
         try:
-            return await attempt(known)
+            return await _confirmed(self.store, session_id, attempt(known))
         except StoreUnavailable:
             raise
         except (EngineError, ServiceError):
@@ -145,7 +145,7 @@ class Records:
             known = await _known(self.store, session_id, once)
             if known.known is None:
                 raise
-        return await attempt(known)
+        return await _confirmed(self.store, session_id, attempt(known))
 
     @contextmanager
     def in_place(self, old: Loaded) -> Iterator[bool]:
@@ -196,6 +196,13 @@ class Records:
         """Remove what has expired, here and in the store; say how many things went from there."""
         await self.cache.drop_expired()
         return await self.store.sweep()
+
+
+async def _confirmed(store: Store, session_id: str, attempted: Awaitable[T]) -> T:
+    """Return what an attempt does, which may be the answer of an earlier one, once that is durable."""
+    answer = await attempted
+    await store.confirm(session_id)
+    return answer
 
 
 async def _read_bytes(store: Store, head: Head) -> bytes:

@@ -89,6 +89,7 @@ class Creating:
         async def attempt() -> Written:
             head = await self._records.store.load(claim.session_id)
             if head is not None:
+                await self._records.store.confirm(claim.session_id)
                 return Written(head, await self._records.read(head), replayed=True)
             change = await ending(COMPUTE, make(claim.session_id))
             try:

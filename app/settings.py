@@ -277,6 +277,7 @@ class Settings(Place):
     store_timeout_seconds: float = Field(
         default=30.0, gt=0, description="The timeout of one call to Redis, in seconds."
     )
+    redis_replicas: int = Field(default=0, ge=0, description="Replicas of Redis that must have each answered step.")
     lmdb_map_bytes: int = Field(
         default=1 << 40, ge=1 << 20, description="The largest size of the embedded store, in bytes."
     )

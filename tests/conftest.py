@@ -14,7 +14,7 @@ from tests.chaos.trial import Trial
 from tests.command import Optim, typed
 from tests.examples import examples
 from tests.redis_cluster import RedisCluster
-from tests.servers import RedisServer
+from tests.servers import RedisServer, Replica
 from tests.stores import CLUSTER, STORES
 
 hypothesis.settings.register_profile("unhurried", examples(quick=30, whole=500))
@@ -114,6 +114,17 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     folder = tmp_path / "redis"
     folder.mkdir()
     server = RedisServer(folder, "--appendfsync", "always").start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def replica(own_redis: RedisServer, tmp_path: Path) -> Iterator[Replica]:
+    """Start a replica of the test's own Redis."""
+    (tmp_path / "replica").mkdir()
+    with own_redis.client() as admin:
+        admin.config_set("repl-diskless-sync-delay", 0)
+    server = Replica(tmp_path / "replica", own_redis).start().follow()
     yield server
     server.kill()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Self
 
 from tests.redis_cluster import command, until
-from tests.servers import RedisServer, redis_binary
+from tests.servers import RedisServer, Replica, redis_binary
 
 SERVICE = "optim"
 DOWN_MS = 500
@@ -34,8 +34,7 @@ class Watched:
         for name in ("primary", "replica", "sentinel"):
             (folder / name).mkdir()
         self.primary = RedisServer(folder / "primary")
-        following = ("--replicaof", f"127.0.0.1 {self.primary.port}", "--repl-diskless-sync-delay", "0")
-        self.replica = RedisServer(folder / "replica", *following)
+        self.replica = Replica(folder / "replica", self.primary)
         self.sentinel = SentinelServer(folder / "sentinel", self.primary)
 
     def url(self, *others: str) -> str:
@@ -44,8 +43,7 @@ class Watched:
 
     def start(self) -> Self:
         self.primary.start()
-        self.replica.start()
-        until(lambda: b"link_status:up" in command(self.replica, "INFO", "replication"))
+        self.replica.start().follow()
         self.sentinel.start()
         until(lambda: len(command(self.sentinel, "SENTINEL", "REPLICAS", SERVICE)) == 1)
         return self

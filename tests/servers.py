@@ -91,3 +91,21 @@ class RedisServer:
     def client(self) -> redis.Redis:
         """Return a plain blocking client, to look at the data directly."""
         return redis.Redis(port=self.port, host="127.0.0.1", retry=Retry(NoBackoff(), 0), protocol=2)
+
+
+class Replica(RedisServer):
+    """A Redis that follows another one."""
+
+    def __init__(self, folder: Path, primary: RedisServer) -> None:
+        super().__init__(folder, "--replicaof", f"127.0.0.1 {primary.port}", "--repl-diskless-sync-delay", "0")
+        self._primary = primary
+
+    def follow(self) -> Self:
+        """Wait until the primary counts on it."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with self._primary.client() as client:
+                if client.info("replication").get("slave0", {}).get("state") == "online":
+                    return self
+            time.sleep(0.01)
+        raise RuntimeError("the replica does not follow")

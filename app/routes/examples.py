@@ -111,5 +111,5 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     },
     "Optimizers": {"optimizers": {"adamw": described("adamw")}},
     "Liveness": {"status": "alive"},
-    "Readiness": {"status": "ready", "store": "lmdb", "kernel": "numba", "version": "0.1.0"},
+    "Readiness": {"status": "ready", "store": "lmdb", "replicas": 0, "kernel": "numba", "version": "0.1.0"},
 }  # fmt: skip

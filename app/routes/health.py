@@ -29,12 +29,18 @@ async def livez() -> dict[str, str]:
     summary="Whether the store can be written",
     responses=schema.answers(200, "Readiness", "store_unavailable", keyed=False),
 )
-async def readyz(service: Has) -> dict[str, str]:
+async def readyz(service: Has) -> dict[str, str | int]:
     """Write to the store; 503 if that fails, or takes longer than two seconds."""
     await service.readiness.check()
     scheme = service.settings.store.partition(":")[0]
     kernel = service.compute.kernel
-    return {"status": "ready", "store": scheme, "kernel": kernel, "version": version("optim-service")}
+    return {
+        "status": "ready",
+        "store": scheme,
+        "replicas": service.settings.redis_replicas,
+        "kernel": kernel,
+        "version": version("optim-service"),
+    }
 
 
 @router.get(

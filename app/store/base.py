@@ -297,6 +297,9 @@ class Store(HistoryStore, LedgerStore, ABC):
         The same `Save` given twice happens once.
         """
 
+    async def confirm(self, session_id: str) -> None:
+        """Return once all that the store holds of a session is as durable as a save that has returned."""
+
     @abstractmethod
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
         """Delete the session and all that belongs to it; return whether it existed. Raises `VersionConflict` if it

@@ -111,6 +111,9 @@ class MeasuredStore(Store):
         with Call(self._metrics, "save"):
             await self._store.save(save)
 
+    async def confirm(self, session_id: str) -> None:
+        await self._store.confirm(session_id)
+
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
         with Call(self._metrics, "delete"):
             return await self._store.delete(session_id, expected)

@@ -26,8 +26,9 @@ from app.store.redis_format import format_of, mark_format
 from app.store.redis_history import Histories
 from app.store.redis_index import Index
 from app.store.redis_ledgers import Ledgers
-from app.store.redis_names import READY_KEY, TENANTS, head_key, keys_key, piece_keys
+from app.store.redis_names import READY_KEY, TENANTS, head_key, keys_key, piece_keys, touched_key
 from app.store.redis_pieces import batched
+from app.store.redis_replicas import TOUCH
 from app.store.redis_saving import RedisSaving, held
 from app.store.redis_server import RedisServer
 from app.store.stamp import Stamp, VersionConflict
@@ -82,9 +83,11 @@ class RedisStore(Histories, Store):
 
     async def durability(self) -> str:
         try:
-            return redis_server.durability(await self.servers(redis_server.SETTINGS))
+            words = redis_server.durability(await self.servers(redis_server.SETTINGS))
         except Refused as refusal:
-            return f"what a crash loses is not known: {refusal.detail}"
+            words = f"what a crash loses is not known: {refusal.detail}"
+        count = self._redis.replicas.count
+        return f"{words}; {count} replicas have each answered step" if count else words
 
     async def close(self) -> None:
         await self._redis.close()
@@ -144,6 +147,10 @@ class RedisStore(Histories, Store):
     async def save(self, save: Save) -> None:
         await self.saving(save.head.session_id, save.head.token, save.previous).save(save)
 
+    async def confirm(self, session_id: str) -> None:
+        if self._redis.replicas.count:
+            await self._redis.run(TOUCH, [touched_key(session_id)], ())
+
     async def save_ledger(self, save: LedgerSave) -> None:
         await self._ledgers.save(save)
 
@@ -176,7 +183,7 @@ class RedisStore(Histories, Store):
 
 def _commands(settings: Settings) -> Commands:
     kind = Cluster if settings.store.partition(":")[0].endswith("+cluster") else Client
-    return kind(settings.store, settings.store_timeout_seconds)
+    return kind(settings.store, settings.store_timeout_seconds, settings.redis_replicas)
 
 
 async def found_format(settings: Settings) -> int | None:

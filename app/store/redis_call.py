@@ -79,7 +79,8 @@ class Call:
     async def _exchange(self, topology: Topology, commands: Sequence[Command]) -> list[Any]:
         """Send the commands to the server of the slot; return the answers, of which some may be errors.
 
-        A server that takes over the slot answers one command at a time: the old one may have the key of the next.
+        A server that takes over the slot answers one command at a time: the old one may have the key of the next. Only
+        a `WAIT` goes with it.
         """
         within = self._ends_at - time.monotonic() if self._at_once else None
         redirected, self._redirected = self._redirected, None
@@ -91,7 +92,8 @@ class Call:
         client = self._nodes.client(Address(redirected.host, redirected.port))
         if isinstance(redirected, MovedError):
             return await client.exchange(commands, within)
-        return (await client.exchange([("ASKING",), commands[0]], within))[1:]
+        one = commands[: 2 if len(commands) > 1 and commands[1][0] == "WAIT" else 1]
+        return (await client.exchange([("ASKING",), *one], within))[1:]
 
     async def _mend(self, refusal: Any, topology: Topology) -> None:
         """Wait a moment, and look for the server of the slot. Raises the refusal when it is too late."""

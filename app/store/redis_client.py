@@ -33,6 +33,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from app.errors import StoreUnavailable
 from app.store.base import IncompatibleStore
 from app.store.redis_pool import Pool
+from app.store.redis_replicas import Replicas
 from app.store.redis_scripts import Script
 from app.store.redis_sentinel import SentinelPool, is_sentinel
 
@@ -120,7 +121,8 @@ class NotSent(StoreUnavailable):
 class Client:
     """The commands to one Redis. A client belongs to the event loop that opened it."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, replicas: int = 0) -> None:
+        self.replicas = Replicas(replicas, timeout)
         kind = SentinelPool if is_sentinel(url) else Pool
         self.pool: Pool = kind(url, timeout)
 
@@ -192,18 +194,21 @@ class Client:
         after: Sequence[Command] = (),
         upload: "Upload | None" = None,
     ) -> Any:
-        """Run a script; return its answer. The commands `before` and `after` it go along, and may be sent twice.
+        """Run a script; return its answer once the replicas have what it wrote. The commands `before` and `after` it
+        go along, and may be sent twice.
 
         With an upload, these are its last commands.
         """
         tail = (len(keys), *keys, *values)
         ask = upload.finish if upload else self.ask
+        after = (*after, *self.replicas.wait)
         try:
             answers = await ask(*before, ("EVALSHA", script.sha, *tail), *after)
         except Refused as refusal:
             if not refusal.is_unknown_script:
                 raise
             answers = await self.ask(*before, ("EVAL", script.text, *tail), *after)
+        self.replicas.check(answers)
         return answers[len(before)]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from app.store.redis_call import Call, all_answers, is_refusal
 from app.store.redis_client import Client, Command, Refused, Upload, failure
 from app.store.redis_nodes import Nodes
+from app.store.redis_replicas import Replicas
 from app.store.redis_scripts import Script
 from app.store.redis_topology import Address, slot_of
 
@@ -18,7 +19,8 @@ from app.store.redis_topology import Address, slot_of
 class Cluster:
     """The commands to one cluster. It belongs to the event loop that opened it."""
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, replicas: int = 0) -> None:
+        self.replicas = Replicas(replicas, timeout)
         self.nodes = Nodes(url, timeout)
 
     def open(self) -> None:
@@ -47,15 +49,24 @@ class Cluster:
         They are no transaction, and all but the first of a slot may run twice. With `at_once_within` they wait for no
         other call, and have that many seconds.
         """
+        return await self._ask(commands, [], at_once_within)
+
+    async def _ask(
+        self, commands: Sequence[Command], then: Sequence[Command], at_once_within: float | None = None
+    ) -> list[Any]:
+        """Send the commands, and `then` others after those of each slot; return the answers of the former."""
         by_slot: dict[int, list[int]] = {}
         for i, command in enumerate(commands):
             by_slot.setdefault(slot_of(command), []).append(i)
         calls = [
-            Call(self.nodes, slot, [commands[i] for i in places], at_once_within) for slot, places in by_slot.items()
+            Call(self.nodes, slot, [*(commands[i] for i in places), *then], at_once_within)
+            for slot, places in by_slot.items()
         ]
         answers: list[Any] = [None] * len(commands)
         for places, found in zip(by_slot.values(), await all_answers(calls), strict=True):
-            for i, answer in zip(places, found, strict=True):
+            if then:
+                self.replicas.check(found)
+            for i, answer in zip(places, found, strict=False):
                 answers[i] = answer
         return answers
 
@@ -71,7 +82,8 @@ class Cluster:
         after: Sequence[Command] = (),
         upload: "ClusterUpload | None" = None,
     ) -> Any:
-        """Run a script; return its answer. The commands `before` it are done then, and those `after` it follow.
+        """Run a script; return its answer once the replicas have what it wrote. The commands `before` it are done then,
+        and those `after` it follow.
 
         All but the script may run twice. With an upload, the script comes after its commands.
         """
@@ -81,14 +93,17 @@ class Cluster:
         earlier: list[Command] = []
         for command in before:
             (with_it if upload is None and slot_of(command) == slot else earlier).append(command)
-        await (upload.finish(*earlier) if upload else self.ask(*earlier))
+        wait = self.replicas.wait
+        if upload is not None:
+            await upload.finish()
+        await self._ask(earlier, wait)
         try:
-            answers = await self.ask(*with_it, ("EVALSHA", script.sha, *tail))
+            answers = await self._ask([*with_it, ("EVALSHA", script.sha, *tail)], wait)
         except Refused as refusal:
             if not refusal.is_unknown_script:
                 raise
-            answers = await self.ask(*with_it, ("EVAL", script.text, *tail))
-        await self.ask(*after)
+            answers = await self._ask([*with_it, ("EVAL", script.text, *tail)], wait)
+        await self._ask(after, wait)
         return answers[-1]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from app.store.redis_client import Client, Command
+from app.store.redis_replicas import Replicas
 from app.store.redis_scripts import Script
 
 
@@ -19,6 +20,8 @@ class Uploading(Protocol):
 
 class Commands(Protocol):
     """The commands to one Redis, or to a cluster."""
+
+    replicas: Replicas
 
     @property
     def secret_files(self) -> list[Path]:
@@ -52,7 +55,8 @@ class Commands(Protocol):
         after: Sequence[Command] = (),
         upload: Any = None,
     ) -> Any:
-        """Run a script; return its answer. The commands `before` and `after` it go along, and may run twice.
+        """Run a script; return its answer once the replicas have what it wrote. The commands `before` and `after` it
+        go along, and may run twice.
 
         With an upload, these are its last commands.
         """

@@ -10,6 +10,7 @@ optim:{<session>}:keys           hash         of each key that was used: digest 
                                               numbers → the first and the last of these
 optim:{<session>}:ledger         string       an envelope
 optim:{<session>}:created        string       for a day: the session of a claim was created
+optim:{<session>}:touched        string       for a second: the replicas were asked for what was written before
 optim:claims:<tenant>            hash         digest of a creation's key → claim
 optim:tenant:<tenant>            sorted set   the tenant's session ids, all of score 0; some may be gone
 optim:tenants                    set          the tenants that ever had a session
@@ -63,6 +64,10 @@ def ledger_key(session_id: str) -> str:
 
 def created_key(session_id: str) -> str:
     return session_key(session_id, "created")
+
+
+def touched_key(session_id: str) -> str:
+    return session_key(session_id, "touched")
 
 
 def piece_key(session_id: str, name: str) -> str:
