@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,11 @@ hypothesis.settings.load_profile("unhurried")
 FAILED = pytest.StashKey[bool]()
 LONGEST = "processors"
 """The folder of the longest tests, which run first."""
+
+
+def pytest_configure() -> None:
+    """Heed Ctrl-C, also in a job that a shell started in the background, where it is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
