@@ -84,10 +84,17 @@ class SessionPage {
   #plot() {
     this.#curves.take(this.feed.series, this.view.axis)
     this.view.extent = this.#curves.extent
-    for (const chart of this.charts) chart.show(this.#curves.lines(chart.metric, this.view.smoothing, STYLE), this.#curves.overlay)
-    if (this.#isDrawn || !this.feed.series.rows.length) return
+    if (this.#isDrawn || !this.feed.series.rows.length) return this.#show(this.charts)
     this.#isDrawn = true
-    requestAnimationFrame(() => performance.mark('first-curve'))
+    this.#show(this.charts.slice(0, 1))
+    requestAnimationFrame(() => {
+      performance.mark('first-curve')
+      requestAnimationFrame(() => this.signal.aborted || this.#show(this.charts.slice(1)))
+    })
+  }
+
+  #show(charts) {
+    for (const chart of charts) chart.show(this.#curves.lines(chart.metric, this.view.smoothing, STYLE), this.#curves.overlay)
   }
 
   #changed(what) {

@@ -1,5 +1,6 @@
 """The page for people: files that a browser loads, at `/` and under `/page/`. No call of the API, so in no schema."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -39,19 +40,21 @@ class File(NamedTuple):
 
 
 @router.get("/")
-def index(request: Request) -> Response:
-    """Return the page; not a coroutine, so that a thread reads the files and no step waits."""
-    return _answer(request, "index.html")
+async def index(request: Request) -> Response:
+    """Return the page."""
+    return await _answer(request, "index.html")
 
 
 @router.get("/page/{path:path}")
-def file(request: Request, path: str) -> Response:
+async def file(request: Request, path: str) -> Response:
     """Return a file of the page."""
-    return _answer(request, path)
+    return await _answer(request, path)
 
 
-def _answer(request: Request, path: str) -> Response:
+async def _answer(request: Request, path: str) -> Response:
     """Return a file, or 304 if the browser has it. Raises `RouteNotFound`."""
+    if not page_files.cache_info().currsize:
+        await asyncio.to_thread(page_files)  # no step waits while they are read
     found = page_files().get(path)
     if found is None:
         raise RouteNotFound(f"the page has no file {path!r:.80}; the paths of the API are listed in /docs")
