@@ -12,7 +12,7 @@ Seconds = Annotated[float, typer.Option(min=1, max=3600, help="The time of all m
 
 
 def bench(seconds: Seconds = 60, url: Url = None, as_json: AsJson = False) -> None:
-    """Measure this machine against a service, beside the least that its steps cost.
+    """Measure a service beside the least that its steps cost.
 
     Without --url it starts a service on a temporary store. It makes 17 sessions, and deletes them at the end.
     """

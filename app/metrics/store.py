@@ -3,8 +3,9 @@
 from app.metrics.families import Counter, Family, Histogram
 
 VERBS = (
-    "load", "read", "save", "delete", "used", "claim", "list", "is_listed", "history", "given", "latest", "newer",
-    "marks", "outline", "keep_outline", "ledger", "save_ledger", "contents", "due", "now", "ping", "usage", "sweep",
+    "load", "read", "save", "confirm", "delete", "used", "claim", "list", "is_listed", "history", "given", "latest",
+    "newer", "marks", "outline", "keep_outline", "ledger", "save_ledger", "contents", "due", "now", "ping", "usage",
+    "sweep",
 )  # fmt: skip
 STORE_SECONDS = (0.0001, 0.00025, 0.001, 0.0025, 0.01, 0.025, 0.1, 0.25, 1, 5)
 

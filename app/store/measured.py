@@ -112,7 +112,8 @@ class MeasuredStore(Store):
             await self._store.save(save)
 
     async def confirm(self, session_id: str) -> None:
-        await self._store.confirm(session_id)
+        with Call(self._metrics, "confirm"):
+            await self._store.confirm(session_id)
 
     async def delete(self, session_id: str, expected: Stamp | None = None) -> bool:
         with Call(self._metrics, "delete"):
