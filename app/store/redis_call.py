@@ -31,8 +31,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.2
 
 REFUSALS = (AskError, TryAgainError, ClusterDownError, BusyLoadingError, ReadOnlyError, NotSent)
 """Errors after which nothing was done, and that pass; `MovedError` and `MasterDownError` are among them."""
-NOT_LOCAL = "Script attempted to access a non local key"
-"""The start of the error for a script that reads a key which has moved away. Scripts write only after they read."""
+NOT_LOCAL = "attempted to access a non local key"
+"""Words of the errors for a script that reads a key which has moved away. Scripts write only after they read."""
 ADVICE = (
     Advice((AskError, TryAgainError), "moves a part of its keys to another server: try again in a moment"),
     Advice(ClusterDownError, "does not serve a part of its keys: unless a failover is under way, a server has failed"),
@@ -134,4 +134,4 @@ async def all_answers(calls: Sequence[Call]) -> list[list[Any]]:
 
 def is_refusal(answer: Any) -> bool:
     """Return whether an answer is an error after which nothing was done, and that passes."""
-    return isinstance(answer, REFUSALS) or (isinstance(answer, Exception) and str(answer).startswith(NOT_LOCAL))
+    return isinstance(answer, REFUSALS) or (isinstance(answer, Exception) and NOT_LOCAL in str(answer).lower())

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from redis.exceptions import ResponseError
 
 from app.errors import StoreUnavailable
 from app.store import redis_call
+from app.store.redis_call import is_refusal
 from app.store.redis_client import NotSent, Refused
 from app.store.redis_cluster import Cluster
 from app.store.redis_scripts import Script
@@ -137,3 +139,9 @@ async def test_an_unknown_outcome_is_told_before_a_refusal(cluster_url: str, red
 async def test_other_errors_are_refused_at_once(cluster: Cluster) -> None:
     with pytest.raises(Refused, match="WRONGTYPE"):
         await cluster.ask(("LPUSH", "x", "1"), ("GET", "x"))
+
+
+@pytest.mark.parametrize("words", ["Script attempted to access a non local key", "Attempted to access a non local key"])
+def test_a_script_without_its_key_is_tried_again(words: str) -> None:
+    assert is_refusal(ResponseError(f"{words} in a cluster node script: on @user_script:1."))
+    assert not is_refusal(ResponseError("WRONGTYPE Operation against a key"))

@@ -16,7 +16,7 @@ from tests.store.ledgers import ledger_saved
 
 
 def opened(url: str, replicas: int = 1) -> Store:
-    return open_store(Settings(store=url, redis_replicas=replicas, store_timeout_seconds=1))
+    return open_store(Settings(store=url, redis_replicas=replicas, store_timeout_seconds=2))
 
 
 def test_no_replicas_are_not_waited_for() -> None:
