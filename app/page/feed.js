@@ -23,6 +23,8 @@ export class Feed {
   #waiting = null
   #detailed = []
   #isStale = false
+  /** Whether a history that must be read again could not be read. */
+  #isBehind = false
 
   /**
    * @param {string} id
@@ -38,6 +40,7 @@ export class Feed {
   async start(signal) {
     const opened = this.hasStream ? this.#follow(signal) : null
     const read = this.#readSession(signal)
+    read.catch(() => {}) // it is thrown below; until then it is not unhandled
     await Promise.race([opened, pause(PATIENCE_MS, signal)])
     await Promise.all([read, this.#load(signal)])
     if (this.state === 'loading') this.#become('polling')
@@ -61,7 +64,7 @@ export class Feed {
     this.#isStale = true
     if (kind === 'step') this.series.add([body])
     else this.series.mark([body])
-    if (body.changed?.step) this.#load(signal)
+    if (body.changed?.step) this.#load(signal).catch(() => (this.#isBehind = true))
     this.changed()
   }
 
@@ -77,6 +80,7 @@ export class Feed {
       series.mark(this.#waiting.filter(([kind]) => kind !== 'step').map(([, mark]) => mark))
       this.series = series
       this.#detailed = []
+      this.#isBehind = false
     } finally {
       this.#waiting = null
     }
@@ -100,10 +104,10 @@ export class Feed {
     for (;;) {
       await pause(this.state === 'live' ? REFRESH_MS : POLL_MS, signal)
       if (signal.aborted || this.state === 'gone') return
-      if (document.hidden || (this.state === 'live' && !this.#isStale)) continue
+      if (document.hidden || (this.state === 'live' && !this.#isStale && !this.#isBehind)) continue
       try {
         const isNew = await this.#readSession(signal)
-        if (isNew && this.state !== 'live') await this.#load(signal)
+        if (this.#isBehind || (isNew && this.state !== 'live')) await this.#load(signal)
       } catch (error) {
         if (error instanceof Problem && error.status === 404) this.#become('gone')
         else if (this.state === 'polling' && !signal.aborted) this.#become('reconnecting')
