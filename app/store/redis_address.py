@@ -23,13 +23,11 @@ class ClusterAddress(NamedTuple):
     @classmethod
     def parse(cls, url: str) -> Self:
         """Return the parts. Raises `ValueError` without the URL, which may hold a password."""
-        parts = CLUSTER.fullmatch(url)
-        servers = _addresses(parts["servers"], DEFAULT_PORT) if parts else None
-        if parts is None or servers is None:
-            raise ValueError(
-                "OPTIM_STORE must be redis+cluster://[user:password@]host[:port][,host[:port]…], or "
-                "rediss+cluster://… for TLS; a cluster has only database 0"
-            )
+        parts, servers = _read(
+            CLUSTER, url, DEFAULT_PORT,
+            "OPTIM_STORE must be redis+cluster://[user:password@]host[:port][,host[:port]…], or "
+            "rediss+cluster://… for TLS; a cluster has only database 0",
+        )  # fmt: skip
         return cls(parts["scheme"], parts["user"], servers, parts["query"])
 
     def url_of(self, server: Address) -> str:
@@ -50,13 +48,11 @@ class SentinelAddress(NamedTuple):
     @classmethod
     def parse(cls, url: str) -> Self:
         """Return the parts. Raises `ValueError` without the URL, which may hold a password."""
-        parts = SENTINEL.fullmatch(url)
-        servers = _addresses(parts["servers"], SENTINEL_PORT) if parts else None
-        if parts is None or servers is None:
-            raise ValueError(
-                "OPTIM_STORE must be redis+sentinel://[user:password@]host[:port][,host[:port]…]/SERVICE[/database], "
-                "or rediss+sentinel://… for TLS"
-            )
+        parts, servers = _read(
+            SENTINEL, url, SENTINEL_PORT,
+            "OPTIM_STORE must be redis+sentinel://[user:password@]host[:port][,host[:port]…]/SERVICE[/database], "
+            "or rediss+sentinel://… for TLS",
+        )  # fmt: skip
         return cls(parts["scheme"], parts["user"], servers, parts["service"], parts["database"] or "0", parts["query"])
 
     @property
@@ -69,12 +65,13 @@ class SentinelAddress(NamedTuple):
         return f"{self.scheme}://{self.user}{_written(server)}/{self.database}{self.query}"
 
 
-def _addresses(text: str, port: int) -> tuple[Address, ...] | None:
-    """Return the addresses in a list with commas; `None` if one cannot be read."""
-    found = [SERVER.fullmatch(server) for server in text.split(",")]
-    if None in found:
-        return None
-    return tuple(Address(server["host"].strip("[]"), int(server["port"] or port)) for server in found if server)
+def _read(form: re.Pattern[str], url: str, port: int, refusal: str) -> tuple[re.Match[str], tuple[Address, ...]]:
+    """Return the parts of a URL of that form, and its servers. Raises `ValueError` with the refusal."""
+    parts = form.fullmatch(url)
+    found = [SERVER.fullmatch(server) for server in parts["servers"].split(",")] if parts else []
+    if parts is None or None in found:
+        raise ValueError(refusal)
+    return parts, tuple(Address(server["host"].strip("[]"), int(server["port"] or port)) for server in found if server)
 
 
 def _written(server: Address) -> str:
