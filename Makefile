@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Tests start hundreds of interpreters: each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test campaign watch check serve peers clients page observe bench big chaos lock audit clean
+.PHONY: help demo test campaign watch check serve peers clients page observe deploy bench big chaos lock audit clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -77,6 +77,13 @@ page: $(VENV)/.installed  ## test the page in real Chromium, with axe-core from 
 
 observe: $(VENV)/.installed  ## prove the metrics, alerts and dashboards with a real Prometheus from Debian; ONLY="-k alerts" for a part
 	$(BIN)/python -m tests.observability $(ONLY)
+
+$(VENV)/.deploy: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group deploy
+	touch $@
+
+deploy: $(VENV)/.deploy  ## render the Helm chart with each of its value files, lint it, and hold it to Kubernetes's schemas
+	$(BIN)/python -m pytest -q tests/deploy
 
 .venv-bench/.installed: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv .venv-bench

@@ -16,10 +16,12 @@ def loose(files: Iterable[Path]) -> list[str]:
 
 def _told(file: Path) -> str | None:
     try:
-        mode = file.stat().st_mode
+        found = file.stat()
     except OSError:  # opening it will tell
         return None
-    may = [word for word, bits in (("read", 0o044), ("written", 0o022)) if mode & bits]
+    mode = found.st_mode
+    reading = 0o004 if _lent(found) else 0o044
+    may = [word for word, bits in (("read", reading), ("written", 0o022)) if mode & bits]
     if not may:
         return None
     right = 0o700 if stat.S_ISDIR(mode) else 0o600
@@ -27,3 +29,8 @@ def _told(file: Path) -> str | None:
         f"{file} may be {' and '.join(may)} by other users of this machine (its mode is {stat.S_IMODE(mode):04o}): "
         f"run chmod {right:o} {shlex.quote(str(file))}"
     )
+
+
+def _lent(found: os.stat_result) -> bool:
+    """Return whether another user, such as root, gave the file to a group of this process, as Kubernetes does."""
+    return found.st_uid != os.geteuid() and found.st_gid in (os.getegid(), *os.getgroups())

@@ -39,6 +39,19 @@ def test_a_private_file_is_not_reported(tmp_path: Path) -> None:
     assert loose([tmp_path / "none"]) == []
 
 
+def test_another_users_file_may_be_read_by_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "keys.json"
+    file.write_text(NO_KEYS)
+    monkeypatch.setattr("os.geteuid", lambda: file.stat().st_uid + 1)  # so that the file is not this user's
+    for mode, lines in ((0o440, 0), (0o460, 1), (0o444, 1)):
+        file.chmod(mode)
+        assert len(loose([file])) == lines
+    file.chmod(0o440)
+    monkeypatch.setattr("os.getgroups", list)
+    monkeypatch.setattr("os.getegid", lambda: file.stat().st_gid + 1)
+    assert len(loose([file])) == 1
+
+
 async def test_a_store_reports_its_own_open_files(tmp_path: Path) -> None:
     folder = tmp_path / "store"
     async with open_store(Settings(store=f"lmdb:{folder}")) as store:
