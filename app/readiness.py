@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.errors import StoreUnavailable
+from app.errors import Overloaded, StoreUnavailable
 from app.store.base import Store
 
 PATIENCE_SECONDS = 1.5
@@ -15,9 +15,18 @@ class Readiness:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._asking: asyncio.Task[None] | None = None
+        self._is_ended = False
+
+    def end(self) -> None:
+        """Be not ready from now on: this process is about to stop."""
+        self._is_ended = True
 
     async def check(self) -> None:
-        """Return if the store can be written. Raises `StoreUnavailable`, also where it does not answer in time."""
+        """Return if the store can be written. Raises `StoreUnavailable`, also where it does not answer in time, and
+        `Overloaded` at the end.
+        """
+        if self._is_ended:
+            raise Overloaded("this process is about to stop: send requests to another one")
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._store.ping())
             self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())  # maybe nobody waits

@@ -289,6 +289,7 @@ class Settings(Place):
     sweep_seconds: float = Field(
         default=300.0, gt=0, description="The interval between removals of expired sessions and leftovers, in seconds."
     )
+    drain_seconds: int = Field(default=0, ge=0, description="Seconds from SIGTERM to the stop; `/readyz` is 503.")
     shutdown_seconds: int = Field(
         default=30, ge=0, description="The time that running steps have to finish when the server stops, in seconds."
     )

@@ -5,13 +5,16 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.process import BaseProcess
 from threading import Thread
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.draining import stop_after_drain
 from app.logs import configure_logs
 from app.main import wired
 from app.memory import bound_malloc
@@ -33,7 +36,8 @@ def application() -> ASGIApp:
         Thread(target=_stop_after, args=(supervisor,), daemon=True).start()
     app = wired(settings, open_store(settings), tracing(), warns=False)  # `serve` did, once for all server processes
     _collect_seldom()
-    return _quiet_when_cancelled(app)
+    drains = partial(stop_after_drain, app.state.service.readiness, settings.drain_seconds)
+    return _quiet_when_cancelled(_started_with(drains, app) if settings.drain_seconds else app)
 
 
 def _collect_seldom() -> None:
@@ -46,6 +50,17 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 10, 1_000_000)
+
+
+def _started_with(begin: Callable[[], None], app: ASGIApp) -> ASGIApp:
+    """Wrap the application so that its lifespan begins with a call."""
+
+    async def started(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            begin()
+        await app(scope, receive, send)
+
+    return started
 
 
 def _quiet_when_cancelled(app: ASGIApp) -> ASGIApp:

@@ -27,10 +27,10 @@ async def livez() -> dict[str, str]:
     "/readyz",
     operation_id="getReadiness",
     summary="Whether the store can be written",
-    responses=schema.answers(200, "Readiness", "store_unavailable", keyed=False),
+    responses=schema.answers(200, "Readiness", "store_unavailable", "overloaded", keyed=False),
 )
 async def readyz(service: Has) -> dict[str, str | int]:
-    """Write to the store; 503 if that fails, or takes longer than two seconds."""
+    """Write to the store; 503 if that fails, or takes longer than two seconds, or if the service is about to stop."""
     await service.readiness.check()
     scheme = service.settings.store.partition(":")[0]
     kernel = service.compute.kernel
