@@ -39,7 +39,6 @@ def test_only_a_missing_key_names_its_variable() -> None:
         status_error(409, REQUEST_ID, b'{"code": "step_conflict", "detail": "behind", "current_step": 7}'),
         status_error(502, {}, b""),
         errors.APITimeoutError("late", sent=False),
-        errors.StepMismatch("s-1", 5, 10),
         errors.InvalidAnswer("no JSON"),
     ],
 )

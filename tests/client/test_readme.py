@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optim_client import Client, InvalidSession, OptimError, _calls, errors
+from optim_client import Client, InvalidSession, OptimError, _calls, errors, session_errors
 
 from app.demo.server import Server
 
@@ -47,7 +47,7 @@ def test_the_page_lists_every_error() -> None:
     listed = [name for row in rows for name in re.findall("`(.*?)`", row)]
     assert sorted(listed) == sorted(
         name
-        for name, kind in vars(errors).items()
+        for name, kind in (vars(errors) | vars(session_errors)).items()
         if isinstance(kind, type) and issubclass(kind, OptimError) and kind is not OptimError
     )
 

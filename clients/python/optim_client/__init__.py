@@ -69,8 +69,6 @@ from optim_client.errors import (
     Stale,
     StateDamaged,
     StepConflict,
-    StepMismatch,
-    StepUnderWay,
     StoreUnavailable,
     TensorMismatch,
     UndoUnavailable,
@@ -78,6 +76,7 @@ from optim_client.errors import (
     WorkerFenced,
     WorkersOnly,
 )
+from optim_client.session_errors import StateLost, StepMismatch, StepUnderWay
 
 __all__ = [
     "APIConnectionError",
@@ -137,6 +136,7 @@ __all__ = [
     "Stale",
     "StateDamaged",
     "StateFile",
+    "StateLost",
     "StepConflict",
     "StepMismatch",
     "StepUnderWay",

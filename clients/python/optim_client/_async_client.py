@@ -11,19 +11,69 @@ from optim_client._address import base_url as address_of
 from optim_client._address import headers
 from optim_client._async_sessions import AsyncSessions
 from optim_client._async_transports import open_transport
+from optim_client._calls import Conversation
 from optim_client._empty import DTypes, Plan, Shapes
 from optim_client._http import DEFAULT_TIMEOUT, Timeout
 from optim_client._options import Options
 from optim_client._protocol import Call, Outcome
 from optim_client._tensors import Arrays
-from optim_client._transport import AsyncStream
+from optim_client._transport import AsyncStream, AsyncTransport
 from optim_client.documents import OptimizerInfo
-from optim_client.errors import APIConnectionError, ServiceUnavailable
+from optim_client.errors import APIConnectionError, OptimError, ServiceUnavailable
 
 T = TypeVar("T")
 
 
-class AsyncClient(Options):
+class AsyncConnection(Options):
+    """The calls over a client's connection."""
+
+    _transport: AsyncTransport
+
+    async def _run(self, call: Call[T]) -> T:
+        """Make a call, with every try that it needs; return its result."""
+        request, conversation = self._begin(call)
+        try:
+            pause = next(conversation)
+            while True:
+                if pause:
+                    await asyncio.sleep(pause)
+                pause = conversation.send(await self._transport.exchange(request, self.timeout))
+        except StopIteration as end:
+            return cast("T", end.value)
+        finally:
+            conversation.close()
+
+    async def _make(self, conversation: Conversation[T]) -> T:
+        """Make the calls of a conversation; return its result."""
+        try:
+            call = next(conversation)
+            while True:
+                try:
+                    answer = await self._run(call)
+                except OptimError as error:
+                    call = conversation.throw(error)
+                else:
+                    call = conversation.send(answer)
+        except StopIteration as end:
+            return cast("T", end.value)
+
+    async def _open(self, call: Call[None]) -> AsyncStream:
+        """Make a call that a stream answers, with every try that it needs; return the stream."""
+        request, conversation = self._begin(call)
+        pause = next(conversation)
+        while True:
+            if pause:
+                await asyncio.sleep(pause)
+            outcome = await self._transport.open(request, self.timeout)
+            if isinstance(outcome, Outcome):
+                pause = conversation.send(outcome)
+                continue
+            with suppress(StopIteration):
+                conversation.send(outcome.head)
+            return outcome
+
+
+class AsyncClient(AsyncConnection):
     """A connection to a service, for many tasks. Close it, or use it as a context manager.
 
     Every call may raise `APIConnectionError` where no answer comes, and an `APIStatusError` where the service refuses;
@@ -144,32 +194,3 @@ class AsyncClient(Options):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
-
-    async def _run(self, call: Call[T]) -> T:
-        """Make a call, with every try that it needs; return its result."""
-        request, conversation = self._begin(call)
-        try:
-            pause = next(conversation)
-            while True:
-                if pause:
-                    await asyncio.sleep(pause)
-                pause = conversation.send(await self._transport.exchange(request, self.timeout))
-        except StopIteration as end:
-            return cast("T", end.value)
-        finally:
-            conversation.close()
-
-    async def _open(self, call: Call[None]) -> AsyncStream:
-        """Make a call that a stream answers, with every try that it needs; return the stream."""
-        request, conversation = self._begin(call)
-        pause = next(conversation)
-        while True:
-            if pause:
-                await asyncio.sleep(pause)
-            outcome = await self._transport.open(request, self.timeout)
-            if isinstance(outcome, Outcome):
-                pause = conversation.send(outcome)
-                continue
-            with suppress(StopIteration):
-                conversation.send(outcome.head)
-            return outcome

@@ -11,9 +11,11 @@ import httpx2
 from optim_client import _calls
 from optim_client._address import shown
 from optim_client._async_turn import AsyncTurn
+from optim_client._calls import Conversation
 from optim_client._files import replacing, sync
 from optim_client._http import Timeout
 from optim_client._protocol import Call
+from optim_client._rollback import noticing
 from optim_client._state import SessionState
 from optim_client._transport import AsyncStream
 from optim_client.documents import SessionInfo
@@ -34,12 +36,15 @@ class AsyncCaller(Protocol):
     async def _run(self, call: Call[T]) -> T:
         """Make a call; return its result."""
 
+    async def _make(self, conversation: Conversation[T]) -> T:
+        """Make the calls of a conversation; return its result."""
+
     async def _open(self, call: Call[None]) -> AsyncStream:
         """Make a call that a stream answers; return the stream."""
 
 
-class AsyncSessionStorage(SessionState):
-    """The verbs for a session's settings, its tensors and its whole state."""
+class AsyncSessionCalls(SessionState):
+    """The calls that depend on what a client knows of its session."""
 
     def __init__(self, client: AsyncCaller, info: SessionInfo, etag: str | None = None) -> None:
         super().__init__(info, etag, shown(client.base_url))
@@ -54,12 +59,26 @@ class AsyncSessionStorage(SessionState):
 
         Raises:
             SessionNotFound: It was deleted, or has expired.
+            StateLost: The session went back to an earlier step: its store lost some. The next `get()` accepts that.
 
         Example:
             print((await session.get()).tensors)
         """
         async with self._turn.call():
-            return self._learned(await self._client._run(self._tied(_calls.get(self.id))))
+            return await self._client._make(self._get())
+
+    async def _run(self, call: Call[T]) -> T:
+        """Make a call that depends on what this client knows of the session. Raises `StateLost`."""
+        return await self._client._make(noticing(self, call))
+
+    async def _see(self) -> None:
+        """Read the current ETag, for a call that is right whatever other clients have changed."""
+        if self._etag is not None:
+            await self._client._run(self._tied(_calls.get(self.id)))
+
+
+class AsyncSessionStorage(AsyncSessionCalls):
+    """The verbs for a session's settings, its tensors and its whole state."""
 
     async def update(self, **changes: Unpack[Changes]) -> SessionInfo:
         """Change settings from the next step on, if the session is still as this client knows it.
@@ -75,12 +94,13 @@ class AsyncSessionStorage(SessionState):
             TypeError: JSON lacks a setting's type, or the optimizer would change. Nothing was sent.
             ValueError: A setting is NaN or infinite. Nothing was sent.
             PreconditionFailed: Another client has changed the session.
+            StateLost: The session went back to an earlier step: its store lost some.
 
         Example:
             await session.update(lr=1e-4, labels={"phase": "fine-tuning"})
         """
         async with self._turn.call():
-            return self._changed(await self._client._run(self._tied(_calls.update(self.id, changes))))
+            return self._changed(await self._run(self._tied(_calls.update(self.id, changes))))
 
     async def edit_tensors(
         self, *, rename: Mapping[str, str] | None = None, remove: Collection[str] = (), reset: Collection[str] = ()
@@ -99,13 +119,14 @@ class AsyncSessionStorage(SessionState):
             TensorMismatch: A tensor is not there, or a new name is taken.
             PreconditionFailed: Another client has changed the session.
             TypeError: `rename` is no dict, or `remove` or `reset` no list of names. Nothing was sent.
+            StateLost: The session went back to an earlier step: its store lost some.
 
         Example:
             await session.edit_tensors(rename={"w": "layer.w"}, reset=["b"])
         """
         call = _calls.edit_tensors(self.id, rename or {}, remove, reset)
         async with self._turn.call():
-            return self._changed(await self._client._run(self._tied(call)))
+            return self._changed(await self._run(self._tied(call)))
 
     async def delete(self) -> None:
         """Delete the session as it is now, with its state and its history.
@@ -174,15 +195,11 @@ class AsyncSessionStorage(SessionState):
             UndoUnavailable: Nothing is left: `undo`, given at creation, says how many steps can be undone.
             StepConflict: Another client stepped the session, or this one is stale.
             PreconditionFailed: Another client has changed the session.
+            StateLost: The session went back to an earlier step: its store lost some.
 
         Example:
             await session.step(params, grads)  # of client.sessions.create("adamw", undo=1)
             await session.undo()
         """
         async with self._turn.call():
-            return self._learned(await self._client._run(self._undo(step)))
-
-    async def _see(self) -> None:
-        """Read the current ETag, for a call that is right whatever other clients have changed."""
-        if self._etag is not None:
-            await self._client._run(self._tied(_calls.get(self.id)))
+            return self._learned(await self._run(self._undo(step)))

@@ -9,7 +9,7 @@ from optim_client._async_session import AsyncSessionSteps
 from optim_client._tensors import Arrays, GradsLike
 from optim_client._trees import Tree, TreeT
 from optim_client._worker_calls import ContributionOptions
-from optim_client._worker_state import Conversation, WorkerState
+from optim_client._worker_state import WorkerState
 from optim_client.documents import RoundInfo, WorkerInfo
 from optim_client.errors import OptimError
 
@@ -53,12 +53,13 @@ class AsyncWorker(WorkerState):
             WorkersOnly: The session has no workers: give it `workers`.
             QuotaExceeded: The session has as many workers as it may.
             InvalidSession: The name has other characters than a worker's may.
+            StateLost: The session went back to an earlier step: its store lost some. The next `join()` accepts that.
 
         Example:
             worker = await team.worker("gpu-4").join()
             await worker.leave()
         """
-        await self._make(self._join())
+        await self._client._make(self._join())
         renew = _worker_calls.renew(self._state.id, self.name, self._present())
         await self._heart.start(self, renew, self.lease_seconds / BEATS)
         return self
@@ -99,11 +100,12 @@ class AsyncWorker(WorkerState):
 
         Raises:
             WorkerFenced: Another process has joined by the worker's name.
+            StateLost: The session went back to an earlier step: its store lost some. `join()` goes on from there.
 
         Example:
             params = await worker.params()
         """
-        return await self._make(self._params(like))
+        return await self._client._make(self._params(like))
 
     @overload
     async def contribute(self, grads: GradsLike, **options: Unpack[ContributionOptions]) -> Arrays: ...
@@ -133,7 +135,7 @@ class AsyncWorker(WorkerState):
             NonFinite: A gradient has a NaN or an infinity, and the session rejects those.
             TensorMismatch: A tensor has another shape or dtype than before.
             InvalidSession: The session takes no weights.
-            StepConflict: The round is beyond the next one: the session went back to an earlier state.
+            StateLost: The session went back to an earlier step: its store lost some. `join()` goes on from there.
             ContributionMismatch: In the asynchronous mode, that number was taken by other gradients.
             APIConnectionError: No answer came; the same call again is applied once.
             TypeError: An array or an option has a wrong type. Nothing was sent.
@@ -143,28 +145,13 @@ class AsyncWorker(WorkerState):
             params = await worker.contribute(grads, weight=32, loss=0.53)
             assert worker.contribution.applied
         """
-        return await self._make(self._contribute(grads, **options))
+        return await self._client._make(self._contribute(grads, **options))
 
     async def __aenter__(self) -> Self:
         return await self.join()
 
     async def __aexit__(self, *_: object) -> None:
         await self.leave()
-
-    async def _make(self, conversation: Conversation[T]) -> T:
-        """Make the calls of a conversation; return its result."""
-        try:
-            call = next(conversation)
-            while True:
-                try:
-                    answer = await self._client._run(call)
-                except OptimError as error:
-                    call = conversation.throw(error)
-                else:
-                    call = conversation.send(answer)
-        except StopIteration as end:
-            result: T = end.value
-            return result
 
 
 class AsyncSessionWorkers(AsyncSessionSteps):

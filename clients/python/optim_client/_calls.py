@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, SupportsFloat, SupportsIndex, TypeVar, Unpack
 from urllib.parse import quote
@@ -10,11 +10,12 @@ from urllib.parse import quote
 from numpy.typing import ArrayLike
 
 from optim_client import _arguments
+from optim_client._event import Mark
 from optim_client._history import History
 from optim_client._protocol import EVENT_STREAM, Call, Request, Response, is_stream
 from optim_client._tensors import NOTHING, Arrays, ArraysLike, decode, encode
 from optim_client.documents import HistoryRow, Metrics, OptimizerInfo, Page, SessionInfo, TensorHealth
-from optim_client.errors import StepMismatch
+from optim_client.session_errors import StepMismatch
 from optim_client.settings import Changes, ForkSettings, Overrides, Settings, StepOptions, View, document
 
 JSON = "application/json"
@@ -27,6 +28,8 @@ HISTORY_PAGE = 1000
 """Rows that are asked for at once."""
 
 T = TypeVar("T")
+Conversation = Generator[Call[Any], Any, T]
+"""The calls of one verb. It is sent the result of each, or has its error thrown in, and returns the verb's result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +216,11 @@ def history(session_id: str, **query: int | None) -> Call[History]:
     return Call(Request("GET", path_of(session_id, "history"), query=_given(**query)), _history)
 
 
+def marks(session_id: str) -> Call[list[Mark]]:
+    """Return the call that reads the marks beside the history."""
+    return Call(Request("GET", path_of(session_id, "history"), query={"points": 1}), _marks)
+
+
 def events(session_id: str, after: int | None) -> Call[None]:
     """Return the call that opens a stream of events, behind that number. Raises `TypeError`."""
     headers = accepts(EVENT_STREAM)
@@ -324,6 +332,10 @@ def _params(response: Response) -> Arrays:
 def _health(response: Response) -> dict[str, TensorHealth]:
     tensors = json.loads(bytes(response.body))["tensors"]
     return {name: TensorHealth.read(tensor) for name, tensor in tensors.items()}
+
+
+def _marks(response: Response) -> list[Mark]:
+    return [Mark.read(mark) for mark in json.loads(bytes(response.body))["marks"]]
 
 
 def _history(response: Response) -> History:

@@ -74,13 +74,14 @@ class SessionParams(SessionStorage):
             InvalidSession: The session does not hold its parameters.
             TensorMismatch: A tensor has another shape or dtype than before.
             PreconditionFailed: Another client has changed the session.
+            StateLost: The session went back to an earlier step: its store lost some.
             TypeError: An array has another dtype. Nothing was sent.
 
         Example:
             held.put_params(params)
         """
         with self._turn.call():
-            self._client._run(self._put_params(params))
+            self._run(self._put_params(params))
 
     def tensor_health(self) -> dict[str, TensorHealth]:
         """Return norms of each tensor, computed by the service now: of its parameter, its moments and its last update.
@@ -221,6 +222,7 @@ class SessionSteps(SessionHistory):
 
         Raises:
             StepConflict: Another client stepped the session, or this one is stale.
+            StateLost: The session went back to an earlier step: its store lost some.
             ParamsConflict: These are not the parameters that were answered last, and the session rejects others.
             TensorMismatch: A tensor has another shape or dtype than before.
             InvalidSession: An override is unknown, out of range, or needs other moments.
@@ -228,14 +230,13 @@ class SessionSteps(SessionHistory):
             StepUnderWay: Another thread or task is stepping the session, which holds no parameters. Nothing was sent.
             APIConnectionError: No answer came; the same call again is applied once.
             TypeError: `grads` is missing, or an array or an option has a wrong type. Nothing was sent.
-            ValueError: No parameter has a gradient, two arrays have one name, or the new parameters would be lost:
-                `return_params` is false and the session does not hold them. Nothing was sent.
+            ValueError: There is no gradient, two arrays have one name, or nobody would have the new parameters.
 
         Example:
             params = session.step(params, grads, loss=0.53)
         """
         with self._turn.step(self, options.get("step")):
-            return self._client._run(self._step(params, grads, return_params=return_params, **options))
+            return self._run(self._step(params, grads, return_params=return_params, **options))
 
     def preview(self, params: Tree | None = None, grads: Tree | None = None, **options: Unpack[StepOptions]) -> Preview:
         """Compute the next step without taking it: nothing is kept, neither in the service nor here.
@@ -254,6 +255,7 @@ class SessionSteps(SessionHistory):
             TensorMismatch: A tensor has another shape or dtype than before.
             NonFinite: A gradient has a NaN or an infinity, and the session rejects those.
             InvalidSession: An override is unknown, out of range, or needs other moments.
+            StateLost: The session went back to an earlier step: its store lost some.
             TypeError: `grads` is missing, an array has another dtype, or an option is unknown or no number.
                 Nothing was sent.
             ValueError: No parameter has a gradient, or two arrays have one name. Nothing was sent.
@@ -262,4 +264,4 @@ class SessionSteps(SessionHistory):
             trials = [session.preview(params, grads, lr=lr) for lr in (1e-3, 1e-2)]
             print([trial.metrics.update_norm for trial in trials])
         """
-        return self._client._run(self._preview(params, grads, **options))
+        return self._run(self._preview(params, grads, **options))

@@ -9,10 +9,12 @@ from typing import Any, SupportsFloat, TypeVar, Unpack
 from numpy.typing import ArrayLike
 
 from optim_client import _calls
+from optim_client._calls import Conversation
 from optim_client._gradients import Parts, parts_of, with_indices
 from optim_client._halves import Loss
 from optim_client._protocol import Call
 from optim_client._repr import facts, line, table
+from optim_client._rollback import check_kept
 from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
 from optim_client._trees import Tree, flattened, rebuilt
 from optim_client.documents import Metrics, Preview, SessionInfo
@@ -28,8 +30,8 @@ T = TypeVar("T")
 log = logging.getLogger("optim_client")
 
 
-class SessionState:
-    """The state of a session as its client knows it.
+class SessionKnowledge:
+    """The knowledge of a session: its document, its ETag, and what the last step was answered.
 
     `info.step`, `info.skipped_steps` and `info.digest` follow every step; the rest of `info` is as of the last `get()`.
     `loss`, `metrics`, `skipped`, `warnings` and `params_digest` are of the last step that this client took.
@@ -46,6 +48,7 @@ class SessionState:
         self._address = address
         self._logged: set[str] = set()
         self._has_lost = False
+        self._has_told_loss = False
 
     @property
     def id(self) -> str:
@@ -85,12 +88,23 @@ class SessionState:
 
     def _learned(self, info: SessionInfo) -> SessionInfo:
         """Remember the service's answer as `info`."""
-        self.info = info
+        self.info, self._has_told_loss = info, False
         return info
+
+    def _get(self) -> Conversation[SessionInfo]:
+        """Read the session again. One that went back is an error the first time, and the way out of it the second."""
+        info: SessionInfo = yield self._tied(_calls.get(self.id))
+        if not self._has_told_loss:
+            yield from check_kept(self, info.step)
+        return self._learned(info)
 
     def _changed(self, info: SessionInfo) -> SessionInfo:
         """Remember all but the step: the caller's parameters do not belong to another client's step."""
         return self._learned(replace(info, step=self.info.step))
+
+
+class SessionState(SessionKnowledge):
+    """The state of a session as its client knows it, and the calls that change it."""
 
     def _step(
         self, params: Tree | None, grads: Tree | None, *, return_params: bool = True, **options: Unpack[StepOptions]

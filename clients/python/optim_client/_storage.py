@@ -9,9 +9,11 @@ import httpx2
 
 from optim_client import _calls
 from optim_client._address import shown
+from optim_client._calls import Conversation
 from optim_client._files import replacing
 from optim_client._http import Timeout
 from optim_client._protocol import Call
+from optim_client._rollback import noticing
 from optim_client._state import SessionState
 from optim_client._transport import Stream
 from optim_client._turn import Turn
@@ -33,12 +35,15 @@ class Caller(Protocol):
     def _run(self, call: Call[T]) -> T:
         """Make a call; return its result."""
 
+    def _make(self, conversation: Conversation[T]) -> T:
+        """Make the calls of a conversation; return its result."""
+
     def _open(self, call: Call[None]) -> Stream:
         """Make a call that a stream answers; return the stream."""
 
 
-class SessionStorage(SessionState):
-    """The verbs for a session's settings, its tensors and its whole state."""
+class SessionCalls(SessionState):
+    """The calls that depend on what a client knows of its session."""
 
     def __init__(self, client: Caller, info: SessionInfo, etag: str | None = None) -> None:
         super().__init__(info, etag, shown(client.base_url))
@@ -53,12 +58,26 @@ class SessionStorage(SessionState):
 
         Raises:
             SessionNotFound: It was deleted, or has expired.
+            StateLost: The session went back to an earlier step: its store lost some. The next `get()` accepts that.
 
         Example:
             print(session.get().tensors)
         """
         with self._turn.call():
-            return self._learned(self._client._run(self._tied(_calls.get(self.id))))
+            return self._client._make(self._get())
+
+    def _run(self, call: Call[T]) -> T:
+        """Make a call that depends on what this client knows of the session. Raises `StateLost`."""
+        return self._client._make(noticing(self, call))
+
+    def _see(self) -> None:
+        """Read the current ETag, for a call that is right whatever other clients have changed."""
+        if self._etag is not None:
+            self._client._run(self._tied(_calls.get(self.id)))
+
+
+class SessionStorage(SessionCalls):
+    """The verbs for a session's settings, its tensors and its whole state."""
 
     def update(self, **changes: Unpack[Changes]) -> SessionInfo:
         """Change settings from the next step on, if the session is still as this client knows it.
@@ -74,12 +93,13 @@ class SessionStorage(SessionState):
             TypeError: JSON lacks a setting's type, or the optimizer would change. Nothing was sent.
             ValueError: A setting is NaN or infinite. Nothing was sent.
             PreconditionFailed: Another client has changed the session.
+            StateLost: The session went back to an earlier step: its store lost some.
 
         Example:
             session.update(lr=1e-4, labels={"phase": "fine-tuning"})
         """
         with self._turn.call():
-            return self._changed(self._client._run(self._tied(_calls.update(self.id, changes))))
+            return self._changed(self._run(self._tied(_calls.update(self.id, changes))))
 
     def edit_tensors(
         self, *, rename: Mapping[str, str] | None = None, remove: Collection[str] = (), reset: Collection[str] = ()
@@ -98,13 +118,14 @@ class SessionStorage(SessionState):
             TensorMismatch: A tensor is not there, or a new name is taken.
             PreconditionFailed: Another client has changed the session.
             TypeError: `rename` is no dict, or `remove` or `reset` no list of names. Nothing was sent.
+            StateLost: The session went back to an earlier step: its store lost some.
 
         Example:
             session.edit_tensors(rename={"w": "layer.w"}, reset=["b"])
         """
         call = _calls.edit_tensors(self.id, rename or {}, remove, reset)
         with self._turn.call():
-            return self._changed(self._client._run(self._tied(call)))
+            return self._changed(self._run(self._tied(call)))
 
     def delete(self) -> None:
         """Delete the session as it is now, with its state and its history.
@@ -172,15 +193,11 @@ class SessionStorage(SessionState):
             UndoUnavailable: Nothing is left: `undo`, given at creation, says how many steps can be undone.
             StepConflict: Another client stepped the session, or this one is stale.
             PreconditionFailed: Another client has changed the session.
+            StateLost: The session went back to an earlier step: its store lost some.
 
         Example:
             session.step(params, grads)  # of client.sessions.create("adamw", undo=1)
             session.undo()
         """
         with self._turn.call():
-            return self._learned(self._client._run(self._undo(step)))
-
-    def _see(self) -> None:
-        """Read the current ETag, for a call that is right whatever other clients have changed."""
-        if self._etag is not None:
-            self._client._run(self._tied(_calls.get(self.id)))
+            return self._learned(self._run(self._undo(step)))

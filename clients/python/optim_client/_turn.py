@@ -11,7 +11,8 @@ from typing import Protocol, Self, SupportsIndex
 
 from optim_client import _fork
 from optim_client.documents import SessionInfo
-from optim_client.errors import StepConflict, StepUnderWay
+from optim_client.errors import StepConflict
+from optim_client.session_errors import StepUnderWay
 
 TAKEN = (
     "Step {number} was taken before: by a call whose answer was lost, also one of this program before it crashed, or "

@@ -11,15 +11,16 @@ Rule 3: gradients are never said to be of newer parameters than they are of.
 
 import logging
 import os
-from collections.abc import Generator
 from dataclasses import replace
-from typing import Any, SupportsFloat, TypeVar, Unpack
+from typing import Any, SupportsFloat, Unpack
 
 import numpy as np
 
-from optim_client import _arguments, _calls, _worker_calls
+from optim_client import _arguments, _worker_calls
+from optim_client._calls import Conversation
 from optim_client._gradients import Parts, parts_of
 from optim_client._protocol import Call
+from optim_client._rollback import check_kept, noticing
 from optim_client._state import SessionState
 from optim_client._tensors import Arrays, widened
 from optim_client._trees import Tree, flattened, rebuilt
@@ -35,8 +36,6 @@ from optim_client.errors import (
     WorkerFenced,
 )
 
-T = TypeVar("T")
-Conversation = Generator[Call[Any], Any, T]
 Fate = tuple[Contribution, Applied | None]
 
 WAIT_SECONDS = 25
@@ -99,6 +98,10 @@ class WorkerPlace:
         return f"<{type(self).__name__} {self.name} of {self._state.id}, {epoch}, at step {self.step}>"
 
     @property
+    def _known_step(self) -> int:
+        return max(self.step, self._state.info.step)
+
+    @property
     def _is_async(self) -> bool:
         return bool(self._setting("mode", "rounds") == "async")
 
@@ -117,7 +120,7 @@ class WorkerPlace:
 
     def _join(self) -> Conversation[None]:
         """Read the session's settings, and join."""
-        yield _calls.get(self._state.id).then(self._state._learned)
+        yield from self._state._get()
         joined = yield _worker_calls.join(self._state.id, self.name)
         self._epoch, self._process = joined.epoch, os.getpid()
         self.step, self._sent, self._etag = joined.step, 0, None
@@ -133,6 +136,7 @@ class WorkerPlace:
         """
         renew = _worker_calls.renew(self._state.id, self.name, self._present())
         before = (yield renew).step
+        yield from check_kept(self._state, before, self._known_step)
         downloads = 0
         while (found := (yield from self._changed())) is not None:
             self._held, self._etag = found
@@ -207,7 +211,7 @@ class WorkerState(WorkerPlace):
     def _of_round(self, sent: Contribution, call: Call[Applied | None]) -> Conversation[Fate]:
         """Contribute to a round; return the fate, and the step's answer if it came with that."""
         try:
-            applied: Applied | None = yield call
+            applied: Applied | None = yield from noticing(self._state, call, self._known_step)
         except (RoundClosed, Stale) as refusal:
             return _dropped(sent, REASONS[type(refusal)]), None
         except ContributionMismatch:
@@ -220,7 +224,7 @@ class WorkerState(WorkerPlace):
     def _of_step(self, sent: Contribution, call: Call[Applied | None]) -> Conversation[Fate]:
         """Contribute a step; return the fate, and the answer unless others have stepped since."""
         try:
-            applied: Applied | None = yield call
+            applied: Applied | None = yield from noticing(self._state, call, self._known_step)
         except Stale:
             return _dropped(sent, REASONS[Stale]), None
         except StepConflict as conflict:

@@ -12,7 +12,7 @@ from optim_client._session import SessionSteps
 from optim_client._tensors import Arrays, GradsLike
 from optim_client._trees import Tree, TreeT
 from optim_client._worker_calls import ContributionOptions
-from optim_client._worker_state import Conversation, WorkerState
+from optim_client._worker_state import WorkerState
 from optim_client.documents import RoundInfo, WorkerInfo
 from optim_client.errors import OptimError
 
@@ -56,12 +56,13 @@ class Worker(WorkerState):
             WorkersOnly: The session has no workers: give it `workers`.
             QuotaExceeded: The session has as many workers as it may.
             InvalidSession: The name has other characters than a worker's may.
+            StateLost: The session went back to an earlier step: its store lost some. The next `join()` accepts that.
 
         Example:
             worker = team.worker("gpu-4").join()
             worker.leave()
         """
-        self._make(self._join())
+        self._client._make(self._join())
         renew = _worker_calls.renew(self._state.id, self.name, self._present())
         self._heart.start(self, renew, self.lease_seconds / BEATS)
         return self
@@ -102,11 +103,12 @@ class Worker(WorkerState):
 
         Raises:
             WorkerFenced: Another process has joined by the worker's name.
+            StateLost: The session went back to an earlier step: its store lost some. `join()` goes on from there.
 
         Example:
             params = worker.params()
         """
-        return self._make(self._params(like))
+        return self._client._make(self._params(like))
 
     @overload
     def contribute(self, grads: GradsLike, **options: Unpack[ContributionOptions]) -> Arrays: ...
@@ -136,7 +138,7 @@ class Worker(WorkerState):
             NonFinite: A gradient has a NaN or an infinity, and the session rejects those.
             TensorMismatch: A tensor has another shape or dtype than before.
             InvalidSession: The session takes no weights.
-            StepConflict: The round is beyond the next one: the session went back to an earlier state.
+            StateLost: The session went back to an earlier step: its store lost some. `join()` goes on from there.
             ContributionMismatch: In the asynchronous mode, that number was taken by other gradients.
             APIConnectionError: No answer came; the same call again is applied once.
             TypeError: An array or an option has a wrong type. Nothing was sent.
@@ -146,28 +148,13 @@ class Worker(WorkerState):
             params = worker.contribute(grads, weight=32, loss=0.53)
             assert worker.contribution.applied
         """
-        return self._make(self._contribute(grads, **options))
+        return self._client._make(self._contribute(grads, **options))
 
     def __enter__(self) -> Self:
         return self.join()
 
     def __exit__(self, *_: object) -> None:
         self.leave()
-
-    def _make(self, conversation: Conversation[T]) -> T:
-        """Make the calls of a conversation; return its result."""
-        try:
-            call = next(conversation)
-            while True:
-                try:
-                    answer = self._client._run(call)
-                except OptimError as error:
-                    call = conversation.throw(error)
-                else:
-                    call = conversation.send(answer)
-        except StopIteration as end:
-            result: T = end.value
-            return result
 
 
 class SessionWorkers(SessionSteps):

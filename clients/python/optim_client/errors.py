@@ -6,6 +6,7 @@
     │   └── ForeignAnswer             the answer to another request
     ├── InvalidAnswer                 a success that cannot be read
     ├── StepMismatch                  `sessions.get(id, step=…)` found the session at another step
+    ├── StateLost                     the session went back: its store lost steps
     ├── StepUnderWay                  another thread or task is stepping the session
     └── APIStatusError                a refusal: a class for each status, and for codes that need one
         ├── BadRequest           ── MalformedQuery
@@ -24,7 +25,7 @@ Arguments that the client itself refuses are not in it: they raise `TypeError` o
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 
 class OptimError(Exception):
@@ -54,39 +55,6 @@ class ForeignAnswer(APIConnectionError):
 
 class InvalidAnswer(OptimError):
     """A successful answer cannot be read: does `base_url` lead to an Optim Service?"""
-
-
-class StepMismatch(OptimError):
-    """The session is at another step than was asked for."""
-
-    def __init__(self, session_id: str, wanted: int, current_step: int) -> None:
-        super().__init__(
-            f"session {session_id} is at step {current_step}, not at step {wanted}: parameters of step {wanted} do not "
-            f"belong to its moments. Go on from the parameters of step {current_step}, or get the session without a "
-            f"step and load_state() the state that was saved at step {wanted}"
-        )
-        self.session_id = session_id
-        self.wanted = wanted
-        self.current_step = current_step
-
-    def __reduce__(self) -> tuple[type[Self], tuple[str, int, int]]:
-        return type(self), (self.session_id, self.wanted, self.current_step)
-
-
-class StepUnderWay(OptimError):
-    """Another thread or task is stepping the session, which holds no parameters. Nothing was sent."""
-
-    def __init__(self, session_id: str, number: int) -> None:
-        super().__init__(
-            f"step {number} of session {session_id} is under way in another thread or task, and a second one needs the "
-            "parameters that it will answer: wait for it. To step from several threads, create the session with "
-            "hold_params=True (then one step waits for another), or give each thread a session.fork() of its own"
-        )
-        self.session_id = session_id
-        self.number = number
-
-    def __reduce__(self) -> tuple[type[Self], tuple[str, int]]:
-        return type(self), (self.session_id, self.number)
 
 
 class APIStatusError(OptimError):
