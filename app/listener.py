@@ -53,7 +53,7 @@ def _open_tcp(settings: Settings) -> socket.socket:
     except OSError as error:
         why = str(error.strerror).partition(" (")[0]
         failure = OSError(f"cannot listen on {settings.host}, port {settings.port}: {why}")
-        if not isinstance(error, socket.gaierror) and error.errno in WAYS_OUT:  # its numbers are other ones
+        if not isinstance(error, socket.gaierror) and error.errno in WAYS_OUT:  # gaierror has error numbers of its own
             failure.add_note(WAYS_OUT[error.errno])
         raise failure from error
     listener.set_inheritable(True)
