@@ -5,7 +5,7 @@ import type { HistoryRow, OptimizerInfo, SessionInfo } from './documents.js'
 import { StepMismatch } from './errors.js'
 import { wholeIndices, type Indices } from './gradients.js'
 import { uniqueName } from './request_ids.js'
-import type { Answer, Call, Request } from './retries.js'
+import { EVENT_STREAM, type Answer, type Call, type Request } from './retries.js'
 import { decodeSafetensors, type Stored } from './safetensors.js'
 import { asJson, settingsDocument } from './settings.js'
 import type { Changes, ForkSettings, Optimizer, Settings, View } from './settings.js'
@@ -170,6 +170,19 @@ export function editTensors(id: string, edits: TensorEdits): Call<SessionInfo> {
 export function history(id: string, options: HistoryOptions): Call<HistoryRow[]> {
   const read = (answer: Answer) => (json(answer)['history'] as unknown[]).map(readHistoryRow)
   return { request: { method: 'GET', path: pathOf(id, '/history'), query: queryOf({ ...options }), headers: {} }, read }
+}
+
+/** Open the stream of a session's events, behind the one of this number. */
+export function events(id: string, after: number | null): Call<void> {
+  if (after !== null && !Number.isSafeInteger(after)) {
+    throw new TypeError(`after must be a whole number, not ${shown(after)}`)
+  }
+  const place = after === null ? {} : { 'last-event-id': String(after) }
+  const read = ({ headers }: Answer) => {
+    const type = headers.get('content-type')
+    if (!type?.startsWith(EVENT_STREAM)) throw new TypeError(`unexpected type ${type}; expected ${EVENT_STREAM}`)
+  }
+  return { request: { method: 'GET', path: pathOf(id, '/events'), headers: { accept: EVENT_STREAM, ...place } }, read }
 }
 
 /** Return the same call with a key of the caller's own. */

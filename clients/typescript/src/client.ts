@@ -3,10 +3,10 @@
 import * as calls from './calls.js'
 import type { OptimizerInfo } from './documents.js'
 import { APIConnectionError, APIStatusError } from './errors.js'
-import { exchange, LONGEST_TIMER_MS, type Fetch } from './exchange.js'
+import { exchange, LONGEST_TIMER_MS, open, type Fetch, type Means, type Stream } from './exchange.js'
 import type { CallOptions } from './knowledge.js'
 import { RequestIds } from './request_ids.js'
-import { perform, type Call, type Clock } from './retries.js'
+import { perform, type Call, type Clock, type Patience } from './retries.js'
 import { Sessions } from './sessions.js'
 
 const DEFAULT_BASE_URL = 'http://127.0.0.1:8000'
@@ -121,24 +121,57 @@ export class Client {
     }
   }
 
+  /** The clock of the waits. @internal */
+  get clock(): Clock {
+    return this.#options.clock ?? CLOCK
+  }
+
   /** Make a call, with every try that it needs. @internal */
   async run<T>(call: Call<T>, { signal }: CallOptions = {}): Promise<T> {
-    const { timeout = DEFAULT_TIMEOUT_SECONDS, retrySeconds, maxRetries, ...options } = this.#options
-    const means = {
-      baseUrl: this.baseUrl,
-      headers: this.#headers,
-      ids: this.#ids,
-      fetch: options.fetch ?? ((url, init) => fetch(url, init)),
-      timeout,
+    const means = this.#means()
+    return perform(call, (request) => exchange(request, means, signal), this.#patience(), signal)
+  }
+
+  /** Make a call that a stream answers, with every try that it needs; return the stream. @internal */
+  async open(call: Call<void>, { signal }: CallOptions = {}): Promise<Stream> {
+    const means = this.#means()
+    let stream: Stream | undefined
+    try {
+      await perform(
+        call,
+        async (request) => {
+          const opened = await open(request, means, signal)
+          if (opened instanceof APIConnectionError) return opened
+          if (opened.status < 200 || opened.status >= 300) return opened.whole()
+          stream = opened
+          return { status: opened.status, headers: opened.headers, body: new Uint8Array() }
+        },
+        this.#patience(),
+        signal,
+      )
+    } catch (error) {
+      stream?.close()
+      throw error
     }
-    const patience = {
+    return stream!
+  }
+
+  #means(): Means {
+    const { timeout = DEFAULT_TIMEOUT_SECONDS, fetch: given } = this.#options
+    const headers = this.#headers
+    const send: Fetch = given ?? ((url, init) => fetch(url, init))
+    return { baseUrl: this.baseUrl, headers, ids: this.#ids, fetch: send, timeout }
+  }
+
+  #patience(): Patience {
+    const { retrySeconds, maxRetries, random = Math.random } = this.#options
+    return {
       seconds: retrySeconds ?? (maxRetries === undefined ? DEFAULT_RETRY_SECONDS : Infinity),
       retries: maxRetries ?? Infinity,
-      clock: options.clock ?? CLOCK,
-      random: options.random ?? Math.random,
+      clock: this.clock,
+      random,
       log: (line: string) => this.log(line),
     }
-    return perform(call, (request) => exchange(request, means, signal), patience, signal)
   }
 
   /** Take a line for people. @internal */

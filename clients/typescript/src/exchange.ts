@@ -1,8 +1,8 @@
-/** One try of a request, by `fetch`: deadlines, request ids, and failures as this library's errors. */
+/** One try of a request, by `fetch`: deadlines, request ids, streams, and failures as this library's errors. */
 
 import { APIConnectionError, APITimeoutError, ForeignAnswer } from './errors.js'
 import type { RequestIds } from './request_ids.js'
-import type { Answer, Outcome, Request } from './retries.js'
+import type { Outcome, Request } from './retries.js'
 
 /** Bytes a second that an upload is expected to make, at least. `fetch` does not say how far it is. */
 const SLOWEST_UPLOAD = 1 << 20
@@ -25,9 +25,19 @@ export interface Means {
 
 /** Send one try of a request; return its answer, or the error that came instead. An aborted `signal` throws its reason. */
 export async function exchange(request: Request, means: Means, signal?: AbortSignal): Promise<Outcome> {
+  const opened = await open(request, means, signal)
+  return opened instanceof APIConnectionError ? opened : opened.whole()
+}
+
+/** Send one try of a request; return its answer as it comes, or the error that came instead. */
+export async function open(
+  request: Request,
+  means: Means,
+  signal?: AbortSignal,
+): Promise<Stream | APIConnectionError> {
   const id = means.ids.next()
-  const name = `${request.method} ${means.baseUrl}${request.path}`
-  const deadline = new Deadline(means.timeout, signal)
+  const failures = new Failures(`${request.method} ${means.baseUrl}${request.path}`, means.timeout, signal)
+  const { deadline } = failures
   try {
     deadline.extend(lengthOf(request) / SLOWEST_UPLOAD)
     const response = await means.fetch(urlOf(request, means.baseUrl), {
@@ -38,18 +48,95 @@ export async function exchange(request: Request, means: Means, signal?: AbortSig
       signal: deadline.signal,
       ...(request.body === undefined ? {} : { body: request.body }),
     })
+    const stream = new Stream(response, failures)
     const other = means.ids.foreign(id, response.status, response.headers)
-    if (other !== null) {
-      void response.body?.cancel().catch(() => {})
-      return new ForeignAnswer(`${name}: received the answer to request ${other}, but sent request ${id}`)
-    }
-    return await answerOf(response, deadline)
+    if (other === null) return stream
+    stream.close()
+    return new ForeignAnswer(`${failures.name}: received the answer to request ${other}, but sent request ${id}`)
   } catch (error) {
-    signal?.throwIfAborted()
-    if (deadline.isOver) return new APITimeoutError(`${name}: no answer in time (${means.timeout} s without progress)`)
-    return connectionError(name, error)
-  } finally {
     deadline.clear()
+    return failures.of(error)
+  }
+}
+
+/** An answer whose body is still coming. */
+export class Stream {
+  readonly status: number
+  readonly headers: Headers
+  readonly #reader: ReadableStreamDefaultReader<Uint8Array> | undefined
+  readonly #failures: Failures
+
+  constructor(response: Response, failures: Failures) {
+    this.status = response.status
+    this.headers = response.headers
+    this.#reader = response.body?.getReader()
+    this.#failures = failures
+  }
+
+  /** Yield the body as it comes, then close it. Throws an `APIConnectionError`, or the reason of an aborted signal. */
+  async *chunks(): AsyncGenerator<Uint8Array, void, undefined> {
+    try {
+      for (;;) {
+        this.#failures.deadline.extend()
+        const chunk = await this.#read()
+        if (chunk === undefined) return
+        yield chunk
+      }
+    } finally {
+      this.close()
+    }
+  }
+
+  /** Return the answer with its whole body, in memory of its own; or the error that came instead. */
+  async whole(): Promise<Outcome> {
+    const chunks: Uint8Array[] = []
+    try {
+      for await (const chunk of this.chunks()) chunks.push(chunk)
+    } catch (error) {
+      if (error instanceof APIConnectionError) return error
+      throw error
+    }
+    const body = new Uint8Array(chunks.reduce((length, chunk) => length + chunk.length, 0))
+    let place = 0
+    for (const chunk of chunks) {
+      body.set(chunk, place)
+      place += chunk.length
+    }
+    return { status: this.status, headers: this.headers, body }
+  }
+
+  /** Close the connection. Nothing follows. */
+  close(): void {
+    this.#failures.deadline.clear()
+    void this.#reader?.cancel().catch(() => {})
+  }
+
+  async #read(): Promise<Uint8Array | undefined> {
+    try {
+      return (await this.#reader?.read())?.value
+    } catch (error) {
+      throw this.#failures.of(error)
+    }
+  }
+}
+
+/** The failures of one try, as this library's errors; and its deadline, which is one of them. */
+class Failures {
+  readonly deadline: Deadline
+
+  constructor(
+    readonly name: string,
+    private readonly timeout: number,
+    private readonly signal: AbortSignal | undefined,
+  ) {
+    this.deadline = new Deadline(timeout, signal)
+  }
+
+  /** Return the error; throw the reason of an aborted signal. */
+  of(error: unknown): APIConnectionError {
+    this.signal?.throwIfAborted()
+    if (!this.deadline.isOver) return connectionError(this.name, error)
+    return new APITimeoutError(`${this.name}: no answer in time (${this.timeout} s without progress)`)
   }
 }
 
@@ -84,28 +171,6 @@ class Deadline {
     clearTimeout(this.timer)
     this.outer?.removeEventListener('abort', this.abort)
   }
-}
-
-/** Return the answer with its whole body, in memory of its own. */
-async function answerOf(response: Response, deadline: Deadline): Promise<Answer> {
-  const { status, headers } = response
-  const chunks: Uint8Array[] = []
-  let length = 0
-  const reader = response.body?.getReader()
-  while (reader) {
-    deadline.extend()
-    const { done, value } = await reader.read()
-    if (done) break
-    chunks.push(value)
-    length += value.length
-  }
-  const body = new Uint8Array(length)
-  let place = 0
-  for (const chunk of chunks) {
-    body.set(chunk, place)
-    place += chunk.length
-  }
-  return { status, headers, body }
 }
 
 function urlOf(request: Request, baseUrl: string): string {

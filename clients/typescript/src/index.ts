@@ -15,6 +15,8 @@ export {
   type ErrorCode,
   type ProblemMembers,
 } from './errors.js'
+export type { SessionEvent, SettingsEvent, StepEvent, UndoEvent } from './event.js'
+export type { EventsOptions } from './events.js'
 export type { Fetch } from './exchange.js'
 export { Int8, Rows, TopK, type Gradient, type Indices } from './gradients.js'
 export type { CallOptions } from './knowledge.js'

@@ -3,6 +3,7 @@
 import * as calls from './calls.js'
 import type { SessionInfo } from './documents.js'
 import { SessionInUse } from './errors.js'
+import type { Opener } from './events.js'
 import type { Call } from './retries.js'
 
 /** The options of every call. */
@@ -12,7 +13,7 @@ export interface CallOptions {
 }
 
 /** The part of a client that its sessions use. */
-export interface Caller {
+export interface Caller extends Opener {
   run<T>(call: Call<T>, options?: CallOptions): Promise<T>
   log(line: string): void
 }

@@ -105,10 +105,13 @@ function isDone(request: Request, { status }: Answer, tries: number): boolean {
   return (status >= 200 && status < 300) || (request.method === 'DELETE' && status === 404 && tries > 1)
 }
 
+/** The media type of server-sent events. */
+export const EVENT_STREAM = 'text/event-stream'
+
 /** Return the call's result. A page is no answer, though a proxy's login page is a success too. */
 function read<T>(name: string, call: Call<T>, answer: Answer): T {
   const type = answer.headers.get('content-type') ?? ''
-  if (type.startsWith('text/') && answer.status < 300) {
+  if (type.startsWith('text/') && !type.startsWith(EVENT_STREAM) && answer.status < 300) {
     throw new InvalidAnswer(
       `${name}: received a page (${type}), not the service's answer: is it a proxy's login page, or does baseUrl ` +
         `lead elsewhere? It says '${excerpt(answer.body)}'`,

@@ -3,6 +3,8 @@
 import * as calls from './calls.js'
 import type { HistoryOptions, StateFile, TensorEdits } from './calls.js'
 import type { HistoryRow, Metrics, SessionInfo } from './documents.js'
+import type { SessionEvent } from './event.js'
+import { follow, type EventsOptions } from './events.js'
 import type { Indices } from './gradients.js'
 import type { Loss } from './halves.js'
 import { Knowledge, type CallOptions, type Caller } from './knowledge.js'
@@ -155,6 +157,22 @@ export class Session {
       rows.push(...page)
       if (page.length < HISTORY_PAGE) return rows // all rows of a step come in one page
     }
+  }
+
+  /**
+   * Follow the session while it trains: an event for each step, undo and change of settings, by whatever client.
+   *
+   * It connects when the first event is asked for, reconnects by itself, without a gap, and ends when the session is gone.
+   * The end of the loop closes the connection.
+   *
+   * @param options - `after`: begin after the event of this `number`; 0 begins with all that the service keeps. Without it,
+   *   only events from the connection on come. `signal`: ends the wait with its reason.
+   * @throws APIStatusError `session_not_found` at the first connection, `overloaded` after all retries.
+   * @example
+   * for await (const event of session.events({ after: 0 })) if (event.kind === 'step') console.log(event.row.loss)
+   */
+  events(options: EventsOptions = {}): AsyncGenerator<SessionEvent, void, undefined> {
+    return follow(this.#client, this.id, options)
   }
 
   /**
