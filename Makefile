@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Tests start hundreds of interpreters: each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test campaign watch check serve peers clients page observe deploy bench big chaos lock audit clean
+.PHONY: help demo test campaign watch check serve peers clients page observe deploy fleet bench big chaos lock audit clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -84,6 +84,9 @@ $(VENV)/.deploy: $(VENV)/.installed
 
 deploy: $(VENV)/.deploy  ## render the Helm chart with each of its value files, lint it, and hold it to Kubernetes's schemas
 	$(BIN)/python -m pytest -q tests/deploy
+
+fleet: $(VENV)/.installed  ## prove the balancers with real HAProxy and nginx from Debian; ONLY="-k nginx" for a part
+	$(BIN)/python -m tests.fleet $(ONLY)
 
 .venv-bench/.installed: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv .venv-bench

@@ -34,6 +34,8 @@ TOOLS = {
     "curl": Tool(("curl", "--version"), debian=("curl",)),
     "jq": Tool(("jq", "--version"), debian=("jq",)),
     "prometheus": Tool(("sh", "-c", "prometheus --version && promtool --version"), debian=("prometheus",)),
+    "haproxy": Tool(("haproxy", "-v"), debian=("haproxy",)),
+    "nginx": Tool(("nginx", "-v"), debian=("nginx-light",)),
     "chromium": Tool(("chromium", "--version"), debian=("chromium",)),
 }
 
