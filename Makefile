@@ -20,11 +20,14 @@ $(VENV)/.installed: pyproject.toml clients/python/pyproject.toml
 demo: $(VENV)/.installed  ## watch a network learn through the service, whose server is killed in the middle of a step
 	$(BIN)/optim demo
 
-test: $(VENV)/.installed  ## run every test, on the embedded store and on a real Redis
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --timeout 300
+PYTEST := $(BIN)/python -m pytest -n 3 --timeout 300
 
-campaign: $(VENV)/.installed  ## run the tests that multiply or repeat in full: products of rules, dtypes and kernels, many examples
-	CHAOS=whole $(BIN)/python -m pytest -n 3 --dist worksteal -m "campaign or hypothesis" --timeout 3600
+test: $(VENV)/.installed  ## run the tests, without those of seconds, on the embedded store and on a real Redis
+	$(PYTEST) --dist loadfile --no-loadscope-reorder -m "not long"
+
+campaign: $(VENV)/.installed  ## run the long tests, and in full those that multiply or repeat: products of rules, many examples
+	$(PYTEST) --dist worksteal -m long
+	CHAOS=whole $(PYTEST) --dist worksteal -m "campaign or hypothesis" --timeout 3600
 
 watch: $(VENV)/.installed  ## run the tests of what changed since the last commit, again at each save; at most 10 s a run
 	$(BIN)/python -m tests.watch

@@ -72,6 +72,7 @@ def warnings_of(store: str, folder: Path, *options: str) -> list[str]:
     return [json.loads(line)["event"] for line in server.log().splitlines()]
 
 
+@pytest.mark.long
 def test_two_workers_report_each_file_once(tmp_path: Path) -> None:
     folder, keys = tmp_path / "store", tmp_path / "keys.json"
     folder.mkdir(mode=0o755)
@@ -81,6 +82,7 @@ def test_two_workers_report_each_file_once(tmp_path: Path) -> None:
     assert [line.partition(": run ")[2] for line in warnings] == [f"chmod 700 {folder}", f"chmod 600 {keys}"]
 
 
+@pytest.mark.long
 def test_a_redis_without_append_only_file_is_reported_once(own_redis: RedisServer, tmp_path: Path) -> None:
     with own_redis.client() as admin:
         admin.config_set("appendonly", "no")

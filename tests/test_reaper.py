@@ -27,6 +27,7 @@ print(redis.pid, server.pid, flush=True)
 
 
 @pytest.mark.parametrize("end", ["time.sleep(60)", "raise RuntimeError", "sys.exit()"])
+@pytest.mark.long
 def test_a_run_that_ends_ends_its_processes(end: str, tmp_path: Path) -> None:
     with tied([sys.executable, "-c", RUN.format(end=end), str(tmp_path)], stdout=subprocess.PIPE) as run:
         assert run.stdout

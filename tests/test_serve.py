@@ -85,6 +85,7 @@ def expect_way_out(said: tuple[int, str], reason: str, way_out: str) -> None:
         (["--store=memory:", "--insecure", "--host=192.0.2.1"], "cannot listen on 192.0.2.1", "This machine has no"),
     ],
 )
+@pytest.mark.long
 def test_an_impossible_place_is_refused_with_the_way_out(flags: list[str], reason: str, way_out: str) -> None:
     expect_way_out(serve_refused(*flags), reason, way_out)
 
@@ -188,6 +189,7 @@ def test_variables_of_a_kubernetes_service_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("flags", [["--host=none"], ["--port=0", "--workers=2"]])
+@pytest.mark.long
 def test_a_server_answers_on_its_unix_socket(flags: list[str], tmp_path: Path) -> None:
     path = tmp_path / "socket"
     command = [sys.executable, "-m", "app.cli", "serve", f"--store=lmdb:{tmp_path}", f"--unix-socket={path}", *flags]

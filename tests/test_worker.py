@@ -50,6 +50,7 @@ def test_a_process_is_tuned_and_reads_the_environment() -> None:
     assert json.loads(said) == [[50_000, 10, 1_000_000], True, SWITCH_SECONDS, 40]
 
 
+@pytest.mark.long
 def test_a_process_loads_numba_at_its_first_large_step(with_numba: None) -> None:
     with served("--store=memory:") as (server, (host, port)), Client(f"http://{host}:{port}", timeout=60) as client:
         maps = Path(f"/proc/{server.pid}/maps")
@@ -63,6 +64,7 @@ def test_a_process_loads_numba_at_its_first_large_step(with_numba: None) -> None
         assert "llvmlite" in maps.read_text()
 
 
+@pytest.mark.long
 def test_a_stop_does_not_wait_until_a_kernel_is_compiled(
     tmp_path: Path, with_numba: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ START = time.monotonic()
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Stop the run when the time is over, and say so."""
     if nextitem is not None and time.monotonic() - START > SECONDS:
-        item.session.shouldstop = f"{SECONDS} s are over: `make test` runs every test"
+        item.session.shouldstop = f"{SECONDS} s are over: `make test` runs them all"
 
 
 def changed() -> dict[str, int]:

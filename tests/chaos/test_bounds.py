@@ -93,6 +93,7 @@ def slowest_of(trial: Trial, wire: Wire, watch: Watch, requests: Iterable[Heavy]
 
 
 @pytest.mark.requirement("R18")
+@pytest.mark.long
 def test_a_request_at_the_limits_delays_no_other(trial: Trial, server: ServerProcess) -> None:
     names, patterns = names_of(trial.times(quick=1_000, whole=MANY)), trial.times(quick=16, whole=PATTERNS)
     rows = trial.times(quick=100, whole=MANY)
@@ -125,6 +126,7 @@ def memory_of(server: ServerProcess) -> int:
 
 
 @pytest.mark.requirement("R18")
+@pytest.mark.long
 def test_an_idle_service_gives_memory_back(trial: Trial, server: ServerProcess) -> None:
     with Wire(server.port) as wire:
         session, other = (created(wire, optimizer="sgd") for _ in range(2))

@@ -88,6 +88,7 @@ PHASES = (
 
 
 @pytest.mark.requirement("R9")
+@pytest.mark.long
 def test_a_disconnect_at_any_moment_leaks_nothing(trial: Trial, own_redis: RedisServer) -> None:
     service = Watched(own_redis.url, own_redis)
     sent = 0

@@ -88,6 +88,7 @@ def train_through_failovers(trial: Trial, proxy: FaultProxy, server: ServerProce
 
 
 @pytest.mark.requirement("R3", "R2")
+@pytest.mark.long
 async def test_failovers_lose_no_step(trial: Trial, tmp_path: Path, pair: list[RedisServer]) -> None:
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(FaultProxy(pair[0].port))

@@ -31,6 +31,7 @@ SEEN = ["requests offered", "requests sent", "answered 200", "answered 503", "fo
 
 
 @pytest.mark.requirement("R12")
+@pytest.mark.long
 def test_load_beyond_capacity_is_refused_without_harm(trial: Trial, tmp_path: Path) -> None:
     alone, together = trial.times(quick=1, whole=10), trial.times(quick=2, whole=60)
     options = [f"--max-waiting-steps={PLACES}"]

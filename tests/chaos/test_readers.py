@@ -54,6 +54,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> It
 
 
 @pytest.mark.requirement("R5")
+@pytest.mark.long
 def test_a_slow_reader_sees_one_state(trial: Trial, server: ServerProcess) -> None:
     with Wire(server.port) as wire:
         for _ in range(trial.times(quick=1, whole=2)):

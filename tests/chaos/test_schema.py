@@ -22,6 +22,7 @@ NOT_MEANT = [positive_data_acceptance]
 
 
 @pytest.mark.requirement("R10")
+@pytest.mark.long
 def test_answers_match_the_schema(trial: Trial) -> None:
     app = create_app(Settings(store="memory:"))
     schema = schemathesis.openapi.from_dict(app.openapi())

@@ -26,6 +26,7 @@ LARGE = 5_000
 
 
 @pytest.mark.requirement("R11")
+@pytest.mark.long
 def test_slow_clients_are_disconnected_and_others_unaffected(trial: Trial, tmp_path: Path) -> None:
     count = trial.times(quick=20, whole=500)
     takers = trial.times(quick=2, whole=20)

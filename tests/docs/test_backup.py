@@ -195,6 +195,7 @@ def test_one_session_is_taken_back_from_a_backup(tmp_path: Path, run: Run) -> No
         assert client.sessions.get(session.id).digest == digest
 
 
+@pytest.mark.long
 def test_a_backup_of_the_compose_stack_is_restored(tmp_path: Path) -> None:
     compose = Compose(tmp_path)
     make, backup, stop, move_away, start_redis, restore, start = lines("In containers")

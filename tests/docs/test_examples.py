@@ -41,6 +41,7 @@ def test_the_line_is_found(url: str) -> None:
     assert float(found[2]) == pytest.approx(-1, abs=0.05)
 
 
+@pytest.mark.long
 def test_the_embedding_table_learns_the_kinds_of_items(url: str) -> None:
     known = [int(share) for share in re.findall(r"rows   (\d+)% of", run("embedding.py", url, arguments=["20000"]))]
     assert known[-1] > 80 > 40 > known[0]
@@ -60,10 +61,12 @@ def test_clipping_and_a_schedule_find_the_line(url: str) -> None:
     assert far > 1 > near > nearest
 
 
+@pytest.mark.long
 def test_two_processes_take_turns_to_the_same_bits(url: str) -> None:
     assert run("two_processes.py", url).startswith("two processes, after step 60: the same bits, 1 - 2x + 3x² has [")
 
 
+@pytest.mark.long
 def test_four_processes_train_to_the_bits_of_one(url: str) -> None:
     found = re.fullmatch(
         r"four processes, after step 100: the same bits, (\S+)% of new .*\n", run("data_parallel.py", url)
@@ -72,6 +75,7 @@ def test_four_processes_train_to_the_bits_of_one(url: str) -> None:
     assert float(found[1]) > 90
 
 
+@pytest.mark.long
 def test_four_workers_learn_by_diloco(url: str) -> None:
     *rounds, last = run("federated.py", url).splitlines()
     found = re.fullmatch(r"diloco: (\S+)% of new digits are read rightly", last)
@@ -80,12 +84,14 @@ def test_four_workers_learn_by_diloco(url: str) -> None:
     assert float(found[1]) >= 95
 
 
+@pytest.mark.long
 def test_killed_trainers_and_services_end_at_the_same_bits() -> None:
     retries = "(POST .*: no answer .*\nPOST .*: answered, .*\n)*"
     said = run("crash.py", "http://127.0.0.1:1", beside=retries)
     assert re.findall(r"^(\w+) +undisturbed, and with 3 kills: the same bits, ", said, re.MULTILINE) == ["held", "own"]
 
 
+@pytest.mark.long
 def test_a_killed_checkpoints_example_resumes_to_the_same_bits(url: str, tmp_path: Path) -> None:
     unbroken = checkpoints(url, tmp_path / "unbroken")
     for least in (25, 100, 250):
@@ -109,12 +115,14 @@ def checkpoints(url: str, folder: Path) -> str:
     return result.stdout
 
 
+@pytest.mark.long
 def test_every_optimizer_finds_the_valley() -> None:
     heights = re.findall(r"height (\S+)", run("notebook.py", "http://127.0.0.1:1"))
     assert len(heights) == 4
     assert all(float(height) < 0.05 for height in heights)
 
 
+@pytest.mark.long
 def test_muon_beside_adamw_needs_fewer_steps(url: str) -> None:
     found = re.search(r"^muon and adamw: (\S+) steps, adamw alone: (\S+) steps$", run("muon.py", url), re.MULTILINE)
     assert found

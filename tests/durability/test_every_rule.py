@@ -181,6 +181,7 @@ def answer_of(client: socket.socket) -> Response | None:
 
 
 @pytest.mark.requirement("R1", "R2")
+@pytest.mark.long
 def test_kills_leave_every_rule_the_bits_of_the_engine(
     trial: Trial, store: str, pair: list[ServerProcess], wires: list[Wire]
 ) -> None:

@@ -117,6 +117,7 @@ def async_client(url: str, stack: ExitStack) -> Any:
 
 @pytest.mark.requirement("R1", "R2")
 @pytest.mark.parametrize("connect", [pytest.param(sync_client, id="sync"), pytest.param(async_client, id="async")])
+@pytest.mark.long
 def test_kills_of_the_server_lose_no_step_in_shared_memory(
     trial: Trial, connect: Callable[[str, ExitStack], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def worker_of(server: ServerProcess, wire: Wire) -> int:
 
 @pytest.mark.parametrize("rows", [8, 100], ids=["small", "bulk"])
 @pytest.mark.parametrize("hold_params", [False, True], ids=["sent", "held"])
+@pytest.mark.long
 def test_two_workers_behave_as_one(server: ServerProcess, hold_params: bool, rows: int) -> None:
     wires = wires_to_both(server)
     twin = Twin(wires[0], hold_params=hold_params, rows=rows)
@@ -52,6 +53,7 @@ def test_two_workers_behave_as_one(server: ServerProcess, hold_params: bool, row
         wire.close()
 
 
+@pytest.mark.long
 def test_a_dead_worker_is_replaced_and_nothing_is_lost(server: ServerProcess) -> None:
     dying, living = wires_to_both(server)
     twins = [Twin(dying, hold_params=hold_params) for hold_params in (False, True)]
@@ -70,6 +72,7 @@ def test_a_dead_worker_is_replaced_and_nothing_is_lost(server: ServerProcess) ->
         wire.close()
 
 
+@pytest.mark.long
 def test_the_workers_end_with_a_killed_supervisor(server: ServerProcess) -> None:
     with Wire(server.port) as wire:
         twin = Twin(wire, hold_params=True)

@@ -137,6 +137,7 @@ print(load(LOOPS[-1], compiles=False), load(LOOPS[-1]))
 """
 
 
+@pytest.mark.long
 def test_a_second_process_finds_the_kernel_of_the_first(tmp_path: Path, with_numba: None) -> None:
     """Save the seconds of compiling it again. The engine is a copy, beside which no kernel is kept yet."""
     shutil.copytree(

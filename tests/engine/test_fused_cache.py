@@ -48,6 +48,7 @@ def kept(folder: Path) -> set[str]:
     return {path.name for path in folder.joinpath("__pycache__").glob("kernel*.nb?")}
 
 
+@pytest.mark.long
 def test_a_shipped_kernel_is_found_where_nothing_can_be_written(folder: Path) -> None:
     assert run(folder, NOWHERE="1") == "3.0 0"
     assert kept(folder) == set()
@@ -56,6 +57,7 @@ def test_a_shipped_kernel_is_found_where_nothing_can_be_written(folder: Path) ->
     assert run(folder, NOWHERE="1") == "3.0 1"
 
 
+@pytest.mark.long
 def test_a_kernel_of_another_processor_is_compiled_anew(folder: Path) -> None:
     run(folder, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
     before = kept(folder)
@@ -64,12 +66,14 @@ def test_a_kernel_of_another_processor_is_compiled_anew(folder: Path) -> None:
     assert run(folder, NOWHERE="1", NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="") == "3.0 1"
 
 
+@pytest.mark.long
 def test_a_kernel_of_another_source_is_compiled_anew(folder: Path) -> None:
     run(folder)
     (folder / "kernel.py").write_text(KERNEL.replace("x + x", "x * x"))
     assert run(folder, NOWHERE="1") == "2.25 0"
 
 
+@pytest.mark.long
 def test_one_of_several_processes_compiles_a_kernel(folder: Path) -> None:
     with ThreadPoolExecutor() as pool:
         said = list(pool.map(run, [folder] * 2))

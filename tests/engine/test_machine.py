@@ -178,6 +178,7 @@ print(_compiled(lambda x: x / 2, float64(float64), "half")(3.0))
     [(WITHOUT_NUMBA, "numpy numpy 1"), (IMPORTED_LATE, "numba False numba True"), (NOWHERE_TO_WRITE, "1.5")],
     ids=["without numba the service computes by NumPy", "numba is imported when asked for", "no folder to cache in"],
 )
+@pytest.mark.long
 def test_a_process_of_its_own_picks_its_kernel(program: str, printed: str, with_numba: None) -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)

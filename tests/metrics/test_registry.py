@@ -46,6 +46,7 @@ async def test_a_process_sees_what_others_have_shared(tmp_path: Path, monkeypatc
     assert f"{REQUESTS} 4.0" in other.text().decode()
 
 
+@pytest.mark.long
 def test_no_number_goes_back_whichever_process_answers(tmp_path: Path) -> None:
     flags = ["--workers=2", f"--store=lmdb:{tmp_path}/store"]
     name = 'optim_requests_total{method="GET",route="/metrics",status="200"}'
@@ -66,6 +67,7 @@ async def test_a_folder_that_is_gone_stops_no_service(tmp_path: Path, monkeypatc
     task.cancel()
 
 
+@pytest.mark.long
 def test_a_killed_process_takes_no_count_with_it(tmp_path: Path) -> None:
     name = 'optim_requests_total{method="GET",route="/livez",status="200"}'
     with unix_process(tmp_path, "--workers=2", f"--store=lmdb:{tmp_path}/store") as process:

@@ -10,6 +10,7 @@ from tests.processors.bits import FILE, digests, kernels
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("kernel", kernels(), ids=lambda kernel: kernel.name)
+@pytest.mark.long
 def test_every_run_gives_the_bits_of_every_processor(kernel: Kernel) -> None:
     expected = json.loads(FILE.read_text())
     found = digests(kernel)

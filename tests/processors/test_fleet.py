@@ -121,6 +121,7 @@ def load_kernel(client: httpx2.Client, server: ServerProcess) -> None:
     client.delete(session)
 
 
+@pytest.mark.long
 def test_a_fleet_of_processors_replays_each_step_alike(fleet: list[httpx2.Client]) -> None:
     """Each step is taken by another server than the one before, and answered again by the next."""
     taken = 0

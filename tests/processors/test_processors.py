@@ -58,6 +58,7 @@ ALL = [*ENVIRONMENTS, *([ARM] if ARM_PYTHON else [])]
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", ALL if WHOLE else ["baseline"])
+@pytest.mark.long
 def test_another_processor_gives_the_same_bits(name: str, tmp_path: Path) -> None:
     """A quick run takes the processor that lacks most, and hides numba, which compiles for half a minute."""
     options = ["-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'tests'}"]

@@ -141,6 +141,7 @@ CUTS = st.tuples(st.sampled_from([64, 200, 4096]), st.sampled_from([1, 3, 50]), 
 
 @examples(quick=60, whole=5000)
 @given(rounds(), CUTS)
+@pytest.mark.long
 def test_pieces_give_the_bits_of_whole_arrays(drawn: tuple[Any, ...], cuts: tuple[int, int, int]) -> None:
     (aggregate, dtype, bodies), layout = drawn, layout_of(drawn[1])
     with cut_small(*cuts):

@@ -68,6 +68,7 @@ async def test_plans_of_a_session_are_counted_and_dropped() -> None:
 
 
 @pytest.mark.parametrize(("tensors", "parts"), [(2000, 1), (2000, 9), (1, 1), (100, 3)])
+@pytest.mark.long
 async def test_a_session_takes_no_more_memory_than_is_counted(tmp_path: Path, tensors: int, parts: int) -> None:
     async with open_store(Settings(store=f"lmdb:{tmp_path}", lmdb_sync="relaxed")) as store:
         cache, process = cached(store)

@@ -117,6 +117,7 @@ print(sum(kernel_of("squares", np.dtype(np.float32)).stats.cache_hits.values()))
 """
 
 
+@pytest.mark.long
 def test_another_process_compiles_what_this_one_loads(tmp_path: Path, with_numba: None) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     said = subprocess.check_output([sys.executable, "-c", PROGRAM], env=environment, text=True)

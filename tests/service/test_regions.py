@@ -109,6 +109,7 @@ def test_a_connection_without_regions_knows_no_such_path(tmp_path: Path) -> None
         assert client.lease(10).status == 404
 
 
+@pytest.mark.long
 def test_regions_of_workers_are_counted_together(tmp_path: Path) -> None:
     flags = ["--workers=2", f"--store=lmdb:{tmp_path}/store"]
     with unix_service(tmp_path, *flags) as url, ExitStack() as stack:

@@ -40,7 +40,7 @@ def finite(rows: list[dict[str, Any]], name: str) -> list[float]:
     return [row[name] for row in rows if isinstance(row[name], float)]
 
 
-@examples(quick=200, whole=5000)
+@examples(quick=40, whole=5000)
 @given(rows_of, st.integers(1, 120))
 def test_ends_and_skips_stay_within_the_bound(values: Any, points: int) -> None:
     rows = made(values)
@@ -55,7 +55,7 @@ def test_ends_and_skips_stay_within_the_bound(values: Any, points: int) -> None:
         assert taken[0]["place"] in places or points == 1
 
 
-@examples(quick=200, whole=5000)
+@examples(quick=40, whole=5000)
 @given(rows_of, st.integers(9, 120))
 def test_extremes_stay_of_plain_and_of_undone_rows(values: Any, points: int) -> None:
     rows = made(values)
@@ -69,7 +69,7 @@ def test_extremes_stay_of_plain_and_of_undone_rows(values: Any, points: int) -> 
             assert (min(before, default=0), max(before, default=0)) == (min(after, default=0), max(after, default=0))
 
 
-@examples(quick=200, whole=5000)
+@examples(quick=40, whole=5000)
 @given(rows_of, st.integers(1, 60), st.integers(1, 50))
 def test_pages_are_thinned_as_the_whole_history(values: Any, points: int, page: int) -> None:
     rows = made(values)

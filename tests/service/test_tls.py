@@ -75,6 +75,7 @@ def trusted(monkeypatch: pytest.MonkeyPatch, authority: Authority) -> None:
 
 @pytest.mark.usefixtures("trusted")
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.long
 def test_a_training_run_goes_over_https(authority: Authority, tmp_path: Path, workers: int) -> None:
     for url in started(authority, tmp_path, workers):
         assert url.startswith("https://127.0.0.1:")
@@ -96,6 +97,7 @@ async def test_the_async_client_speaks_https_too(url: str) -> None:
 
 
 @pytest.mark.usefixtures("trusted")
+@pytest.mark.long
 def test_the_command_line_speaks_https_too(url: str) -> None:
     with Client(url) as client:
         session = client.sessions.create("sgd")

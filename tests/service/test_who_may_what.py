@@ -197,6 +197,7 @@ def check(client: Client, method: str, path: str, caller: str) -> None:
 
 
 @pytest.mark.requirement("R13")
+@pytest.mark.long
 def test_each_caller_of_each_route_gets_the_one_status(client: Client, trial: Trial) -> None:
     for method, path in EXPECTED:
         for caller in CALLERS:
@@ -234,6 +235,7 @@ def waited_for(log: Path, words: str, meanwhile: Callable[[], object] = lambda: 
 
 
 @pytest.mark.requirement("R13")
+@pytest.mark.long
 def test_no_key_is_in_any_log(tmp_path: Path, trial: Trial) -> None:
     file, log = tmp_path / "keys.json", tmp_path / "log"
     file.write_text(written(*KEYS))

@@ -170,6 +170,7 @@ def write_over(file: Path, data: bytes) -> None:
         opened.write(data)
 
 
+@pytest.mark.long
 async def test_any_number_of_processes_open_a_new_folder_at_once(folder: Path) -> None:
     processes = [another(folder, f"{i}") for i in range(6)]
     said = await asyncio.gather(*(asyncio.to_thread(said_by, process) for process in processes))

@@ -68,6 +68,7 @@ async def test_many_rows_of_one_step_are_paged_too(store: Store) -> None:
     assert await _numbers(store, 201) == [202, 203, 204]
 
 
+@pytest.mark.long
 async def test_only_the_newest_marks_are_kept(store: Store) -> None:
     head = await saved(store)
     for i in range(MOST_MARKS + 2):

@@ -38,6 +38,7 @@ def _killed_after(process: subprocess.Popen[bytes], acknowledged: int, seconds: 
 
 
 @pytest.mark.parametrize("pieces", [1, 70])
+@pytest.mark.long
 async def test_acknowledged_saves_of_a_killed_writer_are_whole(shared_url: str, pieces: int) -> None:
     least = 0
     for _ in range(3 if pieces == 1 else 1):
@@ -67,6 +68,7 @@ async def test_a_killed_writers_staged_pieces_are_swept(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("pieces", [1, 30])
+@pytest.mark.long
 async def test_a_killed_contributors_rounds_are_whole(
     shared_url: str, pieces: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from redis import Redis
 
 from app.store.keys import Claim, key_digest
@@ -16,6 +17,7 @@ async def test_a_claim_is_a_field_of_its_tenants_hash(redis_place: RedisPlace, r
     assert redis.smembers("optim:tenants") == {b"tenant-1"}
 
 
+@pytest.mark.long
 async def test_a_sweep_goes_through_a_large_hash(redis_place: RedisPlace, redis: Redis) -> None:
     for i in range(1200):
         age = 2 * DAY if i % 2 else 0.0

@@ -45,6 +45,7 @@ def test_only_large_states_leave_their_pieces() -> None:
     assert left(replace(large(least), previous=None)) == ()
 
 
+@pytest.mark.long
 async def test_a_large_session_never_takes_more_than_two_states(redis_place: RedisPlace, redis: Redis) -> None:
     """A state takes what Redis's allocator gives it: jemalloc gives a piece of a MiB a quarter more."""
     count, empty = LEFT_BYTES // MIB + 4, redis.info("memory")["used_memory"]
@@ -281,6 +282,7 @@ async def test_two_workers_at_once_lose_no_save(redis_place: RedisPlace) -> None
 @pytest.mark.usefixtures("any_size")
 @pytest.mark.parametrize("kind", ["failed", "cancelled"])
 @pytest.mark.parametrize("written", [0, 3])
+@pytest.mark.long
 async def test_a_fault_at_any_call_leaves_old_or_new_pieces(redis_url: str, kind: str, written: int) -> None:
     async with open_store(Settings(store=redis_url)) as calm, faulty_store(redis_url) as store:
         place = RedisPlace(redis_url, calm)

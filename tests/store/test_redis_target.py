@@ -54,6 +54,7 @@ def restarted_in_the_middle(redis: RedisServer) -> None:
     redis.start()
 
 
+@pytest.mark.long
 async def test_a_killed_restore_goes_on(own_redis: RedisServer, tmp_path: Path) -> None:
     folder = await backup_of(tmp_path, large=6)
     await asyncio.to_thread(kill_in_the_middle, folder, own_redis)
@@ -76,6 +77,7 @@ async def test_a_killed_restore_goes_on(own_redis: RedisServer, tmp_path: Path) 
     assert content(f"lmdb:{tmp_path / 'back'}") == content(f"lmdb:{tmp_path / 'store'}")
 
 
+@pytest.mark.long
 async def test_a_full_redis_is_told_and_filled_later(own_redis: RedisServer, tmp_path: Path) -> None:
     folder = await backup_of(tmp_path, large=3)
     with own_redis.client() as client:
@@ -86,6 +88,7 @@ async def test_a_full_redis_is_told_and_filled_later(own_redis: RedisServer, tmp
     assert (await restored(folder, own_redis.url)).sessions == 10
 
 
+@pytest.mark.long
 async def test_a_redis_that_comes_back_costs_a_restore_nothing(own_redis: RedisServer, tmp_path: Path) -> None:
     folder = await backup_of(tmp_path, large=10)
     restoring = asyncio.create_task(restored(folder, own_redis.url))

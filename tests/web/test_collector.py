@@ -49,6 +49,7 @@ def test_a_stop_exports_what_is_left(receiver: Receiver, monkeypatch: pytest.Mon
     assert {"POST /v1/sessions", STEP, *NAMES} == {*receiver.names()}
 
 
+@pytest.mark.long
 def test_server_processes_export_their_spans(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

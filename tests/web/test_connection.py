@@ -32,6 +32,7 @@ def receive_buffers() -> int:
     return sum(isinstance(thing, memoryview) and thing.nbytes == RECEIVE_BYTES for thing in gc.get_objects())
 
 
+@pytest.mark.long
 def test_an_ended_connection_is_freed_without_garbage_collection(address: tuple[str, int]) -> None:
     gc.collect()
     gc.disable()
