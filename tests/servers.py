@@ -101,11 +101,13 @@ class Replica(RedisServer):
         self._primary = primary
 
     def follow(self) -> Self:
-        """Wait until the primary counts on it."""
+        """Wait until it has acknowledged all that the primary has."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             with self._primary.client() as client:
-                if client.info("replication").get("slave0", {}).get("state") == "online":
-                    return self
+                found = client.info("replication")
+            slave = found.get("slave0", {})
+            if slave.get("state") == "online" and slave["offset"] >= found["master_repl_offset"]:
+                return self
             time.sleep(0.01)
         raise RuntimeError("the replica does not follow")
