@@ -86,10 +86,9 @@ def test_steps_are_undone_to_the_bit(client: Client, optimizer: str, settings: d
 
 
 @pytest.mark.parametrize("hold", [True, False])
-@pytest.mark.long
 def test_a_large_step_is_undone_to_the_bit(client: Client, hold: bool) -> None:
     """Also in place, where the old state is in the store alone."""
-    session, w = create(client, hold_params=hold, undo=1), np.linspace(-1, 1, 1 << 21, dtype=np.float32)
+    session, w = create(client, hold_params=hold, undo=1), np.linspace(-1, 1, 1 << 20, dtype=np.float32)
     params = read_binary(binary_step(client, session, {"w": w}, {"w": w}))[0]
     for _ in range(2):
         before = seen(client, session)
