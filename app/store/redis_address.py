@@ -56,9 +56,10 @@ class SentinelAddress(NamedTuple):
         return cls(parts["scheme"], parts["user"], servers, parts["service"], parts["database"] or "0", parts["query"])
 
     @property
-    def sentinel_urls(self) -> list[str]:
-        """Return the URLs of the sentinels, which have no user."""
-        return [f"{self.scheme}://{_written(server)}{self.query}" for server in self.servers]
+    def sentinel_urls(self) -> list[tuple[str, str]]:
+        """Return the URLs of each sentinel: without the user, and with the user of Redis."""
+        places = [f"{_written(server)}{self.query}" for server in self.servers]
+        return [(f"{self.scheme}://{place}", f"{self.scheme}://{self.user}{place}") for place in places]
 
     def url_of(self, server: Address) -> str:
         """Return the URL of a server that may be the primary."""

@@ -47,7 +47,10 @@ def test_a_refused_url_never_shows_its_password(url: str) -> None:
 def test_a_url_names_its_sentinels_and_service() -> None:
     address = SentinelAddress.parse("rediss+sentinel://u:p@a,b:7/optim-1/3?ssl_x=1")
     assert address.service == "optim-1"
-    assert address.sentinel_urls == ["rediss://a:26379?ssl_x=1", "rediss://b:7?ssl_x=1"]
+    assert address.sentinel_urls == [
+        ("rediss://a:26379?ssl_x=1", "rediss://u:p@a:26379?ssl_x=1"),
+        ("rediss://b:7?ssl_x=1", "rediss://u:p@b:7?ssl_x=1"),
+    ]
     assert address.url_of(Address("::1", 6379)) == "rediss://u:p@[::1]:6379/3?ssl_x=1"
 
 
