@@ -61,6 +61,14 @@ class RedisCluster:
             lambda: all(b"master_link_status:up" in command(server, "INFO", "replication") for server in self.replicas)
         )
 
+    def regroup(self) -> None:
+        """Wait until a failover is over and every server is back; sort them by the roles that they have now."""
+        until(lambda: sum(map(is_master, self.servers)) == len(self.masters))
+        servers = self.servers
+        self.masters = [server for server in servers if is_master(server)]
+        self.replicas = [server for server in servers if server not in self.masters]
+        self.settle()
+
     def kill(self) -> None:
         for server in self.servers:
             server.kill()
@@ -78,6 +86,10 @@ def command(server: RedisServer, *words: Any) -> Any:
         answer = connection.read_response()
         connection.disconnect()
     return answer
+
+
+def is_master(server: RedisServer) -> bool:
+    return b"role:master" in command(server, "INFO", "replication")
 
 
 def bus_port(server: RedisServer) -> int:
