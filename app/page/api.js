@@ -1,11 +1,17 @@
 // The service's API: calls with the key, refusals as problem documents, and server-sent events.
 
-import { askInstead, key, keyed } from './key.js'
+import { key, keyed } from './key.js'
 
 const PATIENCE_MS = 30_000
 /** Two heartbeats and a half: a stream that is silent for longer is dead. */
 const SILENCE_MS = 40_000
 const LONGEST_WAIT_MS = 30_000
+/** Points that the service thins a history to. */
+const CURVES = { points: 2000 }
+/** Sessions of the list that are read at a time. */
+export const PAGE = 100
+/** Answers that were asked for in advance, by their address. */
+const begun = new Map()
 
 /** A refusal: the problem document that the service answered with. */
 export class Problem extends Error {
@@ -37,6 +43,17 @@ export function url(path, query = {}) {
   return found
 }
 
+/** Ask for an answer before the modules that want it are here: `send` returns it to the first that does. */
+export function begin(path, query) {
+  const address = url(path, query)
+  const answer = fetch(address, { headers: keyed(), signal: AbortSignal.timeout(PATIENCE_MS) })
+  answer.catch(() => {}) // who wants it sees why
+  begun.set(address.href, answer)
+}
+
+/** Forget the answers that nobody wanted: they grow old. */
+export const forgetBegun = () => begun.clear()
+
 /**
  * Return the service's answer, also a refusal. Asks for a key if one is wanted.
  * @param {string} path such as `v1/sessions`
@@ -48,15 +65,19 @@ export async function send(path, { query, headers, signal, patience = PATIENCE_M
   const limits = [signal, patience ? AbortSignal.timeout(patience) : null].filter(Boolean)
   for (;;) {
     const sent = key()
+    const address = url(path, query)
+    const early = options.method ? null : begun.get(address.href)
+    begun.delete(address.href)
     let answer
     try {
-      answer = await fetch(url(path, query), { ...options, headers: { ...headers, ...keyed() }, signal: AbortSignal.any(limits) })
+      answer = await (early ?? fetch(address, { ...options, headers: { ...headers, ...keyed() }, signal: AbortSignal.any(limits) }))
     } catch (error) {
       if (signal?.aborted) throw error
       throw new Unreachable(error)
     }
     if (answer.status !== 401) return answer
     const problem = await problemOf(answer.clone())
+    const { askInstead } = await import('./ask.js')
     if (!(await askInstead(sent, problem.message))) return answer
   }
 }
@@ -76,6 +97,13 @@ export async function get(path, query, signal) {
 export const listSessions = (query, signal) => get('v1/sessions', query, signal)
 export const readSession = (id, signal) => get(`v1/sessions/${id}`, {}, signal)
 export const readHistory = (id, query, signal) => get(`v1/sessions/${id}/history`, query, signal)
+export const readCurves = (id, signal) => readHistory(id, CURVES, signal)
+/** Begin to read what the page of a session shows first. */
+export function beginSession(id) {
+  begin(`v1/sessions/${id}`)
+  begin(`v1/sessions/${id}/history`, CURVES)
+}
+
 export const readTensors = (id, signal) => get(`v1/sessions/${id}/tensors`, {}, signal)
 export const readWorkers = (id, signal) => get(`v1/sessions/${id}/workers`, {}, signal)
 

@@ -6,6 +6,7 @@ import { ago, duration, moment, nameOf, number, rate, short, whole } from './for
 /** The words of each state of a feed, and their look. */
 export const STATES = {
   loading: ['loading', 'soft'],
+  connecting: ['connecting', 'soft'],
   live: ['● live', 'good'],
   polling: ['● every 3 s', 'good'],
   reconnecting: ['◌ reconnecting', 'warn'],

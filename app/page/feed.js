@@ -1,10 +1,8 @@
 // What keeps one session's series up to date: its history, then its events, or questions where there is no stream.
 
-import { call, events, pause, Problem, readHistory } from './api.js'
+import { call, events, pause, Problem, readCurves, readHistory } from './api.js'
 import { Series } from './series.js'
 
-/** Points that the service thins a history to. */
-export const POINTS = 2000
 /** Steps that are read one by one when a part of that size is zoomed to. */
 const MOST_DETAIL = 5000
 /** A stream that has not begun by then may stand behind a proxy that holds it back. */
@@ -16,7 +14,7 @@ export class Feed {
   series = new Series()
   /** The session as the API answers it. */
   session = null
-  /** @type {'loading' | 'live' | 'polling' | 'reconnecting' | 'gone' | 'stopped'} */
+  /** @type {'loading' | 'connecting' | 'live' | 'polling' | 'reconnecting' | 'gone' | 'stopped'} */
   state = 'loading'
   #etag = ''
   /** Events that came while the history was read. */
@@ -38,25 +36,21 @@ export class Feed {
 
   /** Read the session and its history, and follow it until the signal aborts. Returns once both are there. */
   async start(signal) {
-    const opened = this.hasStream ? this.#follow(signal) : null
-    const read = this.#readSession(signal)
-    read.catch(() => {}) // it is thrown below; until then it is not unhandled
-    await Promise.race([opened, pause(PATIENCE_MS, signal)])
-    await Promise.all([read, this.#load(signal)])
-    if (this.state === 'loading') this.#become('polling')
+    const [, number] = await Promise.all([this.#readSession(signal), this.#load(signal)])
+    this.#become(this.hasStream ? 'connecting' : 'polling')
+    if (this.hasStream) this.#follow(number, signal)
     this.#refresh(signal)
   }
 
-  /** Begin the stream; return a promise of its beginning, or of its refusal. */
-  #follow(signal) {
-    return new Promise((resolve) => {
-      const state = (name) => {
-        const isKnown = name === 'connecting' || this.state === 'gone' || (name === 'reconnecting' && this.state === 'polling')
-        if (!isKnown) this.#become(name)
-        if (name !== 'live' && name !== 'connecting') resolve()
-      }
-      events(this.id, null, { start: resolve, state, event: (kind, body) => this.#take(kind, body, signal) }, signal)
-    })
+  /** Follow the events after a number. */
+  async #follow(number, signal) {
+    const state = (name) => {
+      const isKnown = this.state === 'gone' || (name === 'reconnecting' && this.state === 'polling')
+      if (!isKnown) this.#become(name)
+    }
+    events(this.id, number, { state, event: (kind, body) => this.#take(kind, body, signal) }, signal)
+    await pause(PATIENCE_MS, signal)
+    if (this.state === 'connecting') this.#become('polling')
   }
 
   #take(kind, body, signal) {
@@ -68,11 +62,11 @@ export class Feed {
     this.changed()
   }
 
-  /** Read the history, and put it in place of what there is. */
+  /** Read the history, and put it in place of what there is. Return the number after which its events begin. */
   async #load(signal) {
     this.#waiting = []
     try {
-      const { history, marks } = await readHistory(this.id, { points: POINTS }, signal)
+      const { history, marks, number } = await readCurves(this.id, signal)
       const series = new Series()
       series.add(history)
       series.mark(marks)
@@ -81,10 +75,11 @@ export class Feed {
       this.series = series
       this.#detailed = []
       this.#isBehind = false
+      this.changed()
+      return number
     } finally {
       this.#waiting = null
     }
-    this.changed()
   }
 
   /** Read the steps of a part one by one, if they are few and have been thinned. */

@@ -12,7 +12,7 @@ const KEYS = [
 ]
 
 /** Show the help until it is closed. */
-export function help() {
+export function showHelp() {
   if (document.querySelector('dialog[open]')) return
   const rows = KEYS.map(([key, words]) => h('div', null, h('dt', null, key.split(' ').map((one) => h('kbd', null, one))), h('dd', null, words)))
   const element = h(

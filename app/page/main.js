@@ -1,19 +1,10 @@
-// The start of the page: the place in `location.hash` decides which view is shown.
+// The start of the page: the place in the address decides which view is shown.
 
 import { Problem, Unreachable } from './api.js'
 import { h } from './elements.js'
-import { help } from './help.js'
 import { forget, key } from './key.js'
+import { here } from './places.js'
 
-/**
- * The views by their places. Each module has `show(main, argument, signal)`, which fills the empty element `main`, and
- * stops what it has begun when the signal aborts; what it throws is shown in its place.
- */
-const VIEWS = [
-  [/^(?:#\/?)?$/, () => import('./list.js')],
-  [/^#\/session\/([0-9a-f]{32})$/, () => import('./session.js')],
-  [/^#\/compare\/([0-9a-f]{32}(?:,[0-9a-f]{32})*)$/, () => import('./compare.js')],
-]
 let leaving = new AbortController()
 
 async function route() {
@@ -21,18 +12,17 @@ async function route() {
   leaving = new AbortController()
   const { signal } = leaving
   const main = document.getElementById('main')
-  const view = VIEWS.map(([place, load]) => [place.exec(location.hash), load]).find(([found]) => found)
+  const found = here()
   document.title = 'Optim Service'
   main.replaceChildren()
   main.className = ''
   const first = document.getElementById('to-list')
-  if (view?.[0][0].length > 2) first.removeAttribute('aria-current')
+  if (found?.argument) first.removeAttribute('aria-current')
   else first.setAttribute('aria-current', 'page')
   try {
-    if (!view) throw new Error('This address leads nowhere: a session has 32 characters, 0 to 9 and a to f.')
-    const [[, argument], load] = view
-    const module = await load()
-    if (!signal.aborted) await module.show(main, argument, signal)
+    if (!found) throw new Error('This address leads nowhere: a session has 32 characters, 0 to 9 and a to f.')
+    const module = await found.view.load()
+    if (!signal.aborted) await module.show(main, found.argument, signal)
   } catch (error) {
     if (!signal.aborted) main.replaceChildren(failed(error))
   }
@@ -57,6 +47,11 @@ function explained(error) {
   if (error.status === 401) return ['An API key is needed', 'Try again, and give a key of the role reader or a higher one.']
   if (error.status === 404) return ['There is no such session', 'It was deleted, has expired, or belongs to others.']
   return [error.document.title ?? 'The service refused', error.message]
+}
+
+async function help() {
+  const { showHelp } = await import('./help.js')
+  showHelp()
 }
 
 function showKey() {

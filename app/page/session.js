@@ -3,19 +3,14 @@
 import { Chart } from './chart.js'
 import { Curves } from './curves.js'
 import { colour } from './colours.js'
-import { csvOf, csvOfAll, pngOf, save } from './downloads.js'
 import { announce, h, write } from './elements.js'
 import { Facts } from './facts.js'
 import { Feed } from './feed.js'
 import { nameOf, short, whole } from './formats.js'
-import { Happenings } from './happenings.js'
 import { METRICS } from './metrics.js'
 import { Painter } from './painter.js'
-import { Settings } from './settings.js'
-import { Tensors } from './tensors.js'
 import { toolbar } from './toolbar.js'
 import { View } from './view.js'
-import { Workers } from './workers.js'
 
 const STYLE = { colour: () => colour('--accent'), faintColour: () => colour('--faint') }
 const AGO_MS = 5000
@@ -31,6 +26,7 @@ export async function show(main, id, signal) {
 class SessionPage {
   #curves = new Curves()
   #isDrawn = false
+  #parts = null
 
   constructor(id, signal) {
     this.id = id
@@ -41,15 +37,10 @@ class SessionPage {
     this.charts = METRICS.map((metric) => new Chart(metric, this.view))
     this.facts = new Facts(id)
     this.empty = h('p', { class: 'note', hidden: true }, 'No step was taken yet. The curves begin with the first one, by themselves.')
-    this.happenings = new Happenings()
-    this.settings = new Settings()
-    this.tensors = new Tensors(id, signal)
-    this.workers = new Workers()
     for (const chart of this.charts) chart.actions.append(this.#pngButton(chart))
     this.grid = h('section', { class: 'charts', 'aria-label': 'Curves' }, this.charts.map((chart) => chart.figure))
     this.element = h(
       'article', { class: 'session' }, this.facts.element, toolbar(this.view, this.#files()), this.empty, this.grid,
-      this.happenings.element, this.workers.element, this.tensors.element, this.settings.element,
     )
     new ResizeObserver(() => this.charts.forEach((chart) => chart.redraw())).observe(this.grid)
     document.documentElement.addEventListener('themechange', () => this.charts.forEach((chart) => chart.redraw()), { signal })
@@ -60,6 +51,15 @@ class SessionPage {
   async start() {
     await this.feed.start(this.signal)
     this.painter.now()
+    requestAnimationFrame(() => requestAnimationFrame(() => this.#addParts()))
+  }
+
+  /** Add what stands below the curves, once the first of them is drawn. */
+  async #addParts() {
+    const { Parts } = await import('./parts.js')
+    this.#parts = new Parts(this.id, this.signal)
+    this.element.append(...this.#parts.elements)
+    this.#parts.show(this.feed)
   }
 
   #draw() {
@@ -72,13 +72,7 @@ class SessionPage {
     if (!this.#isDrawn || this.revision !== revision || this.series !== series) this.#plot()
     this.revision = revision
     this.series = series
-    this.happenings.show(series)
-    if (this.shown !== session) {
-      this.shown = session
-      this.settings.show(session)
-      this.tensors.show(session)
-    }
-    this.workers.show(session, this.signal)
+    this.#parts?.show(this.feed)
   }
 
   #plot() {
@@ -108,18 +102,25 @@ class SessionPage {
 
   #pngButton(chart) {
     const title = `${chart.metric.title}${chart.metric.unit ? ` (${chart.metric.unit})` : ''} · ${short(this.id)}`
-    const onclick = async () => save(await pngOf(chart, title), `${short(this.id)}-${chart.metric.name}.png`)
+    const onclick = async () => {
+      const { pngOf, save } = await import('./downloads.js')
+      save(await pngOf(chart, title), `${short(this.id)}-${chart.metric.name}.png`)
+    }
     return h('button', { type: 'button', class: 'quiet small', 'aria-label': `${chart.metric.title} as PNG`, onclick }, 'PNG')
   }
 
   #files() {
     const told = h('span', { class: 'soft small', role: 'status' })
     const all = async () => {
+      const { csvOfAll, save } = await import('./downloads.js')
       const file = await csvOfAll(this.id, (count) => write(told, `${whole(count)} rows …`), this.signal)
       save(file, `${short(this.id)}.csv`)
       write(told, '')
     }
-    const shown = () => save(csvOf(this.#shown()), `${short(this.id)}-shown.csv`)
+    const shown = async () => {
+      const { csvOf, save } = await import('./downloads.js')
+      save(csvOf(this.#shown()), `${short(this.id)}-shown.csv`)
+    }
     return h(
       'span', { class: 'files', role: 'group', 'aria-label': 'Files' },
       h('button', { type: 'button', class: 'quiet', title: 'All rows that the service has', onclick: () => all().catch((error) => write(told, error.message)) }, 'All as CSV'),

@@ -1,9 +1,8 @@
 // The sessions that the page knows: loaded page by page, and looked at again every few seconds.
 
-import { listSessions } from './api.js'
+import { listSessions, PAGE } from './api.js'
 import { nameOf } from './formats.js'
 
-const PAGE = 100
 /** Sessions of the newest page, which has the new ones, when the list is looked at again. */
 const NEWEST = 20
 /** Sessions between two that are in view which are read too, so that one request has both. */

@@ -1,18 +1,22 @@
-"""The page for people: files that a browser loads, at `/` and under `/page/`. No call of the API, so in no schema."""
+"""The page for people: files that a browser loads, at `/` and under `/page/`. No call of the API, so in no schema.
+
+Two are made of others, so that a browser asks for few: `joined.js` and `joined.css`.
+"""
 
 import asyncio
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import PurePath
 from typing import NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
 from app.errors import RouteNotFound
 from app.routes.html import POLICY
+from app.routes.joined import joined
 from app.routes.once import is_known
 from app.routes.query import StrictRoute
 
@@ -31,6 +35,10 @@ MEDIA_TYPES = {
     ".LICENSE": "text/plain; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+
+
+STYLES = "vendor/uPlot.min.css", "theme.css", "list.css", "curves.css"
+"""The style sheets of the page, in the order of their rules."""
 
 
 class File(NamedTuple):
@@ -67,16 +75,21 @@ async def _answer(request: Request, path: str) -> Response:
 @cache
 def page_files() -> Mapping[str, File]:
     """Return the files by their paths. A path that is not one of them cannot lead anywhere."""
-    return dict(_files(files("app") / "page", ""))
+    bodies = dict(_files(files("app") / "page", ""))
+    modules = {path: body.decode() for path, body in bodies.items() if path.endswith(".js")}
+    bodies["joined.js"] = joined(modules, "main.js").encode()
+    bodies["joined.css"] = b"\n".join(bodies[path] for path in STYLES)
+    return {path: _file(path, body) for path, body in bodies.items()}
 
 
-def _files(folder: Traversable, prefix: str) -> list[tuple[str, File]]:
-    found = list[tuple[str, File]]()
+def _file(path: str, body: bytes) -> File:
+    return File(body, MEDIA_TYPES[PurePath(path).suffix], f'"{sha256(body).hexdigest()[:32]}"')
+
+
+def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
     for entry in folder.iterdir():
         name = prefix + entry.name
         if entry.is_dir():
-            found += _files(entry, f"{name}/")
-        elif kind := re.search(r"\.\w+$", name):
-            body = entry.read_bytes()
-            found.append((name, File(body, MEDIA_TYPES[kind[0]], f'"{sha256(body).hexdigest()[:32]}"')))
-    return found
+            yield from _files(entry, f"{name}/")
+        elif PurePath(name).suffix:
+            yield name, entry.read_bytes()

@@ -184,6 +184,10 @@ def _steps() -> dict[str, Document]:
             {
                 "history": list_of(ref("HistoryRow")),
                 "marks": {**list_of(ref("Mark")), "description": "With `points`: what happened between steps."},
+                "number": {
+                    **WHOLE,
+                    "description": "With `points`: the `Last-Event-ID` to follow the events from here.",
+                },
             },
             required=["history"],
         ),

@@ -11,12 +11,13 @@ import pytest
 from httpx2 import Client
 
 from app.routes.html import POLICY
-from app.routes.page import MEDIA_TYPES, page_files
+from app.routes.page import MEDIA_TYPES, STYLES, page_files
 from tests.docs.blocks import ROOT, read
 from tests.service.calls import problem, serving
 
 PATHS = sorted(page_files())
-SCRIPTS = [path for path in PATHS if path.endswith(".js")]
+FILES = [path for path in PATHS if not path.startswith("joined.")]
+SCRIPTS = [path for path in FILES if path.endswith(".js")]
 OUTSIDE = [
     "/page/", "/page/nothing.js", "/page/%2e%2e/main.py", "/page/..%2fmain.py", "/page//etc/passwd",
     "/page/vendor", "/page/vendor/", "/page/main.js/", "/page/main.js%00", "/page/..\\main.py",
@@ -45,7 +46,7 @@ def test_the_page_has_a_strict_policy(client: Client) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_each_file_has_its_type_and_tag(client: Client, path: str) -> None:
     answer = client.get(f"/page/{path}")
-    assert answer.content == (ROOT / "app/page" / path).read_bytes()
+    assert answer.content == page_files()[path].body
     assert answer.headers["content-type"] == MEDIA_TYPES[f".{path.rpartition('.')[2]}"]
     assert answer.headers["cache-control"] == "no-cache"
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -53,6 +54,11 @@ def test_each_file_has_its_type_and_tag(client: Client, path: str) -> None:
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", answer.headers["etag"])
     head = client.head(f"/page/{path}")
     assert (head.content, head.headers["content-length"]) == (b"", str(len(answer.content)))
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_each_file_is_answered_as_it_is(path: str) -> None:
+    assert page_files()[path].body == (ROOT / "app/page" / path).read_bytes()
 
 
 @pytest.mark.parametrize("path", OUTSIDE)
@@ -79,7 +85,7 @@ def test_the_page_is_no_call_of_the_api(client: Client) -> None:
     assert not [path for path in client.get("/openapi.json").json()["paths"] if path == "/" or path.startswith("/page")]
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path.endswith((".html", ".js", ".css"))])
+@pytest.mark.parametrize("path", [path for path in FILES if path.endswith((".html", ".js", ".css"))])
 def test_a_file_loads_only_files_of_the_page(path: str) -> None:
     text = (ROOT / "app/page" / path).read_text(encoding="utf-8")
     loads = {
@@ -102,30 +108,23 @@ def test_a_script_makes_no_markup_of_text(path: str) -> None:
     assert text.count("\n") <= 250, "split it: one noun a file"
 
 
-def reached(path: str) -> set[str]:
-    """Return the files that a module loads, and those that they load."""
-    seen, waiting = set[str](), [path]
-    while waiting:
-        module = waiting.pop()
-        for address in re.findall(r"(?:from |import\()'([^'\n]+)'", read(f"app/page/{module}")):
-            found = posixpath.normpath(PurePosixPath(module).parent / address)
-            if found in PATHS and found not in seen:
-                seen.add(found)
-                waiting.append(found)
-    return seen
+def test_the_page_asks_for_few_files() -> None:
+    """Each costs a browser milliseconds, for which the first curve waits."""
+    wanted = set(re.findall(r'(?:href|src)="page/([^"]+)"', read("app/page/index.html")))
+    assert wanted == {"icon.svg", "joined.css", "joined.js", "theme.js", "vendor/uPlot.esm.js"}
 
 
-def test_the_page_preloads_each_of_its_modules() -> None:
-    """The browser would find them one after the other, and the first curve would wait."""
-    preloaded = set(re.findall(r'rel="modulepreload" href="page/([^"]+)"', read("app/page/index.html")))
-    assert preloaded == reached("main.js") | {"vendor/uPlot.esm.js"}
+def test_the_joined_sheet_has_every_sheet_of_the_page() -> None:
+    sheets = {path for path in FILES if path.endswith(".css")}
+    assert set(STYLES) == sheets - {"docs.css"}
+    assert all(page_files()[path].body in page_files()["joined.css"].body for path in STYLES)
 
 
 def test_wheel_and_image_get_every_file_of_the_page() -> None:
     """The build of the wheel leaves out what git ignores; the image is made of the folder `app`."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "app/page"]
     listed = subprocess.check_output(command, cwd=ROOT, text=True)
-    assert {f"app/page/{path}" for path in PATHS} == set(listed.split())
+    assert {f"app/page/{path}" for path in FILES} == set(listed.split())
     assert "app" in tomllib.loads(read("pyproject.toml"))["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert "\nCOPY app app\n" in read("Dockerfile")
     assert "!app" in read(".dockerignore").split()

@@ -27,6 +27,16 @@ def test_points_thin_the_history_and_bring_the_marks(client: Client) -> None:
     assert document["marks"][0]["changed"]["hyperparameters.lr"][1] == 0.5
 
 
+def test_the_number_is_where_the_events_go_on(client: Client) -> None:
+    session = create(client)
+    stepped(client, session, **W)
+    number = client.get(f"{session}/history", params={"points": 8}).json()["number"]
+    tag = client.get(session).headers["etag"]
+    assert tag.startswith(f'"{number}-')
+    stepped(client, session, **W)
+    assert client.get(f"{session}/history", params={"points": 8}).json()["number"] == number + 1
+
+
 def test_one_point_is_the_last_row(client: Client) -> None:
     session = create(client)
     for number in range(1, 4):
