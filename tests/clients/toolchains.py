@@ -36,6 +36,7 @@ TOOLS = {
     "prometheus": Tool(("sh", "-c", "prometheus --version && promtool --version"), debian=("prometheus",)),
     "haproxy": Tool(("haproxy", "-v"), debian=("haproxy",)),
     "nginx": Tool(("nginx", "-v"), debian=("nginx-light",)),
+    "redis-cli": Tool(("redis-cli", "--version"), debian=("redis-tools",)),
     "chromium": Tool(("chromium", "--version"), debian=("chromium",)),
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from app.settings import Settings
 from tests.docs.blocks import ROOT, read, rows, section
 
 DASHBOARDS = sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))
@@ -96,3 +97,31 @@ def test_what_observes_is_pinned_and_may_do_little() -> None:
         assert service["profiles"] == ["observability"]
         assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_the_balancers_name_the_replicas_of_the_compose_file() -> None:
+    replicas = {name for name in COMPOSE if name.startswith("replica-")}
+    assert len(replicas) == 3
+    for file in ("deploy/haproxy/haproxy.cfg", "deploy/nginx/nginx.conf"):
+        assert set(re.findall(r"^ *server (?:replica-\d )?(replica-\d):8000", read(file), re.MULTILINE)) == replicas
+
+
+def test_the_profile_cluster_forms_one_of_all_its_nodes() -> None:
+    nodes = {name for name in COMPOSE if name.startswith("node-")}
+    assert COMPOSE["nodes"]["command"][2:] == [f"{name}:6379" for name in sorted(nodes)]
+    assert {*COMPOSE["nodes"]["depends_on"]} == nodes
+    assert len({*(volume for name in nodes for volume in COMPOSE[name]["volumes"])}) == len(nodes) == 6
+    store = COMPOSE["replica-1"]["environment"]["OPTIM_STORE"]
+    assert set(re.findall(r"node-\d", store)) < nodes
+
+
+def test_a_plain_start_brings_the_service_and_its_redis_alone() -> None:
+    assert [name for name, service in COMPOSE.items() if "profiles" not in service] == ["optim", "redis"]
+    for name, service in COMPOSE.items():
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"]), name
+
+
+def test_a_replica_has_time_to_drain_and_to_stop() -> None:
+    replica = COMPOSE["replica-1"]
+    drain = int(replica["environment"]["OPTIM_DRAIN_SECONDS"])
+    assert int(replica["stop_grace_period"].removesuffix("s")) > drain + Settings(store="memory:").shutdown_seconds

@@ -1,4 +1,7 @@
-"""The proof of the balancers: `python -m tests.fleet [pytest's arguments]`, with HAProxy and nginx."""
+"""The proof of the balancers: `python -m tests.fleet [pytest's arguments]`, with HAProxy and nginx.
+
+Other folders among the arguments are tested too.
+"""
 
 import subprocess
 import sys
@@ -12,7 +15,7 @@ from tests.fleet.balancer import KINDS
 def main(arguments: Sequence[str]) -> int:
     """Bring the balancers, run the tests, and return the exit status."""
     try:
-        for name in KINDS:
+        for name in (*KINDS, "redis-cli"):
             require(name)
     except MissingTool as error:
         print(error, file=sys.stderr)
