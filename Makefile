@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Tests start hundreds of interpreters: each would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test campaign watch check serve peers clients page observe deploy fleet bench big chaos lock audit clean
+.PHONY: help demo test campaign watch check serve peers clients page observe deploy fleet ray bench big chaos lock audit clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -91,6 +91,15 @@ deploy: $(VENV)/.deploy  ## render the Helm chart with each of its value files, 
 fleet: $(VENV)/.installed  ## prove the balancers with real HAProxy and nginx from Debian; ONLY="-k nginx" for a part
 	$(BIN)/python -m tests.fleet $(ONLY)
 
+.venv-ray/.installed: pyproject.toml clients/python/pyproject.toml
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --upgrade "pip>=26"
+	.venv-ray/bin/python -m pip install --quiet --editable clients/python --editable . --group test --group ray
+	touch $@
+
+ray: .venv-ray/.installed  ## test the service on a real Ray Serve, in an environment of its own; its replicas are killed
+	.venv-ray/bin/python -m pytest -q tests/ray --timeout 600 -W ignore::DeprecationWarning
+
 .venv-bench/.installed: pyproject.toml clients/python/pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --upgrade "pip>=26"
@@ -104,5 +113,5 @@ big: $(VENV)/.installed  ## step a session of 100 million parameters on LMDB and
 	$(BIN)/python -m benchmarks.big_session
 
 clean:  ## remove the environments, what the clients were built to, and every cache
-	rm -rf $(VENV) .venv-supply .venv-peers .venv-clients .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .numba_cache
+	rm -rf $(VENV) .venv-supply .venv-peers .venv-clients .venv-ray .venv-bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .numba_cache
 	rm -rf clients/*/build clients/typescript/dist clients/typescript/node_modules tests/page/node_modules
