@@ -32,8 +32,8 @@ campaign: $(VENV)/.installed  ## run the long tests, and in full those that mult
 watch: $(VENV)/.installed  ## run the tests of what changed since the last commit, again at each save; at most 10 s a run
 	$(BIN)/python -m tests.watch
 
-chaos: $(VENV)/.installed  ## run every check of docs/reliability.md in full, about an hour; ONLY="-k races" for a part
-	CHAOS=whole $(BIN)/python -m pytest -s -m requirement $(ONLY)
+chaos: $(VENV)/.installed  ## run every check of docs/reliability.md in full, about two hours, with HAProxy and nginx from Debian; ONLY="-k races" for a part
+	CHAOS=whole $(BIN)/python -m tests.fleet tests -s -m requirement $(ONLY)
 	$(BIN)/python -m tests.chaos.page
 
 serve: $(VENV)/.installed  ## run the service on the embedded store, at http://127.0.0.1:8000

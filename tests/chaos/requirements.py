@@ -105,4 +105,14 @@ REQUIREMENTS: dict[str, Requirement] = {
         "behind a proxy, and the client raises `StateLost` for each session that went back, which is whole; the same "
         "on one Redis with its replica; slots moved under load",
     ),
+    "R21": Requirement(
+        "A replica of the service that dies loses nothing",
+        "training loops with the Python client's defaults, small steps and steps of 800 kB, behind HAProxy and behind "
+        "nginx: `kill -9` of one of three replicas on one Redis at random moments; each loop ends with the bits of the "
+        "engine alone and has each step once in its history",
+    ),
+    "R22": Requirement(
+        "A rolling restart shows no error and loses nothing",
+        "the same loops while one replica after another drains, stops and starts again, as an upgrade does it",
+    ),
 }
