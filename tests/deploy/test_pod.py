@@ -109,10 +109,10 @@ def test_a_service_without_keys_answers_to_its_own_names(monkeypatch: pytest.Mon
     )
 
 
-@pytest.mark.parametrize("seconds", [None, 300])
-def test_the_pod_may_stop_longer_than_the_service(seconds: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = values("values.yaml", settings={} if seconds is None else {"shutdown_seconds": seconds})
+@pytest.mark.parametrize("waits", [{}, {"shutdown_seconds": 300}, {"drain_seconds": 20}])
+def test_the_pod_may_stop_longer_than_the_service(waits: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    given = values("values.yaml", settings=waits)
     spec = pod(given)
     [container] = spec["containers"]
-    drain = settings(given, monkeypatch).shutdown_seconds + container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert spec["terminationGracePeriodSeconds"] == drain + 10
+    read, pause = settings(given, monkeypatch), container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert spec["terminationGracePeriodSeconds"] == pause + read.drain_seconds + read.shutdown_seconds + 10

@@ -21,8 +21,8 @@ spec:
   {{- with .Values.priorityClassName }}
   priorityClassName: {{ . }}
   {{- end }}
-  # Longer than the pause before SIGTERM (5 s) and the time that steps under way have to finish.
-  terminationGracePeriodSeconds: {{ add (int (default 30 .Values.settings.shutdown_seconds)) 15 }}
+  # Longer than the pause before SIGTERM (5 s), the drain after it, and the time that steps under way have to finish.
+  terminationGracePeriodSeconds: {{ add (int (default 30 .Values.settings.shutdown_seconds)) (int .Values.settings.drain_seconds) 15 }}
   securityContext:
     runAsNonRoot: true
     runAsUser: 10001
