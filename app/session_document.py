@@ -8,6 +8,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,11 @@ UNDO_DOCUMENT_FORMAT = 3
 """The format number of the document of a session that can undo steps, which a version without undo would forget."""
 PLAIN_DOCUMENT_FORMAT = 2
 """The format number of all other documents."""
+LONGEST_KEPT = 1 << 10
+"""The longest settings, as JSON, that stay parsed for lists."""
+MOST_KEPT = 1 << 14
+"""The most settings that stay parsed: about 2 KiB of memory each."""
+NO_TENSORS = Layout({})
 
 
 def write_document(session: Session) -> bytes:
@@ -70,13 +76,14 @@ def read_document(head: Head) -> Session:
     higher, or it has settings that are unknown here.
     """
     with _reading(head) as document:
-        return _read_session(head, document, *_read_tensors(document["tensors"]))
+        config = _read_config(head, document["config"])
+        return _read_session(head, document, config, *_read_tensors(document["tensors"]))
 
 
 def read_listed(head: Head) -> Listed:
     """Return the session of a head as a list has it."""
     with _reading(head) as document:
-        session = _read_session(head, document, Layout({}), {})
+        session = _read_session(head, document, _listed_config(head, document["config"]), NO_TENSORS, {})
         return Listed(session, [row[0] for row in document["tensors"]], head.state_bytes)
 
 
@@ -90,11 +97,11 @@ def _reading(head: Head) -> Iterator[Any]:
         raise StateDamaged(f"session {head.session_id}: its document cannot be read: {error!r}") from error
 
 
-def _read_session(head: Head, document: Any, layout: Layout, counts: Mapping[str, int]) -> Session:
+def _read_session(head: Head, document: Any, config: Config, layout: Layout, counts: Mapping[str, int]) -> Session:
     return Session(
         id=head.session_id,
         tenant=head.tenant,
-        config=_read_config(head, document["config"]),
+        config=config,
         created_at=document["created_at"],
         updated_at=document["updated_at"],
         **{name: document.get(name, row.default) for name, row in BESIDE.items()}
@@ -117,6 +124,22 @@ def _read_session(head: Head, document: Any, layout: Layout, counts: Mapping[str
 def _read_config(head: Head, settings: Mapping[str, Any]) -> Config:
     with _known_settings(head):
         return Config.parse(**settings)
+
+
+def _listed_config(head: Head, settings: Mapping[str, Any]) -> Config:
+    """Return the same for a list, which has many sessions with the same settings: these are parsed once.
+
+    Those with groups are not: they remember the names of the tensors that they matched.
+    """
+    with _known_settings(head):
+        text = orjson.dumps({**settings})
+        is_kept = settings.get("groups") is None and len(text) <= LONGEST_KEPT
+        return _parsed(text) if is_kept else Config.parse(**settings)
+
+
+@lru_cache(MOST_KEPT)
+def _parsed(settings: bytes) -> Config:
+    return Config.parse(**orjson.loads(settings))
 
 
 def _read_workers(head: Head, settings: Mapping[str, Any] | None) -> WorkerSettings | None:

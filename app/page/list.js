@@ -14,7 +14,9 @@ import { Trends, readLoss } from './trends.js'
 const LOOK_MS = 3000
 const LONGEST_WAIT_MS = 30_000
 /** The pause between two pages that are loaded, as a share of the time that the last one took. */
-const SHARE = 0.5
+const SHARE = 0.1
+/** Milliseconds between two showings of what is loaded, each of which orders all rows. */
+const SHOW_MS = 200
 
 /** What stays while other views are shown. */
 const memory = { sessions: new Sessions(), query: '', sort: COLUMNS[0], falls: true, selected: new Set(), scroll: 0, current: null }
@@ -88,6 +90,7 @@ class List {
   async follow() {
     const { sessions } = memory
     let looked = performance.now()
+    let shown = 0
     let wait = LOOK_MS
     while (!this.#signal.aborted) {
       const begun = performance.now()
@@ -100,7 +103,10 @@ class List {
         wait = LOOK_MS
         rest = sessions.complete ? LOOK_MS : Math.min(LOOK_MS, SHARE * (performance.now() - begun))
         this.#notice.clear()
-        this.#update(true)
+        if (sessions.complete || performance.now() - shown >= SHOW_MS) {
+          this.#update(true)
+          shown = performance.now()
+        }
       } catch (error) {
         if (this.#signal.aborted) return
         wait = Math.max(1000 * (error.retryAfter ?? 0), Math.min(LONGEST_WAIT_MS, 2 * wait))

@@ -52,6 +52,21 @@ def test_a_list_reads_names_without_the_layout() -> None:
     assert (listed.session.labels, listed.session.step, listed.session.counts) == ({"run": "1"}, 1, {})
 
 
+def test_equal_settings_are_parsed_once_for_a_list() -> None:
+    document = write_document(session())
+    one, other = read_listed(head(document)), read_listed(head(document))
+    assert one.session.config is other.session.config
+    assert one.session.config == session().config
+
+
+def test_settings_with_groups_are_parsed_for_each_session() -> None:
+    """They remember the names that their patterns matched."""
+    grouped = changed(lambda document: document["config"].update(groups=[{"match": ["w"], "lr": 0.5}]))
+    one, other = read_listed(grouped).session.config, read_listed(grouped).session.config
+    assert one is not other
+    assert one.groups[0].match == ("w",)
+
+
 def test_an_unknown_member_is_ignored() -> None:
     same = read_document(changed(lambda document: document.update(of_tomorrow=1)))
     assert write_document(same) == write_document(session())
@@ -70,6 +85,7 @@ def test_a_document_of_an_earlier_version_has_no_updates() -> None:
         lambda document: document.update(format=DOCUMENT_FORMAT + 1),
         lambda document: document["config"].update(of_tomorrow=1),
         lambda document: document["config"].update(optimizer="of_tomorrow"),
+        lambda document: document.update(config=["adamw"]),
     ],
 )
 def test_a_document_of_a_newer_version_is_incompatible(read: Callable[[Head], Any], change: Any) -> None:
