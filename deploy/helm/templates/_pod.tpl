@@ -21,8 +21,8 @@ spec:
   {{- with .Values.priorityClassName }}
   priorityClassName: {{ . }}
   {{- end }}
-  # Longer than the pause before SIGTERM (5 s), the drain after it, and the time that steps under way have to finish.
-  terminationGracePeriodSeconds: {{ add (int (default 30 .Values.settings.shutdown_seconds)) (int .Values.settings.drain_seconds) 15 }}
+  # Longer than the drain and the time that steps under way have to finish.
+  terminationGracePeriodSeconds: {{ add (int .Values.settings.drain_seconds) (int (default 30 .Values.settings.shutdown_seconds)) 10 }}
   securityContext:
     runAsNonRoot: true
     runAsUser: 10001
@@ -55,9 +55,6 @@ spec:
         periodSeconds: 5
         timeoutSeconds: 3
         failureThreshold: 2
-      lifecycle:
-        preStop:  # routers learn meanwhile that the pod stops
-          sleep: {seconds: 5}
       resources:
         {{- toYaml .Values.resources | nindent 8 }}
       securityContext:
