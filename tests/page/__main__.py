@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         if done.returncode != 0:
             print(done.stdout, f"`{' '.join(command)}` failed", sep="\n", file=sys.stderr)
             return 1
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", str(FOLDER), *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadgroup", str(FOLDER), *arguments]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 

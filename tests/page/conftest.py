@@ -38,20 +38,43 @@ def started(folder: Path, *options: str) -> Iterator[ServerProcess]:
         yield service
 
 
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[ServerProcess]:
-    with started(tmp_path) as service:
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Start the service of all tests."""
+    with started(tmp_path_factory.mktemp("shared")) as service:
         yield service
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[ServerProcess]:
-    """Start a service whose key is `KEY`, of the role admin."""
-    file = tmp_path / "keys.json"
+def service(shared: ServerProcess) -> ServerProcess:
+    """Return that service without sessions."""
+    with Client(shared.url) as client:
+        return emptied(shared, client)
+
+
+@pytest.fixture(scope="session")
+def shared_guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Start the service of all tests that has a key: `KEY`, of the role admin."""
+    folder = tmp_path_factory.mktemp("guarded")
+    file = folder / "keys.json"
     file.write_text(json.dumps({"keys": [row(KEY)]}))
     file.chmod(0o600)
-    with started(tmp_path, f"--api-keys-file={file}") as service:
+    with started(folder, f"--api-keys-file={file}") as service:
         yield service
+
+
+@pytest.fixture
+def guarded(shared_guarded: ServerProcess) -> ServerProcess:
+    """Return that service without sessions."""
+    with Client(shared_guarded.url, api_key=KEY) as client:
+        return emptied(shared_guarded, client)
+
+
+def emptied(service: ServerProcess, client: Client) -> ServerProcess:
+    """Return a service once the sessions of earlier tests are deleted: the pages that showed them are closed."""
+    for session in client.sessions:
+        session.delete()
+    return service
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from tests.durability.processes import ServerProcess, servers
 from tests.page.conftest import noted, step
 from tests.page.training import waited
 
+pytestmark = pytest.mark.xdist_group("rows")
+"""All in one process: so many sessions are made once."""
 COUNT = 10_000
 MOST_ROWS = 60
 SECONDS = 0.1
