@@ -180,7 +180,7 @@ def connections(sizes: Sequence[int], hurry: int) -> Measured:
                 "echo": (rig.echo_port, sent),
                 "load generator's limit": (stack.enter_context(canned(len(sent[0].head))), sent),
             }
-            loads = {name: stack.enter_context(Load(port, requests)) for name, (port, requests) in ports.items()}
+            loads = {name: stack.enter_context(Load([port], requests)) for name, (port, requests) in ports.items()}
             yield size, _rates(loads, LOAD_SECONDS / hurry)
             rig.memory.check_steps(steps, loads["service, memory:"].answers)
 

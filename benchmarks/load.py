@@ -5,6 +5,7 @@ import select
 import socket
 import time
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Self
 
 from benchmarks.bare_client import StepRequest
@@ -15,10 +16,10 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Load:
-    """A connection for each request, which is sent again and again, each time with a new key."""
+    """A connection for each request, which is sent again and again, each time with a new key. The ports take turns."""
 
-    def __init__(self, port: int, requests: Sequence[StepRequest]) -> None:
-        connections = [Connection(port, request) for request in requests]
+    def __init__(self, ports: Sequence[int], requests: Sequence[StepRequest]) -> None:
+        connections = [Connection(port, request) for port, request in zip(cycle(ports), requests, strict=False)]
         self._connections = {connection.number: connection for connection in connections}
         self._poll = select.epoll()
         for number in self._connections:

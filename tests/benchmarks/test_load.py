@@ -15,7 +15,7 @@ def requests(path: str, count: int = 8) -> list[StepRequest]:
 
 
 def test_every_session_takes_a_step_an_answer(service: Service) -> None:
-    with service.step_requests(8, START, GRADS) as steps, Load(service.port, steps) as load:
+    with service.step_requests(8, START, GRADS) as steps, Load([service.port], steps) as load:
         assert load.run(0.1) > 0
         assert min(load.answers) > 0
         service.check_steps(steps, load.answers)
@@ -24,7 +24,7 @@ def test_every_session_takes_a_step_an_answer(service: Service) -> None:
 
 
 def test_a_rate_counts_the_answers_of_its_run() -> None:
-    with echo() as port, Load(port, requests(PATH)) as load:
+    with echo() as port, Load([port], requests(PATH)) as load:
         first = load.run(0.2)
         before = sum(load.answers)
         second = load.run(0.2)
@@ -34,19 +34,19 @@ def test_a_rate_counts_the_answers_of_its_run() -> None:
 
 def test_a_refusal_raises_an_error(service: Service) -> None:
     none = requests("/v1/sessions/none/steps")
-    with Load(service.port, none) as load, pytest.raises(RuntimeError, match="session_not_found"):
+    with Load([service.port], none) as load, pytest.raises(RuntimeError, match="session_not_found"):
         load.run(0.1)
 
 
 def test_the_least_server_answers_each_request() -> None:
     sent = requests(PATH)
-    with canned(len(sent[0].head)) as port, Load(port, sent) as load:
+    with canned(len(sent[0].head)) as port, Load([port], sent) as load:
         load.run(0.1)
         assert min(load.answers) > 0
 
 
 def test_a_server_that_goes_is_an_error(service: Service) -> None:
-    with Load(service.port, requests("/livez", 1)) as load:
+    with Load([service.port], requests("/livez", 1)) as load:
         service.kill()
         with pytest.raises(OSError, match=r"closed|reset|Broken pipe"):
             load.run(0.1)
