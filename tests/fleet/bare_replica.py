@@ -8,7 +8,7 @@ from threading import Thread
 
 LENGTH = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 READY = {"GET /readyz", "GET /livez"}
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"
 
 Answer = Callable[["Arrival"], None]
 
@@ -69,7 +69,7 @@ class BareReplica:
             head, _, start = received.partition(b"\r\n\r\n")
             arrival = Arrival(client, head, start)
             if arrival.line in READY:
-                arrival.answer(OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n"))
+                arrival.answer()
                 return
             self.seen.append(arrival.line)
             self._answer(arrival)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import ROOT
-from tests.redis_cluster import command
+from tests.redis_cluster import command, until
 from tests.servers import RedisServer
 
 SCRIPT = ROOT / "deploy/redis/form-cluster.sh"
@@ -47,6 +47,6 @@ def roles(node: RedisServer) -> list[str]:
 def test_a_cluster_forms_once_and_stays(nodes: list[RedisServer]) -> None:
     for _ in range(2):
         form(nodes)
-        for node in nodes:
-            assert roles(node) == ["master"] * 3 + ["replica"] * 3
+        for node in nodes:  # a node hears of the others' roles a moment later
+            until(lambda node=node: roles(node) == ["master"] * 3 + ["replica"] * 3)
             assert b"cluster_slots_ok:16384" in command(node, "CLUSTER", "INFO")
