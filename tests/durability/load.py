@@ -55,10 +55,6 @@ class Trainee:
         self._steps: deque[tuple[Request, Outcome]] = deque()
         self._most = PREPARED if rows < 1_000 else PREPARED // 6
 
-    @property
-    def session_id(self) -> str:
-        return self._twin.id
-
     def train(self, over: threading.Event) -> None:
         """Take steps until `over` is set. Repeat every fourth step after its answer."""
         self._prepare(self._most)

@@ -10,6 +10,7 @@ from app.settings import Settings
 from app.store import open_store
 from app.store.redis_names import head_key, tenant_key
 from tests.amounts import times
+from tests.chaos.trial import Trial
 from tests.redis_cluster import NODE_TIMEOUT_MS, Move, RedisCluster, has_slot
 from tests.store.clusters import slot
 from tests.store.savers import Savers
@@ -17,18 +18,23 @@ from tests.store.savers import Savers
 SESSIONS = 6
 
 
-async def test_no_save_is_lost_or_doubled_while_slots_move(cluster_url: str, redis_cluster: RedisCluster) -> None:
+@pytest.mark.requirement("R20", "R2")
+async def test_no_save_is_lost_or_doubled_while_slots_move(
+    trial: Trial, cluster_url: str, redis_cluster: RedisCluster
+) -> None:
     keys = [*(head_key(f"session-{i}") for i in range(3)), tenant_key("tenant-1"), "optim:tenants"]
     async with open_store(Settings(store=cluster_url)) as store:
         savers = Savers(store, SESSIONS)
         async with savers:
             await savers.until_saved()
-            for _ in range(times(quick=1, whole=40)):
+            for _ in range(trial.times(quick=1, whole=40)):
                 for key in keys:
                     await asyncio.to_thread(Move(redis_cluster, slot(key)).whole)
+                    trial.tried["slots moved"] += 1
                 await savers.until_saved()
         await savers.check()
         assert savers.failures == []
+        trial.tried["acknowledged saves"] += sum(savers.acknowledged.values())
 
 
 @pytest.fixture
