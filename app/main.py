@@ -102,8 +102,7 @@ def wired(settings: Settings, store: Store, tracing: "Tracing | None" = None, *,
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, object]]:
         async with service.store, tracing or nullcontext():
-            for warning in await service.store.warnings() if warns else ():
-                log.warning(warning)
+            await _ask_store(service, warns=warns)
             lasting = _sweep(service), let_go_when_idle(service.compute), service.keeper.run(), service.metrics.share()
             tasks = [asyncio.create_task(task) for task in (*lasting, service.renewals.run())]
             traffic = service.metrics.requests.traffic
@@ -134,6 +133,13 @@ def wired(settings: Settings, store: Store, tracing: "Tracing | None" = None, *,
     _add_handlers(app)
     _add_layers(app, service, tracing)
     return app
+
+
+async def _ask_store(service: Service, *, warns: bool) -> None:
+    """Learn what a crash of the open store loses, and log its warnings."""
+    service.readiness.durability = await service.store.durability()
+    for warning in await service.store.warnings() if warns else ():
+        log.warning(warning)
 
 
 class _Application(FastAPI):

@@ -16,6 +16,8 @@ class Readiness:
         self._store = store
         self._asking: asyncio.Task[None] | None = None
         self._is_ended = False
+        self.durability = ""
+        """The words for what a crash does to answered steps, as the store told them when it was opened."""
 
     def end(self) -> None:
         """Be not ready from now on: this process is about to stop."""

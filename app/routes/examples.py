@@ -111,5 +111,8 @@ EXAMPLES: Mapping[str, dict[str, Any]] = {
     },
     "Optimizers": {"optimizers": {"adamw": described("adamw")}},
     "Liveness": {"status": "alive"},
-    "Readiness": {"status": "ready", "store": "lmdb", "replicas": 0, "kernel": "numba", "version": "0.1.0"},
+    "Readiness": {
+        "status": "ready", "store": "lmdb", "replicas": 0, "durability": "an answered step survives a power cut",
+        "kernel": "numba", "version": "0.1.0",
+    },
 }  # fmt: skip

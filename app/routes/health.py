@@ -38,6 +38,7 @@ async def readyz(service: Has) -> dict[str, str | int]:
         "status": "ready",
         "store": scheme,
         "replicas": service.settings.redis_replicas,
+        "durability": service.readiness.durability,
         "kernel": kernel,
         "version": version("optim-service"),
     }

@@ -283,7 +283,9 @@ def _service() -> dict[str, Document]:
             }
         ),
         "Liveness": object_of({"status": TEXT}),
-        "Readiness": object_of({"status": TEXT, "store": TEXT, "replicas": WHOLE, "kernel": TEXT, "version": TEXT}),
+        "Readiness": object_of(
+            {"status": TEXT, "store": TEXT, "replicas": WHOLE, "durability": TEXT, "kernel": TEXT, "version": TEXT}
+        ),
         "Problem": {
             "type": "object",
             "description": "RFC 9457; further members depend on the code.",

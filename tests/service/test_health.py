@@ -39,7 +39,8 @@ def test_alive_checks_nothing_and_ready_asks_the_store() -> None:
 def test_ready_says_which_store_which_kernel_and_which_version(tmp_path: Path) -> None:
     with serving(store=f"lmdb:{tmp_path}") as client:
         assert client.get("/readyz").json() == {
-            "status": "ready", "store": "lmdb", "replicas": 0, "kernel": "numba", "version": version("optim-service"),
+            "status": "ready", "store": "lmdb", "replicas": 0, "durability": "an answered step survives a power cut",
+            "kernel": "numba", "version": version("optim-service"),
         }  # fmt: skip
 
 

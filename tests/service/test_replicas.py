@@ -43,4 +43,6 @@ def test_a_creation_without_a_replica_is_answered_when_it_returns(client: Client
 
 
 def test_readiness_names_the_replicas(client: Client) -> None:
-    assert client.get("/readyz").json()["replicas"] == 1
+    ready = client.get("/readyz").json()
+    assert ready["replicas"] == 1
+    assert ready["durability"] == "an answered step survives a power cut; 1 replicas have each answered step"
