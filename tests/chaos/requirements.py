@@ -101,7 +101,7 @@ REQUIREMENTS: dict[str, Requirement] = {
     "R20": Requirement(
         "A failover of a cluster loses no step that replicas were waited for, and every other loss is said",
         "masters of a Redis Cluster killed under load, each back as a replica: with `OPTIM_REDIS_REPLICAS=1` no "
-        "answered step is lost, and all sessions step again within the node timeout and 3 s; without, replicas lag "
+        "answered step is lost, and all sessions step again within five node timeouts and 3 s; without, replicas lag "
         "behind a proxy, and the client raises `StateLost` for each session that went back, which is whole; the same "
         "on one Redis with its replica; slots moved under load",
     ),
