@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from optim_client import PreconditionFailed, StateLost, StepConflict
+from optim_client._calls import preview
 from optim_client._event import Mark
-from optim_client._rollback import was_rewound
+from optim_client._rollback import noticing, was_rewound
+from optim_client._state import SessionState
 from optim_client.documents import SessionInfo
 
 from tests.client.conftest import Connect
-from tests.client.documents import SESSION, W
+from tests.client.documents import SESSION, W, error_of
 from tests.client.scripted import SESSION_ANSWER, Answer, ScriptedServer, session_of
 from tests.client.training import bits
 
@@ -131,6 +133,15 @@ def test_a_worker_is_told_of_a_loss_and_joins_again(lose: Lose) -> None:
         worker.join()
         worker.contribute(GRADS)
         assert worker.step == 3
+
+
+def test_steps_that_are_answered_meanwhile_are_not_lost() -> None:
+    state = SessionState(SessionInfo.read(SESSION))
+    refused = noticing(state, preview("s-1", 42, W, W))
+    next(refused)
+    state.info = replace(state.info, step=43)
+    with pytest.raises(StepConflict):
+        refused.throw(error_of("step_conflict", current_step=42))
 
 
 def answers(*marks: str) -> list[Answer]:

@@ -183,6 +183,14 @@ def test_parameters_are_downloaded_once_a_step() -> None:
     assert again["w"] is answered["w"]
 
 
+def test_a_step_of_another_thread_is_no_loss() -> None:
+    one = worker()
+    asking = one._newest()
+    call = next(asking)
+    one._state.info = replace(one._state.info, step=42)
+    assert asking.send(call.read(told(41))).request.path.endswith("/params")
+
+
 def test_parameters_are_never_said_to_be_of_a_later_step() -> None:
     one = worker()
     talk(one._params(None), told(41), held('"1"'), told(42), NOT_MODIFIED)

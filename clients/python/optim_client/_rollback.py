@@ -7,6 +7,7 @@ Rule 1: a session that is behind the step that its client knows has lost steps, 
 Rule 2: who rewinds a session leaves a mark: an undo names the step, a loaded state the steps before and after it.
 Rule 3: marks from before the client last read the session say nothing of the steps since.
 Rule 4: marks are read only when a session is behind, so other calls cost nothing more.
+Rule 5: an answer is compared with what was known when its call began: other threads may step meanwhile.
 """
 
 from collections.abc import Iterable
@@ -35,27 +36,35 @@ def noticing(state: Known, call: Call[T], step: int | None = None) -> Conversati
 
     Without `step`, it is the one that the client knows.
     """
+    before = Before(state, step)
     try:
         answer: T = yield call
     except (Conflict, PreconditionFailed) as refusal:
         current = refusal.current_step if isinstance(refusal, Conflict) else (yield _calls.get(state.info.id)).step
-        yield from check_kept(state, current, step)
+        yield from before.check_kept(current)
         raise
     return answer
 
 
-def check_kept(state: Known, current: int | None, step: int | None = None) -> Conversation[None]:
-    """Raise `StateLost` if the session, now at `current`, lost steps up to `step`, or to the one that is known."""
-    step = state.info.step if step is None else step
-    if current is None or current >= step:
-        return
-    try:
-        marks = yield _calls.marks(state.info.id)
-    except MalformedQuery:  # an older service has none
-        return
-    if not was_rewound(marks, state.info, step):
-        state._has_told_loss = True
-        raise StateLost(state.info.id, step, current)
+class Before:
+    """The knowledge of a session before a call: its step, or `step`, and the time of its last change."""
+
+    def __init__(self, state: Known, step: int | None = None) -> None:
+        self._state = state
+        self._info = state.info
+        self._step = state.info.step if step is None else step
+
+    def check_kept(self, current: int | None) -> Conversation[None]:
+        """Raise `StateLost` if the session, which was then at the step `current`, has lost steps."""
+        if current is None or current >= self._step:
+            return
+        try:
+            marks = yield _calls.marks(self._info.id)
+        except MalformedQuery:  # an older service has none
+            return
+        if not was_rewound(marks, self._info, self._step):
+            self._state._has_told_loss = True
+            raise StateLost(self._info.id, self._step, current)
 
 
 def was_rewound(marks: Iterable[Mark], info: SessionInfo, step: int) -> bool:

@@ -14,7 +14,7 @@ from optim_client._gradients import Parts, parts_of, with_indices
 from optim_client._halves import Loss
 from optim_client._protocol import Call
 from optim_client._repr import facts, line, table
-from optim_client._rollback import check_kept
+from optim_client._rollback import Before
 from optim_client._tensors import Arrays, ArraysLike, narrowed, widened
 from optim_client._trees import Tree, flattened, rebuilt
 from optim_client.documents import Metrics, Preview, SessionInfo
@@ -93,9 +93,10 @@ class SessionKnowledge:
 
     def _get(self) -> Conversation[SessionInfo]:
         """Read the session again. One that went back is an error the first time, and the way out of it the second."""
+        before = Before(self)
         info: SessionInfo = yield self._tied(_calls.get(self.id))
         if not self._has_told_loss:
-            yield from check_kept(self, info.step)
+            yield from before.check_kept(info.step)
         return self._learned(info)
 
     def _changed(self, info: SessionInfo) -> SessionInfo:

@@ -20,7 +20,7 @@ from optim_client import _arguments, _worker_calls
 from optim_client._calls import Conversation
 from optim_client._gradients import Parts, parts_of
 from optim_client._protocol import Call
-from optim_client._rollback import check_kept, noticing
+from optim_client._rollback import Before, noticing
 from optim_client._state import SessionState
 from optim_client._tensors import Arrays, widened
 from optim_client._trees import Tree, flattened, rebuilt
@@ -135,8 +135,9 @@ class WorkerPlace:
         The step is told before and after the download: another one in between would be a wrong number for these.
         """
         renew = _worker_calls.renew(self._state.id, self.name, self._present())
+        known = Before(self._state, self._known_step)
         before = (yield renew).step
-        yield from check_kept(self._state, before, self._known_step)
+        yield from known.check_kept(before)
         downloads = 0
         while (found := (yield from self._changed())) is not None:
             self._held, self._etag = found
