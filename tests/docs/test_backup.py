@@ -13,7 +13,7 @@ from threading import Event, Thread
 
 import numpy as np
 import pytest
-from optim_client import Client, SessionNotFound, StepConflict
+from optim_client import Client, SessionNotFound, StateLost
 
 from tests.amounts import times
 from tests.command import Optim
@@ -87,9 +87,9 @@ class Steps:
                 step = session.info.step
                 assert session.digest == digests[step]
                 assert 3 <= step < len(digests) - 1
-                with pytest.raises(StepConflict) as refusal:
+                with pytest.raises(StateLost) as lost:
                     self._ahead[session_id].step(grads=GRADS[len(digests) - 1])
-                assert refusal.value.current_step == step
+                assert lost.value.current_step == step
                 for number in range(step, len(digests) - 1):
                     session.step(grads=GRADS[number])
                     assert session.digest == digests[number + 1]
