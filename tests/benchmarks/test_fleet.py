@@ -19,6 +19,7 @@ def test_a_fleet_counts_steps_and_their_costs(tmp_path: Path) -> None:
             assert run(0.05).rate > 0
 
 
+@pytest.mark.long
 def test_both_fleets_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fleet, "SESSIONS", 4)
     monkeypatch.setattr(fleet, "FLEETS", {"one": (1, 1), "the same": (1, 1)})

@@ -56,6 +56,7 @@ def train_through_kills(trial: Trial, cluster: RedisCluster, loops: Running) -> 
 
 
 @pytest.mark.requirement("R20", "R2")
+@pytest.mark.long
 def test_kills_of_masters_lose_no_waited_step(trial: Trial, twice_replicated: RedisCluster, tmp_path: Path) -> None:
     loops = [Loop() for _ in range(RUNS)]
     with servers([twice_replicated.url], tmp_path, options=["--redis-replicas=1"]) as (server,):
@@ -112,6 +113,7 @@ def lose_steps(trial: Trial, lagging: Lagging, runs: list[Run]) -> None:
 
 
 @pytest.mark.requirement("R20")
+@pytest.mark.long
 async def test_each_loss_of_a_failover_is_told(trial: Trial, tmp_path: Path) -> None:
     def train(lagging: Lagging) -> None:
         app = create_app(Settings(store=lagging.cluster.url, store_timeout_seconds=STORE_SECONDS))

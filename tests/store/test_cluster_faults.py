@@ -46,6 +46,7 @@ def replicated(tmp_path: Path) -> Iterator[RedisCluster]:
 
 
 @pytest.mark.campaign
+@pytest.mark.long
 async def test_a_killed_master_is_followed_by_its_replica(replicated: RedisCluster) -> None:
     master = next(server for server in replicated.masters if has_slot(server, slot(head_key("session-0"))))
     async with open_store(Settings(store=replicated.url)) as store:
@@ -60,6 +61,7 @@ async def test_a_killed_master_is_followed_by_its_replica(replicated: RedisClust
 
 
 @pytest.mark.campaign
+@pytest.mark.long
 async def test_a_master_that_comes_back_has_lost_nothing(tmp_path: Path) -> None:
     cluster = RedisCluster(tmp_path).start()
     try:
