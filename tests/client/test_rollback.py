@@ -107,6 +107,16 @@ def test_a_session_that_was_undone_is_not_lost(client: Any) -> None:
     assert session.get().step == 2
 
 
+def test_a_change_of_a_rewound_session_hides_no_mark(client: Any) -> None:
+    session = client.sessions.create("sgd", lr=1.0, undo=1)
+    session.step(GRADS, GRADS)
+    client.sessions.get(session.id).undo()
+    behind_its_proxy(session)._etag = None  # as behind a proxy that compresses answers
+    session.update(lr=0.5)
+    with pytest.raises(StepConflict):
+        session.step(GRADS, GRADS)
+
+
 def test_a_session_with_a_state_from_before_is_not_lost(client: Any, tmp_path: Path) -> None:
     session = client.sessions.create("sgd", lr=1.0)
     session.step(GRADS, GRADS)

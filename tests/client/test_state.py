@@ -1,6 +1,7 @@
 """A session's knowledge of itself: its step, its ETag and its warnings, as the answers tell them."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +53,15 @@ def test_a_skipped_step_leaves_the_known_step() -> None:
 def test_a_step_needs_grads() -> None:
     with pytest.raises(TypeError, match=r"step\(\) needs grads"):
         SessionState(SessionInfo.read(SESSION))._step(W, None)
+
+
+def test_a_look_at_rows_forgets_no_etag(client: Any) -> None:
+    session = client.sessions.create("sgd", hold_params=True)
+    session.put_params(W)
+    client.sessions.get(session.id).update(lr=0.5)
+    session.rows({"w": [0]})
+    with pytest.raises(PreconditionFailed):
+        session.update(lr=0.1)
 
 
 def test_changes_are_for_the_session_as_it_was_seen_last(connect: Connect) -> None:

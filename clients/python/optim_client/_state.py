@@ -100,8 +100,14 @@ class SessionKnowledge:
         return self._learned(info)
 
     def _changed(self, info: SessionInfo) -> SessionInfo:
-        """Remember all but the step: the caller's parameters do not belong to another client's step."""
-        return self._learned(replace(info, step=self.info.step))
+        """Remember all but the step: the caller's parameters do not belong to another client's step.
+
+        With another step, not the time either: the marks since the known one say how the session came there.
+        """
+        known = self.info
+        return self._learned(
+            info if info.step == known.step else replace(info, step=known.step, updated_at=known.updated_at)
+        )
 
 
 class SessionState(SessionKnowledge):
@@ -184,7 +190,7 @@ class SessionState(SessionKnowledge):
         return held if like is None else held.then(lambda params: rebuilt(like, params.get))
 
     def _rows(self, rows: Mapping[str, ArrayLike]) -> Call[Arrays]:
-        return self._tied(_calls.rows(self.id, rows))
+        return _calls.rows(self.id, rows)  # it changes nothing, and its answer has no ETag
 
     def _log(self, warnings: list[str]) -> None:
         """Log each different warning once, without its step's number."""
