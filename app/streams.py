@@ -40,6 +40,7 @@ class Watch:
 
     def __init__(self, store: Store, session_id: str, newest: int) -> None:
         self.newest = newest
+        self.rollbacks, self.went_back_to = 0, newest
         self.is_over = False
         self.users = 0
         self._store = store
@@ -59,6 +60,13 @@ class Watch:
             self.newest = version
             if self._waiting:
                 self._wake()
+
+    def _go_back(self, version: int) -> None:
+        """Let the streams go on from a version below the newest: a failover or an older backup lost the saves above."""
+        self.newest = self.went_back_to = version
+        self.rollbacks += 1
+        self._reading = None
+        self._wake()
 
     def end(self) -> None:
         """End the streams: the session is gone, or the service stops."""
@@ -97,10 +105,13 @@ class Watch:
     async def _look(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
+            known = self.newest
             with suppress(ServiceError):  # the store may be back at the next look
                 head = await self._store.load(self._session_id)
                 if head is None:
                     self.end()
+                elif head.version < known == self.newest:
+                    self._go_back(head.version)
                 else:
                     self.wake(head.version)
 
@@ -111,6 +122,7 @@ class Stream:
     def __init__(self, watch: Watch, number: int) -> None:
         self.number = number
         self._watch = watch
+        self._rollbacks = watch.rollbacks
         self._seen = -1
         """The version up to which there are no more events above `number`."""
         self._next_read = 0.0
@@ -125,6 +137,9 @@ class Stream:
             if (pause := self._next_read - clock()) > 0:  # first, so that a quick run costs no other wait
                 await asyncio.sleep(pause)
                 continue
+            if self._rollbacks != watch.rollbacks:
+                self._rollbacks, self._seen = watch.rollbacks, -1
+                self.number = min(self.number, watch.went_back_to)
             if watch.newest == self._seen:
                 await watch.wait(seconds)
                 if watch.newest == self._seen and not watch.is_over:

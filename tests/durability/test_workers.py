@@ -15,7 +15,7 @@ from tests.durability.wire import Wire, assert_replay
 
 @pytest.fixture(scope="module")
 def server(store: str, folder: Path) -> Iterator[ServerProcess]:
-    with servers([store], folder, workers=2) as (server,):
+    with servers([store], folder, workers=2, options=["--drain-seconds=600"]) as (server,):
         yield server
 
 

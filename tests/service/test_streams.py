@@ -129,6 +129,23 @@ async def test_streams_end_when_the_session_or_the_service_does(store: Steps, he
             assert await soon(late.next(SECONDS)) is None
 
 
+async def test_streams_follow_a_session_that_went_back(
+    store: Steps, here: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover lost the last saves: those that come in their place are other ones, by the same numbers."""
+    monkeypatch.setattr(streams, "LOOK_SECONDS", 0.05)
+    store.version = 5
+    with here.open("s", 5, 3) as first, here.open("s", 5, 3) as second:
+        for stream in (first, second):
+            assert numbers(await soon(stream.next(SECONDS))) == [4, 5]
+        store.version = 3
+        await asyncio.sleep(0.5)  # for some looks
+        store.version = 5
+        here.wake("s", 5)
+        for stream in (first, second):
+            assert numbers(await soon(stream.next(SECONDS))) == [4, 5]
+
+
 async def test_one_look_for_all_streams_of_a_session_finds_saves(
     store: Steps, here: Streams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
