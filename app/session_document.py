@@ -32,8 +32,8 @@ PLAIN_DOCUMENT_FORMAT = 2
 """The format number of all other documents."""
 LONGEST_KEPT = 1 << 10
 """The longest settings, as JSON, that stay parsed for lists."""
-MOST_KEPT = 1 << 14
-"""The most settings that stay parsed: about 2 KiB of memory each."""
+MOST_KEPT = 1 << 10
+"""The most settings that stay parsed."""
 NO_TENSORS = Layout({})
 
 

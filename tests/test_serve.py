@@ -58,6 +58,7 @@ def test_a_wrong_setting_is_refused_by_name(flags: list[str], environment: dict[
         ],
     ],
 )
+@pytest.mark.long
 def test_settings_that_cannot_work_are_refused_in_one_line(flags: list[str], reason: str) -> None:
     status, words = serve_refused(*flags)
     assert status == 1
@@ -97,6 +98,7 @@ def test_a_port_in_use_is_refused_with_the_way_out() -> None:
     expect_way_out(said, f"cannot listen on 127.0.0.1, port {port}: Address already in use", "Stop the program that")
 
 
+@pytest.mark.long
 def test_a_wrong_password_is_refused_with_the_way_out(own_redis: RedisServer) -> None:
     with own_redis.client() as client:
         client.config_set("requirepass", "right")
@@ -142,6 +144,7 @@ def test_a_store_is_shown_without_secrets(store: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(("workers", "stop"), [("1", signal.SIGINT), ("1", signal.SIGTERM), ("2", signal.SIGTERM)])
+@pytest.mark.long
 def test_a_server_logs_its_address_first_and_stops_cleanly(
     workers: str, stop: int, tmp_path: Path, with_numba: None
 ) -> None:

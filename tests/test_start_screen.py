@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import pytest
+
 from app.serve import shown
 from app.start_screen import rows
 from tests.reaper import tied
@@ -32,6 +34,7 @@ def served(*flags: str, **environment: str) -> Iterator[IO[str]]:
             server.wait(30)
 
 
+@pytest.mark.long
 def test_a_terminal_shows_address_store_and_durability(tmp_path: Path) -> None:
     with served(f"--store=lmdb:{tmp_path}", NO_COLOR="1", TERM="xterm") as screen:
         lines = [screen.readline().rstrip() for _ in range(12)]
@@ -44,6 +47,7 @@ def test_a_terminal_shows_address_store_and_durability(tmp_path: Path) -> None:
     assert lines[11] == "Ctrl-C stops it; steps under way are finished first."
 
 
+@pytest.mark.long
 def test_a_terminal_that_wants_json_gets_the_log_line() -> None:
     with served("--store=memory:", "--log-format=json") as screen:
         assert '"event": "listening"' in screen.readline()

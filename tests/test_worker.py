@@ -44,6 +44,7 @@ def served(*flags: str) -> Iterator[tuple["subprocess.Popen[str]", tuple[str, in
             server.kill()
 
 
+@pytest.mark.long
 def test_a_process_is_tuned_and_reads_the_environment() -> None:
     environment = os.environ | {"OPTIM_STORE": "memory:", "OPTIM_LOG_LEVEL": "error"}
     said = subprocess.check_output([sys.executable, "-c", PROGRAM], env=environment, text=True)
@@ -86,6 +87,7 @@ def test_a_stop_does_not_wait_until_a_kernel_is_compiled(
     assert not [*tmp_path.rglob("*.nbc")]
 
 
+@pytest.mark.long
 def test_a_request_cancelled_by_a_stop_logs_no_error() -> None:
     with served("--store=memory:", "--shutdown-seconds=1") as (server, address), Wire(address) as wire:
         wire.send(post("/v1/sessions", b"half of it", content_type="application/json", expect="100-continue")[:-5])

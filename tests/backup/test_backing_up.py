@@ -82,6 +82,7 @@ def killed_backup(url: str, folder: Path) -> None:
     process.wait()
 
 
+@pytest.mark.long
 async def test_each_session_of_a_store_in_use_is_whole(source_url: str, folder: Path, tmp_path: Path) -> None:
     async with opened(source_url) as store, stepped(store, 0.01):
         told = await own_process("backup", folder, "--store", source_url)
@@ -102,6 +103,7 @@ async def test_each_session_of_a_store_in_use_is_whole(source_url: str, folder: 
             await saved(store, head, used=[used(f"{head.version + 1}")])
 
 
+@pytest.mark.long
 async def test_old_rows_and_keys_are_backed_up_too(redis_url: str, folder: Path, tmp_path: Path) -> None:
     async with opened(redis_url) as store:
         head = None
@@ -177,6 +179,7 @@ def test_damaged_sessions_are_kept_and_named(source_url: str, target_url: str, f
     asyncio.run(expect_the_whole_one(target_url))
 
 
+@pytest.mark.long
 async def test_a_full_disk_leaves_nothing(source_url: str, folder: Path) -> None:
     await made(source_url)
     told = await own_process("backup", folder, "--store", source_url, file_bytes=4 * MIB)
@@ -185,6 +188,7 @@ async def test_a_full_disk_leaves_nothing(source_url: str, folder: Path) -> None
     assert is_gone(folder)
 
 
+@pytest.mark.long
 def test_a_killed_backup_is_told_from_a_whole_one(source_url: str, folder: Path, tmp_path: Path, optim: Optim) -> None:
     asyncio.run(made(source_url))
     killed_backup(source_url, folder)

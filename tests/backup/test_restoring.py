@@ -20,6 +20,7 @@ from tests.upgrade.make import FOLDER
 from tests.upgrade.stored import KINDS
 
 
+@pytest.mark.long
 async def test_a_store_comes_back_to_the_byte_through_any_kind(
     source_url: str, target_url: str, folder: Path, tmp_path: Path, redis_server: RedisServer
 ) -> None:
@@ -39,6 +40,7 @@ async def test_a_store_comes_back_to_the_byte_through_any_kind(
     assert content(back) == before
 
 
+@pytest.mark.long
 async def test_a_store_comes_back_to_the_byte_through_a_cluster(
     cluster_url: str, redis_url: str, folder: Path, tmp_path: Path
 ) -> None:

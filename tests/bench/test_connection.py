@@ -17,6 +17,7 @@ def url() -> Iterator[str]:
         yield server.url
 
 
+@pytest.mark.long
 def test_an_answer_is_read_whole(url: str) -> None:
     request = Request("localhost", "GET", "/livez").next()
     with Connection(url) as connection:
@@ -31,6 +32,7 @@ def test_a_refusal_has_the_words_of_the_service(url: str) -> None:
         connection.ask(Request("localhost", "GET", "/v1/sessions/1").next())
 
 
+@pytest.mark.long
 def test_a_unix_socket_is_asked_as_well(tmp_path: Path) -> None:
     with unix_service(tmp_path) as address, Connection(address) as connection:
         assert connection.ask(Request("localhost", "GET", "/livez").next()) > 0

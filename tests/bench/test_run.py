@@ -34,6 +34,7 @@ def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "CONNECTIONS", (1, 2))
 
 
+@pytest.mark.long
 def test_every_measurement_has_a_value(url: str, smaller: None) -> None:
     said: list[str] = []
     results = bench.run(url, 0.5, said.append)
@@ -45,6 +46,7 @@ def test_every_measurement_has_a_value(url: str, smaller: None) -> None:
         assert list(client.sessions.list().sessions) == []
 
 
+@pytest.mark.long
 def test_a_ctrl_c_deletes_the_sessions(url: str) -> None:
     command = [sys.executable, "-c", INTERRUPTIBLE, "bench", "--url", url, "--seconds", "60"]
     with tied(command, stderr=subprocess.PIPE, text=True, env=os.environ) as program, Client(url) as client:

@@ -2,11 +2,14 @@
 
 import os
 
+import pytest
+
 from benchmarks.balancers import DIRECT, Way, steps_by, told
 from benchmarks.peers.service import Service
 from benchmarks.timing import Spread
 
 
+@pytest.mark.long
 def test_each_way_takes_the_same_number_of_steps(service: Service) -> None:
     times, steps = steps_by({DIRECT: Way(service.port), "another": Way(service.port)}, 1_000, rounds=3)
     assert steps == 3 + 3

@@ -33,6 +33,7 @@ def answering(*parts: bytes) -> Iterator[int]:
         thread.join()
 
 
+@pytest.mark.long
 def test_a_refusal_raises_an_error(service: Service) -> None:
     with BareClient(service.port, 1 << 16) as client, pytest.raises(RuntimeError, match="session_not_found"):
         client.send("GET", "/v1/sessions/none", JSON, b"")
@@ -54,6 +55,7 @@ def test_the_next_step_has_another_key_and_no_other_byte() -> None:
     assert heads[0].endswith(b"\r\n\r\n{}")
 
 
+@pytest.mark.long
 def test_a_repeated_key_makes_no_second_session(service: Service) -> None:
     keyed = [Request("POST", "/v1/sessions", JSON, CREATION, f'Idempotency-Key: "{key}"') for key in ("a", "a", "b")]
     with BareClient(service.port, 1 << 16) as client:

@@ -9,6 +9,7 @@ from benchmarks.peers.fleet import Fleet, Run, median
 from tests.benchmarks.test_peers import GRADS, START
 
 
+@pytest.mark.long
 def test_a_fleet_counts_steps_and_their_costs(tmp_path: Path) -> None:
     with Fleet(tmp_path / "fleet", processes=1) as one:
         with one.loaded(4, START, GRADS) as run:

@@ -14,6 +14,7 @@ def requests(path: str, count: int = 8) -> list[StepRequest]:
     return [StepRequest(path, SAFETENSORS, body_of(GRADS)) for _ in range(count)]
 
 
+@pytest.mark.long
 def test_every_session_takes_a_step_an_answer(service: Service) -> None:
     with service.step_requests(8, START, GRADS) as steps, Load([service.port], steps) as load:
         assert load.run(0.1) > 0
@@ -23,6 +24,7 @@ def test_every_session_takes_a_step_an_answer(service: Service) -> None:
             service.check_steps(steps, [count + 1 for count in load.answers])
 
 
+@pytest.mark.long
 def test_a_rate_counts_the_answers_of_its_run() -> None:
     with echo() as port, Load([port], requests(PATH)) as load:
         first = load.run(0.2)
@@ -32,6 +34,7 @@ def test_a_rate_counts_the_answers_of_its_run() -> None:
         assert 0 < first * 0.2 <= before
 
 
+@pytest.mark.long
 def test_a_refusal_raises_an_error(service: Service) -> None:
     none = requests("/v1/sessions/none/steps")
     with Load([service.port], none) as load, pytest.raises(RuntimeError, match="session_not_found"):
@@ -45,6 +48,7 @@ def test_the_least_server_answers_each_request() -> None:
         assert min(load.answers) > 0
 
 
+@pytest.mark.long
 def test_a_server_that_goes_is_an_error(service: Service) -> None:
     with Load([service.port], requests("/livez", 1)) as load:
         service.kill()

@@ -11,6 +11,7 @@ STEPS = 700
 
 
 @pytest.mark.campaign
+@pytest.mark.long
 def test_a_long_session_has_a_row_of_each_step(tmp_path: Path) -> None:
     with long_session(tmp_path, STEPS) as (service, session_id), Client(service.url) as client:
         session = client.sessions.get(session_id)

@@ -41,25 +41,30 @@ def read(step: Step) -> Array:
     return step.read(step.take())
 
 
+@pytest.mark.long
 def test_both_service_clients_get_the_engines_steps(service: Service) -> None:
     check_agreement(after(5, {"engine": ALONE, "bare": service.steps, "python": service.client_steps}), START)
 
 
+@pytest.mark.long
 def test_a_replay_repeats_the_first_step(service: Service) -> None:
     once = after(1, {"engine": ALONE})["engine"]
     replayed = after(5, {"replays": service.replays})["replays"]
     check_agreement({"once": once, "replayed": replayed}, START)
 
 
+@pytest.mark.long
 def test_a_session_of_many_tensors_takes_the_same_steps(service: Service) -> None:
     many = partial(service.client_steps, tensors=100)
     check_agreement(after(3, {"engine": ALONE, "many": many}), START)
 
 
+@pytest.mark.long
 def test_rounds_of_workers_take_the_same_steps(service: Service) -> None:
     check_agreement(after(3, {"engine": ALONE, "workers": worker_rounds(service, 3)}), START)
 
 
+@pytest.mark.long
 def test_the_echo_answers_with_the_bytes_of_a_step() -> None:
     with echo() as port, echoes(port)(START, GRADS) as step:
         for _ in range(2):
@@ -95,6 +100,7 @@ def test_bare_lmdb_holds_a_save_after_each_step(tmp_path: Path, sync: bool) -> N
     assert sum(pieces.values()) == saved_bytes(params) == 12 * (1 << 20) + BESIDE_STATE
 
 
+@pytest.mark.long
 def test_the_file_has_about_the_bytes_of_a_small_save(tmp_path: Path) -> None:
     server = Service(f"lmdb:{tmp_path / 'store'}", tmp_path / "log", threads=1)
     server.launch()
@@ -121,6 +127,7 @@ def table_bytes(folder: Path) -> dict[str, int]:
         }
 
 
+@pytest.mark.long
 def test_both_json_services_compute_the_same_steps(service: Service, redis_url: str) -> None:
     with plain_fastapi(redis_url) as plain:
         check_agreement(after(5, {"service": service.json_steps, **plain}), START)
@@ -149,6 +156,7 @@ def test_the_only_array_of_an_answer_is_a_view() -> None:
     assert array[-1] == 7
 
 
+@pytest.mark.long
 def test_a_servers_peak_covers_its_answers(service: Service) -> None:
     before = service.peak_bytes()
     big = np.ones(4 << 20, np.float32)

@@ -13,6 +13,7 @@ from benchmarks.watched import Follower, cpu_a_step, cpu_seconds
 from tests.benchmarks.test_peers import GRADS, START
 
 
+@pytest.mark.long
 def test_both_sessions_are_measured_in_turns(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watched, "STEPS", 10)
     found = cpu_a_step(service, START, GRADS, blocks=3)
@@ -20,6 +21,7 @@ def test_both_sessions_are_measured_in_turns(service: Service, monkeypatch: pyte
     assert all(spread.rounds == 3 and spread.median > 0 for spread in found.values())
 
 
+@pytest.mark.long
 def test_a_follower_counts_each_step_once(service: Service) -> None:
     with BareClient(service.port, START.nbytes + ROOM) as bare, held(bare, START) as path:
         request = StepRequest(f"{path}/steps", SAFETENSORS, body_of(GRADS))
@@ -30,6 +32,7 @@ def test_a_follower_counts_each_step_once(service: Service) -> None:
             assert follower.events == 30
 
 
+@pytest.mark.long
 def test_no_such_session_cannot_be_followed(service: Service) -> None:
     with pytest.raises(RuntimeError, match="404"):
         Follower(service.port, "/v1/sessions/none")

@@ -265,6 +265,7 @@ def values(names: list[str], drawn: int) -> Arrays:
 
 
 @pytest.mark.requirement("R6")
+@pytest.mark.long
 def test_the_service_agrees_with_numpy_on_every_store(redis_url: str, tmp_path: Path, trial: Trial) -> None:
     examples = settings(
         max_examples=trial.times(quick=6, whole=200),

@@ -128,6 +128,7 @@ class Patient:
 
 
 @pytest.mark.requirement("R4")
+@pytest.mark.long
 async def test_redis_network_faults_neither_lose_nor_repeat_steps(trial: Trial, own_redis: RedisServer) -> None:
     counts = {"small": (16, 450), "bulk": (8, 350), "staged": (4, 200)}
     async with AsyncExitStack() as stack:

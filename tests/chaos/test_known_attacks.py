@@ -28,6 +28,7 @@ def client(address: tuple[str, int]) -> Iterator[Client]:
 
 
 @pytest.mark.requirement("R10")
+@pytest.mark.long
 def test_each_known_attack_gets_its_expected_answer(
     trial: Trial,
     address: tuple[str, int],

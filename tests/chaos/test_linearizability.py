@@ -123,6 +123,7 @@ def explains(order: Sequence[Seen]) -> bool:
 
 
 @pytest.mark.requirement("R5")
+@pytest.mark.long
 def test_sessions_are_linearizable(trial: Trial, pair: list[ServerProcess]) -> None:
     with Clients([server.port for server in pair]) as clients, Wire(pair[0].port) as wire:
         for i in range(trial.times(quick=12, whole=1000)):

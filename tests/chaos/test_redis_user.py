@@ -120,6 +120,7 @@ def answer_of(user: Redis, command: str, argument: str) -> str:
 
 
 @pytest.mark.requirement("R13")
+@pytest.mark.long
 def test_the_least_redis_user_may_do_what_the_service_does(
     trial: Trial, own_redis: RedisServer, admin: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

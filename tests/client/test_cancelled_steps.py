@@ -60,6 +60,7 @@ class Counted:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", ["tcp", "unix", "memory"])
+@pytest.mark.long
 async def test_a_step_repeated_after_a_timeout_is_applied_once(kind: str, size: str, urls: dict[str, str]) -> None:
     counted = Counted(SIZES[size])
     async with AsyncClient(urls[kind]) as client:
@@ -80,6 +81,7 @@ async def test_a_step_repeated_after_a_timeout_is_applied_once(kind: str, size: 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", ["tcp", "unix", "memory"])
+@pytest.mark.long
 async def test_other_gradients_after_a_cancelled_step_conflict_or_count(
     kind: str, size: str, urls: dict[str, str]
 ) -> None:

@@ -142,12 +142,14 @@ def digits_loss(compress: str) -> float:
     return float(-np.log((p / p.sum(1, keepdims=True))[hot == 1]).mean())
 
 
+@pytest.mark.long
 def test_a_run_converges_because_of_the_feedback() -> None:
     dense, with_feedback, without = map(digits_loss, ("none", "feedback", "forget"))
     assert with_feedback < 1.05 * dense
     assert without > 1.2 * dense
 
 
+@pytest.mark.long
 def test_a_trainer_killed_between_sending_and_acknowledgement_goes_on(server: Server, tmp_path: Path) -> None:
     for folder in ("unbroken", "before", "after"):
         (tmp_path / folder).mkdir()

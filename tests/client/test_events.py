@@ -148,6 +148,7 @@ def test_streams_that_are_closed_make_room(connect: Connect, monkeypatch: pytest
             assert next(iter(events)).step == 1
 
 
+@pytest.mark.long
 def test_streams_that_are_forgotten_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTIM_MAX_STREAMS", "1")
     with Client("memory:") as client:

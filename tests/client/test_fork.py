@@ -29,14 +29,17 @@ PROGRAMS = [
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.long
 def test_processes_share_a_client_and_no_connection(program: str, server: Server) -> None:
     assert_right(program, server.url)
 
 
+@pytest.mark.long
 def test_a_forked_process_keeps_no_connection_open(server: Server) -> None:
     assert_right("descriptors", server.url)
 
 
+@pytest.mark.long
 def test_a_forked_process_leaves_the_parents_connection_alone() -> None:
     with RawServer(named) as server:
         assert_right("connection_is_left", server.url)
@@ -60,5 +63,6 @@ def test_a_forked_process_says_no_goodbye_below_tls(tmp_path: Path) -> None:
         *[(program, "lmdb:{folder}/store") for program in ("in_process", "in_process_anew", "in_process_async")],
     ],
 )
+@pytest.mark.long
 def test_a_forked_process_cannot_use_the_parents_service(program: str, store: str, tmp_path: Path) -> None:
     assert_right(program, store.format(folder=tmp_path))

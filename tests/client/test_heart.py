@@ -69,6 +69,7 @@ def test_the_thread_never_outlives_its_worker(end: str) -> None:
         client.close()
 
 
+@pytest.mark.long
 async def test_the_task_renews_and_ends_with_its_worker() -> None:
     with ScriptedServer(DROP, BUSY, RENEWED, resent=[200]) as server:
         async with AsyncClient(server.url) as client:

@@ -78,6 +78,7 @@ async def test_a_call_that_is_cancelled_before_it_begins_sends_nothing() -> None
             assert (await client.sessions.get("next")).id == "next"
 
 
+@pytest.mark.long
 async def test_a_thousand_cancelled_calls_leave_no_answer_or_thread() -> None:
     with RawServer(*[named] * 1100) as server:
         async with AsyncClient(server.url, max_retries=0) as client:

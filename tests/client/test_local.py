@@ -54,6 +54,7 @@ def test_a_local_client_without_the_server_names_the_package() -> None:
     )
 
 
+@pytest.mark.long
 def test_a_process_ends_although_its_local_client_was_not_closed() -> None:
     code = (
         "from optim_client import Client\n"
@@ -141,6 +142,7 @@ async def test_closing_ends_an_async_call_without_cancelling_its_task() -> None:
         await call
 
 
+@pytest.mark.long
 def test_a_signal_handler_may_call_during_a_call() -> None:
     seen: list[int] = []
     with Client("memory:") as client:

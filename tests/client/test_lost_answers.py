@@ -79,6 +79,7 @@ def test_a_deletion_whose_answer_was_lost_is_done(connect: Connect, server: Serv
         plain.sessions.get(session.id)
 
 
+@pytest.mark.long
 def test_a_restarted_server_is_not_noticed(connect: Connect, unbroken: dict[str, Any]) -> None:
     with Server() as mortal:
         client = connect(mortal.url)

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from optim_client import AsyncClient
 from optim_client._per_loop import PerLoop
 
@@ -10,6 +11,7 @@ from app.demo.server import Server
 from tests.client.documents import W
 
 
+@pytest.mark.long
 def test_an_async_client_serves_one_event_loop_after_the_other(server: Server, tmp_path: Path) -> None:
     client = AsyncClient(server.url)
 

@@ -28,6 +28,7 @@ def step_elsewhere(pickled: bytes) -> tuple[int, list[float]]:
         return session.info.step, session.step(W, W)["w"].tolist()
 
 
+@pytest.mark.long
 def test_a_session_is_stepped_in_another_process(server: Server) -> None:
     with Client(server.url) as client, multiprocessing.get_context("spawn").Pool(1) as pool:
         session = client.sessions.create("sgd", lr=0.5)

@@ -92,6 +92,7 @@ def test_an_async_session_has_the_same_bar(capsys: pytest.CaptureFixture[str]) -
     assert "3/3 [" in last_bar(capsys.readouterr().err)
 
 
+@pytest.mark.long
 def test_the_bar_is_redrawn_in_a_terminal() -> None:
     reader, writer = pty.openpty()
     termios.tcsetwinsize(writer, (24, 120))

@@ -14,6 +14,7 @@ CLIENTS = Path(__file__).parents[2] / "clients"
 README = CLIENTS / "python" / "README.md"
 
 
+@pytest.mark.long
 def test_the_loop_in_the_readme_finds_the_line(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     code = README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     exec(code.replace("http://127.0.0.1:8000", server.url), {})
@@ -24,6 +25,7 @@ def test_the_loop_in_the_readme_finds_the_line(server: Server, capsys: pytest.Ca
     assert found["bias"] == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.long
 def test_every_example_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)

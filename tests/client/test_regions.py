@@ -50,6 +50,7 @@ def sent(size: int = SIZE, steps: int = 4) -> list[bytes]:
         return [session.step(grads={"w": gradients(number, size)})["w"].tobytes() for number in range(1, steps + 1)]
 
 
+@pytest.mark.long
 def test_large_steps_take_regions_and_change_no_bit(connect: Connect, url: str) -> None:
     before = metric(url, LEASED)
     session = held(connect(url))
@@ -255,6 +256,7 @@ def test_made_gradients_wait_for_a_connection_like_any_call(tmp_path: Path, capl
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 20, 6 << 20])
+@pytest.mark.long
 def test_without_enough_regions_bodies_are_sent(connect: Connect, tmp_path: Path, limit: int) -> None:
     with unix_service(tmp_path, f"--max-region-bytes={limit}") as url:
         client = connect(url)
@@ -268,6 +270,7 @@ def test_without_enough_regions_bodies_are_sent(connect: Connect, tmp_path: Path
 
 
 @pytest.mark.usefixtures("_short_waits")
+@pytest.mark.long
 def test_a_server_that_comes_back_gives_new_regions(connect: Connect, tmp_path: Path) -> None:
     store = f"--store=lmdb:{tmp_path}/store"
     with unix_service(tmp_path, store) as url:
@@ -284,5 +287,6 @@ def test_a_server_that_comes_back_gives_new_regions(connect: Connect, tmp_path: 
     assert [array.tobytes() for array in kept] == sent()
 
 
+@pytest.mark.long
 def test_a_fork_shares_no_array_of_a_region(url: str) -> None:
     assert_right("region_arrays", url)

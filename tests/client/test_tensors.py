@@ -247,6 +247,7 @@ def test_contiguous_arrays_are_sent_without_a_copy() -> None:
     assert np.shares_memory(np.frombuffer(data, np.float32), array)
 
 
+@pytest.mark.long
 def test_a_bfloat16_answer_without_ml_dtypes_names_the_package() -> None:
     body = encode({"params": {"w": np.zeros(2, ml_dtypes.bfloat16)}}, {})
     code = (

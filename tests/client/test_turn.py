@@ -60,6 +60,7 @@ def assert_each_step_was_taken_once(taken: list[Any], final: Any) -> None:
     assert float(final["w"][0]) == -count
 
 
+@pytest.mark.long
 def test_steps_of_many_threads_wait_for_each_other(server: Server) -> None:
     with Client(server.url) as client, ThreadPoolExecutor(8) as threads:
         session = client.sessions.create("sgd", lr=1.0, hold_params=True)
@@ -69,6 +70,7 @@ def test_steps_of_many_threads_wait_for_each_other(server: Server) -> None:
         assert session.info.step == session.get().step == 100
 
 
+@pytest.mark.long
 async def test_steps_of_many_tasks_wait_for_each_other(server: Server) -> None:
     async with AsyncClient(server.url) as client:
         session = await client.sessions.create("sgd", lr=1.0, hold_params=True)
@@ -78,6 +80,7 @@ async def test_steps_of_many_tasks_wait_for_each_other(server: Server) -> None:
         assert session.info.step == (await session.get()).step == 100
 
 
+@pytest.mark.long
 def test_a_thread_that_reads_never_moves_a_step_back(server: Server) -> None:
     over = threading.Event()
     with Client(server.url) as client, ThreadPoolExecutor(4) as threads:

@@ -75,6 +75,7 @@ def test_an_absent_server_of_a_file_is_named_too(connect: Connect, tmp_path: Pat
         connect(f"unix://{tmp_path}/none", max_retries=0).sessions.create_from_state(tmp_path / "state")
 
 
+@pytest.mark.long
 def test_keys_are_needed_as_over_tcp(connect: Connect, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps({"keys": [row("secret")]}))
@@ -85,6 +86,7 @@ def test_keys_are_needed_as_over_tcp(connect: Connect, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_short_waits")
+@pytest.mark.long
 def test_a_call_is_tried_until_the_server_is_back(connect: Connect, tmp_path: Path) -> None:
     store = f"--store=lmdb:{tmp_path}/store"
     with unix_service(tmp_path, store) as url:

@@ -85,6 +85,7 @@ def test_a_service_without_the_setting_has_no_wire_dtype() -> None:
     assert SessionInfo.read(told).wire_dtype is None
 
 
+@pytest.mark.long
 def test_bfloat16_without_ml_dtypes_names_the_package() -> None:
     program = (
         "import sys; sys.modules['ml_dtypes'] = None\n"

@@ -202,6 +202,7 @@ def test_a_killed_worker_joins_again_and_counts_once(server: Server, tmp_path: P
 
 
 @pytest.mark.usefixtures("_short_waits")
+@pytest.mark.long
 def test_a_service_that_is_killed_while_workers_wait_loses_nothing() -> None:
     with Server() as mortal, Client(mortal.url) as client, ThreadPoolExecutor(1) as pool:
         session = team_of(client, expected=2, quorum=2)

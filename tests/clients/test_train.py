@@ -4,6 +4,7 @@ from pathlib import Path
 
 import httpx2
 import numpy as np
+import pytest
 
 from tests.clients.interrupter import Interrupter
 from tests.clients.languages import Language
@@ -14,6 +15,7 @@ from tests.durability.processes import servers
 STEPS = LEAST_SQUARES["steps"]
 
 
+@pytest.mark.long
 def test_training_ends_at_the_contracts_bits_through_two_kills(language: Language, tmp_path: Path) -> None:
     with (
         servers([f"lmdb:{tmp_path / 'store'}"], tmp_path) as (server,),

@@ -15,6 +15,7 @@ def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "CONNECTIONS", (1, 2))
 
 
+@pytest.mark.long
 def test_the_tables_have_steps_and_rates(optim: Optim, url: str) -> None:
     status, words, said = optim("bench", "--url", url, "--seconds", "1")
     assert status == 0

@@ -47,6 +47,7 @@ def test_unclear_changes_are_refused(texts: list[str], reason: str) -> None:
         changes_of(texts)
 
 
+@pytest.mark.long
 def test_changed_settings_are_shown_old_and_new(optim: Optim, url: str) -> None:
     with Client(url) as client:
         session = client.sessions.create("sgd", lr=0.1, labels={"run": "a", "gone": "b"})

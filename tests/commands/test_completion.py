@@ -54,6 +54,7 @@ def test_zsh_and_fish_get_commands_with_their_help(shell: str, action: dict[str,
     assert "Run the service" in offered
 
 
+@pytest.mark.long
 def test_ids_of_the_service_are_completed(url: str) -> None:
     session_id = new_session(url)
     words = {"COMP_WORDS": f"optim workers {session_id[:9]}", "COMP_CWORD": "2", "_OPTIM_COMPLETE": "complete_bash"}

@@ -9,6 +9,7 @@ from optim_client import Client
 from tests.command import Optim
 
 
+@pytest.mark.long
 def test_without_their_package_the_extra_is_named(
     optim: Optim, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

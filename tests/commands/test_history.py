@@ -30,6 +30,7 @@ def session(url: str) -> Iterator[Session]:
         yield session
 
 
+@pytest.mark.long
 def test_a_history_is_a_table(optim: Optim, session: Session, url: str) -> None:
     status, told, said = optim("sessions", "history", session.id, OPTIM_BASE_URL=url)
     assert (status, said) == (0, "")

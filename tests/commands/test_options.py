@@ -6,6 +6,7 @@ from optim_client import Client
 from tests.command import Optim
 
 
+@pytest.mark.long
 def test_a_given_url_wins_over_the_environment(optim: Optim) -> None:
     _, _, said = optim("sessions", "list", "--url", "http://127.0.0.1:1", OPTIM_BASE_URL="http://127.0.0.1:2")
     assert "http://127.0.0.1:1/" in said
@@ -13,6 +14,7 @@ def test_a_given_url_wins_over_the_environment(optim: Optim) -> None:
 
 
 @pytest.mark.parametrize(("kept", "last"), [(31, "0"), (31, "f"), (20, "f")])
+@pytest.mark.long
 def test_the_first_digits_of_an_id_suffice(optim: Optim, url: str, kept: int, last: str) -> None:
     with Client(url) as client:
         made = iter(lambda: client.sessions.create("sgd").id, "")

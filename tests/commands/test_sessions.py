@@ -29,6 +29,7 @@ def session(client: Client) -> Session:
     return session
 
 
+@pytest.mark.long
 def test_sessions_are_listed_newest_first(optim: Optim, client: Client, session: Session) -> None:
     newest = client.sessions.create("adamw")
     status, told, said = optim("sessions", "list", "--limit", "2", OPTIM_BASE_URL=client.base_url)
@@ -100,6 +101,7 @@ def test_sessions_are_deleted_together_or_not_at_all(optim: Optim, client: Clien
 
 
 @pytest.mark.parametrize(("answer", "status"), [("n", 1), ("y", 0)])
+@pytest.mark.long
 def test_a_deletion_asks_on_a_terminal(client: Client, session: Session, answer: str, status: int) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "app.cli", "sessions", "delete", session.id[:-1], "--url", client.base_url]

@@ -11,6 +11,7 @@ from tests.command import Optim
 from tests.commands.service import JSON, new_session
 
 
+@pytest.mark.long
 def test_an_export_names_the_missing_folder(optim: Optim, url: str, tmp_path: Path) -> None:
     file = tmp_path / "none" / "state.safetensors"
     status, _, words = optim("sessions", "export", new_session(url), str(file), "--url", url)

@@ -3,12 +3,14 @@
 import json
 
 import numpy as np
+import pytest
 from optim_client import Client
 
 from app.commands.summary import MOST_TENSORS
 from tests.command import Optim
 
 
+@pytest.mark.long
 def test_a_session_is_shown_in_sections(optim: Optim, url: str) -> None:
     with Client(url) as client:
         session = client.sessions.create(

@@ -27,6 +27,7 @@ def session(url: str) -> Iterator[Session]:
         yield session
 
 
+@pytest.mark.long
 def test_the_last_steps_are_lines(optim: Optim, session: Session, url: str) -> None:
     status, told, said = optim("sessions", "tail", session.id[:-1], "-n", "2", OPTIM_BASE_URL=url)
     assert (status, said) == (0, "")
@@ -45,6 +46,7 @@ def test_each_line_is_an_object_for_programs(optim: Optim, session: Session, url
     ]
 
 
+@pytest.mark.long
 def test_a_follower_prints_until_the_session_is_gone(session: Session, url: str) -> None:
     with following(session, url, "--json") as process:
         assert process.stdout is not None
@@ -62,6 +64,7 @@ def test_a_follower_prints_until_the_session_is_gone(session: Session, url: str)
         assert process.wait(20) == 0
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_a_follower_without_a_word(session: Session, url: str) -> None:
     with following(session, url) as process:
         assert process.stdout is not None

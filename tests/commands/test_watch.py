@@ -80,6 +80,7 @@ class Watched:
         os.close(self._ours)
 
 
+@pytest.mark.long
 def test_curves_move_are_resized_and_end_with_ctrl_c(session: Session, url: str) -> None:
     with Watched(session, url) as watched:
         watched.until("step 2  loss 0.25")
@@ -98,6 +99,7 @@ def test_curves_move_are_resized_and_end_with_ctrl_c(session: Session, url: str)
     assert max(len(line) for line in last.splitlines()) <= 60
 
 
+@pytest.mark.long
 def test_a_watch_ends_when_the_session_is_gone(session: Session, url: str) -> None:
     with Watched(session, url) as watched:
         watched.until("step 2  loss 0.25")
@@ -107,6 +109,7 @@ def test_a_watch_ends_when_the_session_is_gone(session: Session, url: str) -> No
         assert watched.process.wait(SECONDS) == 0
 
 
+@pytest.mark.long
 def test_without_a_terminal_each_event_is_a_line(session: Session, url: str) -> None:
     command = [sys.executable, "-m", "app.cli", "sessions", "watch", session.id, "--url", url]
     with tied(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -124,6 +127,7 @@ def test_without_a_terminal_each_event_is_a_line(session: Session, url: str) -> 
     assert all(line.startswith(session.id[:8]) for line in told.splitlines())
 
 
+@pytest.mark.long
 def test_an_unknown_session_is_one_line(url: str) -> None:
     command = [sys.executable, "-m", "app.cli", "sessions", "watch", "f" * 32, "--url", url]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -33,6 +33,7 @@ def session(client: Client) -> Session:
     return session
 
 
+@pytest.mark.long
 def test_the_table_shows_the_open_round_and_every_worker(optim: Optim, url: str, session: Session) -> None:
     status, shown, _ = optim("workers", session.id, "--url", url)
     assert status == 0

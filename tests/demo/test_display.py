@@ -4,6 +4,7 @@ import io
 import re
 from pathlib import Path
 
+import pytest
 from optim_client import Client
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from app.demo.training import Point
 STEPS = 60
 
 
+@pytest.mark.long
 def test_a_run_without_a_terminal_prints_plain_lines(temporary: Path) -> None:
     screen = io.StringIO()
     display = Display(Console(file=screen, force_terminal=False), STEPS)

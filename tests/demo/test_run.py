@@ -47,6 +47,7 @@ def test_a_run_with_a_killed_server_equals_the_local_run(temporary: Path) -> Non
     assert said[1] == said[2]
 
 
+@pytest.mark.long
 def test_an_absent_service_is_told_in_one_line() -> None:
     demo = subprocess.run(_command("--url", "http://127.0.0.1:9"), capture_output=True, text=True, check=False)
     assert demo.returncode == 1
@@ -55,6 +56,7 @@ def test_an_absent_service_is_told_in_one_line() -> None:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.long
 def test_a_stopped_demo_ends_its_server_and_removes_its_folder(signum: signal.Signals, temporary: Path) -> None:
     with tied(_command(), stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None

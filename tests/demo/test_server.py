@@ -16,6 +16,7 @@ def test_a_server_that_cannot_start_is_quoted(monkeypatch: pytest.MonkeyPatch, t
         Server().__enter__()
 
 
+@pytest.mark.long
 def test_a_killed_server_returns_with_its_sessions(temporary: Path) -> None:
     with Server() as server, Client(server.url) as client:
         session = client.sessions.create("sgd", lr=0.1)
@@ -24,6 +25,7 @@ def test_a_killed_server_returns_with_its_sessions(temporary: Path) -> None:
         assert client.sessions.get(session.id).info == session.info
 
 
+@pytest.mark.long
 def test_a_paused_server_answers_after_it_is_resumed(temporary: Path) -> None:
     with Server() as server, Client(server.url, timeout=0.5, max_retries=0) as client:
         server.pause()

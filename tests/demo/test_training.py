@@ -1,6 +1,7 @@
 """The training loop: it learns, and resumes at any step."""
 
 import numpy as np
+import pytest
 
 from app.demo import digits, network
 from app.demo.training import STEPS, Point, first_difference, local_update, train
@@ -11,6 +12,7 @@ def _run(update_steps: int, last: int) -> list[Point]:
     return list(train(local_update(update_steps), network.init(), train_set, range(1, last + 1)))
 
 
+@pytest.mark.long
 def test_a_run_reaches_97_percent_on_unseen_images() -> None:
     points = _run(STEPS, STEPS)
     _, test = digits.load()

@@ -150,6 +150,7 @@ def run(optim: Optim) -> Run:
     return run
 
 
+@pytest.mark.long
 def test_a_backup_of_the_embedded_store_is_restored(tmp_path: Path, run: Run) -> None:
     store = tmp_path / "store"
     run = partial(run, FOLDER=tmp_path / "copy", URL=f"lmdb:{store}")
@@ -232,6 +233,7 @@ def test_a_backup_of_the_compose_stack_is_restored(tmp_path: Path) -> None:
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("kinds", [("lmdb", "redis"), ("redis", "lmdb")][: times(quick=1, whole=2)])
+@pytest.mark.long
 def test_a_service_moves_between_kinds_of_stores(
     tmp_path: Path, run: Run, own_redis: RedisServer, kinds: tuple[str, str]
 ) -> None:

@@ -30,10 +30,12 @@ def run(program: str, url: str, path: str = os.environ["PATH"], arguments: Seque
     return result.stdout
 
 
+@pytest.mark.long
 def test_curl_finds_the_least(url: str, path: str) -> None:
     assert run("shell.sh", url, path) == "x = 3.00, after step 12\n"
 
 
+@pytest.mark.long
 def test_the_line_is_found(url: str) -> None:
     found = re.search(r"^y = (\S+) x \+ (\S+)$", run("line.py", url), re.MULTILINE)
     assert found
@@ -47,6 +49,7 @@ def test_the_embedding_table_learns_the_kinds_of_items(url: str) -> None:
     assert known[-1] > 80 > 40 > known[0]
 
 
+@pytest.mark.long
 def test_the_network_reads_digits(url: str) -> None:
     bar = r".* 300/300 \[.* steps/s, loss [\d.]+, .*\] *\n"
     session, read_rightly = run("mlp.py", url, beside=bar).splitlines()
@@ -54,6 +57,7 @@ def test_the_network_reads_digits(url: str) -> None:
     assert float(read_rightly.partition("%")[0]) > 94
 
 
+@pytest.mark.long
 def test_clipping_and_a_schedule_find_the_line(url: str) -> None:
     rows = re.findall(r"(\d+) steps clipped .* off by (\S+)$", run("schedule_and_clip.py", url), re.MULTILINE)
     (none, far), (some, near), (_, nearest) = [(int(clipped), float(off)) for clipped, off in rows]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx2
 import numpy as np
+import pytest
 from optim_client import Client
 
 from app.settings import Settings
@@ -54,6 +55,7 @@ def test_the_unit_waits_longer_than_the_service_takes() -> None:
     assert int(unit()["timeoutstopsec"]) > Settings(store="memory:").shutdown_seconds
 
 
+@pytest.mark.long
 def test_the_addresses_to_ask_answer(url: str) -> None:
     paths = re.findall(r"^curl http://127.0.0.1:8000(/\w+)$", START, re.MULTILINE)
     assert len(paths) == 2
@@ -74,6 +76,7 @@ def test_the_example_of_capacity_follows_the_sizes() -> None:
     assert f"or {2 * 1.25 * state:.1f} GB of memory for Redis" in capacity
 
 
+@pytest.mark.long
 def test_the_picture_shows_what_the_commands_print(tmp_path: Path) -> None:
     shown = (ROOT / "docs" / "images" / "operating_backup.svg").read_text(encoding="utf-8")
     assert "](images/operating_backup.svg)" in PAGE

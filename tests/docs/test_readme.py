@@ -41,6 +41,7 @@ def test_a_step_that_is_sent_again_gives_the_same_bytes(here: Callable[[str], st
     assert json.loads(session)["step"] == 1
 
 
+@pytest.mark.long
 def test_the_loop_prints_what_is_printed(here: Callable[[str], str], capsys: pytest.CaptureFixture[str]) -> None:
     (loop,) = blocks(section(README, "Train in Python"), "python")
     (printed,) = blocks(section(README, "Train in Python"), "text")

@@ -23,6 +23,7 @@ PAGE = read("docs/workers.md")
 TRY = section(PAGE, "Try it with curl")
 
 
+@pytest.mark.long
 def test_the_curl_lines_of_workers_give_what_is_printed(here: Callable[[str], str], path: str) -> None:
     script = "\necho\n".join(blocks(TRY, "sh"))
     result = subprocess.run(

@@ -24,6 +24,7 @@ def url() -> Iterator[str]:
         yield server.url
 
 
+@pytest.mark.long
 def test_a_service_that_is_ready_is_well(url: str) -> None:
     findings = found(url)
     assert list(findings) == ["service", "version", "clock", "key"]

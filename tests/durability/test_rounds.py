@@ -19,6 +19,7 @@ def pair(request: pytest.FixtureRequest, folder: Path) -> Iterator[list[ServerPr
         yield started
 
 
+@pytest.mark.long
 def test_two_processes_close_the_rounds_of_either(pair: list[ServerProcess]) -> None:
     with Client(base_url=pair[0].url) as one, Client(base_url=pair[1].url) as other, ThreadPoolExecutor(4) as threads:
         workers = {"expected": 3, "quorum": 2, "grace_seconds": 0.2}

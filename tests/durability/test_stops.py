@@ -26,6 +26,7 @@ PLACES = {"lmdb": ("lmdb", 1, 40), "redis": ("redis", 1, 40), "two workers": ("l
 
 @pytest.mark.requirement("R14", "R2")
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.long
 def test_stops_under_load_lose_no_step(trial: Trial, place: str, folder: Path, request: pytest.FixtureRequest) -> None:
     store, workers, stops = PLACES[place]
     url = request.getfixturevalue("redis").url if store == "redis" else f"lmdb:{folder / place}"

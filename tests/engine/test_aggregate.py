@@ -82,6 +82,7 @@ def rounds(draw: st.DrawFn) -> tuple[Aggregate, list[Part | None], list[Array], 
 
 @examples(quick=150, whole=5000)
 @given(rounds())
+@pytest.mark.long
 def test_every_aggregate_has_the_bits_of_plain_floats(drawn: tuple[Any, ...]) -> None:
     aggregate, parts, dense, weights, norms = drawn
     found = aggregated(aggregate, parts, dense[0].size, compute_dtype(dense[0].dtype), weights, norms)

@@ -49,6 +49,7 @@ def test_numba_is_installed_where_the_tests_run() -> None:
     st.booleans(),
     st.integers(0, 1000),
 )
+@pytest.mark.long
 def test_the_fused_kernel_has_the_bits_of_numpy(
     case: Case, dtype: type[Any], sizes: list[int], form: str, hold: bool, seed: int
 ) -> None:
@@ -113,6 +114,7 @@ def vectors(case: Case, sizes: list[int], dtype: type[Any], place: int, seed: in
     st.integers(1, 2),
     st.integers(0, 1000),
 )
+@pytest.mark.long
 def test_in_place_and_out_of_place_give_numpys_bits(
     case: Case, dtype: type[Any], sizes: list[int], place: int, spike: float, t: int, seed: int
 ) -> None:

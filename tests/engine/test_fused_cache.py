@@ -80,6 +80,7 @@ def test_one_of_several_processes_compiles_a_kernel(folder: Path) -> None:
     assert sorted(said) == ["3.0 0", "3.0 1"]
 
 
+@pytest.mark.long
 def test_the_folder_of_kernels_is_the_one_that_is_named(tmp_path: Path, with_numba: None) -> None:
     program = "from optim_engine.machine import cache_folder; print(cache_folder())"
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}

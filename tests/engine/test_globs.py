@@ -24,6 +24,7 @@ def test_patterns_match_as_fnmatchcase_says(patterns: list[str], names: list[str
 
 
 @given(st.text(), st.text())
+@pytest.mark.long
 def test_any_text_matches_as_fnmatchcase_says(pattern: str, name: str) -> None:
     assert Globs([pattern]).match([name])[0][name] == fnmatchcase(name, pattern)
 

@@ -64,6 +64,7 @@ def test_squares_beyond_float32_are_summed_in_float64(machine: Machine, scale: f
 @each_machine
 @examples(quick=20, whole=300)
 @given(st.lists(st.sampled_from(SMALL + LARGE[:2]), min_size=1, max_size=8), st.data())
+@pytest.mark.long
 def test_tensors_are_added_in_the_order_of_their_names(machine: Machine, sizes: list[int], data: st.DataObject) -> None:
     names = data.draw(st.lists(st.text("aéz\U0001f600￿", min_size=1), min_size=9, max_size=9, unique=True))
     grads = {

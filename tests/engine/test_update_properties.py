@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -82,6 +83,7 @@ def test_a_tensor_split_in_two_has_the_same_elements(case: Case, history: Histor
 
 @examples(quick=40, whole=500)
 @given(climbing, histories())
+@pytest.mark.long
 def test_to_maximize_is_to_minimize_the_negative(case: Case, history: History) -> None:
     params, grads = history
     turned = result(case, (params, [-g for g in grads]), maximize=not case.hyperparameters.get("maximize", False))

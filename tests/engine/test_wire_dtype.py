@@ -74,6 +74,7 @@ def runs(draw: st.DrawFn) -> tuple[dict[str, Array], list[tuple[dict[str, Array]
 
 @examples(quick=40, whole=1000)
 @given(st.sampled_from(RULES), st.sampled_from(WIRE), st.sampled_from([None, 0.5]), runs())
+@pytest.mark.long
 def test_some_tensors_may_come_in_halves_and_others_not(
     case: Case, wire: str, clip: float | None, run: tuple[dict[str, Array], list[tuple[dict[str, Array], set[str]]]]
 ) -> None:

@@ -167,6 +167,7 @@ def read_other(session: Session, other: Other, answer: Mapping[str, Any]) -> Non
     assert answer.items() <= {name: getattr(found.info, name) for name in answer}.items()
 
 
+@pytest.mark.long
 def test_the_files_are_what_their_maker_makes(tmp_path: Path) -> None:
     write(tmp_path)
     made = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*.*")}

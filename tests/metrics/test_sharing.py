@@ -50,6 +50,7 @@ def test_counts_are_added_and_gauges_joined(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_killed_processes_leave_their_counts_in_one_file(tmp_path: Path) -> None:
     folder, own = written(tmp_path, 1, 0.5)
     for deaths in (1, 2):

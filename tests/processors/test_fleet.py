@@ -167,6 +167,7 @@ def take_and_replay(fleet: list[httpx2.Client], session: str, number: int, conte
     assert answer.content == again.content, (session, number)
 
 
+@pytest.mark.long
 def test_servers_on_other_processors_step_alike(fleet: list[httpx2.Client]) -> None:
     """Each takes some of the runs alone: the same answers, digests and metrics among them."""
     for n, (optimizer, clip, dtype, form) in enumerate(cases()[:: times(quick=11, whole=3)]):

@@ -159,6 +159,7 @@ CALLS += [(name, True, mode) for name, mode in WORKING.items()]
 
 
 @pytest.mark.parametrize(("name", "hold", "mode"), CALLS)
+@pytest.mark.long
 def test_every_answer_of_a_call_is_in_its_schema(
     name: str, hold: bool, mode: str | None, keys_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -95,6 +95,7 @@ class Requests(Workers):
 
 
 @pytest.mark.campaign
+@pytest.mark.long
 def test_any_order_of_asynchronous_steps_gives_what_the_oracle_says(
     stores: dict[str, Store], runner: asyncio.Runner
 ) -> None:

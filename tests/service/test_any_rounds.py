@@ -121,6 +121,7 @@ def clock(stores: dict[str, Store], monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.mark.campaign
+@pytest.mark.long
 def test_any_order_of_contributions_gives_what_the_oracle_says(
     stores: dict[str, Store], runner: asyncio.Runner, clock: Clock
 ) -> None:

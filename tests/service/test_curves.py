@@ -128,6 +128,7 @@ class Plots(RuleBasedStateMachine):
         assert self.each(lambda store: drawn(store, points)) == self.each(lambda store: plain(store, points))
 
 
+@pytest.mark.long
 def test_every_plot_is_the_whole_history_thinned(redis_url: str) -> None:
     run_state_machine_as_test(
         type("Machine", (Plots,), {"redis_url": redis_url}),

@@ -50,6 +50,7 @@ def operations(schema: Any) -> Iterator[tuple[str, str, Any]]:
             yield method, path, operation
 
 
+@pytest.mark.long
 def test_every_operation_and_schema_has_an_anchor_and_a_link(schema: Any, page: Page) -> None:
     places = {operation["operationId"] for _, _, operation in operations(schema)} | schema["components"][
         "schemas"

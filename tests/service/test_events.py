@@ -105,6 +105,7 @@ def two(request: pytest.FixtureRequest, tmp_path: Path, redis_url: str) -> Itera
         yield first, second
 
 
+@pytest.mark.long
 def test_saves_of_another_process_are_found(two: tuple[Client, Client]) -> None:
     here, there = two
     session = create(here)
@@ -224,6 +225,7 @@ def test_a_revoked_key_ends_its_stream(tmp_path: Path, monkeypatch: pytest.Monke
         problem(client.get(f"{session}/events"), 401, "unauthenticated")
 
 
+@pytest.mark.long
 def test_a_slow_reader_gets_every_event() -> None:
     with serving() as client:
         session = create(client)

@@ -108,6 +108,7 @@ def test_unwanted_large_parameters_are_refused_unread(address: Address) -> None:
         assert (status, json.loads(body)["code"]) == (422, "invalid_session")
 
 
+@pytest.mark.long
 def test_bodies_hold_no_more_memory_than_they_may(address: Address) -> None:
     """Three bodies come slowly, with room for two, when the fourth comes at once."""
     good, evil = session(address, "good"), session(address, "evil")

@@ -36,6 +36,7 @@ def test_the_log_level_is_a_setting(client: Client, logs: Logs, level: str, seen
     assert len(logs.lines()) == seen
 
 
+@pytest.mark.long
 def test_a_log_file_has_no_colours(tmp_path: Path) -> None:
     with (tmp_path / "log").open("wb") as log:
         command = [sys.executable, "-m", "app.cli", "serve", "--port=0", "--store=memory:"]

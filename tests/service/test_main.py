@@ -48,6 +48,7 @@ class AwayStore(MemoryStore):
         return await super().sweep()
 
 
+@pytest.mark.long
 def test_importing_the_application_builds_nothing(tmp_path: Path) -> None:
     code = "import threading, app.main; print(threading.active_count())"
     environment = {"PYTHONPATH": os.pathsep.join(sys.path), "OPTIM_STORE": "no store"}
@@ -55,6 +56,7 @@ def test_importing_the_application_builds_nothing(tmp_path: Path) -> None:
     assert (said, list(tmp_path.iterdir())) == ("1\n", [])
 
 
+@pytest.mark.long
 def test_a_service_imports_only_what_it_needs(tmp_path: Path) -> None:
     code = "import sys, app.serve, app.worker; app.worker.application(); print(*sys.modules)"
     environment = {"PYTHONPATH": os.pathsep.join(sys.path), "OPTIM_STORE": "memory:"}

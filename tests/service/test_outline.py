@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ def thinned(points: int, *pages: list[bytes]) -> Thinned:
 
 @examples(quick=100, whole=5000)
 @given(rows_of.filter(len), rows_of, st.integers(1, 40))
+@pytest.mark.long
 def test_a_history_goes_on_from_its_outline(values: Any, more: Any, points: int) -> None:
     texts = texts_of(values + more)
     first, rest = texts[: len(values)], texts[len(values) :]

@@ -81,6 +81,7 @@ def test_memory_is_ready() -> None:
         assert probes.is_ready()
 
 
+@pytest.mark.long
 def test_a_stopped_redis_is_answered_for_as_not_ready(own_redis: RedisServer) -> None:
     with probing(own_redis.url) as probes:
         assert probes.is_ready()
@@ -91,6 +92,7 @@ def test_a_stopped_redis_is_answered_for_as_not_ready(own_redis: RedisServer) ->
         assert probes.is_ready()
 
 
+@pytest.mark.long
 async def test_a_way_to_redis_that_swallows_all_is_not_ready(own_redis: RedisServer) -> None:
     async with FaultProxy(own_redis.port) as proxy:
         with ExitStack() as stack:
@@ -146,6 +148,7 @@ def test_probes_at_once_ask_the_store_once() -> None:
         assert store.asked <= 2
 
 
+@pytest.mark.long
 def test_a_store_that_never_answers_is_asked_once() -> None:
     store = Slow(10)
     store.seconds = 30
@@ -179,6 +182,7 @@ with environment.begin(write=True):
         process.kill()
 
 
+@pytest.mark.long
 def test_an_embedded_store_that_does_not_write_is_not_ready(folder: Path, locked: "subprocess.Popen[bytes]") -> None:
     with probing(f"lmdb:{folder}") as probes:
         assert probes.is_ready()
@@ -218,6 +222,7 @@ async def test_probes_of_an_embedded_store_leave_it_as_large(store: LmdbStore, f
     assert (folder / "data.mdb").stat().st_size == size
 
 
+@pytest.mark.long
 async def test_a_probe_queued_behind_many_saves_succeeds(store: LmdbStore) -> None:
     def slow(transaction: Any) -> None:
         time.sleep(0.4)

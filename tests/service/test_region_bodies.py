@@ -34,6 +34,7 @@ def put(client: RegionClient, body: bytes, start: int = 0) -> str:
     return f"1:{start}:{len(body)} 2:0:{BYTES}"
 
 
+@pytest.mark.long
 def test_a_placed_step_equals_a_sent_one(client: RegionClient) -> None:
     placed, sent = client.session(), client.session()
     for number in (1, 2):
@@ -192,6 +193,7 @@ def test_a_client_that_goes_mid_step_leaves_no_region(url: str) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_a_longer_body_than_allowed_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
     with (
         unix_service(tmp_path_factory.mktemp("u"), "--max-body-bytes=4096") as url,

@@ -24,6 +24,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.long
 def test_a_region_comes_as_a_descriptor_of_its_size(url: str) -> None:
     with RegionClient(url) as client:
         answers = [client.lease(nbytes) for nbytes in (1, 4096, 5000)]
@@ -90,6 +91,7 @@ def test_regions_are_counted(url: str) -> None:
     assert metric(url, 'optim_regions_total{outcome="refused"}') == refused + 1
 
 
+@pytest.mark.long
 def test_only_writers_get_a_region(tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps({"keys": [row("writes"), row("reads", role="read")]}))
@@ -99,6 +101,7 @@ def test_only_writers_get_a_region(tmp_path: Path) -> None:
                 assert (client.lease(10).status, len(client.descriptors)) == (status, int(status == 204))
 
 
+@pytest.mark.long
 def test_a_connection_without_regions_knows_no_such_path(tmp_path: Path) -> None:
     with serving() as tcp:
         problem(tcp.post("/v1/regions?nbytes=10"), 404, "route_not_found")

@@ -18,6 +18,7 @@ def client(own_redis: RedisServer, replica: Replica) -> Iterator[Client]:
         yield client
 
 
+@pytest.mark.long
 def test_a_step_without_a_replica_is_answered_when_it_returns(client: Client, replica: Replica) -> None:
     session = client.post("/v1/sessions", json={"optimizer": "sgd", "hyperparameters": {"lr": 1.0}}).json()["id"]
     path = f"/v1/sessions/{session}/steps"
@@ -32,6 +33,7 @@ def test_a_step_without_a_replica_is_answered_when_it_returns(client: Client, re
     assert answer.headers["idempotent-replayed"] == "true"
 
 
+@pytest.mark.long
 def test_a_creation_without_a_replica_is_answered_when_it_returns(client: Client, replica: Replica) -> None:
     replica.kill()
     creation = {"json": {"optimizer": "sgd"}, "headers": {"Idempotency-Key": "key"}}

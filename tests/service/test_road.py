@@ -175,6 +175,7 @@ def test_the_road_takes_contributions_as_the_route() -> None:
     assert statuses == [202, 400, 200, 405]
 
 
+@pytest.mark.long
 def test_steps_at_once_answer_as_the_route(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = []
     monkeypatch.setattr(starting, "start", lambda work, loop: tasks.append(start(work, loop)))

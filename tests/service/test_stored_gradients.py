@@ -1,6 +1,7 @@
 """Contributions as a store keeps them: cut where their tensors begin, and read in parts from their pieces."""
 
 import numpy as np
+import pytest
 
 from app.contributions.stored_gradients import Stored, header_pieces
 from app.store.base import new_token
@@ -55,6 +56,7 @@ def test_values_are_read_across_the_end_of_a_piece() -> None:
     assert one.vector(contents, FLOAT32, 80, 80).size == 0
 
 
+@pytest.mark.long
 def test_a_long_header_is_in_several_pieces() -> None:
     body = memoryview(b"".join(write_file({}, {f"grads/{i:0900}": np.float32([i]) for i in range(1300)}.items())))
     parts = parts_of(body, new_token())

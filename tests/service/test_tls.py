@@ -90,6 +90,7 @@ def test_a_training_run_goes_over_https(authority: Authority, tmp_path: Path, wo
 
 
 @pytest.mark.usefixtures("trusted")
+@pytest.mark.long
 async def test_the_async_client_speaks_https_too(url: str) -> None:
     async with AsyncClient(url) as client:
         session = await client.sessions.create("sgd")

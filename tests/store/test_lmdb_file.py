@@ -88,6 +88,7 @@ async def test_a_full_store_keeps_its_sessions_and_takes_what_fits(folder: Path)
         await saved(store, head, [bytes(9 * MIB)])
 
 
+@pytest.mark.long
 async def test_a_full_disk_is_an_error_and_tears_nothing(folder: Path) -> None:
     """Stands for a full disk: a limit on the file's size, which LMDB meets in the same call."""
     script = f"""

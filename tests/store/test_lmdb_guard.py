@@ -124,6 +124,7 @@ async def test_nobody_opens_a_folder_that_is_open_by_other_files(
     assert contents(folder) == found
 
 
+@pytest.mark.long
 async def test_a_removed_lock_file_loses_no_acknowledged_save(folder: Path) -> None:
     async with open_store(Settings(store=f"lmdb:{folder}")) as store:
         heads = [await saved(store, session_id=f"{i}") for i in range(20)]
@@ -195,6 +196,7 @@ async def test_a_killed_process_blocks_no_start(folder: Path, change: Callable[[
         await saved(store)
 
 
+@pytest.mark.long
 async def test_a_folder_that_another_opens_is_waited_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opening = Guard(folder)
     with opening.opening():

@@ -38,6 +38,7 @@ async def left(folder: Path) -> None:
         await saved(store, session_id="second")
 
 
+@pytest.mark.long
 async def test_all_sessions_are_of_one_moment(folder: Path, tmp_path: Path) -> None:
     async with opened(f"lmdb:{folder}") as store:
         saving = asyncio.create_task(_go_on(store))

@@ -26,6 +26,7 @@ def modes(folder: Path) -> dict[str, int]:
     return {file.name: stat.S_IMODE(file.stat().st_mode) for file in (folder, *folder.iterdir())}
 
 
+@pytest.mark.long
 async def test_a_restored_folder_is_for_its_owner_alone(folder: Path, tmp_path: Path) -> None:
     async with opened(f"lmdb:{folder}") as store:
         head = await saved(store, None, [os.urandom(MIB)] * 40)

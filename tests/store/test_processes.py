@@ -54,6 +54,7 @@ async def test_acknowledged_saves_of_a_killed_writer_are_whole(shared_url: str, 
             assert rows == [b"row %d" % step for step in range(1, head.version + 1)]
 
 
+@pytest.mark.long
 async def test_a_killed_writers_staged_pieces_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = place_at(f"lmdb:{tmp_path}")
     process = writer.start(place.url, "killed", 70)
@@ -89,6 +90,7 @@ async def test_a_killed_contributors_rounds_are_whole(
             assert not ledger.pieces or ("killed", float(head.version)) in await store.due()
 
 
+@pytest.mark.long
 async def test_processes_that_save_one_session_lose_no_save(shared_url: str) -> None:
     async with open_store(Settings(store=shared_url)) as store:
         processes = [writer.start(shared_url, "shared", count=100) for _ in range(2)]

@@ -67,6 +67,7 @@ async def test_a_cluster_is_refused_by_name(tmp_path: Path) -> None:
         server.kill()
 
 
+@pytest.mark.long
 async def test_a_loading_server_is_refused_until_it_is_done(own_redis: RedisServer) -> None:
     async with open_store(Settings(store=own_redis.url)) as store:
         await asyncio.gather(*(saved(store, None, [bytes(1000)] * 5, session_id=f"{i}") for i in range(400)))

@@ -39,6 +39,7 @@ async def test_a_save_with_its_replica_is_acknowledged(own_redis: RedisServer, r
         assert "replicas" not in await store.durability()
 
 
+@pytest.mark.long
 async def test_a_save_without_its_replica_is_unknown(own_redis: RedisServer, replica: Replica) -> None:
     async with opened(own_redis.url) as store:
         head = await saved(store)
@@ -53,6 +54,7 @@ async def test_a_save_without_its_replica_is_unknown(own_redis: RedisServer, rep
                 await call()
 
 
+@pytest.mark.long
 async def test_a_returned_replica_confirms_what_was_unknown(own_redis: RedisServer, replica: Replica) -> None:
     async with opened(own_redis.url) as store:
         replica.kill()
@@ -64,6 +66,7 @@ async def test_a_returned_replica_confirms_what_was_unknown(own_redis: RedisServ
         assert await saved(store, await store.load("session-1"))
 
 
+@pytest.mark.long
 async def test_a_cluster_waits_on_the_server_of_the_session(tmp_path: Path) -> None:
     cluster = RedisCluster(tmp_path, replicas=1).start()
     try:

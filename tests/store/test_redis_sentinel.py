@@ -31,6 +31,7 @@ def test_only_an_address_of_sentinels_is_one() -> None:
     assert not is_sentinel("redis://sentinel")
 
 
+@pytest.mark.long
 async def test_a_service_that_no_sentinel_knows_is_refused(watched: Watched) -> None:
     store = open_store(Settings(store=watched.url().replace("/optim", "/other")))
     with pytest.raises(StoreUnavailable, match="the sentinels in OPTIM_STORE do not know 'other'"):

@@ -37,6 +37,7 @@ def test_an_incomplete_request_is_closed_at_its_deadline(loop: str, sent: bytes)
         assert wire.is_closed()
 
 
+@pytest.mark.long
 def test_each_byte_received_extends_the_deadline_of_a_body() -> None:
     """Half a second and, for these 192 KiB, 12 seconds more."""
     with listening(echo, body_seconds=0.5) as address, Wire(address) as wire:
@@ -55,6 +56,7 @@ def test_a_stalled_body_is_closed_however_much_has_come(path: str) -> None:
         assert wire.is_closed()
 
 
+@pytest.mark.long
 def test_deadlines_stand_still_while_the_service_does_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     async def busy(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(0.8)

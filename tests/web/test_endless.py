@@ -81,6 +81,7 @@ def test_a_client_that_takes_nothing_is_reset(loop: str) -> None:
         wait_for_reset(client)
 
 
+@pytest.mark.long
 def test_a_client_that_takes_slowly_is_not_reset() -> None:
     with listening(endless, answer_seconds=1.5, send_buffer=1 << 12) as address, reader(address) as client:
         end = time.monotonic() + 4

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from hashlib import sha256
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
@@ -42,6 +43,7 @@ def test_pipelined_requests_cut_anywhere_are_answered_in_order(
         assert [wire.answer() for _ in asked] == [(200, answer) for _, answer in asked]
 
 
+@pytest.mark.long
 def test_keep_alive_ends_even_if_a_body_followed_its_answer() -> None:
     with listening(echo, keep_alive=1) as address:
         for whole in (post("/unread", b"late"), post("/unread", LARGE), post_chunked("/unread", [LARGE])):

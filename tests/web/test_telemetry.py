@@ -145,6 +145,7 @@ def test_a_500_is_an_error_with_its_detail(logs: Logs) -> None:
     assert line["session"] == "0" * 32
 
 
+@pytest.mark.long
 def test_a_refused_request_is_freed_without_garbage_collection(client: Client) -> None:
     session = create(client)
     gc.collect()
@@ -160,6 +161,7 @@ def test_a_refused_request_is_freed_without_garbage_collection(client: Client) -
         gc.enable()
 
 
+@pytest.mark.long
 def test_a_refused_large_body_is_freed_without_garbage_collection(client: Client) -> None:
     session = create(client)
     numbers = "0," * (1 << 16)

@@ -226,6 +226,7 @@ print(*[name for name in sys.modules if name.startswith(theirs)])
 
 
 @pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.long
 def test_opentelemetry_is_imported_where_it_is_asked_for(asked: bool) -> None:
     environment = {"OPTIM_STORE": "memory:"} | (
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"} if asked else {}

@@ -67,6 +67,7 @@ def test_a_refused_step_leaves_the_session_as_it_was_known(client: Client) -> No
 
 
 @pytest.mark.parametrize("hold_params", [False, True])
+@pytest.mark.long
 def test_a_step_without_an_answer_is_applied_once(server: Server, hold_params: bool) -> None:
     with Client(server.url, transport=LosesAnswers("/steps"), max_retries=0) as client:
         session = client.sessions.create("sgd", lr=1, hold_params=hold_params)
