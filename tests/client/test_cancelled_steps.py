@@ -125,6 +125,7 @@ def _interrupts() -> Iterator[None]:
 
 
 @pytest.mark.filterwarnings("ignore:coroutine '_Service._exchange' was never awaited")  # interrupted before its begin
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # interrupted within a finalizer
 @pytest.mark.usefixtures("_interrupts")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", ["tcp", "unix", "memory"])

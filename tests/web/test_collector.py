@@ -43,6 +43,30 @@ def exporting(url: str, monkeypatch: pytest.MonkeyPatch, milliseconds: int = 1) 
         yield client
 
 
+class Scripted(SpanExporter):
+    """An exporter with its results, which logs failures."""
+
+    def __init__(self, *results: bool) -> None:
+        self._results = [SpanExportResult.SUCCESS if result else SpanExportResult.FAILURE for result in results]
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._results.pop(0)
+        if result is SpanExportResult.FAILURE:
+            logging.getLogger("opentelemetry.exporter").warning("away")
+        return result
+
+
+def test_an_outage_is_logged_when_it_begins_and_ends(logs: Logs) -> None:
+    watched = Watched(Scripted(True, False, False, True, True, False))
+    for _ in range(6):
+        watched.export([ReadableSpan("load"), ReadableSpan("save")])
+    lines = [(line["event"], line.get("lost")) for line in logs.lines()]
+    begins = "spans are lost until the collector takes them; requests are answered as ever"
+    assert lines == [
+        ("away", None), (begins, None), ("the collector takes spans again", 4), ("away", None), (begins, None),
+    ]  # fmt: skip
+
+
 def test_a_stop_exports_what_is_left(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     with exporting(receiver.url, monkeypatch, 60_000) as client:
         stepped(client, create(client), **W)
@@ -78,27 +102,3 @@ def test_a_collector_that_fails_harms_nobody(
             stepped(client, session, **W)
     assert time.perf_counter() - started < 5
     assert receiver.came == []
-
-
-class Scripted(SpanExporter):
-    """An exporter with its results, which logs failures."""
-
-    def __init__(self, *results: bool) -> None:
-        self._results = [SpanExportResult.SUCCESS if result else SpanExportResult.FAILURE for result in results]
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = self._results.pop(0)
-        if result is SpanExportResult.FAILURE:
-            logging.getLogger("opentelemetry.exporter").warning("away")
-        return result
-
-
-def test_an_outage_is_logged_when_it_begins_and_ends(logs: Logs) -> None:
-    watched = Watched(Scripted(True, False, False, True, True, False))
-    for _ in range(6):
-        watched.export([ReadableSpan("load"), ReadableSpan("save")])
-    lines = [(line["event"], line.get("lost")) for line in logs.lines()]
-    begins = "spans are lost until the collector takes them; requests are answered as ever"
-    assert lines == [
-        ("away", None), (begins, None), ("the collector takes spans again", 4), ("away", None), (begins, None),
-    ]  # fmt: skip
