@@ -39,6 +39,8 @@ class FaultProxy:
         """The bytes from clients since the last `strike`."""
         self.passed = Counter[Side]()
         """The number of bytes of each side since then."""
+        self.lost = 0
+        """The requests that were sent on forgotten connections."""
 
     @property
     def port(self) -> int:
@@ -102,6 +104,7 @@ class FaultProxy:
             while data := await reader.read(1 << 16):
                 if side == "request":
                     self.requests += data
+                    self.lost += link.is_silent
                 fault, through = self._passing(side, len(data))
                 await link.write(side, data[:through], self.mute)
                 if fault is not None:
@@ -127,17 +130,17 @@ class _Link:
     def __init__(self, client: asyncio.StreamWriter) -> None:
         self.client = client
         self.server: asyncio.StreamWriter | None = None
-        self._silent = False
+        self.is_silent = False
         self._resets = False
 
     def forget(self, reset: bool) -> None:
-        self._silent, self._resets = True, reset
+        self.is_silent, self._resets = True, reset
 
     async def write(self, side: Side, data: bytes, mute: bool) -> None:
         if self._resets:
             self.end(_reset)
         writer = self.server if side == "request" else self.client
-        if writer is not None and not self._silent and not (mute and side == "answer"):
+        if writer is not None and not self.is_silent and not (mute and side == "answer"):
             writer.write(data)
             await writer.drain()
 
@@ -146,12 +149,12 @@ class _Link:
             case "delay":
                 await asyncio.sleep(fault.seconds)
             case "black hole":
-                self._silent = True
+                self.is_silent = True
             case "cut":
-                self._silent = True
+                self.is_silent = True
                 self.end(_close)
             case "reset":
-                self._silent = True
+                self.is_silent = True
                 self.end(_reset)
 
     def end(self, how: Callable[[asyncio.WriteTransport], None]) -> None:

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from optim_client._protocol import Request, Response
 
 from app.main import create_app
 from app.settings import Settings
@@ -27,6 +28,7 @@ RECOVERED_SECONDS = 2.0
 STORE_SECONDS = 1.0
 CLIENTS = 16
 """Concurrent requests before the connections idle."""
+TRIES = 20
 ROWS = {"small": 8, "staged": 3_600}
 """Rows of a twin, as in `test_faulty_network`."""
 
@@ -104,22 +106,33 @@ async def step_after_idling(trial: Trial, proxy: FaultProxy, port: int, twin: Tw
         await asyncio.gather(*looking)
     trial.tried["connections forgotten"] += proxy.links
     proxy.forget(reset=reset)
-    request, begun, refused = twin.request(), time.monotonic(), 0
+    request, begun = twin.request(), time.monotonic()
     with Wire(port) as wire:
-        while (answer := await asyncio.to_thread(wire.send, request)).status != 200:
-            assert code_of(answer) == "store_unavailable", answer.body
-            refused += 1
-            assert refused == 1, "one refusal is the most that it may cost"
+        answer = await asyncio.to_thread(wire.send, request)
+        if answer.status != 200:
+            trial.tried["steps refused once"] += 1
+            lost = proxy.lost
+            answer = await asyncio.to_thread(patient, wire, request)
+            assert proxy.lost == lost, "one try is the most that forgotten connections may cost"
         took = time.monotonic() - begun
         twin.take(answer)
-    trial.tried["steps refused once"] += refused
     trial.tried["steps"] += 1
     return took
 
 
 def look(port: int, path: str) -> None:
     with Wire(port) as wire:
-        wire.ask("GET", path)
+        patient(wire, Request("GET", path))
+
+
+def patient(wire: Wire, request: Request) -> Response:
+    """Send a request until it is answered. On a busy machine, Redis may be too slow for any try."""
+    for _ in range(TRIES):
+        answer = wire.send(request)
+        if answer.status == 200:
+            return answer
+        assert code_of(answer) == "store_unavailable", answer.body
+    raise AssertionError("the store never came back")
 
 
 @pytest.mark.requirement("R4", "R2")
@@ -129,7 +142,9 @@ async def test_forgotten_connections_cost_one_timeout(trial: Trial, own_redis: R
         proxy = await stack.enter_async_context(FaultProxy(own_redis.port))
         app = create_app(Settings(store=proxy.redis_url, store_timeout_seconds=STORE_SECONDS))
         _, port = await asyncio.to_thread(stack.enter_context, listening(app, keep_alive=300))
-        wire = stack.enter_context(Wire(port))
+        direct = create_app(Settings(store=own_redis.url))
+        _, direct_port = await asyncio.to_thread(stack.enter_context, listening(direct, keep_alive=300))
+        wire = stack.enter_context(Wire(direct_port))
         twins = [await asyncio.to_thread(Twin, wire, hold_params=True, rows=rows) for rows in ROWS.values()]
         for number in range(trial.times(quick=4, whole=200)):
             twin, reset = twins[number % 2], trial.random.random() < 0.5

@@ -63,10 +63,10 @@ async def test_opening_without_a_server_is_an_error(own_redis: RedisServer) -> N
 
 
 async def test_a_hanging_server_leaves_the_old_or_new_state(redis_place: RedisPlace, redis: Redis) -> None:
-    async with open_store(Settings(store=redis_place.url, store_timeout_seconds=0.1)) as store:
-        head = await saved(store, row=row(1))
+    async with open_store(Settings(store=redis_place.url, store_timeout_seconds=0.5)) as store:
+        head = await saved(redis_place.store, row=row(1))
         change = change_of(head, [b"one", b"new"], row=row(2))
-        redis.execute_command("CLIENT", "PAUSE", 300, "ALL")
+        redis.execute_command("CLIENT", "PAUSE", 700, "ALL")
         with pytest.raises(StoreUnavailable):
             await store.save(change)
         found = await redis_place.store.load("session-1")

@@ -84,7 +84,7 @@ async def test_running_out_of_memory_tears_nothing(redis_place: RedisPlace, redi
 async def test_a_lost_answer_leaves_the_save_done_once(redis_server: RedisServer) -> None:
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(FaultProxy(redis_server.port))
-        store = await stack.enter_async_context(open_store(Settings(store=proxy.redis_url, store_timeout_seconds=0.2)))
+        store = await stack.enter_async_context(open_store(Settings(store=proxy.redis_url, store_timeout_seconds=0.5)))
         first = await saved(store, row=row(1))
         change = change_of(first, [b"one", b"new"], row=row(2))
         proxy.requests.clear()
