@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse
 
 from app.routes.docs_page import render
-from app.routes.html import POLICY
+from app.routes.html import policy
 from app.routes.query import StrictRoute
 
 router = APIRouter(include_in_schema=False, route_class=StrictRoute)
@@ -19,4 +19,4 @@ def openapi(request: Request) -> JSONResponse:
 @router.get("/docs")
 def docs(request: Request) -> HTMLResponse:
     """Return the page; not a coroutine, so that a thread makes it and no step waits."""
-    return HTMLResponse(render(request.app.openapi()), headers={"Content-Security-Policy": POLICY})
+    return HTMLResponse(render(request.app.openapi()), headers={"Content-Security-Policy": policy()})

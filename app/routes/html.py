@@ -6,11 +6,17 @@ from xml.etree.ElementTree import Element, tostring
 
 Node: TypeAlias = Element | str
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""A browser that is told so loads nothing from elsewhere, sends nothing elsewhere, and runs no inline script."""
+
+def policy(scripts: str = "'self'", styles: str = "'self'") -> str:
+    """Return a policy of these scripts and style sheets.
+
+    A browser that is told so loads nothing from elsewhere, sends nothing elsewhere, and runs no script that came into
+    the page by another way.
+    """
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src 'self' data: blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 def node(tag: str, *children: Node, **attributes: str) -> Element:

@@ -1,7 +1,4 @@
-"""The page for people: files that a browser loads, at `/` and under `/page/`. No call of the API, so in no schema.
-
-Two are made of others, so that a browser asks for few: `joined.js` and `joined.css`.
-"""
+"""The page for people, at `/`, and its files, under `/page/`. No call of the API, so in no schema."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -15,8 +12,8 @@ from typing import NamedTuple
 from fastapi import APIRouter, Request, Response
 
 from app.errors import RouteNotFound
-from app.routes.html import POLICY
-from app.routes.joined import joined
+from app.routes.html import policy
+from app.routes.inlined import inlined
 from app.routes.once import is_known
 from app.routes.query import StrictRoute
 
@@ -24,7 +21,6 @@ router = APIRouter(include_in_schema=False, route_class=StrictRoute)
 
 HEADERS = {
     "Cache-Control": "no-cache",
-    "Content-Security-Policy": POLICY,
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
@@ -37,53 +33,56 @@ MEDIA_TYPES = {
 }
 
 
-STYLES = "vendor/uPlot.min.css", "theme.css", "list.css", "curves.css"
-"""The style sheets of the page, in the order of their rules."""
-
-
 class File(NamedTuple):
     body: bytes
     media_type: str
     etag: str
+    policy: str
 
 
 @router.get("/")
 async def index(request: Request) -> Response:
     """Return the page."""
-    return await _answer(request, "index.html")
+    if not page.cache_info().currsize:
+        await asyncio.to_thread(page)  # no step waits while it is made
+    return _answer(request, page())
 
 
 @router.get("/page/{path:path}")
 async def file(request: Request, path: str) -> Response:
-    """Return a file of the page."""
-    return await _answer(request, path)
-
-
-async def _answer(request: Request, path: str) -> Response:
-    """Return a file, or 304 if the browser has it. Raises `RouteNotFound`."""
+    """Return a file of the page. Raises `RouteNotFound`."""
     if not page_files.cache_info().currsize:
-        await asyncio.to_thread(page_files)  # no step waits while they are read
+        await asyncio.to_thread(page_files)
     found = page_files().get(path)
     if found is None:
         raise RouteNotFound(f"the page has no file {path!r:.80}; the paths of the API are listed in /docs")
-    headers = HEADERS | {"ETag": found.etag}
+    return _answer(request, found)
+
+
+def _answer(request: Request, found: File) -> Response:
+    """Return a file, or 304 if the browser has it."""
+    headers = HEADERS | {"ETag": found.etag, "Content-Security-Policy": found.policy}
     if is_known(found.etag, request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
     return Response(found.body, headers=headers, media_type=found.media_type)
 
 
 @cache
+def page() -> File:
+    """Return the page with its scripts and style sheets in it."""
+    whole = inlined("index.html", {path: file.body.decode() for path, file in page_files().items()})
+    return _file(whole.text.encode(), ".html", whole.policy)
+
+
+@cache
 def page_files() -> Mapping[str, File]:
-    """Return the files by their paths. A path that is not one of them cannot lead anywhere."""
-    bodies = dict(_files(files("app") / "page", ""))
-    modules = {path: body.decode() for path, body in bodies.items() if path.endswith(".js")}
-    bodies["joined.js"] = joined(modules, "main.js").encode()
-    bodies["joined.css"] = b"\n".join(bodies[path] for path in STYLES)
-    return {path: _file(path, body) for path, body in bodies.items()}
+    """Return the files by their paths. No other path leads anywhere."""
+    found = _files(files("app") / "page", "")
+    return {path: _file(body, PurePath(path).suffix, policy()) for path, body in found}
 
 
-def _file(path: str, body: bytes) -> File:
-    return File(body, MEDIA_TYPES[PurePath(path).suffix], f'"{sha256(body).hexdigest()[:32]}"')
+def _file(body: bytes, kind: str, allowed: str) -> File:
+    return File(body, MEDIA_TYPES[kind], f'"{sha256(body).hexdigest()[:32]}"', allowed)
 
 
 def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:

@@ -10,14 +10,13 @@ from pathlib import Path, PurePosixPath
 import pytest
 from httpx2 import Client
 
-from app.routes.html import POLICY
-from app.routes.page import MEDIA_TYPES, STYLES, page_files
+from app.routes.html import policy
+from app.routes.page import MEDIA_TYPES, page, page_files
 from tests.docs.blocks import ROOT, read
 from tests.service.calls import problem, serving
 
 PATHS = sorted(page_files())
-FILES = [path for path in PATHS if not path.startswith("joined.")]
-SCRIPTS = [path for path in FILES if path.endswith(".js")]
+SCRIPTS = [path for path in PATHS if path.endswith(".js")]
 OUTSIDE = [
     "/page/", "/page/nothing.js", "/page/%2e%2e/main.py", "/page/..%2fmain.py", "/page//etc/passwd",
     "/page/vendor", "/page/vendor/", "/page/main.js/", "/page/main.js%00", "/page/..\\main.py",
@@ -35,12 +34,20 @@ def test_the_page_has_a_strict_policy(client: Client) -> None:
     answer = client.get("/")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert answer.headers["content-security-policy"] == POLICY
-    assert "unsafe" not in POLICY
-    assert dict(part.split(" ", 1) for part in POLICY.split("; ")) == {
-        "default-src": "'none'", "script-src": "'self'", "style-src": "'self'", "img-src": "'self' data: blob:",
-        "connect-src": "'self'", "base-uri": "'none'", "form-action": "'none'", "frame-ancestors": "'none'",
+    allowed = answer.headers["content-security-policy"]
+    theme, module, *sheets = re.findall(r"'sha256-[\w+/]{43}='", allowed)
+    assert "unsafe" not in allowed
+    assert dict(part.split(" ", 1) for part in allowed.split("; ")) == {
+        "default-src": "'none'", "script-src": f"{theme} {module}", "style-src": " ".join(sheets),
+        "img-src": "'self' data: blob:", "connect-src": "'self'", "base-uri": "'none'", "form-action": "'none'",
+        "frame-ancestors": "'none'",
     }  # fmt: skip
+
+
+def test_a_file_of_the_page_has_a_strict_policy(client: Client) -> None:
+    allowed = client.get("/page/index.html").headers["content-security-policy"]
+    assert allowed == policy()
+    assert "script-src 'self'; style-src 'self';" in allowed
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -56,7 +63,7 @@ def test_each_file_has_its_type_and_tag(client: Client, path: str) -> None:
     assert (head.content, head.headers["content-length"]) == (b"", str(len(answer.content)))
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", PATHS)
 def test_each_file_is_answered_as_it_is(path: str) -> None:
     assert page_files()[path].body == (ROOT / "app/page" / path).read_bytes()
 
@@ -85,7 +92,7 @@ def test_the_page_is_no_call_of_the_api(client: Client) -> None:
     assert not [path for path in client.get("/openapi.json").json()["paths"] if path == "/" or path.startswith("/page")]
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.endswith((".html", ".js", ".css"))])
+@pytest.mark.parametrize("path", [path for path in PATHS if path.endswith((".html", ".js", ".css"))])
 def test_a_file_loads_only_files_of_the_page(path: str) -> None:
     text = (ROOT / "app/page" / path).read_text(encoding="utf-8")
     loads = {
@@ -108,23 +115,23 @@ def test_a_script_makes_no_markup_of_text(path: str) -> None:
     assert text.count("\n") <= 250, "split it: one noun a file"
 
 
-def test_the_page_asks_for_few_files() -> None:
-    """Each costs a browser milliseconds, for which the first curve waits."""
-    wanted = set(re.findall(r'(?:href|src)="page/([^"]+)"', read("app/page/index.html")))
-    assert wanted == {"icon.svg", "joined.css", "joined.js", "theme.js", "vendor/uPlot.esm.js"}
+def test_the_page_asks_for_its_sign_alone() -> None:
+    """Each other file would cost a browser milliseconds, for which the first curve waits."""
+    text = page().body.decode()
+    assert set(re.findall(r'<(?:link|script|img)[^>]* (?:href|src)="([^"]+)"', text)) == {"page/icon.svg"}
+    assert "await import(" not in text
 
 
-def test_the_joined_sheet_has_every_sheet_of_the_page() -> None:
-    sheets = {path for path in FILES if path.endswith(".css")}
-    assert set(STYLES) == sheets - {"docs.css"}
-    assert all(page_files()[path].body in page_files()["joined.css"].body for path in STYLES)
+def test_the_page_has_every_sheet() -> None:
+    sheets = [path for path in PATHS if path.endswith(".css") and path != "docs.css"]
+    assert all(f"<style>{page_files()[path].body.decode()}</style>" in page().body.decode() for path in sheets)
 
 
 def test_wheel_and_image_get_every_file_of_the_page() -> None:
     """The build of the wheel leaves out what git ignores; the image is made of the folder `app`."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "app/page"]
     listed = subprocess.check_output(command, cwd=ROOT, text=True)
-    assert {f"app/page/{path}" for path in FILES} == set(listed.split())
+    assert {f"app/page/{path}" for path in PATHS} == set(listed.split())
     assert "app" in tomllib.loads(read("pyproject.toml"))["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert "\nCOPY app app\n" in read("Dockerfile")
     assert "!app" in read(".dockerignore").split()
