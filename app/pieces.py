@@ -75,25 +75,34 @@ class Pieces:
 
     def _changed(self, changing: Changing, memory: Array) -> tuple[Piece, ...]:
         """Return the old pieces, and new ones in place of those that have changed."""
-        sums = changing.after(memory.data, [self._old[i].checksum for i in changing.pieces])
+        pieces = [*self._old]
+        sums = changing.after(memory.data, [pieces[i].checksum for i in changing.pieces])
         for i, checksum in zip(changing.pieces, sums, strict=True):
             if i not in self._missing:
-                self._cut(i, memory, checksum)
+                pieces[i] = self._next(i, pieces[i], checksum, memory)
         for i in self._missing:
             self._cut(i, memory)
-        pieces = [*self._old]
         for i, piece in self._found.items():
             pieces[i] = piece
         return tuple(pieces)
 
-    def _cut(self, i: int, memory: Array, checksum: str | None = None) -> None:
+    def _next(self, i: int, old: Piece, checksum: str, memory: Array) -> Piece:
+        """Return the piece with that index, which has that checksum now."""
+        if old.checksum == checksum:
+            return old
+        piece = Piece(f"{self.version}-{self.token}-{i}", old.size, checksum)
+        if self._saving:
+            self._saving.write((piece, memory.data[i * PIECE_BYTES : i * PIECE_BYTES + old.size]))
+        return piece
+
+    def _cut(self, i: int, memory: Array) -> None:
         """Add the piece with that index, unless it was added before."""
         if i not in self._found:
-            self._add(i, memory, checksum)
+            self._add(i, memory)
 
-    def _add(self, i: int, memory: Array, checksum: str | None = None) -> None:
+    def _add(self, i: int, memory: Array) -> None:
         data = memory.data[i * PIECE_BYTES : (i + 1) * PIECE_BYTES]
-        checksum = checksum or (self._blocks_of(memory).sum_of(i, data) if self._summed else checksum_of(data))
+        checksum = self._blocks_of(memory).sum_of(i, data) if self._summed else checksum_of(data)
         piece = Piece(f"{self.version}-{self.token}-{i}", len(data), checksum)
         old = self._old[i] if i < len(self._old) else None
         if old is not None and (old.size, old.checksum) == (piece.size, piece.checksum):

@@ -22,7 +22,7 @@ from app.replay import earlier_answer, may_be_repeated
 from app.room import Room
 from app.session import Loaded
 from app.step import Collected, KeptAnswer, StepAnswer, StepRequest
-from app.store.base import KeyUsed, Saving, new_token
+from app.store.base import KeyUsed, Saving, Store, new_token
 from app.store.piece import PIECE_BYTES
 from app.store.stamp import VersionConflict
 from app.turns import Turns, finished, retried
@@ -56,8 +56,8 @@ class Stepping:
         """Take one optimizer step, exactly once; the module `replay` says what that means.
 
         A small step is computed from memory, without reading the store (optimistic concurrency): the compare-and-save
-        finds out if another writer was quicker, and then only a small step is wasted. Any other refusal is decided by
-        the store's own head.
+        finds out if another writer was quicker, and then only a small step is wasted. So is a small request where no
+        other process writes. Any other refusal is decided by the store's own head.
         """
 
         async def attempt() -> StepAnswer:
@@ -117,7 +117,7 @@ class Stepping:
     def _from_memory(self, tenant: str, session_id: str, request: StepRequest) -> Loaded | None:
         """Return the session from memory, if the step is small, and new to that session."""
         old = self._records.seen(tenant, session_id)
-        if old is None or old.session.workers is not None or _nbytes(old, request) >= LARGE:
+        if old is None or old.session.workers is not None or _is_large(self._records.store, old, request):
             return None
         try:
             if earlier_answer(old.session, request) is not None:
@@ -229,6 +229,10 @@ async def _within(lent: ExitStack, taken: Awaitable[T]) -> T:
 
 def _nbytes(old: Loaded, request: StepRequest) -> int:
     return int(old.state.memory.nbytes) + expanded_nbytes(request, old.session.layout)
+
+
+def _is_large(store: Store, old: Loaded, request: StepRequest) -> bool:
+    return (request.nbytes if store.is_instant else _nbytes(old, request)) >= LARGE
 
 
 def _work(old: Loaded, request: StepRequest) -> int:

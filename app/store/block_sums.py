@@ -40,7 +40,8 @@ def blocks_of(ranges: Iterable[tuple[Array, int]]) -> Array:
     blocks = np.concatenate([np.empty(0, np.int64), *(_within(starts, length) for starts, length in ranges if length)])
     if (blocks[1:] > blocks[:-1]).all():
         return blocks
-    blocks.sort()
+    if not (blocks[1:] >= blocks[:-1]).all():
+        blocks.sort()
     return blocks[_is_first(blocks)]
 
 

@@ -52,6 +52,23 @@ async def test_a_large_step_reads_the_head_before_it_is_computed(store: Counting
     assert store.counted() == (1, 0, 1)
 
 
+async def test_a_small_step_of_a_large_state_reads_nothing(store: Counting, one: Process, known: str) -> None:
+    large = {"large": np.ones(LARGE // 4, np.float32)}
+    await one.stepping.step("tenant", known, replace(request(3), grads=large, params=large))
+    store.counted()
+    await one.stepping.step("tenant", known, request(4))
+    assert store.counted() == (0, 0, 1)
+
+
+async def test_a_large_state_elsewhere_is_looked_for_first(
+    store: Counting, one: Process, known: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryStore, "is_instant", False)
+    await test_a_large_step_reads_the_head_before_it_is_computed(store, one, known)
+    await one.stepping.step("tenant", known, request(4))
+    assert store.counted() == (1, 0, 1)
+
+
 @pytest.mark.parametrize("numbered", [True, False])
 async def test_two_processes_in_turns_step_as_one_alone(
     store: Counting, one: Process, other: Process, known: str, numbered: bool
