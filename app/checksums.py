@@ -116,8 +116,8 @@ def _joined(alike: Arrays) -> Array:
 
 def _has_negative_zero(vector: Array) -> bool:
     """Return whether the vector has a -0, which is the smallest integer of its size."""
-    kind = f"i{vector.dtype.itemsize}"
-    return vector.size > 0 and int(vector.view(kind).min()) == np.iinfo(kind).min
+    nbytes = vector.dtype.itemsize
+    return vector.size > 0 and int(vector.view(f"i{nbytes}").min()) == -(1 << 8 * nbytes - 1)
 
 
 def params_digest(params: Arrays, checksums: Mapping[str, int], layout: Layout | None) -> str:

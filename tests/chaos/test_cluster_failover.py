@@ -56,7 +56,6 @@ def train_through_kills(trial: Trial, cluster: RedisCluster, loops: Running) -> 
 
 
 @pytest.mark.requirement("R20", "R2")
-@pytest.mark.long
 def test_kills_of_masters_lose_no_waited_step(trial: Trial, twice_replicated: RedisCluster, tmp_path: Path) -> None:
     loops = [Loop() for _ in range(RUNS)]
     with servers([twice_replicated.url], tmp_path, options=["--redis-replicas=1"]) as (server,):
