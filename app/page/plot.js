@@ -38,7 +38,7 @@ export function newPlot(host, lines, how) {
   const options = {
     width: host.clientWidth || 300,
     height: host.clientHeight || 200,
-    padding: [10, 12, 0, 0],
+    padding: [10, 24, 0, 0],
     legend: { show: false },
     scales: {
       x: { time: axis === 'time', range: how.xRange },

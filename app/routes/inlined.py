@@ -14,7 +14,7 @@ from app.routes.joined import joined
 
 SHEET = re.compile(r'<link rel="stylesheet" href="page/([\w./]+)">')
 SCRIPT = re.compile(r'<script src="page/([\w./]+)">')
-MODULE = re.compile(r'<script type="module" src="page/([\w./]+)">')
+MODULE = re.compile(r'(<script type="module"[^>]*) src="page/([\w./]+)">')
 ENDS = re.compile(r"</(?:script|style)|<!--", re.IGNORECASE)
 """The texts at which a browser ends a script or a style sheet, or begins a comment in it."""
 
@@ -41,5 +41,5 @@ def inlined(path: str, files: Mapping[str, str]) -> Inlined:
 
     page = SHEET.sub(lambda found: f"<style>{kept(files[found[1]], styles)}</style>", files[path])
     page = SCRIPT.sub(lambda found: f"<script>{kept(files[found[1]], scripts)}", page)
-    page = MODULE.sub(lambda found: f'<script type="module">{kept(joined(files, found[1]), scripts)}', page)
+    page = MODULE.sub(lambda found: f"{found[1]}>{kept(joined(files, found[2]), scripts)}", page)
     return Inlined(page, policy(" ".join(scripts), " ".join(styles)))

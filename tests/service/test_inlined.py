@@ -11,7 +11,7 @@ from app.routes.inlined import inlined
 PAGE = """<script src="page/theme.js"></script>
 <link rel="stylesheet" href="page/a.css">
 <link rel="stylesheet" href="page/b.css">
-<script type="module" src="page/main.js"></script>"""
+<script type="module" blocking="render" src="page/main.js"></script>"""
 FILES = {
     "index.html": PAGE,
     "theme.js": "let theme",
@@ -38,7 +38,7 @@ def test_a_module_comes_with_those_that_it_wants() -> None:
 
 def test_the_policy_names_the_files_by_their_hashes() -> None:
     page = inlined("index.html", FILES)
-    module = page.text.partition('<script type="module">')[2].partition("</script>")[0]
+    module = page.text.partition('<script type="module" blocking="render">')[2].partition("</script>")[0]
     scripts, styles = map(hash_of, ["let theme", module]), map(hash_of, ["a {}", "b {}"])
     assert page.policy == policy(" ".join(scripts), " ".join(styles))
 
