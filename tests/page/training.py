@@ -63,10 +63,12 @@ def table(page: Page, metric: str = "loss") -> list[list[Any]]:
 def painted(page: Page, colour: str, metric: str = "loss") -> int:
     """Return how many pixels of a chart have nearly a colour of the theme, such as `--accent`."""
     count: int = page.evaluate(
-        """async ([metric, name]) => {
-          const { colour } = await import('./page/colours.js')
+        """([metric, name]) => {
+          const probe = document.body.appendChild(document.createElement('i'))
+          probe.style.color = `var(${name})`
           const one = new OffscreenCanvas(1, 1).getContext('2d')
-          one.fillStyle = colour(name)
+          one.fillStyle = getComputedStyle(probe).color
+          probe.remove()
           one.fillRect(0, 0, 1, 1)
           const wanted = one.getImageData(0, 0, 1, 1).data
           const { canvas } = document.querySelector(`figure.chart[data-metric=${metric}]`).chart
