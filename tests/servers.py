@@ -92,6 +92,19 @@ class RedisServer:
         """Return a plain blocking client, to look at the data directly."""
         return redis.Redis(port=self.port, host="127.0.0.1", retry=Retry(NoBackoff(), 0), protocol=2)
 
+    def settle(self) -> None:
+        """Wait until its replicas have all that was written."""
+        deadline = time.monotonic() + 20
+        with self.client() as client:
+            written = client.info("replication")["master_repl_offset"]
+            while time.monotonic() < deadline:
+                found = client.info("replication")
+                replicas = [found[f"slave{i}"] for i in range(found["connected_slaves"])]
+                if replicas and all(each["state"] == "online" and each["offset"] >= written for each in replicas):
+                    return
+                time.sleep(0.01)
+        raise RuntimeError("the replica does not follow")
+
 
 class Replica(RedisServer):
     """A Redis that follows another one."""
@@ -102,12 +115,5 @@ class Replica(RedisServer):
 
     def follow(self) -> Self:
         """Wait until it has acknowledged all that the primary has."""
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            with self._primary.client() as client:
-                found = client.info("replication")
-            slave = found.get("slave0", {})
-            if slave.get("state") == "online" and slave["offset"] >= found["master_repl_offset"]:
-                return self
-            time.sleep(0.01)
-        raise RuntimeError("the replica does not follow")
+        self._primary.settle()
+        return self

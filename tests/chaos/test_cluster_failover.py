@@ -77,7 +77,8 @@ class Lagging:
         return next(server for server in self.cluster.masters if has_slot(server, place))
 
     def lag(self, master: RedisServer) -> None:
-        """Let the replica get nothing more from its master; clients connect anew."""
+        """Let the replica get nothing more from its master, once it has all; clients connect anew."""
+        master.settle()
         self._proxies[master].forget()
 
 

@@ -45,12 +45,6 @@ class Pair:
             while client.info("replication").get("master_link_status") != "up":
                 time.sleep(0.01)
 
-    def settle(self) -> None:
-        """Wait until the replica has all that was saved. `WAIT` asks for the writes of its own connection."""
-        with self.primary.client() as client:
-            client.set("settled", 1)
-            assert client.wait(1, 20_000) == 1
-
     def promote(self) -> None:
         """Kill the primary; the replica takes its place, with what it has."""
         self.primary.kill()
@@ -82,7 +76,7 @@ def client_of(pair: Pair, **settings: Any) -> Iterator[Client]:
 
 def lag(trial: Trial, pair: Pair, run: Run) -> None:
     """Let the replica stop to follow at any byte of the next steps."""
-    pair.settle()
+    pair.primary.settle()
     pair.link.strike(None)
     run.step()
     while not (nbytes := pair.link.passed["answer"]):
