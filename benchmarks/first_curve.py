@@ -1,8 +1,8 @@
 """The time from `GET /` to the first drawn curve of a session of 100,000 steps, in Chromium on the same machine.
 
 `python -m benchmarks.first_curve [STEPS]` prints the first, median and slowest of ten visits, each with an empty
-cache, and the median of as many visits to a picture of the same service: what the browser itself takes. It needs
-Chromium and the packages that `make page` brings.
+cache, and the median of as many visits to a picture of the same service: what the browser itself takes. Playwright
+watches the network meanwhile, which takes a part of both. It needs Chromium and the packages that `make page` brings.
 """
 
 import shutil

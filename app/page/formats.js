@@ -1,6 +1,6 @@
 // Numbers, sizes and times as people read them.
 
-/** The places of separators; not `Intl`, which costs a browser 50 ms before its first curve. */
+/** The places of separators; not `Intl`, which costs a fresh browser tens of milliseconds. */
 const THOUSANDS = /\B(?=(\d{3})+$)/g
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB']
 const SPANS = [[86400, 'd'], [3600, 'h'], [60, 'min'], [1, 's']]

@@ -7,7 +7,7 @@
 * https://github.com/leeoniya/uPlot (v1.6.32)
 *
 * Changed in Optim Service: `numFormatter` and `localTz` are made when they are first wanted, because `Intl` costs a
-* browser 50 ms before its first curve.
+* fresh browser tens of milliseconds.
 */
 
 const FEAT_TIME          = true;
